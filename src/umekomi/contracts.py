@@ -1,0 +1,203 @@
+"""The words of the house as types: what an embedder, a scorer, a recipe and a transform promise.
+
+Everything here is light: NumPy and scipy are imported by type checkers only.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float32]
+
+
+class Vectors(NamedTuple):
+    """Multi-vector output: all tokens' vectors in one array, and where each item's begin.
+
+    ``flat`` is float32 ``[sum of tokens, dim]``; item ``i`` owns ``flat[offsets[i]:offsets[i + 1]]``;
+    ``offsets`` is int64 ``[items + 1]``.
+    """
+
+    flat: Floats
+    offsets: NDArray[np.int64]
+
+    @property
+    def items(self) -> int:
+        """How many items these vectors belong to."""
+        return len(self.offsets) - 1
+
+    def item(self, index: int) -> Floats:
+        """The vectors of one item, float32 ``[tokens, dim]``."""
+        return self.flat[self.offsets[index] : self.offsets[index + 1]]
+
+    @staticmethod
+    def of(arrays: Sequence[Any]) -> Vectors:
+        """Join one ``[tokens, dim]`` array an item."""
+        import numpy as np
+
+        offsets = np.zeros(len(arrays) + 1, np.int64)
+        np.cumsum([len(array) for array in arrays], out=offsets[1:])
+        flat = np.concatenate([np.asarray(array, np.float32) for array in arrays]) if arrays else np.zeros((0, 0), np.float32)
+        return Vectors(flat, offsets)
+
+
+@runtime_checkable
+class Embedder(Protocol):
+    """Turns items into vectors, and knows how its vectors compare."""
+
+    name: str
+    dimension: int
+    modalities: frozenset[str]
+    outputs: frozenset[str]
+
+    def encode(
+        self,
+        items: Sequence[Any],
+        *,
+        output: str = "dense",
+        role: str | None = None,
+        condition: Sequence[str] | None = None,
+        modality: str | None = None,
+        dimensions: int | None = None,
+        batch_size: int = 32,
+        progress: bool = False,
+    ) -> Any:
+        """Vectors of ``items``, in their order.
+
+        dense: float32 ``[n, d]`` · sparse: scipy CSR ``[n, h]`` · multi: :class:`Vectors`.
+        """
+
+    def similarity(self, a: Any, b: Any) -> Floats:
+        """How alike: float32 ``[n, m]``, higher is nearer, in the geometry this embedder was learned in."""
+
+    def save(self, folder: str | Path) -> None:
+        """Write a folder that :func:`umekomi.load` gives back bit for bit."""
+
+
+@runtime_checkable
+class Scorer(Protocol):
+    """Judges pairs directly: cross-encoder, reranker, essay scorer, click predictor."""
+
+    name: str
+
+    def score(self, a: Sequence[Any], b: Sequence[Any], *, condition: Sequence[str] | None = None) -> Floats:
+        """One score a pair, float32 ``[n]``; higher is better."""
+
+    def save(self, folder: str | Path) -> None:
+        """Write a folder that :func:`umekomi.load` gives back."""
+
+
+@runtime_checkable
+class Backbone(Protocol):
+    """A pre-trained network that is not yet an embedder; recipes take it as ``start=``."""
+
+    name: str
+    config: dict[str, Any]
+
+    def save(self, folder: str | Path) -> None:
+        """Write a folder that :func:`umekomi.load` gives back."""
+
+
+@dataclass(frozen=True)
+class Paper:
+    """Where a recipe comes from."""
+
+    title: str
+    authors: str
+    year: int
+    venue: str = ""
+    arxiv: str = ""
+    url: str = ""
+
+    def cite(self) -> str:
+        """One line for tables and pages."""
+        place = ", ".join(part for part in (self.venue, f"arXiv {self.arxiv}" if self.arxiv else "") if part)
+        return f"{self.authors} ({self.year}). {self.title}." + (f" {place}." if place else "")
+
+
+class Recipe(ABC):
+    """A published way to learn an embedder: a frozen dataclass whose fields are the paper's hyper-parameters.
+
+    A subclass says its ``name``, ``paper`` and ``columns`` (the standard columns it learns from), and writes :meth:`fit`.
+    """
+
+    name: ClassVar[str]
+    paper: ClassVar[Paper]
+    columns: ClassVar[tuple[str, ...]]
+    extra: ClassVar[str] = ""
+    makes: ClassVar[str] = "embedder"
+    labelled: ClassVar[bool] = False
+
+    @abstractmethod
+    def fit(
+        self,
+        data: Any,
+        *,
+        start: Any = None,
+        seed: int = 0,
+        checkpoint: str | Path | None = None,
+        progress: bool = False,
+    ) -> Any:
+        """Learn from ``data`` (a table, a split of a dataset, or a mapping of columns).
+
+        ``start`` is the embedder or backbone to go on from; ``checkpoint`` a folder in which an interrupted fit
+        leaves what the next one picks up.
+        """
+
+    @classmethod
+    def small(cls) -> Recipe:
+        """The recipe sized for two CPU cores; the plain constructor has the paper's values."""
+        return cls()
+
+    @classmethod
+    def fields(cls) -> dict[str, Any]:
+        """Every hyper-parameter with its default."""
+        return {field.name: field.default for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
+
+    @classmethod
+    def claim(cls) -> str:
+        """The first paragraph of the recipe's docstring."""
+        return " ".join((inspect.getdoc(cls) or "").split("\n\n")[0].split())
+
+    def settings(self) -> dict[str, Any]:
+        """The recipe's own values, for hashes and model cards."""
+        return {"recipe": self.name} | dataclasses.asdict(self)  # type: ignore[call-overload]
+
+
+class Transform(ABC):
+    """Changes finished vectors. What it learns ends in ``_``; an unfitted one says so."""
+
+    name: ClassVar[str]
+    stands: ClassVar[str] = "after"
+    """``"after"``: on finished vectors; ``"before"``: on a token table, before pooling."""
+
+    def fit(self, vectors: Floats, *, weights: Any = None, labels: Any = None) -> Transform:
+        """Learn from vectors float32 ``[n, d]``; returns itself."""
+        return self
+
+    @abstractmethod
+    def transform(self, vectors: Floats) -> Floats:
+        """float32 ``[n, d]`` in, float32 ``[n, e]`` out."""
+
+    @abstractmethod
+    def dimensions(self, before: int) -> int:
+        """The width of what comes out when ``before`` goes in."""
+
+    @abstractmethod
+    def state(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """(constructor arguments, learned arrays): what a saved model keeps."""
+
+    def restore(self, arrays: dict[str, Any]) -> Transform:
+        """Take back the arrays that :meth:`state` gave."""
+        for key, value in arrays.items():
+            setattr(self, key, value)
+        return self

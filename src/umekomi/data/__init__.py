@@ -1,0 +1,77 @@
+"""Data as Arrow tables with standard columns: ``load`` takes a named dataset, a file, a folder, a hub id, or a table."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from umekomi.data.columns import SHAPES, Dataset, Retrieval, as_table, check, fingerprint, shape
+from umekomi.data.readers import read, retrieval, tables
+from umekomi.errors import DataError, WrongUse, unknown_name
+
+__all__ = ["SHAPES", "DataError", "Dataset", "Retrieval", "as_table", "check", "fingerprint", "load", "names", "read", "retrieval", "shape", "tables"]
+
+
+def names() -> list[str]:
+    """The named datasets."""
+    from umekomi.data.named import catalogue
+
+    return list(catalogue())
+
+
+def load(data: Any, split: str | None = None) -> Any:
+    """A :class:`Dataset` of splits, or with ``split`` that table.
+
+    ``data`` is a named dataset (``"stsb"``), a file (JSONL, CSV, TSV, Parquet, text; each also gzipped), a folder (BEIR,
+    files named train/dev/test, or documents), a hub id (``"user/name"``), or what :func:`as_table` takes.
+    A single table becomes the split ``"all"``.
+    """
+    dataset = _load(data)
+    return dataset[split] if split is not None else dataset
+
+
+def _load(data: Any) -> Dataset:
+    if isinstance(data, Dataset):
+        return data
+    if isinstance(data, (str, os.PathLike)):
+        from umekomi.data import named
+
+        if isinstance(data, str) and data in named.catalogue():
+            return named.load(data)
+        path = Path(data).expanduser()
+        if path.exists():
+            found = read(path)
+            splits = found if isinstance(found, dict) else {"all": found}
+            return Dataset(str(path), splits)
+        text = os.fspath(data)
+        if path.suffix or text.startswith((".", "/", "~")) or text.count("/") > 1:
+            raise WrongUse(f"{text}: no such file or folder")
+        if "/" not in text:
+            raise unknown_name("dataset, file or folder", text, named.catalogue())
+        return _from_hub(text)
+    if isinstance(data, dict) and data and all(not isinstance(value, (list, tuple)) for value in data.values()):
+        if not set(data) >= {"queries", "corpus", "qrels"} and all(_is_split(value) for value in data.values()):
+            return Dataset("a dictionary of tables", {name: as_table(value) for name, value in data.items()})
+    return Dataset("a table", {"all": as_table(data)})
+
+
+def _is_split(value: Any) -> bool:
+    import pyarrow as pa
+
+    return isinstance(value, (pa.Table, Retrieval)) or hasattr(value, "column_names") or hasattr(value, "columns")
+
+
+def _from_hub(name: str) -> Dataset:
+    from umekomi.errors import MissingExtra
+
+    try:
+        import datasets
+    except ImportError:
+        raise MissingExtra("datasets", "neural", f"fetching {name} from the hub") from None
+    try:
+        found = datasets.load_dataset(name)
+    except Exception as error:
+        raise WrongUse(f"{name}: no such file, folder or named dataset, and the hub does not give it ({type(error).__name__})") from None
+    standard = {"validation": "dev", "valid": "dev"}
+    return Dataset(name, {standard.get(split, split): as_table(table) for split, table in found.items()})

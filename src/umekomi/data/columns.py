@@ -1,0 +1,208 @@
+"""The standard columns, what may stand in them, and which shapes of data a table has."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from umekomi.errors import DataError, where
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+TEXT = frozenset(
+    "text anchor positive sentence1 sentence2 query condition essay prompt head relation tail child parent".split()
+)
+NUMBER = frozenset({"score", "weight"})
+IDENTIFIER = frozenset({"id", "_id", "query_id", "corpus_id"})
+LIST = frozenset({"document", "left", "right"})
+
+SHAPES: dict[str, tuple[str, ...]] = {
+    "pairs": ("anchor", "positive"),
+    "scored pairs": ("sentence1", "sentence2", "score"),
+    "labelled pairs": ("sentence1", "sentence2", "label"),
+    "judged pairs": ("query", "document", "score"),
+    "labelled texts": ("text", "label"),
+    "texts": ("text",),
+    "documents": ("document",),
+    "hierarchy": ("child", "parent"),
+    "graph": ("source", "target"),
+    "triples": ("head", "relation", "tail"),
+    "bags": ("left", "right"),
+}
+"""Shapes of data by their columns, the most telling first."""
+
+
+class Retrieval(NamedTuple):
+    """BEIR's three tables: queries (id, text), corpus (id, text), qrels (query_id, corpus_id, score)."""
+
+    queries: pa.Table
+    corpus: pa.Table
+    qrels: pa.Table
+
+    @property
+    def num_rows(self) -> int:
+        """How many judged queries."""
+        return len(set(self.qrels["query_id"].to_pylist()))
+
+    def judgements(self) -> dict[str, dict[str, int]]:
+        """``{query_id: {corpus_id: grade}}``, whole grades as trec_eval takes them."""
+        out: dict[str, dict[str, int]] = {}
+        columns = (self.qrels[name].to_pylist() for name in ("query_id", "corpus_id", "score"))
+        for query, document, score in zip(*columns, strict=True):
+            out.setdefault(query, {})[document] = int(score)
+        return out
+
+    def pairs(self) -> pa.Table:
+        """What a contrastive recipe learns from: anchor = query, positive = a document judged above zero."""
+        import pyarrow as pa
+
+        queries = dict(zip(self.queries["id"].to_pylist(), self.queries["text"].to_pylist(), strict=True))
+        corpus = dict(zip(self.corpus["id"].to_pylist(), self.corpus["text"].to_pylist(), strict=True))
+        rows = [
+            (queries[query], corpus[document])
+            for query, judged in self.judgements().items()
+            for document, grade in judged.items()
+            if grade > 0
+        ]
+        return pa.table({"anchor": [a for a, _ in rows], "positive": [p for _, p in rows]})
+
+
+Split = Any
+"""A ``pyarrow.Table`` or a :class:`Retrieval`."""
+
+
+@dataclass(frozen=True)
+class Dataset(Mapping[str, Any]):
+    """Named splits, each a table or a :class:`Retrieval`, with where they came from and what was left out."""
+
+    name: str
+    splits: Mapping[str, Split]
+    licence: str = "unknown"
+    notes: tuple[str, ...] = ()
+
+    def __getitem__(self, split: str) -> Split:
+        from umekomi.errors import unknown_name
+
+        if split not in self.splits:
+            raise unknown_name(f"split of {self.name}", split, self.splits)
+        return self.splits[split]
+
+    def __iter__(self):  # type: ignore[no-untyped-def]
+        return iter(self.splits)
+
+    def __len__(self) -> int:
+        return len(self.splits)
+
+    def fingerprint(self) -> str:
+        """Names the content of all splits, whatever file it came from."""
+        from umekomi.files import content_hash
+
+        return content_hash([[split, fingerprint(self.splits[split])] for split in sorted(self.splits)])
+
+
+def fingerprint(split: Split) -> str:
+    """Names a table's content: column names and values, not chunks or metadata."""
+    from umekomi.files import content_hash
+
+    if isinstance(split, Retrieval):
+        return content_hash([fingerprint(table) for table in split])
+    import io
+
+    import pyarrow as pa
+
+    sink = io.BytesIO()
+    plain = split.replace_schema_metadata(None).combine_chunks()
+    with pa.ipc.new_stream(sink, plain.schema) as writer:
+        writer.write_table(plain)
+    return content_hash(sink.getvalue())
+
+
+def shape(split: Split) -> str:
+    """What kind of data this is: one of :data:`SHAPES`, or ``"retrieval"``."""
+    if isinstance(split, Retrieval):
+        return "retrieval"
+    found = set(split.column_names)
+    for name, columns in SHAPES.items():
+        if found.issuperset(columns):
+            return name
+    wanted = "; ".join(" + ".join(columns) for columns in SHAPES.values())
+    raise DataError(f"columns {', '.join(split.column_names)} make no shape of data known here; expected one of: {wanted}")
+
+
+def as_table(data: Any) -> Any:
+    """A ``pyarrow.Table`` or :class:`Retrieval` from what users hold: those, a ``datasets.Dataset`` (without copying),
+    a pandas or polars frame, a mapping of columns, or a list of row dictionaries."""
+    import pyarrow as pa
+
+    if isinstance(data, (pa.Table, Retrieval)):
+        return data
+    if isinstance(data, Mapping) and not isinstance(data, Dataset):
+        if set(data) >= {"queries", "corpus", "qrels"}:
+            return Retrieval(*(as_table(data[name]) for name in ("queries", "corpus", "qrels")))
+        return pa.table(dict(data))
+    if hasattr(data, "data") and isinstance(getattr(data.data, "table", None), pa.Table):
+        if getattr(data, "_indices", None) is not None:
+            data = data.flatten_indices()
+        return data.data.table
+    if isinstance(data, (list, tuple)) and data and isinstance(data[0], Mapping):
+        return pa.Table.from_pylist(list(data))
+    if isinstance(data, (list, tuple)) and all(isinstance(item, str) for item in data):
+        return pa.table({"text": pa.array(data, pa.string())})
+    if hasattr(data, "__dataframe__") or hasattr(data, "__arrow_c_stream__"):
+        return pa.table(data) if hasattr(data, "__arrow_c_stream__") else pa.Table.from_pandas(data, preserve_index=False)
+    if hasattr(data, "columns"):
+        return pa.Table.from_pandas(data, preserve_index=False)
+    raise DataError(f"expected a table, a mapping of columns or a list of rows; found {type(data).__name__}")
+
+
+def check(data: Any, columns: Iterable[str], who: str) -> Any:
+    """The table with these columns filled as they should be, or one error that names ``who``, column, row and finding.
+
+    A :class:`Retrieval` is turned into pairs where pairs are wanted, and into its corpus where texts are.
+    """
+    columns = tuple(columns)
+    table = as_table(data)
+    if isinstance(table, Retrieval):
+        if {"queries", "corpus", "qrels"} <= set(columns):
+            return table
+        table = table.pairs() if "anchor" in columns else table.corpus
+    missing = [column for column in columns if column not in table.column_names]
+    if missing:
+        raise DataError(f"{who} needs the column {missing[0]!r}; found {', '.join(table.column_names) or 'none'}")
+    if table.num_rows == 0:
+        raise DataError(f"{who} needs at least one row; found zero rows")
+    source = (table.schema.metadata or {}).get(b"source", b"").decode() or None
+    for column in columns:
+        problem = first_problem(column, table[column])
+        if problem is not None:
+            row, expected, found = problem
+            raise DataError(f"{who}: {where(source)}, row {row + 1}, column {column!r}: expected {expected}, found {found}")
+    return table
+
+
+def first_problem(name: str, values: Any) -> tuple[int, str, str] | None:
+    """(row, expected, found) of the first value that may not stand in a standard column, or None."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    kind = values.type
+    if name in TEXT:
+        if not (pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)):
+            return 0, "text", f"{kind}"
+        bad = pc.or_kleene(pc.is_null(values), pc.equal(pc.utf8_length(pc.utf8_trim_whitespace(values)), 0))
+        row = pc.index(bad, True).as_py()
+        return (row, "text", "nothing" if values[row].as_py() is None else "empty text") if row >= 0 else None
+    if name in NUMBER:
+        if not (pa.types.is_floating(kind) or pa.types.is_integer(kind)):
+            return 0, "a number", f"{kind}"
+        numbers = pc.cast(values, pa.float64())
+        bad = pc.or_kleene(pc.is_null(numbers), pc.invert(pc.is_finite(numbers)))
+        row = pc.index(bad, True).as_py()
+        return (row, "a finite number", f"{values[row].as_py()}") if row >= 0 else None
+    if name in LIST:
+        if not (pa.types.is_list(kind) or pa.types.is_large_list(kind) or name == "document" and pa.types.is_string(kind)):
+            return 0, "a list of texts", f"{kind}"
+    row = pc.index(pc.is_null(values), True).as_py()
+    return (row, "a value", "nothing") if row >= 0 else None

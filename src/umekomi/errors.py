@@ -1,0 +1,55 @@
+"""What goes wrong, said in one line: what was expected, what was found, and where."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class UmekomiError(Exception):
+    """The job failed for a reason the user can act on. The command line prints it and exits with 1."""
+
+    exit_code = 1
+
+
+class DataError(UmekomiError):
+    """Data that cannot be used: the message names file, line, column, what was expected and what was found."""
+
+
+class WrongUse(UmekomiError):
+    """A wrong argument or name. The command line exits with 2."""
+
+    exit_code = 2
+
+
+class MissingExtra(WrongUse):
+    """A verb needs a package that the light install leaves out."""
+
+    def __init__(self, package: str, extra: str, what: str) -> None:
+        super().__init__(f"{what} needs the package {package!r}, which is not installed: pip install 'umekomi[{extra}]'")
+
+
+def unknown_name(what: str, name: str, known: Iterable[str]) -> WrongUse:
+    """The error for a name that is not there, with the nearest ones that are.
+
+    >>> str(unknown_name("recipe", "bm52", ["bm25", "tfidf"]))
+    "no recipe named 'bm52'; the nearest: bm25"
+    """
+    known = sorted(known)
+    nearest = get_close_matches(name, known, n=3, cutoff=0.5)
+    hint = f"the nearest: {', '.join(nearest)}" if nearest else f"there are: {', '.join(known)}"
+    return WrongUse(f"no {what} named {name!r}; {hint}")
+
+
+def where(source: str | None, line: int | None = None, column: str | None = None) -> str:
+    """``file.csv, line 3, column 'text'``: the place an error is about.
+
+    >>> where("a.csv", 3, "text")
+    "a.csv, line 3, column 'text'"
+    """
+    places = [source or "the data"]
+    if line is not None:
+        places.append(f"line {line}" if source else f"row {line}")
+    if column is not None:
+        places.append(f"column {column!r}")
+    return ", ".join(places)

@@ -1,0 +1,154 @@
+"""What all embedders share: roles, similarity by name, saving whole folders, fingerprints. Light."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from umekomi.errors import WrongUse
+from umekomi.files import MODEL_FILE, content_hash, whole_folder, write_json
+from umekomi.parts import similarity as similarities
+
+if TYPE_CHECKING:
+    from umekomi.contracts import Transform
+
+FORMAT = 1
+
+
+class EmbedderBase(ABC):
+    """An embedder writes :meth:`_encode`, :meth:`_write` and :meth:`_read`, and says its ``kind`` and ``metric``."""
+
+    kind: ClassVar[str]
+    modalities: frozenset[str] = frozenset({"text"})
+    outputs: frozenset[str] = frozenset({"dense"})
+    metric: str = "cosine"
+    name: str = "embedder"
+    dimension: int
+    card: dict[str, Any]
+    """What is known about the model: licence, what it was trained on and how. Saved with it."""
+
+    def __init__(self, name: str, card: dict[str, Any] | None = None) -> None:
+        self.name = name
+        self.card = dict(card or {})
+
+    # --- encoding ---------------------------------------------------------------------------------------------------
+
+    def encode(
+        self,
+        items: Any,
+        *,
+        output: str | None = None,
+        role: str | None = None,
+        condition: Sequence[str] | None = None,
+        modality: str | None = None,
+        dimensions: int | None = None,
+        batch_size: int = 32,
+        progress: bool = False,
+    ) -> Any:
+        """Vectors of ``items``, in their order: dense float32 ``[n, d]``, sparse CSR ``[n, h]``, or multi
+        :class:`~umekomi.contracts.Vectors`. A single string gives one row.
+
+        ``output`` is the embedder's own kind when not said; ``role`` picks the model's prompt (``"query"``,
+        ``"document"``, or a task of its card); ``dimensions`` keeps the first so many, brought back to length one where
+        the embedder compares by cosine.
+        """
+        output = output or self.default_output
+        if output not in self.outputs:
+            raise WrongUse(f"{self.name} gives {' and '.join(sorted(self.outputs))} vectors, not {output!r}")
+        if modality is not None and modality not in self.modalities:
+            raise WrongUse(f"{self.name} embeds {' and '.join(sorted(self.modalities))}, not {modality!r}")
+        if condition is not None:
+            raise WrongUse(f"{self.name} takes no condition")
+        if dimensions is not None and (output == "sparse" or not 1 <= dimensions <= self.dimension):
+            raise WrongUse(f"{self.name} has {self.dimension} {output} dimensions: expected 1 to {self.dimension}, found {dimensions}")
+        items = [items] if isinstance(items, (str, dict)) else items if isinstance(items, list) else list(items)
+        vectors = self._encode(items, output=output, role=role, batch_size=batch_size, progress=progress)
+        if dimensions is not None and dimensions < self.dimension:
+            vectors = self.cut(vectors, dimensions)
+        return vectors
+
+    @abstractmethod
+    def _encode(self, items: list[Any], *, output: str, role: str | None, batch_size: int, progress: bool) -> Any:
+        """The vectors, all arguments checked."""
+
+    @property
+    def default_output(self) -> str:
+        """What :meth:`encode` gives when not told."""
+        return next(kind for kind in ("dense", "sparse", "multi") if kind in self.outputs)
+
+    def cut(self, vectors: Any, dimensions: int) -> Any:
+        """The first ``dimensions`` of finished vectors, as :meth:`encode` with ``dimensions=`` gives them."""
+        from umekomi.contracts import Vectors
+
+        if isinstance(vectors, Vectors):
+            return Vectors(self.cut(vectors.flat, dimensions), vectors.offsets)
+        short = vectors[:, :dimensions]
+        return similarities.normalise(short) if self.metric in ("cosine", "maxsim") else short.copy()
+
+    def encode_query(self, items: Any, **options: Any) -> Any:
+        """:meth:`encode` with ``role="query"``."""
+        return self.encode(items, role="query", **options)
+
+    def encode_document(self, items: Any, **options: Any) -> Any:
+        """:meth:`encode` with ``role="document"``."""
+        return self.encode(items, role="document", **options)
+
+    def similarity(self, a: Any, b: Any) -> Any:
+        """How alike, float32 ``[n, m]``, higher is nearer, by this embedder's own measure (``metric``)."""
+        return similarities.named(self.metric)(a, b)
+
+    def similarity_pairwise(self, a: Any, b: Any) -> Any:
+        """:meth:`similarity` of row ``i`` of ``a`` with row ``i`` of ``b`` only, float32 ``[n]``."""
+        import numpy as np
+
+        pairs = range(similarities.size(a))
+        if self.metric in ("cosine", "dot") and isinstance(a, np.ndarray):
+            if self.metric == "cosine":
+                a, b = similarities.normalise(a), similarities.normalise(b)
+            return np.einsum("nd,nd->n", a, b)
+        return np.array([self.similarity(similarities.rows(a, i, i + 1), similarities.rows(b, i, i + 1))[0, 0] for i in pairs], np.float32)
+
+    def truncated(self, items: Sequence[str]) -> Any:
+        """Which items are longer than the model reads: bool ``[n]``."""
+        import numpy as np
+
+        return np.zeros(len(items), bool)
+
+    def with_transform(self, *transforms: Transform) -> EmbedderBase:
+        """This embedder with fitted transforms behind it: again an embedder."""
+        from umekomi.models.transformed import TransformedEmbedder
+
+        return TransformedEmbedder(self, transforms)
+
+    # --- saving -----------------------------------------------------------------------------------------------------
+
+    def save(self, folder: str | Path) -> None:
+        """Write the model: safetensors, JSON, a model card. Whole or not at all; an older model there is replaced."""
+        from umekomi.models.cards import model_card
+
+        with whole_folder(folder) as place:
+            settings = self._write(place)
+            head = {"format": FORMAT, "kind": self.kind, "name": self.name, "metric": self.metric, "card": self.card}
+            write_json(place / MODEL_FILE, head | {"settings": settings})
+            (place / "README.md").write_text(model_card(self), encoding="utf-8")
+
+    @abstractmethod
+    def _write(self, folder: Path) -> dict[str, Any]:
+        """Write the arrays; return the settings that :meth:`_read` needs."""
+
+    @classmethod
+    @abstractmethod
+    def _read(cls, folder: Path, head: dict[str, Any]) -> Any:
+        """The embedder that ``_write`` wrote; ``head`` is ``umekomi.json``."""
+
+    def fingerprint(self) -> str:
+        """Names the model's content: what its folder would hold. Two embedders with one fingerprint are the same."""
+        import tempfile
+
+        from umekomi.files import folder_hash
+
+        with tempfile.TemporaryDirectory() as scratch:
+            self.save(Path(scratch) / "model")
+            return content_hash(folder_hash(Path(scratch) / "model"))

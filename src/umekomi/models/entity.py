@@ -1,0 +1,126 @@
+"""A table of names and vectors: words, nodes, labels, users. Cosine, dot, Euclidean, or hyperbolic."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from umekomi.errors import DataError, WrongUse, unknown_name
+from umekomi.files import read_json, write_json
+from umekomi.models.base import EmbedderBase
+from umekomi.parts import similarity as similarities
+from umekomi.progress import say
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+UNKNOWN = ("error", "skip", "zero")
+
+
+class EntityEmbedder(EmbedderBase):
+    """``names[i]`` has ``vectors[i]``, float32 ``[n, d]``; ``metric`` says how they compare.
+
+    ``unknown``: a name that is not there is an ``"error"``, is ``"skip"``-ped (its row is missing from the result), or is
+    ``"zero"``; the last two say how many there were.
+    """
+
+    kind = "entity"
+    modalities = frozenset({"entity"})
+
+    def __init__(
+        self,
+        names: Sequence[str],
+        vectors: NDArray[np.float32],
+        *,
+        metric: str = "cosine",
+        unknown: str = "error",
+        name: str = "entities",
+        card: dict[str, Any] | None = None,
+    ) -> None:
+        import numpy as np
+
+        super().__init__(name, card)
+        vectors = np.ascontiguousarray(vectors, np.float32)
+        if vectors.ndim != 2 or len(names) != len(vectors):
+            raise DataError(f"{name}: expected one vector a name, found {len(names)} names and an array of shape {vectors.shape}")
+        if not np.isfinite(vectors).all():
+            row = int(np.argwhere(~np.isfinite(vectors))[0, 0])
+            raise DataError(f"{name}: expected finite vectors, found NaN or infinity in row {row + 1} ({names[row]!r})")
+        if unknown not in UNKNOWN:
+            raise WrongUse(f"unknown: expected one of {', '.join(UNKNOWN)}, found {unknown!r}")
+        similarities.named(metric)
+        self.names, self.vectors, self.metric, self.unknown = list(names), vectors, metric, unknown
+        self.dimension = vectors.shape[1]
+        self.rows = {entity: row for row, entity in enumerate(self.names)}
+        if len(self.rows) < len(self.names):
+            twice = next(entity for row, entity in enumerate(self.names) if self.rows[entity] != row)
+            raise DataError(f"{name}: expected distinct names, found {twice!r} twice")
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __contains__(self, entity: str) -> bool:
+        return entity in self.rows
+
+    def __getitem__(self, entity: str) -> NDArray[np.float32]:
+        return self.vectors[self.row(entity)]
+
+    def row(self, entity: str) -> int:
+        """Where a name stands; the error names the nearest."""
+        if entity not in self.rows:
+            raise unknown_name(f"entity of {self.name}", entity, self.names if len(self.names) < 5000 else self._like(entity))
+        return self.rows[entity]
+
+    def _like(self, entity: str) -> list[str]:
+        return [name for name in self.names if name[:2] == entity[:2]][:2000] or self.names[:10]
+
+    def _encode(self, items: list[Any], *, output: str, role: str | None, batch_size: int, progress: bool) -> Any:
+        import numpy as np
+
+        found = np.array([self.rows.get(item, -1) for item in items], np.int64)
+        missing = int((found < 0).sum())
+        if missing and self.unknown == "error":
+            self.row(items[int(np.flatnonzero(found < 0)[0])])
+        if missing:
+            done = "left out" if self.unknown == "skip" else "given a zero vector"
+            say(f"note: {missing} of {len(items)} names are not in {self.name} and were {done}")
+        if self.unknown == "skip":
+            return self.vectors[found[found >= 0]]
+        return np.where(found[:, None] >= 0, self.vectors[found], np.float32(0)) if missing else self.vectors[found]
+
+    def most_similar(self, positive: str | Sequence[str], negative: Sequence[str] = (), k: int = 10) -> list[tuple[str, float]]:
+        """The ``k`` names nearest to a name, or to the sum of unit vectors of ``positive`` minus ``negative`` (Mikolov et
+        al. 2013, 3CosAdd; cosine and dot tables only). The names asked about are left out."""
+        import numpy as np
+
+        asked = [positive] if isinstance(positive, str) else list(positive)
+        if len(asked) + len(negative) == 1:
+            query = self[asked[0]][None]
+        elif self.metric in ("cosine", "dot"):
+            unit = {name: similarities.normalise(self[name]) for name in [*asked, *negative]}
+            query = (sum(unit[name] for name in asked) - sum((unit[name] for name in negative), np.zeros(self.dimension, np.float32)))[None]
+        else:
+            raise WrongUse(f"{self.name} compares by {self.metric}: sums of its vectors mean nothing, ask about one name")
+        scores = self.similarity(query, self.vectors)[0]
+        scores[[self.row(name) for name in [*asked, *negative]]] = -np.inf
+        best = np.argsort(-scores, kind="stable")[: min(k, len(scores))]
+        return [(self.names[i], float(scores[i])) for i in best if np.isfinite(scores[i])]
+
+    def _write(self, folder: Path) -> dict[str, Any]:
+        from safetensors.numpy import save_file
+
+        save_file({"vectors": self.vectors}, folder / "vectors.safetensors")
+        write_json(folder / "names.json", self.names)
+        return {"unknown": self.unknown}
+
+    @classmethod
+    def _read(cls, folder: Path, head: dict[str, Any]) -> EntityEmbedder:
+        from safetensors.numpy import load_file
+
+        vectors = load_file(folder / "vectors.safetensors")["vectors"]
+        return cls(read_json(folder / "names.json"), vectors, metric=head["metric"], unknown=head["settings"]["unknown"], name=head["name"])
+
+
+MODELS = {"entity": EntityEmbedder}

@@ -1,0 +1,168 @@
+"""BM25 and TF-IDF as sparse embedders: a text is a row of term weights, a match is their inner product."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from umekomi.errors import DataError, WrongUse
+from umekomi.files import read_json, write_json
+from umekomi.models.base import EmbedderBase
+from umekomi.parts.words import choose, tokenizer
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from scipy.sparse import csr_array
+
+
+class LexicalEmbedder(EmbedderBase):
+    """Term weights over a vocabulary learned from texts; words outside it count for nothing."""
+
+    outputs = frozenset({"sparse"})
+
+    def __init__(self, name: str, terms: Sequence[str], idf: NDArray[np.float32], words: str, card: dict[str, Any] | None = None) -> None:
+        from sklearn.feature_extraction.text import CountVectorizer
+
+        super().__init__(name, card)
+        self.terms, self.idf, self.words = list(terms), idf, words
+        self.dimension = len(self.terms)
+        self._counter = CountVectorizer(analyzer=tokenizer(words), vocabulary={term: i for i, term in enumerate(self.terms)})
+
+    @staticmethod
+    def learn(texts: Sequence[str], words: str | None) -> tuple[str, list[str], csr_array]:
+        """(tokenizer's name, vocabulary, term counts of the texts ``[n, terms]``)."""
+        from sklearn.feature_extraction.text import CountVectorizer
+
+        if not len(texts):
+            raise DataError("learning a vocabulary needs at least one text; found zero rows")
+        words = words or choose(texts)
+        counter = CountVectorizer(analyzer=tokenizer(words))
+        try:
+            counts = counter.fit_transform(texts)
+        except ValueError:
+            raise DataError(f"the texts hold no word that the tokenizer {words!r} keeps") from None
+        return words, counter.get_feature_names_out().tolist(), counts
+
+    def counts(self, texts: Sequence[str]) -> csr_array:
+        """How often each term occurs, CSR ``[n, terms]``."""
+        from scipy.sparse import csr_array
+
+        return csr_array(self._counter.transform(texts))
+
+    def _write(self, folder: Path) -> dict[str, Any]:
+        from safetensors.numpy import save_file
+
+        save_file({"idf": self.idf}, folder / "terms.safetensors")
+        write_json(folder / "terms.json", self.terms)
+        return {"words": self.words}
+
+    @staticmethod
+    def _read_terms(folder: Path) -> tuple[list[str], Any]:
+        from safetensors.numpy import load_file
+
+        return read_json(folder / "terms.json"), load_file(folder / "terms.safetensors")["idf"]
+
+
+class Bm25Embedder(LexicalEmbedder):
+    """BM25 (Robertson et al. 1995) in any of bm25s's variants: documents carry the weights, queries the counts, so that
+    their inner product is the score. bm25s's own formulas are used, and a test holds the two equal."""
+
+    kind = "bm25"
+    metric = "dot"
+
+    def __init__(
+        self,
+        terms: Sequence[str],
+        idf: NDArray[np.float32],
+        words: str,
+        *,
+        average_length: float,
+        k1: float = 1.5,
+        b: float = 0.75,
+        variant: str = "lucene",
+        name: str = "bm25",
+        card: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__(name, terms, idf, words, card)
+        self.average_length, self.k1, self.b, self.variant = average_length, k1, b, variant
+
+    @classmethod
+    def fit(cls, texts: Sequence[str], *, words: str | None = None, k1: float = 1.5, b: float = 0.75, variant: str = "lucene") -> Bm25Embedder:
+        """Learn document frequencies and the mean length from texts."""
+        import numpy as np
+        from bm25s.scoring import _select_idf_scorer
+
+        if variant not in ("lucene", "robertson", "atire"):
+            raise WrongUse(f"bm25 variant: expected lucene, robertson or atire, found {variant!r} (bm25l and bm25+ score absent terms, which no sparse row can)")
+        words, terms, counts = cls.learn(texts, words)
+        idf_of = _select_idf_scorer(variant)
+        frequencies = np.bincount(counts.indices, minlength=len(terms))
+        by_frequency = {frequency: idf_of(int(frequency), N=len(texts)) for frequency in np.unique(frequencies)}
+        idf = np.array([by_frequency[frequency] for frequency in frequencies], np.float32)
+        return cls(terms, idf, words, average_length=float(counts.sum() / len(texts)), k1=k1, b=b, variant=variant)
+
+    def _encode(self, items: list[Any], *, output: str, role: str | None, batch_size: int, progress: bool) -> csr_array:
+        import numpy as np
+        from bm25s.scoring import _select_tfc_scorer
+        from scipy.sparse import csr_array
+
+        counts = self.counts(items)
+        if role == "query":
+            return counts.astype(np.float32)
+        lengths = np.array([len(tokenizer(self.words)(item)) for item in items], np.float64)
+        row_lengths = np.repeat(lengths, np.diff(counts.indptr))
+        tf = counts.data.astype(np.float64)
+        weights = _select_tfc_scorer(self.variant)(tf, row_lengths, self.average_length, self.k1, self.b, None)
+        data = (weights * self.idf[counts.indices]).astype(np.float32)
+        return csr_array((data, counts.indices, counts.indptr), shape=counts.shape)
+
+    def _write(self, folder: Path) -> dict[str, Any]:
+        own = {"average_length": self.average_length, "k1": self.k1, "b": self.b, "variant": self.variant}
+        return super()._write(folder) | own
+
+    @classmethod
+    def _read(cls, folder: Path, head: dict[str, Any]) -> Bm25Embedder:
+        return cls(*cls._read_terms(folder), **head["settings"])
+
+
+class TfIdfEmbedder(LexicalEmbedder):
+    """scikit-learn's TF-IDF (smooth idf, rows of length one), compared by cosine."""
+
+    kind = "tfidf"
+
+    def __init__(
+        self, terms: Sequence[str], idf: NDArray[np.float32], words: str, *, sublinear: bool = True, name: str = "tfidf", card: dict[str, Any] | None = None
+    ) -> None:
+        from sklearn.feature_extraction.text import TfidfTransformer
+
+        super().__init__(name, terms, idf, words, card)
+        self.sublinear = sublinear
+        self._weigh = TfidfTransformer(sublinear_tf=sublinear)
+        self._weigh.idf_ = idf
+
+    @classmethod
+    def fit(cls, texts: Sequence[str], *, words: str | None = None, sublinear: bool = True) -> TfIdfEmbedder:
+        """Learn the vocabulary and inverse document frequencies from texts."""
+        import numpy as np
+        from sklearn.feature_extraction.text import TfidfTransformer
+
+        words, terms, counts = cls.learn(texts, words)
+        return cls(terms, TfidfTransformer().fit(counts).idf_.astype(np.float32), words, sublinear=sublinear)
+
+    def _encode(self, items: list[Any], *, output: str, role: str | None, batch_size: int, progress: bool) -> csr_array:
+        import numpy as np
+        from scipy.sparse import csr_array
+
+        return csr_array(self._weigh.transform(self.counts(items))).astype(np.float32)
+
+    def _write(self, folder: Path) -> dict[str, Any]:
+        return super()._write(folder) | {"sublinear": self.sublinear}
+
+    @classmethod
+    def _read(cls, folder: Path, head: dict[str, Any]) -> TfIdfEmbedder:
+        return cls(*cls._read_terms(folder), **head["settings"])
+
+
+MODELS = {"bm25": Bm25Embedder, "tfidf": TfIdfEmbedder}

@@ -1,0 +1,66 @@
+"""Late interaction: one vector a token, compared by MaxSim. A sentence-transformers ``MultiVectorEncoder`` with the
+house's face; its folder opens there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from umekomi.contracts import Vectors
+from umekomi.errors import MissingExtra
+from umekomi.models.base import EmbedderBase
+from umekomi.progress import Progress
+
+try:
+    from sentence_transformers import MultiVectorEncoder
+except ImportError as error:
+    raise MissingExtra(error.name or "sentence-transformers", "neural", "a multi-vector embedder") from None
+
+from umekomi.models.text import LAYERS, TextEmbedder, check_modules, device
+
+
+class MultiVectorEmbedder(EmbedderBase):
+    """A :class:`sentence_transformers.MultiVectorEncoder`: ``encode`` gives :class:`~umekomi.contracts.Vectors`."""
+
+    kind = "multi"
+    outputs = frozenset({"multi"})
+    metric = "maxsim"
+
+    def __init__(self, model: MultiVectorEncoder, name: str = "multi", card: dict[str, Any] | None = None) -> None:
+        super().__init__(name, card)
+        self.model = model.eval()
+        self.dimension = int(model.get_embedding_dimension() or 0)
+
+    @classmethod
+    def of(cls, embedder: TextEmbedder) -> MultiVectorEmbedder:
+        """The token vectors of a text embedder, before its pooling, as they are: no projection, nothing trained."""
+        from sentence_transformers.base.modules import Normalize
+        from sentence_transformers.multi_vector_encoder.modules import MultiVectorMask
+
+        key = "token_embeddings"
+        modules = [embedder.model[0], MultiVectorMask(), Normalize(module_input_name=key, module_output_name=key)]
+        return cls(MultiVectorEncoder(modules=modules, device=str(embedder.model.device)), f"{embedder.name}-tokens", embedder.card)
+
+    def _encode(self, items: list[Any], *, output: str, role: str | None, batch_size: int, progress: bool) -> Any:
+        encode = self.model.encode_query if role == "query" else self.model.encode_document
+        parts: list[Any] = []
+        step = max(32 * batch_size, 512) if progress else max(len(items), 1)
+        with Progress(f"{self.name}: encoding", len(items), "texts", progress) as bar:
+            for start in range(0, len(items), step):
+                chunk = items[start : start + step]
+                parts += [part.cpu().numpy() for part in encode(chunk, batch_size=batch_size, show_progress_bar=False)]
+                bar.advance(len(chunk))
+        return Vectors.of(parts)
+
+    def _write(self, folder: Path) -> dict[str, Any]:
+        self.model.save(str(folder), create_model_card=False, safe_serialization=True)
+        return {}
+
+    @classmethod
+    def _read(cls, folder: Path, head: dict[str, Any]) -> MultiVectorEmbedder:
+        check_modules(folder)
+        model = MultiVectorEncoder._load_with_module_classes(str(folder), LAYERS, device=device(), trust_remote_code=False, local_files_only=True)
+        return cls(model, head.get("name") or folder.name, head.get("card"))
+
+
+MODELS = {"multi": MultiVectorEmbedder}

@@ -1,0 +1,104 @@
+"""A table of token vectors: a text is the mean of its tokens' rows. No neural network library at run time; the folder
+is sentence-transformers' ``StaticEmbedding``, and opens there as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from umekomi.errors import DataError, WrongUse
+from umekomi.files import write_json
+from umekomi.models.base import EmbedderBase
+from umekomi.progress import Progress
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from tokenizers import Tokenizer
+
+_STATIC = "sentence_transformers.sentence_transformer.modules.static_embedding.StaticEmbedding"
+CHUNK = 4096
+
+
+class StaticEmbedder(EmbedderBase):
+    """``tokenizer`` (a :class:`tokenizers.Tokenizer`) and ``table`` float32 ``[vocabulary, dim]``."""
+
+    kind = "static"
+    outputs = frozenset({"dense", "multi"})
+
+    def __init__(self, tokenizer: Tokenizer, table: NDArray[np.float32], name: str = "static", card: dict[str, Any] | None = None) -> None:
+        import numpy as np
+
+        super().__init__(name, card)
+        if table.ndim != 2 or len(table) < tokenizer.get_vocab_size():
+            raise DataError(f"{name}: expected a table of {tokenizer.get_vocab_size()} rows, one a token, found shape {table.shape}")
+        tokenizer.no_padding()
+        tokenizer.no_truncation()
+        self.tokenizer, self.table = tokenizer, np.ascontiguousarray(table, np.float32)
+        self.dimension = table.shape[1]
+
+    def tokens(self, texts: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """(token ids of all texts in a row, offsets ``[texts + 1]``)."""
+        import numpy as np
+
+        encodings = self.tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
+        ids = [encoding.ids for encoding in encodings]
+        offsets = np.zeros(len(ids) + 1, np.int64)
+        np.cumsum([len(part) for part in ids], out=offsets[1:])
+        return np.fromiter((token for part in ids for token in part), np.int64, int(offsets[-1])), offsets
+
+    def _encode(self, items: list[Any], *, output: str, role: str | None, batch_size: int, progress: bool) -> Any:
+        import numpy as np
+        from scipy.sparse import csr_array
+
+        from umekomi.contracts import Vectors
+
+        if output == "multi":
+            ids, offsets = self.tokens(items)
+            return Vectors(self.table[ids], offsets)
+        out = np.empty((len(items), self.dimension), np.float32)
+        with Progress(f"{self.name}: encoding", len(items), "texts", progress) as bar:
+            for start in range(0, len(items), CHUNK):
+                part = items[start : start + CHUNK]
+                ids, offsets = self.tokens(part)
+                lengths = np.maximum(np.diff(offsets), 1)
+                share = np.repeat((1 / lengths).astype(np.float32), np.diff(offsets))
+                out[start : start + len(part)] = csr_array((share, ids, offsets), shape=(len(part), len(self.table))) @ self.table
+                bar.advance(len(part))
+        return out
+
+    def similarity(self, a: Any, b: Any) -> Any:
+        """Cosine of dense vectors, MaxSim of multi-vectors (their tokens brought to length one)."""
+        from umekomi.contracts import Vectors
+        from umekomi.parts.similarity import maxsim, normalise
+
+        if isinstance(a, Vectors):
+            return maxsim(Vectors(normalise(a.flat), a.offsets), Vectors(normalise(b.flat), b.offsets))
+        return super().similarity(a, b)
+
+    def _write(self, folder: Path) -> dict[str, Any]:
+        from safetensors.numpy import save_file
+
+        save_file({"embedding.weight": self.table}, folder / "model.safetensors", metadata={"format": "pt"})
+        self.tokenizer.save(str(folder / "tokenizer.json"))
+        write_json(folder / "modules.json", [{"idx": 0, "name": "0", "path": "", "type": _STATIC}])
+        prompts = {"document": "", "query": ""}
+        write_json(
+            folder / "config_sentence_transformers.json",
+            {"model_type": "SentenceTransformer", "prompts": prompts, "default_prompt_name": None, "similarity_fn_name": self.metric},
+        )
+        return {}
+
+    @classmethod
+    def _read(cls, folder: Path, head: dict[str, Any]) -> StaticEmbedder:
+        from safetensors.numpy import load_file
+        from tokenizers import Tokenizer
+
+        arrays = load_file(folder / "model.safetensors")
+        if "embedding.weight" not in arrays:
+            raise WrongUse(f"{folder / 'model.safetensors'}: expected the array 'embedding.weight', found {', '.join(arrays)}")
+        return cls(Tokenizer.from_file(str(folder / "tokenizer.json")), arrays["embedding.weight"], head.get("name") or folder.name, head.get("card"))
+
+
+MODELS = {"static": StaticEmbedder}

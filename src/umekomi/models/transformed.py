@@ -1,0 +1,70 @@
+"""An embedder with transforms behind it. Its folder has no ``modules.json``: no other library can open it and leave the
+transforms out without saying so."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from umekomi.contracts import Transform
+from umekomi.errors import WrongUse
+from umekomi.models.base import EmbedderBase
+
+
+class TransformedEmbedder(EmbedderBase):
+    """``base``, then each transform in order."""
+
+    kind = "transformed"
+
+    def __init__(self, base: EmbedderBase, transforms: Sequence[Transform]) -> None:
+        if "dense" not in base.outputs:
+            raise WrongUse(f"transforms change dense vectors; {base.name} gives {' and '.join(sorted(base.outputs))}")
+        if isinstance(base, TransformedEmbedder):
+            base, transforms = base.base, (*base.transforms, *transforms)
+        super().__init__("+".join([base.name, *(transform.name for transform in transforms)]), base.card)
+        self.base, self.transforms = base, tuple(transforms)
+        self.modalities, self.metric = base.modalities, base.metric
+        self.dimension = base.dimension
+        for transform in self.transforms:
+            self.dimension = transform.dimensions(self.dimension)
+
+    def _encode(self, items: list[Any], *, output: str, role: str | None, batch_size: int, progress: bool) -> Any:
+        return self.apply(self.base.encode(items, output="dense", role=role, batch_size=batch_size, progress=progress))
+
+    def apply(self, vectors: Any) -> Any:
+        """The transforms alone, on vectors that ``base`` gave."""
+        for transform in self.transforms:
+            vectors = transform.transform(vectors)
+        return vectors
+
+    def truncated(self, items: Sequence[str]) -> Any:
+        return self.base.truncated(items)
+
+    def _write(self, folder: Path) -> dict[str, Any]:
+        from safetensors.numpy import save_file
+
+        self.base.save(folder / "base")
+        steps = []
+        for index, transform in enumerate(self.transforms):
+            settings, arrays = transform.state()
+            if arrays:
+                save_file(arrays, folder / f"transform_{index}.safetensors")
+            steps.append({"name": transform.name, "settings": settings, "learned": bool(arrays)})
+        return {"transforms": steps}
+
+    @classmethod
+    def _read(cls, folder: Path, head: dict[str, Any]) -> TransformedEmbedder:
+        from safetensors.numpy import load_file
+
+        from umekomi.models.loading import load_folder
+        from umekomi.transforms import named
+
+        transforms = []
+        for index, step in enumerate(head["settings"]["transforms"]):
+            transform = named(step["name"])(**step["settings"])
+            transforms.append(transform.restore(load_file(folder / f"transform_{index}.safetensors")) if step["learned"] else transform)
+        return cls(load_folder(folder / "base"), transforms)
+
+
+MODELS = {"transformed": TransformedEmbedder}

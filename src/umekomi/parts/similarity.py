@@ -1,0 +1,128 @@
+"""How vectors compare, by name. Every function takes ``[n, d]`` and ``[m, d]`` and gives float32 ``[n, m]``, higher
+is nearer. An embedder keeps the name of its own; nothing that ranks uses another."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from umekomi.contracts import Vectors
+from umekomi.errors import unknown_name
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float32]
+
+
+def normalise(vectors: Any) -> Any:
+    """Rows of length one; a zero row stays zero. Dense ``[n, d]`` or CSR in, the same kind out."""
+    import numpy as np
+
+    if hasattr(vectors, "tocsr"):
+        from scipy import sparse
+
+        lengths = np.sqrt(np.asarray(vectors.multiply(vectors).sum(1)).ravel())
+        return sparse.diags_array(1 / np.maximum(lengths, 1e-12)).dot(vectors).tocsr().astype(np.float32)
+    vectors = np.asarray(vectors, np.float32)
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12)
+
+
+def dot(a: Any, b: Any) -> Floats:
+    """Inner product; dense or CSR."""
+    import numpy as np
+
+    product = a @ b.T
+    return np.asarray(product.toarray() if hasattr(product, "toarray") else product, np.float32)
+
+
+def cosine(a: Any, b: Any) -> Floats:
+    """Inner product of the rows brought to length one; a zero row is 0 from everything."""
+    return dot(normalise(a), normalise(b))
+
+
+def euclidean(a: Any, b: Any) -> Floats:
+    """Minus the Euclidean distance."""
+    import numpy as np
+
+    a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
+    squared = (a**2).sum(1)[:, None] + (b**2).sum(1)[None] - 2 * a @ b.T
+    return -np.sqrt(np.maximum(squared, 0)).astype(np.float32)
+
+
+def poincare(a: Any, b: Any) -> Floats:
+    """Minus the distance in the Poincaré ball, arcosh(1 + 2 |u-v|² / ((1-|u|²)(1-|v|²))) (Nickel & Kiela 2017, eq. 1)."""
+    import numpy as np
+
+    a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
+    inside_a, inside_b = 1 - (a**2).sum(1), 1 - (b**2).sum(1)
+    if (inside_a <= 0).any() or (inside_b <= 0).any():
+        raise ValueError("a vector of the Poincaré ball must be shorter than 1")
+    squared = np.maximum((a**2).sum(1)[:, None] + (b**2).sum(1)[None] - 2 * a @ b.T, 0)
+    return -np.arccosh(1 + 2 * squared / (inside_a[:, None] * inside_b[None])).astype(np.float32)
+
+
+def lorentz(a: Any, b: Any) -> Floats:
+    """Minus the distance on the hyperboloid, arcosh(a₀b₀ - Σ aᵢbᵢ) (Nickel & Kiela 2018, eq. 5)."""
+    import numpy as np
+
+    a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
+    product = np.outer(a[:, 0], b[:, 0]) - a[:, 1:] @ b[:, 1:].T
+    return -np.arccosh(np.maximum(product, 1)).astype(np.float32)
+
+
+def maxsim(a: Vectors, b: Vectors) -> Floats:
+    """Late interaction: for each vector of ``a``'s item its best match in ``b``'s item, summed (Khattab & Zaharia 2020,
+    eq. 3). An item without vectors scores 0."""
+    import numpy as np
+
+    scores = np.zeros((a.items, b.items), np.float32)
+    filled = np.flatnonzero(np.diff(b.offsets))
+    if not len(filled):
+        return scores
+    for row in range(a.items):
+        vectors = a.item(row)
+        if len(vectors):
+            scores[row, filled] = np.maximum.reduceat(vectors @ b.flat.T, b.offsets[filled], axis=1).sum(0)
+    return scores
+
+
+SIMILARITIES: dict[str, Callable[[Any, Any], Floats]] = {
+    function.__name__: function for function in (cosine, dot, euclidean, poincare, lorentz, maxsim)
+}
+
+
+def named(name: str) -> Callable[[Any, Any], Floats]:
+    """The similarity of this name, or the error with the nearest ones."""
+    if name not in SIMILARITIES:
+        raise unknown_name("similarity", name, SIMILARITIES)
+    return SIMILARITIES[name]
+
+
+def size(vectors: Any) -> int:
+    """How many items: rows of an array or CSR, or items of multi-vectors."""
+    return vectors.items if isinstance(vectors, Vectors) else vectors.shape[0]
+
+
+def rows(vectors: Any, start: int, stop: int) -> Any:
+    """A slice of items of any kind of output."""
+    if isinstance(vectors, Vectors):
+        low, high = vectors.offsets[start], vectors.offsets[stop]
+        return Vectors(vectors.flat[low:high], vectors.offsets[start : stop + 1] - low)
+    return vectors[start:stop]
+
+
+def take(vectors: Any, indices: Any) -> Any:
+    """Items by number, of any kind of output."""
+    return Vectors.of([vectors.item(int(i)) for i in indices]) if isinstance(vectors, Vectors) else vectors[indices]
+
+
+def item_bytes(vectors: Any) -> float:
+    """Bytes a stored item takes: the array's own for dense, values and indices for CSR, all tokens for multi-vectors."""
+    count = max(size(vectors), 1)
+    if isinstance(vectors, Vectors):
+        return (vectors.flat.nbytes + vectors.offsets.nbytes) / count
+    if hasattr(vectors, "indptr"):
+        return (vectors.data.nbytes + vectors.indices.nbytes + vectors.indptr.nbytes) / count
+    return vectors.nbytes / count

@@ -1,0 +1,85 @@
+"""Texts into words, for everything lexical. Japanese needs a real tokenizer, or every Japanese baseline is a fake win
+for the others: fugashi with unidic-lite where installed, character bigrams otherwise; which one it was is recorded."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from functools import cache
+from importlib.util import find_spec
+
+from umekomi.errors import MissingExtra, WrongUse
+
+_WORD = re.compile(r"(?u)\b\w\w+\b")
+_CJK = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]")
+_RUN = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff々ー]+|[^\W_\u3040-\u30ff\u3400-\u9fff]+")
+_EMPTY_POS = ("助詞", "助動詞", "補助記号", "空白", "記号")
+
+TOKENIZERS = ("words", "fugashi", "bigrams")
+
+
+def choose(texts: Sequence[str]) -> str:
+    """The tokenizer these texts ask for: Japanese ones (a tenth of the characters) fugashi, or bigrams without it.
+
+    >>> choose(["plain English"])
+    'words'
+    """
+    sample = "".join(text[:500] for text in texts[:: max(1, len(texts) // 1000)])
+    if len(_CJK.findall(sample)) * 10 < len(sample):
+        return "words"
+    return "fugashi" if find_spec("fugashi") and find_spec("unidic_lite") else "bigrams"
+
+
+def tokenizer(name: str) -> Callable[[str], list[str]]:
+    """The function of this name: a text in, its words out.
+
+    >>> tokenizer("words")("The cat sat on the mat")
+    ['cat', 'sat', 'mat']
+    >>> tokenizer("bigrams")("埋め込み model")
+    ['埋め', 'め込', '込み', 'model']
+    """
+    if name not in TOKENIZERS:
+        raise WrongUse(f"no tokenizer named {name!r}; there are: {', '.join(TOKENIZERS)}")
+    return {"words": words, "bigrams": bigrams, "fugashi": japanese}[name]
+
+
+@cache
+def _stopwords() -> frozenset[str]:
+    from bm25s.stopwords import STOPWORDS_EN
+
+    return frozenset(STOPWORDS_EN)
+
+
+def words(text: str) -> list[str]:
+    """Lower-cased words of two letters or more, without bm25s's English stop words."""
+    return [word for word in _WORD.findall(text.lower()) if word not in _stopwords()]
+
+
+def bigrams(text: str) -> list[str]:
+    """Pairs of neighbouring characters within runs of Japanese or Chinese; other words whole."""
+    out = []
+    for run in _RUN.findall(text.lower()):
+        if _CJK.match(run) and len(run) > 1:
+            out += [run[i : i + 2] for i in range(len(run) - 1)]
+        else:
+            out.append(run)
+    return out
+
+
+@cache
+def _tagger() -> object:
+    try:
+        import fugashi
+        import unidic_lite
+    except ImportError:
+        raise MissingExtra("fugashi", "japanese", "splitting Japanese into words") from None
+    return fugashi.Tagger(f'-d "{unidic_lite.DICDIR}"')
+
+
+def japanese(text: str) -> list[str]:
+    """Lemmas by MeCab with UniDic, without particles, auxiliaries and punctuation."""
+    return [
+        (word.feature.lemma or word.surface).lower()
+        for word in _tagger()(text)  # type: ignore[operator]
+        if word.feature.pos1 not in _EMPTY_POS
+    ]

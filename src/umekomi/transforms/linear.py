@@ -1,0 +1,138 @@
+"""Linear transforms: keep a prefix, the main directions, random directions; take the mean out; bring to length one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from umekomi.contracts import Transform
+from umekomi.errors import WrongUse
+from umekomi.parts.similarity import normalise
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float32]
+
+
+class _Resize(Transform):
+    """A transform to a given width."""
+
+    def __init__(self, width: int) -> None:
+        if width < 1:
+            raise WrongUse(f"{self.name}: expected at least one dimension, found {width}")
+        self.width = width
+
+    def dimensions(self, before: int) -> int:
+        if self.width > before:
+            raise WrongUse(f"{self.name}: expected at most {before} dimensions, found {self.width}")
+        return self.width
+
+    def _fitted(self, what: str) -> Any:
+        if not hasattr(self, what):
+            raise WrongUse(f"{self.name} has learned nothing yet: call fit(vectors) first")
+        return getattr(self, what)
+
+
+class Truncate(_Resize):
+    """The first ``width`` dimensions, brought back to length one (Kusupati et al. 2022, Matryoshka)."""
+
+    name: ClassVar[str] = "truncate"
+
+    def transform(self, vectors: Floats) -> Floats:
+        self.dimensions(vectors.shape[1])
+        return normalise(vectors[:, : self.width])
+
+    def state(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        return {"width": self.width}, {}
+
+
+class Pca(_Resize):
+    """The ``width`` directions of largest variance (Pearson 1901), mean taken out, brought to length one."""
+
+    name: ClassVar[str] = "pca"
+
+    def fit(self, vectors: Floats, *, weights: Any = None, labels: Any = None) -> Pca:
+        import numpy as np
+
+        vectors = np.asarray(vectors, np.float64)
+        self.dimensions(vectors.shape[1])
+        if len(vectors) < self.width:
+            raise WrongUse(f"pca to {self.width} dimensions needs at least {self.width} vectors, found {len(vectors)}")
+        mean = np.average(vectors, axis=0, weights=weights)
+        centred = vectors - mean
+        scatter = centred.T @ (centred if weights is None else centred * np.asarray(weights, np.float64)[:, None])
+        _, directions = np.linalg.eigh(scatter)
+        directions = directions[:, ::-1][:, : self.width]
+        directions *= np.sign(directions[np.abs(directions).argmax(0), range(self.width)])
+        self.mean_, self.directions_ = mean.astype(np.float32), np.ascontiguousarray(directions, np.float32)
+        return self
+
+    def transform(self, vectors: Floats) -> Floats:
+        directions = self._fitted("directions_")
+        return normalise((vectors - self.mean_) @ directions)
+
+    def state(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        return {"width": self.width}, {"mean_": self._fitted("mean_"), "directions_": self._fitted("directions_")}
+
+
+class RandomProjection(_Resize):
+    """``width`` Gaussian directions drawn from ``seed`` (Johnson & Lindenstrauss 1984): the floor for any projection."""
+
+    name: ClassVar[str] = "random-projection"
+
+    def __init__(self, width: int, seed: int = 0) -> None:
+        super().__init__(width)
+        self.seed = seed
+
+    def fit(self, vectors: Floats, *, weights: Any = None, labels: Any = None) -> RandomProjection:
+        import numpy as np
+
+        self.dimensions(vectors.shape[1])
+        directions = np.random.default_rng(self.seed).standard_normal((vectors.shape[1], self.width))
+        self.directions_ = directions.astype(np.float32)
+        return self
+
+    def transform(self, vectors: Floats) -> Floats:
+        return normalise(vectors @ self._fitted("directions_"))
+
+    def state(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        return {"width": self.width, "seed": self.seed}, {"directions_": self._fitted("directions_")}
+
+
+class Centre(Transform):
+    """The mean taken out (Mu & Viswanath 2018, the first half of all-but-the-top)."""
+
+    name: ClassVar[str] = "centre"
+
+    def fit(self, vectors: Floats, *, weights: Any = None, labels: Any = None) -> Centre:
+        import numpy as np
+
+        self.mean_ = np.average(np.asarray(vectors, np.float64), axis=0, weights=weights).astype(np.float32)
+        return self
+
+    def transform(self, vectors: Floats) -> Floats:
+        if not hasattr(self, "mean_"):
+            raise WrongUse("centre has learned nothing yet: call fit(vectors) first")
+        return vectors - self.mean_
+
+    def dimensions(self, before: int) -> int:
+        return before
+
+    def state(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        return {}, {"mean_": self.mean_}
+
+
+class Normalise(Transform):
+    """Rows brought to length one."""
+
+    name: ClassVar[str] = "normalise"
+
+    def transform(self, vectors: Floats) -> Floats:
+        return normalise(vectors)
+
+    def dimensions(self, before: int) -> int:
+        return before
+
+    def state(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        return {}, {}
