@@ -1,0 +1,93 @@
+"""What an embedder or scorer is judged on. :func:`make` builds a task from a name, a dataset, or a user's data."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from umekomi.data import Dataset, Retrieval, load, names, shape
+from umekomi.errors import WrongUse, unknown_name
+from umekomi.tasks.base import Result, Score, Task
+from umekomi.tasks.labels import Classification, Clustering
+from umekomi.tasks.pairs import PairClassification, Similarity
+from umekomi.tasks.retrieval import Reranking
+from umekomi.tasks.retrieval import Retrieval as RetrievalTask
+from umekomi.tasks.tables import HypernymyRanking, LinkPrediction, Reconstruction
+
+__all__ = ["KINDS", "Result", "Score", "Task", "default_kind", "fitting", "make"]
+
+KINDS: dict[str, type[Task]] = {
+    kind.kind: kind
+    for kind in (RetrievalTask, Reranking, Similarity, PairClassification, Classification, Clustering, Reconstruction, LinkPrediction, HypernymyRanking)
+}
+
+
+def fitting(split: Any) -> list[str]:
+    """The kinds of task that this table or retrieval set can be judged on, the main one first."""
+    kind_of_data = shape(split)
+    kinds = [kind for kind, task in KINDS.items() if kind_of_data in task.shapes]
+    if isinstance(split, Retrieval) and len(split.qrels) <= split.num_rows:
+        kinds = [kind for kind in kinds if kind != "reranking"]
+    if kind_of_data == "hierarchy" and "score" not in split.column_names:
+        kinds.remove("hypernymy-ranking")
+    return kinds
+
+
+def default_kind(split: Any) -> str:
+    """The main kind of task for this data."""
+    kinds = fitting(split)
+    if not kinds:
+        raise WrongUse(f"no task fits {shape(split)}; tasks: {', '.join(KINDS)}")
+    return kinds[0]
+
+
+def make(task: str, data: Any = None, split: str | None = None) -> Task:
+    """The task of this name: a dataset's name (its main task on its test split), ``dataset:kind``, ``mteb:NAME``, or a kind
+    of task with the ``data`` to judge on."""
+    if task.startswith("mteb:"):
+        from umekomi.tasks.mteb import MtebTask
+
+        return MtebTask(task.removeprefix("mteb:"))
+    if data is None:
+        name, _, kind = task.partition(":")
+        if name in KINDS:
+            raise WrongUse(f"the task {name!r} needs data to judge on: --data NAME or FILE")
+        if name not in names():
+            try:
+                from umekomi.tasks.mteb import MtebTask
+
+                return MtebTask(task)
+            except WrongUse:
+                raise unknown_name("task or dataset", task, [*names(), *KINDS]) from None
+        dataset = load(name)
+    else:
+        dataset, kind = load(data), task
+    split = split or held_out(dataset)
+    chosen = dataset[split]
+    kind = kind or default_kind(chosen)
+    if kind not in KINDS:
+        raise unknown_name("task", kind, KINDS)
+    if shape(chosen) not in KINDS[kind].shapes:
+        raise WrongUse(f"the task {kind} takes {' or '.join(KINDS[kind].shapes)}; {dataset.name} holds {shape(chosen)}, which fits: {', '.join(fitting(chosen)) or 'no task'}")
+    label = f"{dataset.name}:{kind}" if kind != default_kind(chosen) else dataset.name
+    return build(kind, dataset, split, label)
+
+
+def build(kind: str, dataset: Dataset, split: str, name: str) -> Task:
+    """The task of this kind on that split; the training split goes with the kinds that learn a probe."""
+    chosen = dataset[split]
+    if kind in ("classification", "link-prediction"):
+        train = dataset.splits.get("train") if split != "train" else None
+        if kind == "link-prediction" and train is None:
+            raise WrongUse(f"link-prediction needs a split 'train' beside {split!r}; {dataset.name} has {', '.join(dataset)}")
+        return KINDS[kind](chosen, train=train, name=name)  # type: ignore[call-arg]
+    return KINDS[kind](chosen, name=name)  # type: ignore[call-arg]
+
+
+def held_out(dataset: Dataset) -> str:
+    """The split to judge on: test, else dev, else the only one."""
+    for split in ("test", "dev", "all"):
+        if split in dataset.splits:
+            return split
+    if len(dataset) == 1:
+        return next(iter(dataset))
+    raise WrongUse(f"{dataset.name}: expected a split named test, dev or all; found {', '.join(dataset)}: name one with --split")

@@ -1,0 +1,103 @@
+"""mteb's tasks and benchmarks by name, through its own API, with any of our embedders.
+
+Two traps are closed here: an object without ``mteb_model_meta`` is judged as an empty one, and mteb's result cache
+goes by the model's name: ours is the fingerprint, and the cache is off.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from umekomi.errors import MissingExtra, WrongUse, unknown_name
+from umekomi.tasks.base import Result, Score, Task
+
+try:
+    import mteb
+    from mteb.models.abs_encoder import AbsEncoder
+    from mteb.models.model_meta import ModelMeta
+except ImportError as error:
+    raise MissingExtra(error.name or "mteb", "eval", "a task of mteb") from None
+
+ROLES = {"query": "query", "document": "document", "passage": "document"}
+
+
+class MtebEncoder(AbsEncoder):  # type: ignore[misc]
+    """One of our embedders as mteb calls them: its prompts by mteb's role, its own similarity."""
+
+    def __init__(self, embedder: Any) -> None:
+        if "dense" not in embedder.outputs:
+            raise WrongUse(f"mteb's tasks take dense vectors; {embedder.name} gives {' and '.join(sorted(embedder.outputs))}")
+        self.embedder = embedder
+        self.mteb_model_meta = ModelMeta.create_empty(overwrites={"name": f"umekomi/{embedder.fingerprint()}", "revision": "1"})
+        self.model_prompts = None
+
+    def encode(self, inputs: Any, *, task_metadata: Any, hf_split: str, hf_subset: str, prompt_type: Any = None, **options: Any) -> Any:
+        texts = [text for batch in inputs for text in batch["text"]]
+        role = ROLES.get(getattr(prompt_type, "value", prompt_type) or "")
+        if role is None:
+            wanted = {"Classification": "classification", "Clustering": "clustering", "STS": "similarity"}.get(task_metadata.type)
+            role = wanted if wanted in (getattr(getattr(self.embedder, "model", None), "prompts", None) or {}) else None
+        return self.embedder.encode(texts, output="dense", role=role, batch_size=options.get("batch_size", 32))
+
+    def similarity(self, embeddings1: Any, embeddings2: Any) -> Any:
+        import torch
+
+        return torch.from_numpy(self.embedder.similarity(_rows(embeddings1), _rows(embeddings2)))
+
+    def similarity_pairwise(self, embeddings1: Any, embeddings2: Any) -> Any:
+        import torch
+
+        return torch.from_numpy(self.embedder.similarity_pairwise(_rows(embeddings1), _rows(embeddings2)))
+
+
+def _rows(vectors: Any) -> Any:
+    import numpy as np
+
+    array = np.asarray(vectors, np.float32)
+    return array if array.ndim == 2 else array[None]
+
+
+class MtebTask(Task):
+    """One task or benchmark of mteb: its main scores, one an item (mteb gives no value by item)."""
+
+    kind: ClassVar[str] = "mteb"
+    shapes: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(self, name: str | Any) -> None:
+        self.name = name if isinstance(name, str) else f"mteb:{name.metadata.name}"
+        if not isinstance(name, str):
+            self.tasks = [name]
+            return
+        benchmarks = {benchmark.name for benchmark in mteb.get_benchmarks()}
+        if name in benchmarks:
+            self.tasks = list(mteb.get_benchmark(name).tasks)
+            return
+        try:
+            self.tasks = [mteb.get_task(name)]
+        except KeyError:
+            known = {task.metadata.name for task in mteb.get_tasks()}
+            raise unknown_name("mteb task or benchmark", name, known | benchmarks) from None
+
+    def size(self) -> Mapping[str, int]:
+        return {"tasks": len(self.tasks)}
+
+    def evaluate(self, model: Any, *, batch_size: int = 32, progress: bool = False) -> Result:
+        import numpy as np
+
+        try:
+            found = mteb.evaluate(
+                MtebEncoder(model),
+                self.tasks,
+                cache=None,
+                overwrite_strategy="always",
+                encode_kwargs={"batch_size": batch_size},
+                co2_tracker=False,
+                show_progress_bar=progress,
+            )
+        except (OSError, ConnectionError) as error:
+            raise WrongUse(f"{self.name}: mteb cannot fetch its data ({type(error).__name__}): {error}") from None
+        by_task = {result.task_name: float(result.get_score()) for result in found.task_results}
+        scores = {"mean of main scores": Score(np.array(list(by_task.values())))} if len(by_task) > 1 else {}
+        scores |= {task: Score(np.array([value])) for task, value in by_task.items()}
+        return Result(self.name, scores, ("mteb gives no value by item: no interval",))

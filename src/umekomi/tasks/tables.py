@@ -1,0 +1,145 @@
+"""Tables of entities: reconstruct a graph or hierarchy, predict its held-out links, and rank pairs by how much the one
+is a kind of the other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from umekomi.data.columns import check
+from umekomi.errors import DataError, WrongUse
+from umekomi.tasks.base import Result, Score, Task
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+HITS = (1, 3, 10)
+
+
+def _edges(table: pa.Table, who: str) -> tuple[list[str], list[str]]:
+    columns = ("child", "parent") if "child" in table.column_names else ("source", "target")
+    table = check(table, columns, who)
+    return [str(v) for v in table[columns[0]].to_pylist()], [str(v) for v in table[columns[1]].to_pylist()]
+
+
+def neighbours(model: Any, edges: Iterable[tuple[str, str]], who: str) -> dict[int, set[int]]:
+    """``{row: rows it points to}`` in the model's table; an entity that is not there is an error."""
+    out: dict[int, set[int]] = {}
+    for a, b in edges:
+        for entity in (a, b):
+            if entity not in model.rows:
+                raise DataError(f"{who}: expected an entity of {model.name}, found {entity!r}")
+        if a != b:
+            out.setdefault(model.rows[a], set()).add(model.rows[b])
+    return out
+
+
+def rank(model: Any, wanted: Mapping[int, set[int]], known: Mapping[int, set[int]]) -> dict[str, Score]:
+    """For every entity with wanted neighbours: where each stands among all entities that are neither it nor a neighbour
+    (Bordes et al. 2013's filtered rank; Nickel & Kiela 2017, section 4.1). An equal score counts half.
+
+    Values are per entity (average precision) and per link (rank, hits@k).
+    """
+    import numpy as np
+
+    vectors = model.vectors
+    precision, ranks = [], []
+    rows = sorted(wanted)
+    step = max(1, (1 << 24) // max(len(vectors), 1))
+    for start in range(0, len(rows), step):
+        chosen = rows[start : start + step]
+        block = model.similarity(vectors[chosen], vectors)
+        for row, scores in zip(chosen, block, strict=True):
+            positives = np.fromiter(wanted[row], np.int64)
+            others = np.ones(len(vectors), bool)
+            others[row] = False
+            others[list(wanted[row] | known.get(row, set()))] = False
+            negative = np.sort(-scores[others])
+            value = -scores[positives]
+            ahead = (np.searchsorted(negative, value, "left") + np.searchsorted(negative, value, "right")) / 2
+            ranks.append(ahead + 1)
+            ahead.sort()
+            order = np.arange(1, len(ahead) + 1)
+            precision.append((order / (ahead + order)).mean())
+    every = np.concatenate(ranks)
+    scores = {"map": Score(np.array(precision)), "mean rank": Score(every)}
+    return scores | {f"hits@{k}": Score((every <= k).astype(np.float64)) for k in HITS}
+
+
+@dataclass(frozen=True)
+class Reconstruction(Task):
+    """Every entity's neighbours among all entities, on the data the table was learned from: how much of it the geometry
+    holds. MAP, mean rank, hits@k. ``child, parent`` or ``source, target``."""
+
+    data: pa.Table
+    name: str = "reconstruction"
+    kind: ClassVar[str] = "reconstruction"
+    shapes: ClassVar[tuple[str, ...]] = ("hierarchy", "graph")
+
+    def size(self) -> Mapping[str, int]:
+        return {"links": self.data.num_rows}
+
+    def evaluate(self, model: Any, *, batch_size: int = 32, progress: bool = False) -> Result:
+        _is_table(model, self.name)
+        wanted = neighbours(model, zip(*_edges(self.data, self.name), strict=True), self.name)
+        return Result(self.name, rank(model, wanted, {}))
+
+
+@dataclass(frozen=True)
+class LinkPrediction(Task):
+    """Held-out links among all entities, the links of ``train`` left out of the ranking. MAP, mean rank, hits@k."""
+
+    data: pa.Table
+    train: pa.Table
+    name: str = "link-prediction"
+    kind: ClassVar[str] = "link-prediction"
+    shapes: ClassVar[tuple[str, ...]] = ("hierarchy", "graph")
+
+    def size(self) -> Mapping[str, int]:
+        return {"links": self.data.num_rows}
+
+    def evaluate(self, model: Any, *, batch_size: int = 32, progress: bool = False) -> Result:
+        _is_table(model, self.name)
+        wanted = neighbours(model, zip(*_edges(self.data, self.name), strict=True), self.name)
+        known = neighbours(model, zip(*_edges(self.train, self.name), strict=True), self.name)
+        wanted = {row: links - known.get(row, set()) for row, links in wanted.items()}
+        return Result(self.name, rank(model, {row: links for row, links in wanted.items() if links}, known))
+
+
+@dataclass(frozen=True)
+class HypernymyRanking(Task):
+    """Graded "is a kind of" (HyperLex, Vulić et al. 2017): Spearman of the gold with -(1 + alpha (|parent| - |child|)) d
+    (Nickel & Kiela 2017, eq. 8); ``alpha`` 0 asks the distance alone. Pairs with an unknown entity are left out and
+    counted."""
+
+    data: pa.Table
+    name: str = "hypernymy-ranking"
+    alpha: float = 1000.0
+    kind: ClassVar[str] = "hypernymy-ranking"
+    shapes: ClassVar[tuple[str, ...]] = ("hierarchy",)
+
+    def size(self) -> Mapping[str, int]:
+        return {"pairs": self.data.num_rows}
+
+    def evaluate(self, model: Any, *, batch_size: int = 32, progress: bool = False) -> Result:
+        import numpy as np
+
+        _is_table(model, self.name)
+        table = check(self.data, ("child", "parent", "score"), self.name)
+        rows = list(zip(*(table[column].to_pylist() for column in ("child", "parent", "score")), strict=True))
+        kept = [row for row in rows if row[0] in model and row[1] in model]
+        if len(kept) < 2:
+            raise DataError(f"{self.name}: expected pairs of entities of {model.name}, found {len(kept)} of {len(rows)}")
+        child, parent = (np.stack([model[row[side]] for row in kept]) for side in (0, 1))
+        distance = -np.asarray(model.similarity_pairwise(child, parent), np.float64)
+        depth = np.linalg.norm(parent, axis=1) - np.linalg.norm(child, axis=1)
+        score = -(1 + self.alpha * depth) * distance if model.metric in ("poincare", "lorentz", "euclidean") else -distance
+        values = np.column_stack([[row[2] for row in kept], score])
+        note = (f"{len(rows) - len(kept)} of {len(rows)} pairs have an entity that is not in the table",) if len(kept) < len(rows) else ()
+        return Result(self.name, {"spearman": Score(values, "spearman")}, note)
+
+
+def _is_table(model: Any, who: str) -> None:
+    if not hasattr(model, "vectors"):
+        raise WrongUse(f"{who} judges a table of entities; {model.name} is of kind {model.kind}")
