@@ -99,7 +99,7 @@ def interval(values: Array, statistic: str = "mean", *, resamples: int = RESAMPL
     point = compute(values)
     if len(values) < 2:
         return Interval(point, point, point)
-    return Interval(point, *_bounds(lambda rows: compute(values[rows]), len(values), resamples, seed))
+    return Interval(point, *_bounds(lambda rows: compute(values[rows]), len(values), point, resamples, seed))
 
 
 def paired_interval(
@@ -115,14 +115,15 @@ def paired_interval(
     point = compute(a) - compute(b)
     if len(a) < 2:
         return Interval(point, point, point)
-    return Interval(point, *_bounds(lambda rows: compute(a[rows]) - compute(b[rows]), len(a), resamples, seed))
+    return Interval(point, *_bounds(lambda rows: compute(a[rows]) - compute(b[rows]), len(a), point, resamples, seed))
 
 
-def _bounds(statistic: Callable[[Any], float], items: int, resamples: int, seed: int) -> tuple[float, float]:
+def _bounds(statistic: Callable[[Any], float], items: int, point: float, resamples: int, seed: int) -> tuple[float, float]:
     """Percentile bounds; row numbers are what is resampled, so that paired arrays move together.
 
     A resample on which the statistic is undefined (no positive drawn, say) is left out, as scipy would return NaN for
-    the whole interval.
+    the whole interval. The bounds are shifted by the bootstrap's own estimate of bias (Efron & Tibshirani 1993, ch. 10):
+    none for a mean, but V-measure grows when rows repeat, and its plain percentile interval can miss the figure itself.
     """
     import numpy as np
     from scipy.stats import bootstrap
@@ -138,4 +139,5 @@ def _bounds(statistic: Callable[[Any], float], items: int, resamples: int, seed:
     drawn = drawn[np.isfinite(drawn)]
     if not len(drawn):
         return float("nan"), float("nan")
-    return float(np.quantile(drawn, 0.025)), float(np.quantile(drawn, 0.975))
+    shift = point - float(drawn.mean())
+    return float(np.quantile(drawn, 0.025)) + shift, float(np.quantile(drawn, 0.975)) + shift

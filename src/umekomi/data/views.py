@@ -1,0 +1,188 @@
+"""One kind of data seen as another: the texts in it, the pairs in it, and a held-out part that leaks nothing."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Any
+
+from umekomi.data.columns import Dataset, Retrieval, as_table, shape
+from umekomi.errors import DataError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+TEXTS = {
+    "pairs": ("positive", "anchor"),
+    "scored pairs": ("sentence1", "sentence2"),
+    "labelled pairs": ("sentence1", "sentence2"),
+    "judged pairs": ("document", "query"),
+    "labelled texts": ("text",),
+    "texts": ("text",),
+    "retrieval": ("text",),
+}
+GROUPS = {
+    "pairs": ("anchor", "positive"),
+    "scored pairs": ("sentence1", "sentence2"),
+    "labelled pairs": ("sentence1", "sentence2"),
+    "judged pairs": ("query",),
+    "labelled texts": ("text",),
+    "texts": ("text",),
+}
+
+
+def texts(data: Any, who: str = "this") -> list[str]:
+    """The texts an unsupervised recipe learns from: a corpus, documents of pairs, both sides of scored pairs; each once."""
+    data = as_table(data)
+    kind = shape(data)
+    if kind == "documents":
+        return [" ".join(sentences) if isinstance(sentences, list) else sentences for sentences in data["document"].to_pylist()]
+    if kind not in TEXTS:
+        raise DataError(f"{who} learns from texts; found {kind} ({', '.join(data.column_names)})")
+    columns = TEXTS[kind]
+    table = data.corpus if isinstance(data, Retrieval) else data
+    from umekomi.data.columns import check
+
+    table = check(table, columns[:1], who)
+    found = list(dict.fromkeys(text for column in columns for text in table[column].to_pylist()))
+    return found
+
+
+def pairs(data: Any, who: str = "this") -> pa.Table:
+    """anchor, positive[, negative …] from pairs, judged pairs or a retrieval set; grades above zero are positives."""
+    import pyarrow as pa
+
+    from umekomi.data.columns import check
+
+    data = as_table(data)
+    kind = shape(data)
+    if kind == "retrieval":
+        return data.pairs()
+    if kind == "judged pairs":
+        rows = [(q, d) for q, d, s in zip(*(data[c].to_pylist() for c in ("query", "document", "score")), strict=True) if s > 0]
+        if not rows:
+            raise DataError(f"{who} learns from pairs; no row of the judged pairs has a score above zero")
+        return pa.table({"anchor": [q for q, _ in rows], "positive": [d for _, d in rows]})
+    return check(data, ("anchor", "positive"), who)
+
+
+def as_retrieval(data: Any) -> Retrieval:
+    """A retrieval set from pairs (each anchor a query, each distinct positive a document), from judged pairs, or from
+    bare texts (inverse cloze, Lee et al. 2019: a text's first sentence asks for the rest of it)."""
+    import pyarrow as pa
+
+    from umekomi.data.readers import retrieval
+
+    data = as_table(data)
+    kind = shape(data)
+    if kind == "retrieval":
+        return data
+    if kind == "pairs":
+        judged = [(a, p, 1.0) for a, p in zip(data["anchor"].to_pylist(), data["positive"].to_pylist(), strict=True)]
+    elif kind == "judged pairs":
+        judged = list(zip(*(data[c].to_pylist() for c in ("query", "document", "score")), strict=True))
+    elif kind in ("texts", "labelled texts"):
+        judged = [(q, d, 1.0) for q, d in cloze(data["text"].to_pylist())]
+        if len(judged) < 2:
+            raise DataError("retrieval from bare texts needs two texts or more of at least two sentences each")
+    else:
+        raise DataError(f"no retrieval set can be made of {kind}")
+    queries: dict[str, str] = {}
+    corpus: dict[str, str] = {}
+    grades: dict[tuple[str, str], float] = {}
+    for query, document, score in judged:
+        key = queries.setdefault(query, f"q{len(queries)}"), corpus.setdefault(document, f"d{len(corpus)}")
+        grades[key] = max(grades.get(key, 0.0), float(score))
+    return retrieval(
+        pa.table({"id": list(queries.values()), "text": list(queries)}),
+        pa.table({"id": list(corpus.values()), "text": list(corpus)}),
+        pa.table({"query_id": [q for q, _ in grades], "corpus_id": [d for _, d in grades], "score": list(grades.values())}),
+    )
+
+
+def cloze(items: list[str]) -> list[tuple[str, str]]:
+    """(first sentence, the rest without it) of every text that has both, of three words and eight words or more (a
+    Japanese text: 8 and 20 characters)."""
+    from umekomi.data.pydocs import first_sentence, without
+
+    out = []
+    for text in items:
+        sentence = " ".join(first_sentence(text).split())
+        rest = without(text, sentence)
+        spaced = text.count(" ") * 20 > len(text)
+        long_enough = len(sentence.split()) >= 3 and len(rest.split()) >= 8 if spaced else len(sentence) >= 8 and len(rest) >= 20
+        if long_enough and sentence not in " ".join(rest.split()):
+            out.append((sentence, rest))
+    return out
+
+
+def carve(dataset: Dataset, share: float = 0.3, seed: int = 0) -> Dataset:
+    """Train and test splits of a dataset that has but one: rows that share an item (a text that occurs in both) stay on
+    the same side, so that nothing of the test split is trained on. Classes keep their shares."""
+    import numpy as np
+
+    only = dataset[next(iter(dataset))]
+    if isinstance(only, Retrieval):
+        side = _sides([[row] for row in only.queries["text"].to_pylist()], share, seed)
+        return Dataset(dataset.name, {name: _queries(only, side == (name == "test")) for name in ("train", "test")}, dataset.licence, dataset.notes)
+    kind = shape(only)
+    if kind not in GROUPS:
+        raise DataError(f"{dataset.name}: no held-out split can be carved of {kind} ({', '.join(only.column_names)}): give files named train and test")
+    columns = [only[column].to_pylist() for column in GROUPS[kind]]
+    labels = only["label"].to_pylist() if kind == "labelled texts" else None
+    side = _sides(list(zip(*columns, strict=True)), share, seed, labels)
+    if side.all() or not side.any():
+        raise DataError(f"{dataset.name}: no held-out split can be carved: all {only.num_rows} rows hang together by shared items")
+    index = {name: np.flatnonzero(side == (name == "test")) for name in ("train", "test")}
+    note = f"held-out split carved: {len(index['test'])} of {only.num_rows} rows, none sharing an item with the rest (seed {seed})"
+    return Dataset(dataset.name, {name: only.take(rows) for name, rows in index.items()}, dataset.licence, (*dataset.notes, note))
+
+
+def _queries(data: Retrieval, keep: Any) -> Retrieval:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    queries = data.queries.filter(pa.array(keep))
+    return Retrieval(queries, data.corpus, data.qrels.filter(pc.is_in(data.qrels["query_id"], queries["id"])))
+
+
+def _sides(rows: list[Any], share: float, seed: int, labels: list[Any] | None = None) -> Any:
+    """True for the rows held out. Connected components of rows by shared items, drawn by a hash of their first item."""
+    import numpy as np
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    items: dict[Any, int] = {}
+    edges = [(row, len(rows) + items.setdefault(" ".join(str(item).split()).lower(), len(items))) for row, parts in enumerate(rows) for item in parts]
+    size = len(rows) + len(items)
+    graph = coo_array((np.ones(len(edges)), ([a for a, _ in edges], [b for _, b in edges])), shape=(size, size))
+    component = connected_components(graph, directed=False)[1][: len(rows)]
+    draw: dict[int, float] = {}
+    for row, group in enumerate(component):
+        if group not in draw:
+            digest = hashlib.blake2b(f"{seed}:{rows[row]}".encode(), digest_size=8).digest()
+            draw[group] = int.from_bytes(digest, "little") / 2**64
+    chance = np.array([draw[group] for group in component])
+    if labels is None:
+        return _fill(chance, component, share * len(rows))
+    side = np.zeros(len(rows), bool)
+    keys = np.array([str(label) for label in labels])
+    for key in np.unique(keys):
+        mine = np.flatnonzero(keys == key)
+        side[mine] = _fill(chance[mine], component[mine], share * len(mine))
+    # a text with two labels may have been drawn twice: all of its rows go where its first row went
+    first = {group: side[row] for row, group in reversed(list(enumerate(component)))}
+    return np.array([first[group] for group in component])
+
+
+def _fill(chance: Any, component: Any, wanted: float) -> Any:
+    """Whole components in the order of their draw, until enough rows are held out; one too big to fit is passed over."""
+    import numpy as np
+
+    groups, first, counts = np.unique(component, return_index=True, return_counts=True)
+    held: set[int] = set()
+    filled = 0
+    for index in np.argsort(chance[first], kind="stable"):
+        if filled + counts[index] <= wanted or not held and counts[index] < len(component) / 2:
+            held.add(int(groups[index]))
+            filled += int(counts[index])
+    return np.array([int(group) in held for group in component])

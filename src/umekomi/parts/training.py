@@ -1,0 +1,95 @@
+"""Stages of training a sentence-transformers model: data, objective, settings; run one after the other by its own
+trainer (checkpoints, resume, mixed precision and distribution come with it)."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from umekomi.progress import Progress
+
+
+@dataclass(frozen=True)
+class Stage:
+    """``tables`` and ``losses`` by the same names: one is plain training, several take turns batch by batch."""
+
+    tables: Mapping[str, Any]
+    losses: Mapping[str, Any]
+    epochs: float = 1
+    batch_size: int = 32
+    learning_rate: float = 2e-5
+    warmup: float = 0.1
+
+
+def train(
+    model: Any,
+    stages: Sequence[Stage],
+    *,
+    seed: int = 0,
+    checkpoint: str | Path | None = None,
+    progress: bool = False,
+    what: str = "training",
+    save_steps: int = 100,
+) -> None:
+    """Train ``model`` in place. With ``checkpoint``, every ``save_steps`` steps are kept there and an interrupted run goes
+    on from the last; a finished stage is not run again."""
+    import datasets
+    import torch
+    from sentence_transformers import SentenceTransformerTrainer, SentenceTransformerTrainingArguments
+    from sentence_transformers.base.sampler import BatchSamplers, MultiDatasetBatchSamplers
+    from transformers import TrainerCallback, set_seed
+
+    logging.getLogger("transformers.trainer").setLevel(logging.ERROR)
+    datasets.disable_progress_bars()
+    for number, stage in enumerate(stages):
+        with tempfile.TemporaryDirectory() as scratch:
+            folder = Path(checkpoint) / f"stage_{number}" if checkpoint else Path(scratch)
+            folder.mkdir(parents=True, exist_ok=True)
+            set_seed(seed)
+            tables = {name: datasets.Dataset(datasets.table.InMemoryTable(_plain(table))) for name, table in stage.tables.items()}
+            rows = sum(table.num_rows for table in stage.tables.values())
+            steps = max(1, int(-(-rows // stage.batch_size) * stage.epochs))
+            arguments = SentenceTransformerTrainingArguments(
+                output_dir=str(folder),
+                num_train_epochs=stage.epochs,
+                per_device_train_batch_size=stage.batch_size,
+                learning_rate=stage.learning_rate,
+                warmup_steps=int(stage.warmup * steps),
+                batch_sampler=BatchSamplers.NO_DUPLICATES,
+                multi_dataset_batch_sampler=MultiDatasetBatchSamplers.PROPORTIONAL,
+                seed=seed,
+                data_seed=seed,
+                report_to="none",
+                disable_tqdm=True,
+                logging_strategy="no",
+                save_strategy="steps" if checkpoint else "no",
+                save_steps=save_steps,
+                save_total_limit=1,
+                bf16=torch.cuda.is_available(),
+                dataloader_pin_memory=torch.cuda.is_available(),
+            )
+            single = len(tables) == 1
+            with Progress(what, steps * stage.batch_size, "pairs", progress) as bar:
+
+                class Show(TrainerCallback):  # type: ignore[misc]
+                    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+                        bar.advance(stage.batch_size)  # noqa: B023
+
+                trainer = SentenceTransformerTrainer(
+                    model=model,
+                    args=arguments,
+                    train_dataset=next(iter(tables.values())) if single else datasets.DatasetDict(tables),
+                    loss=next(iter(stage.losses.values())) if single else dict(stage.losses),
+                    callbacks=[Show()],
+                )
+                trainer.train(resume_from_checkpoint=any(folder.glob("checkpoint-*")) or None)
+    model.eval()
+
+
+def _plain(table: Any) -> Any:
+    """Without schema metadata that ``datasets`` would try to read as its own, and with columns it can batch."""
+    return table.replace_schema_metadata(None).combine_chunks()

@@ -1,0 +1,74 @@
+"""LSA: S. Deerwester, S. Dumais, G. Furnas, T. Landauer, R. Harshman, "Indexing by latent semantic analysis" (JASIS 1990).
+
+The text-by-term matrix of TF-IDF weights is cut to its ``dimensions`` largest singular values, X ≈ U S Vᵀ, and a text's
+vector is its row times V. Since that is a sum over its tokens of idf(t) · V[t], the whole model is a token table, and
+the embedder a static one. Where we differ: tokens are subwords that are learned from the same texts (unigram language
+model, Kudo 2018), so that Japanese needs no other tokenizer and no token is unknown at run time; and term frequency is
+not damped, since a table can only add.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from umekomi.contracts import Paper, Recipe
+from umekomi.data.views import texts
+from umekomi.errors import DataError
+from umekomi.models.static import StaticEmbedder
+
+
+@dataclass(frozen=True)
+class Lsa(Recipe):
+    """Words that occur in the same texts come to lie together, by a singular value decomposition alone.
+
+    A static table learned in seconds on the user's own texts, light install only.
+    """
+
+    name: ClassVar[str] = "lsa"
+    paper: ClassVar[Paper] = Paper("Indexing by latent semantic analysis", "Deerwester, Dumais, Furnas, Landauer & Harshman", 1990, "JASIS 41(6)")
+    columns: ClassVar[tuple[str, ...]] = ("text",)
+
+    dimensions: int = 256
+    vocabulary: int = 16_000
+
+    def fit(self, data: Any, *, start: Any = None, seed: int = 0, checkpoint: str | Path | None = None, progress: bool = False) -> StaticEmbedder:
+        import numpy as np
+        from scipy.sparse import csr_array
+        from sklearn.feature_extraction.text import TfidfTransformer
+        from sklearn.utils.extmath import randomized_svd
+
+        found = texts(data, self.name)
+        tokenizer = subwords(found, self.vocabulary)
+        size = tokenizer.get_vocab_size()
+        width = min(self.dimensions, len(found) - 1, size - 1)
+        if width < 1:
+            raise DataError(f"{self.name} needs two texts or more, found {len(found)}")
+        probe = StaticEmbedder(tokenizer, np.zeros((size, 1), np.float32))
+        ids, offsets = probe.tokens(found)
+        counts = csr_array((np.ones(len(ids), np.float32), ids, offsets), shape=(len(found), size))
+        counts.sum_duplicates()
+        weigh = TfidfTransformer().fit(counts)
+        _, _, right = randomized_svd(weigh.transform(counts), width, random_state=seed)
+        table = (right.T * weigh.idf_[:, None]).astype(np.float32)
+        card = {"recipe": self.settings(), "paper": self.paper.cite(), "seed": seed, "licence": "Apache-2.0"}
+        return StaticEmbedder(tokenizer, table, name=self.name, card=card)
+
+    @classmethod
+    def small(cls) -> Lsa:
+        return cls(dimensions=128, vocabulary=8_000)
+
+
+def subwords(found: list[str], size: int) -> Any:
+    """A unigram subword tokenizer (Kudo 2018) learned from texts, lower-cased and width-folded (NFKC)."""
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
+
+    tokenizer = Tokenizer(models.Unigram())
+    tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Punctuation(), pre_tokenizers.Digits(), pre_tokenizers.Metaspace()]
+    )
+    trainer = trainers.UnigramTrainer(vocab_size=size, special_tokens=["<unk>"], unk_token="<unk>", show_progress=False)
+    tokenizer.train_from_iterator(found, trainer)
+    return tokenizer
