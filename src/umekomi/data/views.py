@@ -142,7 +142,7 @@ def _queries(data: Retrieval, keep: Any) -> Retrieval:
     import pyarrow.compute as pc
 
     queries = data.queries.filter(pa.array(keep))
-    return Retrieval(queries, data.corpus, data.qrels.filter(pc.is_in(data.qrels["query_id"], queries["id"])))
+    return Retrieval(queries, data.corpus, data.qrels.filter(pc.is_in(data.qrels["query_id"], queries["id"].combine_chunks())))
 
 
 def _sides(rows: list[Any], share: float, seed: int, labels: list[Any] | None = None) -> Any:

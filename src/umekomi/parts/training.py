@@ -41,9 +41,10 @@ def train(
     import torch
     from sentence_transformers import SentenceTransformerTrainer, SentenceTransformerTrainingArguments
     from sentence_transformers.base.sampler import BatchSamplers, MultiDatasetBatchSamplers
-    from transformers import TrainerCallback, set_seed
+    from transformers import PrinterCallback, TrainerCallback, set_seed
 
     logging.getLogger("transformers.trainer").setLevel(logging.ERROR)
+    model.model_card_data.generate_widget_examples = False
     datasets.disable_progress_bars()
     for number, stage in enumerate(stages):
         with tempfile.TemporaryDirectory() as scratch:
@@ -86,6 +87,7 @@ def train(
                     loss=next(iter(stage.losses.values())) if single else dict(stage.losses),
                     callbacks=[Show()],
                 )
+                trainer.remove_callback(PrinterCallback)
                 trainer.train(resume_from_checkpoint=any(folder.glob("checkpoint-*")) or None)
     model.eval()
 

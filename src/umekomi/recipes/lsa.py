@@ -55,10 +55,6 @@ class Lsa(Recipe):
         card = {"recipe": self.settings(), "paper": self.paper.cite(), "seed": seed, "licence": "Apache-2.0"}
         return StaticEmbedder(tokenizer, table, name=self.name, card=card)
 
-    @classmethod
-    def small(cls) -> Lsa:
-        return cls(dimensions=128, vocabulary=8_000)
-
 
 def subwords(found: list[str], size: int) -> Any:
     """A unigram subword tokenizer (Kudo 2018) learned from texts, lower-cased and width-folded (NFKC)."""

@@ -25,7 +25,7 @@ from umekomi.errors import DataError, WrongUse
 class Near2(Recipe):
     """Contrastive fine-tuning with nested prefixes: a short prefix of the vector keeps almost all of the full one's quality.
 
-    Learns from pairs (anchor, positive), judged pairs (query, document, score) or a retrieval set. ``loss``: ``"mnr"``,
+    Learns from pairs (anchor, positive[, negative …]), judged pairs (query, document, score) or a retrieval set. ``loss``: ``"mnr"``,
     ``"ocl"`` (needs grades: at most ``negative_grade`` is a negative), or ``"both"``.
     """
 
@@ -64,7 +64,8 @@ class Near2(Recipe):
             raise WrongUse(f"{self.name} trains a transformer text embedder; {base.name} is of kind {base.kind}")
         if self.loss not in ("mnr", "ocl", "both"):
             raise WrongUse(f"{self.name}, loss: expected mnr, ocl or both, found {self.loss!r}")
-        positive = pairs(data, self.name).select(["anchor", "positive"])
+        positive = pairs(data, self.name)
+        positive = positive.select([name for name in positive.column_names if name in ("anchor", "positive") or name.startswith("negative")])
         if self.max_pairs and positive.num_rows > self.max_pairs:
             positive = positive.take(sorted(random.Random(seed).sample(range(positive.num_rows), self.max_pairs)))
         model = copy.deepcopy(base.model)

@@ -1,0 +1,22 @@
+"""``umekomi info``"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+
+def info(
+    name: Annotated[str, typer.Argument(help="A recipe, a published model, a dataset, or a saved folder.")],
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """What is known of a recipe, a model, a dataset or a saved folder."""
+    from umekomi.catalogue import info as look
+    from umekomi.cli import show
+
+    found = look(name)
+    if json:
+        show.as_json(found)
+        return
+    show.table(["", ""], [(key, value) for key, value in found.items()], wrap=(1,))

@@ -1,0 +1,41 @@
+"""``umekomi search``"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def search(
+    model: Annotated[str, typer.Argument(help="A model's name or folder, or a recipe that needs no labels.")],
+    query: Annotated[str, typer.Argument(help="What to look for.")],
+    source: Annotated[Path, typer.Option("--in", help="Texts, or a Parquet file that encode wrote.")],
+    k: Annotated[int, typer.Option("-k", help="How many hits.")] = 10,
+    column: Annotated[str, typer.Option(help="The column of texts.")] = "text",
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Exact search: the texts most similar to a query, the best sentence of each marked."""
+    from dataclasses import asdict
+
+    from umekomi.cli import show
+    from umekomi.searching import search as run
+
+    hits = run(model, query, source, k=k, column=column, progress=True)
+    if json:
+        show.as_json([asdict(hit) for hit in hits])
+        return
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console()
+    for number, hit in enumerate(hits, 1):
+        console.print(Text(f"{number:2d}. {hit.score:.4f}  {hit.id}", style="bold"))
+        begin, end = max(0, hit.best[0] - 160), min(len(hit.text), hit.best[1] + 160)
+        shown = Text(("…" if begin else "") + hit.text[begin:end].replace("\n", " ") + ("…" if end < len(hit.text) else ""))
+        offset = (1 if begin else 0) - begin
+        shown.stylize("bold underline", hit.best[0] + offset, hit.best[1] + offset)
+        console.print(shown, soft_wrap=False)
+    if not hits:
+        print("nothing found")

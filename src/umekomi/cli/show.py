@@ -1,0 +1,39 @@
+"""How results are printed: a table for people, JSON for programs."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+
+def as_json(value: Any) -> None:
+    """One JSON document on standard output."""
+    print(json.dumps(value, ensure_ascii=False, indent=2, default=str))
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, left: Sequence[int] = (0,), title: str | None = None, wrap: Sequence[int] = ()) -> None:
+    """A table on standard output, as wide as the terminal, or as it needs in a pipe. ``wrap`` columns give way first."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(width=None if sys.stdout.isatty() else 200)
+    made = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
+    for number, name in enumerate(columns):
+        made.add_column(name, justify="left" if number in left or number in wrap else "right", no_wrap=number not in wrap, overflow="fold")
+    for row in rows:
+        made.add_row(*[str(cell) for cell in row])
+    console.print(made)
+
+
+def short(number: float | None) -> str:
+    """A count or rate in few digits.
+
+    >>> short(12345), short(0.5), short(None)
+    ('12,345', '0.50', '—')
+    """
+    if number is None:
+        return "—"
+    return f"{number:,.0f}" if number >= 100 else f"{number:.1f}" if number >= 10 else f"{number:.2f}"

@@ -1,0 +1,55 @@
+"""``umekomi train``"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+
+def value_of(text: str) -> Any:
+    """A setting's value as written: a number, true or false, none, a list by commas, or text.
+
+    >>> value_of("3"), value_of("1e-3"), value_of("true"), value_of("64,32"), value_of("mnr")
+    (3, 0.001, True, (64, 32), 'mnr')
+    """
+    if "," in text:
+        return tuple(value_of(part) for part in text.split(",") if part)
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return {"true": True, "false": False, "none": None}.get(text.lower(), text)
+
+
+def train(
+    recipe: Annotated[str, typer.Argument(help="A recipe (umekomi recipes).")],
+    data: Annotated[str, typer.Option("--data", help="A named dataset, file or folder.")],
+    out: Annotated[Path, typer.Option("--out", help="The folder to save to.")],
+    start: Annotated[str | None, typer.Option(help="The model to go on from.")] = None,
+    split: Annotated[str | None, typer.Option(help="The split to learn from (train).")] = None,
+    settings: Annotated[list[str] | None, typer.Option("--set", help="A field of the recipe: --set epochs=2.")] = None,
+    small: Annotated[bool, typer.Option("--small", help="The recipe's sizes for two CPU cores.")] = False,
+    seed: Annotated[int, typer.Option(help="Seed of all random draws.")] = 0,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Do not go on from an interrupted training.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Learn a model by a recipe and save it. An interrupted training goes on where it stopped."""
+    from umekomi.cli import show
+    from umekomi.errors import WrongUse
+    from umekomi.training import train as run
+
+    chosen = {}
+    for setting in settings or []:
+        name, equals, text = setting.partition("=")
+        if not equals:
+            raise WrongUse(f"--set: expected FIELD=VALUE, found {setting!r}")
+        chosen[name] = value_of(text)
+    model = run(recipe, data, out, split=split, start=start, settings=chosen, small=small, seed=seed, resume=not fresh, progress=True)
+    if json:
+        show.as_json({"out": str(out), "kind": model.kind, "dimension": getattr(model, "dimension", None), "card": model.card})
+        return
+    print(f"{model.name} ({getattr(model, 'dimension', '—')} dimensions) -> {out}")
+    print(f"next: umekomi evaluate {out} --task {data}")

@@ -1,0 +1,666 @@
+"""The main job: models and recipes on one's own data, with intervals, costs, and a recommendation.
+
+Candidates run one by one; whatever is finished is kept under a hash of data, candidate, settings and version, so that an
+interrupted comparison goes on where it stopped and a repeated one does nothing again.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import platform
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from umekomi.contracts import Recipe
+from umekomi.data import Dataset, Retrieval, load, shape
+from umekomi.data.named import overlap
+from umekomi.data.views import as_retrieval, carve, pairs, texts
+from umekomi.errors import DataError, MissingExtra, UmekomiError, WrongUse, unknown_name
+from umekomi.files import content_hash, folder_hash, read_json, write_json
+from umekomi.models import load as load_model
+from umekomi.models.base import EmbedderBase
+from umekomi.models.catalogue import CATALOGUE
+from umekomi.models.loading import BUILT_IN
+from umekomi.parts import similarity as similarities
+from umekomi.progress import say
+from umekomi.recipes import get, names
+from umekomi.statistics import Interval, interval, paired_interval
+from umekomi.tasks import Result, Score, Task, build, default_kind, held_out
+from umekomi.tasks.retrieval import Retrieval as RetrievalTask
+from umekomi.tasks.retrieval import best
+
+FORMAT = 3
+"""Changes when a kept result of an older version may no longer be used."""
+BASELINES = ("bm25", "tfidf", "random", "hashing", "lsa", "untrained")
+RECIPROCAL_RANK = 60
+"""k of reciprocal rank fusion (Cormack, Clarke & Büttcher 2009)."""
+LATENCY_QUERIES = 20
+
+
+@dataclass(frozen=True)
+class Row:
+    """One finished candidate."""
+
+    candidate: str
+    key: str
+    metric: str
+    statistic: str
+    values: list[Any]
+    others: dict[str, Interval]
+    dimensions: int
+    bytes_per_item: float
+    texts_per_second: float
+    queries_per_second: float | None
+    ms_per_query: float | None
+    training_seconds: float
+    licence: str
+    notes: tuple[str, ...] = ()
+    hits: dict[str, Any] = field(default_factory=dict)
+    start: str | None = None
+    model: str | None = None
+
+    @property
+    def score(self) -> Score:
+        """The value of every item."""
+        import numpy as np
+
+        return Score(np.array(self.values, np.float64), self.statistic)
+
+    @property
+    def baseline(self) -> bool:
+        """Whether this is something that knows nothing of language or of the task."""
+        return self.candidate.split("@")[0] in BASELINES
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """All finished candidates, best first, what was skipped and why, and what to do now."""
+
+    data: str
+    task: str
+    metric: str
+    size: dict[str, int]
+    rows: list[Row]
+    intervals: dict[str, Interval]
+    differences: dict[str, Interval]
+    baseline: str | None
+    gains: dict[str, tuple[str, Interval]]
+    """For a candidate that was trained from another one listed here: which, and the paired difference to it."""
+    skipped: dict[str, str]
+    notes: tuple[str, ...]
+    winner: str
+    recommendation: str
+    next_command: str
+    out: Path
+    about: dict[str, Any]
+
+    def to_json(self) -> dict[str, Any]:
+        """What ``--json`` prints: everything but the value of every item."""
+        rows = [
+            {key: value for key, value in dataclasses.asdict(row).items() if key not in ("values", "hits")}
+            | {"value": self.intervals[row.candidate], "difference": self.differences.get(row.candidate), "gain": self.gains.get(row.candidate)}
+            for row in self.rows
+        ]
+        own = {name: getattr(self, name) for name in ("data", "task", "metric", "size", "baseline", "skipped", "notes", "winner", "recommendation", "about")}
+        return own | {"rows": rows, "next_command": self.next_command, "out": str(self.out)}
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """``NAME`` or ``NAME@DIMENSIONS``: a recipe, a model's name, folder or hub id."""
+
+    spec: str
+    name: str
+    dimensions: int | None
+    recipe: Recipe | None
+
+    @staticmethod
+    def parse(spec: str, paper_settings: bool) -> Candidate:
+        name, at, width = spec.rpartition("@") if "@" in spec else (spec, "", "")
+        if at and not (width.isdigit() and int(width)):
+            raise WrongUse(f"{spec!r}: expected NAME@DIMENSIONS such as near2@64, found {width!r} after the @")
+        recipe = None
+        if name in names():
+            kind = get(name)
+            recipe = kind() if paper_settings else kind.small()
+        elif name not in CATALOGUE and name not in BUILT_IN and not Path(name).expanduser().is_dir() and name.count("/") != 1:
+            raise unknown_name("model, recipe or folder", name, [*names(), *CATALOGUE, *BUILT_IN])
+        return Candidate(spec, name, int(width) if at else None, recipe)
+
+
+class Meter:
+    """An embedder that keeps what it encoded, on disk, with the seconds it took: a cut of it, a hybrid with it, and the
+    same comparison after a kill encode nothing again."""
+
+    def __init__(self, embedder: Any, folder: Path, journal: Journal, name: str, dimensions: int | None = None) -> None:
+        self.embedder, self.folder, self.journal, self.name, self.dimensions = embedder, folder, journal, name, dimensions
+        self.seen: dict[str, tuple[int, float]] = {}
+        self.documents: Any = None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.embedder, name)
+
+    def encode(self, items: list[str], *, role: str | None = None, batch_size: int = 32, progress: bool = False, **_: Any) -> Any:
+        """Vectors, from the store where they are there."""
+        key = content_hash(role, items)
+        file = self.folder / f"{key}.npz"
+        if file.is_file():
+            vectors, seconds = _load_vectors(file)
+        else:
+            self.embedder.encode(items[:2], role=role)  # load and compile outside the clock
+            begun = time.perf_counter()
+            vectors = self.embedder.encode(items, role=role, batch_size=batch_size, progress=progress)
+            seconds = time.perf_counter() - begun
+            _save_vectors(file, vectors, seconds)
+            self.journal.note("encoded", self.name, key, len(items))
+        self.seen[role or "text"] = (len(items), seconds)
+        if self.dimensions is not None and self.dimensions < self.embedder.dimension:
+            vectors = self.embedder.cut(vectors, self.dimensions)
+        if role != "query":
+            self.documents = vectors
+        return vectors
+
+    def rate(self, role: str) -> float | None:
+        """Texts a second in this role."""
+        if role not in self.seen:
+            return None
+        count, seconds = self.seen[role]
+        return count / max(seconds, 1e-9)
+
+
+class Journal:
+    """Every piece of work that was done, appended when it was finished: proof that nothing is done twice."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+        file.parent.mkdir(parents=True, exist_ok=True)
+
+    def note(self, event: str, candidate: str, key: str, count: int = 1) -> None:
+        """One line, on disk before going on."""
+        with self.file.open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps({"event": event, "candidate": candidate, "key": key, "count": count}) + "\n")
+            stream.flush()
+            os.fsync(stream.fileno())
+
+
+def _save_vectors(file: Path, vectors: Any, seconds: float) -> None:
+    import numpy as np
+
+    from umekomi.contracts import Vectors
+    from umekomi.files import whole_file
+
+    if isinstance(vectors, Vectors):
+        arrays = {"flat": vectors.flat, "offsets": vectors.offsets}
+    elif hasattr(vectors, "indptr"):
+        arrays = {"data": vectors.data, "indices": vectors.indices, "indptr": vectors.indptr, "shape": np.array(vectors.shape)}
+    else:
+        arrays = {"dense": vectors}
+    with whole_file(file) as temporary, temporary.open("wb") as stream:
+        np.savez(stream, seconds=np.array(seconds), **arrays)
+
+
+def _load_vectors(file: Path) -> tuple[Any, float]:
+    import numpy as np
+
+    from umekomi.contracts import Vectors
+
+    with np.load(file, allow_pickle=False) as found:
+        seconds = float(found["seconds"])
+        if "dense" in found:
+            return found["dense"], seconds
+        if "flat" in found:
+            return Vectors(found["flat"], found["offsets"]), seconds
+        from scipy.sparse import csr_array
+
+        return csr_array((found["data"], found["indices"], found["indptr"]), shape=tuple(found["shape"])), seconds
+
+
+# --- what is judged on --------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The task, what may be learned from, and what was said on the way."""
+
+    dataset: Dataset
+    task: Task
+    train: Any
+    own_texts: Any
+    notes: tuple[str, ...]
+
+
+def plan(data: Any, task: str | None, split: str | None, learns: bool, seed: int, max_queries: int | None) -> Plan:
+    """Work out from the columns which task fits, and carve a held-out split where there is none and one is needed."""
+    dataset = load(data)
+    split = split or held_out(dataset)
+    notes = list(dataset.notes)
+    trainable = [name for name in ("train", "all") if name in dataset.splits and name != split]
+    kind = task or _kind(dataset[split])
+    if shape(dataset[split]) in ("texts", "labelled texts") and kind == "retrieval":
+        notes.append("no queries: each text's first sentence asks for the rest of it (inverse cloze); a stand-in for real queries")
+    if learns and not trainable and len(dataset) == 1:
+        dataset = carve(dataset, seed=seed)
+        notes += [note for note in dataset.notes if note not in notes]
+        split, trainable = "test", ["train"]
+    judged = dataset[split]
+    if kind == "retrieval":
+        if not isinstance(judged, Retrieval):
+            judged = as_retrieval(judged)
+            notes.append(f"retrieval set made of the rows: {judged.queries.num_rows} queries, {judged.corpus.num_rows} distinct documents")
+        if max_queries and judged.queries.num_rows > max_queries:
+            judged = _fewer(judged, max_queries)
+            notes.append(f"{max_queries} queries drawn by hash of their text; the corpus is whole")
+        dataset = Dataset(dataset.name, {**dataset.splits, split: judged}, dataset.licence, dataset.notes)
+    made = build(kind, dataset, split, dataset.name)
+    train = dataset[trainable[0]] if trainable else None
+    own = judged if kind == "retrieval" or train is None else train
+    return Plan(dataset, made, train, own, tuple(notes))
+
+
+def _kind(split: Any) -> str:
+    if shape(split) in ("pairs", "judged pairs", "texts"):
+        return "retrieval"
+    return default_kind(split)
+
+
+def _fewer(data: Retrieval, count: int) -> Retrieval:
+    import pyarrow.compute as pc
+
+    order = sorted(range(data.queries.num_rows), key=lambda row: content_hash(data.queries["text"][row].as_py()))[:count]
+    queries = data.queries.take(sorted(order))
+    return Retrieval(queries, data.corpus, data.qrels.filter(pc.is_in(data.qrels["query_id"], queries["id"].combine_chunks())))
+
+
+# --- running ------------------------------------------------------------------------------------------------------------
+
+
+def compare(
+    candidates: Sequence[str],
+    data: Any,
+    *,
+    task: str | None = None,
+    split: str | None = None,
+    out: str | Path | None = None,
+    start: str = "minilm",
+    budget_bytes: float | None = None,
+    budget_ms: float | None = None,
+    hybrid: bool = False,
+    paper_settings: bool = False,
+    max_queries: int | None = None,
+    seed: int = 0,
+    batch_size: int = 64,
+    progress: bool = False,
+) -> Comparison:
+    """Judge models and recipes on the same held-out items.
+
+    ``candidates``: recipes (``"bm25"``, ``"near2"``), models (``"minilm"``, a folder, a hub id), each also cut
+    (``"near2@64"``). Recipes are fitted here: those without labels on the texts to be searched (or on the training split
+    of other tasks), those with labels on the training split, in their ``small()`` settings unless ``paper_settings``,
+    going on from ``start``. ``hybrid`` adds BM25 fused with every dense candidate by reciprocal rank. ``budget_bytes`` (an
+    item) and ``budget_ms`` (a query) bound the recommendation. Everything is kept in ``out``; the report is written there.
+    """
+    if not candidates:
+        raise WrongUse("compare: expected at least one model or recipe")
+    wanted = [Candidate.parse(spec, paper_settings) for spec in dict.fromkeys(candidates)]
+    if hybrid and "bm25" not in [candidate.spec for candidate in wanted]:
+        wanted.insert(0, Candidate.parse("bm25", paper_settings))
+    learns = any(candidate.recipe is not None and candidate.recipe.labelled for candidate in wanted)
+    planned = plan(data, task, split, learns, seed, max_queries)
+    say(f"{planned.dataset.name}: {planned.task.kind} on {', '.join(f'{count:,} {what}' for what, count in planned.task.size().items())}")
+    for note in planned.notes:
+        say(f"  {note}")
+    base = content_hash(FORMAT, planned.dataset.fingerprint(), planned.task.kind, planned.task.size(), seed, task, split, max_queries)
+    name = Path(planned.dataset.name).stem.replace(" ", "-") or "data"
+    folder = Path(out) if out else Path("umekomi-compare") / f"{name}-{base[:8]}"
+    _check_folder(folder)
+    run = _Run(folder, base, planned, start, seed, batch_size, progress)
+    rows: list[Row] = []
+    skipped: dict[str, str] = {}
+    for number, candidate in enumerate(wanted, 1):
+        try:
+            row, again = run.candidate(candidate)
+        except (MissingExtra, DataError, WrongUse) as error:
+            skipped[candidate.spec] = str(error)
+            say(f"[{number}/{len(wanted)}] {candidate.spec}: skipped: {error}")
+            continue
+        rows.append(row)
+        figure = row.score.value
+        say(f"[{number}/{len(wanted)}] {row.candidate}: {row.metric} {figure:.4f}{' (finished before)' if again else ''}")
+    if hybrid:
+        rows += run.hybrids(rows, skipped)
+    if not rows:
+        raise UmekomiError("no candidate could be judged: " + "; ".join(f"{spec}: {why}" for spec, why in skipped.items()))
+    comparison = _conclude(planned, rows, skipped, folder, budget_bytes, budget_ms, list(candidates), data)
+    from umekomi.report import write_report
+
+    write_report(comparison, planned.task)
+    return comparison
+
+
+def _check_folder(folder: Path) -> None:
+    if folder.is_file():
+        raise WrongUse(f"{folder} is a file: expected a folder for the results")
+    if folder.is_dir() and any(folder.iterdir()) and not any((folder / name).exists() for name in ("journal.jsonl", "models", "results", "report.html")):
+        raise WrongUse(f"{folder} holds files of something else: choose another folder with --out")
+
+
+class _Run:
+    """One comparison's folder and the models open in it."""
+
+    def __init__(self, folder: Path, base: str, planned: Plan, start: str, seed: int, batch_size: int, progress: bool) -> None:
+        self.folder, self.base, self.plan, self.start = folder, base, planned, start
+        self.seed, self.batch_size, self.progress = seed, batch_size, progress
+        self.journal = Journal(folder / "journal.jsonl")
+        self.open: dict[str, tuple[EmbedderBase, str, float, str | None]] = {}
+        self.parsed: dict[str, Candidate] = {}
+
+    def candidate(self, candidate: Candidate) -> tuple[Row, bool]:
+        """The finished row, and whether it was finished before."""
+        self.parsed[candidate.spec] = candidate
+        key = content_hash(self.base, self._identity(candidate), candidate.dimensions)
+        file = self.folder / "results" / f"{key}.json"
+        if file.is_file():
+            return _read_row(file), True
+        embedder, model_key, seconds, start = self.embedder(candidate)
+        if candidate.dimensions is not None and ("sparse" in embedder.outputs or candidate.dimensions > embedder.dimension):
+            raise WrongUse(f"cannot be cut to {candidate.dimensions} dimensions: {embedder.name} has {embedder.dimension}{' sparse ones' if 'sparse' in embedder.outputs else ''}")
+        meter = Meter(embedder, self.folder / "vectors" / model_key, self.journal, candidate.name, candidate.dimensions)
+        result = self.plan.task.evaluate(meter, batch_size=self.batch_size, progress=self.progress)
+        row = self._row(candidate, key, result, meter, seconds, start)
+        _write_row(file, row)
+        self.journal.note("judged", candidate.spec, key)
+        return row, False
+
+    def _identity(self, candidate: Candidate) -> Any:
+        if candidate.recipe is not None:
+            start = self._start_identity() if candidate.recipe.extra == "neural" else None
+            return [candidate.recipe.settings(), start]
+        folder = Path(candidate.name).expanduser()
+        return folder_hash(folder) if folder.is_dir() else candidate.name
+
+    def _start_identity(self) -> str:
+        folder = Path(self.start).expanduser()
+        return folder_hash(folder) if folder.is_dir() else self.start
+
+    def embedder(self, candidate: Candidate) -> tuple[EmbedderBase, str, float, str | None]:
+        """(embedder, key of the model, seconds of training, what it was trained from); learned once, kept in ``models/``."""
+        key = content_hash(self.base, self._identity(candidate))
+        if key in self.open:
+            return self.open[key]
+        if candidate.recipe is None:
+            model = load_model(candidate.name)
+            if not hasattr(model, "encode"):
+                raise WrongUse(f"{candidate.name} is of kind {model.kind}: expected an embedder")
+            _warn_overlap(model, self.plan.dataset.name)
+            self.open[key] = (model, key, 0.0, None)
+            return self.open[key]
+        recipe = candidate.recipe
+        neural = recipe.extra == "neural"
+        folder = self.folder / "models" / f"{recipe.name}-{key[:8]}"
+        seconds_file = folder.with_suffix(".json")
+        if not seconds_file.is_file() or not folder.is_dir():
+            model, seconds = self._learn(recipe, neural, folder, key)
+            model.save(folder)
+            write_json(seconds_file, {"seconds": seconds})
+            self.journal.note("trained", recipe.name, key)
+        self.open[key] = (load_model(folder), key, read_json(seconds_file)["seconds"], self.start if neural and recipe.labelled else None)
+        return self.open[key]
+
+    def _learn(self, recipe: Recipe, neural: bool, folder: Path, key: str) -> tuple[Any, float]:
+        import shutil
+
+        rows: Any = None
+        if recipe.labelled:
+            if self.plan.train is None:
+                raise DataError(f"{recipe.name} learns from {' and '.join(recipe.columns)}, and there is no training split")
+            train = self.plan.train
+            if shape(train) in ("texts",):
+                train = as_retrieval(train)
+            rows = pairs(train, recipe.name) if not isinstance(train, Retrieval) else train
+        elif recipe.columns:
+            rows = {"text": texts(self.plan.own_texts, recipe.name)}
+        checkpoint = folder.with_name(f".{folder.name}.checkpoints") if recipe.labelled else None
+        begun = time.perf_counter()
+        if recipe.labelled and self.progress:
+            say(f"{recipe.name}: training from {self.start} ({', '.join(f'{k}={v}' for k, v in recipe.settings().items() if k not in ('recipe',))})")
+        model = recipe.fit(rows, start=self.start if neural else None, seed=self.seed, checkpoint=checkpoint, progress=self.progress)
+        seconds = time.perf_counter() - begun
+        model.card["trained_on"] = self.plan.dataset.name
+        if checkpoint:
+            shutil.rmtree(checkpoint, ignore_errors=True)
+        return model, seconds
+
+    def _row(self, candidate: Candidate, key: str, result: Result, meter: Meter, seconds: float, start: str | None) -> Row:
+        embedder = meter.embedder
+        latency = None
+        if isinstance(self.plan.task, RetrievalTask):
+            latency = _latency(embedder, self.plan.task, meter.documents, candidate.dimensions)
+        notes = list(result.notes)
+        if embedder.card.get("tokenizer"):
+            notes.append(f"words by {embedder.card['tokenizer']}")
+        if candidate.recipe is not None and not candidate.recipe.labelled and candidate.recipe.columns:
+            notes.append("learned from the texts searched" if isinstance(self.plan.task, RetrievalTask) else "learned from the training texts")
+        cut = int(embedder.truncated(_judged_texts(self.plan.task)).sum())
+        if cut:
+            notes.append(f"{cut} texts are longer than the model reads and were cut")
+        model = self.folder / "models" / f"{candidate.recipe.name}-{content_hash(self.base, self._identity(candidate))[:8]}" if candidate.recipe else None
+        width = meter.documents.flat.shape[1] if hasattr(meter.documents, "flat") and hasattr(meter.documents, "offsets") else meter.documents.shape[1]
+        return Row(
+            candidate=candidate.spec,
+            key=key,
+            metric=result.metric,
+            statistic=result.main.statistic,
+            values=result.main.values.tolist(),
+            others={metric: score.interval() for metric, score in list(result.scores.items())[1:]},
+            dimensions=int(width),
+            bytes_per_item=similarities.item_bytes(meter.documents),
+            texts_per_second=meter.rate("document") or meter.rate("text") or next(count / max(took, 1e-9) for count, took in meter.seen.values()),
+            queries_per_second=meter.rate("query"),
+            ms_per_query=latency,
+            training_seconds=seconds,
+            licence=str(embedder.card.get("licence") or "unknown"),
+            notes=tuple(notes),
+            hits={query: list(found) for query, found in result.hits.items()},
+            start=start,
+            model=str(model) if model else candidate.name,
+        )
+
+    def hybrids(self, rows: Sequence[Row], skipped: dict[str, str]) -> list[Row]:
+        """BM25 + each dense candidate by reciprocal rank fusion (k = 60) of their first hundred."""
+        import numpy as np
+
+        task = self.plan.task
+        if not isinstance(task, RetrievalTask):
+            skipped["--hybrid"] = f"fusion orders documents; the task is {task.kind}"
+            return []
+        lexical = next((row for row in rows if row.candidate == "bm25"), None)
+        if lexical is None:
+            skipped["--hybrid"] = "bm25 could not be judged"
+            return []
+        out = []
+        for row in rows:
+            if row.baseline and row.candidate.split("@")[0] != "lsa":
+                continue
+            spec = f"bm25+{row.candidate}"
+            key = content_hash(lexical.key, row.key, "rrf", RECIPROCAL_RANK)
+            file = self.folder / "results" / f"{key}.json"
+            if file.is_file():
+                out.append(_read_row(file))
+                continue
+            rankings = [self._ranking(part) for part in (lexical, row)]
+            count = task.data.corpus.num_rows
+            fused = np.zeros((task.data.queries.num_rows, count), np.float32)
+            for numbers, scores in rankings:
+                weight = np.where(np.isfinite(scores), 1 / (RECIPROCAL_RANK + 1 + np.arange(numbers.shape[1])), 0)
+                np.put_along_axis(fused, numbers, np.take_along_axis(fused, numbers, 1) + weight.astype(np.float32), 1)
+            order = np.argsort(-fused, axis=1, kind="stable")[:, : task.depth]
+            scores = np.take_along_axis(fused, order, 1)
+            result = task.result(order, np.where(scores > 0, scores, -np.inf))
+            both = (lexical, row)
+            made = dataclasses.replace(
+                row,
+                candidate=spec,
+                key=key,
+                values=result.main.values.tolist(),
+                others={metric: score.interval() for metric, score in list(result.scores.items())[1:]},
+                bytes_per_item=sum(part.bytes_per_item for part in both),
+                texts_per_second=1 / sum(1 / part.texts_per_second for part in both),
+                queries_per_second=1 / sum(1 / (part.queries_per_second or float("inf")) for part in both),
+                ms_per_query=sum(part.ms_per_query or 0 for part in both),
+                training_seconds=sum(part.training_seconds for part in both),
+                notes=("reciprocal rank fusion, k = 60, of the first hundred of each",),
+                hits={query: list(found) for query, found in result.hits.items()},
+                start=None,
+            )
+            _write_row(file, made)
+            self.journal.note("judged", spec, key)
+            say(f"{spec}: {made.metric} {made.score.value:.4f}")
+            out.append(made)
+        return out
+
+    def _ranking(self, row: Row) -> tuple[Any, Any]:
+        candidate = self.parsed[row.candidate]
+        embedder, key, _, _ = self.embedder(candidate)
+        task = self.plan.task
+        assert isinstance(task, RetrievalTask)
+        meter = Meter(embedder, self.folder / "vectors" / key, self.journal, candidate.name, candidate.dimensions)
+        documents = meter.encode(task.data.corpus["text"].to_pylist(), role="document", batch_size=self.batch_size)
+        queries = meter.encode(task.data.queries["text"].to_pylist(), role="query", batch_size=self.batch_size)
+        return best(embedder, queries, documents, task.depth)
+
+
+def _judged_texts(task: Task) -> list[str]:
+    rows = getattr(task, "data", None)
+    return texts(rows) if rows is not None else []
+
+
+def _warn_overlap(model: Any, name: str) -> None:
+    trained = model.card.get("trained_on")
+    shared = overlap(trained, name) if trained else None
+    if trained == name:
+        say(f"note: {model.name} was trained on {trained} (its training split)")
+    elif shared:
+        say(f"warning: {model.name} was trained on {trained}: {shared}")
+
+
+def _latency(embedder: Any, task: RetrievalTask, documents: Any, dimensions: int | None) -> float:
+    """Milliseconds from a query's text to its ten best, one query at a time: the median of twenty."""
+    import statistics
+
+    questions = task.data.queries["text"].to_pylist()[:LATENCY_QUERIES]
+    took = []
+    for question in [questions[0], *questions]:
+        begun = time.perf_counter()
+        best(embedder, embedder.encode([question], role="query", dimensions=dimensions), documents, 10)
+        took.append(time.perf_counter() - begun)
+    return 1000 * statistics.median(took[1:])
+
+
+def _write_row(file: Path, row: Row) -> None:
+    write_json(file, dataclasses.asdict(row))
+
+
+def _read_row(file: Path) -> Row:
+    found = read_json(file)
+    found["others"] = {metric: Interval(*values) for metric, values in found["others"].items()}
+    found["notes"] = tuple(found["notes"])
+    return Row(**found)
+
+
+# --- concluding ---------------------------------------------------------------------------------------------------------
+
+
+def _conclude(
+    planned: Plan, rows: list[Row], skipped: dict[str, str], folder: Path, budget_bytes: float | None, budget_ms: float | None, specs: list[str], data: Any
+) -> Comparison:
+    intervals = {row.candidate: interval(row.score.values, row.statistic) for row in rows}
+    rows = sorted(rows, key=lambda row: -intervals[row.candidate].value)
+    by_name = {row.candidate: row for row in rows}
+    baseline = next((row for row in rows if row.baseline), None)
+
+    def against(row: Row, other: Row) -> Interval:
+        return paired_interval(row.score.values, other.score.values, row.statistic)
+
+    differences = {row.candidate: against(row, baseline) for row in rows if baseline is not None and row is not baseline}
+    gains = {row.candidate: (row.start, against(row, by_name[row.start])) for row in rows if row.start in by_name}
+    winner, recommendation = _recommend(rows, intervals, differences, baseline, budget_bytes, budget_ms, against)
+    for name, (start, gain) in gains.items():
+        if gain.includes_zero and "@" not in name:
+            recommendation += f" Training {name} from {start} shows no settled gain here ({_signed(gain)} includes zero)."
+    model = by_name[winner].model or winner
+    source = data if isinstance(data, str) else "FILE"
+    if "+" in winner:
+        command = f"umekomi search {model} --in YOUR_TEXTS.jsonl \"your query\""
+    else:
+        width = f" --dimensions {by_name[winner].dimensions}" if "@" in winner else ""
+        command = f"umekomi encode {model} YOUR_TEXTS.jsonl --out vectors.parquet{width}"
+        if not _dense(by_name[winner]):
+            command = f"umekomi search {model} --in YOUR_TEXTS.jsonl \"your query\""
+    about = {
+        "command": f"umekomi compare {' '.join(specs)} --data {source}",
+        "python": platform.python_version(),
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        "versions": package_versions(),
+        "data": planned.dataset.fingerprint(),
+        "licence of the data": planned.dataset.licence,
+    }
+    return Comparison(
+        planned.dataset.name, planned.task.kind, rows[0].metric, dict(planned.task.size()), rows, intervals, differences,
+        baseline.candidate if baseline else None, gains, skipped, planned.notes, winner, recommendation, command, folder, about,
+    )  # fmt: skip
+
+
+def _dense(row: Row) -> bool:
+    return row.candidate.split("@")[0] not in ("bm25", "tfidf")
+
+
+def _signed(value: Interval) -> str:
+    return f"{value.value:+.3f} [{value.low:+.3f}, {value.high:+.3f}]"
+
+
+def _recommend(rows: list[Row], intervals: dict[str, Interval], differences: dict[str, Interval], baseline: Row | None, budget_bytes: float | None, budget_ms: float | None, against: Any) -> tuple[str, str]:
+    """The candidate to use and one sentence why: the best within the budgets, or one that cannot be told from it and
+    takes at most half the bytes."""
+    limits = [f"{budget_bytes:,.0f} bytes an item" for _ in [0] if budget_bytes is not None]
+    limits += [f"{budget_ms:g} ms a query" for _ in [0] if budget_ms is not None]
+    fitting = [
+        row for row in rows
+        if (budget_bytes is None or row.bytes_per_item <= budget_bytes) and (budget_ms is None or row.ms_per_query is None or row.ms_per_query <= budget_ms)
+    ]  # fmt: skip
+    within = f" within {' and '.join(limits)}" if limits else ""
+    if not fitting:
+        nearest = min(rows, key=lambda row: (row.bytes_per_item / budget_bytes if budget_bytes else 0) + ((row.ms_per_query or 0) / budget_ms if budget_ms else 0))
+        text = f"Nothing fits{within}: {nearest.candidate} comes nearest ({nearest.bytes_per_item:,.0f} bytes, {nearest.ms_per_query or 0:.1f} ms)."
+        return nearest.candidate, text
+    top = fitting[0]
+    chosen, why = top, "the best"
+    for row in fitting[1:]:
+        if row.bytes_per_item <= chosen.bytes_per_item / 2 and against(top, row).low <= 0:
+            chosen, why = row, f"not to be told from {top.candidate} ({_signed(against(top, row))}) in {row.bytes_per_item / top.bytes_per_item:.0%} of its bytes"
+    figure = intervals[chosen.candidate]
+    text = f"Use {chosen.candidate}: {why}{within} at {chosen.metric} {figure.value:.3f} [{figure.low:.3f}, {figure.high:.3f}]"
+    if baseline is not None and chosen is not baseline:
+        difference = differences[chosen.candidate]
+        settled = "" if not difference.includes_zero else ", which is not settled"
+        text += f", {_signed(difference)} against the best baseline {baseline.candidate}{settled}"
+    elif baseline is not None and len(rows) > 1:
+        text += "; no learned candidate does better here"
+    return chosen.candidate, text + "."
+
+
+def package_versions() -> dict[str, str]:
+    """The versions of the packages that figures depend on."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    found = {}
+    for package in ("umekomi", "numpy", "scipy", "scikit-learn", "bm25s", "torch", "sentence-transformers", "transformers"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,121 @@
+"""The verb ``search``: exact search in a file of texts, or in vectors that ``encode`` saved."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from umekomi.errors import WrongUse
+from umekomi.models import load
+from umekomi.progress import say
+
+
+@dataclass(frozen=True)
+class Hit:
+    """One found text: its id (or row number from 1), score, the text, and where in it the query's best sentence stands."""
+
+    id: str
+    score: float
+    text: str
+    best: tuple[int, int] = (0, 0)
+    payload: dict[str, Any] = field(default_factory=dict)
+
+
+def search(
+    model: Any, query: str, source: str | Path, *, k: int = 10, column: str = "text", mark: bool = True, batch_size: int = 32, progress: bool = False
+) -> list[Hit]:
+    """The ``k`` texts most similar to ``query`` by the model's own similarity, best first, exactly.
+
+    ``source`` is a file or folder of texts (encoded now), or a Parquet file that ``encode`` wrote, whose model is then
+    known: ``model`` may be None. ``mark`` finds the sentence of each hit that is nearest to the query.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from umekomi.data import read
+    from umekomi.tasks.retrieval import best
+
+    if not query.strip():
+        raise WrongUse("search: expected a query, found empty text")
+    if k < 1:
+        raise WrongUse(f"search: expected at least one hit, found k = {k}")
+    source = Path(source)
+    if not source.exists():
+        raise WrongUse(f"{source}: no such file or folder")
+    if source.suffix == ".npy":
+        raise WrongUse(f"{source} holds vectors without their texts: encode to .parquet to search them")
+    saved = None
+    if source.suffix == ".parquet":
+        about = pq.read_schema(source)
+        if "vector" in about.names and about.metadata and b"fingerprint" in about.metadata:
+            saved = {key.decode(): value.decode() for key, value in about.metadata.items()}
+    if saved:
+        embedder = load(model or saved["model"])
+        if embedder.fingerprint() != saved["fingerprint"]:
+            raise WrongUse(f"{source} was encoded by another model ({saved['model']}) than {embedder.name}: their vectors do not compare")
+        table = pq.read_table(source)
+        column = saved["column"]
+        flat = table["vector"].combine_chunks()
+        documents = (flat.chunk(0) if isinstance(flat, pa.ChunkedArray) else flat).flatten().to_numpy().reshape(len(table), -1)
+    else:
+        if model is None:
+            raise WrongUse(f"{source} was not written by encode: name the model to search it with")
+        table = read(source)
+        if isinstance(table, dict) or not hasattr(table, "column_names"):
+            raise WrongUse(f"{source}: expected a file or a folder of texts; name one of its files")
+        if column not in table.column_names:
+            raise WrongUse(f"{source}: expected the column {column!r}, found {', '.join(table.column_names)}: name one with --column")
+        embedder = _fitted(model, table[column].to_pylist())
+        documents = embedder.encode_document(table[column].to_pylist(), batch_size=batch_size, progress=progress)
+    dimensions = documents.shape[1] if saved and documents.shape[1] < embedder.dimension else None
+    asked = embedder.encode_query([query], dimensions=dimensions)
+    if bool(embedder.truncated([query])[0]):
+        say(f"note: the query is longer than {embedder.name} reads and was cut")
+    numbers, scores = best(embedder, asked, documents, k)
+    texts = table[column].to_pylist() if len(table) < 100_000 else None
+    hits = []
+    for number, score in zip(numbers[0].tolist(), scores[0].tolist(), strict=True):
+        if score == float("-inf"):
+            continue
+        row = table.slice(number, 1).to_pylist()[0]
+        text = texts[number] if texts else row[column]
+        payload = {key: value for key, value in row.items() if key not in (column, "vector", "truncated", "id", "_id")}
+        hits.append(Hit(str(row.get("id", row.get("_id", number + 1))), score, text, (0, 0), payload))
+    return [_marked(embedder, asked, hit, dimensions) for hit in hits] if mark else hits
+
+
+def _fitted(model: Any, texts: list[str]) -> Any:
+    """A model, or a recipe that learns from the very texts to be searched."""
+    from umekomi.recipes import get, names
+
+    if isinstance(model, str) and model in names() and not get(model).labelled and get(model).columns:
+        return get(model)().fit(texts)
+    return load(model)
+
+
+def sentences(text: str) -> list[tuple[int, int]]:
+    """(start, end) of every sentence, white space around it left out.
+
+    >>> [ "It rains. Come in!"[a:b] for a, b in sentences("It rains. Come in!") ]
+    ['It rains.', 'Come in!']
+    """
+    out = []
+    for match in re.finditer(r"[^.!?。！？\n]+(?:[.!?](?=\s|$)|[.!?](?=\S)[^\s]*|[。！？]|\n|$)+", text):
+        piece = match.group()
+        start = match.start() + len(piece) - len(piece.lstrip())
+        end = match.end() - (len(piece) - len(piece.rstrip()))
+        if end > start:
+            out.append((start, end))
+    return out or [(0, len(text))]
+
+
+def _marked(embedder: Any, asked: Any, hit: Hit, dimensions: int | None) -> Hit:
+    from dataclasses import replace
+
+    parts = sentences(hit.text)[:64]
+    if len(parts) < 2:
+        return replace(hit, best=parts[0])
+    vectors = embedder.encode_document([hit.text[a:b] for a, b in parts], dimensions=dimensions)
+    return replace(hit, best=parts[int(embedder.similarity(asked, vectors)[0].argmax())])

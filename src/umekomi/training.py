@@ -1,0 +1,81 @@
+"""The verb ``train``: a recipe, data, and where the model goes."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from umekomi.contracts import Recipe
+from umekomi.data import Dataset, load
+from umekomi.errors import WrongUse, unknown_name
+from umekomi.recipes import get
+
+
+def recipe_of(recipe: str | Recipe, settings: dict[str, Any] | None = None, *, small: bool = False) -> Recipe:
+    """A recipe by name with its fields set; values of the wrong type or unknown fields are errors."""
+    if isinstance(recipe, Recipe):
+        return dataclasses.replace(recipe, **settings) if settings else recipe  # type: ignore[type-var]
+    kind = get(recipe)
+    base = kind.small() if small else kind()
+    fields = kind.fields()
+    for name, value in (settings or {}).items():
+        if name not in fields:
+            raise unknown_name(f"field of {recipe}", name, fields)
+        current = getattr(base, name)
+        if current is not None and value is not None and not isinstance(value, type(current)) and not (isinstance(current, float) and isinstance(value, int)):
+            raise WrongUse(f"{recipe}, {name}: expected {type(current).__name__} such as {current!r}, found {value!r}")
+    return dataclasses.replace(base, **(settings or {}))  # type: ignore[type-var]
+
+
+def training_split(dataset: Dataset, split: str | None = None) -> Any:
+    """The split to learn from: the one named, else train, else the only one."""
+    if split is not None:
+        return dataset[split]
+    if "train" in dataset.splits:
+        return dataset["train"]
+    if len(dataset) == 1:
+        return dataset[next(iter(dataset))]
+    raise WrongUse(f"{dataset.name}: expected a split named train, found {', '.join(dataset)}: name one with --split")
+
+
+def train(
+    recipe: str | Recipe,
+    data: Any,
+    out: str | Path | None = None,
+    *,
+    split: str | None = None,
+    start: Any = None,
+    settings: dict[str, Any] | None = None,
+    small: bool = False,
+    seed: int = 0,
+    resume: bool = True,
+    progress: bool = False,
+) -> Any:
+    """Learn an embedder (or scorer, or backbone) by a recipe, and save it to ``out``.
+
+    ``settings`` sets fields of the recipe, ``small`` takes its sizes for two CPU cores. With ``out``, an interrupted
+    training leaves its checkpoints beside it, and the same call goes on from there (``resume=False`` starts anew).
+    """
+    import shutil
+
+    from umekomi.files import content_hash
+
+    chosen = recipe_of(recipe, settings, small=small)
+    dataset = load(data)
+    rows = training_split(dataset, split)
+    checkpoint = None
+    if out is not None:
+        if Path(out).is_file():
+            raise WrongUse(f"{out} is a file: expected a folder to save to")
+        # the folder's name holds what is trained, so that a checkpoint of other data or settings is never gone on from
+        key = content_hash(chosen.settings(), str(start), seed, dataset.fingerprint(), split)[:12]
+        checkpoint = Path(out).parent / f".{Path(out).name}.{key}.checkpoints"
+        if not resume:
+            shutil.rmtree(checkpoint, ignore_errors=True)
+    model = chosen.fit(rows, start=start, seed=seed, checkpoint=checkpoint, progress=progress)
+    model.card["trained_on"] = dataset.name
+    if out is not None:
+        model.save(out)
+        shutil.rmtree(checkpoint, ignore_errors=True)  # type: ignore[arg-type]
+    return model
