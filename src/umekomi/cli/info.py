@@ -19,4 +19,4 @@ def info(
     if json:
         show.as_json(found)
         return
-    show.table(["", ""], [(key, value) for key, value in found.items()], wrap=(1,))
+    show.facts(found)

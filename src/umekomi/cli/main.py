@@ -21,6 +21,10 @@ app = typer.Typer(
 )
 
 
+USAGE_ERROR = typer.BadParameter.__mro__[1]
+"""Click's UsageError, wherever this typer keeps it (newer ones carry a click of their own)."""
+
+
 @app.callback(invoke_without_command=True)
 def options(
     context: typer.Context,
@@ -41,8 +45,6 @@ for verb in (compare.compare, train.train, encode.encode, evaluate.evaluate, sea
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command line; the exit status."""
-    import click
-
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in words
     if debug:
@@ -50,12 +52,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         status = typer.main.get_command(app)(words, standalone_mode=False, prog_name="umekomi")
         return int(status or 0)
-    except click.exceptions.NoArgsIsHelpError as error:
-        typer.echo(error.format_message())
-        return 0
-    except click.exceptions.UsageError as error:
+    except USAGE_ERROR as error:
+        if not words:
+            typer.echo(error.format_message())
+            return 0
         return _failed(f"{error.format_message().rstrip('.')}; see umekomi {error.ctx.info_name + ' ' if error.ctx and error.ctx.parent else ''}--help", 2)
-    except (KeyboardInterrupt, click.exceptions.Abort):
+    except (KeyboardInterrupt, typer.Abort):
         if debug:
             raise
         return _failed("interrupted; what was finished is kept, and the same command goes on from there (encode: with --resume)", 1)

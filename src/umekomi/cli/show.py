@@ -18,14 +18,26 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, left: Sequen
     from rich import box
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     console = Console(width=None if sys.stdout.isatty() else 200)
     made = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
     for number, name in enumerate(columns):
-        made.add_column(name, justify="left" if number in left or number in wrap else "right", no_wrap=number not in wrap, overflow="fold")
+        made.add_column(Text(name), justify="left" if number in left or number in wrap else "right", no_wrap=number not in wrap, overflow="fold")
     for row in rows:
-        made.add_row(*[str(cell) for cell in row])
+        made.add_row(*[Text(str(cell)) for cell in row])
     console.print(made)
+
+
+def facts(found: dict[str, Any]) -> None:
+    """One fact a line; a dictionary's entries are indented below its name."""
+    for key, value in found.items():
+        if isinstance(value, dict):
+            print(f"{key}:")
+            for name, inner in value.items():
+                print(f"  {name}: {inner}")
+        elif value not in (None, "", [], ()):
+            print(f"{key}: {value}")
 
 
 def short(number: float | None) -> str:

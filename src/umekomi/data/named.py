@@ -86,12 +86,21 @@ def load(name: str) -> Dataset:
     return Dataset(name, _fetched(entry), entry.licence, entry.notes)
 
 
+def quiet_hub() -> None:
+    """The hub's client says every retry; one line at the end is enough."""
+    import logging
+
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
+
+
 def _fetched(entry: Named) -> Splits:
     try:
         import datasets
     except ImportError:
         raise MissingExtra("datasets", "neural", f"fetching {entry.name} from {entry.home}") from None
     assert entry.fetch is not None
+    quiet_hub()
+    say(f"fetching {entry.name} from {entry.home}")
     try:
         return entry.fetch(entry.hub)
     except (OSError, datasets.exceptions.DatasetsError) as error:

@@ -90,6 +90,10 @@ def open_hub(hub: str) -> Any:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
+    from umekomi.data.named import quiet_hub
+
+    quiet_hub()
+    say(f"fetching {hub} from the hub")
     patterns = ["*.json", "*.safetensors", "*.txt", "*.model", "*.md"]
     try:
         folder = snapshot_download(hub, allow_patterns=patterns)

@@ -44,7 +44,7 @@ def train(
     from transformers import PrinterCallback, TrainerCallback, set_seed
 
     logging.getLogger("transformers.trainer").setLevel(logging.ERROR)
-    model.model_card_data.generate_widget_examples = False
+    model.model_card_data.widget = [{"text": ""}]  # else the trainer computes examples for a card that is not written, with a bar of its own
     datasets.disable_progress_bars()
     for number, stage in enumerate(stages):
         with tempfile.TemporaryDirectory() as scratch:
