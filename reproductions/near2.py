@@ -45,7 +45,8 @@ def vectors(name: str, arm: str, seed: int, progress: bool) -> tuple[Any, Any, A
     seen = train.corpus["text"].take(chosen).to_pylist() if arm == "plain" else []
     say(f"  {name}, {arm}, seed {seed}")
     return tuple(  # type: ignore[return-value]
-        model.encode(texts, role=role, batch_size=64) for texts, role in ((data.queries["text"].to_pylist(), "query"), (data.corpus["text"].to_pylist(), "document"), (seen, "document"))
+        model.encode(texts, role=role, batch_size=64)
+        for texts, role in ((data.queries["text"].to_pylist(), "query"), (data.corpus["text"].to_pylist(), "document"), (seen, "document"))
     )
 
 
@@ -86,9 +87,23 @@ def prefixes(progress: bool) -> Iterator[Measured]:
         }
         for arm, found in arms.items():
             yield Measured(claim, arm, name, len(found), "ndcg@10", *interval(found), seeds=1 if "as it is" in arm else len(SEEDS))
-        for arm, other in (("nested, first 64", "un-nested, first 64"), ("nested, first 64", "un-nested, PCA to 64"), ("nested, 384 dimensions", "un-nested, 384 dimensions")):
+        for arm, other in (
+            ("nested, first 64", "un-nested, first 64"),
+            ("nested, first 64", "un-nested, PCA to 64"),
+            ("nested, 384 dimensions", "un-nested, 384 dimensions"),
+        ):
             difference = paired_interval(arms[arm], arms[other])
-            yield Measured(claim, f"{arm} − {other}", name, len(arms[arm]), "ndcg@10, paired difference", *difference, seeds=len(SEEDS), paper="+", paper_data="eBay, private")
+            yield Measured(
+                claim,
+                f"{arm} − {other}",
+                name,
+                len(arms[arm]),
+                "ndcg@10, paired difference",
+                *difference,
+                seeds=len(SEEDS),
+                paper="+",
+                paper_data="eBay, private",
+            )
         yield from lexical(name, claim)
 
 
@@ -98,7 +113,9 @@ def adaptation(progress: bool) -> Iterator[Measured]:
         before, after = values(name, "minilm", "", progress), values(name, "nested", "", progress)
         yield Measured(claim, "minilm as it is", name, len(before), "ndcg@10", *interval(before), seeds=1)
         yield Measured(claim, "minilm adapted by near2, 1,000 pairs", name, len(after), "ndcg@10", *interval(after), seeds=len(SEEDS))
-        yield Measured(claim, "adapted − as it is", name, len(after), "ndcg@10, paired difference", *paired_interval(after, before), seeds=len(SEEDS), paper="+")
+        yield Measured(
+            claim, "adapted − as it is", name, len(after), "ndcg@10, paired difference", *paired_interval(after, before), seeds=len(SEEDS), paper="+"
+        )
         yield from lexical(name, claim)
 
 

@@ -7,8 +7,6 @@ interrupted comparison goes on where it stopped and a repeated one does nothing 
 from __future__ import annotations
 
 import dataclasses
-import json
-import os
 import platform
 import time
 from collections.abc import Sequence
@@ -17,20 +15,23 @@ from pathlib import Path
 from typing import Any
 
 from umekomi.contracts import Recipe
-from umekomi.data import Dataset, Retrieval, load, shape
+from umekomi.data import Retrieval, shape
 from umekomi.data.named import overlap
-from umekomi.data.views import as_retrieval, carve, pairs, texts
+from umekomi.data.views import as_retrieval, pairs, texts
+from umekomi.environment import hardware, package_versions
 from umekomi.errors import DataError, MissingExtra, UmekomiError, WrongUse, unknown_name
 from umekomi.files import content_hash, folder_hash, read_json, write_json
+from umekomi.metering import Journal, Meter
 from umekomi.models import load as load_model
 from umekomi.models.base import EmbedderBase
 from umekomi.models.catalogue import CATALOGUE
 from umekomi.models.loading import BUILT_IN
 from umekomi.parts import similarity as similarities
+from umekomi.planning import Plan, plan
 from umekomi.progress import say
 from umekomi.recipes import get, names
 from umekomi.statistics import Interval, interval, paired_interval
-from umekomi.tasks import Result, Score, Task, build, default_kind, held_out
+from umekomi.tasks import Result, Score, Task
 from umekomi.tasks.retrieval import Retrieval as RetrievalTask
 from umekomi.tasks.retrieval import best
 
@@ -133,152 +134,6 @@ class Candidate:
         return Candidate(spec, name, int(width) if at else None, recipe)
 
 
-class Meter:
-    """An embedder that keeps what it encoded, on disk, with the seconds it took: a cut of it, a hybrid with it, and the
-    same comparison after a kill encode nothing again."""
-
-    def __init__(self, embedder: Any, folder: Path, journal: Journal, name: str, dimensions: int | None = None) -> None:
-        self.embedder, self.folder, self.journal, self.name, self.dimensions = embedder, folder, journal, name, dimensions
-        self.seen: dict[str, tuple[int, float]] = {}
-        self.documents: Any = None
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.embedder, name)
-
-    def encode(self, items: list[str], *, role: str | None = None, batch_size: int = 32, progress: bool = False, **_: Any) -> Any:
-        """Vectors, from the store where they are there."""
-        key = content_hash(role, items)
-        file = self.folder / f"{key}.npz"
-        if file.is_file():
-            vectors, seconds = _load_vectors(file)
-        else:
-            self.embedder.encode(items[:2], role=role)  # load and compile outside the clock
-            begun = time.perf_counter()
-            vectors = self.embedder.encode(items, role=role, batch_size=batch_size, progress=progress)
-            seconds = time.perf_counter() - begun
-            _save_vectors(file, vectors, seconds)
-            self.journal.note("encoded", self.name, key, len(items))
-        self.seen[role or "text"] = (len(items), seconds)
-        if self.dimensions is not None and self.dimensions < self.embedder.dimension:
-            vectors = self.embedder.cut(vectors, self.dimensions)
-        if role != "query":
-            self.documents = vectors
-        return vectors
-
-    def rate(self, role: str) -> float | None:
-        """Texts a second in this role."""
-        if role not in self.seen:
-            return None
-        count, seconds = self.seen[role]
-        return count / max(seconds, 1e-9)
-
-
-class Journal:
-    """Every piece of work that was done, appended when it was finished: proof that nothing is done twice."""
-
-    def __init__(self, file: Path) -> None:
-        self.file = file
-        file.parent.mkdir(parents=True, exist_ok=True)
-
-    def note(self, event: str, candidate: str, key: str, count: int = 1) -> None:
-        """One line, on disk before going on."""
-        with self.file.open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps({"event": event, "candidate": candidate, "key": key, "count": count}) + "\n")
-            stream.flush()
-            os.fsync(stream.fileno())
-
-
-def _save_vectors(file: Path, vectors: Any, seconds: float) -> None:
-    import numpy as np
-
-    from umekomi.contracts import Vectors
-    from umekomi.files import whole_file
-
-    if isinstance(vectors, Vectors):
-        arrays = {"flat": vectors.flat, "offsets": vectors.offsets}
-    elif hasattr(vectors, "indptr"):
-        arrays = {"data": vectors.data, "indices": vectors.indices, "indptr": vectors.indptr, "shape": np.array(vectors.shape)}
-    else:
-        arrays = {"dense": vectors}
-    with whole_file(file) as temporary, temporary.open("wb") as stream:
-        np.savez(stream, seconds=np.array(seconds), **arrays)
-
-
-def _load_vectors(file: Path) -> tuple[Any, float]:
-    import numpy as np
-
-    from umekomi.contracts import Vectors
-
-    with np.load(file, allow_pickle=False) as found:
-        seconds = float(found["seconds"])
-        if "dense" in found:
-            return found["dense"], seconds
-        if "flat" in found:
-            return Vectors(found["flat"], found["offsets"]), seconds
-        from scipy.sparse import csr_array
-
-        return csr_array((found["data"], found["indices"], found["indptr"]), shape=tuple(found["shape"])), seconds
-
-
-# --- what is judged on --------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Plan:
-    """The task, what may be learned from, and what was said on the way."""
-
-    dataset: Dataset
-    task: Task
-    train: Any
-    own_texts: Any
-    notes: tuple[str, ...]
-
-
-def plan(data: Any, task: str | None, split: str | None, learns: bool, seed: int, max_queries: int | None) -> Plan:
-    """Work out from the columns which task fits, and carve a held-out split where there is none and one is needed."""
-    dataset = load(data)
-    split = split or held_out(dataset)
-    notes = list(dataset.notes)
-    trainable = [name for name in ("train", "all") if name in dataset.splits and name != split]
-    kind = task or _kind(dataset[split])
-    if shape(dataset[split]) in ("texts", "labelled texts") and kind == "retrieval":
-        notes.append("no queries: each text's first sentence asks for the rest of it (inverse cloze); a stand-in for real queries")
-    if learns and not trainable and len(dataset) == 1:
-        dataset = carve(dataset, seed=seed)
-        notes += [note for note in dataset.notes if note not in notes]
-        split, trainable = "test", ["train"]
-    judged = dataset[split]
-    if kind == "retrieval":
-        if not isinstance(judged, Retrieval):
-            judged = as_retrieval(judged)
-            notes.append(f"retrieval set made of the rows: {judged.queries.num_rows} queries, {judged.corpus.num_rows} distinct documents")
-        if max_queries and judged.queries.num_rows > max_queries:
-            judged = _fewer(judged, max_queries)
-            notes.append(f"{max_queries} queries drawn by hash of their text; the corpus is whole")
-        dataset = Dataset(dataset.name, {**dataset.splits, split: judged}, dataset.licence, dataset.notes)
-    made = build(kind, dataset, split, dataset.name)
-    train = dataset[trainable[0]] if trainable else None
-    own = judged if kind == "retrieval" or train is None else train
-    return Plan(dataset, made, train, own, tuple(notes))
-
-
-def _kind(split: Any) -> str:
-    if shape(split) in ("pairs", "judged pairs", "texts"):
-        return "retrieval"
-    return default_kind(split)
-
-
-def _fewer(data: Retrieval, count: int) -> Retrieval:
-    import pyarrow.compute as pc
-
-    order = sorted(range(data.queries.num_rows), key=lambda row: content_hash(data.queries["text"][row].as_py()))[:count]
-    queries = data.queries.take(sorted(order))
-    return Retrieval(queries, data.corpus, data.qrels.filter(pc.is_in(data.qrels["query_id"], queries["id"].combine_chunks())))
-
-
-# --- running ------------------------------------------------------------------------------------------------------------
-
-
 def compare(
     candidates: Sequence[str],
     data: Any,
@@ -368,7 +223,9 @@ class _Run:
             return _read_row(file), True
         embedder, model_key, seconds, start = self.embedder(candidate)
         if candidate.dimensions is not None and ("sparse" in embedder.outputs or candidate.dimensions > embedder.dimension):
-            raise WrongUse(f"cannot be cut to {candidate.dimensions} dimensions: {embedder.name} has {embedder.dimension}{' sparse ones' if 'sparse' in embedder.outputs else ''}")
+            raise WrongUse(
+                f"cannot be cut to {candidate.dimensions} dimensions: {embedder.name} has {embedder.dimension}{' sparse ones' if 'sparse' in embedder.outputs else ''}"
+            )
         meter = Meter(embedder, self.folder / "vectors" / model_key, self.journal, candidate.name, candidate.dimensions)
         result = self.plan.task.evaluate(meter, batch_size=self.batch_size, progress=self.progress)
         row = self._row(candidate, key, result, meter, seconds, start)
@@ -572,9 +429,6 @@ def _read_row(file: Path) -> Row:
     return Row(**found)
 
 
-# --- concluding ---------------------------------------------------------------------------------------------------------
-
-
 def _conclude(
     planned: Plan, rows: list[Row], skipped: dict[str, str], folder: Path, budget_bytes: float | None, budget_ms: float | None, specs: list[str], data: Any
 ) -> Comparison:
@@ -595,16 +449,16 @@ def _conclude(
     model = by_name[winner].model or winner
     source = data if isinstance(data, str) else "FILE"
     if "+" in winner:
-        command = f"umekomi search {model} --in YOUR_TEXTS.jsonl \"your query\""
+        command = f'umekomi search {model} --in YOUR_TEXTS.jsonl "your query"'
     else:
         width = f" --dimensions {by_name[winner].dimensions}" if "@" in winner else ""
         command = f"umekomi encode {model} YOUR_TEXTS.jsonl --out vectors.parquet{width}"
         if not _dense(by_name[winner]):
-            command = f"umekomi search {model} --in YOUR_TEXTS.jsonl \"your query\""
+            command = f'umekomi search {model} --in YOUR_TEXTS.jsonl "your query"'
     about = {
         "command": f"umekomi compare {' '.join(specs)} --data {source}",
         "python": platform.python_version(),
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        "machine": hardware(),
         "versions": package_versions(),
         "data": planned.dataset.fingerprint(),
         "licence of the data": planned.dataset.licence,
@@ -623,7 +477,15 @@ def _signed(value: Interval) -> str:
     return f"{value.value:+.3f} [{value.low:+.3f}, {value.high:+.3f}]"
 
 
-def _recommend(rows: list[Row], intervals: dict[str, Interval], differences: dict[str, Interval], baseline: Row | None, budget_bytes: float | None, budget_ms: float | None, against: Any) -> tuple[str, str]:
+def _recommend(
+    rows: list[Row],
+    intervals: dict[str, Interval],
+    differences: dict[str, Interval],
+    baseline: Row | None,
+    budget_bytes: float | None,
+    budget_ms: float | None,
+    against: Any,
+) -> tuple[str, str]:
     """The candidate to use and one sentence why: the best within the budgets, or one that cannot be told from it and
     takes at most half the bytes."""
     limits = [f"{budget_bytes:,.0f} bytes an item" for _ in [0] if budget_bytes is not None]
@@ -634,14 +496,19 @@ def _recommend(rows: list[Row], intervals: dict[str, Interval], differences: dic
     ]  # fmt: skip
     within = f" within {' and '.join(limits)}" if limits else ""
     if not fitting:
-        nearest = min(rows, key=lambda row: (row.bytes_per_item / budget_bytes if budget_bytes else 0) + ((row.ms_per_query or 0) / budget_ms if budget_ms else 0))
+        nearest = min(
+            rows, key=lambda row: (row.bytes_per_item / budget_bytes if budget_bytes else 0) + ((row.ms_per_query or 0) / budget_ms if budget_ms else 0)
+        )
         text = f"Nothing fits{within}: {nearest.candidate} comes nearest ({nearest.bytes_per_item:,.0f} bytes, {nearest.ms_per_query or 0:.1f} ms)."
         return nearest.candidate, text
     top = fitting[0]
     chosen, why = top, "the best"
     for row in fitting[1:]:
         if row.bytes_per_item <= chosen.bytes_per_item / 2 and against(top, row).low <= 0:
-            chosen, why = row, f"not to be told from {top.candidate} ({_signed(against(top, row))}) in {row.bytes_per_item / top.bytes_per_item:.0%} of its bytes"
+            chosen, why = (
+                row,
+                f"not to be told from {top.candidate} ({_signed(against(top, row))}) in {row.bytes_per_item / top.bytes_per_item:.0%} of its bytes",
+            )
     figure = intervals[chosen.candidate]
     text = f"Use {chosen.candidate}: {why}{within} at {chosen.metric} {figure.value:.3f} [{figure.low:.3f}, {figure.high:.3f}]"
     if baseline is not None and chosen is not baseline:
@@ -651,16 +518,3 @@ def _recommend(rows: list[Row], intervals: dict[str, Interval], differences: dic
     elif baseline is not None and len(rows) > 1:
         text += "; no learned candidate does better here"
     return chosen.candidate, text + "."
-
-
-def package_versions() -> dict[str, str]:
-    """The versions of the packages that figures depend on."""
-    from importlib.metadata import PackageNotFoundError, version
-
-    found = {}
-    for package in ("umekomi", "numpy", "scipy", "scikit-learn", "bm25s", "torch", "sentence-transformers", "transformers"):
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found

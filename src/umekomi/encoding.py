@@ -129,7 +129,7 @@ def _lines(source: Path) -> int | None:
 
 def _batches(source: Path, rows: int) -> Iterator[pa.Table]:
     if source.is_dir():
-        table = read(source)
+        table: Any = read(source)
         if isinstance(table, dict):
             raise WrongUse(f"{source}: expected a file, or a folder of documents; name one of its files")
         for start in range(0, table.num_rows, rows):
@@ -161,7 +161,16 @@ def _open_shards(shards: Path, job: dict[str, Any], resume: bool) -> list[dict[s
 
 
 def _shard(
-    embedder: Any, table: pa.Table, shards: Path, number: int, column: str, role: str | None, dimensions: int | None, truncation: str, batch_size: int, suffix: str
+    embedder: Any,
+    table: pa.Table,
+    shards: Path,
+    number: int,
+    column: str,
+    role: str | None,
+    dimensions: int | None,
+    truncation: str,
+    batch_size: int,
+    suffix: str,
 ) -> dict[str, Any]:
     """Encode and commit one shard: the file first, then the line that says it is there."""
     import numpy as np

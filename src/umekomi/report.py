@@ -49,7 +49,7 @@ def samples(comparison: Comparison, task: Task) -> list[dict[str, Any]]:
             raw = np.array(candidate.values, np.float64)[number]
             shown = f"{raw[1]:.3f}" if np.ndim(raw) else ("right" if raw == 1 else "wrong" if raw == 0 else f"{raw:.2f}")
             cells[candidate.candidate] = {"value": float(values[index, number]), "shown": shown}
-        out.append({"query": " / ".join(part[:SNIPPET] for part in parts), "gold": str(gold), "cells": cells})
+        out.append({"query": " / ".join(_snippet(part) for part in parts), "gold": str(gold), "cells": cells})
     return out
 
 
@@ -82,7 +82,11 @@ def _queries(comparison: Comparison, task: Retrieval, chosen: Any) -> list[dict[
             cells[row.candidate] = {
                 "value": float(row.values[int(number)]),
                 "shown": f"right at {first}" if first else "not in the first ten",
-                "hits": [{"text": texts[document][:SNIPPET], "score": round(score, 3), "right": judged.get(document, 0) > 0} for document, score in hits[:3]],
+                "hits": [{"text": _snippet(texts[document]), "score": round(score, 3), "right": judged.get(document, 0) > 0} for document, score in hits[:3]],
             }
-        out.append({"query": questions[query][:SNIPPET], "gold": texts[right[0]][:SNIPPET] if right else "", "cells": cells})
+        out.append({"query": _snippet(questions[query]), "gold": _snippet(texts[right[0]]) if right else "", "cells": cells})
     return out
+
+
+def _snippet(text: str) -> str:
+    return text if len(text) <= SNIPPET else text[:SNIPPET].rstrip() + "…"

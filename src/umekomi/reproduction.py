@@ -5,8 +5,6 @@ from __future__ import annotations
 
 import csv
 import importlib.util
-import os
-import platform
 import subprocess
 import time
 from collections.abc import Callable, Iterable
@@ -15,6 +13,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+from umekomi.environment import hardware, package_versions
 from umekomi.errors import WrongUse, unknown_name
 from umekomi.files import whole_file
 from umekomi.progress import say
@@ -91,7 +90,7 @@ def reproduce(name: str, *, progress: bool = False, place: Path | None = None) -
         about = {
             "seconds": f"{time.perf_counter() - begun:.0f}",
             "hardware": hardware(),
-            "versions": versions(),
+            "versions": " ".join(f"{package}={number}" for package, number in package_versions().items()),
             "commit": commit(place),
             "date": date.today().isoformat(),
         }
@@ -117,26 +116,9 @@ def record(file: Path, claim: str, rows: list[dict[str, Any]]) -> None:
         writer.writerows([*kept, *rows])
 
 
-def hardware() -> str:
-    """Cores and accelerator."""
-    name = f"{platform.machine()} {os.cpu_count()} cores"
-    try:
-        import torch
-
-        return f"{name}, {torch.cuda.get_device_name()}" if torch.cuda.is_available() else name
-    except ImportError:
-        return name
-
-
-def versions() -> str:
-    """The packages that figures depend on."""
-    from umekomi.comparison import package_versions
-
-    return " ".join(f"{package}={number}" for package, number in package_versions().items())
-
-
 def commit(place: Path) -> str:
     """The commit measured at; a ``+`` says that the tree had changes."""
+
     def git(*words: str) -> str:
         return subprocess.run(["git", "-C", str(place), *words], capture_output=True, text=True, check=False).stdout.strip()
 

@@ -55,7 +55,7 @@ def search(
         embedder = load(model or saved["model"])
         if embedder.fingerprint() != saved["fingerprint"]:
             raise WrongUse(f"{source} was encoded by another model ({saved['model']}) than {embedder.name}: their vectors do not compare")
-        table = pq.read_table(source)
+        table: Any = pq.read_table(source)
         column = saved["column"]
         flat = table["vector"].combine_chunks()
         documents = (flat.chunk(0) if isinstance(flat, pa.ChunkedArray) else flat).flatten().to_numpy().reshape(len(table), -1)

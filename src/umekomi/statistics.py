@@ -79,9 +79,7 @@ def macro_f1(values: Array) -> float:
     return float(f1_score(values[:, 0], values[:, 1], average="macro"))
 
 
-STATISTICS: dict[str, Callable[[Any], float]] = {
-    function.__name__: function for function in (mean, spearman, pearson, v_measure, average_precision, macro_f1)
-}
+STATISTICS: dict[str, Callable[[Any], float]] = {function.__name__: function for function in (mean, spearman, pearson, v_measure, average_precision, macro_f1)}
 
 
 def interval(values: Array, statistic: str = "mean", *, resamples: int = RESAMPLES, seed: int = 0) -> Interval:
@@ -102,9 +100,7 @@ def interval(values: Array, statistic: str = "mean", *, resamples: int = RESAMPL
     return Interval(point, *_bounds(lambda rows: compute(values[rows]), len(values), point, resamples, seed))
 
 
-def paired_interval(
-    a: Array, b: Array, statistic: str = "mean", *, resamples: int = RESAMPLES, seed: int = 0
-) -> Interval:
+def paired_interval(a: Array, b: Array, statistic: str = "mean", *, resamples: int = RESAMPLES, seed: int = 0) -> Interval:
     """The difference of the statistic, ``a`` minus ``b``, with its 95 % interval over the same resampled items."""
     import numpy as np
 

@@ -75,7 +75,9 @@ def print_leaderboard(found: Comparison) -> None:
         wrap=(9,),
     )
     for name, (start, gain) in found.gains.items():
-        print(f"{name} against {start}: {gain.value:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}]{' (includes zero: no settled gain)' if gain.includes_zero else ''}")
+        print(
+            f"{name} against {start}: {gain.value:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}]{' (includes zero: no settled gain)' if gain.includes_zero else ''}"
+        )
     for name, why in found.skipped.items():
         print(f"skipped {name}: {why}")
     print(f"\n{found.recommendation}\nreport: {found.out / 'report.html'}\nnext:   {found.next_command}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -21,7 +21,7 @@ app = typer.Typer(
 )
 
 
-USAGE_ERROR = typer.BadParameter.__mro__[1]
+USAGE_ERROR: Any = typer.BadParameter.__mro__[1]
 """Click's UsageError, wherever this typer keeps it (newer ones carry a click of their own)."""
 
 
@@ -39,7 +39,18 @@ def options(
         raise typer.Exit
 
 
-for verb in (compare.compare, train.train, encode.encode, evaluate.evaluate, search.search, mine.mine, convert.convert, recipes.recipes, info.info, reproduce.reproduce):
+for verb in (
+    compare.compare,
+    train.train,
+    encode.encode,
+    evaluate.evaluate,
+    search.search,
+    mine.mine,
+    convert.convert,
+    recipes.recipes,
+    info.info,
+    reproduce.reproduce,
+):
     app.command()(verb)
 
 

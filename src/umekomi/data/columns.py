@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 TEXT = frozenset(
-    "text anchor positive sentence1 sentence2 query condition essay prompt head relation tail child parent".split()
+    ["text", "anchor", "positive", "sentence1", "sentence2", "query", "condition", "essay", "prompt", "head", "relation", "tail", "child", "parent"]
 )
 NUMBER = frozenset({"score", "weight"})
 IDENTIFIER = frozenset({"id", "_id", "query_id", "corpus_id"})
@@ -60,12 +60,7 @@ class Retrieval(NamedTuple):
 
         queries = dict(zip(self.queries["id"].to_pylist(), self.queries["text"].to_pylist(), strict=True))
         corpus = dict(zip(self.corpus["id"].to_pylist(), self.corpus["text"].to_pylist(), strict=True))
-        rows = [
-            (queries[query], corpus[document])
-            for query, judged in self.judgements().items()
-            for document, grade in judged.items()
-            if grade > 0
-        ]
+        rows = [(queries[query], corpus[document]) for query, judged in self.judgements().items() for document, grade in judged.items() if grade > 0]
         return pa.table({"anchor": [a for a, _ in rows], "positive": [p for _, p in rows]})
 
 
@@ -202,7 +197,7 @@ def first_problem(name: str, values: Any) -> tuple[int, str, str] | None:
         row = pc.index(bad, True).as_py()
         return (row, "a finite number", f"{values[row].as_py()}") if row >= 0 else None
     if name in LIST:
-        if not (pa.types.is_list(kind) or pa.types.is_large_list(kind) or name == "document" and pa.types.is_string(kind)):
+        if not (pa.types.is_list(kind) or pa.types.is_large_list(kind) or (name == "document" and pa.types.is_string(kind))):
             return 0, "a list of texts", f"{kind}"
     row = pc.index(pc.is_null(values), True).as_py()
     return (row, "a value", "nothing") if row >= 0 else None

@@ -171,11 +171,7 @@ def _sts(year: str) -> Callable[[Path], Splits]:
 
         table = _raw_tsv(root / "sts12-16" / "sts12-16.tsv.gz")
         table = table.filter(pc.equal(table["year"], f"20{year}"))
-        return {
-            split: _scored(part)
-            for split in sorted(set(table["split"].to_pylist()))
-            if (part := table.filter(pc.equal(table["split"], split))).num_rows
-        }
+        return {split: _scored(part) for split in sorted(set(table["split"].to_pylist())) if (part := table.filter(pc.equal(table["split"], split))).num_rows}
 
     return build
 
@@ -193,7 +189,7 @@ def _raw_tsv(path: Path) -> pa.Table:
 def _sick(root: Path) -> Splits:
     import pyarrow.compute as pc
 
-    table = read(root / "sick" / "sick.tsv.gz")
+    table = _raw_tsv(root / "sick" / "sick.tsv.gz")
     parts = {"train": "train", "dev": "trial", "test": "test"}
     return {ours: _scored(table.filter(pc.equal(table["split"], theirs)), "relatedness") for ours, theirs in parts.items()}
 

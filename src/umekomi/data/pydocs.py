@@ -18,7 +18,7 @@ from pathlib import Path
 from umekomi.data.columns import Dataset
 from umekomi.data.readers import retrieval
 
-LEFT_OUT = frozenset("site-packages test tests idlelib lib2to3 turtledemo ensurepip pydoc_data __pycache__".split())
+LEFT_OUT = frozenset(["site-packages", "test", "tests", "idlelib", "lib2to3", "turtledemo", "ensurepip", "pydoc_data", "__pycache__"])
 WORDS_LEFT = 8
 QUERY_WORDS = 3
 

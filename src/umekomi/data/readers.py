@@ -86,9 +86,7 @@ def _lines(path: Path, packed: bool) -> Iterator[tuple[int, str, bool]]:
                 try:
                     line = raw.decode("utf-8-sig" if number == 1 else "utf-8")
                 except UnicodeDecodeError as error:
-                    raise DataError(
-                        f"{where(str(path), number)}: expected UTF-8, found byte 0x{raw[error.start]:02x} at position {error.start + 1}"
-                    ) from None
+                    raise DataError(f"{where(str(path), number)}: expected UTF-8, found byte 0x{raw[error.start]:02x} at position {error.start + 1}") from None
                 ended = line.endswith("\n")
                 yield number, line.rstrip("\r\n") if ended else line, ended
     except (EOFError, gzip.BadGzipFile) as error:
@@ -215,9 +213,7 @@ def _table(path: Path, batch: list[tuple[int, Row]], types: dict[str, Any], seen
                 try:
                     pa.array([value], expected)
                 except (pa.ArrowInvalid, pa.ArrowTypeError):
-                    raise DataError(
-                        f"{where(str(path), line, name)}: expected {expected} as in the rows before, found {value!r}"
-                    ) from None
+                    raise DataError(f"{where(str(path), line, name)}: expected {expected} as in the rows before, found {value!r}") from None
             raise
         if name not in types and not pa.types.is_null(array.type):
             types[name] = array.type
@@ -304,7 +300,7 @@ def _documents(path: Path, files: list[Path]) -> pa.Table:
         rows.append({"id": file.relative_to(path).as_posix(), "text": text})
     labels = [row["id"].split("/")[0] if "/" in row["id"] else None for row in rows]
     if None not in labels and len(set(labels)) > 1:
-        rows = [row | {"label": label} for row, label in zip(rows, labels, strict=True)]
+        rows = [{**row, "label": str(label)} for row, label in zip(rows, labels, strict=True)]
     return pa.Table.from_pylist(rows).replace_schema_metadata({"source": str(path)})
 
 
@@ -329,9 +325,7 @@ def beir(path: str | Path) -> dict[str, Retrieval]:
     splits = {}
     for file in judged:
         name = file.name.split(".")[0]
-        splits["test" if name == "qrels" else _split_name(file)] = retrieval(
-            queries, corpus, read(file), source=str(file)
-        )
+        splits["test" if name == "qrels" else _split_name(file)] = retrieval(queries, corpus, read(file), source=str(file))
     return splits
 
 

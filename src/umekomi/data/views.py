@@ -182,7 +182,7 @@ def _fill(chance: Any, component: Any, wanted: float) -> Any:
     held: set[int] = set()
     filled = 0
     for index in np.argsort(chance[first], kind="stable"):
-        if filled + counts[index] <= wanted or not held and counts[index] < len(component) / 2:
+        if filled + counts[index] <= wanted or (not held and counts[index] < len(component) / 2):
             held.add(int(groups[index]))
             filled += int(counts[index])
     return np.array([int(group) in held for group in component])

@@ -63,8 +63,8 @@ def hypernyms(path: str | Path | None = None, pos: str = "noun") -> tuple[dict[i
             continue
         fields = line.split()
         count = int(fields[2])
-        for number, offset in enumerate(fields[-count:], 1):
-            senses[fields[0], int(offset)] = number
+        for number, place in enumerate(fields[-count:], 1):
+            senses[fields[0], int(place)] = number
     names: dict[int, str] = {}
     edges = []
     for line in (path / f"data.{pos}").read_text("utf-8").splitlines():
@@ -73,10 +73,10 @@ def hypernyms(path: str | Path | None = None, pos: str = "noun") -> tuple[dict[i
         fields = line.split(" | ")[0].split()
         offset, words = int(fields[0]), int(fields[3], 16)
         lemma = fields[4].lower()
-        number = senses.get((lemma, offset))
-        if number is None:
+        sense = senses.get((lemma, offset))
+        if sense is None:
             raise DataError(f"{path / f'data.{pos}'}: synset {fields[0]}: expected {lemma!r} in index.{pos}, found no such sense")
-        names[offset] = f"{lemma}.{letter}.{number:02d}"
+        names[offset] = f"{lemma}.{letter}.{sense:02d}"
         pointers = fields[4 + 2 * words + 1 :]
         for index in range(int(fields[4 + 2 * words])):
             symbol, target, target_pos, _ = pointers[4 * index : 4 * index + 4]

@@ -95,7 +95,9 @@ class Bm25Embedder(LexicalEmbedder):
         from bm25s.scoring import _select_idf_scorer
 
         if variant not in ("lucene", "robertson", "atire"):
-            raise WrongUse(f"bm25 variant: expected lucene, robertson or atire, found {variant!r} (bm25l and bm25+ score absent terms, which no sparse row can)")
+            raise WrongUse(
+                f"bm25 variant: expected lucene, robertson or atire, found {variant!r} (bm25l and bm25+ score absent terms, which no sparse row can)"
+            )
         words, terms, counts = cls.learn(texts, words)
         idf_of = _select_idf_scorer(variant)
         frequencies = np.bincount(counts.indices, minlength=len(terms))

@@ -16,7 +16,8 @@ try:
 except ImportError as error:
     raise MissingExtra(error.name or "sentence-transformers", "neural", "a multi-vector embedder") from None
 
-from umekomi.models.text import LAYERS, TextEmbedder, check_modules, device
+from umekomi.models.text import TextEmbedder, check_modules, device
+from umekomi.parts.pooling import LAYERS
 
 
 class MultiVectorEmbedder(EmbedderBase):

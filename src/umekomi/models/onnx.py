@@ -22,7 +22,16 @@ class OnnxEmbedder(EmbedderBase):
     kind = "onnx"
 
     def __init__(
-        self, graph: bytes, tokenizer: Tokenizer, *, dimension: int, context: int, metric: str, prompts: dict[str, str], name: str, card: dict[str, Any] | None = None
+        self,
+        graph: bytes,
+        tokenizer: Tokenizer,
+        *,
+        dimension: int,
+        context: int,
+        metric: str,
+        prompts: dict[str, str],
+        name: str,
+        card: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(name, card)
         try:
@@ -83,6 +92,7 @@ def export(embedder: TextEmbedder) -> OnnxEmbedder:
     """The whole pipeline of a text embedder (transformer, pooling, normalisation) as one graph with free batch and
     length. Needs torch and the package onnx; the result needs neither."""
     import io
+    import warnings
 
     import torch
     from tokenizers import Tokenizer
@@ -107,11 +117,12 @@ def export(embedder: TextEmbedder) -> OnnxEmbedder:
     attention = model.transformers_model.config._attn_implementation
     model.transformers_model.set_attn_implementation("eager")
     try:
-        with torch.inference_mode():
+        with torch.inference_mode(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the tracer names every shape it fixes; batch and length stay free, a test looks
             torch.onnx.export(
                 Whole().cpu(),
                 tuple(features[name].cpu() for name in names),
-                stream,
+                stream,  # type: ignore[arg-type]
                 input_names=names,
                 output_names=["sentence_embedding"],
                 dynamic_axes={name: {0: "batch", 1: "tokens"} for name in names} | {"sentence_embedding": {0: "batch"}},

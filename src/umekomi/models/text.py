@@ -33,7 +33,9 @@ def check_modules(folder: Path) -> None:
     for module in read_json(folder / "modules.json"):
         kind = str(module.get("type", ""))
         if not kind.startswith("sentence_transformers.") and kind not in LAYERS:
-            raise WrongUse(f"{folder / 'modules.json'}: expected layers of sentence-transformers or umekomi, found {kind!r}; umekomi runs no code that a folder names")
+            raise WrongUse(
+                f"{folder / 'modules.json'}: expected layers of sentence-transformers or umekomi, found {kind!r}; umekomi runs no code that a folder names"
+            )
 
 
 class TextEmbedder(EmbedderBase):
@@ -76,9 +78,7 @@ class TextEmbedder(EmbedderBase):
         with Progress(f"{self.name}: encoding", len(items), "texts", progress) as bar:
             for start in range(0, len(items), step):
                 chunk = items[start : start + step]
-                parts.append(
-                    self.model.encode(chunk, prompt=prompt or "", batch_size=batch_size, show_progress_bar=False, convert_to_numpy=True)
-                )
+                parts.append(self.model.encode(chunk, prompt=prompt or "", batch_size=batch_size, show_progress_bar=False, convert_to_numpy=True))
                 bar.advance(len(chunk))
         return np.concatenate(parts).astype(np.float32, copy=False)
 

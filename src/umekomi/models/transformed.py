@@ -20,14 +20,22 @@ class TransformedEmbedder(EmbedderBase):
     def __init__(self, base: EmbedderBase, transforms: Sequence[Transform]) -> None:
         if "dense" not in base.outputs:
             raise WrongUse(f"transforms change dense vectors; {base.name} gives {' and '.join(sorted(base.outputs))}")
+        earlier: tuple[Transform, ...] = ()
         if isinstance(base, TransformedEmbedder):
-            base, transforms = base.base, (*base.transforms, *transforms)
+            base, earlier = base.inner
+            transforms = (*earlier, *transforms)
         super().__init__("+".join([base.name, *(transform.name for transform in transforms)]), base.card)
-        self.base, self.transforms = base, tuple(transforms)
+        self.base: EmbedderBase = base
+        self.transforms: tuple[Transform, ...] = tuple(transforms)
         self.modalities, self.metric = base.modalities, base.metric
         self.dimension = base.dimension
         for transform in self.transforms:
             self.dimension = transform.dimensions(self.dimension)
+
+    @property
+    def inner(self) -> tuple[EmbedderBase, tuple[Transform, ...]]:
+        """(the embedder, the transforms behind it)."""
+        return self.base, self.transforms
 
     def _encode(self, items: list[Any], *, output: str, role: str | None, batch_size: int, progress: bool) -> Any:
         return self.apply(self.base.encode(items, output="dense", role=role, batch_size=batch_size, progress=progress))

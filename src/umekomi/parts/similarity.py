@@ -88,9 +88,7 @@ def maxsim(a: Vectors, b: Vectors) -> Floats:
     return scores
 
 
-SIMILARITIES: dict[str, Callable[[Any, Any], Floats]] = {
-    function.__name__: function for function in (cosine, dot, euclidean, poincare, lorentz, maxsim)
-}
+SIMILARITIES: dict[str, Callable[[Any, Any], Floats]] = {function.__name__: function for function in (cosine, dot, euclidean, poincare, lorentz, maxsim)}
 
 
 def named(name: str) -> Callable[[Any, Any], Floats]:

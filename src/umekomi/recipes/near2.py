@@ -30,7 +30,9 @@ class Near2(Recipe):
     """
 
     name: ClassVar[str] = "near2"
-    paper: ClassVar[Paper] = Paper("NEAR²: A Nested Embedding Approach to Efficient Product Retrieval and Ranking", "Qian et al.", 2025, "SIGIR eCom", "2506.19743")
+    paper: ClassVar[Paper] = Paper(
+        "NEAR²: A Nested Embedding Approach to Efficient Product Retrieval and Ranking", "Qian et al.", 2025, "SIGIR eCom", "2506.19743"
+    )
     columns: ClassVar[tuple[str, ...]] = ("anchor", "positive")
     extra: ClassVar[str] = "neural"
     labelled: ClassVar[bool] = True

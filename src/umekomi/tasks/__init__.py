@@ -67,7 +67,9 @@ def make(task: str, data: Any = None, split: str | None = None) -> Task:
     if kind not in KINDS:
         raise unknown_name("task", kind, KINDS)
     if shape(chosen) not in KINDS[kind].shapes:
-        raise WrongUse(f"the task {kind} takes {' or '.join(KINDS[kind].shapes)}; {dataset.name} holds {shape(chosen)}, which fits: {', '.join(fitting(chosen)) or 'no task'}")
+        raise WrongUse(
+            f"the task {kind} takes {' or '.join(KINDS[kind].shapes)}; {dataset.name} holds {shape(chosen)}, which fits: {', '.join(fitting(chosen)) or 'no task'}"
+        )
     label = f"{dataset.name}:{kind}" if kind != default_kind(chosen) else dataset.name
     return build(kind, dataset, split, label)
 

@@ -1,0 +1,83 @@
+"""What tests share: the offline data where it is, the packaged model once, and a way to run in a fresh process."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+
+def pack() -> Path | None:
+    """The data pack: UMEKOMI_DATA, or shared/data beside the checkout."""
+    for place in (os.environ.get("UMEKOMI_DATA"), Path(__file__).resolve().parents[2] / "shared" / "data"):
+        if place and (Path(place) / "stsb").is_dir():
+            return Path(place)
+    return None
+
+
+needs_data = pytest.mark.skipif(pack() is None, reason="the data pack is not on this machine (UMEKOMI_DATA)")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _data_root() -> None:
+    if pack() is not None:
+        os.environ["UMEKOMI_DATA"] = str(pack())
+
+
+@pytest.fixture(scope="session")
+def minilm():
+    pytest.importorskip("sentence_transformers")
+    from umekomi.models import load
+
+    return load("minilm")
+
+
+@pytest.fixture(scope="session")
+def pydocs():
+    from umekomi.data import load
+
+    return load("pydocs")
+
+
+@pytest.fixture
+def fresh():
+    """Run Python source in a process of its own; what it prints."""
+
+    def run(source: str, *, ok: bool = True, **environment: str) -> str:
+        done = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, env={**os.environ, **environment}, check=False)
+        if ok:
+            assert done.returncode == 0, done.stderr[-3000:]
+        return done.stdout
+
+    return run
+
+
+@pytest.fixture
+def command():
+    """Run the command line in a process of its own: (status, standard output, standard error)."""
+
+    def run(*words: str, cwd: Path | None = None, **environment: str) -> tuple[int, str, str]:
+        done = subprocess.run(
+            [sys.executable, "-m", "umekomi", *words], capture_output=True, text=True, cwd=cwd, env={**os.environ, **environment}, check=False
+        )
+        return done.returncode, done.stdout, done.stderr
+
+    return run
+
+
+TEXTS = [
+    "The cat sat on the mat.",
+    "A dog ran through the park.",
+    "Stock prices fell sharply on Monday.",
+    "The central bank raised interest rates.",
+    "Kittens and puppies are young animals.",
+    "埋め込みは文を数のならびにする。",
+    "A short one.",
+    "Bond yields rose as investors sold shares, and the market closed lower for the third day in a row.",
+]
