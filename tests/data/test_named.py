@@ -1,0 +1,132 @@
+import pyarrow.compute as pc
+import pytest
+from conftest import needs_data
+
+from umekomi.data import load, named
+from umekomi.data.pydocs import first_sentence, without
+from umekomi.data.wordnet import closure, folder
+from umekomi.errors import WrongUse
+
+
+def test_pydocs_is_as_designed(pydocs):
+    """About 3,000 pairs; split by module; no document contains its query; nothing twice."""
+    count = sum(split.num_rows for split in pydocs.values())
+    assert 2000 < count < 5000
+    assert "duplicate" in pydocs.notes[0]
+    modules, queries = {}, []
+    for name, split in pydocs.items():
+        texts = dict(zip(split.corpus["id"].to_pylist(), split.corpus["text"].to_pylist(), strict=True))
+        for key, query in zip(split.queries["id"].to_pylist(), split.queries["text"].to_pylist(), strict=True):
+            plain = " ".join(texts[key].split()).lower()
+            assert query.lower() not in plain, key
+            assert len(texts[key].split("\n", 1)[1].split()) >= 8
+            queries.append(query.lower())
+            modules.setdefault(key.split(":")[1].split(".")[0], set()).add(name)
+    assert len(set(queries)) == len(queries)
+    assert all(len(splits) == 1 for splits in modules.values()), "no module on two sides"
+
+
+def test_bm25_does_not_solve_pydocs(pydocs):
+    from umekomi.recipes import get
+    from umekomi.tasks.retrieval import Retrieval
+
+    task = Retrieval(pydocs["test"])
+    value = task.evaluate(get("bm25")().fit(pydocs["test"])).value
+    assert 0.3 < value < 0.7
+
+
+def test_sentences_and_removal():
+    assert first_sentence("Return x\nand y. More.") == "Return x\nand y."
+    assert without("Do it. Now do   it. Then.", "do it.") == "Now Then." or "do it" not in without("Do it. Now do   it. Then.", "do it.").lower()
+
+
+def test_the_closure_of_a_diamond_and_of_a_cycle():
+    assert sorted(closure([(1, 2), (1, 3), (2, 4), (3, 4)])) == [(1, 2), (1, 3), (1, 4), (2, 4), (3, 4)]
+    from umekomi.errors import DataError
+
+    with pytest.raises(DataError, match="no cycle, found 2 → 3 → 2|no cycle, found 3 → 2 → 3"):
+        closure([(1, 2), (2, 3), (3, 2)])
+
+
+def test_wordnet_nouns_are_those_of_the_paper():
+    try:
+        folder()
+    except WrongUse as error:
+        pytest.skip(str(error)[:80])
+    table = load("wordnet-nouns", "train")
+    assert table.num_rows == 743_241
+    names = set(table["child"].unique().to_pylist()) | set(table["parent"].unique().to_pylist())
+    assert len(names) == 82_115
+    ancestors = table.filter(pc.equal(table["child"], "dog.n.01"))["parent"].to_pylist()
+    assert {"canine.n.02", "mammal.n.01", "entity.n.01"} <= set(ancestors)
+
+
+EXPECTED = {
+    "stsb": {"train": 5749, "dev": 1500, "test": 1379},
+    "sick-r": {"train": 4500, "dev": 500, "test": 4927},
+    "scifact": {"train": 809, "test": 300},
+    "cranfield": {"test": 225},
+    "trec": {"train": 5452, "test": 500},
+    "agnews": {"train": 8842, "test": 7600},
+    "sst2": {"train": 6920, "dev": 872, "test": 1821},
+    "jsts": {"train": 12451, "dev": 1457, "test": 1589},
+    "jsquad": {"dev": 4442, "test": 4420},
+    "jaquad": {"train": 31748, "test": 3939},
+    "mr": {"all": 10662},
+    "sts13": {"test": 1500},
+    "brown": {"train": 450, "test": 50},
+}
+
+
+@needs_data
+@pytest.mark.parametrize("name", EXPECTED)
+def test_named_sets_have_their_rows(name):
+    assert {split: table.num_rows for split, table in load(name).items()} == EXPECTED[name]
+
+
+@needs_data
+def test_every_named_set_loads_and_has_its_shape():
+    from umekomi.data import shape
+
+    for name, entry in named.catalogue().items():
+        if name in ("wordnet-nouns", "english-novels"):
+            continue
+        for split in load(name).values():
+            assert shape(split) == entry.shape, name
+        assert entry.licence
+        assert entry.citation
+        assert entry.home.startswith("https://")
+
+
+@needs_data
+def test_crowdflower_shares_no_query_between_splits():
+    data = load("crowdflower-search")
+    train, test = (set(data[split].queries["text"].to_pylist()) for split in ("train", "test"))
+    assert not train & test
+    assert set(data["test"].qrels["score"].to_pylist()) == {0.0, 1.0, 2.0, 3.0}
+
+
+def test_without_data_and_network_the_error_says_where_from(monkeypatch):
+    monkeypatch.delenv("UMEKOMI_DATA", raising=False)
+    with pytest.raises(WrongUse, match="kaggle"):
+        load("crowdflower-search")
+    monkeypatch.setenv("UMEKOMI_DATA", "/nowhere/at/all")
+    with pytest.raises(WrongUse, match="expected a folder, found none there"):
+        load("stsb")
+
+
+def test_overlaps_are_declared():
+    assert named.overlap("stsb", "sts14") == named.overlap("sts14", "stsb")
+    assert named.overlap("stsb", "scifact") is None
+
+
+def test_a_changed_file_is_noticed(tmp_path, monkeypatch, capsys):
+    (tmp_path / "trec").mkdir()
+    (tmp_path / "senteval-cls").mkdir()
+    import gzip
+
+    for split in ("train", "test"):
+        (tmp_path / "senteval-cls" / f"trec_{split}.tsv.gz").write_bytes(gzip.compress(b"coarse\tfine\ttext\nA\tB\twhat is it\n"))
+    monkeypatch.setenv("UMEKOMI_DATA", str(tmp_path))
+    assert load("trec", "test").num_rows == 1
+    assert "differs from the copy" in capsys.readouterr().err
