@@ -9,6 +9,7 @@ not damped, since a table can only add.
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -67,4 +68,7 @@ def subwords(found: list[str], size: int) -> Any:
     )
     trainer = trainers.UnigramTrainer(vocab_size=size, special_tokens=["<unk>"], unk_token="<unk>", show_progress=False)
     tokenizer.train_from_iterator(found, trainer)
-    return tokenizer
+    # the library's JSON reader is off by a bit in the last digit of long numbers: short ones come back as they were
+    plan = json.loads(tokenizer.to_str())
+    plan["model"]["vocab"] = [[token, round(score, 6)] for token, score in plan["model"]["vocab"]]
+    return Tokenizer.from_str(json.dumps(plan))

@@ -1,0 +1,115 @@
+import numpy as np
+import pytest
+
+from umekomi.conversion import convert
+from umekomi.errors import DataError, WrongUse
+from umekomi.models import load, word2vec
+from umekomi.models.entity import EntityEmbedder
+
+RNG = np.random.default_rng(0)
+TABLE = EntityEmbedder(["king", "queen", "man", "woman", "埋め込み"], RNG.normal(size=(5, 6)).astype(np.float32))
+
+
+@pytest.mark.parametrize("name", ["t.txt", "t.bin"])
+def test_word2vec_there_and_back_bit_for_bit(name, tmp_path):
+    word2vec.write(TABLE, tmp_path / name)
+    back = word2vec.read(tmp_path / name)
+    assert back.names == TABLE.names
+    assert (back.vectors == TABLE.vectors).all()
+
+
+@pytest.mark.parametrize("name", ["t.txt", "t.bin"])
+def test_gensim_reads_ours_and_we_read_gensims(name, tmp_path):
+    gensim = pytest.importorskip("gensim")
+    word2vec.write(TABLE, tmp_path / name)
+    there = gensim.models.KeyedVectors.load_word2vec_format(str(tmp_path / name), binary=name.endswith(".bin"))
+    assert there.index_to_key == TABLE.names
+    assert there.vectors == pytest.approx(TABLE.vectors, abs=1e-6)
+    there.save_word2vec_format(str(tmp_path / f"g{name}"), binary=name.endswith(".bin"))
+    assert word2vec.read(tmp_path / f"g{name}").vectors == pytest.approx(TABLE.vectors, abs=1e-6)
+    assert [found for found, _ in TABLE.most_similar("king", k=3)] == [found for found, _ in there.most_similar("king", topn=3)]
+    want = there.most_similar(positive=["king", "woman"], negative=["man"], topn=1)[0]
+    found = TABLE.most_similar(["king", "woman"], ["man"], k=1)[0]
+    assert found[0] == want[0]
+
+
+def test_broken_word2vec_files(tmp_path):
+    (tmp_path / "a.txt").write_text("2 3\na 1 2 3\nb 1 2\n")
+    with pytest.raises(DataError, match=r"a.txt, line 3: expected a name and 3 numbers, found 2"):
+        word2vec.read(tmp_path / "a.txt")
+    (tmp_path / "b.txt").write_text("2 3\na 1 2 3\n")
+    with pytest.raises(DataError, match="expected 2 vectors, found 1"):
+        word2vec.read(tmp_path / "b.txt")
+    (tmp_path / "c.bin").write_bytes(b"2 3\na " + np.ones(3, np.float32).tobytes() + b"\nb 12")
+    with pytest.raises(DataError, match="ends in vector 2"):
+        word2vec.read(tmp_path / "c.bin")
+    with pytest.raises(DataError, match="separates by spaces: the name 'a b'"):
+        word2vec.write(EntityEmbedder(["a b"], np.ones((1, 2), np.float32)), tmp_path / "d.txt")
+    assert not (tmp_path / "d.txt").exists()
+
+
+def test_glove_files_without_a_header(tmp_path):
+    (tmp_path / "g.txt").write_text("the 0.1 0.2\ncat 0.3 0.4\n")
+    assert word2vec.read(tmp_path / "g.txt").names == ["the", "cat"]
+
+
+def test_unknown_entities(capsys):
+    with pytest.raises(WrongUse, match="no entity of entities named 'kink'; the nearest: king"):
+        TABLE.encode(["king", "kink"])
+    skip = EntityEmbedder(TABLE.names, TABLE.vectors, unknown="skip")
+    assert skip.encode(["king", "nobody", "man"]).shape == (2, 6)
+    zero = EntityEmbedder(TABLE.names, TABLE.vectors, unknown="zero")
+    found = zero.encode(["nobody", "man"])
+    assert (found[0] == 0).all()
+    assert (found[1] == TABLE["man"]).all()
+    assert capsys.readouterr().err.count("1 of") == 2
+
+
+def test_bad_tables():
+    with pytest.raises(DataError, match="2 names and an array of shape"):
+        EntityEmbedder(["a", "b"], np.ones((3, 2)))
+    with pytest.raises(DataError, match="'a' twice"):
+        EntityEmbedder(["a", "a"], np.ones((2, 2)))
+    with pytest.raises(DataError, match=r"NaN or infinity in row 2 \('b'\)"):
+        EntityEmbedder(["a", "b"], np.array([[1, 2], [np.nan, 1]]))
+    with pytest.raises(WrongUse, match="poincare"):
+        EntityEmbedder(["a"], np.ones((1, 2)), metric="poincar")
+
+
+def test_sums_mean_nothing_in_the_ball():
+    table = EntityEmbedder(["a", "b", "c"], RNG.uniform(-0.3, 0.3, (3, 2)), metric="poincare")
+    assert [name for name, _ in table.most_similar("a")] and "a" not in [name for name, _ in table.most_similar("a")]
+    with pytest.raises(WrongUse, match="sums of its vectors mean nothing"):
+        table.most_similar(["a", "b"])
+
+
+def test_convert_between_all_formats(minilm, tmp_path):
+    word2vec.write(TABLE, tmp_path / "t.vec")
+    convert(tmp_path / "t.vec", tmp_path / "folder")
+    assert (load(tmp_path / "folder").vectors == TABLE.vectors).all()
+    convert(tmp_path / "folder", tmp_path / "t.bin")
+    assert (word2vec.read(tmp_path / "t.bin").vectors == TABLE.vectors).all()
+    convert(minilm, tmp_path / "st", "sentence-transformers")
+    assert not (tmp_path / "st" / "umekomi.json").exists()
+    assert load(tmp_path / "st").kind == "text"
+    with pytest.raises(WrongUse, match="expected one of word2vec"):
+        convert(minilm, tmp_path / "x", "pickle")
+    with pytest.raises(WrongUse, match="expected a table of entities or a static embedder, found kind text"):
+        convert(minilm, tmp_path / "x.txt")
+
+
+def test_onnx_gives_the_same_vectors_without_torch(minilm, tmp_path, fresh):
+    pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    texts = ["a cat", "word " * 300, "梅雨", "Bond yields rose as investors sold shares."]
+    convert(minilm, tmp_path / "onnx", "onnx")
+    want = minilm.encode(texts)
+    np.save(tmp_path / "want.npy", want)
+    out = fresh(
+        f"import sys, numpy as np, umekomi\nm = umekomi.load({str(tmp_path / 'onnx')!r})\nv = m.encode({texts!r}, batch_size=3)\n"
+        f"print(float((v * np.load({str(tmp_path / 'want.npy')!r})).sum(1).min()), 'torch' in sys.modules, m.truncated({texts!r}).tolist())"
+    )
+    worst, torch, cut = out.split(maxsplit=2)
+    assert float(worst) > 0.9999
+    assert torch == "False"
+    assert cut.strip() == "[False, True, False, False]"
