@@ -66,6 +66,11 @@ def make(task: str, data: Any = None, split: str | None = None) -> Task:
     kind = kind or default_kind(chosen)
     if kind not in KINDS:
         raise unknown_name("task", kind, KINDS)
+    if kind in ("retrieval", "reranking") and shape(chosen) in ("pairs", "judged pairs"):
+        from umekomi.data.views import as_retrieval
+
+        chosen = as_retrieval(chosen)
+        dataset = Dataset(dataset.name, {**dataset.splits, split: chosen}, dataset.licence, dataset.notes)
     if shape(chosen) not in KINDS[kind].shapes:
         raise WrongUse(
             f"the task {kind} takes {' or '.join(KINDS[kind].shapes)}; {dataset.name} holds {shape(chosen)}, which fits: {', '.join(fitting(chosen)) or 'no task'}"
