@@ -137,6 +137,7 @@ def test_the_nested_loss_is_the_sum_over_renormalised_prefixes(minilm):
 
 def test_a_killed_training_goes_on_from_its_checkpoint(tmp_path):
     """SIGKILL in the middle; the second run begins behind the last checkpoint and ends with a whole model."""
+    pytest.importorskip("sentence_transformers")
     source = f"""
 import sys, dataclasses
 import umekomi, umekomi.parts.training as training

@@ -57,6 +57,10 @@ class Near2(Recipe):
     def fit(self, data: Any, *, start: Any = None, seed: int = 0, checkpoint: str | Path | None = None, progress: bool = False) -> Any:
         import random
 
+        if self.loss not in ("mnr", "ocl", "both"):
+            raise WrongUse(f"{self.name}, loss: expected mnr, ocl or both, found {self.loss!r}")
+        positive = pairs(data, self.name)
+        positive = positive.select([name for name in positive.column_names if name in ("anchor", "positive") or name.startswith("negative")])
         from umekomi.models import load
         from umekomi.models.text import TextEmbedder
         from umekomi.parts.training import Stage, train
@@ -64,10 +68,6 @@ class Near2(Recipe):
         base = load(start or "minilm")
         if not isinstance(base, TextEmbedder):
             raise WrongUse(f"{self.name} trains a transformer text embedder; {base.name} is of kind {base.kind}")
-        if self.loss not in ("mnr", "ocl", "both"):
-            raise WrongUse(f"{self.name}, loss: expected mnr, ocl or both, found {self.loss!r}")
-        positive = pairs(data, self.name)
-        positive = positive.select([name for name in positive.column_names if name in ("anchor", "positive") or name.startswith("negative")])
         if self.max_pairs and positive.num_rows > self.max_pairs:
             positive = positive.take(sorted(random.Random(seed).sample(range(positive.num_rows), self.max_pairs)))
         model = copy.deepcopy(base.model)

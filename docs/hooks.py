@@ -1,0 +1,82 @@
+"""Pages made from the code when the site is built: one a verb (its help and its Python function), one a recipe (its docstring,
+its fields, its rows in results/), and the systems table. Nothing that is generated lies in git."""
+
+from __future__ import annotations
+
+import csv
+import inspect
+import sys
+from pathlib import Path
+from typing import Any
+
+from mkdocs.structure.files import File, Files
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(ROOT / "src"), str(ROOT / "docs")]
+
+import tables  # noqa: E402
+
+VERBS = ("compare", "train", "encode", "evaluate", "search", "mine", "convert", "recipes", "info", "reproduce")
+
+
+def on_files(files: Files, config: Any) -> Files:
+    """Add the generated pages."""
+    pages = {f"verbs/{verb}.md": verb_page(verb) for verb in VERBS}
+    from umekomi.recipes import names
+
+    pages |= {f"recipes/{name}.md": recipe_page(name) for name in names()}
+    pages["systems.md"] = "# The systems\n\n" + tables.systems_table(links=True) + "\n"
+    pages["verbs/index.md"] = "# Verbs\n\nEach verb is a Python function of the same name first.\n\n" + "".join(f"- [{verb}]({verb}.md)\n" for verb in VERBS)
+    pages["recipes/index.md"] = "# Recipes\n\n" + "".join(f"- [{name}]({name}.md)\n" for name in names())
+    for uri, content in pages.items():
+        files.append(File.generated(config, uri, content=content))
+    return files
+
+
+def verb_page(verb: str) -> str:
+    """The command's help, and the function behind it."""
+    import typer
+    from umekomi.cli.main import app
+
+    command = typer.main.get_command(app).commands[verb]
+    context = typer.Context(command, info_name=f"umekomi {verb}", terminal_width=100)
+    target = {"recipes": "umekomi.catalogue.recipes_table", "info": "umekomi.catalogue.info"}.get(verb)
+    import umekomi
+
+    function = getattr(umekomi, verb, None)
+    target = target or f"{function.__module__}.{verb}"
+    return f"# umekomi {verb}\n\n```text\n{command.get_help(context)}\n```\n\n::: {target}\n"
+
+
+def recipe_page(name: str) -> str:
+    """Module docstring, claim, fields with both settings, measured rows."""
+    from umekomi.recipes import get
+
+    kind = get(name)
+    module = inspect.getmodule(kind)
+    paper, small = kind().settings(), kind.small().settings()
+    fields = "\n".join(f"| `{key}` | `{paper[key]!r}` | `{small[key]!r}` |" for key in paper if key != "recipe")
+    install = f"`umekomi[{kind.extra}]`" if kind.extra else "light"
+    parts = [
+        f"# {name}",
+        inspect.getdoc(kind) or "",
+        f"**Paper:** {kind.paper.cite()}  \n**Learns from:** {', '.join(f'`{c}`' for c in kind.columns) or 'nothing'}  \n**Install:** {install}",
+        "## The method",
+        inspect.getdoc(module) or "",
+    ]
+    if fields:
+        parts += ["## Fields", "| field | paper | two cores |\n|---|---|---|\n" + fields]
+    rows = results(name)
+    if rows:
+        columns = ("claim", "arm", "data", "metric", "value", "low", "high", "seeds", "paper")
+        lines = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
+        lines += ["| " + " | ".join(row[column] for column in columns) + " |" for row in rows]
+        about = rows[0]
+        parts += ["## Measured", "\n".join(lines), f"{about['hardware']}; {about['versions']}; commit {about['commit']}; {about['date']}. Measure again: `umekomi reproduce {name}`."]
+    return "\n\n".join(parts) + "\n"
+
+
+def results(name: str) -> list[dict[str, str]]:
+    """The recipe's rows in results/."""
+    file = ROOT / "results" / f"{name}.csv"
+    return list(csv.DictReader(file.open(encoding="utf-8", newline=""))) if file.is_file() else []

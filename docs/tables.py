@@ -1,0 +1,63 @@
+"""The generated tables: the systems with their state and measured figures, into README (between its marks) and the site.
+
+``make tables`` writes them; a test holds README to what results/ says, so that no number is typed by hand.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "src"))
+BEGIN, END = "<!-- systems: made by make tables -->", "<!-- /systems -->"
+
+
+def measured(recipe: str) -> str:
+    """The differences that this recipe's claims came to: every row of results/ whose metric is a difference."""
+    file = ROOT / "results" / f"{recipe}.csv"
+    if not file.is_file():
+        return ""
+    rows = [row for row in csv.DictReader(file.open(encoding="utf-8", newline="")) if "difference" in row["metric"]]
+    parts = []
+    for row in rows:
+        value, low, high = (float(row[key]) for key in ("value", "low", "high"))
+        sign = "settled" if low > 0 or high < 0 else "not settled"
+        parts.append(f"{row['arm']}, {row['data']}: {value:+.3f} [{low:+.3f}, {high:+.3f}] {row['metric'].split(',')[0]} ({sign})")
+    return "<br>".join(parts)
+
+
+def systems_table(links: bool = False) -> str:
+    """One row a system: its state is whether its recipe is there."""
+    from umekomi.recipes import names
+
+    there = set(names())
+    lines = ["| | system | becomes | state | measured |", "|---|---|---|---|---|"]
+    for row in csv.DictReader((ROOT / "docs" / "systems.csv").open(encoding="utf-8", newline="")):
+        recipe = row["recipes"]
+        works = recipe in there
+        name = f"[{row['system']}](recipes/{recipe}.md)" if links and works else row["system"]
+        lines.append(f"| {row['id']} | {name} | {row['becomes']} | {'works' if works else 'to come'} | {measured(recipe) if works else ''} |")
+    return "\n".join(lines)
+
+
+def readme_table() -> str:
+    """The systems that work, and how many are to come."""
+    lines = systems_table().split("\n")
+    kept = [line for line in lines[2:] if "| works |" in line]
+    waiting = len(lines) - 2 - len(kept)
+    return "\n".join([*lines[:2], *kept]) + f"\n\n{waiting} of the 31 systems are to come; baselines that work: BM25, TF-IDF, LSA, random, hashing, untrained."
+
+
+def main() -> None:
+    """Write the table into README."""
+    path = ROOT / "README.md"
+    text = path.read_text(encoding="utf-8")
+    made = re.sub(re.escape(BEGIN) + ".*?" + re.escape(END), lambda _: f"{BEGIN}\n{readme_table()}\n{END}", text, flags=re.DOTALL)
+    path.write_text(made, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

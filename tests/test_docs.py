@@ -1,0 +1,73 @@
+"""The guide's worked example works as it is printed, and README's numbers are those of results/."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import TEXTS
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def module(path: Path, name: str):
+    spec = importlib.util.spec_from_file_location(name, path)
+    made = importlib.util.module_from_spec(spec)
+    sys.modules[name] = made
+    spec.loader.exec_module(made)
+    return made
+
+
+def test_the_worked_example_of_the_guide(tmp_path):
+    page = (ROOT / "docs" / "add-a-recipe.md").read_text()
+    recipe, test = re.findall(r"```python\n(.*?)```", page, re.DOTALL)[:2]
+    (tmp_path / "sif.py").write_text(recipe)
+    sif = module(tmp_path / "sif.py", "sif")
+    from umekomi.recipes import get
+
+    scope = {"get": lambda name: sif.Sif if name == "sif" else get(name), "TEXTS": TEXTS, "pytest": pytest}
+    exec(test, scope)
+    scope["test_sif_is_the_weighted_mean"]()
+    assert sif.Sif().settings() == {"recipe": "sif", "a": 1e-3}
+
+
+def test_readme_table_is_what_results_say():
+    tables = module(ROOT / "docs" / "tables.py", "tables")
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert f"{tables.BEGIN}\n{tables.readme_table()}\n{tables.END}" in text, "run make tables"
+
+
+def test_all_31_systems_are_listed():
+    lines = (ROOT / "docs" / "systems.csv").read_text().splitlines()[1:]
+    assert [line.split(",")[0] for line in lines] == [f"S{i:02d}" for i in range(1, 32)]
+
+
+def test_results_have_the_columns_of_the_books():
+    import csv
+
+    from umekomi.reproduction import COLUMNS
+
+    for file in (ROOT / "results").glob("*.csv"):
+        rows = list(csv.DictReader(file.open(newline="", encoding="utf-8")))
+        assert tuple(rows[0]) == COLUMNS, file
+        for row in rows:
+            assert float(row["low"]) <= float(row["value"]) <= float(row["high"]), (file, row["arm"])
+
+
+def test_reproduce_replaces_its_own_rows_only(tmp_path):
+    from umekomi.errors import WrongUse
+    from umekomi.reproduction import COLUMNS, record, reproduce
+
+    row = dict.fromkeys(COLUMNS, "") | {"claim": "a", "arm": "x"}
+    record(tmp_path / "r.csv", "a", [row])
+    record(tmp_path / "r.csv", "b", [row | {"claim": "b"}])
+    record(tmp_path / "r.csv", "a", [row | {"arm": "y"}])
+    lines = (tmp_path / "r.csv").read_text().splitlines()
+    assert len(lines) == 3
+    assert any(",y," in line for line in lines)
+    assert not any("a,x" in line for line in lines)
+    with pytest.raises(WrongUse, match="no claim named 'nonsense'"):
+        reproduce("nonsense", place=ROOT)
