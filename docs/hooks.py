@@ -19,6 +19,17 @@ import tables  # noqa: E402
 VERBS = ("compare", "train", "encode", "evaluate", "search", "mine", "convert", "recipes", "info", "reproduce")
 
 
+def on_config(config: Any) -> Any:
+    """The generated pages in the navigation."""
+    from umekomi.recipes import names
+
+    for entry in config.nav:
+        for title, kinds in (("Verbs", VERBS), ("Recipes", names())):
+            if entry.get(title) == f"{title.lower()}/":
+                entry[title] = [f"{title.lower()}/index.md", *({kind: f"{title.lower()}/{kind}.md"} for kind in kinds)]
+    return config
+
+
 def on_files(files: Files, config: Any) -> Files:
     """Add the generated pages."""
     pages = {f"verbs/{verb}.md": verb_page(verb) for verb in VERBS}

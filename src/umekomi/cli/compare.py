@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def compare(
-    candidates: Annotated[list[str], typer.Argument(help="Models and recipes; NAME@64 cuts to 64 dimensions.", metavar="MODEL|RECIPE...")],
+    candidates: Annotated[list[str], typer.Argument(help="Models and recipes; NAME@64 cuts to 64 dimensions.", metavar="MODEL|RECIPE")],
     data: Annotated[str, typer.Option("--data", help="A named dataset, file or folder.")],
     task: Annotated[str | None, typer.Option("--task", help="A kind of task, when the data fit several.")] = None,
     split: Annotated[str | None, typer.Option(help="The split to judge on (test; carved where there is none).")] = None,
