@@ -507,7 +507,7 @@ def _recommend(
         if row.bytes_per_item <= chosen.bytes_per_item / 2 and against(top, row).low <= 0:
             chosen, why = (
                 row,
-                f"not to be told from {top.candidate} ({_signed(against(top, row))}) in {row.bytes_per_item / top.bytes_per_item:.0%} of its bytes",
+                f"on these {len(row.values):,} items not to be told from {top.candidate} ({_signed(against(top, row))}) in {row.bytes_per_item / top.bytes_per_item:.0%} of its bytes",
             )
     figure = intervals[chosen.candidate]
     text = f"Use {chosen.candidate}: {why}{within} at {chosen.metric} {figure.value:.3f} [{figure.low:.3f}, {figure.high:.3f}]"
@@ -516,5 +516,6 @@ def _recommend(
         settled = "" if not difference.includes_zero else ", which is not settled"
         text += f", {_signed(difference)} against the best baseline {baseline.candidate}{settled}"
     elif baseline is not None and len(rows) > 1:
-        text += "; no learned candidate does better here"
+        better = any(not row.baseline and intervals[row.candidate].value > figure.value for row in rows)
+        text += f"; no learned candidate {'is settled to be' if better else 'does'} better here"
     return chosen.candidate, text + "."

@@ -90,3 +90,39 @@ def test_values_of_settings():
     assert value_of("64,32") == (64, 32)
     assert value_of("none") is None
     assert value_of("0.5") == 0.5
+
+
+def test_control_c_in_the_middle_keeps_what_is_finished(command, tmp_path):
+    import os
+    import signal
+    import subprocess
+    import sys
+    import time
+
+    source, out = tmp_path / "t.txt", tmp_path / "v.npy"
+    source.write_text("".join(f"a line of text number {i}\n" for i in range(400_000)))
+    words = [sys.executable, "-m", "umekomi", "encode", "hashing", str(source), "--out", str(out)]
+    process = subprocess.Popen(
+        words,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+        env=os.environ,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    log = tmp_path / "v.npy.shards" / "done.jsonl"
+    for _ in range(600):
+        time.sleep(0.05)
+        if log.exists() and log.read_text().count("\n") >= 2:
+            break
+    process.send_signal(signal.SIGINT)
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 1, error
+    assert error.strip().split("\n")[-1].startswith("umekomi: interrupted; what was finished is kept")
+    assert "Traceback" not in error
+    assert not out.exists()
+    finished = log.read_text().count("\n")
+    status, text, error = command("encode", "hashing", str(source), "--out", str(out), "--resume", "--json")
+    assert status == 0, error
+    assert json.loads(text)["kept"] == finished * 8192
+    assert not log.exists()
