@@ -158,3 +158,35 @@ def test_scorers_save_and_load(minilm, tmp_path):
     before = cross.score(TEXTS[:2], TEXTS[2:4])
     cross.save(tmp_path / "cross")
     assert (load(tmp_path / "cross").score(TEXTS[:2], TEXTS[2:4]) == before).all()
+
+
+def test_a_backbone_is_saved_whole_and_becomes_an_embedder(minilm, tmp_path, fresh):
+    from transformers import BertConfig, BertForMaskedLM
+
+    from umekomi.contracts import Backbone
+    from umekomi.models.backbone import TransformerBackbone
+
+    config = BertConfig(vocab_size=30522, hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64)
+    made = TransformerBackbone(BertForMaskedLM(config), minilm.model.tokenizer, "tiny")
+    assert isinstance(made, Backbone)
+    assert made.config["hidden_size"] == 32
+    made.save(tmp_path / "b")
+    embedder = made.embedder("mean", max_length=64)
+    np.save(tmp_path / "v.npy", embedder.encode(TEXTS))
+    out = fresh(
+        f"import numpy as np, umekomi\nb = umekomi.load({str(tmp_path / 'b')!r})\nv = b.embedder('mean', max_length=64).encode({TEXTS!r})\n"
+        f"print(b.kind, type(b.model).__name__, (v == np.load({str(tmp_path / 'v.npy')!r})).all())"
+    )
+    assert out.split() == ["backbone", "BertForMaskedLM", "True"]
+    before = made.embedder().encode(TEXTS)
+    pairs = {"anchor": [f"q {i}" for i in range(16)], "positive": [f"p {i}" for i in range(16)]}
+    trained = get("near2")(max_length=16, batch_size=8, prefixes=(16,)).fit(pairs, start=made)
+    assert trained.dimension == 32
+    assert (made.embedder().encode(TEXTS) == before).all()
+    with pytest.raises(WrongUse, match="expected one of mean"):
+        made.embedder("median")
+    head = json.loads((tmp_path / "b" / "umekomi.json").read_text())
+    head["settings"]["architecture"] = "logging"
+    (tmp_path / "b" / "umekomi.json").write_text(json.dumps(head))
+    with pytest.raises(WrongUse, match="expected an architecture of transformers"):
+        load(tmp_path / "b")

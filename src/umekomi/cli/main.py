@@ -61,8 +61,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if debug:
         words = ["--debug", *[word for word in words if word != "--debug"]]
     try:
-        status = typer.main.get_command(app)(words, standalone_mode=False, prog_name="umekomi")
-        return int(status or 0)
+        command = typer.main.get_command(app)
+        # not command(...): that turns Ctrl-C into an exit of its own before it can be answered here
+        with command.make_context("umekomi", words) as context:
+            command.invoke(context)
+        return 0
+    except typer.Exit as done:
+        return int(done.exit_code)
     except USAGE_ERROR as error:
         if not words:
             typer.echo(error.format_message())

@@ -24,6 +24,7 @@ KINDS = {
     "multi": "umekomi.models.multivector",
     "onnx": "umekomi.models.onnx",
     "transformed": "umekomi.models.transformed",
+    "backbone": "umekomi.models.backbone",
     "cross-encoder": "umekomi.models.scorers",
 }
 """The module that reads each kind; in it, ``MODELS[kind]`` is the class."""

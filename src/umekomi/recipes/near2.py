@@ -66,6 +66,8 @@ class Near2(Recipe):
         from umekomi.parts.training import Stage, train
 
         base = load(start or "minilm")
+        if base.kind == "backbone":
+            base = base.embedder()
         if not isinstance(base, TextEmbedder):
             raise WrongUse(f"{self.name} trains a transformer text embedder; {base.name} is of kind {base.kind}")
         if self.max_pairs and positive.num_rows > self.max_pairs:
