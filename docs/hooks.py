@@ -47,6 +47,7 @@ def on_files(files: Files, config: Any) -> Files:
 def verb_page(verb: str) -> str:
     """The command's help, and the function behind it."""
     import typer
+
     from umekomi.cli.main import app
 
     command = typer.main.get_command(app).commands[verb]
@@ -83,7 +84,11 @@ def recipe_page(name: str) -> str:
         lines = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
         lines += ["| " + " | ".join(row[column] for column in columns) + " |" for row in rows]
         about = rows[0]
-        parts += ["## Measured", "\n".join(lines), f"{about['hardware']}; {about['versions']}; commit {about['commit']}; {about['date']}. Measure again: `umekomi reproduce {name}`."]
+        parts += [
+            "## Measured",
+            "\n".join(lines),
+            f"{about['hardware']}; {about['versions']}; commit {about['commit']}; {about['date']}. Measure again: `umekomi reproduce {name}`.",
+        ]
     return "\n\n".join(parts) + "\n"
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from umekomi import __version__
 from umekomi.contracts import Recipe
 from umekomi.data import Retrieval, shape
 from umekomi.data.named import overlap
@@ -122,7 +123,8 @@ class Candidate:
 
     @staticmethod
     def parse(spec: str, paper_settings: bool) -> Candidate:
-        name, at, width = spec.rpartition("@") if "@" in spec else (spec, "", "")
+        cut = "@" in spec and not Path(spec).expanduser().is_dir()
+        name, at, width = spec.rpartition("@") if cut else (spec, "", "")
         if at and not (width.isdigit() and int(width)):
             raise WrongUse(f"{spec!r}: expected NAME@DIMENSIONS such as near2@64, found {width!r} after the @")
         recipe = None
@@ -169,7 +171,7 @@ def compare(
     say(f"{planned.dataset.name}: {planned.task.kind} on {', '.join(f'{count:,} {what}' for what, count in planned.task.size().items())}")
     for note in planned.notes:
         say(f"  {note}")
-    base = content_hash(FORMAT, planned.dataset.fingerprint(), planned.task.kind, planned.task.size(), seed, task, split, max_queries)
+    base = content_hash(FORMAT, __version__, planned.dataset.fingerprint(), planned.task.kind, planned.task.size(), seed, task, split, max_queries)
     name = Path(planned.dataset.name).stem.replace(" ", "-") or "data"
     folder = Path(out) if out else Path("umekomi-compare") / f"{name}-{base[:8]}"
     _check_folder(folder)

@@ -64,7 +64,7 @@ class TransformerBackbone:
         architecture: Any = getattr(transformers, str(head["settings"]["architecture"]), None)
         if not (isinstance(architecture, type) and issubclass(architecture, transformers.PreTrainedModel)):
             raise WrongUse(f"{folder}: expected an architecture of transformers, found {head['settings']['architecture']!r}")
-        model = architecture.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        model = architecture.from_pretrained(folder, local_files_only=True, trust_remote_code=False)  # type: ignore[attr-defined]
         tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         return cls(model, tokenizer, head.get("name") or folder.name, head.get("card"))
 
