@@ -160,7 +160,7 @@ def test_a_folder_of_japanese_texts(tmp_path):
     found = compare(["bm25", "lsa"], folder, out=tmp_path / "c")
     assert found.task == "retrieval"
     assert any("inverse cloze" in note for note in found.notes)
-    assert any("words by" in note for row in found.rows if row.candidate == "bm25" for note in row.notes)
+    assert any("tokenizer: " in note for row in found.rows if row.candidate == "bm25" for note in row.notes)
     assert found.intervals["bm25"].value > 0.8
 
 

@@ -301,7 +301,7 @@ class _Run:
             latency = _latency(embedder, self.plan.task, meter.documents, candidate.dimensions)
         notes = list(result.notes)
         if embedder.card.get("tokenizer"):
-            notes.append(f"words by {embedder.card['tokenizer']}")
+            notes.append(f"tokenizer: {embedder.card['tokenizer']}")
         if candidate.recipe is not None and not candidate.recipe.labelled and candidate.recipe.columns:
             notes.append("learned from the texts searched" if isinstance(self.plan.task, RetrievalTask) else "learned from the training texts")
         cut = int(embedder.truncated(_judged_texts(self.plan.task)).sum())

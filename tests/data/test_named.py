@@ -130,3 +130,24 @@ def test_a_changed_file_is_noticed(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("UMEKOMI_DATA", str(tmp_path))
     assert load("trec", "test").num_rows == 1
     assert "differs from the copy" in capsys.readouterr().err
+
+
+@needs_data
+def test_the_hubs_layout_becomes_the_same_splits(monkeypatch):
+    """The hub is out of reach of the tests: tables laid out as mteb's datasets on it are given instead, and must come to the
+    splits that the offline folder gives."""
+    import pyarrow as pa
+
+    here = load("scifact", "test")
+    laid = {
+        "queries": pa.table({"_id": here.queries["id"], "text": here.queries["text"]}),
+        "corpus": pa.table({"_id": here.corpus["id"], "title": pa.array([""] * len(here.corpus)), "text": here.corpus["text"]}),
+        "test": pa.table({"query-id": here.qrels["query_id"], "corpus-id": here.qrels["corpus_id"], "score": here.qrels["score"]}),
+    }
+    monkeypatch.setattr(named, "_hub_table", lambda hub, split, config=None: laid["test" if split == "train" else split])
+    entry = named.catalogue()["scifact"]
+    assert entry.hub == "mteb/scifact"
+    assert entry.fetch(entry.hub)["test"].judgements() == here.judgements()
+    scored = load("stsb", "dev")
+    monkeypatch.setattr(named, "_hub_table", lambda hub, split, config=None: scored)
+    assert named.catalogue()["stsb"].fetch("x")["dev"].equals(scored)

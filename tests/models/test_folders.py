@@ -190,3 +190,28 @@ def test_a_backbone_is_saved_whole_and_becomes_an_embedder(minilm, tmp_path, fre
     (tmp_path / "b" / "umekomi.json").write_text(json.dumps(head))
     with pytest.raises(WrongUse, match="expected an architecture of transformers"):
         load(tmp_path / "b")
+
+
+def test_a_hub_id_opens_from_the_hubs_cache_and_gets_its_prompts(minilm, tmp_path, fresh):
+    """The hub's own cache layout, without network; the catalogue adds the prompts that the folder lacks."""
+    snapshot = tmp_path / "models--cl-nagoya--ruri-v3-30m" / "snapshots" / "0123456789abcdef0123456789abcdef01234567"
+    minilm.save(tmp_path / "m")
+    (tmp_path / "m" / "umekomi.json").unlink()
+    snapshot.parent.mkdir(parents=True)
+    (tmp_path / "m").rename(snapshot)
+    (tmp_path / "models--cl-nagoya--ruri-v3-30m" / "refs").mkdir()
+    (tmp_path / "models--cl-nagoya--ruri-v3-30m" / "refs" / "main").write_text(snapshot.name)
+    out = fresh(
+        "import umekomi\nm = umekomi.load('cl-nagoya/ruri-v3-30m')\nprint(m.name, m.dimension)\n"
+        "n = umekomi.load('ruri-v3-30m')\nprint(n.prompt('query'), n.prompt('document'), n.card['licence'])\n",
+        HF_HUB_CACHE=str(tmp_path),
+        HF_HUB_OFFLINE="1",
+    )
+    assert out.split("\n")[0] == "cl-nagoya/ruri-v3-30m 384"
+    assert out.split("\n")[1] == "検索クエリ:  検索文書:  Apache-2.0"
+    out = fresh(
+        "import umekomi\ntry:\n    umekomi.load('nobody/nothing')\nexcept umekomi.UmekomiError as error:\n    print(error)",
+        HF_HUB_CACHE=str(tmp_path),
+        HF_HUB_OFFLINE="1",
+    )
+    assert "the hub does not give it" in out
