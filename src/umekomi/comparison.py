@@ -23,7 +23,7 @@ from umekomi.environment import hardware, package_versions
 from umekomi.errors import DataError, MissingExtra, UmekomiError, WrongUse, unknown_name
 from umekomi.files import content_hash, folder_hash, read_json, write_json
 from umekomi.metering import Journal, Meter
-from umekomi.models import load as load_model
+from umekomi.models import load_embedder
 from umekomi.models.base import EmbedderBase
 from umekomi.models.catalogue import CATALOGUE
 from umekomi.models.loading import BUILT_IN
@@ -252,9 +252,7 @@ class _Run:
         if key in self.open:
             return self.open[key]
         if candidate.recipe is None:
-            model = load_model(candidate.name)
-            if not hasattr(model, "encode"):
-                raise WrongUse(f"{candidate.name} is of kind {model.kind}: expected an embedder")
+            model = load_embedder(candidate.name)
             _warn_overlap(model, self.plan.dataset.name)
             self.open[key] = (model, key, 0.0, None)
             return self.open[key]
@@ -267,7 +265,7 @@ class _Run:
             model.save(folder)
             write_json(seconds_file, {"seconds": seconds})
             self.journal.note("trained", recipe.name, key)
-        self.open[key] = (load_model(folder), key, read_json(seconds_file)["seconds"], self.start if neural and recipe.labelled else None)
+        self.open[key] = (load_embedder(folder), key, read_json(seconds_file)["seconds"], self.start if neural and recipe.labelled else None)
         return self.open[key]
 
     def _learn(self, recipe: Recipe, neural: bool, folder: Path, key: str) -> tuple[Any, float]:

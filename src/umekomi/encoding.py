@@ -14,7 +14,7 @@ from umekomi.data.columns import first_problem
 from umekomi.data.readers import read, tables
 from umekomi.errors import DataError, WrongUse
 from umekomi.files import content_hash, file_hash, whole_file, write_json
-from umekomi.models import load
+from umekomi.models import load_embedder
 from umekomi.progress import Progress, say
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def encode(
     if not source.exists():
         raise WrongUse(f"{source}: no such file or folder")
     name = str(model) if isinstance(model, (str, Path)) else model.name
-    embedder = load(model)
+    embedder = load_embedder(model)
     if "dense" not in embedder.outputs:
         raise WrongUse(f"encode writes dense vectors; {embedder.name} gives {' and '.join(sorted(embedder.outputs))}")
     width = dimensions or embedder.dimension

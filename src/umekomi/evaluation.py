@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from umekomi.data.named import overlap
+from umekomi.errors import WrongUse
 from umekomi.models import load
 from umekomi.progress import say
 from umekomi.tasks import Result, Task, make
@@ -28,6 +29,8 @@ def evaluate(
     if isinstance(task, str):
         task = make(task, data, split)
     model = resolve(model, task)
+    if not hasattr(model, "encode") and not (task.scores_pairs and hasattr(model, "score")):
+        raise WrongUse(f"{task.name} ({task.kind}) judges embedders{' and scorers' if task.scores_pairs else ''}; {model.name} is a {model.kind}")
     if dimensions is not None:
         from umekomi.transforms import Truncate
 

@@ -10,7 +10,7 @@ from umekomi.data import load
 from umekomi.data.columns import Retrieval, as_table, shape
 from umekomi.data.views import pairs
 from umekomi.errors import DataError, WrongUse
-from umekomi.models import load as load_model
+from umekomi.models import load_embedder
 from umekomi.parts import similarity as similarities
 from umekomi.tasks.retrieval import best
 from umekomi.training import training_split
@@ -62,7 +62,7 @@ def mine(
         raise WrongUse(f"mine: expected at least one negative and a depth of {negatives + skip} or more, found {negatives} and {depth}")
     if out is not None:
         _check_ending(out)
-    embedder = load_model(model) if isinstance(model, (str, Path)) else model
+    embedder = load_embedder(model)
     rows = as_table(training_split(load(data), split))
     table = pairs(rows, "mine")
     corpus = list(dict.fromkeys([*table["positive"].to_pylist(), *_more(rows)]))

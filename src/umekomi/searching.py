@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from umekomi.errors import WrongUse
-from umekomi.models import load
+from umekomi.models import load_embedder
 from umekomi.progress import say
 
 
@@ -52,7 +52,7 @@ def search(
         if "vector" in about.names and about.metadata and b"fingerprint" in about.metadata:
             saved = {key.decode(): value.decode() for key, value in about.metadata.items()}
     if saved:
-        embedder = load(model or saved["model"])
+        embedder = load_embedder(model or saved["model"])
         if embedder.fingerprint() != saved["fingerprint"]:
             raise WrongUse(f"{source} was encoded by another model ({saved['model']}) than {embedder.name}: their vectors do not compare")
         table: Any = pq.read_table(source)
@@ -92,7 +92,7 @@ def _fitted(model: Any, texts: list[str]) -> Any:
 
     if isinstance(model, str) and model in names() and not get(model).labelled and get(model).columns:
         return get(model)().fit(texts)
-    return load(model)
+    return load_embedder(model)
 
 
 def sentences(text: str) -> list[tuple[int, int]]:

@@ -178,6 +178,14 @@ def test_a_backbone_is_saved_whole_and_becomes_an_embedder(minilm, tmp_path, fre
         f"print(b.kind, type(b.model).__name__, (v == np.load({str(tmp_path / 'v.npy')!r})).all())"
     )
     assert out.split() == ["backbone", "BertForMaskedLM", "True"]
+    from umekomi.encoding import encode
+    from umekomi.evaluation import evaluate
+
+    (tmp_path / "t.txt").write_text("a text")
+    with pytest.raises(WrongUse, match="tiny is a backbone; expected an embedder: call .embedder"):
+        encode(tmp_path / "b", tmp_path / "t.txt", tmp_path / "v.npy")
+    with pytest.raises(WrongUse, match="judges embedders; tiny is a backbone"):
+        evaluate(made, "retrieval", [{"anchor": "a", "positive": "b"}, {"anchor": "c", "positive": "d"}])
     before = made.embedder().encode(TEXTS)
     pairs = {"anchor": [f"q {i}" for i in range(16)], "positive": [f"p {i}" for i in range(16)]}
     trained = get("near2")(max_length=16, batch_size=8, prefixes=(16,)).fit(pairs, start=made)

@@ -52,6 +52,15 @@ def load(name: Any) -> Any:
     return catalogue.open_hub(text)
 
 
+def load_embedder(name: Any) -> Any:
+    """:func:`load`, where only an embedder will do."""
+    model = load(name)
+    if not hasattr(model, "encode"):
+        hint = ": call .embedder() on it first" if model.kind == "backbone" else ""
+        raise WrongUse(f"{model.name} is a {model.kind}; expected an embedder{hint}")
+    return model
+
+
 BUILT_IN = ("random", "hashing")
 """Embedders that need no learning and no files."""
 
