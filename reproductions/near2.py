@@ -13,12 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from umekomi.data import load
-from umekomi.data.columns import Retrieval as Data
+from umekomi.data import fingerprint, load
 from umekomi.models import load as load_model
 from umekomi.progress import say
 from umekomi.recipes import get
-from umekomi.reproduction import Claim, Measured
+from umekomi.reproduction import Claim, Measured, kept
 from umekomi.statistics import interval, paired_interval
 from umekomi.tasks.retrieval import Retrieval
 from umekomi.transforms import Pca, RandomProjection
@@ -33,21 +32,24 @@ def task(name: str) -> Retrieval:
 
 
 @cache
-def vectors(name: str, arm: str, seed: int, progress: bool) -> tuple[Any, Any, Any]:
-    """(queries, documents, 1,000 training documents) by ``arm``: nested, plain, or minilm as it is."""
-    model = load_model("minilm")
-    if arm != "minilm":
-        recipe = replace(get("near2").small(), nested=arm == "nested")
-        model = recipe.fit(load(name, "train"), seed=seed, progress=progress)
-    data = task(name).data
-    train: Data = load(name, "train")
-    chosen = np.random.default_rng(0).permutation(train.corpus.num_rows)[:1000]
-    seen = train.corpus["text"].take(chosen).to_pylist() if arm == "plain" else []
+def vectors(name: str, arm: str, seed: int, progress: bool) -> list[Any]:
+    """[queries, documents, 1,000 training documents] by ``arm``: nested, plain, or minilm as it is."""
+    recipe = replace(get("near2").small(), nested=arm == "nested")
+    data, train = load(name, "test"), load(name, "train")
+    key = [name, fingerprint(data), fingerprint(train), arm, seed, recipe.settings()]
+
+    def measure() -> list[Any]:
+        model = load_model("minilm")
+        if arm != "minilm":
+            model = recipe.fit(train, seed=seed, progress=progress)
+        chosen = np.random.default_rng(0).permutation(train.corpus.num_rows)[:1000]
+        seen = train.corpus["text"].take(chosen).to_pylist() if arm == "plain" else []
+        sides = ((data.queries["text"].to_pylist(), "query"), (data.corpus["text"].to_pylist(), "document"), (seen, "document"))
+        return [model.encode(texts, role=role, batch_size=64) for texts, role in sides]
+
+    found = kept(key, measure)
     say(f"  {name}, {arm}, seed {seed}")
-    return tuple(  # type: ignore[return-value]
-        model.encode(texts, role=role, batch_size=64)
-        for texts, role in ((data.queries["text"].to_pylist(), "query"), (data.corpus["text"].to_pylist(), "document"), (seen, "document"))
-    )
+    return found
 
 
 def values(name: str, arm: str, change: str, progress: bool) -> Any:

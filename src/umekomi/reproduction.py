@@ -5,17 +5,19 @@ from __future__ import annotations
 
 import csv
 import importlib.util
+import shutil
 import subprocess
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import date
 from pathlib import Path
 from typing import Any
 
+from umekomi import __version__
 from umekomi.environment import hardware, package_versions
 from umekomi.errors import WrongUse, unknown_name
-from umekomi.files import whole_file
+from umekomi.files import content_hash, whole_file
 from umekomi.progress import say
 
 
@@ -75,9 +77,27 @@ def claims(place: Path | None = None) -> dict[str, Claim]:
     return found
 
 
-def reproduce(name: str, *, progress: bool = False, place: Path | None = None) -> list[dict[str, Any]]:
-    """Measure a claim, or all claims of a recipe; the rows replace those of the same claim in ``results/RECIPE.csv``."""
+def kept(key: Any, compute: Callable[[], Sequence[Any]]) -> list[Any]:
+    """The arrays that ``compute`` gives, from ``results/.kept`` where an earlier run left them under the same key: an
+    interrupted measurement loses no finished arm. The key names data, settings and seed; the version is added here, and
+    ``reproduce(..., fresh=True)`` starts anew."""
+    import numpy as np
+
+    file = root() / "results" / ".kept" / f"{content_hash(__version__, key)}.npz"
+    if not file.is_file():
+        arrays = compute()
+        with whole_file(file) as temporary, temporary.open("wb") as stream:
+            np.savez(stream, *arrays)
+    with np.load(file, allow_pickle=False) as found:
+        return [found[name] for name in found.files]
+
+
+def reproduce(name: str, *, fresh: bool = False, progress: bool = False, place: Path | None = None) -> list[dict[str, Any]]:
+    """Measure a claim, or all claims of a recipe; the rows replace those of the same claim in ``results/RECIPE.csv``. Arms
+    that an interrupted run finished are not measured again, unless ``fresh``."""
     place = place or root()
+    if fresh:
+        shutil.rmtree(place / "results" / ".kept", ignore_errors=True)
     known = claims(place)
     chosen = [claim for claim in known.values() if name in (claim.name, claim.recipe)]
     if not chosen:

@@ -9,6 +9,7 @@ import typer
 
 def reproduce(
     name: Annotated[str | None, typer.Argument(help="A claim, or a recipe for all of its claims; none lists them.")] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Measure finished arms again too.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Measure a paper's claim again; the rows go to results/. Runs in a checkout."""
@@ -23,7 +24,7 @@ def reproduce(
         else:
             show.table(["claim", "recipe", "sentence"], [(row["claim"], row["recipe"], row["sentence"]) for row in known], left=(0, 1), wrap=(2,))
         return
-    rows = run(name, progress=True)
+    rows = run(name, fresh=fresh, progress=True)
     if json:
         show.as_json(rows)
         return
