@@ -152,7 +152,7 @@ print("done")
 """
     first = subprocess.Popen([sys.executable, "-c", source], env=os.environ)
     checkpoints = None
-    for _ in range(600):
+    for _ in range(1500):
         time.sleep(0.1)
         found = sorted(tmp_path.glob(".m.*.checkpoints/stage_0/checkpoint-*/trainer_state.json"))
         if found:
