@@ -30,7 +30,7 @@ demo: $(VENV)/.neural ## compare BM25, TF-IDF, random, minilm and minilm adapted
 
 demo-light: $(LIGHT)/.light ## the same with the light install alone: no torch
 	@du -sh $(LIGHT) | awk '{print "installed: " $$1}'
-	. $(LIGHT)/bin/activate && umekomi compare bm25 tfidf random lsa --data pydocs --out demo-output/light
+	. $(LIGHT)/bin/activate && umekomi compare bm25 tfidf random lsa --data pydocs --out demo-light-output
 
 lint: $(VENV)/.dev ## ruff, mypy, import contracts
 	$(IN) ruff check . && ruff format --check . && mypy && lint-imports
@@ -49,6 +49,6 @@ test: lint docs light $(VENV)/.dev ## everything that CI runs
 	$(IN) pytest
 
 clean: ## remove what was built
-	rm -rf $(VENV) $(LIGHT) site demo-output
+	rm -rf $(VENV) $(LIGHT) site demo-output demo-light-output
 
 .PHONY: help setup demo demo-light lint docs tables light test clean
