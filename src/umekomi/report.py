@@ -11,7 +11,7 @@ from umekomi.tasks import Task
 from umekomi.tasks.retrieval import Retrieval
 
 if TYPE_CHECKING:
-    from umekomi.comparison import Comparison
+    from umekomi.leaderboard import Comparison
 
 SAMPLES = 16
 SNIPPET = 280

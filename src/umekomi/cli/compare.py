@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from umekomi.comparison import Comparison
+    from umekomi.leaderboard import Comparison
 
 
 def compare(
