@@ -187,17 +187,20 @@ class _Run:
             return self.open[key]
         recipe = candidate.recipe
         neural = recipe.extra == "neural"
-        folder = self.folder / "models" / f"{recipe.name}-{key[:8]}"
+        folder = self._model_folder(recipe, key)
         seconds_file = folder.with_suffix(".json")
         if not seconds_file.is_file() or not folder.is_dir():
-            model, seconds = self._learn(recipe, neural, folder, key)
+            model, seconds = self._learn(recipe, neural, folder)
             model.save(folder)
             write_json(seconds_file, {"seconds": seconds})
             self.journal.note("trained", recipe.name, key)
         self.open[key] = (load_embedder(folder), key, read_json(seconds_file)["seconds"], self.start if neural and recipe.labelled else None)
         return self.open[key]
 
-    def _learn(self, recipe: Recipe, neural: bool, folder: Path, key: str) -> tuple[Any, float]:
+    def _model_folder(self, recipe: Recipe, key: str) -> Path:
+        return self.folder / "models" / f"{recipe.name}-{key[:8]}"
+
+    def _learn(self, recipe: Recipe, neural: bool, folder: Path) -> tuple[Any, float]:
         import shutil
 
         rows: Any = None
@@ -234,7 +237,7 @@ class _Run:
         cut = int(embedder.truncated(_judged_texts(self.plan.task)).sum())
         if cut:
             notes.append(f"{cut} texts are longer than the model reads and were cut")
-        model = self.folder / "models" / f"{candidate.recipe.name}-{content_hash(self.base, self._identity(candidate))[:8]}" if candidate.recipe else None
+        model = self._model_folder(candidate.recipe, content_hash(self.base, self._identity(candidate))) if candidate.recipe else None
         width = meter.documents.flat.shape[1] if hasattr(meter.documents, "flat") and hasattr(meter.documents, "offsets") else meter.documents.shape[1]
         return Row(
             candidate=candidate.spec,

@@ -202,6 +202,7 @@ def _shard(
 def _join(shards: Path, out: Path, rows: int, width: int, count: int, about: dict[str, str]) -> None:
     """One file of all shards, shard by shard."""
     import numpy as np
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
     files = [shards / f"{number:06d}{out.suffix}" for number in range(count)]
@@ -214,8 +215,6 @@ def _join(shards: Path, out: Path, rows: int, width: int, count: int, about: dic
             return
         schema = pq.read_schema(files[0])
         for file in files[1:]:
-            import pyarrow as pa
-
             schema = pa.unify_schemas([schema, pq.read_schema(file)], promote_options="permissive")
         schema = schema.with_metadata(about)
         with pq.ParquetWriter(temporary, schema) as writer:
@@ -223,7 +222,5 @@ def _join(shards: Path, out: Path, rows: int, width: int, count: int, about: dic
                 table = pq.read_table(file)
                 for field in schema:
                     if field.name not in table.column_names:
-                        import pyarrow as pa
-
                         table = table.append_column(field.name, pa.nulls(len(table), field.type))
                 writer.write_table(table.select(schema.names).cast(schema))

@@ -158,8 +158,11 @@ def _recommend(
 ) -> tuple[str, str]:
     """The candidate to use and one sentence why: the best within the budgets, or one that cannot be told from it and
     takes at most half the bytes."""
-    limits = [f"{budget_bytes:,.0f} bytes an item" for _ in [0] if budget_bytes is not None]
-    limits += [f"{budget_ms:g} ms a query" for _ in [0] if budget_ms is not None]
+    limits = []
+    if budget_bytes is not None:
+        limits.append(f"{budget_bytes:,.0f} bytes an item")
+    if budget_ms is not None:
+        limits.append(f"{budget_ms:g} ms a query")
     fitting = [
         row for row in rows
         if (budget_bytes is None or row.bytes_per_item <= budget_bytes) and (budget_ms is None or row.ms_per_query is None or row.ms_per_query <= budget_ms)

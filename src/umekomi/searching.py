@@ -67,22 +67,21 @@ def search(
             raise WrongUse(f"{source}: expected a file or a folder of texts; name one of its files")
         if column not in table.column_names:
             raise WrongUse(f"{source}: expected the column {column!r}, found {', '.join(table.column_names)}: name one with --column")
-        embedder = _fitted(model, table[column].to_pylist())
-        documents = embedder.encode_document(table[column].to_pylist(), batch_size=batch_size, progress=progress)
+        texts = table[column].to_pylist()
+        embedder = _fitted(model, texts)
+        documents = embedder.encode_document(texts, batch_size=batch_size, progress=progress)
     dimensions = documents.shape[1] if saved and documents.shape[1] < embedder.dimension else None
     asked = embedder.encode_query([query], dimensions=dimensions)
     if bool(embedder.truncated([query])[0]):
         say(f"note: the query is longer than {embedder.name} reads and was cut")
     numbers, scores = best(embedder, asked, documents, k)
-    texts = table[column].to_pylist() if len(table) < 100_000 else None
     hits = []
     for number, score in zip(numbers[0].tolist(), scores[0].tolist(), strict=True):
         if score == float("-inf"):
             continue
         row = table.slice(number, 1).to_pylist()[0]
-        text = texts[number] if texts else row[column]
         payload = {key: value for key, value in row.items() if key not in (column, "vector", "truncated", "id", "_id")}
-        hits.append(Hit(str(row.get("id", row.get("_id", number + 1))), score, text, (0, 0), payload))
+        hits.append(Hit(str(row.get("id", row.get("_id", number + 1))), score, row[column], (0, 0), payload))
     return [_marked(embedder, asked, hit, dimensions) for hit in hits] if mark else hits
 
 

@@ -164,3 +164,22 @@ def test_catalogue_says_what_cannot_be_loaded():
     assert CATALOGUE["nv-embed-v2"].non_commercial
     assert CATALOGUE["sarashina-embedding-v1-1b"].non_commercial
     assert not CATALOGUE["ruri-v3-30m"].non_commercial
+
+
+def test_a_transform_keeps_the_models_own_prompts(minilm):
+    """A task's role reaches the model behind a transform as it reaches the model itself."""
+    import copy
+
+    from umekomi.models.text import TextEmbedder
+    from umekomi.tasks.base import own_role
+
+    model = copy.deepcopy(minilm.model)
+    model.prompts = {"query": "", "document": "", "clustering": "topic: "}
+    prompted = TextEmbedder(model, "prompted")
+    for embedder in (prompted, prompted.with_transform(Truncate(16))):
+        assert own_role(embedder, "clustering") == "clustering"
+        assert own_role(embedder, "classification") is None
+    assert own_role(minilm, "clustering") is None
+    assert digest(prompted.with_transform(Truncate(16)).encode(TEXTS, role="clustering")) == digest(
+        minilm.encode([f"topic: {text}" for text in TEXTS], dimensions=16)
+    )

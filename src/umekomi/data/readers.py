@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from umekomi.data.columns import IDENTIFIER, LIST, NUMBER, TEXT, Retrieval
+from umekomi.data.columns import IDENTIFIER, LIST, NUMBER, TEXT, Retrieval, first_problem
 from umekomi.errors import DataError, WrongUse, where
 
 if TYPE_CHECKING:
@@ -179,8 +179,6 @@ def _parquet(path: Path, packed: bool, rows: int) -> Iterator[pa.Table]:
     done = 0
     for batch in file.iter_batches(rows):
         table = pa.Table.from_batches([batch])
-        from umekomi.data.columns import first_problem
-
         for name in table.column_names:
             if name in TEXT | NUMBER and (problem := first_problem(name, table[name])):
                 row, expected, found = problem

@@ -33,6 +33,11 @@ class EmbedderBase(ABC):
         self.name = name
         self.card = dict(card or {})
 
+    @property
+    def roles(self) -> frozenset[str]:
+        """The roles this model has a prompt entry for, beside ``"query"`` and ``"document"`` which all take."""
+        return frozenset()
+
     # --- encoding ---------------------------------------------------------------------------------------------------
 
     def encode(

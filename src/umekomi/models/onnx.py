@@ -44,6 +44,10 @@ class OnnxEmbedder(EmbedderBase):
         self.session = onnxruntime.InferenceSession(graph, providers=onnxruntime.get_available_providers())
         self.inputs = [item.name for item in self.session.get_inputs()]
 
+    @property
+    def roles(self) -> frozenset[str]:
+        return frozenset(self.prompts)
+
     def _encode(self, items: list[Any], *, output: str, role: str | None, batch_size: int, progress: bool) -> Any:
         import numpy as np
 

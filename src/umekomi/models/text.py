@@ -54,6 +54,10 @@ class TextEmbedder(EmbedderBase):
         """Width of the vectors."""
         return int(self.model.truncate_dim or self.model.get_embedding_dimension() or 0)
 
+    @property
+    def roles(self) -> frozenset[str]:
+        return frozenset(self.model.prompts or {})
+
     def prompt(self, role: str | None) -> str | None:
         """What the model wants before a text in this role. A model with prompts that gets no role says so once."""
         prompts = {key: value for key, value in (self.model.prompts or {}).items() if value}

@@ -37,6 +37,10 @@ class TransformedEmbedder(EmbedderBase):
         """(the embedder, the transforms behind it)."""
         return self.base, self.transforms
 
+    @property
+    def roles(self) -> frozenset[str]:
+        return self.base.roles
+
     def _encode(self, items: list[Any], *, output: str, role: str | None, batch_size: int, progress: bool) -> Any:
         return self.apply(self.base.encode(items, output="dense", role=role, batch_size=batch_size, progress=progress))
 

@@ -33,6 +33,11 @@ class Score(NamedTuple):
         return STATISTICS[self.statistic](self.values)
 
 
+def own_role(model: Any, role: str) -> str | None:
+    """``role`` where the model has a prompt of its own for it, else None: a task asks for no role a model does not know."""
+    return role if role in getattr(model, "roles", ()) else None
+
+
 @dataclass(frozen=True)
 class Result:
     """What a task found: scores by metric, the main one first."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from umekomi.data.columns import check
 from umekomi.errors import DataError
-from umekomi.tasks.base import Result, Score, Task
+from umekomi.tasks.base import Result, Score, Task, own_role
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -20,10 +20,6 @@ def _labels(table: pa.Table, name: str) -> list[str]:
     if len(set(labels)) < 2:
         raise DataError(f"{name}: expected two labels or more, found only {labels[0]!r}")
     return labels
-
-
-def _role(model: Any, role: str) -> str | None:
-    return role if role in (getattr(getattr(model, "model", None), "prompts", None) or {}) else None
 
 
 @dataclass(frozen=True)
@@ -53,7 +49,7 @@ class Classification(Task):
 
         table = check(self.data, ("text", "label"), self.name)
         gold = np.array(_labels(table, self.name))
-        role = _role(model, "classification")
+        role = own_role(model, "classification")
         vectors = model.encode(table["text"].to_pylist(), role=role, batch_size=batch_size, progress=progress)
         if self.train is None:
             from sklearn.model_selection import StratifiedKFold
@@ -149,6 +145,6 @@ class Clustering(Task):
 
         table = check(self.data, ("text", "label"), self.name)
         _, gold = np.unique(_labels(table, self.name), return_inverse=True)
-        vectors = model.encode(table["text"].to_pylist(), role=_role(model, "clustering"), batch_size=batch_size, progress=progress)
+        vectors = model.encode(table["text"].to_pylist(), role=own_role(model, "clustering"), batch_size=batch_size, progress=progress)
         clusters = MiniBatchKMeans(n_clusters=int(gold.max()) + 1, batch_size=500, n_init="auto", random_state=self.seed).fit(vectors).labels_
         return Result(self.name, {"v-measure": Score(np.column_stack([gold, clusters]).astype(np.float64), "v_measure")})

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from umekomi.errors import MissingExtra, WrongUse, unknown_name
-from umekomi.tasks.base import Result, Score, Task
+from umekomi.tasks.base import Result, Score, Task, own_role
 
 try:
     import mteb
@@ -37,7 +37,7 @@ class MtebEncoder(AbsEncoder):  # type: ignore[misc]
         role = ROLES.get(getattr(prompt_type, "value", prompt_type) or "")
         if role is None:
             wanted = {"Classification": "classification", "Clustering": "clustering", "STS": "similarity"}.get(task_metadata.type)
-            role = wanted if wanted in (getattr(getattr(self.embedder, "model", None), "prompts", None) or {}) else None
+            role = own_role(self.embedder, wanted) if wanted else None
         return self.embedder.encode(texts, output="dense", role=role, batch_size=options.get("batch_size", 32))
 
     def similarity(self, embeddings1: Any, embeddings2: Any) -> Any:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from umekomi.data.columns import check
 from umekomi.errors import DataError
-from umekomi.tasks.base import Result, Score, Task
+from umekomi.tasks.base import Result, Score, Task, own_role
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -22,7 +22,7 @@ def pair_scores(model: Any, table: pa.Table, batch_size: int, progress: bool) ->
     first, second = table["sentence1"].to_pylist(), table["sentence2"].to_pylist()
     if hasattr(model, "score"):
         return np.asarray(model.score(first, second), np.float64)
-    role = "similarity" if "similarity" in (getattr(getattr(model, "model", None), "prompts", None) or {}) else None
+    role = own_role(model, "similarity")
     texts = list(dict.fromkeys([*first, *second]))
     place = {text: number for number, text in enumerate(texts)}
     vectors = model.encode(texts, role=role, batch_size=batch_size, progress=progress)
