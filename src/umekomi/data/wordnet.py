@@ -5,10 +5,10 @@ the Poincaré paper (Nickel & Kiela 2017, section 4.1)."""
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
 from pathlib import Path
 
 from umekomi.data.columns import Dataset
+from umekomi.data.graphs import closure
 from umekomi.errors import DataError, WrongUse
 
 HOME = "https://wordnetcode.princeton.edu/3.0/WNdb-3.0.tar.gz"
@@ -83,38 +83,6 @@ def hypernyms(path: str | Path | None = None, pos: str = "noun") -> tuple[dict[i
             if symbol in ("@", "@i") and target_pos == letter:
                 edges.append((offset, int(target)))
     return names, edges
-
-
-def closure(edges: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
-    """All (descendant, ancestor) pairs that follow from (child, parent) edges; a cycle is an error that shows one.
-
-    >>> sorted(closure([(1, 2), (2, 3)]))
-    [(1, 2), (1, 3), (2, 3)]
-    >>> closure([(1, 2), (2, 1)])
-    Traceback (most recent call last):
-    umekomi.errors.DataError: a hierarchy may hold no cycle, found 1 → 2 → 1
-    """
-    parents: dict[int, list[int]] = {}
-    for child, parent in edges:
-        parents.setdefault(child, []).append(parent)
-    ancestors: dict[int, frozenset[int]] = {}
-    for start in parents:
-        stack: list[tuple[int, bool]] = [(start, False)]
-        path: list[int] = []
-        while stack:
-            node, ready = stack.pop()
-            if ready:
-                path.pop()
-                above = parents.get(node, [])
-                ancestors[node] = frozenset(above).union(*[ancestors[parent] for parent in above])
-            elif node not in ancestors:
-                if node in path:
-                    loop = [*path[path.index(node) :], node]
-                    raise DataError(f"a hierarchy may hold no cycle, found {' → '.join(map(str, loop))}")
-                path.append(node)
-                stack.append((node, True))
-                stack += [(parent, False) for parent in parents.get(node, [])]
-    return [(node, ancestor) for node in parents for ancestor in sorted(ancestors[node])]
 
 
 def load(path: str | Path | None = None, pos: str = "noun") -> Dataset:

@@ -21,6 +21,7 @@ KINDS = {
     "random": "umekomi.models.untrained",
     "hashing": "umekomi.models.untrained",
     "entity": "umekomi.models.entity",
+    "bags": "umekomi.models.bags",
     "multi": "umekomi.models.multivector",
     "onnx": "umekomi.models.onnx",
     "transformed": "umekomi.models.transformed",

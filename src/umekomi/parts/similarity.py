@@ -64,12 +64,22 @@ def poincare(a: Any, b: Any) -> Floats:
 
 
 def lorentz(a: Any, b: Any) -> Floats:
-    """Minus the distance on the hyperboloid, arcosh(a₀b₀ - Σ aᵢbᵢ) (Nickel & Kiela 2018, eq. 5)."""
+    """Minus the distance on the hyperboloid, arcosh(a₀b₀ - Σ aᵢbᵢ) (Nickel & Kiela 2018, eq. 5). The first coordinate is
+    worked out again from the others: rounded to float32, it alone would carry a point off the hyperboloid."""
     import numpy as np
 
-    a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
+    a, b = hyperboloid(a), hyperboloid(b)
     product = np.outer(a[:, 0], b[:, 0]) - a[:, 1:] @ b[:, 1:].T
     return -np.arccosh(np.maximum(product, 1)).astype(np.float32)
+
+
+def hyperboloid(points: Any) -> NDArray[np.float64]:
+    """``points`` ``[n, d]`` with x₀ = sqrt(1 + Σ xᵢ²), float64."""
+    import numpy as np
+
+    points = np.array(points, np.float64)
+    points[:, 0] = np.sqrt(1 + (points[:, 1:] ** 2).sum(1))
+    return points
 
 
 def maxsim(a: Vectors, b: Vectors) -> Floats:

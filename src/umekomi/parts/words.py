@@ -15,7 +15,7 @@ _CJK = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]")
 _RUN = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff々ー]+|[^\W_\u3040-\u30ff\u3400-\u9fff]+")
 _EMPTY_POS = ("助詞", "助動詞", "補助記号", "空白", "記号")
 
-TOKENIZERS = ("words", "fugashi", "bigrams")
+TOKENIZERS = ("words", "fugashi", "surfaces", "bigrams")
 
 
 def choose(texts: Sequence[str]) -> str:
@@ -40,7 +40,7 @@ def tokenizer(name: str) -> Callable[[str], list[str]]:
     """
     if name not in TOKENIZERS:
         raise WrongUse(f"no tokenizer named {name!r}; there are: {', '.join(TOKENIZERS)}")
-    return {"words": words, "bigrams": bigrams, "fugashi": japanese}[name]
+    return {"words": words, "bigrams": bigrams, "fugashi": japanese, "surfaces": surfaces}[name]
 
 
 @cache
@@ -82,4 +82,13 @@ def japanese(text: str) -> list[str]:
         (word.feature.lemma or word.surface).lower()
         for word in _tagger()(text)  # type: ignore[operator]
         if word.feature.pos1 not in _EMPTY_POS
+    ]
+
+
+def surfaces(text: str) -> list[str]:
+    """Every word as MeCab with UniDic cuts it, particles included, as it is written; only punctuation is left out."""
+    return [
+        word.surface.lower()
+        for word in _tagger()(text)  # type: ignore[operator]
+        if word.feature.pos1 not in ("補助記号", "空白", "記号")
     ]

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from umekomi.data.columns import check
 from umekomi.errors import DataError, WrongUse
+from umekomi.parts.similarity import hyperboloid
 from umekomi.tasks.base import Result, Score, Task
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 HITS = (1, 3, 10)
+_GEOMETRIES = {"poincare": 0, "lorentz": 1, "euclidean": 2, "cosine": 3, "dot": 3}
 
 
 def _edges(table: pa.Table, who: str) -> tuple[list[str], list[str]]:
@@ -39,32 +41,46 @@ def rank(model: Any, wanted: Mapping[int, set[int]], known: Mapping[int, set[int
     """For every entity with wanted neighbours: where each stands among all entities that are neither it nor a neighbour
     (Bordes et al. 2013's filtered rank; Nickel & Kiela 2017, section 4.1). An equal score counts half.
 
-    Values are per entity (average precision) and per link (rank, hits@k).
+    Values are per entity (average precision) and per link (rank, hits@k). All pairs are compared, in the model's own
+    geometry, by a compiled loop.
     """
     import numpy as np
 
-    vectors = model.vectors
-    precision, ranks = [], []
-    rows = sorted(wanted)
-    step = max(1, (1 << 24) // max(len(vectors), 1))
-    for start in range(0, len(rows), step):
-        chosen = rows[start : start + step]
-        block = model.similarity(vectors[chosen], vectors)
-        for row, scores in zip(chosen, block, strict=True):
-            positives = np.fromiter(wanted[row], np.int64)
-            others = np.ones(len(vectors), bool)
-            others[row] = False
-            others[list(wanted[row] | known.get(row, set()))] = False
-            negative = np.sort(-scores[others])
-            value = -scores[positives]
-            ahead = (np.searchsorted(negative, value, "left") + np.searchsorted(negative, value, "right")) / 2
-            ranks.append(ahead + 1)
-            ahead.sort()
-            order = np.arange(1, len(ahead) + 1)
-            precision.append((order / (ahead + order)).mean())
-    every = np.concatenate(ranks)
-    scores = {"map": Score(np.array(precision)), "mean rank": Score(every)}
-    return scores | {f"hits@{k}": Score((every <= k).astype(np.float64)) for k in HITS}
+    from umekomi.parts.kernels import hyperbolic
+    from umekomi.parts.kernels.threads import cores, over, shards
+
+    vectors, geometry = np.asarray(model.vectors, np.float64), _GEOMETRIES.get(model.metric)
+    if geometry is None:
+        raise WrongUse(f"ranks are known for {', '.join(_GEOMETRIES)}; {model.name} compares by {model.metric}")
+    if model.metric == "cosine":
+        vectors = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+    elif model.metric == "lorentz":
+        vectors = hyperboloid(vectors)
+    weights = 1 / (1 - (vectors**2).sum(1)) if model.metric == "poincare" else np.ones(len(vectors))
+    rows = np.array(sorted(wanted), np.int32)
+    columns = np.ascontiguousarray(vectors.T)
+    wanted_offsets, links = _flat([wanted[int(row)] for row in rows])
+    known_offsets, others = _flat([known.get(int(row), set()) for row in rows])
+    precision, places = np.empty(len(rows)), np.empty(len(links))
+
+    def part(low: int, high: int) -> None:
+        hyperbolic.ranks(
+            columns, weights, geometry, rows[low:high], wanted_offsets[low : high + 1], links, known_offsets[low : high + 1], others,
+            precision[low:high], places,
+        )  # fmt: skip
+
+    over(part, shards(len(rows), cores()))
+    scores = {"map": Score(precision), "mean rank": Score(places)}
+    return scores | {f"hits@{k}": Score((places <= k).astype(np.float64)) for k in HITS}
+
+
+def _flat(sets: list[set[int]]) -> tuple[Any, Any]:
+    """(offsets int64, members int32), each set sorted."""
+    import numpy as np
+
+    offsets = np.zeros(len(sets) + 1, np.int64)
+    np.cumsum([len(found) for found in sets], out=offsets[1:])
+    return offsets, np.fromiter((member for found in sets for member in sorted(found)), np.int32, int(offsets[-1]))
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,31 @@
+"""Run one compiled loop over shards of its work, one thread a shard. Kernels release the GIL, so threads are enough."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+
+def cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def shards(total: int, threads: int) -> list[tuple[int, int]]:
+    """``threads`` ranges of nearly equal length, empty ones left out.
+
+    >>> shards(10, 3)
+    [(0, 3), (3, 6), (6, 10)]
+    """
+    edges = [total * i // threads for i in range(threads + 1)]
+    return [(low, high) for low, high in zip(edges, edges[1:], strict=False) if low < high]
+
+
+def over(work: Callable[..., Any], calls: Sequence[tuple[Any, ...]]) -> list[Any]:
+    """``work(*call)`` for every call, each in a thread; one call alone runs in this one. Results in order."""
+    if len(calls) == 1:
+        return [work(*calls[0])]
+    with ThreadPoolExecutor(len(calls)) as pool:
+        return [future.result() for future in [pool.submit(work, *call) for call in calls]]

@@ -1,0 +1,176 @@
+"""Poincaré embeddings: M. Nickel, D. Kiela, "Poincaré embeddings for learning hierarchical representations" (NeurIPS
+2017, arXiv 1705.08039), and the hyperboloid of their "Learning continuous hierarchies in the Lorentz model of hyperbolic
+geometry" (ICML 2018, arXiv 1806.03417).
+
+Riemannian SGD on the softmax of minus distances over one related node and ``negatives`` unrelated ones (2017, eq. 6): in
+the ball the gradient is scaled by (1 - |x|²)² / 4 and the step taken straight, points that leave it are put back (eq. 5);
+on the hyperboloid steps follow geodesics (2018, algorithm 1). ``manifold="euclidean"`` is the arm of both papers' tables:
+the same loss on the squared distance.
+
+Where paper and released code differ: the paper's schedule is burn-in at a tenth of the rate, 10 epochs, 10 uniform
+negatives (the plain constructor); the released one for WordNet's nouns is a constant rate of 1 (ball) or .5 (hyperboloid),
+20 epochs of burn-in at a hundredth, 50 negatives drawn by frequency to the power .75 (:meth:`Poincare.released`). Both
+update in mini-batches; here every relation is a step of its own, so the rates are not the same numbers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from umekomi.contracts import Paper, Recipe
+from umekomi.data.columns import as_table, check, shape
+from umekomi.data.graphs import Relations, closure, graph, hierarchy, relations
+from umekomi.errors import WrongUse
+from umekomi.files import content_hash
+from umekomi.models.entity import EntityEmbedder
+from umekomi.parts.epochs import learn, order, threads_of
+
+MANIFOLDS = {"ball": "poincare", "lorentz": "lorentz", "euclidean": "euclidean"}
+
+
+@dataclass(frozen=True)
+class Poincare(Recipe):
+    """In hyperbolic space a hierarchy fits into a few dimensions: general things near the middle, special ones at the rim.
+
+    Learns from ``child, parent`` (what follows from them is added, and a cycle is an error) or from a graph,
+    ``source, target``, each edge both ways. Double precision while learning; the table that is kept is float32.
+
+    ``threads`` 0 takes every core (Hogwild: not the same bits twice); 1 is reproducible. ``decay`` lets the rate fall
+    linearly to zero after burn-in. ``dampening`` p draws negatives by (how often a node is a parent)^p, 0 uniformly.
+    """
+
+    name: ClassVar[str] = "poincare"
+    paper: ClassVar[Paper] = Paper("Poincaré embeddings for learning hierarchical representations", "Nickel & Kiela", 2017, "NeurIPS", "1705.08039")
+    columns: ClassVar[tuple[str, ...]] = ("child", "parent")
+
+    dimensions: int = 10
+    manifold: str = "ball"
+    negatives: int = 10
+    rate: float = 0.1
+    epochs: int = 300
+    burn_in: int = 10
+    burn_in_rate: float = 0.1
+    decay: bool = False
+    dampening: float = 0.0
+    edge: float = 1e-5
+    """The ball's points are kept at norms up to 1 - edge."""
+    scale: float = 1e-3
+    """Points begin uniformly in a cube of this half-width."""
+    transitive: bool = True
+    threads: int = 0
+
+    @classmethod
+    def small(cls) -> Poincare:
+        return cls(dimensions=5, negatives=20, epochs=200, decay=True)
+
+    @classmethod
+    def released(cls, manifold: str = "ball") -> Poincare:
+        """The settings that the authors' repository gives for WordNet's nouns."""
+        rate = {"ball": 1.0, "lorentz": 0.5, "euclidean": 1.0}[manifold]
+        return cls(dimensions=10, manifold=manifold, negatives=50, rate=rate, epochs=1500, burn_in=20, burn_in_rate=0.01, dampening=0.75)
+
+    def fit(self, data: Any, *, start: Any = None, seed: int = 0, checkpoint: str | Path | None = None, progress: bool = False) -> EntityEmbedder:
+        import numpy as np
+
+        from umekomi.parts.kernels.draw import mix
+        from umekomi.parts.kernels.hyperbolic import BALL, EUCLIDEAN, LORENTZ, sgd
+
+        self._check()
+        found, notes = self._relations(data)
+        count, width = len(found.names), self.dimensions
+        geometry = {"ball": BALL, "lorentz": LORENTZ, "euclidean": EUCLIDEAN}[self.manifold]
+        table = np.random.default_rng(seed & 0xFFFFFFFF).uniform(-self.scale, self.scale, (count, width))
+        if start is not None:
+            self._go_on(table, start, found.names)
+        if geometry == LORENTZ:
+            table = np.column_stack([np.sqrt(1 + (table**2).sum(1)), table])
+        offsets, neighbours = found.neighbours()
+        pool = self._pool(found)
+        nearest = np.zeros((count, 0), np.int32)
+        shuffled = np.zeros(0, np.int64)
+
+        def begin(epoch: int) -> None:
+            nonlocal shuffled
+            shuffled = order(len(found.heads), seed, epoch)
+
+        def work(epoch: int, low: int, high: int, thread: int) -> float:
+            state = mix(seed, epoch, low, thread)
+            chosen, rate = shuffled[low:high], self._rate(epoch)
+            return sgd(
+                table, found.heads, found.tails, chosen, offsets, neighbours, pool, nearest, 0.0, self.negatives, rate, self.edge, geometry, state
+            )  # fmt: skip
+
+        losses = learn(
+            {"points": table},
+            self.epochs,
+            len(found.heads),
+            work,
+            who=self.name,
+            unit="relations",
+            threads=self.threads,
+            begin=begin,
+            rows={"points": found.names},
+            hint=f"a smaller rate (now {self.rate}) or a longer burn-in usually mends this",
+            checkpoint=checkpoint,
+            key=content_hash(self.settings(), seed, found.heads.tobytes(), found.tails.tobytes(), found.names),
+            progress=progress,
+        )
+        about = {"entities": count, "relations": len(found.heads), "loss": [float(f"{loss:.4g}") for loss in losses[:: max(1, len(losses) // 20)]], "notes": notes}
+        card = {"recipe": self.settings(), "paper": self.paper.cite(), "seed": seed, "threads": threads_of(self.threads), "training": about}
+        return EntityEmbedder(found.names, self._kept(table), metric=MANIFOLDS[self.manifold], name=self.name, card=card)
+
+    def _check(self) -> None:
+        if self.manifold not in MANIFOLDS:
+            raise WrongUse(f"poincare, manifold: expected one of {', '.join(MANIFOLDS)}, found {self.manifold!r}")
+        if self.dimensions < 2:
+            raise WrongUse(f"poincare, dimensions: expected 2 or more, found {self.dimensions}")
+        for field, low in (("negatives", 1), ("epochs", 1), ("burn_in", 0), ("threads", 0)):
+            if getattr(self, field) < low:
+                raise WrongUse(f"poincare, {field}: expected {low} or more, found {getattr(self, field)}")
+        for field in ("rate", "edge", "scale"):
+            if not getattr(self, field) > 0:
+                raise WrongUse(f"poincare, {field}: expected a number above zero, found {getattr(self, field)}")
+
+    def _relations(self, data: Any) -> tuple[Relations, list[str]]:
+        data = as_table(data)
+        if not hasattr(data, "column_names") or shape(data) != "graph":
+            check(data, self.columns, self.name)
+            pairs = hierarchy(data, self.name)
+            closed = closure(pairs) if self.transitive else pairs
+            return relations(closed), [f"{len(pairs):,} pairs given, {len(closed):,} with what follows from them"]
+        found, loops = graph(data, self.name)
+        return found.both_ways(), [f"{loops} self-loops left out"] if loops else []
+
+    def _pool(self, found: Relations) -> Any:
+        """Nodes, each as often as it is to be drawn."""
+        import numpy as np
+
+        nodes = np.arange(len(found.names), dtype=np.int32)
+        if not self.dampening:
+            return nodes
+        often = np.maximum(np.bincount(found.tails, minlength=len(nodes)), 1) ** self.dampening
+        return np.repeat(nodes, np.maximum(1, np.round(often)).astype(np.int64))
+
+    def _rate(self, epoch: int) -> float:
+        if epoch < self.burn_in:
+            return self.rate * self.burn_in_rate
+        return self.rate * (1 - (epoch - self.burn_in) / (self.epochs - self.burn_in)) if self.decay else self.rate
+
+    def _go_on(self, table: Any, start: EntityEmbedder, names: list[str]) -> None:
+        """Put the vectors of names that ``start`` knows in their rows."""
+        if getattr(start, "metric", None) != MANIFOLDS[self.manifold] or start.dimension != table.shape[1] + (self.manifold == "lorentz"):
+            raise WrongUse(f"{self.name}: start must be a table of {self.dimensions} dimensions on the same manifold ({self.manifold})")
+        for row, name in enumerate(names):
+            if name in start:
+                table[row] = start[name][-table.shape[1] :]
+
+    def _kept(self, table: Any) -> Any:
+        """float32 that still lies on the manifold: rounding may not carry a point out of the ball or off the hyperboloid."""
+        import numpy as np
+
+        if self.manifold == "ball":
+            norms = np.linalg.norm(table, axis=1, keepdims=True)
+            return (table * np.minimum(1.0, (1 - self.edge) / np.maximum(norms, 1e-300))).astype(np.float32)
+        return table.astype(np.float32)

@@ -1,0 +1,311 @@
+"""StarSpace: L. Wu, A. Fisch, S. Chopra, K. Adams, A. Bordes, J. Weston, "StarSpace: embed all the things!" (AAAI 2018,
+arXiv 1709.03856).
+
+Everything is a bag of features, and everything is learned alike: a left bag's vector must be nearer to its right bag's than
+to those of negatives, by a margin or by a softmax.
+
+Where paper and released code differ, the default is the code's, whose settings the published examples use, and a field has
+the other: Adagrad keeps one number a row (``adagrad="row"``; ``"coordinate"`` is the textbook's, ``"off"`` plain SGD); the
+gradient is not sent through the normalisation (``jacobian=True`` sends it); in ``mode`` 5 the window reaches one word less
+to the right than to the left (``short_window=False`` for both alike); rows are kept at length one or less
+(``norm_limit``).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+
+from umekomi.contracts import Paper, Recipe
+from umekomi.data.columns import Retrieval, as_table, check, shape
+from umekomi.data.tokens import resolve, split, tokens
+from umekomi.errors import DataError, WrongUse
+from umekomi.files import content_hash
+from umekomi.models.bags import BagEmbedder
+from umekomi.parts.epochs import learn, order, threads_of
+from umekomi.parts.ngrams import with_ngrams
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+LABEL = "__label__"
+REVERSED = "⁻¹"
+CHOICES = {"similarity": ("cosine", "dot"), "loss": ("hinge", "softmax"), "adagrad": ("off", "row", "coordinate")}
+OF_SHAPE = {"labelled texts": 0, "bags": 0, "triples": 0, "graph": 0, "pairs": 4, "documents": 3, "texts": 5}
+
+
+class Examples(NamedTuple):
+    """Left bags (one an example, maybe empty) and right bags (``example_offsets`` says whose), as feature numbers."""
+
+    names: list[str]
+    labels: list[str]
+    left_offsets: NDArray[np.int64]
+    left_ids: NDArray[np.int32]
+    left_weights: NDArray[np.float32]
+    example_offsets: NDArray[np.int64]
+    bag_offsets: NDArray[np.int64]
+    bag_ids: NDArray[np.int32]
+    bag_weights: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class StarSpace(Recipe):
+    """One objective embeds words, texts, labels, users and graphs: whatever occurs together comes to lie together.
+
+    ``mode`` (None: by the data's shape): 0 left bag → one of its right bags (labels, links) · 1 of a collection, one item
+    from the others (recommendation) · 2 the others from one · 3 two of a collection (sentences of a document) · 4 the first
+    → the second (pairs) · 5 a word from its window. ``word_weight`` adds mode 5 on the left texts beside modes 0 to 4.
+
+    ``threads`` 0 takes every core (Hogwild: not the same bits twice); 1 is reproducible.
+    """
+
+    name: ClassVar[str] = "starspace"
+    paper: ClassVar[Paper] = Paper("StarSpace: embed all the things!", "Wu, Fisch, Chopra, Adams, Bordes & Weston", 2018, "AAAI", "1709.03856")
+    columns: ClassVar[tuple[str, ...]] = ("left", "right")
+    labelled: ClassVar[bool] = True
+
+    mode: int | None = None
+    dimensions: int = 100
+    rate: float = 0.01
+    epochs: int = 5
+    similarity: str = "cosine"
+    loss: str = "hinge"
+    margin: float = 0.05
+    negatives: int = 10
+    """The hinge keeps at most so many that violate the margin,"""
+    search: int = 50
+    """of so many drawn (the softmax uses all)."""
+    batch_size: int = 5
+    adagrad: str = "row"
+    power: float = 0.5
+    jacobian: bool = False
+    norm_limit: float = 1.0
+    share: bool = True
+    ngrams: int = 1
+    buckets: int = 2_000_000
+    min_count: int = 1
+    drop_left: float = 0.0
+    drop_right: float = 0.0
+    window: int = 5
+    short_window: bool = True
+    word_weight: float = 0.0
+    tokenizer: str = "auto"
+    scale: float = 0.001
+    threads: int = 0
+
+    @classmethod
+    def small(cls) -> StarSpace:
+        return cls(epochs=10, rate=0.05)
+
+    def fit(self, data: Any, *, start: Any = None, seed: int = 0, checkpoint: str | Path | None = None, progress: bool = False) -> BagEmbedder:
+        import numpy as np
+
+        from umekomi.parts.kernels.bags import starspace
+        from umekomi.parts.kernels.draw import mix
+
+        self._check()
+        mode, tokenizer, found = self._examples(data)
+        generator = np.random.default_rng(seed & 0xFFFFFFFF)
+        shape_of = (len(found.names), self.dimensions)
+        left = generator.normal(0, self.scale, shape_of).astype(np.float32)
+        right = left if self.share else generator.normal(0, self.scale, shape_of).astype(np.float32)
+        if start is not None:
+            self._go_on(left, start, found.names)
+        adagrad = CHOICES["adagrad"].index(self.adagrad)
+        width = (0, 1, self.dimensions)[adagrad]
+        left_squares = np.zeros((len(found.names) if width else 1, max(width, 1)), np.float32)
+        right_squares = left_squares if self.share else left_squares.copy()
+        arrays = {"left": left, "left_squares": left_squares} | ({} if self.share else {"right": right, "right_squares": right_squares})
+        sentence = np.repeat(np.arange(len(found.left_offsets) - 1), np.diff(found.left_offsets))
+        passes = [(mode, 1.0)] + ([(5, self.word_weight)] if self.word_weight and mode != 5 else [])
+        usable = self._usable(mode, found)
+        size = {5: len(found.left_ids)}
+        shuffled: dict[int, Any] = {}
+
+        def begin(epoch: int) -> None:
+            for number, (kind, _) in enumerate(passes):
+                shuffled[kind] = order(size[5], seed + number, epoch) if kind == 5 else usable[order(len(usable), seed + number, epoch)]
+
+        def work(epoch: int, low: int, high: int, thread: int) -> float:
+            total = 0.0
+            for kind, weight in passes:
+                part = shuffled[kind]
+                first, last = low * len(part) // count, high * len(part) // count
+                rate = max(self.rate * (1 - (epoch + low / count) / self.epochs), 1e-9) * weight
+                total += weight * starspace(
+                    left, right, left_squares, right_squares, part[first:last], found.left_offsets, found.left_ids, found.left_weights, found.example_offsets,
+                    found.bag_offsets, found.bag_ids, found.bag_weights, sentence, self._longest(kind, found), kind, CHOICES["loss"].index(self.loss),
+                    self.similarity == "cosine", np.float32(self.power), np.float32(self.margin), self.search, min(self.negatives, self.search), np.float32(rate),
+                    adagrad, self.jacobian, np.float32(self.norm_limit), self.batch_size, self.window, self.short_window, self.drop_left, self.drop_right,
+                    mix(seed, epoch, low, thread, kind),
+                )  # fmt: skip
+            return total
+
+        count = size[5] if mode == 5 else len(usable)
+        losses = learn(
+            arrays,
+            self.epochs,
+            count,
+            work,
+            who=self.name,
+            unit="examples",
+            threads=self.threads,
+            begin=begin,
+            rows={"left": found.names, "right": found.names},
+            hint=f"a smaller rate (now {self.rate}) usually mends this",
+            checkpoint=checkpoint,
+            key=content_hash(self.settings(), seed, found.names, found.left_ids.tobytes(), found.bag_ids.tobytes()),
+            progress=progress,
+            piece=20_000,
+        )
+        about = {"mode": mode, "features": len(found.names), "examples": count, "loss": [float(f"{loss:.4g}") for loss in losses]}
+        card = {"recipe": self.settings(), "paper": self.paper.cite(), "seed": seed, "threads": threads_of(self.threads), "training": about}
+        return BagEmbedder(
+            found.names,
+            left,
+            metric=self.similarity,
+            power=self.power,
+            tokenizer=tokenizer,
+            ngrams=self.ngrams,
+            buckets=self.buckets,
+            labels=found.labels,
+            right=None if self.share else right,
+            name=self.name,
+            card=card,
+        )
+
+    def _check(self) -> None:
+        for field, known in CHOICES.items():
+            if getattr(self, field) not in known:
+                raise WrongUse(f"starspace, {field}: expected one of {', '.join(known)}, found {getattr(self, field)!r}")
+        if self.mode is not None and self.mode not in range(6):
+            raise WrongUse(f"starspace, mode: expected 0 to 5, found {self.mode}")
+        for field in ("dimensions", "epochs", "negatives", "search", "batch_size", "ngrams", "min_count", "window"):
+            if getattr(self, field) < 1:
+                raise WrongUse(f"starspace, {field}: expected 1 or more, found {getattr(self, field)}")
+        for field in ("drop_left", "drop_right"):
+            if not 0 <= getattr(self, field) < 1:
+                raise WrongUse(f"starspace, {field}: expected 0 or more and less than 1, found {getattr(self, field)}")
+
+    def _examples(self, data: Any) -> tuple[int, str, Examples]:
+        """(mode, tokenizer, examples) of data of any shape that fits."""
+        data = as_table(data)
+        if isinstance(data, Retrieval):
+            data = data.pairs()
+        kind = shape(data)
+        if kind not in OF_SHAPE:
+            raise DataError(f"starspace learns from {', '.join(OF_SHAPE)}; found {kind} ({', '.join(data.column_names)})")
+        data = check(data, [column for column in _COLUMNS[kind]], self.name)
+        left, right, tokenizer, weights = _sides(data, kind, self.tokenizer)
+        if self.ngrams > 1:
+            left = [with_ngrams(bag, self.ngrams, self.buckets) for bag in left]
+        if (self.mode or 0) and kind == "bags":
+            left = [[] for _ in right] if self.mode != 5 else left
+        mode = self.mode if self.mode is not None else (1 if kind == "bags" and not any(left) else OF_SHAPE[kind])
+        return mode, tokenizer, _numbered(left, right, weights, self.min_count, self.name)
+
+    def _usable(self, mode: int, found: Examples) -> Any:
+        """The examples that have what the mode needs."""
+        import numpy as np
+
+        bags = np.diff(found.example_offsets)
+        needed = (1, 2, 2, 2, 2, 0)[mode]
+        fits = bags >= needed
+        if mode == 0:
+            fits &= np.diff(found.left_offsets) > 0
+        if mode == 5 and len(found.left_ids) < 2:
+            raise DataError("starspace, mode 5: expected texts of two words or more, found none")
+        if mode != 5 and not fits.any():
+            what = "a left bag and a right one" if mode == 0 else f"{needed} right bags or more"
+            raise DataError(f"starspace, mode {mode}: expected examples with {what}, found none among {len(bags)}")
+        return np.flatnonzero(fits)
+
+    def _longest(self, mode: int, found: Examples) -> int:
+        import numpy as np
+
+        if mode == 5:
+            return 2 * self.window + 1
+        bags = np.diff(found.bag_offsets)
+        sums = np.add.reduceat(np.append(bags, 0), found.example_offsets[:-1]) if len(bags) else np.zeros(1)
+        sums[np.diff(found.example_offsets) == 0] = 0
+        return int(max(np.diff(found.left_offsets).max(initial=1), sums.max(initial=1), 1))
+
+    def _go_on(self, table: Any, start: Any, names: list[str]) -> None:
+        """Vectors that ``start`` (any table of entities) knows."""
+        if not hasattr(start, "rows") or start.dimension != table.shape[1]:
+            raise WrongUse(f"starspace: start must be a table of {table.shape[1]} dimensions")
+        for row, name in enumerate(names):
+            if name in start.rows:
+                table[row] = start[name]
+
+
+_COLUMNS = {
+    "labelled texts": ("text", "label"),
+    "bags": ("left", "right"),
+    "triples": ("head", "relation", "tail"),
+    "graph": ("source", "target"),
+    "pairs": ("anchor", "positive"),
+    "documents": ("document",),
+    "texts": ("text",),
+}
+
+
+def _sides(data: Any, kind: str, tokenizer: str) -> tuple[list[list[str]], list[list[list[str]]], str, Any]:
+    """(left features, right bags of features, the tokenizer, weights or None) of every example."""
+    columns = [data[column].to_pylist() for column in _COLUMNS[kind]]
+    weights = None
+    if kind in ("labelled texts", "texts"):
+        tokenizer = resolve(columns[0], tokenizer)
+        left = split(columns[0], tokenizer).to_pylist()
+        right = [[[f"{LABEL}{label}"]] for label in columns[1]] if kind == "labelled texts" else [[] for _ in left]
+    elif kind == "pairs":
+        tokenizer = resolve(columns[0] + columns[1], tokenizer)
+        a, b = (split(column, tokenizer).to_pylist() for column in columns)
+        left, right = [[] for _ in a], [[x, y] for x, y in zip(a, b, strict=True)]
+    elif kind == "documents":
+        documents = [row if isinstance(row, list) else [row] for row in columns[0]]
+        flat = [sentence for document in documents for sentence in document]
+        tokenizer = resolve(flat, tokenizer)
+        words = iter(split(flat, tokenizer).to_pylist())
+        left, right = [[] for _ in documents], [[next(words) for _ in document] for document in documents]
+    elif kind == "triples":
+        tokenizer = "spaces"
+        left = [bag for head, relation, tail in zip(*columns, strict=True) for bag in ([head, relation], [tail, relation + REVERSED])]
+        right = [bag for head, _, tail in zip(*columns, strict=True) for bag in ([[tail]], [[head]])]
+    elif kind == "graph":
+        tokenizer = "spaces"
+        left, right = [[str(a)] for a in columns[0]], [[[str(b)]] for b in columns[1]]
+    else:
+        tokenizer = "spaces" if tokenizer == "auto" else tokenizer
+        left = [[str(feature) for feature in bag or []] for bag in columns[0]]
+        right = [[[str(f) for f in bag] if isinstance(bag, list) else [str(bag)] for bag in bags or []] for bags in columns[1]]
+        if "left_weights" in data.column_names:
+            weights = data["left_weights"].to_pylist(), data["right_weights"].to_pylist()
+    return left, right, tokenizer, weights
+
+
+def _numbered(left: list[list[str]], right: list[list[list[str]]], weights: Any, min_count: int, who: str) -> Examples:
+    import numpy as np
+    import pyarrow as pa
+
+    bags = [bag for example in right for bag in example]
+    kind = pa.large_list(pa.large_string())
+    found = tokens(pa.chunked_array([pa.array(left, kind), pa.array(bags, kind)]), min_count if weights is None else 1, who, keep=LABEL)
+    cut = found.offsets[len(left)]
+    example_offsets = np.zeros(len(right) + 1, np.int64)
+    np.cumsum([len(example) for example in right], out=example_offsets[1:])
+    given = np.ones(len(found.ids), np.float32)
+    if weights is not None:
+        flat = [weight for row in weights[0] for weight in row or []] + [weight for rows in weights[1] for row in rows or [] for weight in row]
+        if len(flat) != len(given):
+            raise DataError(f"{who}: expected a weight for each of {len(given)} features, found {len(flat)}")
+        given = np.array(flat, np.float32)
+        if not np.isfinite(given).all():
+            raise DataError(f"{who}: feature {int(np.flatnonzero(~np.isfinite(given))[0]) + 1}: expected a finite weight")
+    labels = [name for name in found.names if name.startswith(LABEL)]
+    return Examples(
+        found.names, labels, found.offsets[: len(left) + 1], found.ids[:cut], given[:cut],
+        example_offsets, found.offsets[len(left) :] - cut, found.ids[cut:], given[cut:],
+    )  # fmt: skip
