@@ -1,0 +1,259 @@
+"""EDRep: L. Dall'Amico, E. M. Belliardo, "Efficient distributed representations with linear-time attention scores
+normalization" (TMLR 2025, arXiv 2303.17475).
+
+Unit vectors x_i (and y_j, where the two sides differ) whose softmax over all y is as near as can be, in cross-entropy, to
+the rows of a given stochastic matrix P, beside a term that keeps them away from the null model's mean. The normaliser is
+that of a mixture of ``kappa`` Gaussians (:mod:`umekomi.parts.partition`), so that an epoch costs O(nnz(P) d + n κ d²).
+P is given as factors that are never multiplied out: their product, or the mean of their partial products (a walk's steps).
+
+For a graph P is (1/L) Σ_{a ≤ L} (D⁻¹A)^a with L = ``walk``; for texts the rows of the words' co-occurrence counts within
+``window``. As in the authors' package, the gradient is brought to length one in every row, the rate falls linearly to
+zero, the mixture counts as constant in the gradient, and ``kappa`` > 1 clusters the vectors that κ = 1 gives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from umekomi.contracts import Paper, Recipe
+from umekomi.data.columns import as_table, shape
+from umekomi.data.graphs import graph
+from umekomi.data.tokens import split, tokens
+from umekomi.data.views import texts
+from umekomi.errors import DataError, WrongUse
+from umekomi.files import content_hash
+from umekomi.models.bags import BagEmbedder
+from umekomi.models.entity import EntityEmbedder
+from umekomi.parts.epochs import learn, threads_of
+from umekomi.parts.partition import groups_of, mixture
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class EDRep(Recipe):
+    """A softmax over everything without negative samples: its normaliser is estimated in linear time.
+
+    Learns nodes from ``source, target[, weight]`` or words from texts. ``symmetric`` keeps one table; otherwise sources and
+    targets have one each (``role="document"`` reads the targets'). ``null`` is the exponent of the null model's weights.
+    """
+
+    name: ClassVar[str] = "edrep"
+    paper: ClassVar[Paper] = Paper(
+        "Efficient distributed representations with linear-time attention scores normalization", "Dall'Amico & Belliardo", 2025, "TMLR", "2303.17475"
+    )
+    columns: ClassVar[tuple[str, ...]] = ("source", "target")
+
+    dimensions: int = 128
+    epochs: int = 30
+    rate: float = 0.8
+    kappa: int = 1
+    walk: int = 5
+    symmetric: bool = True
+    directed: bool = False
+    null: float = 0.0
+    window: int = 5
+    min_count: int = 20
+    subsample: float = 1e-5
+    tokenizer: str = "auto"
+    threads: int = 0
+
+    @classmethod
+    def small(cls) -> EDRep:
+        return cls(dimensions=32, epochs=50, rate=1.0, walk=3, min_count=5)
+
+    def fit(self, data: Any, *, start: Any = None, seed: int = 0, checkpoint: str | Path | None = None, progress: bool = False) -> EntityEmbedder:
+        import numpy as np
+
+        data = as_table(data)
+        if hasattr(data, "column_names") and shape(data) == "graph":
+            found, loops = graph(data, self.name)
+            found = found if self.directed else found.both_ways()
+            step = _stochastic(found.heads, found.tails, found.weights, len(found.names))
+            names, factors, partial = found.names, [step] * self.walk, True
+            null = np.bincount(found.tails, found.weights, len(names)) ** self.null
+            about = {"edges": len(found.heads), "self-loops left out": loops}
+        else:
+            names, counts, step = self._words(data, seed)
+            factors, partial, null, about = [step], False, counts**self.null, {"pairs": int(step.nnz)}
+        model = self.fit_matrix(factors, names, partial=partial, null=null, start=start, seed=seed, checkpoint=checkpoint, progress=progress)
+        model.card["training"] |= about
+        return model
+
+    def fit_matrix(
+        self,
+        factors: Sequence[Any],
+        names: Sequence[str],
+        *,
+        partial: bool = False,
+        null: NDArray[np.float64] | None = None,
+        start: Any = None,
+        seed: int = 0,
+        checkpoint: str | Path | None = None,
+        progress: bool = False,
+    ) -> EntityEmbedder:
+        """Learn from a stochastic matrix given as scipy sparse ``factors`` ``[n, n]``: their product, first factor leftmost,
+        or with ``partial`` the mean of F₁, F₁F₂, F₁F₂F₃ …; ``null`` float ``[n]`` weighs the null model."""
+        import numpy as np
+
+        self._check()
+        matrices = [_float_csr(factor, len(names)) for factor in factors]
+        if not matrices:
+            raise WrongUse("edrep: expected at least one factor of P")
+        null = np.ones(len(names)) if null is None else np.asarray(null, np.float64)
+        weights = (null / null.sum()).astype(np.float32)
+        key = content_hash(self.settings(), seed, list(names), [m.data.tobytes() for m in matrices], partial)
+        losses: list[float] = []
+        groups = np.zeros(len(names), np.int64)
+        tables: list[Any] = []
+        for stage in (1, self.kappa) if self.kappa > 1 else (1,):
+            if stage > 1:
+                groups = groups_of(tables[-1], self.kappa, seed)
+            tables = self._tables(len(names), start, names, seed)
+            place = Path(checkpoint) / f"kappa_{stage}" if checkpoint else None
+            if place is not None:
+                place.mkdir(parents=True, exist_ok=True)
+            losses = self._optimise(tables, matrices, partial, weights, groups, names, f"{key}-{stage}", place, progress)
+        about = {"entities": len(names), "loss": [float(f"{loss:.5g}") for loss in losses], "groups": int(groups.max()) + 1}
+        card = {"recipe": self.settings(), "paper": self.paper.cite(), "seed": seed, "threads": threads_of(self.threads), "training": about}
+        if self.symmetric:
+            return EntityEmbedder(names, tables[0], metric="cosine", name=self.name, card=card)
+        return BagEmbedder(names, tables[0], metric="dot", power=1.0, tokenizer="spaces", right=tables[1], unknown="error", name=self.name, card=card)
+
+    def _optimise(
+        self, tables: list[Any], factors: list[Any], partial: bool, null: Any, groups: Any, names: Sequence[str], key: str, checkpoint: Path | None, progress: bool
+    ) -> list[float]:
+        import numpy as np
+
+        from umekomi.parts.kernels.sparse import product, sphere_step
+        from umekomi.parts.kernels.threads import over, shards
+
+        threads, width = threads_of(self.threads), self.dimensions
+        nothing = np.zeros(0, np.float32), np.zeros((0, width), np.float32), np.zeros((0, width, width), np.float32)
+        x, y = tables[0], tables[-1]
+        whole = np.zeros(len(x), np.int64)
+        turned = [] if self.symmetric else [factor.T.tocsr() for factor in factors]
+
+        def pulled(dense: Any, matrices: list[Any]) -> Any:
+            """P times dense."""
+            if partial and all(matrix is matrices[0] for matrix in matrices):
+                total, current = None, dense
+                for matrix in matrices:
+                    current = product(matrix, current, threads)
+                    total = current.copy() if total is None else total + current
+                return total / np.float32(len(matrices))
+            if not partial:
+                for matrix in reversed(matrices):
+                    dense = product(matrix, dense, threads)
+                return dense
+            # Horner: F1 (y + F2 (y + F3 y)) over their number
+            current = product(matrices[-1], dense, threads)
+            for matrix in reversed(matrices[:-1]):
+                current = product(matrix, dense + current, threads)
+            return current / np.float32(len(matrices))
+
+        def back(dense: Any) -> Any:
+            """The transpose of P times dense."""
+            if not partial:
+                for matrix in turned:
+                    dense = product(matrix, dense, threads)
+                return dense
+            total, current = np.zeros_like(dense), dense
+            for matrix in turned:
+                current = product(matrix, current, threads)
+                total += current
+            return total / np.float32(len(turned))
+
+        def work(epoch: int, low: int, high: int, thread: int) -> float:
+            rate = np.float32(self.rate * (1 - epoch / self.epochs))
+            towards = pulled(y, factors)
+            about, constant = mixture(y, groups, null, threads)
+            source = None if self.symmetric else (back(x), mixture(x, whole, null, threads)[1])
+            parts = [(low, high) for low, high in shards(len(x), threads)]
+            loss = sum(over(lambda a, b: sphere_step(x, towards, *about, constant, rate, a, b), parts))
+            if source is not None:
+                over(lambda a, b: sphere_step(y, source[0], *nothing, source[1], rate, a, b), parts)
+            return loss
+
+        arrays = {"vectors": x} if self.symmetric else {"sources": x, "targets": y}
+        return learn(
+            arrays, self.epochs, len(names), work, who=self.name, unit="rows", threads=1, rows=dict.fromkeys(arrays, names), checkpoint=checkpoint,
+            key=key, progress=progress, piece=max(len(names), 1),
+        )  # fmt: skip
+
+    def _tables(self, count: int, start: Any, names: Sequence[str], seed: int) -> list[Any]:
+        import numpy as np
+
+        from umekomi.parts.similarity import normalise
+
+        generator = np.random.default_rng(seed & 0xFFFFFFFF)
+        tables = [normalise(generator.uniform(-1, 1, (count, self.dimensions)).astype(np.float32)) for _ in range(1 if self.symmetric else 2)]
+        if start is not None:
+            if getattr(start, "dimension", 0) != self.dimensions or not hasattr(start, "rows"):
+                raise WrongUse(f"edrep: start must be a table of {self.dimensions} dimensions")
+            for row, name in enumerate(names):
+                if name in start.rows:
+                    tables[0][row] = normalise(start[name])
+        return [np.ascontiguousarray(table) for table in tables]
+
+    def _words(self, data: Any, seed: int) -> tuple[list[str], Any, Any]:
+        import numpy as np
+        from scipy.sparse import csr_array
+
+        found = tokens(split(texts(data, self.name), self.tokenizer), self.min_count, self.name)
+        ids, sentence = found.ids, np.repeat(np.arange(len(found.offsets) - 1), np.diff(found.offsets))
+        if self.subsample:
+            share = found.counts / found.counts.sum()
+            keep = np.sqrt(self.subsample / share) + self.subsample / share
+            chosen = np.random.default_rng(seed & 0xFFFFFFFF).random(len(ids)) < keep[ids]
+            ids, sentence = ids[chosen], sentence[chosen]
+        size = len(found.names)
+        counted = csr_array((size, size), dtype=np.float32)
+        for reach in range(1, self.window + 1):
+            same = sentence[reach:] == sentence[:-reach]
+            a, b = ids[:-reach][same], ids[reach:][same]
+            counted = counted + csr_array((np.ones(len(a), np.float32), (a, b)), shape=(size, size))
+        counted = (counted + counted.T).tocoo()
+        if not counted.nnz:
+            raise DataError(f"edrep: expected words that stand within {self.window} of each other, found none")
+        return found.names, found.counts.astype(np.float64), _stochastic(counted.coords[0], counted.coords[1], counted.data, size)
+
+    def _check(self) -> None:
+        for field in ("dimensions", "epochs", "kappa", "walk", "window", "min_count"):
+            if getattr(self, field) < 1:
+                raise WrongUse(f"edrep, {field}: expected 1 or more, found {getattr(self, field)}")
+        if not 0 < self.rate <= 1:
+            raise WrongUse(f"edrep, rate: expected more than 0 and at most 1, found {self.rate}")
+
+
+def _stochastic(rows: Any, columns: Any, weights: Any, size: int) -> Any:
+    """CSR with rows that sum to one; a node without links of its own stays where it is."""
+    import numpy as np
+    from scipy.sparse import csr_array
+
+    matrix = csr_array((np.asarray(weights, np.float64), (rows, columns)), shape=(size, size))
+    matrix.sum_duplicates()
+    sums = np.asarray(matrix.sum(1)).ravel()
+    alone = np.flatnonzero(sums == 0)
+    if len(alone):
+        matrix = (matrix + csr_array((np.ones(len(alone)), (alone, alone)), shape=(size, size))).tocsr()
+        sums[alone] = 1
+    matrix.data = (matrix.data / np.repeat(sums, np.diff(matrix.indptr))).astype(np.float32)
+    return matrix.astype(np.float32)
+
+
+def _float_csr(factor: Any, size: int) -> Any:
+    import numpy as np
+    from scipy.sparse import csr_array
+
+    matrix = factor if isinstance(factor, csr_array) and factor.dtype == np.float32 else csr_array(factor, dtype=np.float32)
+    if matrix.shape != (size, size):
+        raise DataError(f"edrep: expected factors of shape ({size}, {size}), one row a name; found {matrix.shape}")
+    if not np.isfinite(matrix.data).all() or (matrix.data < 0).any():
+        raise DataError("edrep: expected finite entries of P, none below zero")
+    return matrix
