@@ -364,6 +364,34 @@ def _wordnet(_: Path) -> Any:
     return wordnet.load()
 
 
+def _glosses(_: Path) -> Any:
+    from umekomi.data import wordnet
+
+    return wordnet.glosses()
+
+
+def _mammals(_: Path) -> Any:
+    from umekomi.data import wordnet
+
+    return wordnet.under("mammal.n.01")
+
+
+def _hyperlex(root: Path) -> Splits:
+    import pyarrow as pa
+
+    table = _raw_tsv(root / "word-similarity" / "hyperlex_nouns.tsv.gz")
+    score = pa.array([float(value) for value in table["score"].to_pylist()])
+    return {"test": _pick(table, child="word1", parent="word2").append_column("score", score)}
+
+
+def _triples(root: Path) -> Splits:
+    return {ours: _raw_tsv(root / "fb15k-237" / f"{theirs}.tsv.gz") for ours, theirs in (("train", "train"), ("dev", "valid"), ("test", "test"))}
+
+
+def _graph(file: str) -> Callable[[Path], Splits]:
+    return lambda root: {"train": _pick(_raw_tsv(root / "graphs" / file), source="u", target="v")}
+
+
 # --- how a set is fetched from the hub ----------------------------------------------------------------------------------
 
 
@@ -427,6 +455,20 @@ def catalogue() -> Mapping[str, Named]:
         Named("jsquad", "retrieval", "ja", "CC BY-SA 4.0", "Kurihara, Kawahara & Shibata 2022 (JGLUE)", "https://github.com/yahoojapan/JGLUE", _jsquad, tuple(f"jglue/jsquad_{s}_{k}.jsonl.gz" for s in ("valid", "test") for k in ("questions", "contexts")), notes=("question → its paragraph; the training split is not in the offline pack",)),
         Named("jaquad", "retrieval", "ja", "CC BY-SA 3.0", "So et al. 2022, arXiv 2202.01764", "https://github.com/SkelterLabsInc/JaQuAD", _jaquad, tuple(f"jaquad/{s}_{k}.jsonl.gz" for s in ("train", "dev") for k in ("questions", "contexts")), notes=("question → its paragraph; the published dev split is our test",)),
         Named("wordnet-nouns", "hierarchy", "en", "WordNet", "Miller 1995; Nickel & Kiela 2017 for the closure", "https://wordnet.princeton.edu/", _wordnet),
+        Named("wordnet-glosses", "pairs", "en", "WordNet", "Miller 1995; Hill et al. 2016 for dictionaries as training data", "https://wordnet.princeton.edu/", _glosses),
+        Named("hyperlex", "hierarchy", "en", "not stated", "Vulić et al. 2017, Computational Linguistics 43(4)", "https://github.com/cambridgeltl/hyperlex", _hyperlex, ("word-similarity/hyperlex_nouns.tsv.gz",), notes=("the noun pairs; score 0 to 10",)),
+        Named("fb15k-237", "triples", "en", "not stated", "Toutanova & Chen 2015", "https://www.microsoft.com/en-us/download/details.aspx?id=52312", _triples, tuple(f"fb15k-237/{split}.tsv.gz" for split in ("train", "valid", "test"))),
+        *(
+            Named(name, "graph", "-", "not stated", citation, home, _graph(f"{name}_edges.tsv.gz"), (f"graphs/{name}_edges.tsv.gz",), notes=("undirected, each edge once",))
+            for name, citation, home in (
+                ("cora", "Sen et al. 2008", "https://github.com/tkipf/gcn"),
+                ("citeseer", "Sen et al. 2008", "https://github.com/tkipf/gcn"),
+                ("pubmed", "Sen et al. 2008", "https://github.com/tkipf/gcn"),
+                ("blogcatalog", "Tang & Liu 2009", "https://github.com/phanein/deepwalk"),
+                ("karate", "Zachary 1977", "https://github.com/phanein/deepwalk"),
+            )
+        ),
+        Named("wordnet-mammals", "hierarchy", "en", "WordNet", "Miller 1995; Nickel & Kiela 2017 for the closure", "https://wordnet.princeton.edu/", _mammals),
         Named("english-novels", "documents", "en", "public domain", "100 English novels, Computational Stylistics Group", "https://github.com/computationalstylistics/100_english_novels", _novels, ("english-novels/novels_sentences.txt.xz",)),
         Named("brown", "documents", "en", "non-commercial", "Francis & Kučera 1979", "https://www.nltk.org/nltk_data/", _brown, ("brown/brown.tsv.gz",)),
     ]  # fmt: skip

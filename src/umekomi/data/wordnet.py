@@ -94,3 +94,42 @@ def load(path: str | Path | None = None, pos: str = "noun") -> Dataset:
     table = pa.table({"child": [names[child] for child, _ in pairs], "parent": [names[parent] for _, parent in pairs]})
     note = f"{len(names):,} synsets, {len(edges):,} direct edges, {len(pairs):,} pairs in the closure"
     return Dataset(f"wordnet-{pos}s", {"train": table}, licence="WordNet", notes=(note,))
+
+
+def under(root: str, path: str | Path | None = None) -> Dataset:
+    """The part of the noun closure below ``root`` ("mammal.n.01"), itself included: child, parent."""
+    import pyarrow as pa
+
+    names, edges = hypernyms(path)
+    pairs = [(names[child], names[parent]) for child, parent in closure(edges)]
+    inside = {child for child, parent in pairs if parent == root} | {root}
+    if len(inside) < 2:
+        raise WrongUse(f"{root!r}: expected the name of a noun synset with hyponyms, such as 'mammal.n.01'")
+    kept = [(child, parent) for child, parent in pairs if child in inside and parent in inside]
+    table = pa.table({"child": [child for child, _ in kept], "parent": [parent for _, parent in kept]})
+    return Dataset(f"wordnet-{root.split('.')[0]}s", {"train": table}, licence="WordNet", notes=(f"{len(inside):,} synsets, {len(kept):,} pairs",))
+
+
+def glosses(path: str | Path | None = None) -> Dataset:
+    """Definitions of nouns, verbs, adjectives and adverbs, as one split ``train``: anchor = the definition (without its
+    examples), positive = a word of the synset, one row a word; words of several parts ("ice cream") are left out and counted."""
+    import pyarrow as pa
+
+    place = Path(path) if path else folder()
+    definitions, words, several = [], [], 0
+    for pos in ("noun", "verb", "adj", "adv"):
+        for line in (place / f"data.{pos}").read_text("utf-8").splitlines():
+            if line.startswith("  "):
+                continue
+            head, _, gloss = line.partition(" | ")
+            fields = head.split()
+            definition = gloss.split('; "')[0].strip()
+            for word in fields[4 : 4 + 2 * int(fields[3], 16) : 2]:
+                word = word.split("(")[0].lower()
+                if "_" in word:
+                    several += 1
+                elif definition:
+                    definitions.append(definition)
+                    words.append(word)
+    table = pa.table({"anchor": definitions, "positive": words})
+    return Dataset("wordnet-glosses", {"train": table}, licence="WordNet", notes=(f"{several:,} words of several parts left out",))

@@ -122,10 +122,21 @@ class EmbedderBase(ABC):
         return np.zeros(len(items), bool)
 
     def with_transform(self, *transforms: Transform) -> EmbedderBase:
-        """This embedder with fitted transforms behind it: again an embedder."""
+        """This embedder with fitted transforms: again an embedder. One that stands before pooling changes the token table and
+        is folded into it; the others stand behind."""
         from umekomi.models.transformed import TransformedEmbedder
 
+        first = [transform for transform in transforms if transform.stands == "before"]
+        if first:
+            if list(transforms[: len(first)]) != first:
+                raise WrongUse(f"{first[-1].name} stands before pooling: it cannot follow {transforms[0].name}")
+            folded = self.with_table(first)
+            return folded.with_transform(*transforms[len(first) :]) if len(first) < len(transforms) else folded
         return TransformedEmbedder(self, transforms)
+
+    def with_table(self, transforms: Sequence[Transform]) -> EmbedderBase:
+        """This embedder with its table changed by each transform in order; only embedders that have one can do it."""
+        raise WrongUse(f"{transforms[0].name} changes a table of words or tokens; {self.name} ({self.kind}) has none")
 
     # --- saving -----------------------------------------------------------------------------------------------------
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,8 @@ from umekomi.progress import say
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+    from umekomi.contracts import Transform
 
 UNKNOWN = ("error", "skip", "zero")
 
@@ -89,6 +92,19 @@ class EntityEmbedder(EmbedderBase):
         if self.unknown == "skip":
             return self.vectors[found[found >= 0]]
         return np.where(found[:, None] >= 0, self.vectors[found], np.float32(0)) if missing else self.vectors[found]
+
+    def with_table(self, transforms: Sequence[Transform]) -> EntityEmbedder:
+        """The same names with their vectors changed (cosine and dot tables only)."""
+        import numpy as np
+
+        if self.metric not in ("cosine", "dot"):
+            raise WrongUse(f"{self.name} compares by {self.metric}: a linear transform would carry its vectors out of their space")
+        other = copy(self)
+        for transform in transforms:
+            other.vectors = np.ascontiguousarray(transform.transform(other.vectors), np.float32)
+        other.dimension = other.vectors.shape[1]
+        other.name = "+".join([self.name, *(transform.name for transform in transforms)])
+        return other
 
     def most_similar(self, positive: str | Sequence[str], negative: Sequence[str] = (), k: int = 10) -> list[tuple[str, float]]:
         """The ``k`` names nearest to a name, or to the sum of unit vectors of ``positive`` minus ``negative`` (Mikolov et

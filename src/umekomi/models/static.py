@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from tokenizers import Tokenizer
 
+    from umekomi.contracts import Transform
+
 _STATIC = "sentence_transformers.sentence_transformer.modules.static_embedding.StaticEmbedding"
 CHUNK = 4096
 
@@ -37,6 +39,13 @@ class StaticEmbedder(EmbedderBase):
         tokenizer.no_truncation()
         self.tokenizer, self.table = tokenizer, np.ascontiguousarray(table, np.float32)
         self.dimension = table.shape[1]
+
+    def with_table(self, transforms: Sequence[Transform]) -> StaticEmbedder:
+        """The same tokens with the table changed: the mean of changed rows is what a text becomes."""
+        table = self.table
+        for transform in transforms:
+            table = transform.transform(table)
+        return StaticEmbedder(self.tokenizer, table, "+".join([self.name, *(transform.name for transform in transforms)]), self.card)
 
     def tokens(self, texts: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """(token ids of all texts in a row, offsets ``[texts + 1]``)."""

@@ -5,10 +5,14 @@ from __future__ import annotations
 from umekomi.contracts import Transform
 from umekomi.errors import unknown_name
 from umekomi.transforms.linear import Centre, Normalise, Pca, RandomProjection, Truncate
+from umekomi.transforms.whitening import AllButTheTop, Sif, Whitening, ZipfianCentring, ZipfianWhitening
 
-__all__ = ["TRANSFORMS", "Centre", "Normalise", "Pca", "RandomProjection", "Truncate", "named"]
+__all__ = [
+    "TRANSFORMS", "AllButTheTop", "Centre", "Normalise", "Pca", "RandomProjection", "Sif", "Truncate", "Whitening", "ZipfianCentring", "ZipfianWhitening", "named",
+]  # fmt: skip
 
-TRANSFORMS: dict[str, type[Transform]] = {kind.name: kind for kind in (Truncate, Pca, RandomProjection, Centre, Normalise)}
+_ALL = (Truncate, Pca, RandomProjection, Centre, Normalise, Whitening, ZipfianWhitening, ZipfianCentring, Sif, AllButTheTop)
+TRANSFORMS: dict[str, type[Transform]] = {kind.name: kind for kind in _ALL}
 
 
 def named(name: str) -> type[Transform]:

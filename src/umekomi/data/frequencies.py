@@ -1,0 +1,57 @@
+"""How often words occur: from a corpus, from wordfreq's lists of 40 languages (Speer 2022), or as given."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from umekomi.errors import MissingExtra, WrongUse
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+def word_list(language: str = "en", size: int = 300_000) -> dict[str, float]:
+    """wordfreq's probabilities of a language's most frequent words."""
+    try:
+        import wordfreq
+    except ImportError:
+        raise MissingExtra("wordfreq", "frequencies", "word frequencies of a language") from None
+    if language not in wordfreq.available_languages():
+        raise WrongUse(f"wordfreq has no list of the language {language!r}; it has: {', '.join(sorted(wordfreq.available_languages()))}")
+    listed = wordfreq.get_frequency_dict(language, wordlist="best")
+    return dict(sorted(listed.items(), key=lambda item: -item[1])[:size])
+
+
+def of_words(words: Sequence[str], source: str | Mapping[str, float] | Iterable[Sequence[str]] = "en") -> NDArray[np.float64]:
+    """Probabilities of ``words``, float64 ``[n]``, among themselves: from a language's list, a mapping (of counts, say), or a
+    corpus (lists of words). A word that is not there has 0."""
+    import numpy as np
+
+    if isinstance(source, str):
+        known: Mapping[str, float] = word_list(source)
+    elif isinstance(source, Mapping):
+        known = source
+    else:
+        known = Counter(word for words_of in source for word in words_of)
+    found = np.array([known.get(word, known.get(word.lower(), 0.0)) for word in words], np.float64)
+    if not found.sum() > 0:
+        raise WrongUse("word frequencies: none of the words occurs in the source")
+    return found / found.sum()
+
+
+def of_tokens(tokenizer: Any, source: str | Mapping[str, float] | Sequence[str] = "en") -> NDArray[np.float64]:
+    """Probabilities of a :class:`tokenizers.Tokenizer`'s tokens, float64 ``[vocabulary]``: from a corpus (texts), or from a list
+    of words, each cut into its tokens."""
+    import numpy as np
+
+    words: Mapping[str, float] = word_list(source) if isinstance(source, str) else source if isinstance(source, Mapping) else Counter(source)
+    counts = np.zeros(tokenizer.get_vocab_size(), np.float64)
+    texts = list(words)
+    for text, encoding in zip(texts, tokenizer.encode_batch_fast(texts, add_special_tokens=False), strict=True):
+        np.add.at(counts, encoding.ids, words[text])
+    if not counts.sum() > 0:
+        raise WrongUse("token frequencies: the source holds no token of this tokenizer")
+    return counts / counts.sum()

@@ -1,0 +1,122 @@
+"""FastSent: F. Hill, K. Cho, A. Korhonen, "Learning distributed representations of sentences from unlabelled data" (NAACL
+2016, arXiv 1602.03483), section 3.2.
+
+A sentence is the sum of its words' vectors u, learned so that the sum predicts the words of the sentences before and after
+it (and with ``autoencode``, FastSent+AE, its own). As in the released code, words are predicted by a hierarchical softmax,
+logits beyond ±6 take no step, and the gradient that goes back to the words is divided by the sentence's length; the rate
+falls linearly. Where we differ: the gradient of a whole sentence is applied at once, as the paper's sum says.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from umekomi.contracts import Paper, Recipe
+from umekomi.data.columns import as_table, check
+from umekomi.data.tokens import resolve, split, tokens
+from umekomi.errors import DataError, WrongUse
+from umekomi.files import content_hash
+from umekomi.models.bags import BagEmbedder
+from umekomi.parts.epochs import learn, order, threads_of
+
+
+@dataclass(frozen=True)
+class FastSent(Recipe):
+    """A sentence is the sum of its words, learned to predict the words of the sentences around it.
+
+    Learns from ``document`` (lists of sentences, in order). ``threads`` 0 takes every core (Hogwild: not the same bits
+    twice); 1 is reproducible.
+    """
+
+    name: ClassVar[str] = "fastsent"
+    paper: ClassVar[Paper] = Paper(
+        "Learning distributed representations of sentences from unlabelled data", "Hill, Cho & Korhonen", 2016, "NAACL", "1602.03483"
+    )
+    columns: ClassVar[tuple[str, ...]] = ("document",)
+
+    dimensions: int = 100
+    autoencode: bool = False
+    epochs: int = 5
+    rate: float = 0.025
+    last_rate: float = 0.0001
+    min_count: int = 10
+    tokenizer: str = "auto"
+    threads: int = 0
+
+    @classmethod
+    def small(cls) -> FastSent:
+        return cls(epochs=3, min_count=5)
+
+    def fit(self, data: Any, *, start: Any = None, seed: int = 0, checkpoint: str | Path | None = None, progress: bool = False) -> BagEmbedder:
+        import numpy as np
+
+        from umekomi.parts.kernels.sentences import fastsent, huffman
+
+        self._check()
+        table = check(as_table(data), self.columns, self.name)
+        documents = [row if isinstance(row, list) else [row] for row in table["document"].to_pylist()]
+        sentences = [sentence for document in documents for sentence in document]
+        tokenizer = resolve(sentences, self.tokenizer)
+        found = tokens(split(sentences, tokenizer), self.min_count, self.name)
+        if len(found.names) < 2:
+            raise DataError(f"{self.name}: expected two words or more that occur {self.min_count} times, found {len(found.names)}")
+        of = np.repeat(np.arange(len(documents)), [len(document) for document in documents])
+        if not self.autoencode and not (of[1:] == of[:-1]).any():
+            raise DataError(f"{self.name}: expected a document of two sentences or more, found none")
+        generator = np.random.default_rng(seed & 0xFFFFFFFF)
+        words = ((generator.random((len(found.names), self.dimensions)) - 0.5) / self.dimensions).astype(np.float32)
+        if start is not None:
+            if getattr(start, "dimension", 0) != self.dimensions or not hasattr(start, "rows"):
+                raise WrongUse(f"{self.name}: start must be a table of {self.dimensions} dimensions")
+            for row, name in enumerate(found.names):
+                if name in start.rows:
+                    words[row] = start[name]
+        nodes = np.zeros((len(found.names) - 1, self.dimensions), np.float32)
+        path_offsets, paths, codes = huffman(found.counts)
+        threads = threads_of(self.threads)
+        hot = min(512, len(nodes)) if threads > 1 else 0
+        shuffled = np.zeros(0, np.int64)
+        predicted = [0]
+
+        def begin(epoch: int) -> None:
+            nonlocal shuffled
+            # runs of sentences keep their order: neighbours are then in the cache together
+            blocks = order(-(-len(sentences) // 64), seed, epoch)
+            shuffled = (blocks[:, None] * 64 + np.arange(64)).ravel()
+            shuffled = shuffled[shuffled < len(sentences)]
+
+        def work(epoch: int, low: int, high: int, thread: int) -> float:
+            done = (epoch + low / len(sentences)) / self.epochs
+            rate = np.float32(self.rate + (self.last_rate - self.rate) * done)
+            loss, count = fastsent(words, nodes, shuffled[low:high], found.offsets, found.ids, of, path_offsets, paths, codes, self.autoencode, rate, hot)
+            predicted[0] += count
+            return loss
+
+        losses = learn(
+            {"words": words, "nodes": nodes},
+            self.epochs,
+            len(sentences),
+            work,
+            who=self.name,
+            unit="sentences",
+            threads=threads,
+            begin=begin,
+            rows={"words": found.names},
+            hint=f"a smaller rate (now {self.rate}) usually mends this",
+            checkpoint=checkpoint,
+            key=content_hash(self.settings(), seed, found.names, found.ids.tobytes()),
+            progress=progress,
+            piece=5_000,
+        )
+        about = {"words": int(len(found.ids)), "vocabulary": len(found.names), "loss": [float(f"{loss:.4g}") for loss in losses]}
+        card = {"recipe": self.settings(), "paper": self.paper.cite(), "seed": seed, "threads": threads, "training": about}
+        return BagEmbedder(found.names, words, metric="cosine", tokenizer=tokenizer, name=self.name, card=card)
+
+    def _check(self) -> None:
+        for field in ("dimensions", "epochs", "min_count"):
+            if getattr(self, field) < 1:
+                raise WrongUse(f"fastsent, {field}: expected 1 or more, found {getattr(self, field)}")
+        if self.rate <= 0:
+            raise WrongUse(f"fastsent, rate: expected a number above zero, found {self.rate}")
