@@ -3,8 +3,8 @@ import pytest
 from conftest import needs_data
 
 from umekomi.data import load, named
-from umekomi.data.pydocs import first_sentence, without
 from umekomi.data.graphs import closure
+from umekomi.data.pydocs import first_sentence, without
 from umekomi.data.wordnet import folder
 from umekomi.errors import WrongUse
 

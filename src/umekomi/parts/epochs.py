@@ -70,7 +70,7 @@ def learn(
             _finite(arrays, losses[-1], epoch, who, rows or {}, hint)
             if file is not None and time.monotonic() - saved > SAVE_SECONDS:
                 with whole_file(file) as temporary, temporary.open("wb") as stream:
-                    np.savez(stream, **arrays, epochs_done=epoch + 1, losses=losses, key=key)
+                    np.savez(stream, **{**arrays, "epochs_done": epoch + 1, "losses": losses, "key": key})  # type: ignore[arg-type]
                 saved = time.monotonic()
     return losses
 
@@ -101,15 +101,6 @@ def _finite(arrays: Arrays, loss: float, epoch: int, who: str, rows: Mapping[str
                 raise UmekomiError(f"{who}: epoch {epoch + 1}, {name} row {row + 1}{called}: expected finite numbers, found NaN or infinity; {hint}")
     if not np.isfinite(loss):
         raise UmekomiError(f"{who}: epoch {epoch + 1}: expected a finite loss, found {loss}; {hint}")
-
-
-def falling(rate: float, epoch: int, epochs: int) -> float:
-    """A rate that falls linearly to zero over the epochs.
-
-    >>> falling(1.0, 5, 10)
-    0.5
-    """
-    return rate * (1 - epoch / epochs)
 
 
 def order(size: int, seed: int, epoch: int) -> NDArray[np.int64]:

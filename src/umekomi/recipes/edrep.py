@@ -31,8 +31,7 @@ from umekomi.parts.epochs import learn, threads_of
 from umekomi.parts.partition import groups_of, mixture
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+    pass
 
 
 @dataclass(frozen=True)
@@ -91,7 +90,7 @@ class EDRep(Recipe):
         names: Sequence[str],
         *,
         partial: bool = False,
-        null: NDArray[np.float64] | None = None,
+        null: Any = None,
         start: Any = None,
         seed: int = 0,
         checkpoint: str | Path | None = None,
@@ -126,7 +125,16 @@ class EDRep(Recipe):
         return BagEmbedder(names, tables[0], metric="dot", power=1.0, tokenizer="spaces", right=tables[1], unknown="error", name=self.name, card=card)
 
     def _optimise(
-        self, tables: list[Any], factors: list[Any], partial: bool, null: Any, groups: Any, names: Sequence[str], key: str, checkpoint: Path | None, progress: bool
+        self,
+        tables: list[Any],
+        factors: list[Any],
+        partial: bool,
+        null: Any,
+        groups: Any,
+        names: Sequence[str],
+        key: str,
+        checkpoint: Path | None,
+        progress: bool,
     ) -> list[float]:
         import numpy as np
 
@@ -142,10 +150,11 @@ class EDRep(Recipe):
         def pulled(dense: Any, matrices: list[Any]) -> Any:
             """P times dense."""
             if partial and all(matrix is matrices[0] for matrix in matrices):
-                total, current = None, dense
-                for matrix in matrices:
+                current = product(matrices[0], dense, threads)
+                total = current
+                for matrix in matrices[1:]:
                     current = product(matrix, current, threads)
-                    total = current.copy() if total is None else total + current
+                    total = total + current
                 return total / np.float32(len(matrices))
             if not partial:
                 for matrix in reversed(matrices):

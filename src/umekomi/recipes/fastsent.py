@@ -110,7 +110,7 @@ class FastSent(Recipe):
             progress=progress,
             piece=5_000,
         )
-        about = {"words": int(len(found.ids)), "vocabulary": len(found.names), "loss": [float(f"{loss:.4g}") for loss in losses]}
+        about = {"words": len(found.ids), "vocabulary": len(found.names), "loss": [float(f"{loss:.4g}") for loss in losses]}
         card = {"recipe": self.settings(), "paper": self.paper.cite(), "seed": seed, "threads": threads, "training": about}
         return BagEmbedder(found.names, words, metric="cosine", tokenizer=tokenizer, name=self.name, card=card)
 

@@ -20,13 +20,14 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from umekomi.contracts import Paper, Recipe
-from umekomi.data.columns import as_table, check, shape
+from umekomi.data.columns import as_table
 from umekomi.data.graphs import Relations, closure, graph, hierarchy, relations
 from umekomi.errors import WrongUse
 from umekomi.files import content_hash
 from umekomi.models.entity import EntityEmbedder
 from umekomi.parts.epochs import learn, order, threads_of
 
+SCHEDULES = ("constant", "linear", "rising")
 MANIFOLDS = {"ball": "poincare", "lorentz": "lorentz", "euclidean": "euclidean"}
 
 
@@ -37,8 +38,7 @@ class Poincare(Recipe):
     Learns from ``child, parent`` (what follows from them is added, and a cycle is an error) or from a graph,
     ``source, target``, each edge both ways. Double precision while learning; the table that is kept is float32.
 
-    ``threads`` 0 takes every core (Hogwild: not the same bits twice); 1 is reproducible. ``decay`` lets the rate fall
-    linearly to zero after burn-in. ``dampening`` p draws negatives by (how often a node is a parent)^p, 0 uniformly.
+    ``threads`` 0 takes every core (Hogwild: not the same bits twice); 1 is reproducible. ``dampening`` p draws negatives by (how often a node is a parent)^p, 0 uniformly.
     """
 
     name: ClassVar[str] = "poincare"
@@ -52,8 +52,14 @@ class Poincare(Recipe):
     epochs: int = 300
     burn_in: int = 10
     burn_in_rate: float = 0.1
-    decay: bool = False
+    schedule: str = "constant"
+    """After burn-in: ``constant`` (paper and released code), ``linear`` to zero, or ``rising``: from ``first_rate`` to ``rate``
+    geometrically, with no burn-in, and down to ``last_rate`` over the last fifth."""
+    first_rate: float = 0.005
+    last_rate: float = 0.02
     dampening: float = 0.0
+    adaptive: bool = False
+    """Divide a point's steps by the root of its summed squared gradients (Bécigneul & Ganea 2019)."""
     edge: float = 1e-5
     """The ball's points are kept at norms up to 1 - edge."""
     scale: float = 1e-3
@@ -63,7 +69,7 @@ class Poincare(Recipe):
 
     @classmethod
     def small(cls) -> Poincare:
-        return cls(dimensions=5, negatives=20, epochs=200, decay=True)
+        return cls(dimensions=5, negatives=20, epochs=300, rate=0.3, schedule="rising")
 
     @classmethod
     def released(cls, manifold: str = "ball") -> Poincare:
@@ -88,7 +94,7 @@ class Poincare(Recipe):
             table = np.column_stack([np.sqrt(1 + (table**2).sum(1)), table])
         offsets, neighbours = found.neighbours()
         pool = self._pool(found)
-        nearest = np.zeros((count, 0), np.int32)
+        history = np.zeros(count if self.adaptive else 0)
         shuffled = np.zeros(0, np.int64)
 
         def begin(epoch: int) -> None:
@@ -99,11 +105,11 @@ class Poincare(Recipe):
             state = mix(seed, epoch, low, thread)
             chosen, rate = shuffled[low:high], self._rate(epoch)
             return sgd(
-                table, found.heads, found.tails, chosen, offsets, neighbours, pool, nearest, 0.0, self.negatives, rate, self.edge, geometry, state
+                table, history, found.heads, found.tails, chosen, offsets, neighbours, pool, self.negatives, rate, self.edge, geometry, state
             )  # fmt: skip
 
         losses = learn(
-            {"points": table},
+            {"points": table} | ({"history": history} if self.adaptive else {}),
             self.epochs,
             len(found.heads),
             work,
@@ -117,26 +123,32 @@ class Poincare(Recipe):
             key=content_hash(self.settings(), seed, found.heads.tobytes(), found.tails.tobytes(), found.names),
             progress=progress,
         )
-        about = {"entities": count, "relations": len(found.heads), "loss": [float(f"{loss:.4g}") for loss in losses[:: max(1, len(losses) // 20)]], "notes": notes}
+        about = {
+            "entities": count,
+            "relations": len(found.heads),
+            "loss": [float(f"{loss:.4g}") for loss in losses[:: max(1, len(losses) // 20)]],
+            "notes": notes,
+        }
         card = {"recipe": self.settings(), "paper": self.paper.cite(), "seed": seed, "threads": threads_of(self.threads), "training": about}
         return EntityEmbedder(found.names, self._kept(table), metric=MANIFOLDS[self.manifold], name=self.name, card=card)
 
     def _check(self) -> None:
         if self.manifold not in MANIFOLDS:
             raise WrongUse(f"poincare, manifold: expected one of {', '.join(MANIFOLDS)}, found {self.manifold!r}")
+        if self.schedule not in SCHEDULES:
+            raise WrongUse(f"poincare, schedule: expected one of {', '.join(SCHEDULES)}, found {self.schedule!r}")
         if self.dimensions < 2:
             raise WrongUse(f"poincare, dimensions: expected 2 or more, found {self.dimensions}")
         for field, low in (("negatives", 1), ("epochs", 1), ("burn_in", 0), ("threads", 0)):
             if getattr(self, field) < low:
                 raise WrongUse(f"poincare, {field}: expected {low} or more, found {getattr(self, field)}")
-        for field in ("rate", "edge", "scale"):
+        for field in ("rate", "first_rate", "last_rate", "edge", "scale"):
             if not getattr(self, field) > 0:
                 raise WrongUse(f"poincare, {field}: expected a number above zero, found {getattr(self, field)}")
 
     def _relations(self, data: Any) -> tuple[Relations, list[str]]:
         data = as_table(data)
-        if not hasattr(data, "column_names") or shape(data) != "graph":
-            check(data, self.columns, self.name)
+        if not {"source", "target"} <= set(getattr(data, "column_names", ())):
             pairs = hierarchy(data, self.name)
             closed = closure(pairs) if self.transitive else pairs
             return relations(closed), [f"{len(pairs):,} pairs given, {len(closed):,} with what follows from them"]
@@ -154,9 +166,14 @@ class Poincare(Recipe):
         return np.repeat(nodes, np.maximum(1, np.round(often)).astype(np.int64))
 
     def _rate(self, epoch: int) -> float:
+        if self.schedule == "rising":
+            done, top = epoch / self.epochs, 0.8
+            if done < top:
+                return self.first_rate * (self.rate / self.first_rate) ** (done / top)
+            return self.rate * (self.last_rate / self.rate) ** ((done - top) / (1 - top))
         if epoch < self.burn_in:
             return self.rate * self.burn_in_rate
-        return self.rate * (1 - (epoch - self.burn_in) / (self.epochs - self.burn_in)) if self.decay else self.rate
+        return self.rate * (1 - (epoch - self.burn_in) / (self.epochs - self.burn_in)) if self.schedule == "linear" else self.rate
 
     def _go_on(self, table: Any, start: EntityEmbedder, names: list[str]) -> None:
         """Put the vectors of names that ``start`` knows in their rows."""

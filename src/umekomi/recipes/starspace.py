@@ -197,7 +197,7 @@ class StarSpace(Recipe):
         kind = shape(data)
         if kind not in OF_SHAPE:
             raise DataError(f"starspace learns from {', '.join(OF_SHAPE)}; found {kind} ({', '.join(data.column_names)})")
-        data = check(data, [column for column in _COLUMNS[kind]], self.name)
+        data = check(data, _COLUMNS[kind], self.name)
         left, right, tokenizer, weights = _sides(data, kind, self.tokenizer)
         if self.ngrams > 1:
             left = [with_ngrams(bag, self.ngrams, self.buckets) for bag in left]
@@ -298,7 +298,8 @@ def _numbered(left: list[list[str]], right: list[list[list[str]]], weights: Any,
     np.cumsum([len(example) for example in right], out=example_offsets[1:])
     given = np.ones(len(found.ids), np.float32)
     if weights is not None:
-        flat = [weight for row in weights[0] for weight in row or []] + [weight for rows in weights[1] for row in rows or [] for weight in row]
+        flat = [weight for row in weights[0] for weight in row or []]
+        flat += [weight for rows in weights[1] for row in rows or [] for weight in (row if isinstance(row, list) else [row])]
         if len(flat) != len(given):
             raise DataError(f"{who}: expected a weight for each of {len(given)} features, found {len(flat)}")
         given = np.array(flat, np.float32)

@@ -149,11 +149,21 @@ class HypernymyRanking(Task):
             raise DataError(f"{self.name}: expected pairs of entities of {model.name}, found {len(kept)} of {len(rows)}")
         child, parent = (np.stack([model[row[side]] for row in kept]) for side in (0, 1))
         distance = -np.asarray(model.similarity_pairwise(child, parent), np.float64)
-        depth = np.linalg.norm(parent, axis=1) - np.linalg.norm(child, axis=1)
+        depth = _radius(parent, model.metric) - _radius(child, model.metric)
         score = -(1 + self.alpha * depth) * distance if model.metric in ("poincare", "lorentz", "euclidean") else -distance
         values = np.column_stack([[row[2] for row in kept], score])
         note = (f"{len(rows) - len(kept)} of {len(rows)} pairs have an entity that is not in the table",) if len(kept) < len(rows) else ()
         return Result(self.name, {"spearman": Score(values, "spearman")}, note)
+
+
+def _radius(points: Any, metric: str) -> Any:
+    """How far from the middle; on the hyperboloid, in the ball it is drawn in: |x| / (1 + x₀)."""
+    import numpy as np
+
+    if metric != "lorentz":
+        return np.linalg.norm(points, axis=1)
+    points = hyperboloid(points)
+    return np.linalg.norm(points[:, 1:], axis=1) / (1 + points[:, 0])
 
 
 def _is_table(model: Any, who: str) -> None:

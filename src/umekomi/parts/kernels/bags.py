@@ -188,9 +188,13 @@ def starspace(
                 first, last = example_offsets[example], example_offsets[example + 1]
                 count = last - first
                 if mode == 0:
-                    key, lat = _copy(left_ids, left_weights, left_offsets[example], left_offsets[example + 1], lids[filled], lweights[filled], 0, drop_left, key)
+                    key, lat = _copy(
+                        left_ids, left_weights, left_offsets[example], left_offsets[example + 1], lids[filled], lweights[filled], 0, drop_left, key
+                    )
                     key, chosen = _below(key, count)
-                    key, rat = _copy(bag_ids, bag_weights, bag_offsets[first + chosen], bag_offsets[first + chosen + 1], rids[filled], rweights[filled], 0, drop_right, key)
+                    key, rat = _copy(
+                        bag_ids, bag_weights, bag_offsets[first + chosen], bag_offsets[first + chosen + 1], rids[filled], rweights[filled], 0, drop_right, key
+                    )
                 elif mode == 1 or mode == 2:
                     key, chosen = _below(key, count)
                     for bag in range(count):
@@ -206,8 +210,12 @@ def starspace(
                         key, a = _below(key, count)
                         key, b = _below(key, count - 1)
                         b += b >= a
-                    key, lat = _copy(bag_ids, bag_weights, bag_offsets[first + a], bag_offsets[first + a + 1], lids[filled], lweights[filled], 0, drop_left, key)
-                    key, rat = _copy(bag_ids, bag_weights, bag_offsets[first + b], bag_offsets[first + b + 1], rids[filled], rweights[filled], 0, drop_right, key)
+                    key, lat = _copy(
+                        bag_ids, bag_weights, bag_offsets[first + a], bag_offsets[first + a + 1], lids[filled], lweights[filled], 0, drop_left, key
+                    )
+                    key, rat = _copy(
+                        bag_ids, bag_weights, bag_offsets[first + b], bag_offsets[first + b + 1], rids[filled], rweights[filled], 0, drop_right, key
+                    )
             if lat == 0 or rat == 0:
                 continue
             lcount[filled], rcount[filled] = lat, rat
@@ -225,7 +233,9 @@ def starspace(
                     nids[j, 0], nweights[j, 0], at = left_ids[place], one, np.int64(1)
                 else:
                     key, example = _below(key, examples)
-                    key, at = _right(mode, example_offsets[example], example_offsets[example + 1], bag_offsets, bag_ids, bag_weights, nids[j], nweights[j], drop_right, key)
+                    key, at = _right(
+                        mode, example_offsets[example], example_offsets[example + 1], bag_offsets, bag_ids, bag_weights, nids[j], nweights[j], drop_right, key
+                    )
                 if at > 0:
                     break
             ncount[j] = at
@@ -233,10 +243,10 @@ def starspace(
             nnorm[j] = _project(right_table, nids[j], nweights[j], at, cosine, power, negative[j])
             touched[j] = False
         for e in range(filled):
-            l, r, gl, gr = left[e], right[e], lgradient[e], rgradient[e]
+            a, b, gl, gr = left[e], right[e], lgradient[e], rgradient[e]
             positive = np.float32(0.0)
             for k in range(width):
-                positive += l[k] * r[k]
+                positive += a[k] * b[k]
             found = 0
             if loss == HINGE:
                 missed = 0.0
@@ -246,7 +256,7 @@ def starspace(
                     score = np.float32(0.0)
                     n = negative[j]
                     for k in range(width):
-                        score += l[k] * n[k]
+                        score += a[k] * n[k]
                     over = margin - positive + score
                     if over > 0.0:
                         missed += over
@@ -260,8 +270,8 @@ def starspace(
                     continue
                 share = one / np.float32(found)
                 for k in range(width):
-                    gl[k] = -r[k]
-                    gr[k] = -l[k]
+                    gl[k] = -b[k]
+                    gr[k] = -a[k]
                 for i in range(found):
                     j = violating[i]
                     scores[j] = share
@@ -273,7 +283,7 @@ def starspace(
                     score = np.float32(0.0)
                     n = negative[j]
                     for k in range(width):
-                        score += l[k] * n[k]
+                        score += a[k] * n[k]
                     scores[j] = score
                     top = max(top, score)
                     violating[found] = j
@@ -289,8 +299,8 @@ def starspace(
                 for i in range(found):
                     scores[violating[i]] /= mass
                 for k in range(width):
-                    gl[k] = slope * r[k]
-                    gr[k] = slope * l[k]
+                    gl[k] = slope * b[k]
+                    gr[k] = slope * a[k]
             for i in range(found):
                 j = violating[i]
                 n, gn, weight = negative[j], ngradient[j], scores[j]
@@ -300,7 +310,7 @@ def starspace(
                         gn[k] = 0.0
                 for k in range(width):
                     gl[k] += weight * n[k]
-                    gn[k] += weight * l[k]
+                    gn[k] += weight * a[k]
         for e in range(filled):
             if lcount[e] < 0:
                 continue

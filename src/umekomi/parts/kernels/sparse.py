@@ -3,6 +3,7 @@ its threads would wait for ours."""
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -43,7 +44,7 @@ def _balanced(offsets: NDArray[Any], threads: int) -> list[tuple[int, int]]:
         return [(0, len(offsets) - 1)]
     edges = np.searchsorted(offsets, np.linspace(0, offsets[-1], threads + 1)[1:-1]).tolist()
     edges = [0, *edges, len(offsets) - 1]
-    return [(low, high) for low, high in zip(edges, edges[1:], strict=False) if low < high] or shards(len(offsets) - 1, threads)
+    return [(low, high) for low, high in pairwise(edges) if low < high] or shards(len(offsets) - 1, threads)
 
 
 @njit(nogil=True, cache=True, fastmath=_FAST)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from typing import Any
 
 
@@ -20,7 +21,7 @@ def shards(total: int, threads: int) -> list[tuple[int, int]]:
     [(0, 3), (3, 6), (6, 10)]
     """
     edges = [total * i // threads for i in range(threads + 1)]
-    return [(low, high) for low, high in zip(edges, edges[1:], strict=False) if low < high]
+    return [(low, high) for low, high in pairwise(edges) if low < high]
 
 
 def over(work: Callable[..., Any], calls: Sequence[tuple[Any, ...]]) -> list[Any]:
