@@ -188,7 +188,7 @@ def test_starspace_as_released_leaves_the_normalisation_out():
 
 def test_starspace_adagrad_keeps_one_number_a_row_or_one_a_coordinate():
     table = RNG.normal(0, 0.5, (7, 5)).astype(np.float32)
-    a, b, n = (project(table, bag, False) for bag in ([0], [2], [4]))
+    b, n = (project(table, bag, False) for bag in ([2], [4]))
     row, _ = starspace_step(table, [0], [2], [[4]], loss=bags.HINGE, cosine=False, kept=1, adagrad=bags.ROW, margin=9)
     step = (n - b) / np.sqrt(((n - b) ** 2).mean() + 1e-6)
     assert row[0] == pytest.approx(table[0] - 0.1 * step, abs=1e-5)

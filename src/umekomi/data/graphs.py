@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+REVERSED = "⁻¹"
+"""Behind a relation's name: the same relation from tail to head."""
+
 Node = TypeVar("Node", bound=Hashable)
 
 

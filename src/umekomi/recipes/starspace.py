@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from umekomi.contracts import Paper, Recipe
 from umekomi.data.columns import Retrieval, as_table, check, shape
+from umekomi.data.graphs import REVERSED
 from umekomi.data.tokens import resolve, split, tokens
 from umekomi.errors import DataError, WrongUse
 from umekomi.files import content_hash
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 LABEL = "__label__"
-REVERSED = "⁻¹"
 CHOICES = {"similarity": ("cosine", "dot"), "loss": ("hinge", "softmax"), "adagrad": ("off", "row", "coordinate")}
 OF_SHAPE = {"labelled texts": 0, "bags": 0, "triples": 0, "graph": 0, "pairs": 4, "documents": 3, "texts": 5}
 

@@ -3,12 +3,10 @@ Dongen 2024), whitened under the tokens' real frequencies (Yokoi, Bao, Kurita & 
 2024, arXiv 2411.00680) where model2vec takes a token's rank for its frequency.
 
 Every entry of the vocabulary goes through the model once, between the tokens the model puts around a text; its pooled vector,
-before any normalisation, is its row. Mean and covariance under the frequencies are taken out, the largest ``dimensions``
-directions kept, and a row is then weighed by a / (a + p) (Arora, Liang & Ma 2017) where ``sif`` is above zero. A text is the
-mean of its tokens' rows: no transformer at run time.
-
-With texts given, the rows are first moved so that the means come near to the model's own vectors of those texts (ridge
-regression, ``strength`` towards the rows as they were): distillation on one's own data, as tokenlearn does by gradient steps.
+before any normalisation, is its row. With texts given, the rows are moved so that a text's mean of rows comes near to the
+model's own vector of it: one linear map for all of them, then each by ridge regression (``strength`` is the pull towards where
+it was; conjugate gradients). Then mean and covariance under the frequencies are taken out, the largest ``dimensions``
+directions kept. A text is the mean of its tokens' rows: no transformer at run time.
 """
 
 from __future__ import annotations
@@ -28,3 +26,173 @@ from umekomi.transforms.whitening import Sif, Whitening, ZipfianWhitening
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+WHITEN = {"zipfian": ZipfianWhitening, "uniform": Whitening, "none": None}
+
+
+@dataclass(frozen=True)
+class Static(Recipe):
+    """A transformer's vectors of its own vocabulary, whitened by how often tokens occur: hundreds of times as fast as it.
+
+    ``start`` is the text embedder to distil. Texts are optional: with them the table learns the model's vectors of at most
+    ``texts`` of them. ``frequencies`` is a language that wordfreq knows, or ``"data"`` to count tokens in the texts given.
+    """
+
+    name: ClassVar[str] = "static"
+    paper: ClassVar[Paper] = Paper("Zipfian whitening", "Yokoi, Bao, Kurita & Shimodaira", 2024, "NeurIPS", "2411.00680")
+    columns: ClassVar[tuple[str, ...]] = ("text",)
+    extra: ClassVar[str] = "neural"
+
+    dimensions: int = 256
+    whiten: str = "zipfian"
+    frequencies: str = "en"
+    sif: float = 0.0
+    """Weigh row w by sif / (sif + p(w)) (Arora, Liang & Ma 2017); 0 leaves all alike."""
+    texts: int = 100_000
+    strength: float = 0.1
+    batch_size: int = 1024
+
+    @classmethod
+    def small(cls) -> Static:
+        return cls(texts=5_000)
+
+    def fit(self, data: Any = None, *, start: Any = None, seed: int = 0, checkpoint: str | Path | None = None, progress: bool = False) -> StaticEmbedder:
+        import numpy as np
+
+        self._check()
+        model = _teacher(start)
+        tokenizer = _tokenizer(model)
+        found = texts(data, self.name) if data is not None else []
+        if self.frequencies == "data" and not found:
+            raise WrongUse("static, frequencies='data' counts tokens in texts: give some, or name a language")
+        p = of_tokens(tokenizer, found if self.frequencies == "data" else self.frequencies)
+        table = _vocabulary(model, tokenizer, self.batch_size, progress)
+        about: dict[str, Any] = {"tokens": len(table), "tokens that occur": int((p > 0).sum())}
+        if found and self.texts:
+            if len(found) > self.texts:
+                found = [found[i] for i in np.random.default_rng(seed & 0xFFFFFFFF).choice(len(found), self.texts, replace=False)]
+            table, about["texts"], about["error"] = self._moved(table, tokenizer, found, p, start, progress)
+        kind = WHITEN[self.whiten]
+        if kind is not None:
+            whitening = kind(self.dimensions).fit(table, weights=p)
+            table = whitening.transform(table)
+            if int(whitening.dropped_):
+                say(f"note: {self.name} dropped {int(whitening.dropped_)} directions of {start.name}'s token vectors that hold next to no variance")
+            about["directions dropped"] = int(whitening.dropped_)
+        elif self.dimensions < table.shape[1]:
+            from umekomi.transforms.linear import Pca
+
+            pca = Pca(self.dimensions).fit(table)
+            table = np.asarray((table - pca.mean_) @ pca.directions_, np.float32)
+        if self.sif:
+            table = Sif(self.sif).fit(table, weights=p).transform(table)
+        card = {"recipe": self.settings(), "paper": self.paper.cite(), "seed": seed, "start": start.name, "training": about}
+        return StaticEmbedder(tokenizer, table.astype(np.float32), name=self.name, card=card | {"licence": start.card.get("licence", "unknown")})
+
+    def _check(self) -> None:
+        if self.whiten not in WHITEN:
+            raise WrongUse(f"static, whiten: expected one of {', '.join(WHITEN)}, found {self.whiten!r}")
+        for field in ("sif", "strength", "texts"):
+            if getattr(self, field) < 0:
+                raise WrongUse(f"static, {field}: expected zero or more, found {getattr(self, field)}")
+        if self.dimensions < 1:
+            raise WrongUse(f"static, dimensions: expected 1 or more, found {self.dimensions}")
+
+    def _moved(self, table: Any, tokenizer: Any, found: list[str], p: Any, start: Any, progress: bool) -> tuple[Any, int, float]:
+        """(the table after regression on the model's vectors of texts, how many texts, the mean squared error left)."""
+        import numpy as np
+        from scipy.sparse import csr_array
+
+        probe = StaticEmbedder(tokenizer, table)
+        ids, offsets = probe.tokens(found)
+        lengths = np.diff(offsets)
+        filled = np.flatnonzero(lengths)
+        shares = np.repeat((1 / np.maximum(lengths, 1)).astype(np.float32), lengths)
+        bags = csr_array((shares, ids, offsets), shape=(len(found), len(table)))[filled]
+        target = start.encode([found[i] for i in filled], batch_size=128, progress=progress)
+        target = target - target.mean(0)
+        table = table - (p @ table).astype(np.float32)
+        means = bags @ table
+        scatter: Any = means.T @ means
+        scatter += np.eye(len(scatter), dtype=np.float32) * np.float32(1e-3 * np.trace(scatter) / len(scatter))
+        table = table @ np.linalg.solve(scatter, means.T @ target)
+        table = table + ridge(bags, target - bags @ table, self.strength)
+        return table, len(filled), float(((bags @ table - target) ** 2).sum(1).mean())
+
+
+def ridge(bags: Any, target: NDArray[np.float32], strength: float, steps: int = 60) -> NDArray[np.float32]:
+    """X ``[m, d]`` that minimises |bags X - target|² + strength |X|², for CSR ``bags`` ``[n, m]``: conjugate gradients, all columns at
+    once, preconditioned by the diagonal."""
+    import numpy as np
+
+    turned = bags.T.tocsr()
+    residual = turned @ target
+    diagonal = np.asarray(bags.multiply(bags).sum(0)).ravel()[:, None] + np.float32(max(strength, 1e-6))
+    found = np.zeros_like(residual)
+    scaled = residual / diagonal
+    direction, energy = scaled.copy(), (residual * scaled).sum(0)
+    begun = float(energy.sum())
+    for _ in range(steps):
+        pushed = turned @ (bags @ direction) + np.float32(strength) * direction
+        length = energy / np.maximum((direction * pushed).sum(0), 1e-20)
+        found += length * direction
+        residual -= length * pushed
+        scaled = residual / diagonal
+        after = (residual * scaled).sum(0)
+        if float(after.sum()) < 1e-7 * begun:
+            break
+        direction = scaled + (after / np.maximum(energy, 1e-20)) * direction
+        energy = after
+    return found
+
+
+def _teacher(start: Any) -> Any:
+    model = getattr(start, "model", None)
+    if model is None or not hasattr(model, "tokenizer"):
+        raise WrongUse("static needs start=: the text embedder to distil (a sentence-transformers model such as minilm)")
+    return model
+
+
+def _tokenizer(model: Any) -> Any:
+    """The model's own tokenizer as a :class:`tokenizers.Tokenizer`, a copy."""
+    from tokenizers import Tokenizer
+
+    fast = getattr(model.tokenizer, "_tokenizer", None)
+    if fast is None:
+        raise WrongUse("static needs a model whose tokenizer is of the tokenizers library; this one's is written in Python")
+    copy = Tokenizer.from_str(fast.to_str())
+    copy.no_padding()
+    copy.no_truncation()
+    return copy
+
+
+def _vocabulary(model: Any, tokenizer: Any, batch_size: int, progress: bool) -> NDArray[np.float32]:
+    """The pooled vector of every token between the tokens that the model puts around a text, float32 ``[vocabulary, d]``."""
+    import numpy as np
+    import torch
+
+    around = _around(tokenizer)
+    place, size = around.index(-1), tokenizer.get_vocab_size()
+    parts = []
+    with Progress("static: vocabulary", size, "tokens", progress) as bar, torch.inference_mode():
+        for start in range(0, size, batch_size):
+            tokens = torch.arange(start, min(start + batch_size, size))
+            ids = torch.tensor(around).repeat(len(tokens), 1)
+            ids[:, place] = tokens
+            features = {"input_ids": ids.to(model.device), "attention_mask": torch.ones_like(ids).to(model.device)}
+            for layer in model:
+                if type(layer).__name__ != "Normalize":
+                    features = layer(features)
+            parts.append(features["sentence_embedding"].float().cpu().numpy())
+            bar.advance(len(tokens))
+    return np.concatenate(parts)
+
+
+def _around(tokenizer: Any) -> list[int]:
+    """The ids of a text of one token, with -1 in that token's place."""
+    for word in ("a", "の", *sorted(tokenizer.get_vocab())[:20_000]):
+        bare = tokenizer.encode(word, add_special_tokens=False).ids
+        whole = tokenizer.encode(word).ids
+        if len(bare) == 1 and whole.count(bare[0]) == 1:
+            return [-1 if token == bare[0] else token for token in whole]
+    raise WrongUse("static: the model's tokenizer makes a single token of no text: it cannot be asked for its tokens one by one")

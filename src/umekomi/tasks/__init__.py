@@ -11,13 +11,24 @@ from umekomi.tasks.labels import Classification, Clustering
 from umekomi.tasks.pairs import PairClassification, Similarity
 from umekomi.tasks.retrieval import Reranking
 from umekomi.tasks.retrieval import Retrieval as RetrievalTask
-from umekomi.tasks.tables import HypernymyRanking, LinkPrediction, Reconstruction
+from umekomi.tasks.tables import HypernymyRanking, LinkPrediction, Reconstruction, TripleRanking
 
 __all__ = ["KINDS", "Result", "Score", "Task", "default_kind", "fitting", "make"]
 
 KINDS: dict[str, type[Task]] = {
     kind.kind: kind
-    for kind in (RetrievalTask, Reranking, Similarity, PairClassification, Classification, Clustering, Reconstruction, LinkPrediction, HypernymyRanking)
+    for kind in (
+        RetrievalTask,
+        Reranking,
+        Similarity,
+        PairClassification,
+        Classification,
+        Clustering,
+        Reconstruction,
+        LinkPrediction,
+        TripleRanking,
+        HypernymyRanking,
+    )
 }
 
 
@@ -87,6 +98,11 @@ def build(kind: str, dataset: Dataset, split: str, name: str) -> Task:
         if kind == "link-prediction" and train is None:
             raise WrongUse(f"link-prediction needs a split 'train' beside {split!r}; {dataset.name} has {', '.join(dataset)}")
         return KINDS[kind](chosen, train=train, name=name)  # type: ignore[call-arg]
+    if kind == "triple-ranking":
+        import pyarrow as pa
+
+        others = [table for other, table in dataset.splits.items() if other != split]
+        return TripleRanking(chosen, known=pa.concat_tables(others, promote_options="default") if others else None, name=name)
     return KINDS[kind](chosen, name=name)  # type: ignore[call-arg]
 
 

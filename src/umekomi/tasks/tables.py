@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from umekomi.data.columns import check
+from umekomi.data.graphs import REVERSED
 from umekomi.errors import DataError, WrongUse
 from umekomi.parts.similarity import hyperboloid
 from umekomi.tasks.base import Result, Score, Task
@@ -121,6 +122,53 @@ class LinkPrediction(Task):
         known = neighbours(model, zip(*_edges(self.train, self.name), strict=True), self.name)
         wanted = {row: links - known.get(row, set()) for row, links in wanted.items()}
         return Result(self.name, rank(model, {row: links for row, links in wanted.items() if links}, known))
+
+
+@dataclass(frozen=True)
+class TripleRanking(Task):
+    """Held-out ``head, relation, tail``: where the tail stands among all entities for (head, relation), and the head for (tail,
+    relation turned round); other true answers, in ``data`` or ``known``, are left out (Bordes et al. 2013, filtered). MRR, mean
+    rank, hits@k. Triples with an entity or relation that the model does not know are left out and counted."""
+
+    data: pa.Table
+    known: pa.Table | None = None
+    name: str = "triple-ranking"
+    kind: ClassVar[str] = "triple-ranking"
+    shapes: ClassVar[tuple[str, ...]] = ("triples",)
+
+    def size(self) -> Mapping[str, int]:
+        return {"triples": self.data.num_rows}
+
+    def evaluate(self, model: Any, *, batch_size: int = 32, progress: bool = False) -> Result:
+        import numpy as np
+
+        if model.kind != "bags":
+            raise WrongUse(f"{self.name} asks a model that embeds bags (recipe starspace); {model.name} is of kind {model.kind}")
+        columns = ("head", "relation", "tail")
+        judged = list(zip(*(check(self.data, columns, self.name)[column].to_pylist() for column in columns), strict=True))
+        known = [] if self.known is None else list(zip(*(check(self.known, columns, self.name)[column].to_pylist() for column in columns), strict=True))
+        answers: dict[tuple[str, str], set[str]] = {}
+        for head, relation, tail in [*judged, *known]:
+            answers.setdefault((head, relation), set()).add(tail)
+            answers.setdefault((tail, relation + REVERSED), set()).add(head)
+        entities = sorted({name for head, _, tail in [*judged, *known] for name in (head, tail) if name in model.rows})
+        place = {name: row for row, name in enumerate(entities)}
+        kept = [row for row in judged if row[0] in place and row[2] in place and row[1] in model.rows and row[1] + REVERSED in model.rows]
+        if not kept:
+            raise DataError(f"{self.name}: expected triples of {model.name}'s entities, found none among {len(judged)}")
+        asked = [((head, relation), tail) for head, relation, tail in kept] + [((tail, relation + REVERSED), head) for head, relation, tail in kept]
+        candidates = model.encode([[name] for name in entities], role="document")
+        ranks = np.empty(len(asked))
+        for start in range(0, len(asked), 1024):
+            part = asked[start : start + 1024]
+            block = model.similarity(model.encode([list(query) for query, _ in part]), candidates)
+            for row, ((query, answer), scores) in enumerate(zip(part, block, strict=True), start):
+                value = scores[place[answer]]
+                scores[[place[name] for name in answers[query] if name in place]] = -np.inf
+                ranks[row] = 1 + (scores > value).sum() + 0.5 * (scores == value).sum()
+        note = (f"{len(judged) - len(kept)} of {len(judged)} triples have a name that the model does not know",) if len(kept) < len(judged) else ()
+        hits = {f"hits@{k}": Score((ranks <= k).astype(np.float64)) for k in HITS}
+        return Result(self.name, {"mrr": Score(1 / ranks), "mean rank": Score(ranks)} | hits, note)
 
 
 @dataclass(frozen=True)

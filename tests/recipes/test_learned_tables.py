@@ -55,7 +55,11 @@ def test_one_thread_and_a_seed_give_the_same_bits(tmp_path):
     back = load(tmp_path / "m")
     assert (back.vectors == a.vectors).all()
     assert back.metric == "poincare"
-    for name, data in (("starspace", {"left": [["x"], ["y"]] * 9, "right": [["1"], ["2"]] * 9}), ("edrep", GROUPS), ("fastsent", {"document": [["a b", "b a"]] * 9})):
+    for name, data in (
+        ("starspace", {"left": [["x"], ["y"]] * 9, "right": [["1"], ["2"]] * 9}),
+        ("edrep", GROUPS),
+        ("fastsent", {"document": [["a b", "b a"]] * 9}),
+    ):
         recipe = get(name)(threads=1, **({"min_count": 1} if name == "fastsent" else {}))
         first, second = (recipe.fit(data, seed=3) for _ in range(2))
         assert (first.vectors == second.vectors).all()
@@ -198,7 +202,12 @@ def test_starspace_embeds_graphs_sentences_pairs_and_words():
 
 
 def test_weights_and_features_that_were_not_seen(capsys):
-    data = {"left": [["a", "b"], ["c", "d"]] * 10, "left_weights": [[1.0, 0.5], [1.0, 0.5]] * 10, "right": [["1"], ["2"]] * 10, "right_weights": [[1.0], [1.0]] * 10}
+    data = {
+        "left": [["a", "b"], ["c", "d"]] * 10,
+        "left_weights": [[1.0, 0.5], [1.0, 0.5]] * 10,
+        "right": [["1"], ["2"]] * 10,
+        "right_weights": [[1.0], [1.0]] * 10,
+    }
     model = get("starspace")(dimensions=4, threads=1).fit(data)
     heavy = model.encode([{"a": 2.0, "b": 1.0}, ["a", "b"], ["a", "new"], []])
     assert heavy[0] == pytest.approx((2 * model["a"] + model["b"]) / np.linalg.norm(2 * model["a"] + model["b"]), abs=1e-5)
@@ -314,3 +323,22 @@ def test_dictrep_teaches_definitions_to_point_at_their_word():
         get("dictrep")().fit(data)
     with pytest.raises(DataError, match="expected definitions of words of entities, found 0 among 1"):
         get("dictrep")().fit({"anchor": ["a b"], "positive": ["zebra"]}, start=table)
+
+
+def test_triples_are_ranked_both_ways(tmp_path):
+    from umekomi.data import Dataset
+    from umekomi.tasks import build, default_kind, make
+
+    cities = {"tokyo": "japan", "kyoto": "japan", "osaka": "japan", "paris": "france", "lyon": "france", "nice": "france"}
+    rows = [(city, "in", country) for city, country in cities.items()] * 8
+    train = pa.table({"head": [r[0] for r in rows], "relation": [r[1] for r in rows], "tail": [r[2] for r in rows]})
+    test = pa.table({"head": ["tokyo", "nice", "atlantis"], "relation": ["in"] * 3, "tail": ["japan", "france", "sea"]})
+    model = get("starspace")(dimensions=8, epochs=30, rate=0.05, search=10, threads=1).fit(train)
+    assert default_kind(test) == "triple-ranking"
+    task = build("triple-ranking", Dataset("cities", {"train": train, "test": test}), "test", "cities")
+    found = task.evaluate(model)
+    assert found.scores["hits@1"].value == 1
+    assert "1 of 3 triples" in found.notes[0]
+    assert make("triple-ranking", {"head": ["tokyo"], "relation": ["in"], "tail": ["japan"]}).evaluate(model).value <= 1
+    with pytest.raises(WrongUse, match="a model that embeds bags"):
+        task.evaluate(tree_model(epochs=1))

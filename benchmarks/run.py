@@ -1,0 +1,73 @@
+"""Speed against peers, side by side in one run: ``python benchmarks/run.py [NAME ...]``. Rows replace those of the same
+benchmark in results/benchmarks.csv. Peers that are not installed are named and left out; none is a dependency.
+
+Every rate is the median of ``REPEATS`` runs with the fastest and the slowest as bounds, the first call (compilation, imports)
+left out. Nothing else should run on the machine meanwhile.
+"""
+
+from __future__ import annotations
+
+import importlib
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from datetime import date
+from pathlib import Path
+
+from umekomi.environment import hardware, package_versions
+from umekomi.progress import say
+from umekomi.reproduction import Measured, _rounded, commit, record
+
+REPEATS = 3
+NAMES = ("poincare", "starspace", "edrep", "fastsent", "static")
+
+
+def timed(job: Callable[[], object], repeats: int = REPEATS) -> tuple[float, float, float]:
+    """(median, least, most) seconds of a job."""
+    seconds = []
+    for _ in range(repeats):
+        begun = time.perf_counter()
+        job()
+        seconds.append(time.perf_counter() - begun)
+    return statistics.median(seconds), min(seconds), max(seconds)
+
+
+def rate(claim: str, arm: str, data: str, rows: int, unit: str, items: float, seconds: tuple[float, float, float]) -> Measured:
+    """Items a second, from :func:`timed`."""
+    median, least, most = seconds
+    return Measured(claim, arm, data, rows, unit, items / median, items / most, items / least, seeds=1)
+
+
+def figure(claim: str, arm: str, data: str, rows: int, metric: str, values: list[float]) -> Measured:
+    """A quality beside the speed: mean, least and most over seeds."""
+    return Measured(claim, arm, data, rows, metric, statistics.fmean(values), min(values), max(values), seeds=len(values))
+
+
+def main(names: list[str]) -> int:
+    place = Path(__file__).resolve().parents[1]
+    sys.path.insert(0, str(place))
+    for name in names or NAMES:
+        if name not in NAMES:
+            print(f"no benchmark named {name!r}; there are: {', '.join(NAMES)}", file=sys.stderr)
+            return 2
+        begun = time.perf_counter()
+        measured = []
+        for row in importlib.import_module(f"benchmarks.{name}").measure():
+            say(f"{row.claim}: {row.arm}, {row.data}: {row.value:,.4g} {row.metric} [{row.low:,.4g}, {row.high:,.4g}]")
+            measured.append(row)
+        about = {
+            "seconds": f"{time.perf_counter() - begun:.0f}",
+            "hardware": hardware(),
+            "versions": " ".join(f"{package}={number}" for package, number in package_versions().items()),
+            "commit": commit(place),
+            "date": date.today().isoformat(),
+        }
+        rows = [{"recipe": name, **_rounded(asdict(row)), **about} for row in measured]
+        record(place / "results" / "benchmarks.csv", f"speed-{name}", rows)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))
