@@ -44,10 +44,27 @@ def _loop(nouns: object, negatives: int, threads: int) -> Measured:
     found = relations(hierarchy(nouns, CLAIM))
     offsets, neighbours = found.neighbours()
     table = np.random.default_rng(0).uniform(-1e-3, 1e-3, (len(found.names), 5))
+    nearest = np.zeros((len(found.names), 0), np.int32)
     pool, rows = np.arange(len(found.names), dtype=np.int32), order(len(found.heads), 0, 0)
 
     def work(epoch: int, low: int, high: int, thread: int) -> float:
-        return sgd(table, np.zeros(0), found.heads, found.tails, rows[low:high], offsets, neighbours, pool, negatives, 0.1, 1e-5, BALL, mix(epoch, low, thread))
+        return sgd(
+            table,
+            np.zeros(0),
+            found.heads,
+            found.tails,
+            rows[low:high],
+            offsets,
+            neighbours,
+            pool,
+            nearest,
+            0.0,
+            negatives,
+            0.1,
+            1e-5,
+            BALL,
+            mix(epoch, low, thread),
+        )
 
     took = timed(lambda: learn({"points": table}, 5, len(rows), work, who=CLAIM, unit="relations", threads=threads))
     return rate(CLAIM, f"umekomi, {negatives} negatives, {threads} thread{'s' * (threads > 1)}", "wordnet-nouns", len(rows), "relations/s", 5 * len(rows), took)

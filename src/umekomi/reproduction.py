@@ -7,6 +7,7 @@ import csv
 import importlib.util
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -65,7 +66,10 @@ def root() -> Path:
 def claims(place: Path | None = None) -> dict[str, Claim]:
     """All claims by name, from every file in ``reproductions/``."""
     found: dict[str, Claim] = {}
-    for file in sorted(((place or root()) / "reproductions").glob("*.py")):
+    place = place or root()
+    if str(place) not in sys.path:
+        sys.path.insert(0, str(place))  # they may use what stands in benchmarks/
+    for file in sorted((place / "reproductions").glob("*.py")):
         spec = importlib.util.spec_from_file_location(f"reproductions.{file.stem}", file)
         assert spec is not None and spec.loader is not None
         module = importlib.util.module_from_spec(spec)

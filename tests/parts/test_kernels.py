@@ -20,7 +20,7 @@ def one_step(table, geometry, rate=0.05, history=None, negatives=1):
     offsets, neighbours = np.array([0, 1, 1, 1], np.int64), np.array([1], np.int32)
     history = np.zeros(0) if history is None else history
     args = np.array([0], np.int32), np.array([1], np.int32), np.array([0]), offsets, neighbours, np.array([2], np.int32)
-    loss = hyperbolic.sgd(table, history, *args, negatives, rate, 1e-5, geometry, mix(0))
+    loss = hyperbolic.sgd(table, history, *args, np.zeros((3, 0), np.int32), 0.0, negatives, rate, 1e-5, geometry, mix(0))
     return table, loss
 
 

@@ -27,9 +27,9 @@ def tree_model(**settings):
     return get("poincare")(**{"dimensions": 3, "epochs": 200, "burn_in": 20, "negatives": 5, "threads": 1} | settings).fit(TREE)
 
 
-@pytest.mark.parametrize("manifold", ["ball", "lorentz"])
-def test_poincare_reconstructs_a_tree(manifold):
-    model = tree_model(manifold=manifold)
+@pytest.mark.parametrize(("manifold", "settings"), [("ball", {}), ("lorentz", {}), ("lorentz", {"schedule": "rising", "hard_epochs": 40, "hard_pool": 10})])
+def test_poincare_reconstructs_a_tree(manifold, settings):
+    model = tree_model(manifold=manifold, **settings)
     assert model.card["training"]["relations"] == 24 * 3 + 4 * 2 + 2, "what follows from the pairs is added"
     from umekomi.data.graphs import closure
 
@@ -141,6 +141,10 @@ def test_schedules():
     assert rates[0] == pytest.approx(0.01)
     assert max(rates) == pytest.approx(1.0, rel=0.05)
     assert rates[-1] < 0.2
+    hard = replace(rising, hard_epochs=10)
+    assert [hard._rate(e) for e in (100, 109)] == pytest.approx([0.05, 0.05 * 0.1**0.9])
+    with pytest.raises(WrongUse, match="hard_epochs below epochs"):
+        replace(recipe, hard_epochs=110).fit(TREE)
     with pytest.raises(WrongUse, match="schedule"):
         replace(recipe, schedule="steep").fit(TREE)
     released = get("poincare").released()

@@ -69,7 +69,7 @@ def test_a_table_transform_folds_into_the_table(tmp_path):
     assert isinstance(folded, StaticEmbedder)
     texts = ["cat sleeps", "dog eats"]
     assert folded.encode(texts) == pytest.approx(whitening.transform(model.encode(texts)), abs=1e-3), "an affine map and a mean commute"
-    both = model.with_transform(whitening, AllButTheTop(1).fit(folded.encode(texts + ["cat runs"])))
+    both = model.with_transform(whitening, AllButTheTop(1).fit(folded.encode([*texts, "cat runs"])))
     both.save(tmp_path / "m")
     assert (load(tmp_path / "m").encode(texts) == both.encode(texts)).all()
     with pytest.raises(WrongUse, match="stands before pooling: it cannot follow all-but-the-top"):

@@ -33,11 +33,11 @@ def _related(start, stop, neighbours, node):
 
 
 @njit(nogil=True, cache=True, fastmath=_FAST)
-def sgd(table, history, heads, tails, order, offsets, neighbours, pool, negatives, rate, edge, geometry, state):
+def sgd(table, history, heads, tails, order, offsets, neighbours, pool, nearest, share, negatives, rate, edge, geometry, state):
     """Relations ``order`` (indices into ``heads``, ``tails`` int32) once. ``table`` float64 ``[n, d]`` is changed in place.
 
-    Negatives of head u are drawn from ``pool`` int32 (a node that stands there twice is drawn twice as often); those in u's
-    own ``neighbours[offsets[u]:offsets[u + 1]]`` (sorted) and u itself are drawn again. ``rate`` is the learning rate; the
+    Negatives of head u are drawn from ``pool`` int32 (a node that stands there twice is drawn twice as often), or with
+    probability ``share`` from ``nearest[u]`` int32 ``[n, m]``, where u's closest unrelated nodes were put; those in u's own ``neighbours[offsets[u]:offsets[u + 1]]`` (sorted) and u itself are drawn again. ``rate`` is the learning rate; the
     ball's points are kept at norms up to 1 - ``edge``. ``history`` float64 ``[n]`` adds up each node's squared gradients,
     and divides its steps by their root (Adagrad with one number a point, as Riemannian spaces allow it: Bécigneul & Ganea
     2019); an empty one leaves the rate as it is. ``state`` uint64 ``[1]`` is the generator's.
@@ -57,6 +57,9 @@ def sgd(table, history, heads, tails, order, offsets, neighbours, pool, negative
     loss = 0.0
     size = np.uint64(len(pool))
     limit = (1.0 - edge) * (1.0 - edge)
+    choices = nearest.shape[1]
+    low = np.uint64(0xFFFFFFFF)
+    threshold = np.uint64(share * 4294967296.0)
     adaptive = len(history) > 0
     rates = np.full(count, rate)
     own = rate
@@ -70,6 +73,9 @@ def sgd(table, history, heads, tails, order, offsets, neighbours, pool, negative
             for _ in range(64):
                 key, bits = draw(key)
                 node = pool[((bits >> np.uint64(32)) * size) >> np.uint64(32)]
+                if choices > 0 and (bits & low) < threshold:
+                    key, bits = draw(key)
+                    node = nearest[head, ((bits >> np.uint64(32)) * np.uint64(choices)) >> np.uint64(32)]
                 if node != head and not _related(start, stop, neighbours, node):
                     break
                 node = head
@@ -336,7 +342,7 @@ def closest(columns, weights, geometry, rows, offsets, neighbours, out):
             key[neighbours[j]] = np.inf
         best[:] = np.inf
         for j in range(wanted):
-            out[row, j] = -1
+            out[row, j] = row
         worst = np.inf
         for start in range(0, size, 16):
             stop = min(start + 16, size)
