@@ -17,7 +17,7 @@ from umekomi import __version__
 from umekomi.contracts import Recipe
 from umekomi.data import Retrieval, shape
 from umekomi.data.named import overlap
-from umekomi.data.views import as_retrieval, pairs, texts
+from umekomi.data.views import TEXTS, as_retrieval, pairs, texts
 from umekomi.errors import DataError, MissingExtra, UmekomiError, WrongUse, unknown_name
 from umekomi.files import content_hash, folder_hash, read_json, write_json
 from umekomi.leaderboard import Comparison, Row, conclude, read_row, write_row
@@ -203,20 +203,13 @@ class _Run:
     def _learn(self, recipe: Recipe, neural: bool, folder: Path) -> tuple[Any, float]:
         import shutil
 
-        rows: Any = None
-        if recipe.labelled:
-            if self.plan.train is None:
-                raise DataError(f"{recipe.name} learns from {' and '.join(recipe.columns)}, and there is no training split")
-            train = self.plan.train
-            if shape(train) in ("texts",):
-                train = as_retrieval(train)
-            rows = pairs(train, recipe.name) if not isinstance(train, Retrieval) else train
-        elif recipe.columns:
-            rows = {"text": texts(self.plan.own_texts, recipe.name)}
+        rows = self._rows(recipe)
         checkpoint = folder.with_name(f".{folder.name}.checkpoints") if recipe.labelled else None
         begun = time.perf_counter()
         if recipe.labelled and self.progress:
-            say(f"{recipe.name}: training from {self.start} ({', '.join(f'{k}={v}' for k, v in recipe.settings().items() if k not in ('recipe',))})")
+            say(
+                f"{recipe.name}: training{f' from {self.start}' if neural else ''} ({', '.join(f'{k}={v}' for k, v in recipe.settings().items() if k not in ('recipe',))})"
+            )
         model = recipe.fit(rows, start=self.start if neural else None, seed=self.seed, checkpoint=checkpoint, progress=self.progress)
         seconds = time.perf_counter() - begun
         model.card["trained_on"] = self.plan.dataset.name
@@ -224,9 +217,26 @@ class _Run:
             shutil.rmtree(checkpoint, ignore_errors=True)
         return model, seconds
 
+    def _rows(self, recipe: Recipe) -> Any:
+        """What the recipe learns from: texts alone, pairs, or the split as it is where the recipe reads other columns."""
+        if not recipe.columns:
+            return None
+        if recipe.columns == ("text",):
+            return {"text": texts(self.plan.own_texts, recipe.name)}
+        if recipe.labelled and self.plan.train is None:
+            raise DataError(f"{recipe.name} learns from {' and '.join(recipe.columns)}, and there is no training split")
+        rows = self.plan.train if recipe.labelled else self.plan.own_texts
+        if recipe.columns[:2] != ("anchor", "positive"):
+            return rows
+        if shape(rows) == "texts":
+            rows = as_retrieval(rows)
+        return rows if isinstance(rows, Retrieval) else pairs(rows, recipe.name)
+
     def _row(self, candidate: Candidate, key: str, result: Result, meter: Meter, seconds: float, start: str | None) -> Row:
         embedder = meter.embedder
         latency = None
+        if not meter.seen:
+            meter.encode(embedder.names[:10_000], batch_size=self.batch_size)  # type: ignore[attr-defined]
         if isinstance(self.plan.task, RetrievalTask):
             latency = _latency(embedder, self.plan.task, meter.documents, candidate.dimensions)
         notes = list(result.notes)
@@ -325,7 +335,7 @@ class _Run:
 
 def _judged_texts(task: Task) -> list[str]:
     rows = getattr(task, "data", None)
-    return texts(rows) if rows is not None else []
+    return texts(rows) if rows is not None and shape(rows) in (*TEXTS, "documents") else []
 
 
 def _warn_overlap(model: Any, name: str) -> None:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+SHOWN = 40
+"""Names that an error lists at most."""
+
 
 class UmekomiError(Exception):
     """The job failed for a reason the user can act on. The command line prints it and exits with 1."""
@@ -37,7 +40,8 @@ def unknown_name(what: str, name: str, known: Iterable[str]) -> WrongUse:
     """
     known = sorted(known)
     nearest = get_close_matches(name, known, n=3, cutoff=0.5)
-    hint = f"the nearest: {', '.join(nearest)}" if nearest else f"there are: {', '.join(known)}"
+    listed = ", ".join(known[:SHOWN]) + (f" and {len(known) - SHOWN} more" if len(known) > SHOWN else "")
+    hint = f"the nearest: {', '.join(nearest)}" if nearest else f"there are: {listed}"
     return WrongUse(f"no {what} named {name!r}; {hint}")
 
 

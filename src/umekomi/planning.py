@@ -31,7 +31,10 @@ def plan(data: Any, task: str | None, split: str | None, learns: bool, seed: int
     kind = task or _kind(dataset[split])
     if shape(dataset[split]) in ("texts", "labelled texts") and kind == "retrieval":
         notes.append("no queries: each text's first sentence asks for the rest of it (inverse cloze); a stand-in for real queries")
-    if learns and not trainable and len(dataset) == 1:
+    whole = kind == "reconstruction"
+    if whole and not trainable:
+        notes.append("judged on what is learned from: how much of it the geometry holds")
+    if learns and not trainable and not whole and len(dataset) == 1:
         dataset = carve(dataset, seed=seed)
         notes += [note for note in dataset.notes if note not in notes]
         split, trainable = "test", ["train"]
@@ -45,7 +48,7 @@ def plan(data: Any, task: str | None, split: str | None, learns: bool, seed: int
             notes.append(f"{max_queries} queries drawn by hash of their text; the corpus is whole")
         dataset = Dataset(dataset.name, {**dataset.splits, split: judged}, dataset.licence, dataset.notes)
     made = build(kind, dataset, split, dataset.name)
-    train = dataset[trainable[0]] if trainable else None
+    train = dataset[trainable[0]] if trainable else judged if whole else None
     own = judged if kind == "retrieval" or train is None else train
     return Plan(dataset, made, train, own, tuple(notes))
 

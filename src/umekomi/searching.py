@@ -24,12 +24,21 @@ class Hit:
 
 
 def search(
-    model: Any, query: str, source: str | Path, *, k: int = 10, column: str = "text", mark: bool = True, batch_size: int = 32, progress: bool = False
+    model: Any,
+    query: str,
+    source: str | Path | None = None,
+    *,
+    k: int = 10,
+    column: str = "text",
+    mark: bool = True,
+    batch_size: int = 32,
+    progress: bool = False,
 ) -> list[Hit]:
     """The ``k`` texts most similar to ``query`` by the model's own similarity, best first, exactly.
 
     ``source`` is a file or folder of texts (encoded now), or a Parquet file that ``encode`` wrote, whose model is then
-    known: ``model`` may be None. ``mark`` finds the sentence of each hit that is nearest to the query.
+    known: ``model`` may be None. Without it, the model must be a table of names, and its own names are searched, the query
+    being one of them. ``mark`` finds the sentence of each hit that is nearest to the query.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -41,6 +50,8 @@ def search(
         raise WrongUse("search: expected a query, found empty text")
     if k < 1:
         raise WrongUse(f"search: expected at least one hit, found k = {k}")
+    if source is None:
+        return _names(model, query, k)
     source = Path(source)
     if not source.exists():
         raise WrongUse(f"{source}: no such file or folder")
@@ -83,6 +94,13 @@ def search(
         payload = {key: value for key, value in row.items() if key not in (column, "vector", "truncated", "id", "_id")}
         hits.append(Hit(str(row.get("id", row.get("_id", number + 1))), score, row[column], (0, 0), payload))
     return [_marked(embedder, asked, hit, dimensions) for hit in hits] if mark else hits
+
+
+def _names(model: Any, query: str, k: int) -> list[Hit]:
+    table = load_embedder(model)
+    if not hasattr(table, "most_similar"):
+        raise WrongUse(f"search: {table.name} is no table of names: say what to search with --in")
+    return [Hit(name, score, name) for name, score in table.most_similar(query, k=k)]
 
 
 def _fitted(model: Any, texts: list[str]) -> Any:

@@ -11,7 +11,7 @@ import typer
 def search(
     model: Annotated[str, typer.Argument(help="A model's name or folder, or a recipe that needs no labels.")],
     query: Annotated[str, typer.Argument(help="What to look for.")],
-    source: Annotated[Path, typer.Option("--in", help="Texts, or a Parquet file that encode wrote.")],
+    source: Annotated[Path | None, typer.Option("--in", help="Texts, or a Parquet file that encode wrote; a table of names searches itself.")] = None,
     k: Annotated[int, typer.Option("-k", help="How many hits.")] = 10,
     column: Annotated[str, typer.Option(help="The column of texts.")] = "text",
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,

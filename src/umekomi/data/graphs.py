@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from umekomi.data.columns import check
+from umekomi.data.columns import as_table, check
 from umekomi.errors import DataError
 
 if TYPE_CHECKING:
@@ -63,12 +63,15 @@ def relations(pairs: Sequence[tuple[str, str]], weights: Sequence[float] | None 
 
 
 def graph(data: Any, who: str) -> tuple[Relations, int]:
-    """(relations of ``source, target[, weight]``, how many self-loops were left out). A pair that occurs twice counts with
+    """(relations of ``source, target[, weight]`` or of ``child, parent``, how many self-loops were left out). A pair that occurs twice counts with
     the sum of its weights; weights must be above zero."""
     import numpy as np
 
-    table = check(data, ("source", "target", *(["weight"] if "weight" in getattr(data, "column_names", ()) else [])), who)
-    source, target = ([str(value) for value in table[column].to_pylist()] for column in ("source", "target"))
+    data = as_table(data)
+    found = getattr(data, "column_names", ())
+    ends = ("child", "parent") if "child" in found else ("source", "target")
+    table = check(data, (*ends, *(["weight"] if "weight" in found else [])), who)
+    source, target = ([str(value) for value in table[column].to_pylist()] for column in ends)
     weights = table["weight"].to_pylist() if "weight" in table.column_names else [1.0] * len(source)
     summed: dict[tuple[str, str], float] = {}
     loops = 0

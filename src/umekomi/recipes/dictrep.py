@@ -17,6 +17,7 @@ from umekomi.data.tokens import resolve, split, tokens
 from umekomi.data.views import pairs
 from umekomi.errors import DataError, WrongUse
 from umekomi.files import content_hash
+from umekomi.models import load
 from umekomi.models.bags import BagEmbedder
 from umekomi.parts.epochs import learn, order
 from umekomi.parts.similarity import normalise
@@ -52,6 +53,7 @@ class DictRep(Recipe):
         import numpy as np
         from scipy.sparse import csr_array
 
+        start = load(start)
         if not hasattr(start, "rows") or not hasattr(start, "vectors"):
             raise WrongUse("dictrep needs start=: a table of word vectors that definitions are to point at (a word2vec file, or a learned table)")
         table = pairs(data, self.name)
@@ -116,5 +118,5 @@ class DictRep(Recipe):
             piece=10_000,
         )
         about = {"definitions": len(known), "of words not in the table": len(defined) - len(known), "loss": [float(f"{loss:.4g}") for loss in losses]}
-        card = {"recipe": self.settings(), "paper": self.paper.cite(), "seed": seed, "training": about}
+        card = {"recipe": self.settings(), "paper": self.paper.cite(), "seed": seed, "training": about, "licence": "Apache-2.0"}
         return BagEmbedder(found.names, words @ step, metric="cosine", tokenizer=tokenizer, name=self.name, card=card)

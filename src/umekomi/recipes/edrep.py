@@ -25,6 +25,7 @@ from umekomi.data.tokens import split, tokens
 from umekomi.data.views import texts
 from umekomi.errors import DataError, WrongUse
 from umekomi.files import content_hash
+from umekomi.models import load
 from umekomi.models.bags import BagEmbedder
 from umekomi.models.entity import EntityEmbedder
 from umekomi.parts.epochs import learn, threads_of
@@ -69,8 +70,8 @@ class EDRep(Recipe):
     def fit(self, data: Any, *, start: Any = None, seed: int = 0, checkpoint: str | Path | None = None, progress: bool = False) -> EntityEmbedder:
         import numpy as np
 
-        data = as_table(data)
-        if hasattr(data, "column_names") and shape(data) == "graph":
+        data, start = as_table(data), load(start)
+        if hasattr(data, "column_names") and shape(data) in ("graph", "hierarchy"):
             found, loops = graph(data, self.name)
             found = found if self.directed else found.both_ways()
             step = _stochastic(found.heads, found.tails, found.weights, len(found.names))
@@ -119,7 +120,14 @@ class EDRep(Recipe):
                 place.mkdir(parents=True, exist_ok=True)
             losses = self._optimise(tables, matrices, partial, weights, groups, names, f"{key}-{stage}", place, progress)
         about = {"entities": len(names), "loss": [float(f"{loss:.5g}") for loss in losses], "groups": int(groups.max()) + 1}
-        card = {"recipe": self.settings(), "paper": self.paper.cite(), "seed": seed, "threads": threads_of(self.threads), "training": about}
+        card = {
+            "recipe": self.settings(),
+            "paper": self.paper.cite(),
+            "seed": seed,
+            "threads": threads_of(self.threads),
+            "training": about,
+            "licence": "Apache-2.0",
+        }
         if self.symmetric:
             return EntityEmbedder(names, tables[0], metric="cosine", name=self.name, card=card)
         return BagEmbedder(names, tables[0], metric="dot", power=1.0, tokenizer="spaces", right=tables[1], unknown="error", name=self.name, card=card)

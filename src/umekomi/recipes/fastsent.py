@@ -18,6 +18,7 @@ from umekomi.data.columns import as_table, check
 from umekomi.data.tokens import resolve, split, tokens
 from umekomi.errors import DataError, WrongUse
 from umekomi.files import content_hash
+from umekomi.models import load
 from umekomi.models.bags import BagEmbedder
 from umekomi.parts.epochs import learn, order, threads_of
 
@@ -55,6 +56,7 @@ class FastSent(Recipe):
         from umekomi.parts.kernels.sentences import fastsent, huffman
 
         self._check()
+        start = load(start)
         table = check(as_table(data), self.columns, self.name)
         documents = [row if isinstance(row, list) else [row] for row in table["document"].to_pylist()]
         sentences = [sentence for document in documents for sentence in document]
@@ -111,7 +113,7 @@ class FastSent(Recipe):
             piece=5_000,
         )
         about = {"words": len(found.ids), "vocabulary": len(found.names), "loss": [float(f"{loss:.4g}") for loss in losses]}
-        card = {"recipe": self.settings(), "paper": self.paper.cite(), "seed": seed, "threads": threads, "training": about}
+        card = {"recipe": self.settings(), "paper": self.paper.cite(), "seed": seed, "threads": threads, "training": about, "licence": "Apache-2.0"}
         return BagEmbedder(found.names, words, metric="cosine", tokenizer=tokenizer, name=self.name, card=card)
 
     def _check(self) -> None:

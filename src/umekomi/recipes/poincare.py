@@ -24,6 +24,7 @@ from umekomi.data.columns import as_table
 from umekomi.data.graphs import Relations, closure, graph, hierarchy, relations
 from umekomi.errors import WrongUse
 from umekomi.files import content_hash
+from umekomi.models import load
 from umekomi.models.entity import EntityEmbedder
 from umekomi.parts.epochs import learn, order, threads_of
 
@@ -102,6 +103,7 @@ class Poincare(Recipe):
         from umekomi.parts.kernels.hyperbolic import BALL, EUCLIDEAN, LORENTZ, sgd
 
         self._check()
+        start = load(start)
         found, notes = self._relations(data)
         count, width = len(found.names), self.dimensions
         geometry = {"ball": BALL, "lorentz": LORENTZ, "euclidean": EUCLIDEAN}[self.manifold]
@@ -153,7 +155,14 @@ class Poincare(Recipe):
             "loss": [float(f"{loss:.4g}") for loss in losses[:: max(1, len(losses) // 20)]],
             "notes": notes,
         }
-        card = {"recipe": self.settings(), "paper": self.paper.cite(), "seed": seed, "threads": threads_of(self.threads), "training": about}
+        card = {
+            "recipe": self.settings(),
+            "paper": self.paper.cite(),
+            "seed": seed,
+            "threads": threads_of(self.threads),
+            "training": about,
+            "licence": "Apache-2.0",
+        }
         return EntityEmbedder(found.names, self._kept(table), metric=MANIFOLDS[self.manifold], name=self.name, card=card)
 
     def _check(self) -> None:

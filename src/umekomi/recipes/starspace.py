@@ -23,6 +23,7 @@ from umekomi.data.graphs import REVERSED
 from umekomi.data.tokens import resolve, split, tokens
 from umekomi.errors import DataError, WrongUse
 from umekomi.files import content_hash
+from umekomi.models import load
 from umekomi.models.bags import BagEmbedder
 from umekomi.parts.epochs import learn, order, threads_of
 from umekomi.parts.ngrams import with_ngrams
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
 LABEL = "__label__"
 CHOICES = {"similarity": ("cosine", "dot"), "loss": ("hinge", "softmax"), "adagrad": ("off", "row", "coordinate")}
-OF_SHAPE = {"labelled texts": 0, "bags": 0, "triples": 0, "graph": 0, "pairs": 4, "documents": 3, "texts": 5}
+OF_SHAPE = {"labelled texts": 0, "bags": 0, "triples": 0, "graph": 0, "hierarchy": 0, "pairs": 4, "documents": 3, "texts": 5}
 
 
 class Examples(NamedTuple):
@@ -106,6 +107,7 @@ class StarSpace(Recipe):
         from umekomi.parts.kernels.draw import mix
 
         self._check()
+        start = load(start)
         mode, tokenizer, found = self._examples(data)
         generator = np.random.default_rng(seed & 0xFFFFFFFF)
         shape_of = (len(found.names), self.dimensions)
@@ -161,7 +163,14 @@ class StarSpace(Recipe):
             piece=20_000,
         )
         about = {"mode": mode, "features": len(found.names), "examples": count, "loss": [float(f"{loss:.4g}") for loss in losses]}
-        card = {"recipe": self.settings(), "paper": self.paper.cite(), "seed": seed, "threads": threads_of(self.threads), "training": about}
+        card = {
+            "recipe": self.settings(),
+            "paper": self.paper.cite(),
+            "seed": seed,
+            "threads": threads_of(self.threads),
+            "training": about,
+            "licence": "Apache-2.0",
+        }
         return BagEmbedder(
             found.names,
             left,
@@ -246,6 +255,7 @@ _COLUMNS = {
     "bags": ("left", "right"),
     "triples": ("head", "relation", "tail"),
     "graph": ("source", "target"),
+    "hierarchy": ("child", "parent"),
     "pairs": ("anchor", "positive"),
     "documents": ("document",),
     "texts": ("text",),
@@ -274,7 +284,7 @@ def _sides(data: Any, kind: str, tokenizer: str) -> tuple[list[list[str]], list[
         tokenizer = "spaces"
         left = [bag for head, relation, tail in zip(*columns, strict=True) for bag in ([head, relation], [tail, relation + REVERSED])]
         right = [bag for head, _, tail in zip(*columns, strict=True) for bag in ([[tail]], [[head]])]
-    elif kind == "graph":
+    elif kind in ("graph", "hierarchy"):
         tokenizer = "spaces"
         left, right = [[str(a)] for a in columns[0]], [[[str(b)]] for b in columns[1]]
     else:

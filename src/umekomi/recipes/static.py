@@ -19,6 +19,7 @@ from umekomi.contracts import Paper, Recipe
 from umekomi.data.frequencies import of_tokens
 from umekomi.data.views import texts
 from umekomi.errors import WrongUse
+from umekomi.models import load
 from umekomi.models.static import StaticEmbedder
 from umekomi.progress import Progress, say
 from umekomi.transforms.whitening import Sif, Whitening, ZipfianWhitening
@@ -60,6 +61,7 @@ class Static(Recipe):
         import numpy as np
 
         self._check()
+        start = load(start)
         model = _teacher(start)
         tokenizer = _tokenizer(model)
         found = texts(data, self.name) if data is not None else []
