@@ -36,6 +36,7 @@ def on_files(files: Files, config: Any) -> Files:
     from umekomi.recipes import names
 
     pages |= {f"recipes/{name}.md": recipe_page(name) for name in names()}
+    pages["speed.md"] = tables.benchmarks_page()
     pages["systems.md"] = "# The systems\n\n" + tables.systems_table(links=True) + "\n"
     pages["verbs/index.md"] = "# Verbs\n\nEach verb is a Python function of the same name first.\n\n" + "".join(f"- [{verb}]({verb}.md)\n" for verb in VERBS)
     pages["recipes/index.md"] = "# Recipes\n\n" + "".join(f"- [{name}]({name}.md)\n" for name in names())

@@ -15,7 +15,11 @@ sys.path.insert(0, str(ROOT / "src"))
 BEGIN, END = "<!-- systems: made by make tables -->", "<!-- /systems -->"
 
 
-def measured(recipe: str) -> str:
+SHOWN = 3
+"""Differences that README shows of one recipe; the site and results/ have them all."""
+
+
+def measured(recipe: str, most: int | None = None) -> str:
     """The differences that this recipe's claims came to: every row of results/ whose metric is a difference."""
     file = ROOT / "results" / f"{recipe}.csv"
     if not file.is_file():
@@ -26,10 +30,34 @@ def measured(recipe: str) -> str:
         value, low, high = (float(row[key]) for key in ("value", "low", "high"))
         sign = "settled" if low > 0 or high < 0 else "not settled"
         parts.append(f"{row['arm']}, {row['data']}: {value:+.3f} [{low:+.3f}, {high:+.3f}] {row['metric'].split(',')[0]} ({sign})")
+    if most is not None and len(parts) > most:
+        settled = sum(": +" in part and "(settled)" in part for part in parts), sum(": -" in part and "(settled)" in part for part in parts)
+        parts = [*parts[:most], f"of {len(parts)} differences {settled[0]} are settled above zero, {settled[1]} below: results/{recipe}.csv"]
     return "<br>".join(parts)
 
 
-def systems_table(links: bool = False) -> str:
+def benchmarks_page() -> str:
+    """Every row of results/benchmarks.csv, a table a benchmark."""
+    file = ROOT / "results" / "benchmarks.csv"
+    if not file.is_file():
+        return "# Speed\n\nNothing was measured yet.\n"
+    parts = [
+        "# Speed",
+        "Beside peers in one run (`python benchmarks/run.py`): the median of three, the slowest and the fastest as bounds; qualities over seeds.",
+    ]
+    rows = list(csv.DictReader(file.open(encoding="utf-8", newline="")))
+    for claim in dict.fromkeys(row["claim"] for row in rows):
+        chosen = [row for row in rows if row["claim"] == claim]
+        lines = [f"## {claim.removeprefix('speed-')}", "", "| what | data | metric | value | bounds |", "|---|---|---|---|---|"]
+        for row in chosen:
+            value, low, high = (f"{float(row[key]):,.4g}" if abs(float(row[key])) < 1e4 else f"{float(row[key]):,.0f}" for key in ("value", "low", "high"))
+            lines.append(f"| {row['arm']} | {row['data']} | {row['metric']} | {value} | {low} to {high} |")
+        last = chosen[0]
+        parts += ["\n".join(lines), f"{last['hardware']}; {last['date']}, commit {last['commit']}."]
+    return "\n\n".join(parts) + "\n"
+
+
+def systems_table(links: bool = False, most: int | None = None) -> str:
     """One row a system: its state is whether its recipe is there."""
     from umekomi.recipes import names
 
@@ -38,15 +66,16 @@ def systems_table(links: bool = False) -> str:
     for row in csv.DictReader((ROOT / "docs" / "systems.csv").open(encoding="utf-8", newline="")):
         recipe = row["recipes"]
         works = recipe in there
+        state = f"in part (waiting: {row['waiting']})" if works and row["waiting"] else "works" if works else "to come"
         name = f"[{row['system']}](recipes/{recipe}.md)" if links and works else row["system"]
-        lines.append(f"| {row['id']} | {name} | {row['becomes']} | {'works' if works else 'to come'} | {measured(recipe) if works else ''} |")
+        lines.append(f"| {row['id']} | {name} | {row['becomes']} | {state} | {measured(recipe, most) if works else ''} |")
     return "\n".join(lines)
 
 
 def readme_table() -> str:
     """The systems that work, and how many are to come."""
-    lines = systems_table().split("\n")
-    kept = [line for line in lines[2:] if "| works |" in line]
+    lines = systems_table(most=SHOWN).split("\n")
+    kept = [line for line in lines[2:] if "| to come |" not in line]
     waiting = len(lines) - 2 - len(kept)
     return "\n".join([*lines[:2], *kept]) + f"\n\n{waiting} of the 31 systems are to come; baselines that work: BM25, TF-IDF, LSA, random, hashing, untrained."
 

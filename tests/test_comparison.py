@@ -12,6 +12,7 @@ import time
 import numpy as np
 import pytest
 
+import umekomi
 from umekomi.comparison import compare
 from umekomi.data.views import as_retrieval
 from umekomi.errors import UmekomiError, WrongUse
@@ -222,3 +223,25 @@ def test_a_trained_candidate_and_its_cut(tmp_path):
         assert "no settled gain" in found.recommendation
     counts = once(tmp_path / "c")
     assert sum(event == "trained" for event, _, _ in counts) == 1
+
+
+def test_tables_of_entities_are_compared_by_their_own_distance(tmp_path):
+    """A hierarchy is judged on what is learned from; recipes that read other columns are skipped with a reason."""
+    rows = {"child": [f"{kind}{i}" for kind in "ab" for i in range(8)] + ["a", "b"], "parent": [kind for kind in "ab" for i in range(8)] + ["root", "root"]}
+    found = umekomi.compare(["poincare", "edrep", "starspace", "bm25"], rows, out=tmp_path / "out")
+    assert found.winner == "poincare"
+    assert {row.candidate for row in found.rows} == {"poincare", "edrep", "starspace"}
+    assert "learns from texts" in found.skipped["bm25"]
+    model = umekomi.load(next(row.model for row in found.rows if row.candidate == "poincare"))
+    assert model.metric == "poincare"
+    hits = umekomi.search(model, "a3", k=3)
+    assert [hit.id for hit in hits] == [name for name, _ in model.most_similar("a3", k=3)]
+    with pytest.raises(WrongUse, match="is no table of names"):
+        umekomi.search("random", "a3")
+
+
+def test_starspace_joins_a_comparison_of_labelled_texts(tmp_path):
+    rows = [{"text": f"{word} number {i}", "label": label} for label, word in (("x", "ball goal"), ("y", "soup oven")) for i in range(30)]
+    found = umekomi.compare(["tfidf", "starspace", "random"], rows, out=tmp_path / "out")
+    values = {row.candidate: row.score.value for row in found.rows}
+    assert values["starspace"] > 0.9

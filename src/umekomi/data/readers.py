@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from umekomi.data.bags import read_bags
 from umekomi.data.columns import IDENTIFIER, LIST, NUMBER, TEXT, Retrieval, first_problem
 from umekomi.errors import DataError, WrongUse, where
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 Row = dict[str, Any]
-TABLE_SUFFIXES = (".jsonl", ".ndjson", ".csv", ".tsv", ".parquet", ".txt")
+TABLE_SUFFIXES = (".jsonl", ".ndjson", ".csv", ".tsv", ".parquet", ".txt", ".fasttext", ".labeldoc")
 DOCUMENT_SUFFIXES = (".txt", ".md", ".rst")
 BATCH = 8192
 
@@ -50,6 +51,10 @@ def tables(path: str | Path, rows: int = BATCH) -> Iterator[pa.Table]:
         raise WrongUse(f"{path}: no such file")
     if kind == ".parquet":
         yield from _parquet(path, packed, rows)
+        return
+    if kind in (".fasttext", ".labeldoc"):
+        whole = read_bags(path, kind[1:])
+        yield from (whole.slice(start, rows) for start in range(0, whole.num_rows, rows))
         return
     parse = {".csv": _csv, ".tsv": _tsv, ".txt": _text}.get(kind, _jsonl)
     seen: set[str] | None = set()

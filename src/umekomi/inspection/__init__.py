@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from umekomi.inspection.disc import disc
 from umekomi.inspection.symmetry import Symmetry, symmetry
 
-__all__ = ["Symmetry", "symmetry"]
+__all__ = ["Symmetry", "disc", "symmetry"]

@@ -210,8 +210,12 @@ class StarSpace(Recipe):
         left, right, tokenizer, weights = _sides(data, kind, self.tokenizer)
         if self.ngrams > 1:
             left = [with_ngrams(bag, self.ngrams, self.buckets) for bag in left]
-        if (self.mode or 0) and kind == "bags":
-            left = [[] for _ in right] if self.mode != 5 else left
+        if kind == "bags" and self.mode in (1, 2, 3, 4) and any(left):
+            # in these modes every bag of a line is alike: the left one is the first
+            right = [[first, *bags] if first else bags for first, bags in zip(left, right, strict=True)]
+            if weights is not None:
+                weights = [[] for _ in right], [[a, *b] if a else b for a, b in zip(*weights, strict=True)]
+            left = [[] for _ in right]
         mode = self.mode if self.mode is not None else (1 if kind == "bags" and not any(left) else OF_SHAPE[kind])
         return mode, tokenizer, _numbered(left, right, weights, self.min_count, self.name)
 

@@ -1,0 +1,36 @@
+"""The benchmarks are measured by hand; here only that each is there, and that a rate is what it says."""
+
+import importlib
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture
+def run(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT))
+    return importlib.import_module("benchmarks.run")
+
+
+def test_each_has_a_measure(run):
+    for name in run.NAMES:
+        assert callable(importlib.import_module(f"benchmarks.{name}").measure)
+
+
+def test_rates_and_figures(run):
+    row = run.rate("c", "a", "d", 5, "items/s", 100, (2.0, 1.0, 4.0))
+    assert (row.value, row.low, row.high) == (50, 25, 100)
+    assert run.figure("c", "a", "d", 5, "map", [0.5, 0.7]).value == pytest.approx(0.6)
+    calls = []
+    median, least, most = run.timed(lambda: calls.append(0))
+    assert len(calls) == run.REPEATS and 0 <= least <= median <= most
+
+
+def test_a_wrong_name():
+    found = subprocess.run([sys.executable, str(ROOT / "benchmarks" / "run.py"), "poincar"], capture_output=True, text=True, check=False)
+    assert found.returncode == 2
+    assert "no benchmark named 'poincar'; there are: poincare, starspace" in found.stderr
