@@ -34,8 +34,8 @@ def read_bags(path: str | Path, form: str, *, weights: bool | None = None, label
     try:
         lines = raw.decode("utf-8").splitlines()
     except UnicodeDecodeError as error:
-        line = raw[: error.start].count(b"\n") + 1
-        raise DataError(f"{path}, line {line}: expected UTF-8, found the byte {raw[error.start]:#04x}") from None
+        broken = raw[: error.start].count(b"\n") + 1
+        raise DataError(f"{path}, line {broken}: expected UTF-8, found the byte {raw[error.start]:#04x}") from None
     rows: list[tuple[int, list[list[str]]]] = []
     for number, line in enumerate(lines, 1):
         if not line.strip():
