@@ -35,6 +35,10 @@ if TYPE_CHECKING:
     pass
 
 
+SMALL = 8_000_000
+"""Operations of an epoch below which a second thread costs more than it brings."""
+
+
 @dataclass(frozen=True)
 class EDRep(Recipe):
     """A softmax over everything without negative samples: its normaliser is estimated in linear time.
@@ -149,7 +153,9 @@ class EDRep(Recipe):
         from umekomi.parts.kernels.sparse import product, sphere_step
         from umekomi.parts.kernels.threads import over, shards
 
-        threads, width = threads_of(self.threads), self.dimensions
+        width = self.dimensions
+        small = len(names) * width * (width * self.kappa + 10) + sum(factor.nnz for factor in factors) * width < SMALL
+        threads = 1 if small else threads_of(self.threads)
         nothing = np.zeros(0, np.float32), np.zeros((0, width), np.float32), np.zeros((0, width, width), np.float32)
         x, y = tables[0], tables[-1]
         whole = np.zeros(len(x), np.int64)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
+from functools import cache
 from itertools import pairwise
 from typing import Any
 
@@ -25,8 +26,16 @@ def shards(total: int, threads: int) -> list[tuple[int, int]]:
 
 
 def over(work: Callable[..., Any], calls: Sequence[tuple[Any, ...]]) -> list[Any]:
-    """``work(*call)`` for every call, each in a thread; one call alone runs in this one. Results in order."""
+    """``work(*call)`` for every call, each in a thread; one call alone runs in this one. Results in order; all have ended when an
+    error of one is raised."""
     if len(calls) == 1:
         return [work(*calls[0])]
-    with ThreadPoolExecutor(len(calls)) as pool:
-        return [future.result() for future in [pool.submit(work, *call) for call in calls]]
+    futures = [_pool(os.getpid(), len(calls)).submit(work, *call) for call in calls]
+    wait(futures)
+    return [future.result() for future in futures]
+
+
+@cache
+def _pool(process: int, threads: int) -> ThreadPoolExecutor:
+    """Threads that stay: starting one costs as much as a small graph's epoch. A forked process gets its own."""
+    return ThreadPoolExecutor(threads, thread_name_prefix="umekomi")
