@@ -12,13 +12,10 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict
-from datetime import date
 from pathlib import Path
 
-from umekomi.environment import hardware, package_versions
 from umekomi.progress import say
-from umekomi.reproduction import Measured, _rounded, commit, record
+from umekomi.reproduction import Measured, record, rows_of
 
 REPEATS = 3
 NAMES = ("poincare", "starspace", "edrep", "fastsent", "static")
@@ -57,15 +54,7 @@ def main(names: list[str]) -> int:
         for row in importlib.import_module(f"benchmarks.{name}").measure():
             say(f"{row.claim}: {row.arm}, {row.data}: {row.value:,.4g} {row.metric} [{row.low:,.4g}, {row.high:,.4g}]")
             measured.append(row)
-        about = {
-            "seconds": f"{time.perf_counter() - begun:.0f}",
-            "hardware": hardware(),
-            "versions": " ".join(f"{package}={number}" for package, number in package_versions().items()),
-            "commit": commit(place),
-            "date": date.today().isoformat(),
-        }
-        rows = [{"recipe": name, **_rounded(asdict(row)), **about} for row in measured]
-        record(place / "results" / "benchmarks.csv", f"speed-{name}", rows)
+        record(place / "results" / "benchmarks.csv", f"speed-{name}", rows_of(name, measured, time.perf_counter() - begun, place))
     return 0
 
 

@@ -111,17 +111,22 @@ def reproduce(name: str, *, fresh: bool = False, progress: bool = False, place: 
         say(f"{claim.name}: {claim.sentence} ({claim.source}; expected {claim.sign})")
         begun = time.perf_counter()
         measured = list(claim.measure(progress))
-        about = {
-            "seconds": f"{time.perf_counter() - begun:.0f}",
-            "hardware": hardware(),
-            "versions": " ".join(f"{package}={number}" for package, number in package_versions().items()),
-            "commit": commit(place),
-            "date": date.today().isoformat(),
-        }
-        rows = [{"recipe": claim.recipe, **_rounded(asdict(row)), **about} for row in measured]
+        rows = rows_of(claim.recipe, measured, time.perf_counter() - begun, place)
         record(place / "results" / f"{claim.recipe}.csv", claim.name, rows)
         out += rows
     return out
+
+
+def rows_of(recipe: str, measured: Iterable[Measured], seconds: float, place: Path) -> list[dict[str, Any]]:
+    """Rows of a results file: what was measured, on what, with what, when."""
+    about = {
+        "seconds": f"{seconds:.0f}",
+        "hardware": hardware(),
+        "versions": " ".join(f"{package}={number}" for package, number in package_versions().items()),
+        "commit": commit(place),
+        "date": date.today().isoformat(),
+    }
+    return [{"recipe": recipe, **_rounded(asdict(row)), **about} for row in measured]
 
 
 def _rounded(row: dict[str, Any]) -> dict[str, Any]:

@@ -346,3 +346,17 @@ def test_triples_are_ranked_both_ways(tmp_path):
     assert make("triple-ranking", {"head": ["tokyo"], "relation": ["in"], "tail": ["japan"]}).evaluate(model).value <= 1
     with pytest.raises(WrongUse, match="a model that embeds bags"):
         task.evaluate(tree_model(epochs=1))
+
+
+@pytest.mark.parametrize("name", ["starspace", "edrep", "fastsent"])
+def test_a_fit_begins_with_what_a_table_knows(name):
+    from umekomi.models.entity import EntityEmbedder
+
+    data = {"starspace": {"left": [["x"], ["y"]] * 9, "right": [["1"], ["2"]] * 9}, "edrep": GROUPS, "fastsent": {"document": [["x y", "y x"]] * 9}}[name]
+    settings = {"dimensions": 4, "epochs": 1, "rate": 1e-6, "threads": 1} | ({"min_count": 1, "last_rate": 1e-6} if name == "fastsent" else {})
+    known = EntityEmbedder(["x", "a0"], np.array([[0.0, 0.6, 0.0, 0.8], [1.0, 0.0, 0.0, 0.0]], np.float32))
+    model = get(name)(**settings).fit(data, start=known)
+    word = "a0" if name == "edrep" else "x"
+    assert model[word] == pytest.approx(known[word], abs=1e-3)
+    with pytest.raises(WrongUse, match=f"{name}: start must be a table of 5 dimensions"):
+        get(name)(**(settings | {"dimensions": 5})).fit(data, start=known)

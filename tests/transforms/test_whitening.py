@@ -5,6 +5,7 @@ from umekomi.data.frequencies import of_tokens, of_words
 from umekomi.errors import DataError, WrongUse
 from umekomi.inspection import symmetry
 from umekomi.models import load
+from umekomi.models.bags import BagEmbedder
 from umekomi.models.entity import EntityEmbedder
 from umekomi.models.static import StaticEmbedder
 from umekomi.transforms import AllButTheTop, Sif, Whitening, ZipfianCentring, ZipfianWhitening, named
@@ -77,6 +78,10 @@ def test_a_table_transform_folds_into_the_table(tmp_path):
     ball = EntityEmbedder(["a", "b"], np.zeros((2, 2), np.float32), metric="poincare")
     with pytest.raises(WrongUse, match="out of their space"):
         ball.with_transform(Whitening().fit(np.eye(2, dtype=np.float32)))
+    two = BagEmbedder(["a", "b", "c"], WORDS[:3], right=WORDS[3:6])
+    mean = ZipfianCentring().fit(WORDS, weights=P)
+    moved = two.with_transform(mean)
+    assert moved.right == pytest.approx(WORDS[3:6] - mean.mean_, abs=1e-5) and (two.right == WORDS[3:6]).all()
     words = EntityEmbedder([str(i) for i in range(300)], WORDS)
     assert words.with_transform(ZipfianWhitening().fit(WORDS, weights=P)).vectors.shape == (300, 8)
 

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from umekomi.contracts import Transform
+
 CHUNK = 8192
 
 
@@ -54,6 +56,14 @@ class BagEmbedder(EntityEmbedder):
             raise WrongUse(f"{name}: bags compare by cosine or dot, not {metric!r}")
         self.power, self.tokenizer, self.ngrams, self.buckets = power, tokenizer, ngrams, buckets
         self.labels, self.right = list(labels), right
+
+    def with_table(self, transforms: Sequence[Transform]) -> BagEmbedder:
+        """Both tables changed alike."""
+        other = super().with_table(transforms)
+        assert isinstance(other, BagEmbedder)
+        for transform in transforms if other.right is not None else ():
+            other.right = transform.transform(other.right)  # type: ignore[arg-type]
+        return other
 
     def features(self, items: Sequence[Any]) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.int64], int]:
         """(feature rows, weights, offsets ``[items + 1]``, how many features were unknown)."""

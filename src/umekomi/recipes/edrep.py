@@ -27,7 +27,7 @@ from umekomi.errors import DataError, WrongUse
 from umekomi.files import content_hash
 from umekomi.models import load
 from umekomi.models.bags import BagEmbedder
-from umekomi.models.entity import EntityEmbedder
+from umekomi.models.entity import EntityEmbedder, begin_with
 from umekomi.parts.epochs import learn, threads_of
 from umekomi.parts.partition import groups_of, mixture
 
@@ -215,14 +215,9 @@ class EDRep(Recipe):
         from umekomi.parts.similarity import normalise
 
         generator = np.random.default_rng(seed & 0xFFFFFFFF)
-        tables = [normalise(generator.uniform(-1, 1, (count, self.dimensions)).astype(np.float32)) for _ in range(1 if self.symmetric else 2)]
-        if start is not None:
-            if getattr(start, "dimension", 0) != self.dimensions or not hasattr(start, "rows"):
-                raise WrongUse(f"edrep: start must be a table of {self.dimensions} dimensions")
-            for row, name in enumerate(names):
-                if name in start.rows:
-                    tables[0][row] = normalise(start[name])
-        return [np.ascontiguousarray(table) for table in tables]
+        tables = [generator.uniform(-1, 1, (count, self.dimensions)).astype(np.float32) for _ in range(1 if self.symmetric else 2)]
+        begin_with(tables[0], names, start, self.name)
+        return [np.ascontiguousarray(normalise(table)) for table in tables]
 
     def _words(self, data: Any, seed: int) -> tuple[list[str], Any, Any]:
         import numpy as np

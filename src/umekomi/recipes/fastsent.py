@@ -20,6 +20,7 @@ from umekomi.errors import DataError, WrongUse
 from umekomi.files import content_hash
 from umekomi.models import load
 from umekomi.models.bags import BagEmbedder
+from umekomi.models.entity import begin_with
 from umekomi.parts.epochs import learn, order, threads_of
 
 
@@ -69,12 +70,7 @@ class FastSent(Recipe):
             raise DataError(f"{self.name}: expected a document of two sentences or more, found none")
         generator = np.random.default_rng(seed & 0xFFFFFFFF)
         words = ((generator.random((len(found.names), self.dimensions)) - 0.5) / self.dimensions).astype(np.float32)
-        if start is not None:
-            if getattr(start, "dimension", 0) != self.dimensions or not hasattr(start, "rows"):
-                raise WrongUse(f"{self.name}: start must be a table of {self.dimensions} dimensions")
-            for row, name in enumerate(found.names):
-                if name in start.rows:
-                    words[row] = start[name]
+        begin_with(words, found.names, start, self.name)
         nodes = np.zeros((len(found.names) - 1, self.dimensions), np.float32)
         path_offsets, paths, codes = huffman(found.counts)
         threads = threads_of(self.threads)

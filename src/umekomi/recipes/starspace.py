@@ -25,6 +25,7 @@ from umekomi.errors import DataError, WrongUse
 from umekomi.files import content_hash
 from umekomi.models import load
 from umekomi.models.bags import BagEmbedder
+from umekomi.models.entity import begin_with
 from umekomi.parts.epochs import learn, order, threads_of
 from umekomi.parts.ngrams import with_ngrams
 
@@ -113,8 +114,7 @@ class StarSpace(Recipe):
         shape_of = (len(found.names), self.dimensions)
         left = generator.normal(0, self.scale, shape_of).astype(np.float32)
         right = left if self.share else generator.normal(0, self.scale, shape_of).astype(np.float32)
-        if start is not None:
-            self._go_on(left, start, found.names)
+        begin_with(left, found.names, start, self.name)
         adagrad = CHOICES["adagrad"].index(self.adagrad)
         width = (0, 1, self.dimensions)[adagrad]
         left_squares = np.zeros((len(found.names) if width else 1, max(width, 1)), np.float32)
@@ -244,14 +244,6 @@ class StarSpace(Recipe):
         sums = np.add.reduceat(np.append(bags, 0), found.example_offsets[:-1]) if len(bags) else np.zeros(1)
         sums[np.diff(found.example_offsets) == 0] = 0
         return int(max(np.diff(found.left_offsets).max(initial=1), sums.max(initial=1), 1))
-
-    def _go_on(self, table: Any, start: Any, names: list[str]) -> None:
-        """Vectors that ``start`` (any table of entities) knows."""
-        if not hasattr(start, "rows") or start.dimension != table.shape[1]:
-            raise WrongUse(f"starspace: start must be a table of {table.shape[1]} dimensions")
-        for row, name in enumerate(names):
-            if name in start.rows:
-                table[row] = start[name]
 
 
 _COLUMNS = {
