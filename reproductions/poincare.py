@@ -79,17 +79,19 @@ def nouns(seed: int, width: int) -> list[Any]:
     return values("wordnet-nouns", replace(get("poincare").nouns(), dimensions=width), seed)
 
 
-def closure(progress: bool) -> Iterator[Measured]:
-    paper = {5: {"map": ".823", "mean rank": "4.9"}, 10: {"map": ".851", "mean rank": "4.02"}}
-    yield from rows_of("poincare-nouns", "Poincare.nouns(), 5 dimensions", "wordnet-nouns", [nouns(seed, 5) for seed in SEEDS], paper[5])
-    yield from rows_of("poincare-nouns", "Poincare.nouns(), 10 dimensions", "wordnet-nouns", [nouns(0, 10)], paper[10])
-    for width, seeds in ((5, SEEDS), (10, (0,))):
-        found = [hyperlex(nouns(seed, width)) for seed in seeds]
-        bounds = interval(found[0][0], "spearman")
-        yield Measured(
-            "poincare-nouns", f"HyperLex, {width} dimensions", "hyperlex", len(found[0][0]), "spearman", float(np.mean([value for _, value in found])), bounds.low,
-            bounds.high, seeds=len(seeds), paper=".512", paper_data="HyperLex nouns, 5 dimensions",
-        )  # fmt: skip
+PAPER = {5: {"map": ".823", "mean rank": "4.9"}, 10: {"map": ".851", "mean rank": "4.02"}}
+
+
+def closure(claim: str, width: int, seeds: tuple[int, ...]) -> Iterator[Measured]:
+    runs = [nouns(seed, width) for seed in seeds]
+    yield from rows_of(claim, f"Poincare.nouns(), {width} dimensions", "wordnet-nouns", runs, PAPER[width])
+    found = [hyperlex(run) for run in runs]
+    bounds = interval(found[0][0], "spearman")
+    values = [value for _, value in found]
+    yield Measured(
+        claim, f"HyperLex, {width} dimensions", "hyperlex", len(found[0][0]), "spearman", float(np.mean(values)), min(bounds.low, *values), max(bounds.high, *values),
+        seeds=len(seeds), paper=".512", paper_data="HyperLex nouns, 5 dimensions",
+    )  # fmt: skip
 
 
 def hyperlex(run: list[Any]) -> tuple[Any, float]:
@@ -128,9 +130,17 @@ CLAIMS = [
     Claim(
         "poincare-nouns",
         "poincare",
-        "Five dimensions of the ball hold WordNet's nouns at MAP .823, mean rank 4.9.",
+        "Five hyperbolic dimensions hold WordNet's nouns at MAP .823, mean rank 4.9.",
         "Nickel & Kiela 2017, tables 1 and 3",
         "0",
-        closure,
+        lambda progress: closure("poincare-nouns", 5, SEEDS),
+    ),
+    Claim(
+        "poincare-nouns-10",
+        "poincare",
+        "Ten hyperbolic dimensions hold WordNet's nouns at MAP .851, mean rank 4.02.",
+        "Nickel & Kiela 2017, table 1",
+        "0",
+        lambda progress: closure("poincare-nouns-10", 10, (0,)),
     ),
 ]
