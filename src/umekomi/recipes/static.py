@@ -73,7 +73,7 @@ class Static(Recipe):
         if found and self.texts:
             if len(found) > self.texts:
                 found = [found[i] for i in np.random.default_rng(seed & 0xFFFFFFFF).choice(len(found), self.texts, replace=False)]
-            table, about["texts"], about["error"] = self._moved(table, tokenizer, found, p, start, progress)
+            table, about["texts"], about["error"] = self._moved(table, tokenizer, found, start, progress)
         kind = WHITEN[self.whiten]
         if kind is not None:
             whitening = kind(self.dimensions).fit(table, weights=p)
@@ -100,7 +100,7 @@ class Static(Recipe):
         if self.dimensions < 1:
             raise WrongUse(f"static, dimensions: expected 1 or more, found {self.dimensions}")
 
-    def _moved(self, table: Any, tokenizer: Any, found: list[str], p: Any, start: Any, progress: bool) -> tuple[Any, int, float]:
+    def _moved(self, table: Any, tokenizer: Any, found: list[str], start: Any, progress: bool) -> tuple[Any, int, float]:
         """(the table after regression on the model's vectors of texts, how many texts, the mean squared error left)."""
         import numpy as np
         from scipy.sparse import csr_array
@@ -112,8 +112,6 @@ class Static(Recipe):
         shares = np.repeat((1 / np.maximum(lengths, 1)).astype(np.float32), lengths)
         bags = csr_array((shares, ids, offsets), shape=(len(found), len(table)))[filled]
         target = start.encode([found[i] for i in filled], batch_size=128, progress=progress)
-        target = target - target.mean(0)
-        table = table - (p @ table).astype(np.float32)
         means = bags @ table
         # one map for all rows, that of the rows as they are (the model's own space) where the texts say nothing else
         scale = np.float32((means * target).sum() / max(float((means * means).sum()), 1e-12))
