@@ -13,6 +13,18 @@ pytest.importorskip("wordfreq")
 TEXTS = ["A cat sits on the mat.", "Two dogs run in a park.", "The market fell today.", "She plays the violin."] * 5
 
 
+@pytest.fixture(scope="module", autouse=True)
+def vocabulary(minilm):
+    """Every token goes through minilm once; the fits below take what came out."""
+    from umekomi.recipes import static
+
+    real = static._vocabulary
+    found = real(minilm.model, static._tokenizer(minilm.model), 1024, False)
+    static._vocabulary = lambda *_: found.copy()
+    yield
+    static._vocabulary = real
+
+
 @pytest.fixture(scope="module")
 def distilled(minilm):
     return get("static")().fit(start=minilm)
