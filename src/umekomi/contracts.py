@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
+from umekomi.errors import WrongUse
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -168,6 +170,16 @@ class Recipe(ABC):
         """The first paragraph of the recipe's docstring."""
         return " ".join((inspect.getdoc(cls) or "").split("\n\n")[0].split())
 
+    def card(self, seed: int, training: dict[str, Any], **more: Any) -> dict[str, Any]:
+        """What a model learned by this recipe says of itself: settings, paper, seed, how the training went."""
+        return {"recipe": self.settings(), "paper": self.paper.cite(), "seed": seed, "training": training, "licence": "Apache-2.0"} | more
+
+    def at_least(self, low: int, *names: str) -> None:
+        """One error for the first of these fields that is below ``low``."""
+        for field in names:
+            if getattr(self, field) < low:
+                raise WrongUse(f"{self.name}, {field}: expected {low} or more, found {getattr(self, field)}")
+
     def settings(self) -> dict[str, Any]:
         """The recipe's own values, for hashes and model cards."""
         return {"recipe": self.name} | dataclasses.asdict(self)  # type: ignore[call-overload]
@@ -195,6 +207,12 @@ class Transform(ABC):
     @abstractmethod
     def state(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """(constructor arguments, learned arrays): what a saved model keeps."""
+
+    def fitted(self, what: str) -> Any:
+        """The learned array of this name; the error where nothing was learned."""
+        if not hasattr(self, what):
+            raise WrongUse(f"{self.name} has learned nothing yet: call fit(vectors) first")
+        return getattr(self, what)
 
     def restore(self, arrays: dict[str, Any]) -> Transform:
         """Take back the arrays that :meth:`state` gave."""

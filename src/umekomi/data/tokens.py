@@ -33,9 +33,7 @@ def split(texts: Sequence[str], how: str) -> Any:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    if how == "auto":
-        how = choose(texts)
-        how = {"words": "plain", "fugashi": "surfaces"}.get(how, how)
+    how = resolve(texts, how)
     array = texts if isinstance(texts, (pa.Array, pa.ChunkedArray)) else pa.array(list(texts), pa.large_string())
     if how == "plain":
         array = pc.replace_substring_regex(pc.utf8_lower(array), r"[^\pL\pN\pM]+", " ")

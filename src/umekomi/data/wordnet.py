@@ -50,6 +50,11 @@ def _downloaded() -> Path:
     return target
 
 
+def _records(file: Path) -> list[str]:
+    """The lines of a database file behind its licence, whose lines are indented."""
+    return [line for line in file.read_text("utf-8").splitlines() if not line.startswith("  ")]
+
+
 def hypernyms(path: str | Path | None = None, pos: str = "noun") -> tuple[dict[int, str], list[tuple[int, int]]]:
     """(name by synset offset, direct (child, parent) edges by offset), hypernyms and instance hypernyms.
 
@@ -58,18 +63,14 @@ def hypernyms(path: str | Path | None = None, pos: str = "noun") -> tuple[dict[i
     path = Path(path) if path else folder()
     letter = {"noun": "n", "verb": "v"}[pos]
     senses: dict[tuple[str, int], int] = {}
-    for line in (path / f"index.{pos}").read_text("utf-8").splitlines():
-        if line.startswith("  "):
-            continue
+    for line in _records(path / f"index.{pos}"):
         fields = line.split()
         count = int(fields[2])
         for number, place in enumerate(fields[-count:], 1):
             senses[fields[0], int(place)] = number
     names: dict[int, str] = {}
     edges = []
-    for line in (path / f"data.{pos}").read_text("utf-8").splitlines():
-        if line.startswith("  "):
-            continue
+    for line in _records(path / f"data.{pos}"):
         fields = line.split(" | ")[0].split()
         offset, words = int(fields[0]), int(fields[3], 16)
         lemma = fields[4].lower()
@@ -118,9 +119,7 @@ def glosses(path: str | Path | None = None) -> Dataset:
     place = Path(path) if path else folder()
     definitions, words, several = [], [], 0
     for pos in ("noun", "verb", "adj", "adv"):
-        for line in (place / f"data.{pos}").read_text("utf-8").splitlines():
-            if line.startswith("  "):
-                continue
+        for line in _records(place / f"data.{pos}"):
             head, _, gloss = line.partition(" | ")
             fields = head.split()
             definition = gloss.split('; "')[0].strip()

@@ -139,15 +139,16 @@ class EntityEmbedder(EmbedderBase):
         return cls(read_json(folder / "names.json"), vectors, metric=head["metric"], unknown=head["settings"]["unknown"], name=head["name"])
 
 
-def begin_with(table: NDArray[np.float32], names: Sequence[str], start: Any, who: str) -> None:
-    """Put the vectors of those names that ``start`` (a table of entities as wide, or None) knows in their rows of ``table``."""
+def begin_with(table: NDArray[Any], names: Sequence[str], start: Any, who: str, skip: int = 0) -> None:
+    """Put the vectors of those names that ``start`` (a table of entities as wide, or None) knows in their rows of ``table``;
+    ``skip`` leaves its first so many coordinates out."""
     if start is None:
         return
-    if not hasattr(start, "rows") or start.dimension != table.shape[1]:
+    if not hasattr(start, "rows") or start.dimension - skip != table.shape[1]:
         raise WrongUse(f"{who}: start must be a table of {table.shape[1]} dimensions")
     for row, name in enumerate(names):
         if name in start.rows:
-            table[row] = start[name]
+            table[row] = start[name][skip:]
 
 
 MODELS = {"entity": EntityEmbedder}

@@ -23,11 +23,6 @@ PIECE = 200_000
 SAVE_SECONDS = 20.0
 
 
-def threads_of(wanted: int) -> int:
-    """0 is every core this process may use."""
-    return wanted or cores()
-
-
 def learn(
     arrays: Arrays,
     epochs: int,
@@ -57,7 +52,7 @@ def learn(
     file = Path(checkpoint) / "epochs.npz" if checkpoint else None
     done, losses = _resume(arrays, file, key, who)
     saved = time.monotonic()
-    count = threads_of(threads)
+    count = cores(threads)
     with Progress(who, epochs * size, unit, progress, done=done * size) as bar:
         for epoch in range(done, epochs):
             begin(epoch)

@@ -43,7 +43,7 @@ def mixture(
                 sum_ += more
         return total[0], total[1], total[2]
 
-    found = over(part, shards(len(y), threads or cores()))
+    found = over(part, shards(len(y), cores(threads)))
     sums, outers, weighted = (sum(one) for one in zip(*found, strict=True))
     sizes = np.bincount(groups, minlength=count)
     means = sums / sizes[:, None]

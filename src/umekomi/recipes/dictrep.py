@@ -118,5 +118,5 @@ class DictRep(Recipe):
             piece=10_000,
         )
         about = {"definitions": len(known), "of words not in the table": len(defined) - len(known), "loss": [float(f"{loss:.4g}") for loss in losses]}
-        card = {"recipe": self.settings(), "paper": self.paper.cite(), "seed": seed, "training": about, "licence": "Apache-2.0"}
+        card = self.card(seed, about)
         return BagEmbedder(found.names, words @ step, metric="cosine", tokenizer=tokenizer, name=self.name, card=card)

@@ -28,7 +28,8 @@ from umekomi.files import content_hash
 from umekomi.models import load
 from umekomi.models.bags import BagEmbedder
 from umekomi.models.entity import EntityEmbedder, begin_with
-from umekomi.parts.epochs import learn, threads_of
+from umekomi.parts.epochs import learn
+from umekomi.parts.kernels.threads import cores
 from umekomi.parts.partition import groups_of, mixture
 
 if TYPE_CHECKING:
@@ -124,14 +125,7 @@ class EDRep(Recipe):
                 place.mkdir(parents=True, exist_ok=True)
             losses = self._optimise(tables, matrices, partial, weights, groups, names, f"{key}-{stage}", place, progress)
         about = {"entities": len(names), "loss": [float(f"{loss:.5g}") for loss in losses], "groups": int(groups.max()) + 1}
-        card = {
-            "recipe": self.settings(),
-            "paper": self.paper.cite(),
-            "seed": seed,
-            "threads": threads_of(self.threads),
-            "training": about,
-            "licence": "Apache-2.0",
-        }
+        card = self.card(seed, about, threads=cores(self.threads))
         if self.symmetric:
             return EntityEmbedder(names, tables[0], metric="cosine", name=self.name, card=card)
         return BagEmbedder(names, tables[0], metric="dot", power=1.0, tokenizer="spaces", right=tables[1], unknown="error", name=self.name, card=card)
@@ -155,7 +149,7 @@ class EDRep(Recipe):
 
         width = self.dimensions
         small = len(names) * width * (width * self.kappa + 10) + sum(factor.nnz for factor in factors) * width < SMALL
-        threads = 1 if small else threads_of(self.threads)
+        threads = 1 if small else cores(self.threads)
         nothing = np.zeros(0, np.float32), np.zeros((0, width), np.float32), np.zeros((0, width, width), np.float32)
         x, y = tables[0], tables[-1]
         whole = np.zeros(len(x), np.int64)
@@ -163,13 +157,6 @@ class EDRep(Recipe):
 
         def pulled(dense: Any, matrices: list[Any]) -> Any:
             """P times dense."""
-            if partial and all(matrix is matrices[0] for matrix in matrices):
-                current = product(matrices[0], dense, threads)
-                total = current
-                for matrix in matrices[1:]:
-                    current = product(matrix, current, threads)
-                    total = total + current
-                return total / np.float32(len(matrices))
             if not partial:
                 for matrix in reversed(matrices):
                     dense = product(matrix, dense, threads)
@@ -242,9 +229,7 @@ class EDRep(Recipe):
         return found.names, found.counts.astype(np.float64), _stochastic(counted.coords[0], counted.coords[1], counted.data, size)
 
     def _check(self) -> None:
-        for field in ("dimensions", "epochs", "kappa", "walk", "window", "min_count"):
-            if getattr(self, field) < 1:
-                raise WrongUse(f"edrep, {field}: expected 1 or more, found {getattr(self, field)}")
+        self.at_least(1, "dimensions", "epochs", "kappa", "walk", "window", "min_count")
         if not 0 < self.rate <= 1:
             raise WrongUse(f"edrep, rate: expected more than 0 and at most 1, found {self.rate}")
 

@@ -14,14 +14,15 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from umekomi.contracts import Paper, Recipe
-from umekomi.data.columns import as_table, check
+from umekomi.data.columns import check
 from umekomi.data.tokens import resolve, split, tokens
 from umekomi.errors import DataError, WrongUse
 from umekomi.files import content_hash
 from umekomi.models import load
 from umekomi.models.bags import BagEmbedder
 from umekomi.models.entity import begin_with
-from umekomi.parts.epochs import learn, order, threads_of
+from umekomi.parts.epochs import learn, order
+from umekomi.parts.kernels.threads import cores
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ class FastSent(Recipe):
 
         self._check()
         start = load(start)
-        table = check(as_table(data), self.columns, self.name)
+        table = check(data, self.columns, self.name)
         documents = [row if isinstance(row, list) else [row] for row in table["document"].to_pylist()]
         sentences = [sentence for document in documents for sentence in document]
         tokenizer = resolve(sentences, self.tokenizer)
@@ -73,10 +74,9 @@ class FastSent(Recipe):
         begin_with(words, found.names, start, self.name)
         nodes = np.zeros((len(found.names) - 1, self.dimensions), np.float32)
         path_offsets, paths, codes = huffman(found.counts)
-        threads = threads_of(self.threads)
+        threads = cores(self.threads)
         hot = min(512, len(nodes)) if threads > 1 else 0
         shuffled = np.zeros(0, np.int64)
-        predicted = [0]
 
         def begin(epoch: int) -> None:
             nonlocal shuffled
@@ -88,8 +88,7 @@ class FastSent(Recipe):
         def work(epoch: int, low: int, high: int, thread: int) -> float:
             done = (epoch + low / len(sentences)) / self.epochs
             rate = np.float32(self.rate + (self.last_rate - self.rate) * done)
-            loss, count = fastsent(words, nodes, shuffled[low:high], found.offsets, found.ids, of, path_offsets, paths, codes, self.autoencode, rate, hot)
-            predicted[0] += count
+            loss, _ = fastsent(words, nodes, shuffled[low:high], found.offsets, found.ids, of, path_offsets, paths, codes, self.autoencode, rate, hot)
             return loss
 
         losses = learn(
@@ -109,12 +108,10 @@ class FastSent(Recipe):
             piece=5_000,
         )
         about = {"words": len(found.ids), "vocabulary": len(found.names), "loss": [float(f"{loss:.4g}") for loss in losses]}
-        card = {"recipe": self.settings(), "paper": self.paper.cite(), "seed": seed, "threads": threads, "training": about, "licence": "Apache-2.0"}
+        card = self.card(seed, about, threads=threads)
         return BagEmbedder(found.names, words, metric="cosine", tokenizer=tokenizer, name=self.name, card=card)
 
     def _check(self) -> None:
-        for field in ("dimensions", "epochs", "min_count"):
-            if getattr(self, field) < 1:
-                raise WrongUse(f"fastsent, {field}: expected 1 or more, found {getattr(self, field)}")
+        self.at_least(1, "dimensions", "epochs", "min_count")
         if self.rate <= 0:
             raise WrongUse(f"fastsent, rate: expected a number above zero, found {self.rate}")

@@ -25,8 +25,9 @@ from umekomi.data.graphs import Relations, closure, graph, hierarchy, relations
 from umekomi.errors import WrongUse
 from umekomi.files import content_hash
 from umekomi.models import load
-from umekomi.models.entity import EntityEmbedder
-from umekomi.parts.epochs import learn, order, threads_of
+from umekomi.models.entity import EntityEmbedder, begin_with
+from umekomi.parts.epochs import learn, order
+from umekomi.parts.kernels.threads import cores, over, shards
 
 HARD_EVERY = 10
 SCHEDULES = ("constant", "linear", "rising")
@@ -40,7 +41,8 @@ class Poincare(Recipe):
     Learns from ``child, parent`` (what follows from them is added, and a cycle is an error) or from a graph,
     ``source, target``, each edge both ways. Double precision while learning; the table that is kept is float32.
 
-    ``threads`` 0 takes every core (Hogwild: not the same bits twice); 1 is reproducible. ``dampening`` p draws negatives by (how often a node is a parent)^p, 0 uniformly.
+    ``threads`` 0 takes every core (Hogwild: not the same bits twice); 1 is reproducible.
+    ``dampening`` p draws negatives by (how often a node is a parent)^p, 0 uniformly.
     """
 
     name: ClassVar[str] = "poincare"
@@ -100,16 +102,18 @@ class Poincare(Recipe):
         import numpy as np
 
         from umekomi.parts.kernels.draw import mix
-        from umekomi.parts.kernels.hyperbolic import BALL, EUCLIDEAN, LORENTZ, sgd
+        from umekomi.parts.kernels.hyperbolic import GEOMETRIES, LORENTZ, sgd
 
         self._check()
         start = load(start)
         found, notes = self._relations(data)
         count, width = len(found.names), self.dimensions
-        geometry = {"ball": BALL, "lorentz": LORENTZ, "euclidean": EUCLIDEAN}[self.manifold]
+        geometry = GEOMETRIES[self.metric()]
         table = np.random.default_rng(seed & 0xFFFFFFFF).uniform(-self.scale, self.scale, (count, width))
-        if start is not None:
-            self._go_on(table, start, found.names)
+        skip = int(geometry == LORENTZ)
+        if start is not None and (getattr(start, "metric", None) != self.metric() or start.dimension - skip != width):
+            raise WrongUse(f"{self.name}: start must be a table of {width} dimensions on the same manifold ({self.manifold})")
+        begin_with(table, found.names, start, self.name, skip)
         if geometry == LORENTZ:
             table = np.column_stack([np.sqrt(1 + (table**2).sum(1)), table])
         offsets, neighbours = found.neighbours()
@@ -155,26 +159,17 @@ class Poincare(Recipe):
             "loss": [float(f"{loss:.4g}") for loss in losses[:: max(1, len(losses) // 20)]],
             "notes": notes,
         }
-        card = {
-            "recipe": self.settings(),
-            "paper": self.paper.cite(),
-            "seed": seed,
-            "threads": threads_of(self.threads),
-            "training": about,
-            "licence": "Apache-2.0",
-        }
-        return EntityEmbedder(found.names, self._kept(table), metric=MANIFOLDS[self.manifold], name=self.name, card=card)
+        card = self.card(seed, about, threads=cores(self.threads))
+        return EntityEmbedder(found.names, self._kept(table), metric=self.metric(), name=self.name, card=card)
 
     def _check(self) -> None:
         if self.manifold not in MANIFOLDS:
             raise WrongUse(f"poincare, manifold: expected one of {', '.join(MANIFOLDS)}, found {self.manifold!r}")
         if self.schedule not in SCHEDULES:
             raise WrongUse(f"poincare, schedule: expected one of {', '.join(SCHEDULES)}, found {self.schedule!r}")
-        if self.dimensions < 2:
-            raise WrongUse(f"poincare, dimensions: expected 2 or more, found {self.dimensions}")
-        for field, low in (("negatives", 1), ("epochs", 1), ("burn_in", 0), ("threads", 0)):
-            if getattr(self, field) < low:
-                raise WrongUse(f"poincare, {field}: expected {low} or more, found {getattr(self, field)}")
+        self.at_least(2, "dimensions")
+        self.at_least(1, "negatives", "epochs")
+        self.at_least(0, "burn_in", "threads")
         if not 0 <= self.hard_epochs < self.epochs or not 0 <= self.hard < 1:
             raise WrongUse(f"poincare: expected hard_epochs below epochs and hard below 1, found {self.hard_epochs} of {self.epochs} and {self.hard}")
         for field in ("rate", "first_rate", "last_rate", "edge", "scale"):
@@ -217,23 +212,13 @@ class Poincare(Recipe):
         """Every node's closest unrelated nodes, int32 ``[n, hard_pool]``: all pairs are compared."""
         import numpy as np
 
-        from umekomi.parts.kernels.hyperbolic import BALL, closest
-        from umekomi.parts.kernels.threads import over, shards
+        from umekomi.parts.kernels.hyperbolic import closest, columns_of
 
-        columns = np.ascontiguousarray(table.T)
-        weights = 1 / (1 - (table**2).sum(1)) if geometry == BALL else np.ones(len(table))
+        columns, weights = columns_of(table, geometry)
         heads = np.flatnonzero(np.diff(offsets)).astype(np.int32)
         out = np.repeat(np.arange(len(table), dtype=np.int32)[:, None], min(self.hard_pool, len(table) - 1), 1)
-        over(lambda low, high: closest(columns, weights, geometry, heads[low:high], offsets, neighbours, out), shards(len(heads), threads_of(self.threads)))
+        over(lambda low, high: closest(columns, weights, geometry, heads[low:high], offsets, neighbours, out), shards(len(heads), cores(self.threads)))
         return out
-
-    def _go_on(self, table: Any, start: EntityEmbedder, names: list[str]) -> None:
-        """Put the vectors of names that ``start`` knows in their rows."""
-        if getattr(start, "metric", None) != MANIFOLDS[self.manifold] or start.dimension != table.shape[1] + (self.manifold == "lorentz"):
-            raise WrongUse(f"{self.name}: start must be a table of {self.dimensions} dimensions on the same manifold ({self.manifold})")
-        for row, name in enumerate(names):
-            if name in start:
-                table[row] = start[name][-table.shape[1] :]
 
     def _kept(self, table: Any) -> Any:
         """float32 that still lies on the manifold: rounding may not carry a point out of the ball or off the hyperboloid."""

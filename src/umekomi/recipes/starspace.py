@@ -26,7 +26,8 @@ from umekomi.files import content_hash
 from umekomi.models import load
 from umekomi.models.bags import BagEmbedder
 from umekomi.models.entity import begin_with
-from umekomi.parts.epochs import learn, order, threads_of
+from umekomi.parts.epochs import learn, order
+from umekomi.parts.kernels.threads import cores
 from umekomi.parts.ngrams import with_ngrams
 
 if TYPE_CHECKING:
@@ -122,13 +123,13 @@ class StarSpace(Recipe):
         arrays = {"left": left, "left_squares": left_squares} | ({} if self.share else {"right": right, "right_squares": right_squares})
         sentence = np.repeat(np.arange(len(found.left_offsets) - 1), np.diff(found.left_offsets))
         passes = [(mode, 1.0)] + ([(5, self.word_weight)] if self.word_weight and mode != 5 else [])
-        usable = self._usable(mode, found)
-        size = {5: len(found.left_ids)}
+        usable, positions = self._usable(mode, found), len(found.left_ids)
+        longest = {kind: self._longest(kind, found) for kind, _ in passes}
         shuffled: dict[int, Any] = {}
 
         def begin(epoch: int) -> None:
             for number, (kind, _) in enumerate(passes):
-                shuffled[kind] = order(size[5], seed + number, epoch) if kind == 5 else usable[order(len(usable), seed + number, epoch)]
+                shuffled[kind] = order(positions, seed + number, epoch) if kind == 5 else usable[order(len(usable), seed + number, epoch)]
 
         def work(epoch: int, low: int, high: int, thread: int) -> float:
             total = 0.0
@@ -138,14 +139,14 @@ class StarSpace(Recipe):
                 rate = max(self.rate * (1 - (epoch + low / count) / self.epochs), 1e-9) * weight
                 total += weight * starspace(
                     left, right, left_squares, right_squares, part[first:last], found.left_offsets, found.left_ids, found.left_weights, found.example_offsets,
-                    found.bag_offsets, found.bag_ids, found.bag_weights, sentence, self._longest(kind, found), kind, CHOICES["loss"].index(self.loss),
+                    found.bag_offsets, found.bag_ids, found.bag_weights, sentence, longest[kind], kind, CHOICES["loss"].index(self.loss),
                     self.similarity == "cosine", np.float32(self.power), np.float32(self.margin), self.search, min(self.negatives, self.search), np.float32(rate),
                     adagrad, self.jacobian, np.float32(self.norm_limit), self.batch_size, self.window, self.short_window, self.drop_left, self.drop_right,
                     mix(seed, epoch, low, thread, kind),
                 )  # fmt: skip
             return total
 
-        count = size[5] if mode == 5 else len(usable)
+        count = positions if mode == 5 else len(usable)
         losses = learn(
             arrays,
             self.epochs,
@@ -163,14 +164,7 @@ class StarSpace(Recipe):
             piece=20_000,
         )
         about = {"mode": mode, "features": len(found.names), "examples": count, "loss": [float(f"{loss:.4g}") for loss in losses]}
-        card = {
-            "recipe": self.settings(),
-            "paper": self.paper.cite(),
-            "seed": seed,
-            "threads": threads_of(self.threads),
-            "training": about,
-            "licence": "Apache-2.0",
-        }
+        card = self.card(seed, about, threads=cores(self.threads))
         return BagEmbedder(
             found.names,
             left,
@@ -191,9 +185,7 @@ class StarSpace(Recipe):
                 raise WrongUse(f"starspace, {field}: expected one of {', '.join(known)}, found {getattr(self, field)!r}")
         if self.mode is not None and self.mode not in range(6):
             raise WrongUse(f"starspace, mode: expected 0 to 5, found {self.mode}")
-        for field in ("dimensions", "epochs", "negatives", "search", "batch_size", "ngrams", "min_count", "window"):
-            if getattr(self, field) < 1:
-                raise WrongUse(f"starspace, {field}: expected 1 or more, found {getattr(self, field)}")
+        self.at_least(1, "dimensions", "epochs", "negatives", "search", "batch_size", "ngrams", "min_count", "window")
         for field in ("drop_left", "drop_right"):
             if not 0 <= getattr(self, field) < 1:
                 raise WrongUse(f"starspace, {field}: expected 0 or more and less than 1, found {getattr(self, field)}")

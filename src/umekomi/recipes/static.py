@@ -88,8 +88,8 @@ class Static(Recipe):
             table = np.asarray((table - pca.mean_) @ pca.directions_, np.float32)
         if self.sif:
             table = Sif(self.sif).fit(table, weights=p).transform(table)
-        card = {"recipe": self.settings(), "paper": self.paper.cite(), "seed": seed, "start": start.name, "training": about}
-        return StaticEmbedder(tokenizer, table.astype(np.float32), name=self.name, card=card | {"licence": start.card.get("licence", "unknown")})
+        card = self.card(seed, about, start=start.name, licence=start.card.get("licence", "unknown"))
+        return StaticEmbedder(tokenizer, table.astype(np.float32), name=self.name, card=card)
 
     def _check(self) -> None:
         if self.whiten not in WHITEN:
@@ -97,8 +97,7 @@ class Static(Recipe):
         for field in ("sif", "strength", "texts"):
             if getattr(self, field) < 0:
                 raise WrongUse(f"static, {field}: expected zero or more, found {getattr(self, field)}")
-        if self.dimensions < 1:
-            raise WrongUse(f"static, dimensions: expected 1 or more, found {self.dimensions}")
+        self.at_least(1, "dimensions")
 
     def _moved(self, table: Any, tokenizer: Any, found: list[str], start: Any, progress: bool) -> tuple[Any, int, float]:
         """(the table after regression on the model's vectors of texts, how many texts, the mean squared error left)."""

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 HITS = (1, 3, 10)
-_GEOMETRIES = {"poincare": 0, "lorentz": 1, "euclidean": 2, "cosine": 3, "dot": 3}
 
 
 def _edges(table: pa.Table, who: str) -> tuple[list[str], list[str]]:
@@ -50,16 +49,15 @@ def rank(model: Any, wanted: Mapping[int, set[int]], known: Mapping[int, set[int
     from umekomi.parts.kernels import hyperbolic
     from umekomi.parts.kernels.threads import cores, over, shards
 
-    vectors, geometry = np.asarray(model.vectors, np.float64), _GEOMETRIES.get(model.metric)
+    vectors, geometry = np.asarray(model.vectors, np.float64), hyperbolic.GEOMETRIES.get(model.metric)
     if geometry is None:
-        raise WrongUse(f"ranks are known for {', '.join(_GEOMETRIES)}; {model.name} compares by {model.metric}")
+        raise WrongUse(f"ranks are known for {', '.join(hyperbolic.GEOMETRIES)}; {model.name} compares by {model.metric}")
     if model.metric == "cosine":
         vectors = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
     elif model.metric == "lorentz":
         vectors = hyperboloid(vectors)
-    weights = 1 / (1 - (vectors**2).sum(1)) if model.metric == "poincare" else np.ones(len(vectors))
     rows = np.array(sorted(wanted), np.int32)
-    columns = np.ascontiguousarray(vectors.T)
+    columns, weights = hyperbolic.columns_of(vectors, geometry)
     wanted_offsets, links = _flat([wanted[int(row)] for row in rows])
     known_offsets, others = _flat([known.get(int(row), set()) for row in rows])
     precision, places = np.empty(len(rows)), np.empty(len(links))

@@ -28,11 +28,6 @@ class _Resize(Transform):
             raise WrongUse(f"{self.name}: expected at most {before} dimensions, found {self.width}")
         return self.width
 
-    def _fitted(self, what: str) -> Any:
-        if not hasattr(self, what):
-            raise WrongUse(f"{self.name} has learned nothing yet: call fit(vectors) first")
-        return getattr(self, what)
-
 
 class Truncate(_Resize):
     """The first ``width`` dimensions, brought back to length one (Kusupati et al. 2022, Matryoshka)."""
@@ -69,11 +64,11 @@ class Pca(_Resize):
         return self
 
     def transform(self, vectors: Floats) -> Floats:
-        directions = self._fitted("directions_")
+        directions = self.fitted("directions_")
         return normalise((vectors - self.mean_) @ directions)
 
     def state(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        return {"width": self.width}, {"mean_": self._fitted("mean_"), "directions_": self._fitted("directions_")}
+        return {"width": self.width}, {"mean_": self.fitted("mean_"), "directions_": self.fitted("directions_")}
 
 
 class RandomProjection(_Resize):
@@ -94,10 +89,10 @@ class RandomProjection(_Resize):
         return self
 
     def transform(self, vectors: Floats) -> Floats:
-        return normalise(vectors @ self._fitted("directions_"))
+        return normalise(vectors @ self.fitted("directions_"))
 
     def state(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        return {"width": self.width, "seed": self.seed}, {"directions_": self._fitted("directions_")}
+        return {"width": self.width, "seed": self.seed}, {"directions_": self.fitted("directions_")}
 
 
 class Centre(Transform):
@@ -112,15 +107,13 @@ class Centre(Transform):
         return self
 
     def transform(self, vectors: Floats) -> Floats:
-        if not hasattr(self, "mean_"):
-            raise WrongUse("centre has learned nothing yet: call fit(vectors) first")
-        return vectors - self.mean_
+        return vectors - self.fitted("mean_")
 
     def dimensions(self, before: int) -> int:
         return before
 
     def state(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        return {}, {"mean_": self.mean_}
+        return {}, {"mean_": self.fitted("mean_")}
 
 
 class Normalise(Transform):

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from umekomi.contracts import Transform
 from umekomi.errors import DataError, WrongUse
+from umekomi.transforms.linear import Centre
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,18 +27,7 @@ def probabilities(weights: Any, count: int, who: str) -> NDArray[np.float64]:
     return found / found.sum()
 
 
-class _Learned(Transform):
-    """A transform of a word table: it stands before pooling, and folds into the table."""
-
-    stands: ClassVar[str] = "before"
-
-    def _fitted(self, what: str) -> Any:
-        if not hasattr(self, what):
-            raise WrongUse(f"{self.name} has learned nothing yet: call fit(vectors, weights=...) first")
-        return getattr(self, what)
-
-
-class Whitening(_Learned):
+class Whitening(Transform):
     """Mean out, then every principal direction to unit variance, the largest first; every word counts alike.
 
     Directions whose eigenvalue is below ``floor`` times the largest are dropped (``dropped_`` says how many): divided by
@@ -45,6 +35,7 @@ class Whitening(_Learned):
     """
 
     name: ClassVar[str] = "whitening"
+    stands: ClassVar[str] = "before"
 
     def __init__(self, width: int | None = None, floor: float = 1e-6) -> None:
         if width is not None and width < 1:
@@ -77,13 +68,13 @@ class Whitening(_Learned):
         return np.full(count, 1 / count)
 
     def transform(self, vectors: Floats) -> Floats:
-        return (vectors - self._fitted("mean_")) @ self.matrix_
+        return (vectors - self.fitted("mean_")) @ self.matrix_
 
     def dimensions(self, before: int) -> int:
         return self.matrix_.shape[1] if hasattr(self, "matrix_") else min(before, self.width or before)
 
     def state(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        learned = {name: self._fitted(name) for name in ("mean_", "matrix_", "dropped_")}
+        learned = {name: self.fitted(name) for name in ("mean_", "matrix_", "dropped_")}
         return {"width": self.width, "floor": self.floor}, learned
 
 
@@ -100,34 +91,25 @@ class ZipfianWhitening(Whitening):
         return probabilities(weights, count, self.name)
 
 
-class ZipfianCentring(_Learned):
+class ZipfianCentring(Centre):
     """The mean under the words' probabilities taken out: the first half of Zipfian whitening."""
 
     name: ClassVar[str] = "zipfian-centring"
+    stands: ClassVar[str] = "before"
 
     def fit(self, vectors: Floats, *, weights: Any = None, labels: Any = None) -> ZipfianCentring:
-        import numpy as np
-
         if weights is None:
             raise WrongUse(f"{self.name} needs weights=, the words' probabilities")
-        self.mean_ = (probabilities(weights, len(vectors), self.name) @ np.asarray(vectors, np.float64)).astype(np.float32)
+        super().fit(vectors, weights=probabilities(weights, len(vectors), self.name))
         return self
 
-    def transform(self, vectors: Floats) -> Floats:
-        return vectors - self._fitted("mean_")
 
-    def dimensions(self, before: int) -> int:
-        return before
-
-    def state(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        return {}, {"mean_": self._fitted("mean_")}
-
-
-class Sif(_Learned):
+class Sif(Transform):
     """Smooth inverse frequency (Arora, Liang & Ma 2017): row w times a / (a + p(w)). The other half of the method, the
     first common component of the sentences taken out, is :class:`AllButTheTop` with ``centre=False`` behind it."""
 
     name: ClassVar[str] = "sif"
+    stands: ClassVar[str] = "before"
 
     def __init__(self, a: float = 1e-3) -> None:
         if not a > 0:
@@ -143,7 +125,7 @@ class Sif(_Learned):
         return self
 
     def transform(self, vectors: Floats) -> Floats:
-        factors = self._fitted("factors_")
+        factors = self.fitted("factors_")
         if len(vectors) != len(factors):
             raise WrongUse(f"sif was fitted on a table of {len(factors)} words and changes that table alone, found {len(vectors)} rows")
         return vectors * factors[:, None]
@@ -152,7 +134,7 @@ class Sif(_Learned):
         return before
 
     def state(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        return {"a": self.a}, {"factors_": self._fitted("factors_")}
+        return {"a": self.a}, {"factors_": self.fitted("factors_")}
 
 
 class AllButTheTop(Transform):
@@ -179,15 +161,11 @@ class AllButTheTop(Transform):
         return self
 
     def transform(self, vectors: Floats) -> Floats:
-        if not hasattr(self, "mean_"):
-            raise WrongUse(f"{self.name} has learned nothing yet: call fit(vectors) first")
-        centred = vectors - self.mean_
+        centred = vectors - self.fitted("mean_")
         return centred - (centred @ self.directions_) @ self.directions_.T
 
     def dimensions(self, before: int) -> int:
         return before
 
     def state(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        if not hasattr(self, "mean_"):
-            raise WrongUse(f"{self.name} has learned nothing yet: call fit(vectors) first")
-        return {"components": self.components, "centre": self.centre}, {"mean_": self.mean_, "directions_": self.directions_}
+        return {"components": self.components, "centre": self.centre}, {name: self.fitted(name) for name in ("mean_", "directions_")}

@@ -8,12 +8,16 @@ with ``t = cosh(d) - 1``, ``exp(-d) = 1 / (1 + t + sqrt(t (t + 2)))``.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numba import njit
 
-from umekomi.parts.kernels.draw import draw, mix
+from umekomi.parts.kernels.draw import draw
 
 BALL, LORENTZ, EUCLIDEAN, DOT = 0, 1, 2, 3
+GEOMETRIES = {"poincare": BALL, "lorentz": LORENTZ, "euclidean": EUCLIDEAN, "cosine": DOT, "dot": DOT}
+"""By the name of the similarity; cosine is dot of vectors of length one."""
 _FAST = {"contract", "arcp", "nsz", "reassoc"}
 
 
@@ -37,10 +41,11 @@ def sgd(table, history, heads, tails, order, offsets, neighbours, pool, nearest,
     """Relations ``order`` (indices into ``heads``, ``tails`` int32) once. ``table`` float64 ``[n, d]`` is changed in place.
 
     Negatives of head u are drawn from ``pool`` int32 (a node that stands there twice is drawn twice as often), or with
-    probability ``share`` from ``nearest[u]`` int32 ``[n, m]``, where u's closest unrelated nodes were put; those in u's own ``neighbours[offsets[u]:offsets[u + 1]]`` (sorted) and u itself are drawn again. ``rate`` is the learning rate; the
-    ball's points are kept at norms up to 1 - ``edge``. ``history`` float64 ``[n]`` adds up each node's squared gradients,
-    and divides its steps by their root (Adagrad with one number a point, as Riemannian spaces allow it: Bécigneul & Ganea
-    2019); an empty one leaves the rate as it is. ``state`` uint64 ``[1]`` is the generator's.
+    probability ``share`` from ``nearest[u]`` int32 ``[n, m]``, where u's closest unrelated nodes were put; those in u's own
+    ``neighbours[offsets[u]:offsets[u + 1]]`` (sorted) and u itself are drawn again. ``rate`` is the learning rate; the ball's
+    points are kept at norms up to 1 - ``edge``. ``history`` float64 ``[n]`` adds up each node's squared gradients, and divides
+    its steps by their root (Adagrad with one number a point, as Riemannian spaces allow it: Bécigneul & Ganea 2019); an empty
+    one leaves the rate as it is. ``state`` uint64 ``[1]`` is the generator's.
 
     Returns the summed loss.
     """
@@ -261,6 +266,12 @@ def sgd(table, history, heads, tails, order, offsets, neighbours, pool, nearest,
     return loss
 
 
+def columns_of(points: Any, geometry: int) -> tuple[Any, Any]:
+    """What :func:`ranks` and :func:`closest` read: (float64 ``[d, n]``, the weights ``[n]`` of the ball's distance) of ``[n, d]``."""
+    weights = 1 / (1 - (points**2).sum(1)) if geometry == BALL else np.ones(len(points))
+    return np.ascontiguousarray(points.T), weights
+
+
 @njit(nogil=True, cache=True, fastmath=_FAST)
 def _keys(columns, weights, query, geometry, out):
     """What orders all points by their distance to ``query`` (rising): ``out[i]``."""
@@ -361,6 +372,3 @@ def closest(columns, weights, geometry, rows, offsets, neighbours, out):
                     best[place] = key[i]
                     out[row, place] = i
                     worst = best[wanted - 1]
-
-
-__all__ = ["BALL", "DOT", "EUCLIDEAN", "LORENTZ", "closest", "mix", "ranks", "sgd"]

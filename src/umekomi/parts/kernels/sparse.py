@@ -33,7 +33,7 @@ def _product(offsets, columns, values, dense, out, low, high):
 def product(matrix: Any, dense: NDArray[np.float32], threads: int = 0) -> NDArray[np.float32]:
     """``matrix @ dense`` for CSR ``[n, m]`` and C-contiguous float32 ``[m, d]``; float32 ``[n, d]``."""
     out = np.empty((matrix.shape[0], dense.shape[1]), np.float32)
-    ranges = _balanced(matrix.indptr, threads or cores())
+    ranges = _balanced(matrix.indptr, cores(threads))
     over(lambda low, high: _product(matrix.indptr, matrix.indices, matrix.data, dense, out, low, high), ranges)
     return out
 

@@ -10,8 +10,10 @@ from itertools import pairwise
 from typing import Any
 
 
-def cores() -> int:
-    """How many cores this process may use."""
+def cores(wanted: int = 0) -> int:
+    """``wanted`` threads; 0 is every core this process may use."""
+    if wanted:
+        return wanted
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
