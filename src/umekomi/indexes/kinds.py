@@ -1,0 +1,553 @@
+"""How an index finds its candidates. A kind learns what it needs once (:meth:`Kind.learn`), derives arrays for every segment
+beside the vectors themselves (:meth:`Kind.derive`), and searches a segment (:meth:`Kind.search`); scores are always the exact
+similarity of the stored vectors.
+
+``exact`` looks at every vector. ``binary`` scans one bit a dimension against a query cut to a few bits (after RaBitQ, Gao &
+Long 2024, arXiv 2405.12497: random rotation, one factor a row that makes the estimate unbiased) and looks again at the best.
+``funnel`` scans a prefix in 8 bits and narrows over longer prefixes (adaptive retrieval, Kusupati et al. 2022, section 4.3).
+``hnsw`` walks usearch's graph (Malkov & Yashunin 2018). ``sparse`` adds up inverted lists. ``late`` scores token vectors by
+MaxSim (Khattab & Zaharia 2020).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from typing import Any, ClassVar
+
+from umekomi.contracts import Vectors
+from umekomi.errors import MissingExtra, WrongUse, unknown_name
+from umekomi.parts import similarity as similarities
+from umekomi.parts.kernels.threads import cores, over, shards
+
+ROWS = 8192
+FEW = 0.02
+"""The share of rows below which those a filter leaves are looked at one by one."""
+
+
+@dataclass
+class Part:
+    """A segment as a kind sees it: its vectors and derived arrays (memory maps), and which rows count (uint8, or empty)."""
+
+    vectors: Any
+    arrays: dict[str, Any]
+    allowed: Any
+    living: int
+
+    @property
+    def rows(self) -> int:
+        """All rows, also those that do not count."""
+        return similarities.size(self.vectors)
+
+    def few(self, k: int) -> bool:
+        """Do so few rows count that a coarse scan would not pay?"""
+        return bool(len(self.allowed)) and self.living <= max(FEW * self.rows, 4 * k)
+
+
+@dataclass
+class Kind(ABC):
+    """A way to find candidates. Fields are its settings; :attr:`codec` is what it learned, saved with the index."""
+
+    name: ClassVar[str]
+    outputs: ClassVar[frozenset[str]] = frozenset({"dense"})
+    metrics: ClassVar[frozenset[str] | None] = frozenset({"cosine", "dot"})
+    codec: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def check(self, output: str, metric: str, dimension: int) -> None:
+        """One error for vectors that this kind cannot search."""
+        if output not in self.outputs or (self.metrics is not None and metric not in self.metrics):
+            raise WrongUse(
+                f"index kind {self.name}: expected {' or '.join(sorted(self.outputs))} vectors"
+                + (f" compared by {' or '.join(sorted(self.metrics))}" if self.metrics is not None else "")
+                + f", found {output} ones compared by {metric}"
+            )
+
+    def settings(self) -> dict[str, Any]:
+        """The fields, for the manifest."""
+        return {key: value for key, value in asdict(self).items() if key != "codec"}
+
+    def learn(self, vectors: Any) -> None:
+        """Learn the codec from a sample, float32 ``[n, d]``; most kinds have none."""
+        self.codec = {}
+
+    def derive(self, vectors: Any) -> dict[str, Any]:
+        """Arrays to keep beside a segment's vectors."""
+        return {}
+
+    def tuned(self, parts: list[Part], recall: float, k: int = 10, sample: int = 256, seed: int = 0) -> dict[str, Any]:
+        """Settings that reach ``recall`` at ``k`` on rows of the index asked as queries (each without itself)."""
+        return {}
+
+    @abstractmethod
+    def search(self, part: Part, queries: Any, k: int, similarity: Any) -> tuple[Any, Any]:
+        """(rows of the segment int64, scores float32), both ``[queries, k]``, best first; -1 and minus infinity where there
+        are fewer."""
+
+
+def blank(queries: int, k: int) -> tuple[Any, Any]:
+    """Lists to fill: scores at minus infinity, rows at -1."""
+    import numpy as np
+
+    return np.full((queries, k), -np.inf, np.float32), np.full((queries, k), -1, np.int64)
+
+
+def merged(lists: list[tuple[Any, Any]], k: int) -> tuple[Any, Any]:
+    """The best of several (rows, scores), best first; equals in the order of their rows."""
+    import numpy as np
+
+    if len(lists) == 1:
+        return lists[0]
+    rows, scores = np.concatenate([each[0] for each in lists], 1), np.concatenate([each[1] for each in lists], 1)
+    order = np.lexsort((np.where(rows < 0, np.iinfo(np.int64).max, rows), -scores), axis=1)[:, :k]
+    return np.take_along_axis(rows, order, 1), np.take_along_axis(scores, order, 1)
+
+
+def scan(part: Part, queries: Any, k: int) -> tuple[Any, Any]:
+    """Every row's inner product with every query: one query by a compiled scan over all threads, many by matrix products."""
+    import numpy as np
+
+    from umekomi.parts.kernels import scan as kernels
+
+    if part.few(k):
+        return listed(part, queries, np.flatnonzero(part.allowed), k)
+    vectors, allowed = part.vectors, part.allowed
+    if len(queries) < 4:
+        out = []
+        for query in queries:
+            ranges = shards(part.rows, cores() if part.rows * vectors.shape[1] > 1 << 18 else 1)
+            found = [blank(1, k) for _ in ranges]
+            over(kernels.exact, [(vectors, query, allowed, low, high, s[0], r[0]) for (low, high), (s, r) in zip(ranges, found, strict=True)])
+            out.append(merged([(r, s) for s, r in found], k))
+        return np.concatenate([rows for rows, _ in out]), np.concatenate([scores for _, scores in out])
+    scores, rows = blank(len(queries), k)
+    for start in range(0, part.rows, ROWS):
+        block = queries @ vectors[start : start + ROWS].T
+        over(kernels.take_best, [(block[low:high], start, allowed, scores[low:high], rows[low:high]) for low, high in shards(len(queries), cores())])
+    return rows, scores
+
+
+def listed(part: Part, queries: Any, numbers: Any, k: int) -> tuple[Any, Any]:
+    """The best of the rows ``numbers``."""
+    from umekomi.parts.kernels.scan import chosen
+
+    scores, rows = blank(len(queries), k)
+    for q, query in enumerate(queries):
+        chosen(part.vectors, query, numbers, part.vectors.shape[1], scores[q], rows[q])
+    return rows, scores
+
+
+def ranks_of_neighbours(parts: list[Part], keys_of: Any, k: int, sample: int, seed: int) -> Any:
+    """For rows drawn as queries: how far down the coarse order each of their ``k`` true neighbours stands (1 is first)."""
+    import numpy as np
+
+    part = max(parts, key=lambda each: each.rows)
+    generator = np.random.default_rng(seed)
+    living = np.flatnonzero(part.allowed) if len(part.allowed) else np.arange(part.rows)
+    asked = np.sort(generator.choice(living, min(sample, len(living)), replace=False))
+    queries = np.asarray(part.vectors[asked], np.float32)
+    rows, _ = scan(part, queries, k + 1)
+    out = []
+    for q, own in enumerate(asked):
+        keys, counts = keys_of(part, queries[q])
+        counts[keys[own]] -= 1
+        above = np.cumsum(counts[::-1])[::-1]
+        near = [row for row in rows[q] if row >= 0 and row != own][:k]
+        out.append([above[keys[row]] for row in near])
+    return np.array([rank for ranks in out for rank in ranks])
+
+
+def shortlist_for(ranks: Any, recall: float, k: int) -> int:
+    """The shortlist that holds this share of the true neighbours, a tenth more for chance."""
+    import numpy as np
+
+    return max(2 * k, int(np.ceil(1.1 * np.quantile(ranks, min(recall, 1.0), method="higher")))) if len(ranks) else 2 * k
+
+
+@dataclass
+class Exact(Kind):
+    """Every vector, by the model's own similarity."""
+
+    name: ClassVar[str] = "exact"
+    metrics: ClassVar[frozenset[str] | None] = None
+
+    def search(self, part: Part, queries: Any, k: int, similarity: Any) -> tuple[Any, Any]:
+        import numpy as np
+
+        if similarity is None:
+            return scan(part, queries, k)
+        from umekomi.parts.kernels.scan import take_best
+
+        scores, rows = blank(len(queries), k)
+        for start in range(0, part.rows, ROWS):
+            block = np.ascontiguousarray(similarity(queries, part.vectors[start : start + ROWS]), np.float32)
+            take_best(block, start, part.allowed, scores, rows)
+        return rows, scores
+
+
+@dataclass
+class Binary(Kind):
+    """One bit a dimension, a query of ``query_bits`` bits, the ``shortlist`` best looked at again. ``shortlist`` 0 is tuned."""
+
+    name: ClassVar[str] = "binary"
+    query_bits: int = 4
+    shortlist: int = 0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.query_bits <= 8:
+            raise WrongUse(f"index kind binary, query_bits: expected 1 to 8, found {self.query_bits}")
+
+    def learn(self, vectors: Any) -> None:
+        import numpy as np
+
+        width = vectors.shape[1]
+        padded = -(-width // 64) * 64
+        rotation, _ = np.linalg.qr(np.random.default_rng(self.seed).standard_normal((padded, padded)))
+        mean = np.asarray(vectors, np.float64).mean(0)
+        self.codec = {"mean": mean.astype(np.float32), "rotation": np.ascontiguousarray(rotation[:width], np.float32)}
+
+    def derive(self, vectors: Any) -> dict[str, Any]:
+        import numpy as np
+
+        rotation = self.codec["rotation"]
+        words = rotation.shape[1] // 64
+        codes, factors = np.zeros((words, len(vectors)), np.uint64), np.zeros(len(vectors), np.float32)
+        longest = 0.0
+        for start in range(0, len(vectors), ROWS):
+            block = (np.asarray(vectors[start : start + ROWS], np.float32) - self.codec["mean"]) @ rotation
+            codes[:, start : start + ROWS] = np.packbits(block > 0, axis=1, bitorder="little").view("<u8").T
+            longest = max(longest, float((block**2).sum(1).max()) ** 0.5)
+            # |x|² / Σ|x_i|: with it the signs' product with a query estimates the vector's without bias (Gao & Long 2024, theorem 3.2)
+            factors[start : start + ROWS] = (block**2).sum(1) / np.maximum(np.abs(block).sum(1), 1e-20)
+        return {"codes": codes, "factors": factors, "longest": np.array([longest], np.float32)}
+
+    def _asked(self, query: Any) -> tuple[Any, ...]:
+        import numpy as np
+
+        turned = (query @ self.codec["rotation"]).astype(np.float32)
+        most = (1 << self.query_bits) - 1
+        lowest = float(turned.min())
+        step = max((float(turned.max()) - lowest) / most, 1e-20)
+        levels = np.round((turned - lowest) / step).astype(np.uint8)
+        planes = np.stack([np.packbits((levels >> p) & 1, bitorder="little").view("<u8") for p in range(self.query_bits)])
+        return planes, np.float32(step), np.float32(lowest), np.float32((levels * step + lowest).sum()), float(np.linalg.norm(turned))
+
+    def keys(self, part: Part, query: Any, threads: int) -> tuple[Any, Any]:
+        """(key of every row, how many rows have each)."""
+        import numpy as np
+
+        from umekomi.parts.kernels.scan import BINS, bit_keys
+
+        planes, step, lowest, half, length = self._asked(query)
+        codes, factors = part.arrays["codes"], part.arrays["factors"]
+        # the longest stored vector times the query's length bounds every estimate but for its error
+        scale = np.float32(BINS / 2 / max(1.2 * length * float(part.arrays["longest"][0]), 1e-20))
+        keys = np.empty(part.rows, np.uint16)
+        ranges = shards(part.rows, threads)
+        counts = np.zeros((len(ranges), BINS), np.int32)
+        over(
+            bit_keys,
+            [
+                (codes, factors, planes, step, lowest, half, scale, np.float32(BINS / 2), part.allowed, low, high, keys, counts[i])
+                for i, (low, high) in enumerate(ranges)
+            ],
+        )
+        return keys, counts.sum(0)
+
+    def tuned(self, parts: list[Part], recall: float, k: int = 10, sample: int = 256, seed: int = 0) -> dict[str, Any]:
+        return {"shortlist": shortlist_for(ranks_of_neighbours(parts, lambda part, query: self.keys(part, query, cores()), k, sample, seed), recall, k)}
+
+    def search(self, part: Part, queries: Any, k: int, similarity: Any) -> tuple[Any, Any]:
+        return coarse_then_exact(part, queries, k, max(self.shortlist, k), self.keys)
+
+
+def coarse_then_exact(part: Part, queries: Any, k: int, wanted: int, keys_of: Any) -> tuple[Any, Any]:
+    """A coarse scan, one threshold, the exact look at what reaches it: one query over all threads, many each in one."""
+    import numpy as np
+
+    from umekomi.parts.kernels.scan import rescore, threshold
+
+    if part.few(k):
+        return listed(part, queries, np.flatnonzero(part.allowed), k)
+    threads = cores()
+
+    def ask(query: Any, threads: int) -> tuple[Any, Any]:
+        keys, counts = keys_of(part, query, threads)
+        least = max(threshold(counts, wanted), 1)
+        ranges = shards(part.rows, threads)
+        found = [blank(1, k) for _ in ranges]
+        over(rescore, [(part.vectors, query, keys, least, low, high, s[0], r[0]) for (low, high), (s, r) in zip(ranges, found, strict=True)])
+        return merged([(r, s) for s, r in found], k)
+
+    if len(queries) < 2 * threads:
+        out = [ask(query, threads) for query in queries]
+    else:
+        out = [each for some in over(lambda low, high: [ask(query, 1) for query in queries[low:high]], shards(len(queries), threads)) for each in some]
+    return np.concatenate([rows for rows, _ in out]), np.concatenate([scores for _, scores in out])
+
+
+@dataclass
+class Funnel(Kind):
+    """A prefix of ``width`` dimensions in 8 bits, then ``widths`` longer prefixes, then all; each stage keeps half as many as
+    the one before. ``rotate`` turns vectors to their main directions first (PCA), so that prefixes say most whatever the
+    model; without it they are the model's own, as a Matryoshka model wants. ``width`` 0 is a quarter, ``shortlist`` 0 tuned."""
+
+    name: ClassVar[str] = "funnel"
+    width: int = 0
+    widths: tuple[int, ...] = ()
+    rotate: bool = True
+    shortlist: int = 0
+
+    def check(self, output: str, metric: str, dimension: int) -> None:
+        super().check(output, metric, dimension)
+        self.width = self.width or max(1, dimension // 4)
+        self.widths = tuple(self.widths)
+        stages = (self.width, *self.widths, dimension)
+        if list(stages) != sorted(set(stages)):
+            raise WrongUse(f"index kind funnel: expected rising prefixes below {dimension} dimensions, found {', '.join(map(str, stages[:-1]))}")
+        if self.rotate and self.widths:
+            raise WrongUse("index kind funnel: stages between the first and the last are prefixes of the model's own vectors: set rotate to False")
+
+    def learn(self, vectors: Any) -> None:
+        import numpy as np
+
+        vectors = np.asarray(vectors, np.float64)
+        directions = np.eye(vectors.shape[1])
+        if self.rotate:
+            _, found = np.linalg.eigh(np.cov(vectors, rowvar=False) if len(vectors) > 1 else directions)
+            directions = found[:, ::-1]
+        first = np.ascontiguousarray(directions[:, : self.width])
+        reach = np.abs(self._short(vectors, first)).max(0) if len(vectors) else np.ones(self.width)
+        self.codec = {"directions": first.astype(np.float32), "step": np.maximum(reach / 127, 1e-12).astype(np.float32)}
+
+    def _short(self, vectors: Any, directions: Any) -> Any:
+        short = vectors @ directions
+        return short if self.rotate else similarities.normalise(short)
+
+    def derive(self, vectors: Any) -> dict[str, Any]:
+        import numpy as np
+
+        codes = np.zeros((len(vectors), self.width), np.int8)
+        longest = 0.0
+        for start in range(0, len(vectors), ROWS):
+            short = self._short(np.asarray(vectors[start : start + ROWS], np.float32), self.codec["directions"])
+            whole = np.clip(np.round(short / self.codec["step"]), -127, 127)
+            codes[start : start + ROWS] = whole
+            longest = max(longest, float((whole**2).sum(1).max()) ** 0.5)
+        return {"codes": codes, "longest": np.array([longest], np.float32)}
+
+    def keys(self, part: Part, query: Any, threads: int) -> tuple[Any, Any]:
+        """(key of every row, how many rows have each)."""
+        import numpy as np
+
+        from umekomi.parts.kernels.scan import BINS, byte_keys
+
+        asked = self._short(query[None], self.codec["directions"])[0] * self.codec["step"]
+        fine = max(float(np.abs(asked).max()) / 32767, 1e-30)
+        whole = np.round(asked / fine).astype(np.int16)
+        reach = max(float(np.linalg.norm(whole.astype(np.float64))) * float(part.arrays["longest"][0]), 1.0)
+        keys = np.empty(part.rows, np.uint16)
+        ranges = shards(part.rows, threads)
+        counts = np.zeros((len(ranges), BINS), np.int32)
+        over(
+            byte_keys,
+            [(part.arrays["codes"], whole, BINS / 2 / reach, BINS / 2, part.allowed, low, high, keys, counts[i]) for i, (low, high) in enumerate(ranges)],
+        )
+        return keys, counts.sum(0)
+
+    def tuned(self, parts: list[Part], recall: float, k: int = 10, sample: int = 256, seed: int = 0) -> dict[str, Any]:
+        return {"shortlist": shortlist_for(ranks_of_neighbours(parts, lambda part, query: self.keys(part, query, cores()), k, sample, seed), recall, k)}
+
+    def search(self, part: Part, queries: Any, k: int, similarity: Any) -> tuple[Any, Any]:
+        import numpy as np
+
+        if not self.widths or part.few(k):
+            return coarse_then_exact(part, queries, k, max(self.shortlist, k), self.keys)
+        from umekomi.parts.kernels.scan import chosen, reaching, threshold
+
+        scores, rows = blank(len(queries), k)
+        for q, query in enumerate(queries):
+            keys, counts = self.keys(part, query, cores())
+            least = max(threshold(counts, max(self.shortlist, k)), 1)
+            numbers = np.empty(int(counts[least:].sum()), np.int64)
+            reaching(keys, least, 0, part.rows, numbers)
+            for stage, width in enumerate(self.widths):
+                size = min(max(self.shortlist >> (stage + 1), k), len(numbers))
+                near, kept = blank(1, size)
+                chosen(part.vectors, query, numbers, width, near[0], kept[0])
+                numbers = np.sort(kept[0])
+            chosen(part.vectors, query, numbers, part.vectors.shape[1], scores[q], rows[q])
+        return rows, scores
+
+
+@dataclass
+class Hnsw(Kind):
+    """usearch's graph: ``connections`` a node (M), ``build_effort`` and ``effort`` candidates when building and searching (ef).
+    ``effort`` 0 is tuned. A filter that leaves little is answered by looking at what it leaves."""
+
+    name: ClassVar[str] = "hnsw"
+    connections: int = 16
+    build_effort: int = 128
+    effort: int = 0
+
+    def _graph(self, width: int) -> Any:
+        try:
+            from usearch.index import Index as Graph
+        except ImportError:
+            raise MissingExtra("usearch", "search", "an HNSW index") from None
+        return Graph(
+            ndim=width, metric="ip", dtype="f32", connectivity=self.connections, expansion_add=self.build_effort, expansion_search=max(self.effort, 16)
+        )
+
+    def derive(self, vectors: Any) -> dict[str, Any]:
+        import numpy as np
+
+        graph = self._graph(vectors.shape[1])
+        for start in range(0, len(vectors), ROWS * 8):
+            block = np.asarray(vectors[start : start + ROWS * 8], np.float32)
+            graph.add(np.arange(start, start + len(block), dtype=np.uint64), block, threads=cores())
+        return {"graph": np.frombuffer(bytes(graph.save()), np.uint8)}
+
+    def opened(self, part: Part) -> Any:
+        """The graph over the memory map, opened once a segment."""
+        if "opened" not in part.arrays:
+            graph = self._graph(part.vectors.shape[1])
+            graph.view(memoryview(part.arrays["graph"]))
+            part.arrays["opened"] = graph
+        return part.arrays["opened"]
+
+    def tuned(self, parts: list[Part], recall: float, k: int = 10, sample: int = 256, seed: int = 0) -> dict[str, Any]:
+        import numpy as np
+
+        part = max(parts, key=lambda each: each.rows)
+        asked = np.random.default_rng(seed).choice(part.rows, min(sample, part.rows), replace=False)
+        queries = np.asarray(part.vectors[asked], np.float32)
+        true, _ = scan(part, queries, k + 1)
+        for effort in (16, 32, 64, 128, 256, 512, 1024):
+            self.effort = effort
+            found, _ = self.search(part, queries, k + 1, None)
+            if overlap(true, found, asked, k) >= recall:
+                break
+        return {"effort": self.effort}
+
+    def search(self, part: Part, queries: Any, k: int, similarity: Any) -> tuple[Any, Any]:
+        import numpy as np
+
+        if part.few(k):
+            return listed(part, queries, np.flatnonzero(part.allowed), k)
+        graph = self.opened(part)
+        graph.expansion_search = max(self.effort, 16)
+        # rows that do not count take places on the walk: ask for more by their share, and scan where that is not enough
+        share = part.living / max(part.rows, 1)
+        more = min(part.rows, k if share == 1 else int(np.ceil(2 * k / max(share, 1e-9))))
+        scores, rows = blank(len(queries), k)
+        if more > 4096:
+            return scan(part, queries, k)
+        found = graph.search(np.ascontiguousarray(queries), more, threads=cores())
+        keys = np.atleast_2d(found.keys).astype(np.int64)
+        distances = np.atleast_2d(found.distances)
+        counts = np.atleast_1d(getattr(found, "counts", np.full(len(queries), keys.shape[1])))
+        short = []
+        for q in range(len(queries)):
+            near = keys[q, : counts[q]]
+            kept = np.flatnonzero(part.allowed[near]) if len(part.allowed) else np.arange(len(near))
+            kept = kept[:k]
+            rows[q, : len(kept)], scores[q, : len(kept)] = near[kept], 1 - distances[q, kept]
+            if len(kept) < min(k, part.living):
+                short.append(q)
+        if short:
+            rows[short], scores[short] = scan(part, queries[short], k)
+        return rows, scores
+
+
+@dataclass
+class Sparse(Kind):
+    """Inverted lists: only documents that share a latent with the query are met, and their products are exact."""
+
+    name: ClassVar[str] = "sparse"
+    outputs: ClassVar[frozenset[str]] = frozenset({"sparse"})
+
+    def derive(self, vectors: Any) -> dict[str, Any]:
+        import numpy as np
+
+        lists = vectors.tocsc()
+        return {"offsets": lists.indptr.astype(np.int64), "documents": lists.indices.astype(np.int32), "values": lists.data.astype(np.float32)}
+
+    def search(self, part: Part, queries: Any, k: int, similarity: Any) -> tuple[Any, Any]:
+        import numpy as np
+
+        from umekomi.parts.kernels.scan import sparse_search
+
+        scores, rows = blank(queries.shape[0], k)
+        lists = [part.arrays[name] for name in ("offsets", "documents", "values")]
+        asked = (queries.indptr.astype(np.int64), queries.indices.astype(np.int32), queries.data.astype(np.float32))
+        over(
+            lambda low, high: sparse_search(*lists, *asked, part.allowed, low, high, np.zeros(part.rows, np.float32), scores, rows),
+            shards(queries.shape[0], cores()),
+        )
+        return rows, scores
+
+
+@dataclass
+class Late(Kind):
+    """Token vectors, every document scored by MaxSim."""
+
+    name: ClassVar[str] = "late"
+    outputs: ClassVar[frozenset[str]] = frozenset({"multi"})
+    metrics: ClassVar[frozenset[str] | None] = frozenset({"maxsim"})
+
+    def search(self, part: Part, queries: Any, k: int, similarity: Any) -> tuple[Any, Any]:
+        import numpy as np
+
+        from umekomi.parts.kernels.scan import take_best
+
+        scores, rows = blank(queries.items, k)
+        for start, stop in _by_tokens(part.vectors.offsets):
+            block = np.ascontiguousarray(similarities.maxsim(queries, similarities.rows(part.vectors, start, stop)))
+            take_best(block, start, part.allowed, scores, rows)
+        return rows, scores
+
+
+def _by_tokens(offsets: Any, tokens: int = 1 << 16) -> Iterator[tuple[int, int]]:
+    """Ranges of documents with about so many token vectors together."""
+    import numpy as np
+
+    start, last = 0, len(offsets) - 1
+    while start < last:
+        stop = int(np.searchsorted(offsets, offsets[start] + tokens, side="right")) - 1
+        stop = min(max(stop, start + 1), last)
+        yield start, stop
+        start = stop
+
+
+def overlap(true: Any, found: Any, own: Any, k: int) -> float:
+    """The share of true neighbours among those found, each query's own row left out: recall at ``k``."""
+    hits = total = 0
+    for row, (a, b) in zip(own, zip(true, found, strict=True), strict=True):
+        wanted = [number for number in a if number >= 0 and number != row][:k]
+        hits += len(set(wanted) & set([number for number in b if number != row][:k]))
+        total += len(wanted)
+    return hits / max(total, 1)
+
+
+KINDS: dict[str, type[Kind]] = {kind.name: kind for kind in (Exact, Binary, Funnel, Hnsw, Sparse, Late)}
+
+
+TUNED = ("shortlist", "effort")
+"""Settings that an index finds for the recall asked for; 0 leaves them to it."""
+
+
+def plain(output: str) -> Kind:
+    """The kind that looks at everything, for this kind of output."""
+    return {"sparse": Sparse, "multi": Late}.get(output, Exact)()
+
+
+def named(name: str) -> type[Kind]:
+    """The kind of this name, or the error with the nearest ones."""
+    if name not in KINDS:
+        raise unknown_name("index kind", name, {*KINDS, "auto"})
+    return KINDS[name]
+
+
+__all__ = ["KINDS", "Binary", "Exact", "Funnel", "Hnsw", "Kind", "Late", "Part", "Sparse", "Vectors", "named", "overlap"]
