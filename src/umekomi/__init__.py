@@ -16,6 +16,7 @@ _WHERE = {
     "convert": "umekomi.conversion",
     "encode": "umekomi.encoding",
     "evaluate": "umekomi.evaluation",
+    "index": "umekomi.indexing",
     "info": "umekomi.catalogue",
     "load": "umekomi.models",
     "mine": "umekomi.mining",
@@ -24,6 +25,7 @@ _WHERE = {
     "reproduce": "umekomi.reproduction",
     "search": "umekomi.searching",
     "train": "umekomi.training",
+    "Index": "umekomi.indexes",
     "Recipe": "umekomi.contracts",
     "Transform": "umekomi.contracts",
     "UmekomiError": "umekomi.errors",
@@ -42,6 +44,8 @@ if TYPE_CHECKING:
     from umekomi.encoding import encode as encode
     from umekomi.errors import UmekomiError as UmekomiError
     from umekomi.evaluation import evaluate as evaluate
+    from umekomi.indexes import Index as Index
+    from umekomi.indexing import index as index
     from umekomi.mining import mine as mine
     from umekomi.models import load as load
     from umekomi.reproduction import reproduce as reproduce

@@ -5,15 +5,14 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from umekomi.data.columns import first_problem
-from umekomi.data.readers import read, tables
+from umekomi.data.readers import batches
 from umekomi.errors import DataError, WrongUse
-from umekomi.files import content_hash, file_hash, whole_file, write_json
+from umekomi.files import source_hash, whole_file, write_json
 from umekomi.models import load_embedder
 from umekomi.progress import Progress, say
 
@@ -79,7 +78,7 @@ def encode(
     shards = out.with_name(out.name + ".shards")
     job = {
         "model": embedder.fingerprint(),
-        "source": _source_hash(source),
+        "source": source_hash(source),
         "settings": [column, role, dimensions, truncation, shard_rows, out.suffix],
     }
     done = _open_shards(shards, job, resume)
@@ -87,7 +86,7 @@ def encode(
     if done:
         say(f"going on behind {kept:,} finished texts in {shards}")
     with Progress("encoding", _lines(source) if progress else None, "texts", progress, done=kept) as bar:
-        for number, table in enumerate(_batches(source, shard_rows)):
+        for number, table in enumerate(batches(source, shard_rows)):
             if number < len(done):
                 if table.num_rows != done[number]["rows"]:
                     raise DataError(f"{shards}: shard {number} holds {done[number]['rows']} rows, the input {table.num_rows}: start anew without --resume")
@@ -106,10 +105,24 @@ def encode(
     return Encoded(out, rows, kept, sum(entry["truncated"] for entry in done), width)
 
 
-def _source_hash(source: Path) -> str:
-    if source.is_dir():
-        return content_hash(*[[str(path.relative_to(source)), file_hash(path)] for path in sorted(source.rglob("*")) if path.is_file()])
-    return file_hash(source)
+def encoded(source: Path) -> dict[str, str] | None:
+    """What ``encode`` wrote of itself into this Parquet file (model, fingerprint, metric, column); None for any other file."""
+    import pyarrow.parquet as pq
+
+    if source.suffix != ".parquet":
+        return None
+    about = pq.read_schema(source)
+    if "vector" not in about.names or not about.metadata or b"fingerprint" not in about.metadata:
+        return None
+    return {key.decode(): value.decode() for key, value in about.metadata.items()}
+
+
+def vectors_of(table: pa.Table) -> Any:
+    """The column ``vector`` of what ``encode`` wrote, float32 ``[n, d]``."""
+    import pyarrow as pa
+
+    flat = table["vector"].combine_chunks()
+    return (flat.chunk(0) if isinstance(flat, pa.ChunkedArray) else flat).flatten().to_numpy(zero_copy_only=False).reshape(len(table), -1)
 
 
 def _lines(source: Path) -> int | None:
@@ -125,17 +138,6 @@ def _lines(source: Path) -> int | None:
 
     with cast(Any, gzip.open if source.suffix == ".gz" else open)(source, "rb") as stream:
         return sum(block.count(b"\n") for block in iter(lambda: stream.read(1 << 20), b""))
-
-
-def _batches(source: Path, rows: int) -> Iterator[pa.Table]:
-    if source.is_dir():
-        table: Any = read(source)
-        if isinstance(table, dict):
-            raise WrongUse(f"{source}: expected a file, or a folder of documents; name one of its files")
-        for start in range(0, table.num_rows, rows):
-            yield table.slice(start, rows)
-        return
-    yield from tables(source, rows)
 
 
 def _open_shards(shards: Path, job: dict[str, Any], resume: bool) -> list[dict[str, Any]]:

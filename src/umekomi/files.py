@@ -104,6 +104,13 @@ def file_hash(path: str | Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+def source_hash(source: Path) -> str:
+    """Names the content of a file, or of all files of a folder."""
+    if source.is_dir():
+        return content_hash(*[[str(path.relative_to(source)), file_hash(path)] for path in sorted(source.rglob("*")) if path.is_file()])
+    return file_hash(source)
+
+
 def folder_hash(folder: str | Path) -> str:
     """Names what a folder holds: its files' relative paths and contents, not their times."""
     folder = Path(folder)

@@ -1,26 +1,18 @@
-"""The verb ``search``: exact search in a file of texts, or in vectors that ``encode`` saved."""
+"""The verb ``search``: in an index, or exactly in a file of texts, or in vectors that ``encode`` saved."""
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from umekomi.encoding import encoded, vectors_of
 from umekomi.errors import WrongUse
+from umekomi.indexes import Hit, Index
+from umekomi.indexes.store import Store
 from umekomi.models import load_embedder
 from umekomi.progress import say
-
-
-@dataclass(frozen=True)
-class Hit:
-    """One found text: its id (or row number from 1), score, the text, and where in it the query's best sentence stands."""
-
-    id: str
-    score: float
-    text: str
-    best: tuple[int, int] = (0, 0)
-    payload: dict[str, Any] = field(default_factory=dict)
 
 
 def search(
@@ -29,18 +21,21 @@ def search(
     source: str | Path | None = None,
     *,
     k: int = 10,
+    filter: str | None = None,
     column: str = "text",
     mark: bool = True,
     batch_size: int = 32,
     progress: bool = False,
 ) -> list[Hit]:
-    """The ``k`` texts most similar to ``query`` by the model's own similarity, best first, exactly.
+    """The ``k`` texts most similar to ``query`` by the model's own similarity, best first.
+
+    ``model`` may be an index (its folder, or an :class:`~umekomi.indexes.Index`), which knows its own model; ``filter`` is then
+    a condition on its payload. Otherwise the search is exact, in ``source``:
 
     ``source`` is a file or folder of texts (encoded now), or a Parquet file that ``encode`` wrote, whose model is then
     known: ``model`` may be None. Without it, the model must be a table of names, and its own names are searched, the query
     being one of them. ``mark`` finds the sentence of each hit that is nearest to the query.
     """
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
     from umekomi.data import read
@@ -50,6 +45,13 @@ def search(
         raise WrongUse("search: expected a query, found empty text")
     if k < 1:
         raise WrongUse(f"search: expected at least one hit, found k = {k}")
+    opened = _index(model)
+    if opened is not None:
+        if source is not None:
+            raise WrongUse(f"{opened.store.folder} is an index: it is searched itself, without a file of texts")
+        return _in_index(opened, query, k, filter, mark)
+    if filter is not None:
+        raise WrongUse("search: a filter needs an index (umekomi index)")
     if source is None:
         return _names(model, query, k)
     source = Path(source)
@@ -57,19 +59,14 @@ def search(
         raise WrongUse(f"{source}: no such file or folder")
     if source.suffix == ".npy":
         raise WrongUse(f"{source} holds vectors without their texts: encode to .parquet to search them")
-    saved = None
-    if source.suffix == ".parquet":
-        about = pq.read_schema(source)
-        if "vector" in about.names and about.metadata and b"fingerprint" in about.metadata:
-            saved = {key.decode(): value.decode() for key, value in about.metadata.items()}
+    saved = encoded(source)
     if saved:
         embedder = load_embedder(model or saved["model"])
         if embedder.fingerprint() != saved["fingerprint"]:
             raise WrongUse(f"{source} was encoded by another model ({saved['model']}) than {embedder.name}: their vectors do not compare")
         table: Any = pq.read_table(source)
         column = saved["column"]
-        flat = table["vector"].combine_chunks()
-        documents = (flat.chunk(0) if isinstance(flat, pa.ChunkedArray) else flat).flatten().to_numpy().reshape(len(table), -1)
+        documents = vectors_of(table)
     else:
         if model is None:
             raise WrongUse(f"{source} was not written by encode: name the model to search it with")
@@ -94,6 +91,27 @@ def search(
         payload = {key: value for key, value in row.items() if key not in (column, "vector", "truncated", "id", "_id")}
         hits.append(Hit(str(row.get("id", row.get("_id", number + 1))), score, row[column], (0, 0), payload))
     return [_marked(embedder, asked, hit, dimensions) for hit in hits] if mark else hits
+
+
+def _index(model: Any) -> Index | None:
+    if isinstance(model, Index):
+        return model
+    return Index(model) if isinstance(model, (str, Path)) and Store(model).exists() else None
+
+
+def _in_index(opened: Index, query: str, k: int, filter: str | None, mark: bool) -> list[Hit]:
+    if not len(opened):
+        raise WrongUse(f"{opened.store.folder} is an empty index")
+    if not opened.about["model"]["name"]:
+        raise WrongUse(f"{opened.store.folder} was made from vectors without a model: a text cannot be looked for in it")
+    embedder = opened.embedder
+    asked = opened.asked([query])
+    if bool(embedder.truncated([query])[0]):
+        say(f"note: the query is longer than {embedder.name} reads and was cut")
+    hits = opened.search(asked, min(k, len(opened)), filter=filter)[0]
+    dimension = opened.about["dimension"]
+    shorter = dimension if dimension < embedder.dimension else None
+    return [_marked(embedder, asked, hit, shorter) if hit.text else hit for hit in hits] if mark and opened.about["output"] == "dense" else hits
 
 
 def _names(model: Any, query: str, k: int) -> list[Hit]:
@@ -129,8 +147,6 @@ def sentences(text: str) -> list[tuple[int, int]]:
 
 
 def _marked(embedder: Any, asked: Any, hit: Hit, dimensions: int | None) -> Hit:
-    from dataclasses import replace
-
     parts = sentences(hit.text)[:64]
     if len(parts) < 2:
         return replace(hit, best=parts[0])

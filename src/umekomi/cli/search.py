@@ -9,20 +9,21 @@ import typer
 
 
 def search(
-    model: Annotated[str, typer.Argument(help="A model's name or folder, or a recipe that needs no labels.")],
+    model: Annotated[str, typer.Argument(help="An index; or a model's name or folder, or a recipe that needs no labels.", metavar="INDEX|MODEL")],
     query: Annotated[str, typer.Argument(help="What to look for.")],
     source: Annotated[Path | None, typer.Option("--in", help="Texts, or a Parquet file that encode wrote; a table of names searches itself.")] = None,
     k: Annotated[int, typer.Option("-k", help="How many hits.")] = 10,
+    filter: Annotated[str | None, typer.Option("--filter", help="A condition on an index's payload: 'year > 2020 and lang == \"ja\"'.")] = None,
     column: Annotated[str, typer.Option(help="The column of texts.")] = "text",
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Exact search: the texts most similar to a query, the best sentence of each marked."""
+    """The texts most similar to a query, the best sentence of each marked: in an index, or exactly in a file."""
     from dataclasses import asdict
 
     from umekomi.cli import show
     from umekomi.searching import search as run
 
-    hits = run(model, query, source, k=k, column=column, progress=True)
+    hits = run(model, query, source, k=k, filter=filter, column=column, progress=True)
     if json:
         show.as_json([asdict(hit) for hit in hits])
         return
@@ -37,5 +38,8 @@ def search(
         offset = (1 if begin else 0) - begin
         shown.stylize("bold underline", hit.best[0] + offset, hit.best[1] + offset)
         console.print(shown, soft_wrap=False)
+        if hit.payload:
+            line = "  ".join(f"{name}: {value}" for name, value in hit.payload.items())
+            console.print(Text(line if len(line) <= 200 else line[:199] + "…", style="dim"))
     if not hits:
         print("nothing found")

@@ -24,6 +24,19 @@ def value_of(text: str) -> Any:
     return {"true": True, "false": False, "none": None}.get(text.lower(), text)
 
 
+def settings_of(pairs: list[str] | None) -> dict[str, Any]:
+    """``FIELD=VALUE`` pairs, as ``--set`` takes them."""
+    from umekomi.errors import WrongUse
+
+    chosen = {}
+    for setting in pairs or []:
+        name, equals, text = setting.partition("=")
+        if not equals:
+            raise WrongUse(f"--set: expected FIELD=VALUE, found {setting!r}")
+        chosen[name] = value_of(text)
+    return chosen
+
+
 def train(
     recipe: Annotated[str, typer.Argument(help="A recipe (umekomi recipes).")],
     data: Annotated[str, typer.Option("--data", help="A named dataset, file or folder.")],
@@ -38,16 +51,9 @@ def train(
 ) -> None:
     """Learn a model by a recipe and save it. An interrupted training goes on where it stopped."""
     from umekomi.cli import show
-    from umekomi.errors import WrongUse
     from umekomi.training import train as run
 
-    chosen = {}
-    for setting in settings or []:
-        name, equals, text = setting.partition("=")
-        if not equals:
-            raise WrongUse(f"--set: expected FIELD=VALUE, found {setting!r}")
-        chosen[name] = value_of(text)
-    model = run(recipe, data, out, split=split, start=start, settings=chosen, small=small, seed=seed, resume=not fresh, progress=True)
+    model = run(recipe, data, out, split=split, start=start, settings=settings_of(settings), small=small, seed=seed, resume=not fresh, progress=True)
     if json:
         show.as_json({"out": str(out), "kind": model.kind, "dimension": getattr(model, "dimension", None), "card": model.card})
         return

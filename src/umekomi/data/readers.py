@@ -43,6 +43,18 @@ def read(path: str | Path) -> pa.Table | Retrieval | dict[str, Any]:
         raise DataError(f"{path}: a column changes its type within the file: {error}") from None
 
 
+def batches(source: Path, rows: int) -> Iterator[pa.Table]:
+    """Tables of at most ``rows`` rows of a file, or of a folder of documents."""
+    if source.is_dir():
+        table: Any = read(source)
+        if isinstance(table, dict):
+            raise WrongUse(f"{source}: expected a file, or a folder of documents; name one of its files")
+        for start in range(0, table.num_rows, rows):
+            yield table.slice(start, rows)
+        return
+    yield from tables(source, rows)
+
+
 def tables(path: str | Path, rows: int = BATCH) -> Iterator[pa.Table]:
     """Tables of at most ``rows`` rows, in order, in bounded memory."""
     path = Path(path)

@@ -134,7 +134,7 @@ class Index:
         if not 0 < recall <= 1:
             raise WrongUse(f"recall: expected a share above 0 and at most 1, found {recall}")
         if kind != "auto":
-            kinds.named(kind)(**settings)
+            kinds.made(kind, settings)
         elif settings:
             raise WrongUse(f"index: settings ({', '.join(settings)}) need a kind by name")
         store = Store(folder)
@@ -185,7 +185,7 @@ class Index:
         about = manifest.about["kind"]
         if not about:
             return kinds.plain(manifest.about["output"])
-        kind = kinds.named(about["name"])(**about["settings"])
+        kind = kinds.made(about["name"], about["settings"])
         kind.codec = {key: _plain(self.store.array(file, manifest.files[file][0])) for key, file in about["codec"].items()}
         return kind
 
@@ -223,7 +223,7 @@ class Index:
             model = self.about["model"]
             if not model["name"]:
                 raise WrongUse(f"{self.store.folder} was made from vectors: search it with vectors, or name its model")
-            self.use(load_embedder(model["name"]))
+            self.use(load_embedder(self.store.folder / model["name"] if model["name"].startswith("./") else model["name"]))
         return self._embedder
 
     def use(self, embedder: Any) -> None:
@@ -239,7 +239,7 @@ class Index:
         ``filter`` is a condition on the payload: ``year > 2020 and lang in ("ja", "en")``. Fewer hits come back where fewer
         rows meet it, or share nothing with a sparse query.
         """
-        vectors = self._asked(queries)
+        vectors = self.asked(queries)
         numbers, scores = self.nearest(vectors, k, filter=filter)
         return [self._hits(row, values) for row, values in zip(numbers, scores, strict=True)]
 
@@ -270,7 +270,8 @@ class Index:
         metric = self._manifest.about["metric"]
         return None if metric in ("cosine", "dot") else similarities.named(metric)
 
-    def _asked(self, queries: Any) -> Any:
+    def asked(self, queries: Any) -> Any:
+        """The vectors of queries given as texts, in the index's width; vectors come back as they are."""
         import numpy as np
 
         if isinstance(queries, (np.ndarray, Vectors)) or hasattr(queries, "indptr"):
@@ -303,7 +304,9 @@ class Index:
             raise DataError(f"{what} vectors: expected finite numbers, found NaN or infinity in row {row + 1}")
         if output == "sparse":
             vectors = vectors.tocsr()
-        return np.ascontiguousarray(similarities.normalise(vectors)) if about["metric"] == "cosine" else vectors
+        if about["metric"] == "cosine":
+            vectors = similarities.normalise(vectors)
+        return np.ascontiguousarray(vectors) if output == "dense" else vectors
 
     def _chosen(self, condition: str) -> list[Any]:
         """Which rows of every segment meet the condition, bool; the last condition's answer is kept until the next commit."""
@@ -357,14 +360,15 @@ class Index:
         queries (each without itself), or over ``queries``."""
         import numpy as np
 
-        self._load()
+        if not len(self):
+            raise WrongUse(f"{self.store.folder} is an empty index: there is nothing to check")
         own = np.full(0, -1)
         if queries is None:
             living = np.concatenate([np.flatnonzero(each.living) + first for each, first in zip(self._opened, self._firsts(), strict=True)])
             own = np.sort(np.random.default_rng(seed).choice(living, min(sample, len(living)), replace=False))
             vectors, asked = self._gathered(own), min(k + 1, len(self))
         else:
-            vectors, asked = self._checked(self._asked(queries), "query"), min(k, len(self))
+            vectors, asked = self._checked(self.asked(queries), "query"), min(k, len(self))
             own = np.full(similarities.size(vectors), -1)
         found, _ = self.nearest(vectors, asked)
         kind, self._kind = self._kind, kinds.plain(self._manifest.about["output"])
@@ -503,6 +507,13 @@ class Index:
                 manifest.about["asked"] |= {"recall": recall}
             self._rebuild(manifest, list(range(len(self._opened))), self._choice(manifest))
 
+    def note(self, **about: Any) -> None:
+        """Keep facts of the caller's (JSON) in the index."""
+        with self.store.lock():
+            manifest = self._copy()
+            manifest.about |= about
+            self._commit(manifest)
+
     def _copy(self) -> Manifest:
         return self.store.read()
 
@@ -528,7 +539,7 @@ class Index:
         about = manifest.about
         if about["asked"]["kind"] == "auto":
             return None
-        kind = kinds.named(about["asked"]["kind"])(**about["asked"]["settings"])
+        kind = kinds.made(about["asked"]["kind"], about["asked"]["settings"])
         kind.check(about["output"], about["metric"], about["dimension"] or 1 << 20)
         return kind
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, ClassVar
 
 from umekomi.contracts import Vectors
@@ -541,6 +541,16 @@ TUNED = ("shortlist", "effort")
 def plain(output: str) -> Kind:
     """The kind that looks at everything, for this kind of output."""
     return {"sparse": Sparse, "multi": Late}.get(output, Exact)()
+
+
+def made(name: str, settings: dict[str, Any]) -> Kind:
+    """A kind by name with these settings; the error for a setting that it does not have."""
+    kind = named(name)
+    known = [each.name for each in fields(kind) if each.init]
+    for setting in settings:
+        if setting not in known:
+            raise unknown_name(f"setting of index kind {name}", setting, known) if known else WrongUse(f"index kind {name} has no settings, found {setting!r}")
+    return kind(**settings)
 
 
 def named(name: str) -> type[Kind]:

@@ -1,0 +1,77 @@
+"""``umekomi index``"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+
+def index(
+    out: Annotated[Path, typer.Option("--out", help="The index: a folder.")],
+    inputs: Annotated[
+        list[str] | None,
+        typer.Argument(help="A model and the texts to index; or vectors that encode wrote; or nothing, to look after an index.", metavar="[MODEL] [IN]"),
+    ] = None,
+    kind: Annotated[str, typer.Option(help="auto, exact, binary, funnel, hnsw, sparse or late.")] = "auto",
+    recall: Annotated[float | None, typer.Option(help="The recall at 10 that an approximate kind is tuned to (0.95).")] = None,
+    settings: Annotated[list[str] | None, typer.Option("--set", help="A setting of the kind: --set shortlist=500.")] = None,
+    column: Annotated[str, typer.Option(help="The column of texts.")] = "text",
+    id_column: Annotated[str | None, typer.Option("--id", help="The column of ids.")] = None,
+    dimensions: Annotated[int | None, typer.Option(help="Keep the first so many dimensions.")] = None,
+    add: Annotated[bool, typer.Option("--add", help="Add to an index that is there.")] = False,
+    replace: Annotated[bool, typer.Option("--replace", help="With --add: rows take the place of those with the same id.")] = False,
+    delete: Annotated[list[str] | None, typer.Option("--delete", help="Delete the row with this id.")] = None,
+    compact: Annotated[bool, typer.Option("--compact", help="Drop what was deleted, join segments, choose and tune anew.")] = False,
+    check: Annotated[bool, typer.Option("--check", help="Measure recall at 10 against exact search.")] = False,
+    verify: Annotated[bool, typer.Option("--verify", help="Read every file against its checksum.")] = False,
+    batch_size: Annotated[int, typer.Option(help="Texts a batch.")] = 32,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Make an index of texts, add to it, look after it; umekomi search then takes it in a model's place."""
+    from umekomi.cli import show
+    from umekomi.cli.train import settings_of
+    from umekomi.errors import WrongUse
+    from umekomi.indexes import Index
+    from umekomi.indexing import index as run
+
+    words = inputs or []
+    if len(words) > 2:
+        raise WrongUse(f"index: expected a model and a file, found {len(words)} arguments")
+    chosen = settings_of(settings)
+    if words:
+        model, source = (words[0], words[1]) if len(words) == 2 else (None, words[0])
+        opened = run(
+            model, source, out, kind=kind, recall=recall or 0.95, column=column, id_column=id_column, dimensions=dimensions, add=add, replace=replace,
+            batch_size=batch_size, progress=True, **chosen,
+        )  # fmt: skip
+    else:
+        if not (delete or compact or check or verify):
+            raise WrongUse("index: expected a model and a file of texts, or one of --delete, --compact, --check, --verify")
+        opened = Index(out)
+    if delete:
+        opened.delete(delete)
+    if compact:
+        opened.compact(kind if kind != "auto" or chosen else None, recall=recall, **chosen)
+    report: dict[str, Any] = {
+        "out": str(out), "rows": len(opened), "kind": opened.kind.name, "settings": opened.kind.settings(), "dimension": opened.about["dimension"],
+        "bytes": opened.bytes_on_disk(),
+    }  # fmt: skip
+    if verify:
+        report["verified bytes"] = opened.verify()
+    if check:
+        report["recall@10"] = opened.check()
+    if json:
+        show.as_json(report)
+        return
+    said = ", ".join(f"{name} {value}" for name, value in report["settings"].items() if value)
+    print(
+        f"{out}: {report['rows']:,} rows of {report['dimension']} dimensions, {report['kind']}{f' ({said})' if said else ''}, {report['bytes'] / 1e6:,.1f} MB"
+    )
+    if verify:
+        print(f"every checksum holds ({report['verified bytes'] / 1e6:,.1f} MB read)")
+    if check:
+        print(f"recall@10 against exact search: {report['recall@10']:.3f} (its own rows asked, each without itself)")
+    if words and opened.about["model"]["name"]:
+        print(f'next: umekomi search {out} "your query"')
