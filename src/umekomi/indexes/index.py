@@ -40,7 +40,7 @@ class Hit:
 class _Opened:
     """A committed segment with its files mapped, and which of its rows live."""
 
-    def __init__(self, store: Store, segment: Segment, output: str) -> None:
+    def __init__(self, store: Store, segment: Segment, output: str, sizes: Mapping[str, tuple[int, int]]) -> None:
         import numpy as np
 
         self.segment = segment
@@ -51,10 +51,7 @@ class _Opened:
         self.living = np.ones(segment.rows, np.uint8)
         if segment.deleted:
             path = store.folder / segment.deleted
-            try:
-                dead = np.load(path, allow_pickle=False)
-            except ValueError as error:
-                raise DataError(f"{path} is damaged ({error}): restore it from a copy, or build the index anew") from None
+            dead = _plain(store.array(segment.deleted, sizes[segment.deleted][0]))
             if len(dead) != segment.dead or (len(dead) and dead.max() >= segment.rows):
                 raise DataError(f"{path} is damaged: expected {segment.dead} rows of {segment.rows}: restore it from a copy, or build the index anew")
             self.living[dead] = 0
@@ -110,9 +107,9 @@ class Index:
         self._filtered: tuple[Any, Any] = (None, None)
         self._kind: Kind = kinds.Exact()
         self._opened: list[_Opened] = []
-        self._load()
         if verify is not False:
-            self.store.verify(self._manifest, most=None if verify else SMALL)
+            self._verified(None if verify else SMALL)
+        self._load()
 
     @classmethod
     def create(
@@ -171,7 +168,7 @@ class Index:
                 for segment in manifest.segments:
                     old = known.get(segment.name)
                     same = old is not None and (old.segment.deleted, list(old.segment.files)) == (segment.deleted, list(segment.files))
-                    opened.append(old if same and old is not None else _Opened(self.store, segment, manifest.about["output"]))
+                    opened.append(old if same and old is not None else _Opened(self.store, segment, manifest.about["output"], manifest.files))
                 self._kind = self._kind_of(manifest)
             except FileNotFoundError as error:
                 if attempt == 49 or self.store.stamp() == stamp:
@@ -180,6 +177,17 @@ class Index:
             self._manifest, self._opened, self._stamp = manifest, opened, stamp
             self._filtered = (None, None)
             return
+
+    def _verified(self, most: int | None) -> None:
+        """Compare checksums; once more if a writer removed a file meanwhile."""
+        for _ in range(50):
+            manifest, stamp = self.store.read(), self.store.stamp()
+            try:
+                self.store.verify(manifest, most=most)
+                return
+            except FileNotFoundError as error:
+                if self.store.stamp() == stamp:
+                    raise DataError(f"{error.filename} is missing: restore it from a copy, or build the index anew") from None
 
     def _kind_of(self, manifest: Manifest) -> Kind:
         about = manifest.about["kind"]

@@ -157,6 +157,15 @@ def ranks_of_neighbours(parts: list[Part], keys_of: Any, k: int, sample: int, se
     return np.array([rank for ranks in out for rank in ranks])
 
 
+def found_share(kind: Kind, part: Part, k: int, sample: int, seed: int) -> float:
+    """Recall at ``k`` of a kind's whole search, rows drawn as queries, each without itself."""
+    import numpy as np
+
+    asked = np.random.default_rng(seed).choice(part.rows, min(sample, part.rows), replace=False)
+    queries = np.asarray(part.vectors[asked], np.float32)
+    return overlap(scan(part, queries, k + 1)[0], kind.search(part, queries, k + 1, None)[0], asked, k)
+
+
 def shortlist_for(ranks: Any, recall: float, k: int) -> int:
     """The shortlist that holds this share of the true neighbours, a tenth more for chance."""
     import numpy as np
@@ -357,7 +366,12 @@ class Funnel(Kind):
         return keys, counts.sum(0)
 
     def tuned(self, parts: list[Part], recall: float, k: int = 10, sample: int = 256, seed: int = 0) -> dict[str, Any]:
-        return {"shortlist": shortlist_for(ranks_of_neighbours(parts, lambda part, query: self.keys(part, query, cores()), k, sample, seed), recall, k)}
+        self.shortlist = shortlist_for(ranks_of_neighbours(parts, lambda part, query: self.keys(part, query, cores()), k, sample, seed), recall, k)
+        part = max(parts, key=lambda each: each.rows)
+        # later stages lose some of what the first one found: ask for more until the whole holds
+        while self.widths and self.shortlist < part.rows and found_share(self, part, k, sample, seed) < recall:
+            self.shortlist = min(part.rows, self.shortlist * 3 // 2 + 1)
+        return {"shortlist": self.shortlist}
 
     def search(self, part: Part, queries: Any, k: int, similarity: Any) -> tuple[Any, Any]:
         import numpy as np
@@ -418,16 +432,10 @@ class Hnsw(Kind):
         return part.arrays["opened"]
 
     def tuned(self, parts: list[Part], recall: float, k: int = 10, sample: int = 256, seed: int = 0) -> dict[str, Any]:
-        import numpy as np
-
         part = max(parts, key=lambda each: each.rows)
-        asked = np.random.default_rng(seed).choice(part.rows, min(sample, part.rows), replace=False)
-        queries = np.asarray(part.vectors[asked], np.float32)
-        true, _ = scan(part, queries, k + 1)
         for effort in (16, 32, 64, 128, 256, 512, 1024):
             self.effort = effort
-            found, _ = self.search(part, queries, k + 1, None)
-            if overlap(true, found, asked, k) >= recall:
+            if found_share(self, part, k, sample, seed) >= recall:
                 break
         return {"effort": self.effort}
 

@@ -179,7 +179,9 @@ class Store:
         self._sized(file, size)
         try:
             return np.load(file, mmap_mode="r", allow_pickle=False)
-        except ValueError as error:
+        except FileNotFoundError:
+            raise
+        except Exception as error:  # NumPy reads the header as Python: damage there can end in anything
             raise DataError(f"{file} is damaged ({error}): restore it from a copy, or build the index anew") from None
 
     def table(self, path: str, size: int) -> pa.Table:

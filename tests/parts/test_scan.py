@@ -1,0 +1,90 @@
+"""Search kernels against slow loops."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from umekomi.parts.kernels import scan
+
+NONE = np.zeros(0, np.uint8)
+
+
+def test_bits_estimate_as_the_formula_says():
+    """Gao & Long 2024: the estimate is factor * sum of sign * query part, the query cut to 2^bits levels."""
+    generator = np.random.default_rng(0)
+    rows, width = 5000, 192
+    signs = generator.choice([-1, 1], (rows, width))
+    codes = np.ascontiguousarray(np.packbits(signs > 0, axis=1, bitorder="little").view("<u8").T)
+    factors = generator.random(rows).astype(np.float32)
+    for bits in (1, 3, 4):
+        levels = generator.integers(0, 1 << bits, width)
+        step, lowest = np.float32(0.01), np.float32(-0.07)
+        planes = np.stack([np.packbits((levels >> p) & 1, bitorder="little").view("<u8") for p in range(bits)])
+        parts = levels * step + lowest
+        keys, counts = np.zeros(rows, np.uint16), np.zeros(scan.BINS, np.int32)
+        allowed = (np.arange(rows) % 3 > 0).astype(np.uint8)
+        for low, high in ((0, 1234), (1234, rows)):
+            scan.bit_keys(codes, factors, planes, step, lowest, np.float32(parts.sum()), np.float32(400), np.float32(4096), allowed, low, high, keys, counts)
+        slow = np.array([400 * factors[i] * sum(float(signs[i, j]) * float(parts[j]) for j in range(width)) + 4096 for i in range(0, rows, 50)])
+        assert (np.abs(keys[::50] - slow)[allowed[::50] > 0] <= 1.01).all()
+        assert (keys[allowed == 0] == 0).all()
+        assert (counts == np.bincount(keys, minlength=scan.BINS)).all()
+
+
+def test_bytes_are_inner_products():
+    generator = np.random.default_rng(0)
+    codes, query = generator.integers(-127, 128, (300, 40)).astype(np.int8), generator.integers(-32767, 32768, 40).astype(np.int16)
+    keys, counts = np.zeros(300, np.uint16), np.zeros(scan.BINS, np.int32)
+    scan.byte_keys(codes, query, 1e-4, 4096.0, NONE, 0, 300, keys, counts)
+    slow = [int(min(max(1e-4 * sum(int(a) * int(b) for a, b in zip(row, query, strict=True)) + 4096.0, 1), scan.BINS - 1)) for row in codes]
+    assert keys.tolist() == slow
+    assert counts.sum() == 300
+
+
+def test_the_threshold_lets_through_at_least_what_was_wanted():
+    keys = np.random.default_rng(0).integers(1, 100, 1000).astype(np.uint16)
+    counts = np.bincount(keys, minlength=scan.BINS).astype(np.int32)
+    for wanted in (1, 10, 999, 1000, 5000):
+        least = scan.threshold(counts, wanted)
+        assert (keys >= least).sum() >= min(wanted, 1000)
+        assert (keys > least).sum() < wanted
+        numbers = np.zeros(1000, np.int64)
+        met = scan.reaching(keys, max(least, 1), 0, 1000, numbers)
+        assert numbers[:met].tolist() == np.flatnonzero(keys >= least).tolist()
+
+
+def test_equals_stay_in_the_order_of_their_rows():
+    vectors = np.ones((50, 4), np.float32)
+    vectors[[7, 30]] = 2
+    scores, rows = np.full(5, -np.inf, np.float32), np.full(5, -1, np.int64)
+    scan.exact(vectors, np.ones(4, np.float32), NONE, 0, 50, scores, rows)
+    assert rows.tolist() == [7, 30, 0, 1, 2]
+    scores, rows = np.full(5, -np.inf, np.float32), np.full(5, -1, np.int64)
+    for row in (30, 2, 1, 0, 7, 4, 3):
+        scan.put_first(scores, rows, float(vectors[row].sum()), row)
+    assert rows.tolist() == [7, 30, 0, 1, 2]
+
+
+@pytest.mark.parametrize("signed", [False, True])
+def test_lists_add_up_to_the_sparse_product(signed):
+    from scipy import sparse
+
+    generator = np.random.default_rng(0)
+    documents = sparse.random(400, 64, 0.1, format="csr", random_state=generator, dtype=np.float32)
+    queries = sparse.random(30, 64, 0.1, format="csr", random_state=generator, dtype=np.float32)
+    if signed:  # sums that cross zero on the way
+        documents.data = generator.choice([-1, 1], documents.nnz).astype(np.float32)
+        queries.data = generator.choice([-1, 1], queries.nnz).astype(np.float32)
+    lists = documents.tocsc()
+    scores, rows = np.full((30, 8), -np.inf, np.float32), np.full((30, 8), -1, np.int64)
+    total = np.zeros(400, np.float32)
+    scan.sparse_search(
+        lists.indptr.astype(np.int64), lists.indices, lists.data, queries.indptr.astype(np.int64), queries.indices, queries.data, NONE, 0, 30, total, scores, rows
+    )  # fmt: skip
+    whole = (queries @ documents.T).toarray()
+    assert not total.any()
+    for q in range(30):
+        expected = [i for i in np.argsort(-whole[q], kind="stable") if whole[q, i] != 0][:8]
+        assert [i for i in rows[q] if i >= 0] == expected
+        np.testing.assert_allclose(scores[q, : len(expected)], whole[q, expected], atol=1e-5)
