@@ -25,11 +25,21 @@ def test_bits_estimate_as_the_formula_says():
         keys, counts = np.zeros(rows, np.uint16), np.zeros(scan.BINS, np.int32)
         allowed = (np.arange(rows) % 3 > 0).astype(np.uint8)
         for low, high in ((0, 1234), (1234, rows)):
-            scan.bit_keys(codes, factors, planes, step, lowest, np.float32(parts.sum()), np.float32(400), np.float32(4096), allowed, low, high, keys, counts)
+            floor = scan.bit_keys(
+                codes, factors, planes, step, lowest, np.float32(parts.sum()), np.float32(400), np.float32(4096), allowed, low, high, keys, counts
+            )
         slow = np.array([400 * factors[i] * sum(float(signs[i, j]) * float(parts[j]) for j in range(width)) + 4096 for i in range(0, rows, 50)])
         assert (np.abs(keys[::50] - slow)[allowed[::50] > 0] <= 1.01).all()
         assert (keys[allowed == 0] == 0).all()
-        assert (counts == np.bincount(keys, minlength=scan.BINS)).all()
+        assert floor == 1
+        assert (counts[1:] == np.bincount(keys, minlength=scan.BINS)[1:]).all()
+        many = np.tile(codes, 4)
+        keys, counts = np.zeros(4 * rows, np.uint16), np.zeros(scan.BINS, np.int32)
+        floor = scan.bit_keys(
+            many, np.tile(factors, 4), planes, step, lowest, np.float32(parts.sum()), np.float32(400), np.float32(4096), NONE, 0, 4 * rows, keys, counts
+        )
+        assert floor > 1
+        assert (counts[floor:] == np.bincount(keys, minlength=scan.BINS)[floor:]).all()
 
 
 def test_bytes_are_inner_products():

@@ -149,7 +149,8 @@ def ranks_of_neighbours(parts: list[Part], keys_of: Any, k: int, sample: int, se
     rows, _ = scan(part, queries, k + 1)
     out = []
     for q, own in enumerate(asked):
-        keys, counts = keys_of(part, queries[q])
+        keys, _, _ = keys_of(part, queries[q])
+        counts = np.bincount(keys)
         counts[keys[own]] -= 1
         above = np.cumsum(counts[::-1])[::-1]
         near = [row for row in rows[q] if row >= 0 and row != own][:k]
@@ -242,8 +243,8 @@ class Binary(Kind):
         planes = np.stack([np.packbits((levels >> p) & 1, bitorder="little").view("<u8") for p in range(self.query_bits)])
         return planes, np.float32(step), np.float32(lowest), np.float32((levels * step + lowest).sum()), float(np.linalg.norm(turned))
 
-    def keys(self, part: Part, query: Any, threads: int) -> tuple[Any, Any]:
-        """(key of every row, how many rows have each)."""
+    def keys(self, part: Part, query: Any, threads: int) -> tuple[Any, Any, int]:
+        """(key of every row, how many rows have each of the best keys, the key from which that is whole)."""
         import numpy as np
 
         from umekomi.parts.kernels.scan import BINS, bit_keys
@@ -255,14 +256,14 @@ class Binary(Kind):
         keys = np.empty(part.rows, np.uint16)
         ranges = shards(part.rows, threads)
         counts = np.zeros((len(ranges), BINS), np.int32)
-        over(
+        floors = over(
             bit_keys,
             [
                 (codes, factors, planes, step, lowest, half, scale, np.float32(BINS / 2), part.allowed, low, high, keys, counts[i])
                 for i, (low, high) in enumerate(ranges)
             ],
         )
-        return keys, counts.sum(0)
+        return keys, counts.sum(0), max(floors)
 
     def tuned(self, parts: list[Part], recall: float, k: int = 10, sample: int = 256, seed: int = 0) -> dict[str, Any]:
         return {"shortlist": shortlist_for(ranks_of_neighbours(parts, lambda part, query: self.keys(part, query, cores()), k, sample, seed), recall, k)}
@@ -271,19 +272,31 @@ class Binary(Kind):
         return coarse_then_exact(part, queries, k, max(self.shortlist, k), self.keys)
 
 
+def reached(scanned: tuple[Any, Any, int], wanted: int) -> tuple[Any, int]:
+    """(keys, the highest key that ``wanted`` rows reach), from what a coarse scan gives."""
+    import numpy as np
+
+    from umekomi.parts.kernels.scan import threshold
+
+    keys, counts, floor = scanned
+    least = threshold(counts, wanted)
+    if least < floor:
+        least = threshold(np.bincount(keys), wanted)
+    return keys, max(least, 1)
+
+
 def coarse_then_exact(part: Part, queries: Any, k: int, wanted: int, keys_of: Any) -> tuple[Any, Any]:
     """A coarse scan, one threshold, the exact look at what reaches it: one query over all threads, many each in one."""
     import numpy as np
 
-    from umekomi.parts.kernels.scan import rescore, threshold
+    from umekomi.parts.kernels.scan import rescore
 
     if part.few(k):
         return listed(part, queries, np.flatnonzero(part.allowed), k)
     threads = cores()
 
     def ask(query: Any, threads: int) -> tuple[Any, Any]:
-        keys, counts = keys_of(part, query, threads)
-        least = max(threshold(counts, wanted), 1)
+        keys, least = reached(keys_of(part, query, threads), wanted)
         ranges = shards(part.rows, threads)
         found = [blank(1, k) for _ in ranges]
         over(rescore, [(part.vectors, query, keys, least, low, high, s[0], r[0]) for (low, high), (s, r) in zip(ranges, found, strict=True)])
@@ -346,8 +359,8 @@ class Funnel(Kind):
             longest = max(longest, float((whole**2).sum(1).max()) ** 0.5)
         return {"codes": codes, "longest": np.array([longest], np.float32)}
 
-    def keys(self, part: Part, query: Any, threads: int) -> tuple[Any, Any]:
-        """(key of every row, how many rows have each)."""
+    def keys(self, part: Part, query: Any, threads: int) -> tuple[Any, Any, int]:
+        """(key of every row, how many rows have each of the best keys, the key from which that is whole)."""
         import numpy as np
 
         from umekomi.parts.kernels.scan import BINS, byte_keys
@@ -359,11 +372,11 @@ class Funnel(Kind):
         keys = np.empty(part.rows, np.uint16)
         ranges = shards(part.rows, threads)
         counts = np.zeros((len(ranges), BINS), np.int32)
-        over(
+        floors = over(
             byte_keys,
             [(part.arrays["codes"], whole, BINS / 2 / reach, BINS / 2, part.allowed, low, high, keys, counts[i]) for i, (low, high) in enumerate(ranges)],
         )
-        return keys, counts.sum(0)
+        return keys, counts.sum(0), max(floors)
 
     def tuned(self, parts: list[Part], recall: float, k: int = 10, sample: int = 256, seed: int = 0) -> dict[str, Any]:
         self.shortlist = shortlist_for(ranks_of_neighbours(parts, lambda part, query: self.keys(part, query, cores()), k, sample, seed), recall, k)
@@ -378,13 +391,12 @@ class Funnel(Kind):
 
         if not self.widths or part.few(k):
             return coarse_then_exact(part, queries, k, max(self.shortlist, k), self.keys)
-        from umekomi.parts.kernels.scan import chosen, reaching, threshold
+        from umekomi.parts.kernels.scan import chosen, reaching
 
         scores, rows = blank(len(queries), k)
         for q, query in enumerate(queries):
-            keys, counts = self.keys(part, query, cores())
-            least = max(threshold(counts, max(self.shortlist, k)), 1)
-            numbers = np.empty(int(counts[least:].sum()), np.int64)
+            keys, least = reached(self.keys(part, query, cores()), max(self.shortlist, k))
+            numbers = np.empty(int((keys >= least).sum()), np.int64)
             reaching(keys, least, 0, part.rows, numbers)
             for stage, width in enumerate(self.widths):
                 size = min(max(self.shortlist >> (stage + 1), k), len(numbers))

@@ -2,7 +2,8 @@
 
 A coarse scan gives every row a key, an unsigned 16-bit number below ``BINS``, higher is nearer, and counts how many rows have
 each key; from the counts of all threads one threshold follows, and :func:`rescore` looks again, with the stored vectors, only
-at rows that reach it. Rows come in order, so among equals the first stays: one answer, however many threads there are.
+at rows that reach it. A scan counts all keys of its first block and from then on those of about its best sixteenth; it returns
+the key from which its counts are whole. Rows come in order, so among equals the first stays: one answer, however many threads there are.
 """
 
 from __future__ import annotations
@@ -12,7 +13,9 @@ from numba import njit, types
 from numba.extending import intrinsic
 
 BINS = 8192
-BLOCK = 2048
+BLOCK = 512
+ONE, LAST = np.float32(1), np.float32(BINS - 1)
+TWO, FOUR, EIGHT = np.uint64(2), np.uint64(4), np.uint64(8)
 LOOSE = {"reassoc", "contract", "nsz"}
 
 
@@ -72,58 +75,6 @@ def take_best(block, first, allowed, scores, rows):
                 least = scores[q, last]
 
 
-@njit(nogil=True, cache=True, fastmath=LOOSE)
-def bit_keys(codes, factors, planes, step, lowest, half, scale, offset, allowed, low, high, keys, counts):
-    """Keys of bit codes uint64 ``[words, n]`` (+1 or -1 a dimension) with a factor a row, float32 ``[n]``, for a query cut to
-    ``lowest + step u``, whose integers u come as bit planes uint64 ``[planes, words]``: ``scale factor (sum of the query's
-    parts, each with its sign) + offset``. ``half`` is the sum of all the query's parts. Only AND, bit counts and one
-    multiplication a row (Gao & Long 2024, eq. 20)."""
-    every = allowed.shape[0] == 0
-    common = np.empty(BLOCK, np.int32)
-    plain = np.empty(BLOCK, np.int32)
-    for start in range(low, high, BLOCK):
-        size = min(BLOCK, high - start)
-        common[:size] = 0
-        plain[:size] = 0
-        for w in range(codes.shape[0]):
-            part = codes[w, start : start + size]
-            if planes.shape[0] == 4:
-                a, b, c, d = planes[0, w], planes[1, w], planes[2, w], planes[3, w]
-                for i in range(size):
-                    word = part[i]
-                    common[i] += np.int32(ones(word & a) + 2 * ones(word & b) + 4 * ones(word & c) + 8 * ones(word & d))
-                    plain[i] += np.int32(ones(word))
-            else:
-                for i in range(size):
-                    plain[i] += np.int32(ones(part[i]))
-                for p in range(planes.shape[0]):
-                    mask = planes[p, w]
-                    for i in range(size):
-                        common[i] += np.int32(ones(part[i] & mask)) << p
-        for i in range(size):
-            value = 2 * (step * common[i] + lowest * plain[i]) - half
-            common[i] = min(max(np.int32(scale * factors[start + i] * value + offset), 1), BINS - 1)
-        for i in range(size):
-            key = common[i] if every or allowed[start + i] else 0
-            keys[start + i] = key
-            counts[key] += 1
-
-
-@njit(nogil=True, cache=True, fastmath=LOOSE)
-def byte_keys(codes, query, scale, offset, allowed, low, high, keys, counts):
-    """Keys of 8-bit codes int8 ``[n, p]`` for one query int16 ``[p]``: ``scale (code . query) + offset``, held to the bins."""
-    every = allowed.shape[0] == 0
-    for row in range(low, high):
-        keys[row] = 0
-        if every or allowed[row]:
-            total = np.int32(0)
-            for i in range(codes.shape[1]):
-                total += np.int32(codes[row, i]) * np.int32(query[i])
-            key = min(max(int(scale * total + offset), 1), BINS - 1)
-            keys[row] = key
-            counts[key] += 1
-
-
 @njit(nogil=True, cache=True)
 def threshold(counts, wanted):
     """The highest key that ``wanted`` rows reach."""
@@ -133,6 +84,80 @@ def threshold(counts, wanted):
         if seen >= wanted:
             return key
     return 0
+
+
+@njit(nogil=True, cache=True, fastmath=LOOSE)
+def bit_keys(codes, factors, planes, step, lowest, half, scale, offset, allowed, low, high, keys, counts):
+    """Keys of bit codes uint64 ``[words, n]`` (+1 or -1 a dimension) with a factor a row, float32 ``[n]``, for a query cut to
+    ``lowest + step u``, whose integers u come as bit planes uint64 ``[planes, words]``: ``scale factor (sum of the query's
+    parts, each with its sign) + offset``. ``half`` is the sum of all the query's parts. Only AND, bit counts and one
+    multiplication a row (Gao & Long 2024, eq. 20)."""
+    every = allowed.shape[0] == 0
+    common = np.empty(BLOCK, np.uint64)
+    plain = np.empty(BLOCK, np.uint64)
+    floor = 1
+    for start in range(low, high, BLOCK):
+        size = min(BLOCK, high - start)
+        common[:] = 0
+        plain[:] = 0
+        for w in range(codes.shape[0]):
+            part = codes[w, start : start + size]
+            if planes.shape[0] == 4:
+                a, b, c, d = planes[0, w], planes[1, w], planes[2, w], planes[3, w]
+                for i in range(size):
+                    word = part[i]
+                    common[i] += ones(word & a) + TWO * ones(word & b) + FOUR * ones(word & c) + EIGHT * ones(word & d)
+                    plain[i] += ones(word)
+            else:
+                for i in range(size):
+                    plain[i] += ones(part[i])
+                for p in range(planes.shape[0]):
+                    mask, weight = planes[p, w], np.uint64(1 << p)
+                    for i in range(size):
+                        common[i] += weight * ones(part[i] & mask)
+        found = keys[start : start + size]
+        factor = factors[start : start + size]
+        for i in range(size):
+            value = np.float32(2) * (step * np.float32(np.int32(common[i])) + lowest * np.float32(np.int32(plain[i]))) - half
+            held = min(max(scale * factor[i] * value + offset, ONE), LAST)
+            found[i] = np.uint16(np.int32(held))
+        if not every:
+            for i in range(size):
+                found[i] *= allowed[start + i]
+        count(found, floor, counts)
+        if start == low and high - low > 16 * BLOCK:
+            floor = max(threshold(counts, BLOCK // 16), 1)
+    return floor
+
+
+@njit(nogil=True, cache=True)
+def count(keys, floor, counts):
+    """Count the keys from ``floor`` up; only the best decide, and most rows are not among them."""
+    for i in range(keys.shape[0]):
+        if keys[i] >= floor:
+            counts[keys[i]] += 1
+
+
+@njit(nogil=True, cache=True, fastmath=LOOSE)
+def byte_keys(codes, query, scale, offset, allowed, low, high, keys, counts):
+    """Keys of 8-bit codes int8 ``[n, p]`` for one query int16 ``[p]``: ``scale (code . query) + offset``, held to the bins."""
+    every = allowed.shape[0] == 0
+    floor = 1
+    for start in range(low, high, BLOCK):
+        stop = min(start + BLOCK, high)
+        for row in range(start, stop):
+            total = np.int32(0)
+            if every or allowed[row]:
+                part = codes[row]
+                for i in range(part.shape[0]):
+                    total += np.int32(part[i]) * np.int32(query[i])
+                keys[row] = min(max(int(scale * total + offset), 1), BINS - 1)
+            else:
+                keys[row] = 0
+        count(keys[start:stop], floor, counts)
+        if start == low and high - low > 16 * BLOCK:
+            floor = max(threshold(counts, BLOCK // 16), 1)
+    return floor
 
 
 @njit(nogil=True, cache=True)
