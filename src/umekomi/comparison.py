@@ -257,7 +257,7 @@ class _Run:
             values=result.main.values.tolist(),
             others={metric: score.interval() for metric, score in list(result.scores.items())[1:]},
             dimensions=int(width),
-            bytes_per_item=similarities.item_bytes(meter.documents),
+            bytes_per_item=getattr(embedder, "item_bytes", None) or similarities.item_bytes(meter.documents),
             texts_per_second=meter.rate("document") or meter.rate("text") or next(count / max(took, 1e-9) for count, took in meter.seen.values()),
             queries_per_second=meter.rate("query"),
             ms_per_query=latency,

@@ -191,6 +191,10 @@ class Transform(ABC):
     name: ClassVar[str]
     stands: ClassVar[str] = "after"
     """``"after"``: on finished vectors; ``"before"``: on a token table, before pooling."""
+    output: ClassVar[str] = "dense"
+    """What comes out: ``"dense"`` float32 ``[n, e]``, or ``"sparse"`` scipy CSR."""
+    stored_only: ClassVar[bool] = False
+    """Does it change how documents are stored, and leave queries as they are?"""
 
     def fit(self, vectors: Floats, *, weights: Any = None, labels: Any = None) -> Transform:
         """Learn from vectors float32 ``[n, d]``; returns itself."""
@@ -203,6 +207,10 @@ class Transform(ABC):
     @abstractmethod
     def dimensions(self, before: int) -> int:
         """The width of what comes out when ``before`` goes in."""
+
+    def item_bytes(self, before: float, dimension: int) -> float:
+        """Bytes a stored item of ``dimension`` dimensions takes behind this transform; ``before`` is what it took before it."""
+        return 4 * dimension
 
     @abstractmethod
     def state(self) -> tuple[dict[str, Any], dict[str, Any]]:

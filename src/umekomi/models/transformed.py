@@ -29,8 +29,13 @@ class TransformedEmbedder(EmbedderBase):
         self.transforms: tuple[Transform, ...] = tuple(transforms)
         self.modalities, self.metric = base.modalities, base.metric
         self.dimension = base.dimension
-        for transform in self.transforms:
+        self.item_bytes: float = 4 * base.dimension
+        for number, transform in enumerate(self.transforms):
+            if number and self.transforms[number - 1].output == "sparse":
+                raise WrongUse(f"{transform.name} changes dense vectors; {self.transforms[number - 1].name} before it gives sparse ones")
             self.dimension = transform.dimensions(self.dimension)
+            self.item_bytes = transform.item_bytes(self.item_bytes, self.dimension)
+        self.outputs = frozenset({self.transforms[-1].output})
 
     @property
     def inner(self) -> tuple[EmbedderBase, tuple[Transform, ...]]:
@@ -42,12 +47,13 @@ class TransformedEmbedder(EmbedderBase):
         return self.base.roles
 
     def _encode(self, items: list[Any], *, output: str, role: str | None, batch_size: int, progress: bool) -> Any:
-        return self.apply(self.base.encode(items, output="dense", role=role, batch_size=batch_size, progress=progress))
+        return self.apply(self.base.encode(items, output="dense", role=role, batch_size=batch_size, progress=progress), role=role)
 
-    def apply(self, vectors: Any) -> Any:
-        """The transforms alone, on vectors that ``base`` gave."""
+    def apply(self, vectors: Any, role: str | None = None) -> Any:
+        """The transforms alone, on vectors that ``base`` gave. How documents are stored does not concern a query."""
         for transform in self.transforms:
-            vectors = transform.transform(vectors)
+            if not (transform.stored_only and role == "query"):
+                vectors = transform.transform(vectors)
         return vectors
 
     def truncated(self, items: Sequence[str]) -> Any:

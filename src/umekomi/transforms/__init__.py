@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from umekomi.contracts import Transform
 from umekomi.errors import unknown_name
+from umekomi.transforms.codes import SparseCode
 from umekomi.transforms.linear import Centre, Normalise, Pca, RandomProjection, Truncate
+from umekomi.transforms.quantize import Binary, Int8
 from umekomi.transforms.whitening import AllButTheTop, Sif, Whitening, ZipfianCentring, ZipfianWhitening
 
 __all__ = [
-    "TRANSFORMS", "AllButTheTop", "Centre", "Normalise", "Pca", "RandomProjection", "Sif", "Truncate", "Whitening", "ZipfianCentring", "ZipfianWhitening", "named",
+    "TRANSFORMS", "AllButTheTop", "Binary", "Centre", "Int8", "Normalise", "Pca", "RandomProjection", "Sif", "SparseCode", "Truncate", "Whitening", "ZipfianCentring", "ZipfianWhitening", "named",
 ]  # fmt: skip
 
-_ALL = (Truncate, Pca, RandomProjection, Centre, Normalise, Whitening, ZipfianWhitening, ZipfianCentring, Sif, AllButTheTop)
+_ALL = (Truncate, Pca, RandomProjection, Centre, Normalise, Whitening, ZipfianWhitening, ZipfianCentring, Sif, AllButTheTop, SparseCode, Int8, Binary)
 TRANSFORMS: dict[str, type[Transform]] = {kind.name: kind for kind in _ALL}
 
 
