@@ -24,6 +24,7 @@ _WHERE = {
     "recipes_table": "umekomi.catalogue",
     "reproduce": "umekomi.reproduction",
     "search": "umekomi.searching",
+    "shrink": "umekomi.shrinking",
     "train": "umekomi.training",
     "Index": "umekomi.indexes",
     "Recipe": "umekomi.contracts",
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
     from umekomi.models import load as load
     from umekomi.reproduction import reproduce as reproduce
     from umekomi.searching import search as search
+    from umekomi.shrinking import shrink as shrink
     from umekomi.training import train as train
 
 __all__ = sorted(_WHERE)
