@@ -1,0 +1,257 @@
+"""Search on real encoder output, queries not in the index: recall at 10 against exact search and milliseconds a query, ours and
+faiss's and usearch's, two threads each; memory, first query, build, and how near the scans come to reading memory.
+
+Sets: a million rows of static(minilm) over sentences and windows of the novels and WordNet's glosses; 60,000 glosses and 60,000
+sentences by minilm. They are encoded once and kept in results/.kept. HNSW is built on 200,000 of the million: it takes minutes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+from benchmarks.run import figure, rate, timed
+from umekomi.data import load
+from umekomi.indexes import Index
+from umekomi.indexes.kinds import made
+from umekomi.models import load as load_model
+from umekomi.parts.kernels.scan import LOOSE, bit_keys
+from umekomi.parts.kernels.threads import cores, over, shards
+from umekomi.progress import say
+from umekomi.recipes import get
+from umekomi.reproduction import Measured, kept
+
+CLAIM = "speed-search"
+ASKED = 300
+
+
+def sentences() -> list[str]:
+    return list(dict.fromkeys(s for d in load("english-novels")["train"]["document"].to_pylist() for s in d))
+
+
+def glosses() -> list[str]:
+    return list(dict.fromkeys(load("wordnet-glosses")["train"]["anchor"].to_pylist()))
+
+
+def million() -> Any:
+    def encode() -> list[Any]:
+        documents = load("english-novels")["train"]["document"].to_pylist()
+        windows = (" ".join(d[i : i + n]) for n in (1, 2, 3) for d in documents for i in range(len(d) - n + 1))
+        texts = list(islice(dict.fromkeys([*glosses(), *windows]), 1_001_000))
+        order = np.random.default_rng(0).permutation(len(texts))
+        model = get("static")().fit(start=load_model("minilm"))
+        return [model.encode([texts[i] for i in order])]
+
+    return kept(["search", "static", 1_001_000], encode)[0]
+
+
+def by_minilm(name: str, texts: list[str]) -> Any:
+    def encode() -> list[Any]:
+        order = np.random.default_rng(0).permutation(len(texts))[:61_000]
+        return [load_model("minilm").encode([texts[i] for i in order], batch_size=64, progress=True)]
+
+    return kept(["search", "minilm", name, 61_000], encode)[0]
+
+
+def recall(found: Any, true: Any) -> float:
+    return float(np.mean([len(set(a) & set(b)) / len(b) for a, b in zip(found.tolist(), true.tolist(), strict=True)]))
+
+
+def measured(arm: str, data: str, rows: int, ask: Any, queries: Any, true: Any) -> Iterator[Measured]:
+    """Recall, and milliseconds a query: one after another, and all at once."""
+    found = np.concatenate([ask(query[None]) for query in queries])
+    yield figure(CLAIM, arm, data, rows, "recall@10", [recall(found, true)])
+    for what, job in (("one by one", lambda: [ask(query[None]) for query in queries]), ("300 at once", lambda: ask(queries))):
+        median, least, most = timed(job)
+        yield Measured(
+            CLAIM, arm, data, rows, f"ms/query, {what}", 1000 * median / len(queries), 1000 * least / len(queries), 1000 * most / len(queries), seeds=1
+        )
+
+
+def measure() -> Iterator[Measured]:
+    yield from streams()
+    whole = million()
+    # vectors of words that occur nowhere else are zero: they have no direction to search
+    whole = whole[np.linalg.norm(whole, axis=1) > 0]
+    for data, vectors, graphs in (
+        ("static(minilm), 256 dimensions", whole, False),
+        ("static(minilm), 256 dimensions", whole[:201_000], True),
+        ("minilm, WordNet glosses", by_minilm("glosses", glosses()), True),
+        ("minilm, novels", by_minilm("novels", [s for s in sentences() if len(s) > 30]), True),
+    ):
+        yield from one_set(data, vectors, graphs)
+
+
+def one_set(data: str, vectors: Any, graphs: bool) -> Iterator[Measured]:
+    queries, stored = np.ascontiguousarray(vectors[:ASKED]), np.ascontiguousarray(vectors[1000:])
+    rows = len(stored)
+    with tempfile.TemporaryDirectory() as folder:
+        index = Index.create(Path(folder) / "i", metric="cosine", kind="exact")
+        for start in range(0, rows, 131_072):
+            index.add([str(i) for i in range(start, min(start + 131_072, rows))], stored[start : start + 131_072])
+        index.compact()
+        true, _ = index.nearest(queries, 10)
+        yield from measured("umekomi exact", data, rows, lambda asked: index.nearest(asked, 10)[0], queries, true)
+        for kind in ("binary", "funnel"):
+            begun = time.perf_counter()
+            index.compact(kind)
+            yield rate(CLAIM, f"umekomi {kind}, built", data, rows, "rows/s", rows, (time.perf_counter() - begun,) * 3)
+            yield figure(CLAIM, f"umekomi {kind}, on disk", data, rows, "bytes/row", [index.bytes_on_disk() / rows])
+            if kind == "binary":
+                yield from fresh(index, queries, data, rows)
+            tuned = index.kind.shortlist  # type: ignore[attr-defined]
+            for shortlist in (50, 100, 200, 400, 1000, 3000):
+                codec = index.kind.codec
+                index._kind = made(kind, index.kind.settings() | {"shortlist": shortlist})
+                index._kind.codec = codec
+                yield from measured(f"umekomi {kind}, shortlist {shortlist}", data, rows, lambda asked: index.nearest(asked, 10)[0], queries, true)
+            say(f"  tuned to {tuned}")
+        yield from peers(stored, queries, true, data, rows, graphs)
+
+
+def peers(stored: Any, queries: Any, true: Any, data: str, rows: int, graphs: bool) -> Iterator[Measured]:
+    try:
+        import faiss
+    except ImportError:
+        say("faiss is not installed: its arms are left out")
+        return
+    faiss.omp_set_num_threads(cores())
+    width = stored.shape[1]
+    flat = faiss.IndexFlatIP(width)
+    flat.add(stored)
+    yield from measured("faiss IndexFlatIP", data, rows, lambda asked: flat.search(asked, 10)[1], queries, true)
+    begun = time.perf_counter()
+    lists = int(4 * rows**0.5)
+    coarse = faiss.index_factory(width, f"IVF{lists},PQ{width // 8}x4fs,RFlat", faiss.METRIC_INNER_PRODUCT)
+    coarse.train(stored[: max(40 * lists, 50_000)])
+    coarse.add(stored)
+    yield rate(CLAIM, "faiss IVF-PQ fast scan + refine, built", data, rows, "rows/s", rows, (time.perf_counter() - begun,) * 3)
+    inner = faiss.extract_index_ivf(coarse)
+    for probes in (8, 32, 128):
+        inner.nprobe, coarse.k_factor = probes, 20
+        yield from measured(f"faiss IVF-PQ fast scan + refine, {probes} lists", data, rows, lambda asked: coarse.search(asked, 10)[1], queries, true)
+    if not graphs:
+        return
+    begun = time.perf_counter()
+    graph = faiss.IndexHNSWFlat(width, 16, faiss.METRIC_INNER_PRODUCT)
+    graph.hnsw.efConstruction = 128
+    graph.add(stored)
+    yield rate(CLAIM, "faiss HNSW (16, 128), built", data, rows, "rows/s", rows, (time.perf_counter() - begun,) * 3)
+    for effort in (32, 64, 128, 256):
+        graph.hnsw.efSearch = effort
+        yield from measured(f"faiss HNSW (16, 128), ef {effort}", data, rows, lambda asked: graph.search(asked, 10)[1], queries, true)
+    try:
+        from usearch.index import Index as Graph
+    except ImportError:
+        say("usearch is not installed: its arms are left out")
+        return
+    begun = time.perf_counter()
+    walk = Graph(ndim=width, metric="ip", dtype="f32", connectivity=16, expansion_add=128)
+    walk.add(np.arange(rows, dtype=np.uint64), stored, threads=cores())
+    yield rate(CLAIM, "usearch HNSW (16, 128), built", data, rows, "rows/s", rows, (time.perf_counter() - begun,) * 3)
+    for effort in (32, 64, 128, 256):
+        walk.expansion_search = effort
+
+        def ask(asked: Any) -> Any:
+            return np.atleast_2d(walk.search(asked, 10, threads=cores()).keys).astype(np.int64)
+
+        yield from measured(f"usearch HNSW (16, 128), ef {effort}", data, rows, ask, queries, true)
+
+
+FRESH = """
+import json, os, sys, time
+import numpy as np
+from umekomi.indexes import Index
+def anonymous():
+    return sum(int(line.split()[1]) for line in open("/proc/self/smaps_rollup") if line.startswith("Anonymous:")) / 1024
+queries = np.load(sys.argv[2])
+import umekomi.parts.kernels.scan, pyarrow.dataset
+before = anonymous()
+begun = time.perf_counter(); index = Index(sys.argv[1]); opened = time.perf_counter() - begun
+begun = time.perf_counter(); index.nearest(queries[:1], 10); first = time.perf_counter() - begun
+rest = []
+for query in queries[1:50]:
+    begun = time.perf_counter(); index.nearest(query[None], 10); rest.append(time.perf_counter() - begun)
+print(json.dumps([opened * 1000, first * 1000, 1000 * float(np.median(rest)), anonymous() - before]))
+"""
+
+
+def fresh(index: Index, queries: Any, data: str, rows: int) -> Iterator[Measured]:
+    """A process of its own, the index's pages thrown out of the cache first: opening, first query, the next ones, memory."""
+    folder = index.store.folder
+    np.save(folder.parent / "queries.npy", queries)
+    figures = []
+    for cold in (True, False):
+        for path in folder.rglob("*") if cold else ():
+            if path.is_file():
+                handle = os.open(path, os.O_RDONLY)
+                os.fsync(handle)
+                os.posix_fadvise(handle, 0, 0, os.POSIX_FADV_DONTNEED)
+                os.close(handle)
+        done = subprocess.run([sys.executable, "-c", FRESH, str(folder), str(folder.parent / "queries.npy")], capture_output=True, text=True, check=True)
+        figures.append(json.loads(done.stdout))
+    for cold, (opened, first, later, anonymous) in zip(("cold", "warm"), figures, strict=True):
+        for what, value in ((f"ms to open, {cold}", opened), (f"ms, first query, {cold}", first), (f"ms, median of the next 49, {cold}", later)):
+            yield figure(CLAIM, "umekomi binary, a process of its own", data, rows, what, [value])
+        if cold == "warm":
+            yield figure(CLAIM, "umekomi binary, a process of its own", data, rows, "MB anonymous", [anonymous])
+    yield figure(CLAIM, "vectors in memory, as a flat index holds them", data, rows, "MB anonymous", [rows * queries.shape[1] * 4 / 2**20])
+
+
+@njit(nogil=True, fastmath=LOOSE)
+def total(array, low, high):
+    out = np.float32(0)
+    for i in range(low, high):
+        out += array[i]
+    return out
+
+
+def streams() -> Iterator[Measured]:
+    """Bytes a second: reading a gigabyte, and the two scans over as much or more than ten times the last-level cache."""
+    from umekomi.indexes.kinds import Exact, Part
+
+    none = np.zeros(0, np.uint8)
+    flat = np.random.default_rng(0).random(1 << 28, np.float32)
+    count = cores()
+
+    def read() -> Any:
+        return over(total, [(flat, low, high) for low, high in shards(len(flat), count)])
+
+    read()
+    yield rate(CLAIM, "read stream", "1 GiB of float32", len(flat), "bytes/s", flat.nbytes, timed(read, 5))
+    rows = flat.reshape(-1, 256)
+    part = Part(rows, {}, none, len(rows))
+    Exact().search(part, rows[:1], 10, None)
+    yield rate(
+        CLAIM,
+        "exact scan, one query",
+        "1 GiB of float32, 256 dimensions",
+        len(rows),
+        "bytes/s",
+        flat.nbytes,
+        timed(lambda: Exact().search(part, rows[:1], 10, None), 5),
+    )
+    codes = flat.view(np.uint64)[: 3 << 24].reshape(4, -1)
+    factors = np.ones(codes.shape[1], np.float32)
+    planes = np.random.default_rng(0).integers(0, 1 << 63, (4, 4)).astype(np.uint64)
+    keys = np.zeros(codes.shape[1], np.uint16)
+    numbers = [np.float32(value) for value in (0.01, -0.07, 0.0, 400, 4096)]
+
+    def bits() -> Any:
+        counts = np.zeros((count, 8192), np.int32)
+        return over(bit_keys, [(codes, factors, planes, *numbers, none, low, high, keys, counts[i]) for i, (low, high) in enumerate(shards(len(keys), count))])
+
+    bits()
+    moved = codes.nbytes + factors.nbytes + keys.nbytes
+    yield rate(CLAIM, "bit scan, one query of 4 bits", "256 bits a row, 384 MiB of codes", len(keys), "bytes/s", moved, timed(bits, 5))
