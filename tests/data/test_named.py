@@ -152,3 +152,16 @@ def test_the_hubs_layout_becomes_the_same_splits(monkeypatch):
     scored = load("stsb", "dev")
     monkeypatch.setattr(named, "_hub_table", lambda hub, split, config=None: scored)
     assert named.catalogue()["stsb"].fetch("x")["dev"].equals(scored)
+
+
+def test_wordnets_topics():
+    try:
+        folder()
+    except WrongUse as error:
+        pytest.skip(str(error))
+    data = load("wordnet-topics")
+    train, test = data["train"], data["test"]
+    assert (train.num_rows, test.num_rows) == (76_085, 18_974)
+    assert not set(train["text"].to_pylist()) & set(test["text"].to_pylist())
+    assert len(set(train["label"].to_pylist())) == 41
+    assert {"noun.animal", "verb.motion"} <= set(test["label"].to_pylist())

@@ -370,6 +370,12 @@ def _glosses(_: Path) -> Any:
     return wordnet.glosses()
 
 
+def _topics(_: Path) -> Any:
+    from umekomi.data import wordnet
+
+    return wordnet.topics()
+
+
 def _mammals(_: Path) -> Any:
     from umekomi.data import wordnet
 
@@ -456,6 +462,7 @@ def catalogue() -> Mapping[str, Named]:
         Named("jaquad", "retrieval", "ja", "CC BY-SA 3.0", "So et al. 2022, arXiv 2202.01764", "https://github.com/SkelterLabsInc/JaQuAD", _jaquad, tuple(f"jaquad/{s}_{k}.jsonl.gz" for s in ("train", "dev") for k in ("questions", "contexts")), notes=("question → its paragraph; the published dev split is our test",)),
         Named("wordnet-nouns", "hierarchy", "en", "WordNet", "Miller 1995; Nickel & Kiela 2017 for the closure", "https://wordnet.princeton.edu/", _wordnet),
         Named("wordnet-glosses", "pairs", "en", "WordNet", "Miller 1995; Hill et al. 2016 for dictionaries as training data", "https://wordnet.princeton.edu/", _glosses),
+        Named("wordnet-topics", "labelled texts", "en", "WordNet", "Miller 1995 (lexicographer files)", "https://wordnet.princeton.edu/", _topics),
         Named("hyperlex", "hierarchy", "en", "not stated", "Vulić et al. 2017, Computational Linguistics 43(4)", "https://github.com/cambridgeltl/hyperlex", _hyperlex, ("word-similarity/hyperlex_nouns.tsv.gz",), notes=("the noun pairs; score 0 to 10",)),
         Named("fb15k-237", "triples", "en", "not stated", "Toutanova & Chen 2015", "https://www.microsoft.com/en-us/download/details.aspx?id=52312", _triples, tuple(f"fb15k-237/{split}.tsv.gz" for split in ("train", "valid", "test"))),
         *(

@@ -1,0 +1,110 @@
+"""CSR on 200,000 stored vectors: vectors a second of training, what a code leaves unexplained, dead latents, and how many of the
+true neighbours it keeps, beside sentence-transformers' SparseAutoEncoder and CSR losses on the same vectors in the same batches."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from benchmarks.run import figure, rate
+from benchmarks.search import million, recall
+from umekomi.parts.similarity import normalise
+from umekomi.reproduction import Measured
+from umekomi.transforms import Pca, SparseCode
+
+CLAIM = "speed-codes"
+DATA = "static(minilm), 256 dimensions"
+K, BATCH, EPOCHS, RATE = 32, 4096, 10, 1e-3
+SEEDS = (0, 1, 2)
+
+
+def quality(arm: str, held: Any, each: list[tuple[Any, Any, Any]], rows: int) -> Iterator[Measured]:
+    """``each``: (codes of the first 300 held-out vectors as CSR, of the rest, their reconstruction) by seed."""
+    queries, documents = held[:300], held[300:]
+    true = np.argsort(-(queries @ documents.T), 1)[:, :10]
+    spread = ((documents - documents.mean(0)) ** 2).sum()
+    kept, left = [], []
+    for asked, stored, rebuilt in each:
+        scores = normalise(asked) @ normalise(stored).T
+        scores = scores.toarray() if hasattr(scores, "toarray") else scores
+        kept.append(recall(np.argsort(-scores, 1)[:, :10], true))
+        left.append(float(((documents - rebuilt) ** 2).sum() / spread))
+    yield figure(CLAIM, arm, DATA, rows, "recall@10 of the exact neighbours", kept)
+    yield figure(CLAIM, arm, DATA, rows, "share of variance left", left)
+
+
+def measure() -> Iterator[Measured]:
+    vectors = million()
+    vectors = np.ascontiguousarray(vectors[np.linalg.norm(vectors, axis=1) > 0][:220_000])
+    held, vectors = vectors[:20_000], vectors[20_000:]
+    rows = len(vectors)
+    for contrast in (0.0, 0.1):
+        said = "reconstruction alone" if not contrast else "with the contrast (γ 0.1)"
+        ours, seconds, dead = [], [], []
+        for seed in SEEDS:
+            settings = {"epochs": EPOCHS, "batch_size": BATCH, "learning_rate": RATE, "weight_decay": 0.0, "contrast": contrast, "seed": seed}
+            SparseCode(K, epochs=1, batch_size=BATCH, contrast=contrast).fit(vectors[: 2 * BATCH])
+            begun = time.perf_counter()
+            code = SparseCode(K, **settings).fit(vectors)  # type: ignore[arg-type]
+            seconds.append((time.perf_counter() - begun) / EPOCHS)
+            codes = code.transform(held)
+            ours.append((codes[:300], codes[300:], code.reconstruct(codes[300:])))
+            dead.append(code.dead_)
+        yield rate(CLAIM, f"umekomi, {said}", DATA, rows, "vectors/s", rows, (float(np.median(seconds)), min(seconds), max(seconds)))
+        yield from quality(f"umekomi, {said}", held, ours, rows)
+        yield figure(CLAIM, f"umekomi, {said}", DATA, rows, "share of dead latents", dead)
+        yield from peer(vectors, held, contrast, said)
+    for width in (K, 2 * K):
+        fitted = Pca(width).fit(vectors)
+        short = fitted.transform(held)
+        raw = (held[300:] - fitted.mean_) @ fitted.directions_ @ fitted.directions_.T + fitted.mean_
+        yield from quality(f"PCA, {width} dimensions ({4 * width} bytes; a code of {K} takes {8 * K})", held, [(short[:300], short[300:], raw)], rows)
+
+
+def peer(vectors: Any, held: Any, contrast: float, said: str) -> Iterator[Measured]:
+    import torch
+    from scipy import sparse
+    from sentence_transformers.sparse_encoder.losses import SparseMultipleNegativesRankingLoss
+    from sentence_transformers.sparse_encoder.losses.csr import CSRReconstructionLoss
+    from sentence_transformers.sparse_encoder.modules import SparseAutoEncoder
+
+    rows = len(vectors)
+    stored, found, seconds, dead = torch.from_numpy(vectors), [], [], []
+    for seed in SEEDS:
+        torch.manual_seed(seed)
+        layer = SparseAutoEncoder(vectors.shape[1], 4 * vectors.shape[1], k=K, k_aux=512)
+        again = CSRReconstructionLoss(None, beta=1 / 32)  # type: ignore[arg-type]
+        push = SparseMultipleNegativesRankingLoss(None, scale=1 / 0.2, similarity_fct=_cosine)  # type: ignore[arg-type]
+        optimizer = torch.optim.Adam(layer.parameters(), lr=RATE, eps=6.25e-10)
+        begun = time.perf_counter()
+        for _ in range(EPOCHS):
+            used = torch.zeros(4 * vectors.shape[1], dtype=torch.bool)
+            for batch in torch.randperm(rows).split(BATCH):
+                out = layer({"sentence_embedding": stored[batch]})
+                loss = sum(again.compute_loss_from_embeddings([out]).values())
+                if contrast:
+                    codes = out["sentence_embedding"]
+                    loss = loss + contrast * push.compute_loss_from_embeddings([codes, codes], None)
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+                used |= (out["sentence_embedding"] > 1e-5).any(0)
+        seconds.append((time.perf_counter() - begun) / EPOCHS)
+        dead.append(float((~used).float().mean()))
+        with torch.no_grad():
+            out = layer({"sentence_embedding": torch.from_numpy(held)})
+        codes = sparse.csr_matrix(out["sentence_embedding"].numpy())
+        found.append((codes[:300], codes[300:], out["decoded_embedding_k"].numpy()[300:]))
+    arm = f"sentence-transformers, {said}"
+    yield rate(CLAIM, arm, DATA, rows, "vectors/s", rows, (float(np.median(seconds)), min(seconds), max(seconds)))
+    yield from quality(arm, held, found, rows)
+    yield figure(CLAIM, arm, DATA, rows, "share of dead latents", dead)
+
+
+def _cosine(a: Any, b: Any) -> Any:
+    import torch
+
+    return torch.nn.functional.normalize(a, dim=1) @ torch.nn.functional.normalize(b, dim=1).T
