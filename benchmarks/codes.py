@@ -9,8 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.run import figure, rate
+from benchmarks.run import figure, rate, timed
 from benchmarks.search import million, recall
+from umekomi.indexes.kinds import Part, Sparse
+from umekomi.parts.kernels.threads import cores
 from umekomi.parts.similarity import normalise
 from umekomi.reproduction import Measured
 from umekomi.transforms import Pca, SparseCode
@@ -57,11 +59,80 @@ def measure() -> Iterator[Measured]:
         yield from quality(f"umekomi, {said}", held, ours, rows)
         yield figure(CLAIM, f"umekomi, {said}", DATA, rows, "share of dead latents", dead)
         yield from peer(vectors, held, contrast, said)
+    yield from lists()
     for width in (K, 2 * K):
         fitted = Pca(width).fit(vectors)
         short = fitted.transform(held)
         raw = (held[300:] - fitted.mean_) @ fitted.directions_ @ fitted.directions_.T + fitted.mean_
         yield from quality(f"PCA, {width} dimensions ({4 * width} bytes; a code of {K} takes {8 * K})", held, [(short[:300], short[300:], raw)], rows)
+
+
+def lists() -> Iterator[Measured]:
+    """Searching codes: our inverted lists, scipy's product with the ten best of every row, faiss's flat scan of as many bytes."""
+    whole = million()
+    whole = np.ascontiguousarray(whole[np.linalg.norm(whole, axis=1) > 0])
+    queries, whole = whole[:512], whole[1000:]
+    for k in (8, 32):
+        settings = {"epochs": 3, "batch_size": BATCH, "learning_rate": RATE, "weight_decay": 0.0, "contrast": 0.0}
+        code = SparseCode(k, **settings).fit(whole[:200_000])  # type: ignore[arg-type]
+        asked, every = normalise(code.transform(queries)), normalise(code.transform(whole))
+        for rows in (200_000, len(whole)):
+            stored, data = every[:rows], f"codes of {DATA}, k {k}, {every.shape[1]} latents"
+            columns = stored.tocsc()
+            counts = np.diff(columns.indptr)
+            candidates = float(np.mean([counts[asked.indices[a:b]].sum() for a, b in zip(asked.indptr, asked.indptr[1:], strict=False)]))
+            yield figure(CLAIM, "postings met a query", data, rows, "postings", [candidates])
+            yield figure(
+                CLAIM, "the fullest latent's share of all postings, times the latents", data, rows, "ratio to even", [float(counts.max() / counts.mean())]
+            )
+            part = Part(stored, Sparse().derive(stored), np.zeros(0, np.uint8), rows)
+            found = Sparse().search(part, asked, 10, None)[1]
+            slow = _scipy(asked, columns)
+            assert np.allclose(np.sort(found, 1), np.sort(slow, 1), atol=1e-5)
+            arms = {
+                "umekomi, inverted lists": lambda some, part=part: Sparse().search(part, some, 10, None),
+                "scipy, CSR times CSR and the ten best": lambda some, columns=columns: _scipy(some, columns),
+            }
+            for arm, ask in arms.items():
+                for what, batch, count in (("one by one", 1, 64), ("256 at once", 256, 512)):
+                    parts = [asked[i : i + batch] for i in range(0, count, batch)]
+                    median, least, most = timed(lambda ask=ask, parts=parts: [ask(part) for part in parts])  # type: ignore[misc]
+                    yield Measured(CLAIM, arm, data, rows, f"ms/query, {what}", 1000 * median / count, 1000 * least / count, 1000 * most / count, seeds=1)
+            yield from _flat(whole[:rows], queries, 2 * k, data)
+
+
+def _scipy(asked: Any, columns: Any) -> Any:
+    scores = (asked @ columns.T).tocsr()
+    out = np.full((asked.shape[0], 10), -np.inf, np.float32)
+    for row in range(asked.shape[0]):
+        values = scores.data[scores.indptr[row] : scores.indptr[row + 1]]
+        best = np.partition(values, len(values) - 10)[-10:] if len(values) > 10 else values
+        out[row, : len(best)] = np.sort(best)[::-1]
+    return out
+
+
+def _flat(stored: Any, queries: Any, width: int, data: str) -> Iterator[Measured]:
+    try:
+        import faiss
+    except ImportError:
+        return
+    faiss.omp_set_num_threads(cores())
+    flat = faiss.IndexFlatIP(width)
+    flat.add(np.ascontiguousarray(stored[:, :width]))
+    some = np.ascontiguousarray(queries[:, :width])
+    for what, batch, count in (("one by one", 1, 64), ("256 at once", 256, 512)):
+        median, least, most = timed(lambda batch=batch, count=count: [flat.search(some[i : i + batch], 10) for i in range(0, count, batch)])  # type: ignore[misc]
+        yield Measured(
+            CLAIM,
+            f"faiss IndexFlatIP of as many bytes ({width} dimensions)",
+            data,
+            len(stored),
+            f"ms/query, {what}",
+            1000 * median / count,
+            1000 * least / count,
+            1000 * most / count,
+            seeds=1,
+        )
 
 
 def peer(vectors: Any, held: Any, contrast: float, said: str) -> Iterator[Measured]:
