@@ -92,6 +92,10 @@ def shrink(
         raise WrongUse(f"shrink, bits: expected 32, 8 or 1, found {', '.join(map(str, levels))}")
     if target_bytes is not None and target_bytes <= 0:
         raise WrongUse(f"shrink: expected a target of at least one byte, found {target_bytes:g}")
+    if plot is not None:
+        _drawable(Path(plot))
+    if out is not None and Path(out).is_file():
+        raise WrongUse(f"{out} is a file: expected a folder to save to")
     made = plan(data, task, split, learns=True, seed=seed, max_queries=None)
     once = Once(embedder)
     learning = _learning(once, made, seed, batch_size, progress)
@@ -168,15 +172,11 @@ def _learning(once: Once, made: Any, seed: int, batch_size: int, progress: bool)
     if made.own_texts is None:
         raise WrongUse(f"shrink: {made.task.name} has no texts to learn from")
     role = "document" if made.task.kind in ("retrieval", "reranking") else None
-    found = list(dict.fromkeys(_documents(made.own_texts) if role else texts(made.own_texts, "shrink")))
+    found = texts(made.own_texts, "shrink")
     vectors = once.encode(found, role=role, batch_size=batch_size, progress=progress)
     if len(found) > MOST_TEXTS:
         vectors = vectors[np.sort(np.random.default_rng(seed).choice(len(found), MOST_TEXTS, replace=False))]
     return vectors
-
-
-def _documents(data: Any) -> list[str]:
-    return data.documents() if hasattr(data, "documents") else texts(data, "shrink")
 
 
 def _chains(widths: Sequence[int], levels: Sequence[int], active: Sequence[int], whole: int, rows: int, seed: int, budget: float | None) -> list[Any]:
@@ -245,17 +245,23 @@ def _choose(rows: list[Shrunk], budget: float | None) -> Shrunk:
     return next(row for row in usable if row.difference.low > -LOSS or row.name == "whole")
 
 
-def draw(rows: Sequence[Shrunk], chosen: Shrunk, path: str | Path) -> None:
-    """Quality against bytes, the front as a line, intervals as bars: PNG, SVG or PDF by the file's ending."""
+def _drawable(path: Path) -> Any:
+    """matplotlib, or what is wrong with drawing to this file: said before the work, not behind it."""
     from umekomi.errors import MissingExtra
 
-    path = Path(path)
     if path.suffix not in (".png", ".svg", ".pdf"):
         raise WrongUse(f"{path}: expected a file ending in .png, .svg or .pdf")
     try:
         import matplotlib as mpl
     except ImportError:
         raise MissingExtra("matplotlib", "plots", "a plot") from None
+    return mpl
+
+
+def draw(rows: Sequence[Shrunk], chosen: Shrunk, path: str | Path) -> None:
+    """Quality against bytes, the front as a line, intervals as bars: PNG, SVG or PDF by the file's ending."""
+    path = Path(path)
+    mpl = _drawable(path)
     mpl.use("Agg")
     from matplotlib import pyplot
 
