@@ -46,6 +46,10 @@ class _Opened:
         self.segment = segment
         arrays = {name[:-4].split("-")[0]: store.array(f"{segment.name}/{name}", size) for name, (size, _) in segment.files.items() if name.endswith(".npy")}
         self.payload = store.table(f"{segment.name}/payload.arrow", segment.files["payload.arrow"][0])
+        coarse = {"codes", "graph"} & set(arrays)
+        for name, array in arrays.items():
+            # a coarse scan reads its codes whole and then a few rows of the vectors, anywhere
+            _advise(array, "MADV_WILLNEED" if name in coarse else "MADV_RANDOM" if coarse and name == "vectors" else "")
         self.vectors = _unpacked(arrays, output)
         self.arrays = {name: _plain(array) for name, array in arrays.items() if name not in _BASE[output]}
         self.living = np.ones(segment.rows, np.uint8)
@@ -708,6 +712,15 @@ def _plain(array: Any) -> Any:
     import numpy as np
 
     return np.asarray(array).view(np.ndarray)
+
+
+def _advise(array: Any, how: str) -> None:
+    """Tell the system how a memory map will be read, where it takes such advice."""
+    import mmap
+
+    held = getattr(array, "_mmap", None)
+    if held is not None and hasattr(mmap, how):
+        held.madvise(getattr(mmap, how))
 
 
 def _by_row(each: _Opened) -> Any:
