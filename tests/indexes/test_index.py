@@ -147,6 +147,28 @@ def test_delete_replace_and_compact(tmp_path):
     assert [hit.id for hit in Index(tmp_path / "i").search(vectors[:1], 1)[0]] == ["again"]
 
 
+def test_an_emptied_index_begins_anew_with_the_kind_asked_for(tmp_path):
+    vectors = clustered(300)
+    index = filled(tmp_path / "i", vectors, "binary")
+    index.delete(names(300))
+    index.compact("funnel", width=16)
+    index.add(names(300), vectors)
+    assert (index.kind.name, index.kind.width) == ("funnel", 16)
+    assert index.search(vectors[:1], 1)[0][0].id == "n0"
+
+
+def test_ids_that_share_a_hash_are_two(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "_hash", lambda name: len(name))
+    vectors = clustered(4)
+    index = Index.create(tmp_path / "i", metric="cosine")
+    index.add(["aa", "bb"], vectors[:2])
+    index.add(["cc", "d"], vectors[2:])
+    index.delete(["bb"])
+    assert {hit.id for hit in index.search(vectors[:1], 3)[0]} == {"aa", "cc", "d"}
+    with pytest.raises(DataError, match=r"1 of 1 ids are not in .* \(bb\)"):
+        index.delete(["bb"])
+
+
 def test_many_small_additions_stay_few_segments(tmp_path):
     vectors = clustered(200)
     index = Index.create(tmp_path / "i", metric="cosine", kind="binary")

@@ -69,8 +69,8 @@ class _Opened:
         allowed = self.living if chosen is None else (self.living & chosen).astype(np.uint8)
         return Part(self.vectors, self.arrays, allowed, int(allowed.sum()))
 
-    def find(self, hashes: Any) -> Any:
-        """The living row of every hash of an id, -1 where there is none; int64 ``[n]``."""
+    def find(self, ids: Sequence[str], hashes: Any) -> Any:
+        """The living row of every id, by its hash, -1 where there is none; int64 ``[n]``."""
         import numpy as np
 
         known = self.arrays["ids"]
@@ -82,7 +82,7 @@ class _Opened:
             place = int(at[i])
             while place < len(known) and known[place] == hashes[i]:
                 row = int(self.arrays["places"][place])
-                if self.living[row]:
+                if self.living[row] and self.payload["__id__"][row].as_py() == ids[i]:
                     rows[i] = row
                     break
                 place += 1
@@ -185,7 +185,8 @@ class Index:
     def _verified(self, most: int | None) -> None:
         """Compare checksums; once more if a writer removed a file meanwhile."""
         for _ in range(50):
-            manifest, stamp = self.store.read(), self.store.stamp()
+            stamp = self.store.stamp() if self.store.exists() else None
+            manifest = self.store.read()
             try:
                 self.store.verify(manifest, most=most)
                 return
@@ -461,7 +462,7 @@ class Index:
         with self.store.lock():
             self._load()
             manifest = self._copy()
-            there = [each.find(hashes) for each in self._opened]
+            there = [each.find(ids, hashes) for each in self._opened]
             doubles = [(number, int(i)) for number, rows in enumerate(there) for i in np.flatnonzero(rows >= 0)]
             if doubles and not replace:
                 names = [ids[i] for _, i in doubles]
@@ -492,7 +493,7 @@ class Index:
         with self.store.lock():
             self._load()
             manifest = self._copy()
-            there = [each.find(hashes) for each in self._opened]
+            there = [each.find(ids, hashes) for each in self._opened]
             found = np.any([rows >= 0 for rows in there], axis=0) if there else np.zeros(len(ids), bool)
             if not found.all():
                 missing = [ids[i] for i in np.flatnonzero(~found)]
@@ -589,7 +590,8 @@ class Index:
         manifest = self._manifest
         about, rows, count = manifest.about["kind"], manifest.rows, len(self._opened)
         choice = self._choice(manifest)
-        changed = choice.name != about["name"] and rows >= 2 * about["tuned at"]
+        # an automatic kind that found bits wanting is not tried again before the rows have doubled
+        changed = choice.name != about["name"] and (about["tuned at"] < AUTO_ROWS or rows >= 2 * about["tuned at"])
         if changed or (about["codec"] and rows >= 4 * about["learned from"] and about["learned from"] < SAMPLE):
             self._rebuild(self._copy(), list(range(count)), choice)
         elif rows >= max(2 * about["tuned at"], 1000) and self._tunes():
@@ -651,6 +653,10 @@ class Index:
                     segment.files = {name: sums for name, sums in segment.files.items() if name.split("-")[0] not in derived}
                     manifest.about["kind"]["tuned at"] = manifest.rows
             left.insert(0, segment)
+        elif kind is not None:
+            gone = set(about["kind"].get("codec", {}).values())
+            manifest.files = {name: sums for name, sums in manifest.files.items() if name not in gone}
+            about["kind"] = {}
         manifest.segments = left
         self._commit(manifest)
         for each in parts:

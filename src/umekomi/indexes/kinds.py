@@ -197,7 +197,8 @@ class Exact(Kind):
 
 @dataclass
 class Binary(Kind):
-    """One bit a dimension, a query of ``query_bits`` bits, the ``shortlist`` best looked at again. ``shortlist`` 0 is tuned."""
+    """One bit a dimension, a query of ``query_bits`` bits, the ``shortlist`` best looked at again. ``shortlist`` 0 is
+    tuned, from a thousand rows on; before, every vector is looked at."""
 
     name: ClassVar[str] = "binary"
     query_bits: int = 4
@@ -269,6 +270,8 @@ class Binary(Kind):
         return {"shortlist": shortlist_for(ranks_of_neighbours(parts, lambda part, query: self.keys(part, query, cores()), k, sample, seed), recall, k)}
 
     def search(self, part: Part, queries: Any, k: int, similarity: Any) -> tuple[Any, Any]:
+        if not self.shortlist:  # few rows so far: nothing to tune on
+            return scan(part, queries, k)
         return coarse_then_exact(part, queries, k, max(self.shortlist, k), self.keys)
 
 
@@ -389,6 +392,8 @@ class Funnel(Kind):
     def search(self, part: Part, queries: Any, k: int, similarity: Any) -> tuple[Any, Any]:
         import numpy as np
 
+        if not self.shortlist:
+            return scan(part, queries, k)
         if not self.widths or part.few(k):
             return coarse_then_exact(part, queries, k, max(self.shortlist, k), self.keys)
         from umekomi.parts.kernels.scan import chosen, reaching
@@ -422,9 +427,7 @@ class Hnsw(Kind):
             from usearch.index import Index as Graph
         except ImportError:
             raise MissingExtra("usearch", "search", "an HNSW index") from None
-        return Graph(
-            ndim=width, metric="ip", dtype="f32", connectivity=self.connections, expansion_add=self.build_effort, expansion_search=max(self.effort, 16)
-        )
+        return Graph(ndim=width, metric="ip", dtype="f32", connectivity=self.connections, expansion_add=self.build_effort, expansion_search=self.effort or 64)
 
     def derive(self, vectors: Any) -> dict[str, Any]:
         import numpy as np
@@ -457,7 +460,7 @@ class Hnsw(Kind):
         if part.few(k):
             return listed(part, queries, np.flatnonzero(part.allowed), k)
         graph = self.opened(part)
-        graph.expansion_search = max(self.effort, 16)
+        graph.expansion_search = self.effort or 64
         # rows that do not count take places on the walk: ask for more by their share, and scan where that is not enough
         share = part.living / max(part.rows, 1)
         more = min(part.rows, k if share == 1 else int(np.ceil(2 * k / max(share, 1e-9))))
