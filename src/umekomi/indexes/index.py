@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from umekomi.contracts import Vectors
 from umekomi.errors import DataError, WrongUse
 from umekomi.indexes import kinds
-from umekomi.indexes.filters import parse
+from umekomi.indexes.filters import arrow, tree
 from umekomi.indexes.kinds import Kind, Part
 from umekomi.indexes.store import SMALL, Manifest, Segment, Store, write_array
 from umekomi.parts import similarity as similarities
@@ -329,7 +329,7 @@ class Index:
 
         if self._filtered[0] == condition:
             return self._filtered[1]  # type: ignore[no-any-return]
-        expression = parse(condition, self.fields)
+        expression = arrow(tree(condition, self.fields))
         out = []
         for each in self._opened:
             table = each.payload
