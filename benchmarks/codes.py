@@ -19,7 +19,7 @@ from umekomi.transforms import Pca, SparseCode
 
 CLAIM = "speed-codes"
 DATA = "static(minilm), 256 dimensions"
-K, BATCH, EPOCHS, RATE = 32, 4096, 10, 1e-3
+K, BATCH, EPOCHS, RATE = 32, 4096, 3, 1e-3
 SEEDS = (0, 1, 2)
 
 

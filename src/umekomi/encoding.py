@@ -85,7 +85,7 @@ def encode(
     kept = sum(entry["rows"] for entry in done)
     if done:
         say(f"going on behind {kept:,} finished texts in {shards}")
-    with Progress("encoding", _lines(source) if progress else None, "texts", progress, done=kept) as bar:
+    with Progress("encoding", lines(source) if progress else None, "texts", progress, done=kept) as bar:
         for number, table in enumerate(batches(source, shard_rows)):
             if number < len(done):
                 if table.num_rows != done[number]["rows"]:
@@ -125,7 +125,7 @@ def vectors_of(table: pa.Table) -> Any:
     return (flat.chunk(0) if isinstance(flat, pa.ChunkedArray) else flat).flatten().to_numpy(zero_copy_only=False).reshape(len(table), -1)
 
 
-def _lines(source: Path) -> int | None:
+def lines(source: Path) -> int | None:
     """About how many texts there are, for the time left: rows of Parquet, line ends otherwise."""
     if source.is_dir():
         return None

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from umekomi.data.columns import first_problem
 from umekomi.data.readers import batches
-from umekomi.encoding import encoded, vectors_of
+from umekomi.encoding import encoded, lines, vectors_of
 from umekomi.errors import DataError, WrongUse
 from umekomi.files import content_hash, source_hash
 from umekomi.indexes import Index
@@ -19,7 +19,7 @@ from umekomi.recipes import get, names
 if TYPE_CHECKING:
     import pyarrow as pa
 
-ROWS = 16384
+ROWS = 4096
 
 
 def index(
@@ -73,7 +73,7 @@ def index(
     if done:
         say(f"going on behind {done:,} finished rows in {out}")
     row = 0
-    with Progress("indexing", None, "rows", progress, done=done) as bar:
+    with Progress("indexing", lines(source) if progress else None, "rows", progress, done=done) as bar:
         for table in batches(source, ROWS):
             if row + table.num_rows <= done:
                 row += table.num_rows
