@@ -16,7 +16,6 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, ClassVar
 
-from umekomi.contracts import Vectors
 from umekomi.errors import MissingExtra, WrongUse, unknown_name
 from umekomi.parts import similarity as similarities
 from umekomi.parts.kernels.threads import cores, over, shards
@@ -583,4 +582,4 @@ def named(name: str) -> type[Kind]:
     return KINDS[name]
 
 
-__all__ = ["KINDS", "Binary", "Exact", "Funnel", "Hnsw", "Kind", "Late", "Part", "Sparse", "Vectors", "named", "overlap"]
+__all__ = ["KINDS", "Binary", "Exact", "Funnel", "Hnsw", "Kind", "Late", "Part", "Sparse", "named", "overlap"]

@@ -124,6 +124,18 @@ class TextEmbedder(EmbedderBase):
         return cls(model, head.get("name") or folder.name, head.get("card"))
 
 
+def trainable(start: Any, who: str) -> TextEmbedder:
+    """The transformer text embedder that a recipe goes on from: minilm where none is named; a backbone gets its pooling."""
+    from umekomi.models.loading import load
+
+    base = load(start or "minilm")
+    if base.kind == "backbone":
+        base = base.embedder()
+    if not isinstance(base, TextEmbedder):
+        raise WrongUse(f"{who} trains a transformer text embedder; {base.name} is of kind {base.kind}")
+    return base
+
+
 def device() -> str:
     """``cuda`` where there is one, else ``cpu``."""
     return "cuda" if torch.cuda.is_available() else "cpu"

@@ -3,9 +3,11 @@ trainer (checkpoints, resume, mixed precision and distribution come with it)."""
 
 from __future__ import annotations
 
+import copy
 import logging
+import random
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,25 @@ class Stage:
     batch_size: int = 32
     learning_rate: float = 2e-5
     warmup: float = 0.1
+
+
+def tuned(base: Any, stages: Callable[[Any], Sequence[Stage]], *, max_length: int | None = None, **options: Any) -> Any:
+    """A copy of the sentence-transformers model ``base``, trained by the stages that ``stages(copy)`` makes (:func:`train` takes the
+    ``options``), on texts cut at ``max_length`` tokens; what it reads afterwards is what it read before."""
+    model = copy.deepcopy(base)
+    length = model.max_seq_length
+    if max_length:
+        model.max_seq_length = min(max_length, length or max_length)
+    train(model, stages(model), **options)
+    model.max_seq_length = length
+    return model
+
+
+def drawn(table: Any, most: int | None, seed: int) -> Any:
+    """At most so many rows of a table, drawn with the seed, in their order."""
+    if not most or table.num_rows <= most:
+        return table
+    return table.take(sorted(random.Random(seed).sample(range(table.num_rows), most)))
 
 
 def train(

@@ -10,7 +10,6 @@ sentence-transformers' custom of halving. The losses over pairs are sentence-tra
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -55,36 +54,25 @@ class Matryoshka(Recipe):
         return cls(prefixes=(384, 192, 96, 48, 24), learning_rate=5e-5, max_length=128, max_rows=1000)
 
     def fit(self, data: Any, *, start: Any = None, seed: int = 0, checkpoint: str | Path | None = None, progress: bool = False) -> Any:
-        import random
-
         objective, rows = self._rows(data)
         if any(width < 1 for width in self.prefixes) or (self.weights and len(self.weights) != len(self.prefixes)):
             raise WrongUse(f"{self.name}: expected prefixes of one dimension or more and a weight for each, found {self.prefixes} and {self.weights}")
         if self.temperature <= 0:
             raise WrongUse(f"{self.name}, temperature: expected a number above zero, found {self.temperature}")
-        from umekomi.models import load
-        from umekomi.models.text import TextEmbedder
-        from umekomi.parts.training import Stage, train
+        from umekomi.models.text import TextEmbedder, trainable
+        from umekomi.parts.training import Stage, drawn, tuned
 
-        base = load(start or "minilm")
-        if base.kind == "backbone":
-            base = base.embedder()
-        if not isinstance(base, TextEmbedder):
-            raise WrongUse(f"{self.name} trains a transformer text embedder; {base.name} is of kind {base.kind}")
-        if self.max_rows and rows.num_rows > self.max_rows:
-            rows = rows.take(sorted(random.Random(seed).sample(range(rows.num_rows), self.max_rows)))
-        model = copy.deepcopy(base.model)
-        full_length = model.max_seq_length
-        if self.max_length:
-            model.max_seq_length = min(self.max_length, full_length or self.max_length)
+        base = trainable(start, self.name)
+        rows = drawn(rows, self.max_rows, seed)
         weights = self.weights or (1.0,) * len(self.prefixes)
         nested = {min(width, base.dimension): weight for width, weight in zip(self.prefixes, weights, strict=True)}
         nested.setdefault(base.dimension, 1.0)
-        stage = Stage(
-            {objective: rows}, {objective: self._loss(model, objective, rows, nested, seed)}, self.epochs, self.batch_size, self.learning_rate, self.warmup
-        )
-        train(model, [stage], seed=seed, checkpoint=checkpoint, progress=progress, what=self.name)
-        model.max_seq_length = full_length
+
+        def stages(model: Any) -> list[Stage]:
+            loss = self._loss(model, objective, rows, nested, seed)
+            return [Stage({objective: rows}, {objective: loss}, self.epochs, self.batch_size, self.learning_rate, self.warmup)]
+
+        model = tuned(base.model, stages, max_length=self.max_length, seed=seed, checkpoint=checkpoint, progress=progress, what=self.name)
         card = self.card(seed, {"rows": rows.num_rows, "objective": objective}, start=base.name, licence=base.card.get("licence"))
         return TextEmbedder(model, self.name, card | {"matryoshka": sorted(nested, reverse=True)})
 

@@ -10,7 +10,6 @@ un-nested arm: the same loss at full width only.
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -55,36 +54,26 @@ class Near2(Recipe):
         return cls(prefixes=(384, 256, 128, 64, 32), batch_size=32, learning_rate=5e-5, max_length=128, max_pairs=1000)
 
     def fit(self, data: Any, *, start: Any = None, seed: int = 0, checkpoint: str | Path | None = None, progress: bool = False) -> Any:
-        import random
-
         if self.loss not in ("mnr", "ocl", "both"):
             raise WrongUse(f"{self.name}, loss: expected mnr, ocl or both, found {self.loss!r}")
         positive = pairs(data, self.name)
         positive = positive.select([name for name in positive.column_names if name in ("anchor", "positive") or name.startswith("negative")])
-        from umekomi.models import load
-        from umekomi.models.text import TextEmbedder
-        from umekomi.parts.training import Stage, train
+        from umekomi.models.text import TextEmbedder, trainable
+        from umekomi.parts.training import Stage, drawn, tuned
 
-        base = load(start or "minilm")
-        if base.kind == "backbone":
-            base = base.embedder()
-        if not isinstance(base, TextEmbedder):
-            raise WrongUse(f"{self.name} trains a transformer text embedder; {base.name} is of kind {base.kind}")
-        if self.max_pairs and positive.num_rows > self.max_pairs:
-            positive = positive.take(sorted(random.Random(seed).sample(range(positive.num_rows), self.max_pairs)))
-        model = copy.deepcopy(base.model)
-        full_length = model.max_seq_length
-        if self.max_length:
-            model.max_seq_length = min(self.max_length, full_length or self.max_length)
-        tables, losses = self._objectives(model, data, positive)
+        base = trainable(start, self.name)
+        positive = drawn(positive, self.max_pairs, seed)
         prefixes = sorted({min(width, base.dimension) for width in (base.dimension, *self.prefixes)}, reverse=True)
-        if self.nested:
-            from sentence_transformers.sentence_transformer.losses import MatryoshkaLoss
 
-            losses = {key: MatryoshkaLoss(model, loss, matryoshka_dims=prefixes) for key, loss in losses.items()}
-        stage = Stage(tables, losses, self.epochs, self.batch_size, self.learning_rate, self.warmup)
-        train(model, [stage], seed=seed, checkpoint=checkpoint, progress=progress, what=self.name)
-        model.max_seq_length = full_length
+        def stages(model: Any) -> list[Stage]:
+            tables, losses = self._objectives(model, data, positive)
+            if self.nested:
+                from sentence_transformers.sentence_transformer.losses import MatryoshkaLoss
+
+                losses = {key: MatryoshkaLoss(model, loss, matryoshka_dims=prefixes) for key, loss in losses.items()}
+            return [Stage(tables, losses, self.epochs, self.batch_size, self.learning_rate, self.warmup)]
+
+        model = tuned(base.model, stages, max_length=self.max_length, seed=seed, checkpoint=checkpoint, progress=progress, what=self.name)
         card = {
             "recipe": self.settings(),
             "paper": self.paper.cite(),

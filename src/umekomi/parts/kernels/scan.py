@@ -161,15 +161,21 @@ def byte_keys(codes, query, scale, offset, allowed, low, high, keys, counts):
 
 
 @njit(nogil=True, cache=True)
+def highest(keys, start, stop):
+    """The highest of a few keys: most blocks have none worth a look, and this says so many at a time."""
+    top = 0
+    for row in range(start, stop):
+        top = max(top, keys[row])
+    return top
+
+
+@njit(nogil=True, cache=True)
 def reaching(keys, least, low, high, numbers):
     """The rows whose key reaches ``least``, into ``numbers``, as far as it is long; how many there were."""
     met = 0
     for start in range(low, high, 64):
         stop = min(start + 64, high)
-        top = 0
-        for row in range(start, stop):
-            top = max(top, keys[row])
-        if top >= least:
+        if highest(keys, start, stop) >= least:
             for row in range(start, stop):
                 if keys[row] >= least:
                     if met < numbers.shape[0]:
@@ -184,10 +190,7 @@ def rescore(vectors, query, keys, least, low, high, scores, rows):
     looked = 0
     for start in range(low, high, 64):
         stop = min(start + 64, high)
-        top = 0
-        for row in range(start, stop):
-            top = max(top, keys[row])
-        if top >= least:
+        if highest(keys, start, stop) >= least:
             for row in range(start, stop):
                 if keys[row] >= least:
                     looked += 1
