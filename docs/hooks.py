@@ -19,6 +19,11 @@ import tables  # noqa: E402
 VERBS = ("compare", "train", "encode", "evaluate", "shrink", "index", "search", "mine", "convert", "recipes", "info", "reproduce")
 
 
+def page(folder: str, name: str) -> str:
+    """A page's place: ``index`` is the folder's own, so that the verb of this name gets another."""
+    return "/".join(part for part in (folder, f"{'index-verb' if name == 'index' else name}.md") if part)
+
+
 def on_config(config: Any) -> Any:
     """The generated pages in the navigation."""
     from umekomi.recipes import names
@@ -26,19 +31,21 @@ def on_config(config: Any) -> Any:
     for entry in config.nav:
         for title, kinds in (("Verbs", VERBS), ("Recipes", names())):
             if entry.get(title) == f"{title.lower()}/":
-                entry[title] = [f"{title.lower()}/index.md", *({kind: f"{title.lower()}/{kind}.md"} for kind in kinds)]
+                entry[title] = [f"{title.lower()}/index.md", *({kind: page(title.lower(), kind)} for kind in kinds)]
     return config
 
 
 def on_files(files: Files, config: Any) -> Files:
     """Add the generated pages."""
-    pages = {f"verbs/{verb}.md": verb_page(verb) for verb in VERBS}
+    pages = {page("verbs", verb): verb_page(verb) for verb in VERBS}
     from umekomi.recipes import names
 
     pages |= {f"recipes/{name}.md": recipe_page(name) for name in names()}
     pages["speed.md"] = tables.benchmarks_page()
     pages["systems.md"] = "# The systems\n\n" + tables.systems_table(links=True) + "\n"
-    pages["verbs/index.md"] = "# Verbs\n\nEach verb is a Python function of the same name first.\n\n" + "".join(f"- [{verb}]({verb}.md)\n" for verb in VERBS)
+    pages["verbs/index.md"] = "# Verbs\n\nEach verb is a Python function of the same name first.\n\n" + "".join(
+        f"- [{verb}]({page('', verb)})\n" for verb in VERBS
+    )
     pages["recipes/index.md"] = "# Recipes\n\n" + "".join(f"- [{name}]({name}.md)\n" for name in names())
     for uri, content in pages.items():
         files.append(File.generated(config, uri, content=content))

@@ -48,10 +48,10 @@ def benchmarks_page() -> str:
     rows = list(csv.DictReader(file.open(encoding="utf-8", newline="")))
     for claim in dict.fromkeys(row["claim"] for row in rows):
         chosen = [row for row in rows if row["claim"] == claim]
-        lines = [f"## {claim.removeprefix('speed-')}", "", "| what | data | metric | value | bounds |", "|---|---|---|---|---|"]
+        lines = [f"## {claim.removeprefix('speed-')}", "", "| what | data | rows | metric | value | bounds |", "|---|---|---|---|---|---|"]
         for row in chosen:
             value, low, high = (f"{float(row[key]):,.4g}" if abs(float(row[key])) < 1e4 else f"{float(row[key]):,.0f}" for key in ("value", "low", "high"))
-            lines.append(f"| {row['arm']} | {row['data']} | {row['metric']} | {value} | {low} to {high} |")
+            lines.append(f"| {row['arm']} | {row['data']} | {int(row['rows']):,} | {row['metric']} | {value} | {low} to {high} |")
         last = chosen[0]
         parts += ["\n".join(lines), f"{last['hardware']}; {last['date']}, commit {last['commit']}."]
     return "\n\n".join(parts) + "\n"

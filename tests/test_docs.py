@@ -71,3 +71,14 @@ def test_reproduce_replaces_its_own_rows_only(tmp_path):
     assert not any("a,x" in line for line in lines)
     with pytest.raises(WrongUse, match="no claim named 'nonsense'"):
         reproduce("nonsense", place=ROOT)
+
+
+def test_every_verb_has_a_page_of_its_own():
+    pytest.importorskip("mkdocs")
+    from umekomi.cli.main import app
+
+    hooks = module(ROOT / "docs" / "hooks.py", "docs_hooks")
+    verbs = {command.callback.__name__ for command in app.registered_commands}
+    assert verbs == set(hooks.VERBS)
+    pages = {hooks.page("verbs", verb) for verb in verbs} | {"verbs/index.md"}
+    assert len(pages) == len(verbs) + 1
