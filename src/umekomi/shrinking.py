@@ -103,7 +103,7 @@ def shrink(
     values, statistic = full.main.values, full.main.statistic
     rows: list[Shrunk] = []
     found: dict[str, list[Any]] = {}
-    chains = _chains(widths, levels, active, whole, len(learning), seed, target_bytes)
+    chains = _chains(once, widths, levels, active, len(learning), seed, target_bytes)
     with Progress("shrink", len(chains), "ways", progress) as bar:
         for chain, baseline in chains:
             vectors: Any = learning
@@ -179,8 +179,9 @@ def _learning(once: Once, made: Any, seed: int, batch_size: int, progress: bool)
     return vectors
 
 
-def _chains(widths: Sequence[int], levels: Sequence[int], active: Sequence[int], whole: int, rows: int, seed: int, budget: float | None) -> list[Any]:
+def _chains(once: Once, widths: Sequence[int], levels: Sequence[int], active: Sequence[int], rows: int, seed: int, budget: float | None) -> list[Any]:
     """(transforms, is it a baseline) for every way to store that fits the budget; the whole first."""
+    whole = once.dimension
     chains: list[tuple[list[Any], bool]] = [([], False)]
 
     def stored(level: int) -> list[Any]:
@@ -206,15 +207,7 @@ def _chains(widths: Sequence[int], levels: Sequence[int], active: Sequence[int],
         "auxiliary_k": 256,
     }
     chains += [([SparseCode(k, 4 * whole, seed=seed, **code)], False) for k in active]
-    return [chain for chain in chains if budget is None or not chain[0] or _bytes(chain[0], whole) <= budget]
-
-
-def _bytes(chain: Sequence[Any], whole: int) -> float:
-    size, width = 4.0 * whole, whole
-    for transform in chain:
-        width = transform.dimensions(width)
-        size = transform.item_bytes(size, width)
-    return size
+    return [chain for chain in chains if budget is None or not chain[0] or once.with_transform(*chain[0]).item_bytes <= budget]
 
 
 def _called(transform: Any) -> str:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -266,13 +268,12 @@ class Index:
         if not 1 <= k <= max(len(self), 0):
             raise WrongUse(f"k: expected 1 to {len(self):,} (the rows of {self.store.folder}), found {k}")
         chosen = self._chosen(filter) if filter else None
-        lists, first = [], 0
-        for number, each in enumerate(self._opened):
+        lists = []
+        for number, (each, first) in enumerate(zip(self._opened, self._firsts(), strict=True)):
             part = each.part(None if chosen is None else chosen[number])
             if part.living:
                 rows, scores = self._kind.search(part, vectors, k, self._similarity())
                 lists.append((np.where(rows >= 0, rows + first, -1), scores))
-            first += each.segment.rows
         if not lists:
             scores, rows = kinds.blank(similarities.size(vectors), k)
             return rows, scores
@@ -349,14 +350,11 @@ class Index:
 
     def rows(self, numbers: Sequence[int]) -> list[dict[str, Any]]:
         """Id and payload of rows by number, as :meth:`nearest` gives them."""
+        firsts = self._firsts()
         out = []
         for number in numbers:
-            first = 0
-            for each in self._opened:
-                if number < first + each.segment.rows:
-                    out.append(each.payload.slice(number - first, 1).to_pylist()[0])
-                    break
-                first += each.segment.rows
+            place = bisect_right(firsts, number) - 1
+            out.append(self._opened[place].payload.slice(number - firsts[place], 1).to_pylist()[0])
         return out
 
     def _hits(self, numbers: Any, scores: Any) -> list[Hit]:
@@ -392,11 +390,8 @@ class Index:
         return kinds.overlap(true, found, own, k)
 
     def _firsts(self) -> list[int]:
-        out, first = [], 0
-        for each in self._opened:
-            out.append(first)
-            first += each.segment.rows
-        return out
+        """The number of each segment's first row."""
+        return list(accumulate((each.segment.rows for each in self._opened), initial=0))[:-1]
 
     def _gathered(self, numbers: Any) -> Any:
         """The stored vectors of rows by number, which are in rising order."""

@@ -250,20 +250,10 @@ class Binary(Kind):
         from umekomi.parts.kernels.scan import BINS, bit_keys
 
         planes, step, lowest, half, length = self._asked(query)
-        codes, factors = part.arrays["codes"], part.arrays["factors"]
         # the longest stored vector times the query's length bounds every estimate but for its error
         scale = np.float32(BINS / 2 / max(1.2 * length * float(part.arrays["longest"][0]), 1e-20))
-        keys = np.empty(part.rows, np.uint16)
-        ranges = shards(part.rows, threads)
-        counts = np.zeros((len(ranges), BINS), np.int32)
-        floors = over(
-            bit_keys,
-            [
-                (codes, factors, planes, step, lowest, half, scale, np.float32(BINS / 2), part.allowed, low, high, keys, counts[i])
-                for i, (low, high) in enumerate(ranges)
-            ],
-        )
-        return keys, counts.sum(0), max(floors)
+        numbers = (planes, step, lowest, half, scale, np.float32(BINS / 2))
+        return scanned(bit_keys, (part.arrays["codes"], part.arrays["factors"], *numbers), part, threads)
 
     def tuned(self, parts: list[Part], recall: float, k: int = 10, sample: int = 256, seed: int = 0) -> dict[str, Any]:
         return {"shortlist": shortlist_for(ranks_of_neighbours(parts, lambda part, query: self.keys(part, query, cores()), k, sample, seed), recall, k)}
@@ -274,13 +264,26 @@ class Binary(Kind):
         return coarse_then_exact(part, queries, k, max(self.shortlist, k), self.keys)
 
 
-def reached(scanned: tuple[Any, Any, int], wanted: int) -> tuple[Any, int]:
+def scanned(kernel: Any, inputs: tuple[Any, ...], part: Part, threads: int) -> tuple[Any, Any, int]:
+    """A coarse scan over all rows: (key of every row, how many have each of the best keys, the key from which that is whole)."""
+    import numpy as np
+
+    from umekomi.parts.kernels.scan import BINS
+
+    keys = np.empty(part.rows, np.uint16)
+    ranges = shards(part.rows, threads)
+    counts = np.zeros((len(ranges), BINS), np.int32)
+    floors = over(kernel, [(*inputs, part.allowed, low, high, keys, counts[i]) for i, (low, high) in enumerate(ranges)])
+    return keys, counts.sum(0), max(floors)
+
+
+def reached(found: tuple[Any, Any, int], wanted: int) -> tuple[Any, int]:
     """(keys, the highest key that ``wanted`` rows reach), from what a coarse scan gives."""
     import numpy as np
 
     from umekomi.parts.kernels.scan import threshold
 
-    keys, counts, floor = scanned
+    keys, counts, floor = found
     least = threshold(counts, wanted)
     if least < floor:
         least = threshold(np.bincount(keys), wanted)
@@ -371,14 +374,7 @@ class Funnel(Kind):
         fine = max(float(np.abs(asked).max()) / 32767, 1e-30)
         whole = np.round(asked / fine).astype(np.int16)
         reach = max(float(np.linalg.norm(whole.astype(np.float64))) * float(part.arrays["longest"][0]), 1.0)
-        keys = np.empty(part.rows, np.uint16)
-        ranges = shards(part.rows, threads)
-        counts = np.zeros((len(ranges), BINS), np.int32)
-        floors = over(
-            byte_keys,
-            [(part.arrays["codes"], whole, BINS / 2 / reach, BINS / 2, part.allowed, low, high, keys, counts[i]) for i, (low, high) in enumerate(ranges)],
-        )
-        return keys, counts.sum(0), max(floors)
+        return scanned(byte_keys, (part.arrays["codes"], whole, BINS / 2 / reach, BINS / 2), part, threads)
 
     def tuned(self, parts: list[Part], recall: float, k: int = 10, sample: int = 256, seed: int = 0) -> dict[str, Any]:
         self.shortlist = shortlist_for(ranks_of_neighbours(parts, lambda part, query: self.keys(part, query, cores()), k, sample, seed), recall, k)
