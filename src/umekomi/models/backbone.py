@@ -3,13 +3,16 @@ as ``start=``; :meth:`TransformerBackbone.embedder` puts a pooling on top."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from umekomi.errors import MissingExtra, WrongUse
 from umekomi.files import MODEL_FILE, whole_folder, write_json
 
-POOLINGS = ("mean", "cls", "max", "lasttoken", "weightedmean", "mean_sqrt_len_tokens")
+POOLINGS = ("mean", "cls", "max", "lasttoken", "weightedmean", "mean_sqrt_len_tokens", "tailmean", "latent", "latent-paper", "latent-control", "layermix")
+"""sentence-transformers' poolings, and ours: the mean of a text's tail; NV-Embed's latent attention as released, as printed, and the MLP of
+as many parameters; the mean of a learned mixture of all layers."""
 
 
 class TransformerBackbone:
@@ -26,25 +29,58 @@ class TransformerBackbone:
         """The network's shape, as transformers writes it."""
         return dict(self.model.config.to_dict())
 
-    def embedder(self, pooling: str = "mean", max_length: int | None = None) -> Any:
+    def embedder(
+        self,
+        pooling: str = "mean",
+        max_length: int | None = None,
+        *,
+        bidirectional: bool | None = None,
+        without_prompt: bool = False,
+        prompts: Mapping[str, str] | None = None,
+        latents: int = 64,
+        heads: int = 8,
+    ) -> Any:
         """A text embedder: this network, a pooling of its last layer, vectors of length one. The weights are copied, so
-        that training the embedder leaves the backbone as it is."""
+        that training the embedder leaves the backbone as it is.
+
+        ``bidirectional`` sets which way a decoder looks (None: as it is); ``without_prompt`` leaves instructions out of the pooling;
+        last-token pooling adds the end-of-text token where the tokenizer does not. ``latents`` and ``heads`` shape latent attention.
+        """
         import tempfile
 
         from sentence_transformers import SentenceTransformer
         from sentence_transformers.base.modules import Normalize, Transformer
         from sentence_transformers.sentence_transformer.modules import Pooling
 
+        from umekomi.models import networks
         from umekomi.models.text import TextEmbedder, device
+        from umekomi.parts.pooling import LatentAttention, LayerMix, TailMean, WithoutPrompt
 
         if pooling not in POOLINGS:
             raise WrongUse(f"pooling: expected one of {', '.join(POOLINGS)}, found {pooling!r}")
         with tempfile.TemporaryDirectory() as scratch:
-            base = getattr(self.model, "base_model", self.model)
-            base.save_pretrained(scratch)
+            getattr(self.model, "base_model", self.model).save_pretrained(scratch)
             self.tokenizer.save_pretrained(scratch)
-            network = Transformer(scratch, max_seq_length=max_length)
-        model = SentenceTransformer(modules=[network, Pooling(network.get_embedding_dimension(), pooling_mode=pooling), Normalize()], device=device())
+            unused = {"add_pooling_layer": False} if self.model.config.model_type == "bert" else {}  # BERT's pooler, which nothing here reads
+            network = Transformer(scratch, max_seq_length=max_length, model_kwargs=unused)
+        if bidirectional is not None:
+            networks.bidirectional(network.auto_model, bidirectional)
+        if pooling == "lasttoken":
+            networks.with_eos(network.tokenizer)
+        width = network.get_embedding_dimension()
+        forms = {"latent": "released", "latent-paper": "paper", "latent-control": "mlp"}
+        layers: list[Any] = [WithoutPrompt()] if without_prompt else []
+        if pooling in forms:
+            layers.append(LatentAttention(width, latents, heads, form=forms[pooling]))
+        elif pooling == "tailmean":
+            layers.append(TailMean(width))
+        elif pooling == "layermix":
+            layers += [LayerMix(width, network.auto_model.config.num_hidden_layers + 1), Pooling(width, pooling_mode="mean")]
+        else:
+            layers.append(Pooling(width, pooling_mode=pooling))
+        model = SentenceTransformer(modules=[network, *layers, Normalize()], prompts=dict(prompts or {}), device=device())
+        if pooling == "layermix":
+            networks.with_all_layers(model)
         return TextEmbedder(model, self.name, {**self.card, "start": self.name})
 
     def save(self, folder: str | Path) -> None:

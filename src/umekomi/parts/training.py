@@ -17,7 +17,10 @@ from umekomi.progress import Progress
 
 @dataclass(frozen=True)
 class Stage:
-    """``tables`` and ``losses`` by the same names: one is plain training, several take turns batch by batch."""
+    """``tables`` and ``losses`` by the same names: one is plain training, several take turns batch by batch, each batch from one of
+    them. ``sampler``: ``"no-duplicates"`` keeps equal texts out of a batch, ``"shuffle"`` leaves that to the loss. ``watch`` is called with
+    the model and the step before the first step and then every ``watch_every`` steps and behind the last. ``lora`` (rank, alpha, dropout) trains adapters of
+    that shape on every linear layer of the network, folded into its weights behind the stage."""
 
     tables: Mapping[str, Any]
     losses: Mapping[str, Any]
@@ -25,6 +28,12 @@ class Stage:
     batch_size: int = 32
     learning_rate: float = 2e-5
     warmup: float = 0.1
+    sampler: str = "no-duplicates"
+    weight_decay: float = 0.0
+    schedule: str = "linear"
+    watch: Callable[[Any, int], None] | None = None
+    watch_every: int = 100
+    lora: tuple[int, float, float] | None = None
 
 
 def tuned(base: Any, stages: Callable[[Any], Sequence[Stage]], *, max_length: int | None = None, **options: Any) -> Any:
@@ -64,6 +73,8 @@ def train(
     from sentence_transformers.base.sampler import BatchSamplers, MultiDatasetBatchSamplers
     from transformers import PrinterCallback, TrainerCallback, set_seed
 
+    from umekomi.parts.batches import InstructedCollator
+
     logging.getLogger("transformers.trainer").setLevel(logging.ERROR)
     model.model_card_data.widget = [{"text": ""}]  # else the trainer computes examples for a card that is not written, with a bar of its own
     datasets.disable_progress_bars()
@@ -75,13 +86,16 @@ def train(
             tables = {name: datasets.Dataset(datasets.table.InMemoryTable(_plain(table))) for name, table in stage.tables.items()}
             rows = sum(table.num_rows for table in stage.tables.values())
             steps = max(1, int(-(-rows // stage.batch_size) * stage.epochs))
+            adapted = lora(model, *stage.lora) if stage.lora else None
             arguments = SentenceTransformerTrainingArguments(
                 output_dir=str(folder),
                 num_train_epochs=stage.epochs,
                 per_device_train_batch_size=stage.batch_size,
                 learning_rate=stage.learning_rate,
                 warmup_steps=int(stage.warmup * steps),
-                batch_sampler=BatchSamplers.NO_DUPLICATES,
+                weight_decay=stage.weight_decay,
+                lr_scheduler_type=stage.schedule,
+                batch_sampler=BatchSamplers.BATCH_SAMPLER if stage.sampler == "shuffle" else BatchSamplers.NO_DUPLICATES,
                 multi_dataset_batch_sampler=MultiDatasetBatchSamplers.PROPORTIONAL,
                 seed=seed,
                 data_seed=seed,
@@ -100,6 +114,11 @@ def train(
                 class Show(TrainerCallback):  # type: ignore[misc]
                     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
                         bar.advance(stage.batch_size)  # noqa: B023
+                        if stage.watch and (state.global_step % stage.watch_every == 0 or state.global_step == state.max_steps):  # noqa: B023
+                            _watched(model, stage.watch, state.global_step)  # noqa: B023
+
+                if stage.watch and not any(folder.glob("checkpoint-*")):
+                    _watched(model, stage.watch, 0)
 
                 trainer = SentenceTransformerTrainer(
                     model=model,
@@ -107,10 +126,37 @@ def train(
                     train_dataset=next(iter(tables.values())) if single else datasets.DatasetDict(tables),
                     loss=next(iter(stage.losses.values())) if single else dict(stage.losses),
                     callbacks=[Show()],
+                    data_collator=InstructedCollator(preprocess_fn=model.preprocess, model=model),
                 )
                 trainer.remove_callback(PrinterCallback)
                 trainer.train(resume_from_checkpoint=any(folder.glob("checkpoint-*")) or None)
+            if adapted is not None:
+                model[0].model = adapted.merge_and_unload()
     model.eval()
+
+
+def _watched(model: Any, watch: Callable[[Any, int], None], step: int) -> None:
+    """Look at the model as it will be used, and leave the generators and the mode as they were."""
+    import torch
+
+    was = model.training
+    with torch.random.fork_rng(), torch.no_grad():
+        watch(model.eval(), step)
+    model.train(was)
+
+
+def lora(model: Any, rank: int, alpha: float, dropout: float) -> Any:
+    """Low-rank adapters on every linear layer of the network (Hu et al. 2106.09685, by peft), everything else of it frozen; poolings and
+    projections behind it train whole."""
+    from umekomi.errors import MissingExtra
+
+    try:
+        from peft import LoraConfig, get_peft_model
+    except ImportError as error:
+        raise MissingExtra(error.name or "peft", "lora", "training by low-rank adapters") from None
+    adapted = get_peft_model(model[0].model, LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=dropout, target_modules="all-linear"))
+    model[0].model = adapted
+    return adapted
 
 
 def _plain(table: Any) -> Any:

@@ -1,0 +1,197 @@
+"""Rows that contrastive recipes learn from, whatever data they came from: an anchor, a positive, mined negatives, an instruction, and the
+row's own policy: whether other rows' documents are its negatives, and which rows are never negatives of each other."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from umekomi.data.columns import as_table, check, shape
+from umekomi.data.views import pairs
+from umekomi.errors import DataError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+GRADE = 4.0
+"""Scored pairs of 0 to 5 from this on are positives, both ways round (NV-Embed, 4.1); a scale of 0 to 1 is stretched."""
+
+
+def rows(
+    data: Any,
+    who: str,
+    *,
+    in_batch: bool | None = None,
+    labels: str = "example",
+    negatives: int = 0,
+    instruction: str = "",
+    document_instruction: str = "",
+    seed: int = 0,
+) -> pa.Table:
+    """One table of anchor, positive, negative_1 …, instruction, document_instruction, label, from pairs, judged pairs, a retrieval
+    set, entailment (sentence1, sentence2, label), scored pairs or labelled texts (:func:`of_classes`, with ``labels`` and ``negatives``).
+
+    ``label`` is what :class:`umekomi.parts.contrastive.InfoNCE` reads: whether the row takes candidates from others (``in_batch``; where
+    not said, not for labelled texts, NV-Embed 3.3), its group, how many negatives it has. Columns ``instruction`` and
+    ``document_instruction`` of the data go before ``instruction``. An empty anchor or positive, and a negative that is the positive,
+    are errors that name the row.
+    """
+    table = as_table(data)
+    kind = shape(table)
+    groups: list[int] | None = None
+    if kind == "labelled texts":
+        found, groups = of_classes(table, who, labels=labels, negatives=negatives or 1, seed=seed)
+    elif kind == "labelled pairs":
+        found = entailment(table, who)
+    elif kind == "scored pairs":
+        found = alike(table, who)
+    else:
+        found = pairs(table, who)
+    in_batch = kind != "labelled texts" if in_batch is None else in_batch
+    return _made(found, who, in_batch, groups, instruction, document_instruction)
+
+
+def _made(found: pa.Table, who: str, in_batch: bool, groups: Sequence[int] | None, instruction: str, document_instruction: str) -> pa.Table:
+    import pyarrow as pa
+
+    names = ["anchor", "positive", *sorted((n for n in found.column_names if n.startswith("negative")), key=_order)]
+    columns = {name: [text or "" for text in found[name].to_pylist()] for name in names}
+    for name in names[:2]:
+        empty = next((row for row, text in enumerate(columns[name]) if not text.strip()), None)
+        if empty is not None:
+            raise DataError(f"{who}, row {empty + 1}, column {name!r}: expected a text, found an empty one")
+    for name in names[2:]:
+        same = next((row for row, (a, b) in enumerate(zip(columns["positive"], columns[name], strict=True)) if a == b), None)
+        if same is not None:
+            raise DataError(f"{who}, row {same + 1}, column {name!r}: expected a text other than the positive, found the positive: {columns[name][same][:60]!r}")
+    held = [sum(bool(columns[name][row].strip()) for name in names[2:]) for row in range(found.num_rows)]
+    for row, count in enumerate(held):
+        if any(columns[name][row].strip() for name in names[2 + count :]):
+            present = [columns[name][row] for name in names[2:] if columns[name][row].strip()]
+            for place, name in enumerate(names[2:]):
+                columns[name][row] = present[place] if place < count else ""
+    said = {"instruction": instruction, "document_instruction": document_instruction}
+    for name, value in said.items():
+        own = found[name].to_pylist() if name in found.column_names else [value] * found.num_rows
+        columns[name] = [text or value for text in own]
+    policy = [[int(in_batch), -1 if groups is None else groups[row], held[row]] for row in range(found.num_rows)]
+    types = {name: pa.array(values, pa.string()) for name, values in columns.items()}
+    return pa.table(types | {"label": pa.array(policy, pa.list_(pa.int64()))})
+
+
+def _order(name: str) -> tuple[int, str]:
+    tail = name.rpartition("_")[2]
+    return (int(tail) if tail.isdigit() else 0, name)
+
+
+def of_classes(data: Any, who: str, *, labels: str = "example", negatives: int = 1, seed: int = 0) -> tuple[pa.Table, list[int]]:
+    """(pairs, each row's class as a number) from labelled texts. ``labels="example"``: the positive is another text of the class, the
+    negatives texts of other classes (NV-Embed, 4.2). ``"label"``: they are the names of the classes. A class of one text has no
+    example for it: such rows are left out."""
+    import pyarrow as pa
+
+    if labels not in ("example", "label"):
+        raise DataError(f"{who}, labels: expected example or label, found {labels!r}")
+    table = check(data, ("text", "label"), who)
+    texts, given = table["text"].to_pylist(), table["label"].to_pylist()
+    classes = sorted(set(given), key=str)
+    if len(classes) < 2:
+        raise DataError(f"{who}: expected two classes or more to tell apart, found {len(classes)}")
+    members: dict[Any, list[str]] = {name: [] for name in classes}
+    for text, label in zip(texts, given, strict=True):
+        members[label].append(text)
+    number = {name: place for place, name in enumerate(classes)}
+    generator = random.Random(seed)
+    out: list[list[str]] = []
+    groups: list[int] = []
+    for text, label in zip(texts, given, strict=True):
+        if labels == "label":
+            wrong = [str(name) for name in generator.sample([c for c in classes if c != label], min(negatives, len(classes) - 1))]
+            row = [text, str(label), *wrong]
+        else:
+            own = members[label]
+            if len(own) < 2 or all(other == text for other in own):
+                continue
+            positive = generator.choice(own)
+            while positive == text:
+                positive = generator.choice(own)
+            row = [text, positive]
+            for _ in range(negatives):
+                other = generator.choice(classes)
+                while other == label:
+                    other = generator.choice(classes)
+                row.append(generator.choice(members[other]))
+        out.append(row + [""] * (2 + negatives - len(row)))
+        groups.append(number[label])
+    if not out:
+        raise DataError(f"{who}: no class has two different texts, so none has an example to learn from")
+    names = ["anchor", "positive", *[f"negative_{i + 1}" for i in range(negatives)]]
+    return pa.table({name: [row[i] for row in out] for i, name in enumerate(names)}), groups
+
+
+def entailment(data: Any, who: str) -> pa.Table:
+    """Triples of premise, entailed hypothesis and contradicting hypothesis from (sentence1, sentence2, label) (SimCSE, section 4). A premise
+    with an entailment and no contradiction keeps an empty negative."""
+    import pyarrow as pa
+
+    table = check(data, ("sentence1", "sentence2", "label"), who)
+    found: dict[str, dict[str, list[str]]] = {}
+    for first, second, label in zip(*(table[name].to_pylist() for name in ("sentence1", "sentence2", "label")), strict=True):
+        found.setdefault(first, {}).setdefault(_relation(label), []).append(second)
+    out = []
+    for premise, kinds in found.items():
+        for place, hypothesis in enumerate(kinds.get("entailment", [])):
+            against = kinds.get("contradiction", [])
+            out.append((premise, hypothesis, against[place % len(against)] if against else ""))
+    if not out:
+        raise DataError(f"{who}: expected pairs labelled entailment (and contradiction), found {', '.join(sorted({str(x) for x in table['label'].to_pylist()})[:5])}")
+    return pa.table({name: [row[i] for row in out] for i, name in enumerate(("anchor", "positive", "negative_1"))})
+
+
+def _relation(label: Any) -> str:
+    """The names of SNLI's and MNLI's relations; numbers are theirs: 0 entailment, 1 neutral, 2 contradiction."""
+    return {0: "entailment", 1: "neutral", 2: "contradiction"}.get(label, str(label).lower())
+
+
+def alike(data: Any, who: str) -> pa.Table:
+    """Both sentences of a well-scored pair as each other's positives (NV-Embed, 4.1: from :data:`GRADE` of 5 on)."""
+    import pyarrow as pa
+
+    table = check(data, ("sentence1", "sentence2", "score"), who)
+    scores = [float(score) for score in table["score"].to_pylist()]
+    scale = 5.0 if max(scores, default=0) <= 1 else 1.0
+    good = [
+        (a, b) for a, b, s in zip(table["sentence1"].to_pylist(), table["sentence2"].to_pylist(), scores, strict=True) if s * scale >= GRADE
+    ]
+    if not good:
+        raise DataError(f"{who}: no pair is scored {GRADE:g} of 5 or more, so none is a positive")
+    both = [*good, *((b, a) for a, b in good)]
+    return pa.table({"anchor": [a for a, _ in both], "positive": [b for _, b in both]})
+
+
+def blended(tables: Sequence[pa.Table]) -> pa.Table:
+    """Tables of :func:`rows` in one, for batches that mix them (NV-Embed's second stage): rows with fewer negatives get empty ones."""
+    import pyarrow as pa
+
+    count = max(sum(name.startswith("negative") for name in table.column_names) for table in tables)
+    names = ["anchor", "positive", *[f"negative_{i + 1}" for i in range(count)], "instruction", "document_instruction", "label"]
+
+    def column(table: pa.Table, name: str) -> Any:
+        return table[name] if name in table.column_names else pa.array([""] * table.num_rows, pa.string())
+
+    def renamed(table: pa.Table) -> pa.Table:
+        mined = [name for name in table.column_names if name.startswith("negative")]
+        return table.rename_columns({old: f"negative_{place + 1}" for place, old in enumerate(mined)})
+
+    shaped = [renamed(table) for table in tables]
+    return pa.concat_tables([pa.table({name: column(table, name) for name in names}) for table in shaped])
+
+
+def sets(data: Any, who: str) -> dict[str, Any]:
+    """Named training sets: a mapping of tables, or one table under the recipe's own name."""
+    if isinstance(data, Mapping) and data and all(hasattr(value, "column_names") or isinstance(value, (Mapping, list)) or hasattr(value, "corpus") for value in data.values()):
+        first = next(iter(data.values()))
+        if not isinstance(first, list) or (first and isinstance(first[0], Mapping)):
+            return {str(name): as_table(value) for name, value in data.items()}
+    return {who: as_table(data)}
