@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,10 +10,10 @@ from typing import Any
 from umekomi.data import load
 from umekomi.data.columns import Retrieval, as_table, shape
 from umekomi.data.views import pairs
-from umekomi.errors import DataError, WrongUse
+from umekomi.errors import WrongUse
+from umekomi.models import load as load_model
 from umekomi.models import load_embedder
-from umekomi.parts import similarity as similarities
-from umekomi.tasks.retrieval import best
+from umekomi.tasks.negatives import hard_negatives
 from umekomi.training import training_split
 
 
@@ -43,6 +44,8 @@ def mine(
     duplicate: float | None = 0.97,
     depth: int = 50,
     skip: int = 0,
+    raters: Sequence[Any] = (),
+    lowest: bool = False,
     batch_size: int = 32,
     progress: bool = False,
 ) -> Mined:
@@ -54,70 +57,36 @@ def mine(
     lowest-scored positive (NV-Embed's TopKPercPos 95 %); ``margin`` only below s(pos) - margin; ``duplicate`` takes out
     one whose similarity to the positive itself is that high (cosine embedders only: a near-copy of the answer is an
     answer). ``skip`` passes over the first so many.
-    """
-    import numpy as np
-    import pyarrow as pa
 
+    ``raters`` (models, or recipes that learn from texts alone) rank what is left, their ranks are fused, and the highest are taken;
+    ``lowest`` takes the lowest-ranked, as Gemini Embedding does (arXiv 2503.07891; its raters are two prompts of a language model).
+    """
     if negatives < 1 or depth < negatives + skip:
         raise WrongUse(f"mine: expected at least one negative and a depth of {negatives + skip} or more, found {negatives} and {depth}")
+    if lowest and not raters:
+        raise WrongUse("mine: expected raters whose lowest-ranked candidates are taken, found none")
     if out is not None:
         _check_ending(out)
     embedder = load_embedder(model)
     rows = as_table(training_split(load(data), split))
     table = pairs(rows, "mine")
-    corpus = list(dict.fromkeys([*table["positive"].to_pylist(), *_more(rows)]))
-    anchors, positives = table["anchor"].to_pylist(), table["positive"].to_pylist()
-    place = {text: number for number, text in enumerate(corpus)}
-    known: dict[str, set[int]] = {}
-    same: dict[str, list[int]] = {}
-    for number, text in enumerate(corpus):
-        same.setdefault(_plain(text), []).append(number)
-    for anchor, positive in zip(anchors, positives, strict=True):
-        known.setdefault(anchor, set()).update(same[_plain(positive)])
-    questions = list(known)
-    asked = embedder.encode(questions, role="query", batch_size=batch_size, progress=progress)
-    documents = embedder.encode(corpus, role="document", batch_size=batch_size, progress=progress)
-    if len(corpus) <= negatives:
-        raise DataError(f"mine: expected more than {negatives} distinct documents, found {len(corpus)}")
-    numbers, scores = best(embedder, asked, documents, min(depth + max(map(len, known.values())), len(corpus)))
-    row_of = {question: row for row, question in enumerate(questions)}
-    counts = {"known positive": 0, "relative margin": 0, "margin": 0, "near-copy of the positive": 0}
-    found: list[tuple[Any, ...]] = []
-    short = 0
-    guard = duplicate is not None and embedder.metric == "cosine" and hasattr(documents, "dtype") and not hasattr(documents, "indptr")
-    lowest: dict[str, float] = {}
-    for question, own in known.items():
-        row = row_of[question]
-        own_vectors = similarities.take(documents, sorted(own))
-        lowest[question] = float(embedder.similarity(similarities.rows(asked, row, row + 1), own_vectors)[0].min())
-    for anchor, positive in zip(anchors, positives, strict=True):
-        row, own = row_of[anchor], known[anchor]
-        candidates = [(int(n), float(s)) for n, s in zip(numbers[row], scores[row], strict=True) if np.isfinite(s)]
-        kept = [hit for hit in candidates if hit[0] not in own]
-        counts["known positive"] += len(candidates) - len(kept)
-        base = lowest[anchor]
-        if relative_margin is not None:
-            kept, before = [hit for hit in kept if hit[1] < base - relative_margin * abs(base)], len(kept)
-            counts["relative margin"] += before - len(kept)
-        if margin is not None:
-            kept, before = [hit for hit in kept if hit[1] < base - margin], len(kept)
-            counts["margin"] += before - len(kept)
-        if guard and kept:
-            here = similarities.rows(documents, place[positive], place[positive] + 1)
-            near = embedder.similarity(here, similarities.take(documents, [n for n, _ in kept]))[0]
-            before = len(kept)
-            kept = [hit for hit, value in zip(kept, near, strict=True) if value < duplicate]
-            counts["near-copy of the positive"] += before - len(kept)
-        kept = kept[skip : skip + negatives]
-        if len(kept) < negatives:
-            short += 1
-        else:
-            found.append((anchor, positive, *[corpus[n] for n, _ in kept]))
-    names = ["anchor", "positive", *[f"negative_{i + 1}" for i in range(negatives)]]
-    mined = pa.table({name: pa.array([row[i] for row in found], pa.string()) for i, name in enumerate(names)})
+    judges = [_rater(rater, table, rows) for rater in raters]
+    found = hard_negatives(
+        embedder, table, _more(rows), negatives=negatives, relative_margin=relative_margin, margin=margin, duplicate=duplicate, depth=depth, skip=skip,
+        raters=judges, lowest=lowest, batch_size=batch_size, progress=progress,
+    )  # fmt: skip
     if out is not None:
-        write(mined, out)
-    return Mined(mined, len(anchors), short, counts)
+        write(found.table, out)
+    return Mined(found.table, table.num_rows, found.short, found.counts)
+
+
+def _rater(rater: Any, table: Any, rows: Any) -> Any:
+    """A model, or a recipe that learns from texts alone (bm25, tfidf, lsa), learned from the documents mined from."""
+    from umekomi.recipes import get, names
+
+    if isinstance(rater, str) and rater in names():
+        return get(rater)().fit({"text": list(dict.fromkeys([*table["positive"].to_pylist(), *_more(rows)]))})
+    return load_model(rater)
 
 
 def _more(rows: Any) -> list[str]:
@@ -125,10 +94,6 @@ def _more(rows: Any) -> list[str]:
     if isinstance(rows, Retrieval):
         return rows.corpus["text"].to_pylist()  # type: ignore[no-any-return]
     return rows["document"].to_pylist() if shape(rows) == "judged pairs" else []
-
-
-def _plain(text: str) -> str:
-    return " ".join(text.split()).lower()
 
 
 ENDINGS = (".jsonl", ".tsv", ".csv", ".parquet")

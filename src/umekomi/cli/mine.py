@@ -19,6 +19,8 @@ def mine(
     duplicate: Annotated[float, typer.Option(help="Take out a candidate this similar to the positive itself.")] = 0.97,
     depth: Annotated[int, typer.Option(help="Candidates looked at for each anchor.")] = 50,
     skip: Annotated[int, typer.Option(help="Pass over the first so many.")] = 0,
+    rater: Annotated[list[str] | None, typer.Option(help="A model, or bm25, tfidf or lsa, that ranks the candidates left; several are fused.")] = None,
+    lowest: Annotated[bool, typer.Option("--lowest", help="Take the raters' lowest-ranked candidates (Gemini Embedding).")] = False,
     batch_size: Annotated[int, typer.Option(help="Texts a batch.")] = 64,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
@@ -28,7 +30,7 @@ def mine(
 
     found = run(
         model, data, out, split=split, negatives=negatives, relative_margin=relative_margin, margin=margin, duplicate=duplicate, depth=depth, skip=skip,
-        batch_size=batch_size, progress=True,
+        raters=rater or (), lowest=lowest, batch_size=batch_size, progress=True,
     )  # fmt: skip
     if json:
         show.as_json({"out": str(out), "rows": found.table.num_rows, "pairs": found.pairs, "short": found.short, "counts": found.counts})

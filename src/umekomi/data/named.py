@@ -194,6 +194,25 @@ def _sick(root: Path) -> Splits:
     return {ours: _scored(table.filter(pc.equal(table["split"], theirs)), "relatedness") for ours, theirs in parts.items()}
 
 
+def _entailment(parts: Mapping[str, str]) -> Callable[[Path], Splits]:
+    names = ("sentence1", "sentence2", "label")
+    return lambda root: {ours: _raw_tsv(root / "nli" / file).select(names) for ours, file in parts.items()}
+
+
+def _fetch_snli(hub: str) -> Splits:
+    """Rows without a gold label (-1) are left out, as in the literature."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    out = {}
+    for ours, theirs in (("train", "train"), ("dev", "validation"), ("test", "test")):
+        table = _hub_table(hub, theirs)
+        table = table.filter(pc.greater_equal(table["label"], 0))
+        label = pa.array([("entailment", "neutral", "contradiction")[number] for number in table["label"].to_pylist()])
+        out[ours] = _pick(table, sentence1="premise", sentence2="hypothesis").append_column("label", label)
+    return out
+
+
 def _scifact(root: Path) -> Splits:
     folder = root / "scifact"
     queries, corpus = read(folder / "queries.jsonl.gz"), read(folder / "corpus.jsonl.gz")
@@ -442,6 +461,8 @@ def catalogue() -> Mapping[str, Named]:
             )
         ),
         Named("sick-r", "scored pairs", "en", "CC BY-NC-SA 3.0", "Marelli et al. 2014, SemEval-2014 task 1", "https://huggingface.co/datasets/mteb/sickr-sts", _sick, ("sick/sick.tsv.gz",), "mteb/sickr-sts", _fetch_scored({"test": "test"})),
+        Named("snli", "labelled pairs", "en", "CC BY-SA 4.0", "Bowman et al. 2015, EMNLP", "https://huggingface.co/datasets/stanfordnlp/snli", _entailment({"dev": "snli_dev.tsv.gz", "test": "snli_test.tsv.gz"}), ("nli/snli_dev.tsv.gz", "nli/snli_test.tsv.gz"), "stanfordnlp/snli", _fetch_snli, ("offline: no training split, lower-cased and without punctuation",)),
+        Named("snli-cad", "labelled pairs", "en", "Apache-2.0", "Kaushik, Hovy & Lipton 2020, ICLR", "https://github.com/acmi-lab/counterfactually-augmented-data", _entailment({split: f"snli_cad_{split}.tsv.gz" for split in ("train", "dev", "test")}), tuple(f"nli/snli_cad_{split}.tsv.gz" for split in ("train", "dev", "test")), notes=("dev and test hold original pairs of SNLI's dev and test splits",)),
         Named("scifact", "retrieval", "en", "CC BY 4.0 / ODC-By", "Wadden et al. 2020; Thakur et al. 2021 (BEIR)", "https://huggingface.co/datasets/mteb/scifact", _scifact, ("scifact/corpus.jsonl.gz", "scifact/queries.jsonl.gz", "scifact/qrels/train.tsv.gz", "scifact/qrels/test.tsv.gz"), "mteb/scifact", _fetch_retrieval({"train": "train", "test": "test"})),
         Named("cranfield", "retrieval", "en", "not stated", "Cleverdon 1967", "https://ir.dcs.gla.ac.uk/resources/test_collections/cran/", _cranfield, ("cranfield/corpus.jsonl.gz", "cranfield/queries.jsonl.gz", "cranfield/qrels.tsv.gz")),
         Named("crowdflower-search", "retrieval", "en", "not stated (Kaggle)", "CrowdFlower Search Results Relevance, Kaggle 2015", "https://www.kaggle.com/c/crowdflower-search-relevance", _crowdflower, ("crowdflower-search/pairs.tsv.gz",), notes=("split by query, 3:2; the same title and description is one product",)),

@@ -17,6 +17,8 @@ ARCHITECTURES = {
 }
 """The shapes there are, by name: their configuration and the network with its head, in transformers."""
 DECODERS = ("qwen3", "mistral")
+SWITCHED = ("qwen3", "mistral", "llama")
+"""Decoders that read ``is_causal`` of their configuration (transformers 5.23; a test looks at what their tokens see)."""
 SPECIAL = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]", "mask_token": "[MASK]", "eos_token": "[EOS]"}
 
 
@@ -86,12 +88,17 @@ def scratch(
     return TransformerBackbone(model, words, f"{architecture}-{layers}x{width}", {"licence": "Apache-2.0", "scratch": shape | {"seed": seed}})
 
 
+def decodes(model: Any) -> bool:
+    """Is this a decoder whose direction can be chosen?"""
+    return getattr(getattr(model, "config", model), "model_type", None) in SWITCHED
+
+
 def bidirectional(model: Any, on: bool = True) -> None:
     """Let every token of a decoder see the whole text (``on``), or only what stands before it. Written into the configuration, so that it
     holds after a save; a network that has no such switch in transformers is an error, not a silence."""
     config = getattr(model, "config", model)
-    if getattr(config, "model_type", None) not in ("qwen3", "mistral", "llama"):
-        raise WrongUse(f"attention: transformers can turn the causal mask of qwen3, mistral and llama off; found {getattr(config, 'model_type', None)!r}")
+    if not decodes(config):
+        raise WrongUse(f"attention: transformers can turn the causal mask of {', '.join(SWITCHED)} off; found {getattr(config, 'model_type', None)!r}")
     config.is_causal = not on
     for module in getattr(model, "modules", tuple)():
         if hasattr(module, "is_causal"):

@@ -148,7 +148,8 @@ class InfoNCE(CachedLossMixin, nn.Module):
 
     ``label``, where there is one, is int64 ``[n, 3]`` (:mod:`umekomi.parts.batches`): whether the row takes candidates from the others,
     its group (-1 for none; rows of one group are no negatives of each other), and how many mined negatives it has, the first ones.
-    ``learned`` makes the temperature a parameter. ``prefixes`` (width to weight) sums the loss over nested prefixes (Kusupati et al. 2205.13147). With ``mini_batch`` the
+    ``learned`` makes the temperature a parameter. ``one_view`` embeds the anchor once and takes it for its own positive as well: one dropout mask
+    for both views (SimCSE's table 2, "fixed"). ``prefixes`` (width to weight) sums the loss over nested prefixes (Kusupati et al. 2205.13147). With ``mini_batch`` the
     batch is embedded in parts of that size and gradients are cached (Gao et al. 2101.06983; sentence-transformers' machinery):
     batches larger than memory, twice the forward passes, the same gradients.
     """
@@ -165,12 +166,13 @@ class InfoNCE(CachedLossMixin, nn.Module):
         candidates: Candidates = Candidates(),
         prefixes: Mapping[int, float] | None = None,
         mini_batch: int = 0,
+        one_view: bool = False,
     ) -> None:
         super().__init__()
         if not temperature > 0:
             raise WrongUse(f"temperature: expected a number above zero, found {temperature}")
         self.model, self.cosine, self.candidates = model, cosine, candidates
-        self.prefixes = dict(prefixes or {})
+        self.prefixes, self.one_view = dict(prefixes or {}), one_view
         self.mini_batch_size, self.mini_batch_num_tokens, self.show_progress_bar = mini_batch, None, False
         self.uses_gradient_cache = mini_batch > 0
         fixed = torch.tensor(float(temperature)).log()
@@ -193,6 +195,9 @@ class InfoNCE(CachedLossMixin, nn.Module):
         if self.mini_batch_size:
             self._numbers = numbers
             return self.forward_cached(columns, labels)
+        if self.one_view:
+            seen = self.model(columns[0])["sentence_embedding"]
+            return self.of([seen, seen, *(self.model(column)["sentence_embedding"] for column in columns[2:])], labels, numbers)
         return self.of([self.model(column)["sentence_embedding"] for column in columns], labels, numbers)
 
     def calculate_loss(self, reps: list[list[Tensor]], labels: Tensor | None = None, with_backward: bool = False) -> Tensor:

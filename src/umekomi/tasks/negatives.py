@@ -1,0 +1,136 @@
+"""Hard negatives: documents near to an anchor that are no answer. What the verb ``mine`` and the recipes that mine for themselves share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from umekomi.errors import DataError, WrongUse
+from umekomi.parts import similarity as similarities
+from umekomi.tasks.retrieval import best
+
+RRF = 60
+"""The constant of reciprocal rank fusion (Cormack, Clarke & Büttcher 2009)."""
+
+
+@dataclass(frozen=True)
+class Negatives:
+    """``table`` (anchor, positive, negative_1 …), how many of the pairs had too few, and how many candidates each rule took out."""
+
+    table: Any
+    short: int
+    counts: dict[str, int]
+
+
+def hard_negatives(
+    embedder: Any,
+    table: Any,
+    more: Sequence[str] = (),
+    *,
+    negatives: int = 3,
+    relative_margin: float | None = 0.05,
+    margin: float | None = None,
+    duplicate: float | None = 0.97,
+    depth: int = 50,
+    skip: int = 0,
+    raters: Sequence[Any] = (),
+    lowest: bool = False,
+    keep_short: bool = False,
+    batch_size: int = 32,
+    progress: bool = False,
+) -> Negatives:
+    """The rules are :func:`umekomi.mine`'s. ``table`` has anchor and positive, ``more`` is searched beside the positives.
+
+    With ``raters`` (embedders or scorers) the candidates left are ranked by each, the ranks are joined by Σ 1 / (60 + rank), and the highest
+    are taken; ``lowest`` takes the lowest-ranked instead (Gemini Embedding: the neighbours that all raters find least like an answer).
+    ``keep_short`` keeps pairs with too few negatives, the missing ones empty.
+    """
+    import numpy as np
+    import pyarrow as pa
+
+    anchors, positives = table["anchor"].to_pylist(), table["positive"].to_pylist()
+    corpus = list(dict.fromkeys([*positives, *more]))
+    if len(corpus) <= negatives:
+        raise DataError(f"mine: expected more than {negatives} distinct documents, found {len(corpus)}")
+    place = {text: number for number, text in enumerate(corpus)}
+    known: dict[str, set[int]] = {}
+    same: dict[str, list[int]] = {}
+    for number, text in enumerate(corpus):
+        same.setdefault(_plain(text), []).append(number)
+    for anchor, positive in zip(anchors, positives, strict=True):
+        known.setdefault(anchor, set()).update(same[_plain(positive)])
+    questions = list(known)
+    asked = embedder.encode(questions, role="query", batch_size=batch_size, progress=progress)
+    documents = embedder.encode(corpus, role="document", batch_size=batch_size, progress=progress)
+    numbers, scores = best(embedder, asked, documents, min(depth + max(map(len, known.values())), len(corpus)))
+    row_of = {question: row for row, question in enumerate(questions)}
+    counts = {"known positive": 0, "relative margin": 0, "margin": 0, "near-copy of the positive": 0}
+    guard = duplicate is not None and embedder.metric == "cosine" and hasattr(documents, "dtype") and not hasattr(documents, "indptr")
+    lowest_of: dict[str, float] = {}
+    for question, own in known.items():
+        row = row_of[question]
+        own_vectors = similarities.take(documents, sorted(own))
+        lowest_of[question] = float(embedder.similarity(similarities.rows(asked, row, row + 1), own_vectors)[0].min())
+    left: list[list[int]] = []
+    for anchor, positive in zip(anchors, positives, strict=True):
+        row, own = row_of[anchor], known[anchor]
+        candidates = [(int(n), float(s)) for n, s in zip(numbers[row], scores[row], strict=True) if np.isfinite(s)]
+        kept = [hit for hit in candidates if hit[0] not in own]
+        counts["known positive"] += len(candidates) - len(kept)
+        base = lowest_of[anchor]
+        if relative_margin is not None:
+            kept, before = [hit for hit in kept if hit[1] < base - relative_margin * abs(base)], len(kept)
+            counts["relative margin"] += before - len(kept)
+        if margin is not None:
+            kept, before = [hit for hit in kept if hit[1] < base - margin], len(kept)
+            counts["margin"] += before - len(kept)
+        if guard and kept:
+            here = similarities.rows(documents, place[positive], place[positive] + 1)
+            near = embedder.similarity(here, similarities.take(documents, [n for n, _ in kept]))[0]
+            before = len(kept)
+            kept = [hit for hit, value in zip(kept, near, strict=True) if value < duplicate]
+            counts["near-copy of the positive"] += before - len(kept)
+        left.append([n for n, _ in kept[skip:]])
+    if raters:
+        left = fused(raters, anchors, left, corpus, lowest=lowest, batch_size=batch_size, progress=progress)
+    found, short = [], 0
+    for anchor, positive, chosen in zip(anchors, positives, left, strict=True):
+        short += len(chosen) < negatives
+        if len(chosen) >= negatives or keep_short:
+            mined = [corpus[n] for n in chosen[:negatives]]
+            found.append((anchor, positive, *mined, *[""] * (negatives - len(mined))))
+    names = ["anchor", "positive", *[f"negative_{i + 1}" for i in range(negatives)]]
+    return Negatives(pa.table({name: pa.array([row[i] for row in found], pa.string()) for i, name in enumerate(names)}), short, counts)
+
+
+def fused(
+    raters: Sequence[Any], anchors: Sequence[str], left: list[list[int]], corpus: Sequence[str], *, lowest: bool, batch_size: int = 32, progress: bool = False
+) -> list[list[int]]:
+    """Each anchor's candidates in the order of their fused ranks, the best first; ``lowest``: the last first."""
+    import numpy as np
+
+    fusion = [np.zeros(len(candidates)) for candidates in left]
+    for rater in raters:
+        if hasattr(rater, "encode"):
+            asked = rater.encode(list(anchors), role="query", batch_size=batch_size, progress=progress)
+            used = sorted({number for candidates in left for number in candidates})
+            row_of = {number: row for row, number in enumerate(used)}
+            documents = rater.encode([corpus[number] for number in used], role="document", batch_size=batch_size, progress=progress) if used else None
+            rated = [
+                rater.similarity(similarities.rows(asked, row, row + 1), similarities.take(documents, [row_of[n] for n in candidates]))[0] if candidates else np.zeros(0)
+                for row, candidates in enumerate(left)
+            ]  # fmt: skip
+        elif hasattr(rater, "score"):
+            flat = rater.score([anchor for anchor, candidates in zip(anchors, left, strict=True) for _ in candidates], [corpus[n] for each in left for n in each])
+            rated = np.split(np.asarray(flat), np.cumsum([len(each) for each in left])[:-1])
+        else:
+            raise WrongUse(f"mine: expected raters that are embedders or scorers, found {type(rater).__name__}")
+        for total, values in zip(fusion, rated, strict=True):
+            total[np.argsort(-values, kind="stable")] += 1 / (RRF + 1 + np.arange(len(values)))
+    sign = 1 if lowest else -1
+    return [[candidates[i] for i in np.argsort(sign * total, kind="stable")] for candidates, total in zip(left, fusion, strict=True)]
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.split()).lower()
