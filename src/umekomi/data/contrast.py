@@ -195,3 +195,16 @@ def sets(data: Any, who: str) -> dict[str, Any]:
         if not isinstance(first, list) or (first and isinstance(first[0], Mapping)):
             return {str(name): as_table(value) for name, value in data.items()}
     return {who: as_table(data)}
+
+
+def stages(data: Any, who: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """(weak sets, supervised sets) by name: those whose name begins with ``weak`` come first in recipes of two stages. One table alone is
+    supervised."""
+    named = sets(data, who)
+    weak = {name: table for name, table in named.items() if name.startswith("weak")}
+    return weak, {name: table for name, table in named.items() if name not in weak}
+
+
+def searches(table: Any) -> bool:
+    """Does this set ask for a document (pairs, judged pairs, a retrieval set), so that hard negatives can be mined for it?"""
+    return shape(as_table(table)) in ("pairs", "judged pairs", "retrieval")

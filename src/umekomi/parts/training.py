@@ -69,7 +69,7 @@ def train(
     on from the last; a finished stage is not run again."""
     import datasets
     import torch
-    from sentence_transformers import SentenceTransformerTrainer, SentenceTransformerTrainingArguments
+    from sentence_transformers import SentenceTransformerTrainingArguments
     from sentence_transformers.base.sampler import BatchSamplers, MultiDatasetBatchSamplers
     from transformers import PrinterCallback, TrainerCallback, set_seed
 
@@ -83,6 +83,7 @@ def train(
             folder = Path(checkpoint) / f"stage_{number}" if checkpoint else Path(scratch)
             folder.mkdir(parents=True, exist_ok=True)
             set_seed(seed)
+            model.model_card_data.train_datasets = []
             tables = {name: datasets.Dataset(datasets.table.InMemoryTable(_plain(table))) for name, table in stage.tables.items()}
             rows = sum(table.num_rows for table in stage.tables.values())
             steps = max(1, int(-(-rows // stage.batch_size) * stage.epochs))
@@ -120,7 +121,7 @@ def train(
                 if stage.watch and not any(folder.glob("checkpoint-*")):
                     _watched(model, stage.watch, 0)
 
-                trainer = SentenceTransformerTrainer(
+                trainer = _trainer()(
                     model=model,
                     args=arguments,
                     train_dataset=next(iter(tables.values())) if single else datasets.DatasetDict(tables),
@@ -131,8 +132,36 @@ def train(
                 trainer.remove_callback(PrinterCallback)
                 trainer.train(resume_from_checkpoint=any(folder.glob("checkpoint-*")) or None)
             if adapted is not None:
-                model[0].model = adapted.merge_and_unload()
+                model[0].model = adapted.merge_and_unload().requires_grad_(True)
     model.eval()
+
+
+def _trainer() -> Any:
+    """sentence-transformers' trainer, whose checkpoints hold the weights being trained as they stand, adapters and the objective's own
+    parameters (heads, a temperature) with them: theirs reopens a model from its folder, which has neither."""
+    from safetensors.torch import load_file, save_file
+    from sentence_transformers import SentenceTransformerTrainer
+
+    class Trainer(SentenceTransformerTrainer):  # type: ignore[misc]
+        def _weights(self) -> dict[str, Any]:
+            model = getattr(self.model, "_orig_mod", self.model)
+            found = {f"model.{name}": value for name, value in model.state_dict(keep_vars=True).items()}
+            own = {id(value) for value in found.values()}
+            for key, loss in (self.loss if isinstance(self.loss, dict) else {"": self.loss}).items():
+                found |= {f"loss.{key}.{name}": value for name, value in loss.named_parameters() if id(value) not in own}
+            return found
+
+        def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
+            place = Path(output_dir or self.args.output_dir)
+            place.mkdir(parents=True, exist_ok=True)
+            save_file({name: value.detach().cpu().clone().contiguous() for name, value in self._weights().items()}, place / "weights.safetensors")
+
+        def _load_from_checkpoint(self, checkpoint_path: str) -> None:
+            kept = load_file(Path(checkpoint_path) / "weights.safetensors")
+            for name, value in self._weights().items():
+                value.data.copy_(kept[name])
+
+    return Trainer
 
 
 def _watched(model: Any, watch: Callable[[Any, int], None], step: int) -> None:

@@ -134,3 +134,25 @@ def fused(
 
 def _plain(text: str) -> str:
     return " ".join(text.split()).lower()
+
+
+def with_negatives(table: Any, who: str, teacher: Any, count: int, **options: Any) -> Any:
+    """The pairs of a set that searches, with ``count`` mined negatives each where it brings none of its own; rows that find too few keep
+    what they find. ``options`` as of :func:`hard_negatives`."""
+    from umekomi.data.columns import Retrieval
+    from umekomi.data.views import pairs
+
+    found = pairs(table, who)
+    if not count or any(name.startswith("negative") for name in found.column_names):
+        return found
+    more = table.corpus["text"].to_pylist() if isinstance(table, Retrieval) else ()
+    documents = len({*found["positive"].to_pylist(), *more})
+    return hard_negatives(teacher, found, more, negatives=min(count, documents - 1), keep_short=True, **options).table if documents > 1 else found
+
+
+def lexical_teacher(tables: Sequence[Any], who: str) -> Any:
+    """BM25 over the documents of all sets: who finds the negatives where no embedder can yet."""
+    from umekomi.data.views import texts
+    from umekomi.models.lexical import Bm25Embedder
+
+    return Bm25Embedder.fit(list(dict.fromkeys(text for table in tables for text in texts(table, who))))

@@ -1,0 +1,165 @@
+"""Gemini Embedding: J. Lee et al., "Gemini Embedding: Generalizable Embeddings from Gemini" (2025, arXiv 2503.07891).
+
+E = f(mean(M(t ⊕ q))): a bidirectional network, the mean of its tokens, a linear map f to the output's width; passages have no task string t.
+InfoNCE over one own hard negative and the batch's other positives, without those of equal queries or equal positives, summed over nested
+prefixes (eq. 1-3). Weak pairs first, without hard negatives; then sets one by one in their own batches; then the mean of several
+such runs (a soup).
+
+Where the paper is silent or cannot be followed: its raters of negatives are two prompts of Gemini (graded relevance, query likelihood), here the
+pre-finetuned embedder and BM25, fused in the same way, and the lowest-ranked neighbours taken as there; the form of its task string is
+not printed, the one here is its sibling EmbeddingGemma's; the printed duplicate mask drops the positive itself, which must stay; the
+ingredients of its soup are picked by hand, here they are runs of other seeds, all of them or greedily.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from umekomi.contracts import Paper, Recipe
+from umekomi.data.columns import shape
+from umekomi.data.contrast import rows, searches, stages
+from umekomi.errors import WrongUse
+
+TASKS = {"query": "search result", "classification": "classification", "similarity": "sentence similarity"}
+
+
+def task_string(task: str) -> str:
+    """What stands before a query (EmbeddingGemma's form)."""
+    return f"task: {task} | query: "
+
+
+@dataclass(frozen=True)
+class GeminiEmbedding(Recipe):
+    """Weak pairs, then each set in batches of its own with the easiest of the nearest as negatives, then a soup of several runs.
+
+    Learns from one set or several by name; names that begin with ``weak`` are the first stage's. ``merge``: ``"uniform"``, ``"greedy"`` (judged by
+    the loss on ``held_out`` of the rows) or ``"none"`` of ``runs`` runs. ``dimensions`` 0 leaves the network's width and puts no map behind it.
+    """
+
+    name: ClassVar[str] = "gemini-embedding"
+    paper: ClassVar[Paper] = Paper("Gemini Embedding: Generalizable Embeddings from Gemini", "Lee et al.", 2025, "", "2503.07891")
+    columns: ClassVar[tuple[str, ...]] = ("anchor", "positive")
+    extra: ClassVar[str] = "neural"
+    labelled: ClassVar[bool] = True
+
+    dimensions: int = 3072
+    prefixes: tuple[int, ...] = (768, 1536, 3072)
+    temperature: float = 0.05
+    hard_negatives: int = 1
+    queries: bool = False
+    runs: int = 3
+    merge: str = "uniform"
+    held_out: float = 0.05
+    epochs: tuple[float, float] = (1, 1)
+    batch_sizes: tuple[int, int] = (8192, 512)
+    mini_batch: int = 64
+    learning_rates: tuple[float, float] = (5e-5, 2e-5)
+    warmup: float = 0.1
+    max_length: int | None = 512
+    max_rows: int | None = None
+
+    @classmethod
+    def small(cls) -> GeminiEmbedding:
+        return cls(dimensions=0, prefixes=(96, 192, 384), batch_sizes=(64, 32), mini_batch=0, learning_rates=(5e-5, 5e-5), runs=2, max_length=128, max_rows=1000)
+
+    def fit(self, data: Any, *, start: Any = None, seed: int = 0, checkpoint: str | Path | None = None, progress: bool = False) -> Any:
+        if self.merge not in ("uniform", "greedy", "none") or self.runs < 1:
+            raise WrongUse(f"{self.name}: expected merge uniform, greedy or none and one run or more, found {self.merge!r} and {self.runs}")
+        weak, strong = stages(data, self.name)
+        from umekomi.models.text import TextEmbedder, pooled
+        from umekomi.parts import merging
+        from umekomi.parts.contrastive import Candidates, InfoNCE
+        from umekomi.parts.training import Stage, drawn, tuned
+        from umekomi.tasks.negatives import lexical_teacher, with_negatives
+
+        base = pooled(start, self.name, None if getattr(start, "kind", "text") == "text" else "mean", bidirectional=True)
+        model = projected(base.model, self.dimensions, seed)
+        width = int(model.get_embedding_dimension())
+        nested = {min(prefix, width): 1.0 for prefix in (*self.prefixes, width)}
+
+        def loss(of: Any) -> Any:
+            choice = Candidates(negatives="own", queries=self.queries)
+            return InfoNCE(of, temperature=self.temperature, candidates=choice, prefixes=nested, mini_batch=self.mini_batch)
+
+        def learned(of: Any, tables: dict[str, Any], stage: int, seed: int, where: str) -> Any:
+            def plan(copy: Any) -> list[Stage]:
+                each = loss(copy)
+                return [
+                    Stage(tables, dict.fromkeys(tables, each), self.epochs[stage], self.batch_sizes[stage], self.learning_rates[stage], self.warmup, "shuffle")
+                ]
+
+            folder = Path(checkpoint) / where if checkpoint else None
+            return tuned(of, plan, max_length=self.max_length, seed=seed, checkpoint=folder, progress=progress, what=f"{self.name}, {where}")
+
+        def made(table: Any) -> Any:
+            role = {"labelled texts": "classification", "scored pairs": "similarity", "labelled pairs": "similarity"}.get(shape(table), "query")
+            return drawn(rows(table, self.name, in_batch=True, negatives=max(self.hard_negatives, 1), instruction=task_string(TASKS[role]), seed=seed), self.max_rows, seed)
+
+        if weak:
+            model = learned(model, {name: made(table) for name, table in weak.items()}, 0, seed, "weak")
+        if not strong:
+            strong, runs = weak, 0
+        else:
+            runs = self.runs
+        between = TextEmbedder(model, self.name)
+        searching = [table for table in strong.values() if searches(table)]
+        raters = [between, lexical_teacher(searching, self.name)] if searching and self.hard_negatives and runs else []
+        options = {"raters": raters, "lowest": True, "duplicate": None, "progress": progress}
+        tables = {
+            name: made(with_negatives(table, self.name, between, self.hard_negatives, **options) if searches(table) else table) for name, table in strong.items()
+        }
+        held: dict[str, Any] = {}
+        if self.merge == "greedy" and runs > 1:
+            for name, table in list(tables.items()):
+                kept = drawn(table, max(2, int((1 - self.held_out) * table.num_rows)), seed)
+                chosen = set(map(str, kept.to_pylist()))
+                held[name] = table.filter([str(row) not in chosen for row in table.to_pylist()])
+                tables[name] = kept
+        finals = [learned(model, tables, 1, seed + run, f"run {run + 1} of {runs}") for run in range(runs)] or [model]
+        states = [final.state_dict() for final in finals]
+        went = list(range(len(states)))
+        if self.merge == "greedy" and len(states) > 1:
+            merged, went = merging.greedy(states, lambda state: -held_loss(merging.into(model, state), held, loss))
+        else:
+            merged = merging.soup(states) if self.merge == "uniform" else states[0]
+        out = merging.into(model, merged)
+        out.prompts = {role: task_string(task) for role, task in TASKS.items()} | {"clustering": task_string("clustering"), "document": ""}
+        about = {"weak": list(weak), "sets": list(strong), "runs": runs, "merged": went, "rows": sum(table.num_rows for table in tables.values())}
+        return TextEmbedder(out.eval(), self.name, self.card(seed, about, start=base.name, licence=base.card.get("licence"), matryoshka=sorted(nested)))
+
+
+def projected(model: Any, dimensions: int, seed: int) -> Any:
+    """A copy of the model with a random linear map to ``dimensions`` behind its pooling (0: none)."""
+    import copy
+
+    import torch
+    from sentence_transformers.base.modules import Dense, Normalize
+
+    model = copy.deepcopy(model)
+    if dimensions:
+        unit = model.pop(len(model) - 1) if isinstance(model[-1], Normalize) else None
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            model.append(Dense(int(model.get_embedding_dimension()), dimensions, bias=False, activation_function=torch.nn.Identity()).to(model.device))
+        if unit is not None:
+            model.append(unit)
+    return model
+
+
+def held_loss(model: Any, held: dict[str, Any], loss: Any) -> float:
+    """The mean loss on held-out rows, each set's in one batch."""
+    import torch
+
+    from umekomi.parts.batches import InstructedCollator
+
+    objective = loss(model.eval())
+    total = []
+    for table in held.values():
+        batch = InstructedCollator(preprocess_fn=model.preprocess, model=model)(table.to_pylist())
+        names = ["anchor", "positive", *(name for name in table.column_names if name.startswith("negative"))]
+        columns = [{key[len(name) + 1 :]: value.to(model.device) for key, value in batch.items() if key.startswith(f"{name}_") and hasattr(value, "to")} for name in names]
+        with torch.no_grad():
+            total.append(float(objective(columns, batch["label"].to(model.device))))
+    return sum(total) / len(total)
