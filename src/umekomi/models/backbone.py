@@ -54,7 +54,7 @@ class TransformerBackbone:
 
         from umekomi.models import networks
         from umekomi.models.text import TextEmbedder, device
-        from umekomi.parts.pooling import LatentAttention, LayerMix, TailMean, WithoutPrompt
+        from umekomi.parts.pooling import InstructedTransformer, LatentAttention, LayerMix, TailMean, WithoutPrompt
 
         if pooling not in POOLINGS:
             raise WrongUse(f"pooling: expected one of {', '.join(POOLINGS)}, found {pooling!r}")
@@ -62,7 +62,7 @@ class TransformerBackbone:
             getattr(self.model, "base_model", self.model).save_pretrained(scratch)
             self.tokenizer.save_pretrained(scratch)
             unused = {"add_pooling_layer": False} if self.model.config.model_type == "bert" else {}  # BERT's pooler, which nothing here reads
-            network = Transformer(scratch, max_seq_length=max_length, model_kwargs=unused)
+            network = (InstructedTransformer if without_prompt else Transformer)(scratch, max_seq_length=max_length, model_kwargs=unused)
         if bidirectional is not None:
             networks.bidirectional(network.auto_model, bidirectional)
         if pooling == "lasttoken":

@@ -13,11 +13,12 @@ INSTRUCTIONS = {"instruction": ("anchor",), "document_instruction": ()}
 
 
 def tokens_of(model: Any, instruction: str) -> int:
-    """How many tokens of a text are its instruction, counted from the text's first token (special tokens before it with it)."""
+    """How many tokens of a text are its instruction, counted from the text's first token (special tokens before it with it); a space at
+    the instruction's end belongs to the word behind it."""
     if not instruction:
         return 0
     words = model.tokenizer
-    ids = words(instruction)["input_ids"]
+    ids = words(instruction.rstrip())["input_ids"]
     special = set(words.all_special_ids)
     while ids and ids[-1] in special:
         ids = ids[:-1]

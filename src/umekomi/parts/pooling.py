@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from sentence_transformers.base.modules import Module
+from sentence_transformers.base.modules import Module, Transformer
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -80,8 +80,8 @@ class WithoutPrompt(Layer):
     """Leaves instruction tokens out of whatever pools behind it: they are read by the network, not averaged (NV-Embed, section 4).
 
     ``prompt_length`` (an int, or ``[batch]`` where every text has its own instruction) counts tokens from the first real one. ``offset`` is
-    added to it: -1 gives NV-Embed's released code, which counts the instruction without its first special token and so keeps the
-    instruction's last token. A text of nothing but its instruction is pooled whole.
+    added to it. NV-Embed's released code counts the instruction without its first special token, and its template ends in a space,
+    which joins the text's first word: the two cancel, and what it leaves out is what is left out here. A text of nothing but its instruction is pooled whole.
     """
 
     config_keys = ["offset"]
@@ -101,6 +101,14 @@ class WithoutPrompt(Layer):
         rest = torch.where(rest.any(1, keepdim=True), rest, mask)
         features["attention_mask"] = rest.to(features["attention_mask"].dtype)
         return features
+
+
+class InstructedTransformer(Transformer):
+    """sentence-transformers' network, counting an instruction's tokens as they stand before a text. Theirs counts the instruction alone: a
+    space at its end is a token then, which in front of a word becomes part of it, so that the text's first word would be left out."""
+
+    def _get_prompt_length(self, prompt: str, **kwargs: Any) -> int | None:
+        return super()._get_prompt_length(prompt.rstrip(), **kwargs)  # type: ignore[no-any-return]
 
 
 class LatentAttention(Layer):
@@ -195,5 +203,5 @@ class LayerMix(Layer):
 
 
 LAYERS: dict[str, type[Module]] = {
-    f"{layer.__module__}.{layer.__qualname__}": layer for layer in (TailMean, WithoutPrompt, LatentAttention, LayerMix)
+    f"{layer.__module__}.{layer.__qualname__}": layer for layer in (TailMean, WithoutPrompt, InstructedTransformer, LatentAttention, LayerMix)
 }
