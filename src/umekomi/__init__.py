@@ -18,6 +18,7 @@ _WHERE = {
     "evaluate": "umekomi.evaluation",
     "index": "umekomi.indexing",
     "info": "umekomi.catalogue",
+    "inspect": "umekomi.inspecting",
     "load": "umekomi.models",
     "mine": "umekomi.mining",
     "recipe": "umekomi.catalogue",
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from umekomi.evaluation import evaluate as evaluate
     from umekomi.indexes import Index as Index
     from umekomi.indexing import index as index
+    from umekomi.inspecting import inspect as inspect
     from umekomi.mining import mine as mine
     from umekomi.models import load as load
     from umekomi.reproduction import reproduce as reproduce

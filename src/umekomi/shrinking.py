@@ -63,6 +63,7 @@ def shrink(
     dims: Sequence[int] | None = None,
     bits: Sequence[int] | None = None,
     sparse: Sequence[int] | None = None,
+    layers: Sequence[int] | None = None,
     target_bytes: float | None = None,
     task: str | None = None,
     split: str | None = None,
@@ -78,6 +79,9 @@ def shrink(
     is the one of fewest bytes whose paired difference to the whole lies above minus one point with its lower end. What the
     transforms learn, they learn from the training split's texts, or from the documents searched; never from the queries. The
     choice is made on the rows it is judged by: with few of them, expect a little less elsewhere.
+
+    ``layers``: of a transformer, the first so many layers are tried as well; the fewest whose paired difference to the whole lies above
+    minus one point with its lower end are kept, and everything else is tried behind them. Where none does, all layers stay.
     """
     embedder = load_embedder(model)
     if "dense" not in embedder.outputs:
@@ -98,10 +102,19 @@ def shrink(
         raise WrongUse(f"{out} is a file: expected a folder to save to")
     made = plan(data, task, split, learns=True, seed=seed, max_queries=None)
     once = Once(embedder)
-    learning = _learning(once, made, seed, batch_size, progress)
     full = made.task.evaluate(once, batch_size=batch_size, progress=progress)
     values, statistic = full.main.values, full.main.statistic
     rows: list[Shrunk] = []
+    notes = list(made.notes)
+    prefix = ""
+    if layers:
+        embedder, once, kept, tried = _fewer_layers(embedder, once, made, full, layers, batch_size, progress)
+        rows += tried
+        prefix = f"{kept} → " if kept else ""
+        notes.append(f"{kept} kept" if kept else f"all layers stay: none of {', '.join(row.name for row in tried)} keeps the quality")
+        if kept:
+            full = made.task.evaluate(once, batch_size=batch_size)
+    learning = _learning(once, made, seed, batch_size, progress)
     found: dict[str, list[Any]] = {}
     chains = _chains(once, widths, levels, active, len(learning), seed, target_bytes)
     with Progress("shrink", len(chains), "ways", progress) as bar:
@@ -112,22 +125,43 @@ def shrink(
                 vectors = transform.transform(vectors)
             shrunk = once.with_transform(*chain) if chain else once
             result = full if not chain else made.task.evaluate(shrunk, batch_size=batch_size)
-            name = " → ".join(_called(transform) for transform in chain) or "whole"
+            name = " → ".join(_called(transform) for transform in chain)
+            name = prefix + name if name else prefix.removesuffix(" → ") or "whole"
             size = float(getattr(shrunk, "item_bytes", None) or 4 * whole)
             difference = paired_interval(result.main.values, values, statistic)
+            rows = [row for row in rows if row.name != name]
             rows.append(Shrunk(name, size, shrunk.dimension, result.metric, *result.main.interval(), difference, baseline=baseline))
             found[name] = chain
             bar.advance(1)
     rows = _front(rows)
     chosen = _choose(rows, target_bytes)
     final = embedder.with_transform(*found[chosen.name]) if found[chosen.name] else embedder
-    notes = [*made.notes, f"judged on {', '.join(f'{count:,} {what}' for what, count in made.task.size().items())} of {made.task.name}"]
+    notes += [f"judged on {', '.join(f'{count:,} {what}' for what, count in made.task.size().items())} of {made.task.name}"]
     notes.append(f"the transforms learned from {len(learning):,} vectors")
     if out is not None:
         final.save(out)
     if plot is not None:
         draw(rows, chosen, plot)
     return Shrinking(tuple(rows), chosen, tuple(notes), final, None if out is None else Path(out))
+
+
+def _fewer_layers(embedder: Any, once: Any, made: Any, full: Any, layers: Sequence[int], batch_size: int, progress: bool) -> tuple[Any, Any, str, list[Shrunk]]:
+    """(the embedder with the fewest layers that keep the quality, the same with memory, what it is called or "", a row for each that was tried)."""
+    from umekomi.inspection.layers import AllLayers, cut
+
+    most = AllLayers(embedder).count - 1
+    rows, chosen, kept = [], (embedder, once), ""
+    for count in sorted(set(layers), reverse=True):
+        shorter = Once(cut(embedder, count))
+        result = made.task.evaluate(shorter, batch_size=batch_size, progress=progress)
+        difference = paired_interval(result.main.values, full.main.values, full.main.statistic)
+        name = f"first {count} of {most} layers"
+        if difference.low > -LOSS:
+            chosen, kept = (shorter.embedder, shorter), name
+        rows.append(Shrunk(name, 4.0 * shorter.dimension, shorter.dimension, result.metric, *result.main.interval(), difference, baseline=True))
+    if kept:
+        rows.insert(0, Shrunk("whole", 4.0 * once.dimension, once.dimension, full.metric, *full.main.interval(), Interval(0.0, 0.0, 0.0), baseline=True))
+    return *chosen, kept, rows
 
 
 class Once:

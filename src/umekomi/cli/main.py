@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from umekomi.cli import compare, convert, encode, evaluate, index, info, mine, recipes, reproduce, search, shrink, train
+from umekomi.cli import compare, convert, encode, evaluate, index, info, inspect, mine, recipes, reproduce, search, shrink, train
 
 app = typer.Typer(
     name="umekomi",
@@ -44,6 +44,7 @@ for verb in (
     train.train,
     encode.encode,
     evaluate.evaluate,
+    inspect.inspect,
     shrink.shrink,
     index.index,
     search.search,

@@ -15,6 +15,7 @@ def shrink(
     dims: Annotated[str | None, typer.Option(help="Widths to try, by commas: 256,128.")] = None,
     bits: Annotated[str | None, typer.Option(help="Bits a dimension to try, by commas: 32,8,1.")] = None,
     sparse: Annotated[str | None, typer.Option(help="Active latents of sparse codes to try, by commas; 0 for none.")] = None,
+    layers: Annotated[str | None, typer.Option(help="First so many layers to try, by commas: 4,5; kept where the quality stays.")] = None,
     target_bytes: Annotated[float | None, typer.Option(help="The most bytes an item may take.")] = None,
     task: Annotated[str | None, typer.Option(help="The kind of task, where the columns leave a choice.")] = None,
     split: Annotated[str | None, typer.Option(help="The split to judge on.")] = None,
@@ -32,7 +33,7 @@ def shrink(
     active = None if sparse is None else [k for k in _numbers("--sparse", sparse) if k]
     done = run(
         model, data, out, dims=_numbers("--dims", dims) if dims else None, bits=_numbers("--bits", bits) if bits else None, sparse=active,
-        target_bytes=target_bytes, task=task, split=split, plot=plot, seed=seed, batch_size=batch_size, progress=True,
+        layers=_numbers("--layers", layers) if layers else None, target_bytes=target_bytes, task=task, split=split, plot=plot, seed=seed, batch_size=batch_size, progress=True,
     )  # fmt: skip
     if json:
         show.as_json(
@@ -51,7 +52,7 @@ def shrink(
         style = "bold" if mark == "chosen" else None if row.best else "dim"
         table.add_row(f"{row.bytes_per_item:,.0f}", row.name, f"{row.value:.3f}", difference, mark, style=style)
     Console().print(table)
-    print("front: no other has as much in as few bytes; floor: random directions, to compare with")
+    print("front: no other has as much in as few bytes; floor: there to compare with, never chosen")
     for note in done.notes:
         print(f"note: {note}")
     if out is not None:

@@ -66,3 +66,84 @@ def matrix_entropy(vectors: Array, alpha: float = 1.0) -> float:
     """S_α of the eigenvalues of Z Zᵀ over their sum, in nats (Skean et al. 2502.02013, eq. 1): 0 for one direction, log min(n, d) at most."""
     values = singular_values(vectors) ** 2
     return _entropy(values / values.sum(), alpha) if values.sum() > 0 else 0.0
+
+
+# --- layer by layer (Skean et al., "Layer by Layer", ICML 2025, arXiv 2502.02013, section 3) -------------------------------
+#
+# ``repository`` follows the released code where it departs from the paper: tokens are centred and brought to length one for each prompt,
+# negative products are set to zero before eigenvalues are taken, and curvature is the angle of tokens, not of their differences.
+
+
+def residual(tokens: Array) -> Array:
+    """Tokens ``[t, d]`` of one text less their mean, each brought to length one: what the released code measures on."""
+    return normalise(np.asarray(tokens, np.float64) - np.asarray(tokens, np.float64).mean(0)).astype(np.float64)
+
+
+def prompt_entropy(tokens: Array, *, repository: bool = False) -> float:
+    """S_1 of one text's token vectors ``[t, d]``, in nats, at most log min(t, d)."""
+    if not repository:
+        return matrix_entropy(tokens)
+    centred = residual(tokens)
+    values = np.linalg.eigvalsh(np.clip(centred @ centred.T, 0, None))
+    values = values[values > 1e-12]
+    return _entropy(values / values.sum()) if len(values) else 0.0
+
+
+def curvature(tokens: Array, *, repository: bool = False) -> float:
+    """Mean angle in radians between one step z_{k+1} - z_k and the next, tokens ``[t, d]``: 0 for a straight line. NaN for fewer than
+    three tokens (two in the released code's form, which takes the angle of token and next token)."""
+    steps = residual(tokens) if repository else np.diff(np.asarray(tokens, np.float64), axis=0)
+    lengths = np.linalg.norm(steps, axis=1)
+    steps = steps[lengths > 1e-12] / lengths[lengths > 1e-12, None]
+    if len(steps) < 2:
+        return float("nan")
+    return float(np.arccos(np.clip((steps[1:] * steps[:-1]).sum(1), -1, 1)).mean())
+
+
+def info_nce_of(a: Array, b: Array, temperature: float = 0.1, *, repository: bool = False) -> float:
+    """InfoNCE of two augmentations of the same texts, ``[n, d]`` twice, both as anchors (SimCLR's form): lower is more invariant, and
+    log(2n - 1) less it bounds their information from below. Unit vectors; as they are in the released code."""
+    both = np.concatenate([a, b]).astype(np.float64)
+    both = both if repository else normalise(both).astype(np.float64)
+    scores = both @ both.T / temperature
+    np.fill_diagonal(scores, -np.inf)
+    top = scores.max(1)
+    log_z = top + np.log(np.exp(scores - top[:, None]).sum(1))
+    n = len(a)
+    return float((log_z - scores[np.arange(2 * n), np.concatenate([np.arange(n, 2 * n), np.arange(n)])]).mean())
+
+
+def lidar(views: Array, delta: float = 1e-4) -> float:
+    """S_1 of the eigenvalues of Σ_w^{-1/2} Σ_b Σ_w^{-1/2}, ``views`` ``[n, q, d]``: q augmentations of each of n texts, a class each (Thilak
+    et al. 2312.04000); δ is added to Σ_w's diagonal. Higher: more directions tell texts apart than augmentations change."""
+    views = np.asarray(views, np.float64)
+    means = views.mean(1)
+    between = np.cov(means.T, bias=True)
+    inner = (views - means[:, None]).reshape(-1, views.shape[2])
+    within = inner.T @ inner / len(inner) + delta * np.eye(views.shape[2])
+    # the eigenvalues of Σ_w^{-1} Σ_b are those of the symmetric form
+    from scipy.linalg import eigh
+
+    values = np.clip(eigh(np.atleast_2d(between), within, eigvals_only=True), 0, None)
+    return _entropy(values / values.sum()) if values.sum() > 0 else 0.0
+
+
+def dime(a: Array, b: Array, *, permutations: int = 10, seed: int = 0, repository: bool = False) -> float:
+    """E_Π[S(K_1 ∘ Π K_2 Πᵀ)] - S(K_1 ∘ K_2), K the Gram matrices of two augmentations ``[n, d]`` (Skean et al. 2301.08164): how much more the
+    two share as paired than as shuffled. The released code takes d × d covariances where n > d, in which nothing is paired any more."""
+    a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
+    generator = np.random.default_rng(seed)
+    if repository and len(a) > a.shape[1]:
+        first, second = a.T @ a, b.T @ b
+    else:
+        first, second = a @ a.T, b @ b.T
+
+    def entropy(product: Array) -> float:
+        values = np.clip(np.linalg.eigvalsh(product), 0, None)
+        return _entropy(values / values.sum()) if values.sum() > 0 else 0.0
+
+    shuffled = []
+    for _ in range(permutations):
+        order = generator.permutation(len(second))
+        shuffled.append(entropy(first * second[np.ix_(order, order)]))
+    return float(np.mean(shuffled) - entropy(first * second))
