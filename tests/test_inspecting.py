@@ -9,11 +9,19 @@ import umekomi
 from umekomi.cli.main import main
 from umekomi.errors import WrongUse
 
-DOCUMENTS = [f"the {animal} {verb} {place} on day {day}" for day in range(4) for animal in ("cat", "dog", "owl") for verb in ("sat", "slept") for place in ("here", "there")]
+DOCUMENTS = [
+    f"the {animal} {verb} {place} on day {day}"
+    for day in range(4)
+    for animal in ("cat", "dog", "owl")
+    for verb in ("sat", "slept")
+    for place in ("here", "there")
+]
 
 
 def pairs(count=40):
-    return pa.table({"anchor": [f"question {i}: {text.split()[1]} {text.split()[-1]}?" for i, text in enumerate(DOCUMENTS[:count])], "positive": DOCUMENTS[:count]})
+    return pa.table(
+        {"anchor": [f"question {i}: {text.split()[1]} {text.split()[-1]}?" for i, text in enumerate(DOCUMENTS[:count])], "positive": DOCUMENTS[:count]}
+    )
 
 
 def test_any_embedder_has_a_space():
@@ -59,7 +67,13 @@ def test_a_cut_round_trips(embedders, tmp_path):
 def test_layers_are_judged_beside_their_metrics(embedders, tmp_path):
     done = umekomi.inspect(embedders["qwen3"], pairs(), out=tmp_path / "page.html", most=30, views=2)
     assert [row.layer for row in done.layers] == [0, 1, 2, 3] and done.layers[-1].difference.value == 0
-    assert {choice.rule for choice in done.choices} >= {"last layer", "a layer at random (mean)", "two thirds of the depth", "oracle (the best on this data)", "lowest DiME"}
+    assert {choice.rule for choice in done.choices} >= {
+        "last layer",
+        "a layer at random (mean)",
+        "two thirds of the depth",
+        "oracle (the best on this data)",
+        "lowest DiME",
+    }
     assert max(row.value for row in done.layers) == next(choice.value for choice in done.choices if choice.rule.startswith("oracle"))
     assert next(choice.layer for choice in done.choices if choice.rule == "two thirds of the depth") == 2
     for found in done.correlations:

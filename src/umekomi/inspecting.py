@@ -109,7 +109,10 @@ def inspect(
     }  # fmt: skip
     both = _pairs(made, most, seed)
     if both:
-        sides = [embedder.encode(side, role=side_role, batch_size=batch_size) for side, side_role in zip(both, ("query", "document") if role else (None, None), strict=True)]
+        sides = [
+            embedder.encode(side, role=side_role, batch_size=batch_size)
+            for side, side_role in zip(both, ("query", "document") if role else (None, None), strict=True)
+        ]
         space["alignment"] = geometry.alignment(*sides)
     rows: list[LayerRow] = []
     metric = ""
@@ -197,7 +200,9 @@ def _correlations(rows: Sequence[LayerRow], seed: int) -> list[Correlation]:
         numbers = np.array([row.metrics[name] for row in rows])
         if not np.isfinite(numbers).all() or np.ptp(numbers) == 0 or np.ptp(values) == 0:
             continue
-        test = permutation_test((numbers,), lambda x: spearmanr(x, values).statistic, permutation_type="pairings", n_resamples=5000, rng=np.random.default_rng(seed))
+        test = permutation_test(
+            (numbers,), lambda x: spearmanr(x, values).statistic, permutation_type="pairings", n_resamples=5000, rng=np.random.default_rng(seed)
+        )
         out.append(Correlation(name, float(test.statistic), float(test.pvalue)))
     return out
 

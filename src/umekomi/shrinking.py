@@ -10,9 +10,10 @@ from typing import Any
 from umekomi.data.views import texts
 from umekomi.errors import WrongUse
 from umekomi.models import load_embedder
-from umekomi.planning import plan
+from umekomi.planning import Plan, plan
 from umekomi.progress import Progress
 from umekomi.statistics import Interval, paired_interval
+from umekomi.tasks import Result
 from umekomi.transforms import Binary, Int8, Pca, RandomProjection, SparseCode, Truncate
 
 BITS = (32, 8, 1)
@@ -145,7 +146,9 @@ def shrink(
     return Shrinking(tuple(rows), chosen, tuple(notes), final, None if out is None else Path(out))
 
 
-def _fewer_layers(embedder: Any, once: Any, made: Any, full: Any, layers: Sequence[int], batch_size: int, progress: bool) -> tuple[Any, Any, str, list[Shrunk]]:
+def _fewer_layers(
+    embedder: Any, once: Any, made: Plan, full: Result, layers: Sequence[int], batch_size: int, progress: bool
+) -> tuple[Any, Any, str, list[Shrunk]]:
     """(the embedder with the fewest layers that keep the quality, the same with memory, what it is called or "", a row for each that was tried)."""
     from umekomi.inspection.layers import AllLayers, cut
 

@@ -49,7 +49,9 @@ POOLINGS = ("mean", "lasttoken", "cls", "tailmean", "latent", "latent-paper", "l
 @pytest.mark.parametrize("pooling", POOLINGS)
 @pytest.mark.parametrize("name", ["modernbert", "qwen3"])
 def test_poolings_round_trip_and_do_not_look_at_the_batch(networks, name, pooling, tmp_path):
-    embedder = networks[name].embedder(pooling, bidirectional=True if name == "qwen3" else None, without_prompt=True, prompts={"query": "find: "}, latents=8, heads=4)
+    embedder = networks[name].embedder(
+        pooling, bidirectional=True if name == "qwen3" else None, without_prompt=True, prompts={"query": "find: "}, latents=8, heads=4
+    )
     together = embedder.encode(SOME, role="query")
     alone = np.concatenate([embedder.encode([text], role="query") for text in SOME])
     assert (np.linalg.norm(together - alone, axis=1) / np.linalg.norm(alone, axis=1)).max() <= 1e-5

@@ -143,7 +143,12 @@ def test_every_parameter_learns(form, texts):
 
 
 def test_wrong_settings():
-    for wrong in (lambda: LatentAttention(8, form="other"), lambda: LatentAttention(10, heads=4, form="paper"), lambda: TailMean(8, 0), lambda: LayerMix(8, 3, 3)):
+    for wrong in (
+        lambda: LatentAttention(8, form="other"),
+        lambda: LatentAttention(10, heads=4, form="paper"),
+        lambda: TailMean(8, 0),
+        lambda: LayerMix(8, 3, 3),
+    ):
         with pytest.raises(ValueError, match="expected"):
             wrong()
     with pytest.raises(WrongUse, match="padded"):

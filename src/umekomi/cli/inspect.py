@@ -27,12 +27,25 @@ def inspect(
     from umekomi.inspecting import inspect as run
 
     done = run(
-        model, data, out=out, task=task, split=split, layers=layers, repository=repository, views=views, most=most, seed=seed, batch_size=batch_size, progress=True
+        model,
+        data,
+        out=out,
+        task=task,
+        split=split,
+        layers=layers,
+        repository=repository,
+        views=views,
+        most=most,
+        seed=seed,
+        batch_size=batch_size,
+        progress=True,
     )
     if json:
         show.as_json(done.to_json())
         return
-    show.table(["of the finished vectors", ""], [(name, f"{value:,.0f}" if name == "dimensions" else f"{value:.3f}") for name, value in done.space.items()], left=(0,))
+    show.table(
+        ["of the finished vectors", ""], [(name, f"{value:,.0f}" if name == "dimensions" else f"{value:.3f}") for name, value in done.space.items()], left=(0,)
+    )
     if done.layers:
         shown = ("prompt entropy", "dataset entropy", "curvature", "effective rank", "InfoNCE", "LiDAR", "DiME")
         best = max(row.value for row in done.layers)

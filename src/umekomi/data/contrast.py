@@ -64,7 +64,9 @@ def _made(found: pa.Table, who: str, in_batch: bool, groups: Sequence[int] | Non
     for name in names[2:]:
         same = next((row for row, (a, b) in enumerate(zip(columns["positive"], columns[name], strict=True)) if a == b), None)
         if same is not None:
-            raise DataError(f"{who}, row {same + 1}, column {name!r}: expected a text other than the positive, found the positive: {columns[name][same][:60]!r}")
+            raise DataError(
+                f"{who}, row {same + 1}, column {name!r}: expected a text other than the positive, found the positive: {columns[name][same][:60]!r}"
+            )
     held = [sum(bool(columns[name][row].strip()) for name in names[2:]) for row in range(found.num_rows)]
     for row, count in enumerate(held):
         if any(columns[name][row].strip() for name in names[2 + count :]):
@@ -145,7 +147,9 @@ def entailment(data: Any, who: str) -> pa.Table:
             against = kinds.get("contradiction", [])
             out.append((premise, hypothesis, against[place % len(against)] if against else ""))
     if not out:
-        raise DataError(f"{who}: expected pairs labelled entailment (and contradiction), found {', '.join(sorted({str(x) for x in table['label'].to_pylist()})[:5])}")
+        raise DataError(
+            f"{who}: expected pairs labelled entailment (and contradiction), found {', '.join(sorted({str(x) for x in table['label'].to_pylist()})[:5])}"
+        )
     return pa.table({name: [row[i] for row in out] for i, name in enumerate(("anchor", "positive", "negative_1"))})
 
 
@@ -161,9 +165,7 @@ def alike(data: Any, who: str) -> pa.Table:
     table = check(data, ("sentence1", "sentence2", "score"), who)
     scores = [float(score) for score in table["score"].to_pylist()]
     scale = 5.0 if max(scores, default=0) <= 1 else 1.0
-    good = [
-        (a, b) for a, b, s in zip(table["sentence1"].to_pylist(), table["sentence2"].to_pylist(), scores, strict=True) if s * scale >= GRADE
-    ]
+    good = [(a, b) for a, b, s in zip(table["sentence1"].to_pylist(), table["sentence2"].to_pylist(), scores, strict=True) if s * scale >= GRADE]
     if not good:
         raise DataError(f"{who}: no pair is scored {GRADE:g} of 5 or more, so none is a positive")
     both = [*good, *((b, a) for a, b in good)]
@@ -190,7 +192,11 @@ def blended(tables: Sequence[pa.Table]) -> pa.Table:
 
 def sets(data: Any, who: str) -> dict[str, Any]:
     """Named training sets: a mapping of tables, or one table under the recipe's own name."""
-    if isinstance(data, Mapping) and data and all(hasattr(value, "column_names") or isinstance(value, (Mapping, list)) or hasattr(value, "corpus") for value in data.values()):
+    if (
+        isinstance(data, Mapping)
+        and data
+        and all(hasattr(value, "column_names") or isinstance(value, (Mapping, list)) or hasattr(value, "corpus") for value in data.values())
+    ):
         first = next(iter(data.values()))
         if not isinstance(first, list) or (first and isinstance(first[0], Mapping)):
             return {str(name): as_table(value) for name, value in data.items()}

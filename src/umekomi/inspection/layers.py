@@ -112,7 +112,9 @@ def cut(embedder: Any, layers: int) -> Any:
         raise WrongUse(f"{embedder.name} mixes all of its layers: none can be left out")
     model = copy.deepcopy(embedder.model)
     network = model.transformers_model
-    holder = next((part for part in (network, *network.children()) if type(getattr(part, "layer", getattr(part, "layers", None))).__name__ == "ModuleList"), None)
+    holder = next(
+        (part for part in (network, *network.children()) if type(getattr(part, "layer", getattr(part, "layers", None))).__name__ == "ModuleList"), None
+    )
     if holder is None:
         raise WrongUse(f"{embedder.name}: {type(network).__name__} keeps its layers where none were expected (layer or layers)")
     name = "layer" if hasattr(holder, "layer") else "layers"
@@ -124,7 +126,15 @@ def cut(embedder: Any, layers: int) -> Any:
 
 
 def measure(
-    layers: AllLayers, texts: Sequence[str], *, role: str | None = None, repository: bool = False, views: int = 4, seed: int = 0, batch_size: int = 32, progress: bool = False
+    layers: AllLayers,
+    texts: Sequence[str],
+    *,
+    role: str | None = None,
+    repository: bool = False,
+    views: int = 4,
+    seed: int = 0,
+    batch_size: int = 32,
+    progress: bool = False,
 ) -> list[dict[str, float]]:
     """The :data:`METRICS` of each layer on ``texts``, by name. ``views`` augmentations of each text (two of them for InfoNCE, DiME and alignment,
     all for LiDAR; the paper takes 16). Token-wise numbers leave padding out, and special tokens in, as the paper does."""

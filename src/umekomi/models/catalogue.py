@@ -13,7 +13,7 @@ from umekomi.progress import say
 @dataclass(frozen=True)
 class Entry:
     """One published model. ``loads``: ``"package"``, ``"sentence-transformers"`` (from the hub as it is), ``"service"`` or
-    ``"code"`` (its folder wants to run code, which umekomi does not)."""
+    ``"shapes"`` (its folder wants to run code, which umekomi does not: the weights are read into the house's layers), or ``"code"`` (not yet)."""
 
     name: str
     hub: str
@@ -26,6 +26,8 @@ class Entry:
     matryoshka: tuple[int, ...] = ()
     parameters: str = ""
     note: str = ""
+    ends_in: str = ""
+    """The token that every text must end in, for last-token pooling."""
 
     @property
     def non_commercial(self) -> bool:
@@ -36,6 +38,8 @@ class Entry:
 _RURI3 = {"query": "検索クエリ: ", "document": "検索文書: ", "classification": "トピック: ", "clustering": "トピック: ", "similarity": ""}
 _RURI1 = {"query": "クエリ: ", "document": "文章: "}
 _QWEN = {"query": "Instruct: Given a web search query, retrieve relevant passages that answer the query\nQuery:", "document": ""}
+_NV = "Instruct: Given a question, retrieve passages that answer the question\nQuery: "
+_END = "<|endoftext|>"
 _ST = "sentence-transformers"
 
 CATALOGUE: dict[str, Entry] = {
@@ -49,18 +53,19 @@ CATALOGUE: dict[str, Entry] = {
         Entry("ruri-small", "cl-nagoya/ruri-small", 768, 512, "mean", "Apache-2.0", _ST, _RURI1, parameters="68 M", note="its tokenizer needs fugashi and unidic-lite"),
         Entry("ruri-base", "cl-nagoya/ruri-base", 768, 512, "mean", "Apache-2.0", _ST, _RURI1, parameters="111 M", note="its tokenizer needs fugashi and unidic-lite"),
         Entry("ruri-large", "cl-nagoya/ruri-large", 1024, 512, "mean", "Apache-2.0", _ST, _RURI1, parameters="337 M", note="its tokenizer needs fugashi and unidic-lite"),
-        Entry("qwen3-embedding-0.6b", "Qwen/Qwen3-Embedding-0.6B", 1024, 32768, "last token", "Apache-2.0", _ST, _QWEN, (32, 64, 128, 256, 512, 1024), "0.6 B"),
-        Entry("qwen3-embedding-4b", "Qwen/Qwen3-Embedding-4B", 2560, 32768, "last token", "Apache-2.0", _ST, _QWEN, (32, 64, 128, 256, 512, 1024, 2560), "4 B"),
-        Entry("qwen3-embedding-8b", "Qwen/Qwen3-Embedding-8B", 4096, 32768, "last token", "Apache-2.0", _ST, _QWEN, (32, 64, 128, 256, 512, 1024, 4096), "8 B"),
+        Entry("qwen3-embedding-0.6b", "Qwen/Qwen3-Embedding-0.6B", 1024, 32768, "last token", "Apache-2.0", _ST, _QWEN, (32, 64, 128, 256, 512, 1024), "0.6 B", ends_in=_END),
+        Entry("qwen3-embedding-4b", "Qwen/Qwen3-Embedding-4B", 2560, 32768, "last token", "Apache-2.0", _ST, _QWEN, (32, 64, 128, 256, 512, 1024, 2560), "4 B", ends_in=_END),
+        Entry("qwen3-embedding-8b", "Qwen/Qwen3-Embedding-8B", 4096, 32768, "last token", "Apache-2.0", _ST, _QWEN, (32, 64, 128, 256, 512, 1024, 4096), "8 B", ends_in=_END),
         Entry("sarashina-embedding-v1-1b", "sbintuitions/sarashina-embedding-v1-1b", 1792, 8192, "last token", "Sarashina NonCommercial", _ST, parameters="1.2 B"),
         Entry("llm-jp-modernbert-base", "llm-jp/llm-jp-modernbert-base", 768, 8192, "mean", "Apache-2.0", _ST, parameters="187 M", note="a masked language model: a backbone, not trained to embed"),
         Entry("modernbert-ja-30m", "sbintuitions/modernbert-ja-30m", 256, 8192, "mean", "MIT", _ST, parameters="37 M", note="a masked language model: a backbone, not trained to embed"),
         Entry("modernbert-ja-70m", "sbintuitions/modernbert-ja-70m", 384, 8192, "mean", "MIT", _ST, parameters="70 M", note="a masked language model: a backbone, not trained to embed"),
         Entry("modernbert-ja-130m", "sbintuitions/modernbert-ja-130m", 512, 8192, "mean", "MIT", _ST, parameters="132 M", note="a masked language model: a backbone, not trained to embed"),
         Entry("modernbert-ja-310m", "sbintuitions/modernbert-ja-310m", 768, 8192, "mean", "MIT", _ST, parameters="315 M", note="a masked language model: a backbone, not trained to embed"),
-        Entry("nv-embed-v2", "nvidia/NV-Embed-v2", 4096, 32768, "latent attention", "CC-BY-NC-4.0", "code", parameters="7.85 B", note="its repository's code breaks on transformers 5 (MISTRAL_INPUTS_DOCSTRING is gone)"),
+        Entry("nv-embed-v2", "nvidia/NV-Embed-v2", 4096, 32768, "latent attention", "CC-BY-NC-4.0", "shapes", {"query": _NV, "document": ""}, parameters="7.85 B", note="its repository's code breaks on transformers 5 (MISTRAL_INPUTS_DOCSTRING is gone); umekomi reads the weights without it; fp16, 16 GB"),
+        Entry("nv-embed-v1", "nvidia/NV-Embed-v1", 4096, 32768, "latent attention", "CC-BY-NC-4.0", "shapes", {"query": _NV, "document": ""}, parameters="7.85 B", note="as nv-embed-v2"),
         Entry("jina-embeddings-v4", "jinaai/jina-embeddings-v4", 2048, 32768, "mean", "CC-BY-NC-4.0", "code", {"query": "Query: ", "document": "Passage: "}, (128, 256, 512, 1024, 2048), "3.8 B"),
-        Entry("gemini-embedding-001", "", 3072, 2048, "mean", "service", "service", matryoshka=(768, 1536, 3072), note="a paid service; vectors of other versions do not compare"),
+        Entry("gemini-embedding-001", "", 3072, 2048, "mean", "service", "service", matryoshka=(768, 1536, 3072), note="a paid service; vectors of other versions do not compare; widths other than 3072 are brought to length one here"),
     )
 }  # fmt: skip
 
@@ -68,7 +73,9 @@ CATALOGUE: dict[str, Entry] = {
 def open_entry(entry: Entry) -> Any:
     """Load a model of the catalogue; its licence is said where it forbids commercial use."""
     if entry.loads == "service":
-        raise WrongUse(f"{entry.name} runs as a service of its maker: there is nothing to load, and umekomi has no client for it yet")
+        from umekomi.models.gemini import GeminiEmbedder
+
+        return GeminiEmbedder(entry.name, entry.dimensions)
     if entry.loads == "code":
         raise WrongUse(f"{entry.name} ({entry.hub}) loads only by running its repository's code, which umekomi does not do. {entry.note}".rstrip())
     if entry.non_commercial:
@@ -80,6 +87,10 @@ def open_entry(entry: Entry) -> Any:
     embedder = open_hub(entry.hub)
     embedder.name = entry.name
     embedder.card |= {"licence": entry.licence}
+    if entry.ends_in:
+        from umekomi.models.networks import with_eos
+
+        with_eos(embedder.model.tokenizer, entry.ends_in)
     if entry.prompts and not any((embedder.model.prompts or {}).values()):
         embedder.model.prompts = dict(entry.prompts)
     return embedder

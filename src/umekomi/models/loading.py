@@ -27,6 +27,7 @@ KINDS = {
     "transformed": "umekomi.models.transformed",
     "backbone": "umekomi.models.backbone",
     "cross-encoder": "umekomi.models.scorers",
+    "gemini": "umekomi.models.gemini",
 }
 """The module that reads each kind; in it, ``MODELS[kind]`` is the class."""
 
@@ -87,6 +88,10 @@ def load_folder(folder: Path) -> Any:
         model.name = head.get("name") or folder.name
         model.card = head.get("card") or {}
         return model
+    if (folder / "config.json").is_file() and read_json(folder / "config.json").get("model_type") == "nvembed":
+        from umekomi.models.published import nv_embed
+
+        return nv_embed(folder, folder.name)
     if (folder / "modules.json").is_file():
         modules = read_json(folder / "modules.json")
         if len(modules) == 1 and modules[0].get("type", "").endswith("StaticEmbedding") and not modules[0].get("path"):

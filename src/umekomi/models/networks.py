@@ -123,20 +123,22 @@ def sees(model: Any, tokens: Sequence[int]) -> Any:
     return out.numpy()
 
 
-def with_eos(words: Any) -> Any:
-    """The tokenizer, adding its end-of-text token to every text, whatever truncation takes away. Files of published decoders often lack
-    it, and last-token vectors are wrong then."""
+def with_eos(words: Any, token: str | None = None) -> Any:
+    """The tokenizer, adding its end-of-text token (or ``token``) to every text, whatever truncation takes away. Files of published decoders
+    often lack it, and last-token vectors are wrong then."""
     from tokenizers import processors
 
-    if not words.eos_token:
-        raise WrongUse("the tokenizer has no end-of-text token (eos_token), which last-token pooling needs")
+    token = token or words.eos_token
+    number = words.convert_tokens_to_ids(token) if token else None
+    if number is None or number == words.unk_token_id:
+        raise WrongUse(f"the tokenizer has no end-of-text token ({token or 'eos_token'}), which last-token pooling needs")
     fast = getattr(words, "_tokenizer", None)
     if fast is None:
         raise WrongUse(f"{type(words).__name__} is no fast tokenizer: an end-of-text token cannot be added to its template")
-    if words("a")["input_ids"][-1] != words.eos_token_id:
-        before = [(token, number) for number, token in _leading(words)]
-        single = " ".join([*(token for token, _ in before), "$A", words.eos_token])
-        fast.post_processor = processors.TemplateProcessing(single=single, special_tokens=[*before, (words.eos_token, words.eos_token_id)])
+    if words("a")["input_ids"][-1] != number:
+        before = [(name, place) for place, name in _leading(words)]
+        single = " ".join([*(name for name, _ in before), "$A", token])
+        fast.post_processor = processors.TemplateProcessing(single=single, special_tokens=[*before, (token, number)])
     return words
 
 

@@ -184,7 +184,7 @@ class InfoNCE(CachedLossMixin, nn.Module):
     @property
     def temperature(self) -> Tensor:
         """τ, as it is now."""
-        return self.log_temperature.exp()
+        return torch.exp(self.log_temperature)  # type: ignore[arg-type]
 
     def forward(self, sentence_features: Iterable[dict[str, Any]], labels: Tensor | None = None) -> Tensor:
         """The loss of a batch."""

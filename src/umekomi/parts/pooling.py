@@ -152,13 +152,13 @@ class LatentAttention(Layer):
         """Every token behind the dictionary and the MLP: ``[batch, tokens, dim]`` in and out."""
         if self.form == "paper":
             split = self.dictionary.view(self.latents, self.heads, -1).transpose(0, 1).unsqueeze(0)
-            asked = x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+            asked = x.view(*x.shape[:2], self.heads, -1).transpose(1, 2)
             found = functional.scaled_dot_product_attention(asked, split, split, scale=1.0)
             return self.narrow(functional.gelu(self.widen(found.transpose(1, 2).flatten(2))))  # type: ignore[no-any-return]
         if self.form == "released":
             keys, values = self.answer(self.latent_norm(self.dictionary)).chunk(2, -1)
             keys, values = (part.view(self.latents, self.heads, -1).transpose(0, 1).unsqueeze(0) for part in (keys, values))
-            asked = self.ask(self.token_norm(x)).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+            asked = self.ask(self.token_norm(x)).view(*x.shape[:2], self.heads, -1).transpose(1, 2)
             x = x + self.join(functional.scaled_dot_product_attention(asked, keys, values).transpose(1, 2).flatten(2))
         straight, gate = self.widen(self.norm(x)).chunk(2, -1)
         return x + self.narrow(straight * functional.gelu(gate))  # type: ignore[no-any-return]

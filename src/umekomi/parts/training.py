@@ -144,7 +144,7 @@ def _trainer() -> Any:
 
     class Trainer(SentenceTransformerTrainer):  # type: ignore[misc]
         def _weights(self) -> dict[str, Any]:
-            model = getattr(self.model, "_orig_mod", self.model)
+            model: Any = getattr(self.model, "_orig_mod", self.model)
             found = {f"model.{name}": value for name, value in model.state_dict(keep_vars=True).items()}
             own = {id(value) for value in found.values()}
             for key, loss in (self.loss if isinstance(self.loss, dict) else {"": self.loss}).items():

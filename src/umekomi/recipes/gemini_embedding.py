@@ -62,7 +62,9 @@ class GeminiEmbedding(Recipe):
 
     @classmethod
     def small(cls) -> GeminiEmbedding:
-        return cls(dimensions=0, prefixes=(96, 192, 384), batch_sizes=(64, 32), mini_batch=0, learning_rates=(5e-5, 5e-5), runs=2, max_length=128, max_rows=1000)
+        return cls(
+            dimensions=0, prefixes=(96, 192, 384), batch_sizes=(64, 32), mini_batch=0, learning_rates=(5e-5, 5e-5), runs=2, max_length=128, max_rows=1000
+        )
 
     def fit(self, data: Any, *, start: Any = None, seed: int = 0, checkpoint: str | Path | None = None, progress: bool = False) -> Any:
         if self.merge not in ("uniform", "greedy", "none") or self.runs < 1:
@@ -95,7 +97,11 @@ class GeminiEmbedding(Recipe):
 
         def made(table: Any) -> Any:
             role = {"labelled texts": "classification", "scored pairs": "similarity", "labelled pairs": "similarity"}.get(shape(table), "query")
-            return drawn(rows(table, self.name, in_batch=True, negatives=max(self.hard_negatives, 1), instruction=task_string(TASKS[role]), seed=seed), self.max_rows, seed)
+            return drawn(
+                rows(table, self.name, in_batch=True, negatives=max(self.hard_negatives, 1), instruction=task_string(TASKS[role]), seed=seed),
+                self.max_rows,
+                seed,
+            )
 
         if weak:
             model = learned(model, {name: made(table) for name, table in weak.items()}, 0, seed, "weak")
@@ -108,7 +114,8 @@ class GeminiEmbedding(Recipe):
         raters = [between, lexical_teacher(searching, self.name)] if searching and self.hard_negatives and runs else []
         options = {"raters": raters, "lowest": True, "duplicate": None, "progress": progress}
         tables = {
-            name: made(with_negatives(table, self.name, between, self.hard_negatives, **options) if searches(table) else table) for name, table in strong.items()
+            name: made(with_negatives(table, self.name, between, self.hard_negatives, **options) if searches(table) else table)
+            for name, table in strong.items()
         }
         held: dict[str, Any] = {}
         if self.merge == "greedy" and runs > 1:
@@ -159,7 +166,10 @@ def held_loss(model: Any, held: dict[str, Any], loss: Any) -> float:
     for table in held.values():
         batch = InstructedCollator(preprocess_fn=model.preprocess, model=model)(table.to_pylist())
         names = ["anchor", "positive", *(name for name in table.column_names if name.startswith("negative"))]
-        columns = [{key[len(name) + 1 :]: value.to(model.device) for key, value in batch.items() if key.startswith(f"{name}_") and hasattr(value, "to")} for name in names]
+        columns = [
+            {key[len(name) + 1 :]: value.to(model.device) for key, value in batch.items() if key.startswith(f"{name}_") and hasattr(value, "to")}
+            for name in names
+        ]
         with torch.no_grad():
             total.append(float(objective(columns, batch["label"].to(model.device))))
     return sum(total) / len(total)

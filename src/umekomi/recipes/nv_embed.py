@@ -111,12 +111,11 @@ class NvEmbed(Recipe):
         first = (made(mined, True), self.epochs[0]) if mined else None
         alone = not first or not rest
         second = (made({**mined, **rest}, False), self.epochs[1])
-        plans = {
-            "two-stage": [first, second],
-            "reversed": [second, first],
-            "single": [(second[0], sum(self.epochs))],
-            "single-in-batch": [(made({**mined, **rest}, True), sum(self.epochs))],
-        }[self.order]
+        plans: list[tuple[Any, float] | None] = [first, second]
+        if self.order == "reversed":
+            plans = [second, first]
+        elif self.order != "two-stage":
+            plans = [(second[0] if self.order == "single" else made({**mined, **rest}, True), sum(self.epochs))]
         if alone and self.order in ("two-stage", "reversed") and not self.hard_negatives and first:
             plans = [first]  # one retrieval set without negatives has nothing to learn from in the second stage
         plan = [step for step in plans if step is not None]
@@ -132,6 +131,9 @@ class NvEmbed(Recipe):
             ]
 
         model = tuned(base.model, stages, max_length=self.max_length, seed=seed, checkpoint=checkpoint, progress=progress, what=self.name)
-        model.prompts = {role: instructed(task) for role, task in TASKS.items()} | {"document": "", "clustering": instructed("Identify the topic of the given text")}
+        model.prompts = {role: instructed(task) for role, task in TASKS.items()} | {
+            "document": "",
+            "clustering": instructed("Identify the topic of the given text"),
+        }
         about = {"sets": {name: shape(table) for name, table in named.items()}, "rows by stage": [table.num_rows for table, _ in plan]}
         return TextEmbedder(model, self.name, self.card(seed, about, start=base.name, licence=base.card.get("licence")))

@@ -84,7 +84,12 @@ class Qwen3Embedding(Recipe):
         from umekomi.tasks.negatives import with_negatives
 
         backbone = getattr(start, "kind", "text") == "backbone"
-        base = pooled(start, self.name, "lasttoken" if backbone and self.pooling == "own" else None if self.pooling == "own" else self.pooling, bidirectional=self.bidirectional)
+        base = pooled(
+            start,
+            self.name,
+            "lasttoken" if backbone and self.pooling == "own" else None if self.pooling == "own" else self.pooling,
+            bidirectional=self.bidirectional,
+        )
         model = base.model
         if decodes(model.transformers_model):
             with_eos(model.tokenizer)
@@ -106,7 +111,11 @@ class Qwen3Embedding(Recipe):
 
         def made(table: Any) -> Any:
             role = {"labelled texts": "classification", "scored pairs": "similarity", "labelled pairs": "similarity"}.get(shape(table), "query")
-            return drawn(rows(table, self.name, in_batch=True, negatives=max(self.hard_negatives, 1), instruction=instructed(TASKS[role]), seed=seed), self.max_rows, seed)
+            return drawn(
+                rows(table, self.name, in_batch=True, negatives=max(self.hard_negatives, 1), instruction=instructed(TASKS[role]), seed=seed),
+                self.max_rows,
+                seed,
+            )
 
         first = {name: made(table) for name, table in weak.items()}
         kept = 0
@@ -115,7 +124,8 @@ class Qwen3Embedding(Recipe):
         between = TextEmbedder(model, self.name)
         options = {"duplicate": None, "progress": progress}
         tables = {
-            name: made(with_negatives(table, self.name, between, self.hard_negatives, **options) if searches(table) else table) for name, table in strong.items()
+            name: made(with_negatives(table, self.name, between, self.hard_negatives, **options) if searches(table) else table)
+            for name, table in strong.items()
         }
         for name, table in first.items() if strong else ():
             sure = above(between, table, self.keep_above)
@@ -125,7 +135,7 @@ class Qwen3Embedding(Recipe):
         runs = self.runs if strong else 0
         finals = [learned(model, tables, 1, seed + run, f"run {run + 1} of {runs}") for run in range(runs)] or [model]
         states = [final.state_dict() for final in finals]
-        merged = {"slerp": merging.slerp_all, "uniform": merging.soup, "none": lambda found: found[0]}[self.merge](states)
+        merged = merging.slerp_all(states) if self.merge == "slerp" else merging.soup(states if self.merge == "uniform" else states[:1])
         out = merging.into(model, merged)
         out.prompts = {role: instructed(task) for role, task in TASKS.items()} | {"document": ""}
         about = {"weak": list(weak), "weak pairs kept": kept, "sets": list(strong), "runs": runs, "rows": sum(table.num_rows for table in tables.values())}

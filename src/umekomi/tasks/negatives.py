@@ -122,7 +122,9 @@ def fused(
                 for row, candidates in enumerate(left)
             ]  # fmt: skip
         elif hasattr(rater, "score"):
-            flat = rater.score([anchor for anchor, candidates in zip(anchors, left, strict=True) for _ in candidates], [corpus[n] for each in left for n in each])
+            flat = rater.score(
+                [anchor for anchor, candidates in zip(anchors, left, strict=True) for _ in candidates], [corpus[n] for each in left for n in each]
+            )
             rated = np.split(np.asarray(flat), np.cumsum([len(each) for each in left])[:-1])
         else:
             raise WrongUse(f"mine: expected raters that are embedders or scorers, found {type(rater).__name__}")
