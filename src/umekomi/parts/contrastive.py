@@ -155,6 +155,7 @@ class InfoNCE(CachedLossMixin, nn.Module):
     """
 
     uses_gradient_cache = False
+    log_temperature: Tensor
 
     def __init__(
         self,
@@ -184,7 +185,7 @@ class InfoNCE(CachedLossMixin, nn.Module):
     @property
     def temperature(self) -> Tensor:
         """τ, as it is now."""
-        return torch.exp(self.log_temperature)  # type: ignore[arg-type]
+        return self.log_temperature.exp()
 
     def forward(self, sentence_features: Iterable[dict[str, Any]], labels: Tensor | None = None) -> Tensor:
         """The loss of a batch."""

@@ -1,0 +1,84 @@
+"""What adapting to one's own pairs is worth with the contrastive objective of this house, and what it costs elsewhere: minilm on pydocs, SciFact's
+training judgements and JaQuAD, 1,000 pairs, one epoch. All arms read 128 tokens of a text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from umekomi.data import fingerprint, load
+from umekomi.models import load as load_model
+from umekomi.parts import merging
+from umekomi.progress import say
+from umekomi.recipes import get
+from umekomi.reproduction import Claim, Measured, kept
+from umekomi.statistics import Interval, interval, paired_interval, spearman
+from umekomi.tasks import make
+
+SEEDS = (0, 1, 2)
+SETS = ("pydocs", "jaquad", "scifact")
+LENGTH = 128
+CLAIM = "adapted-search"
+
+
+def recipe() -> Any:
+    return replace(get("gemini-embedding").small(), runs=1, merge="none", hard_negatives=0, prefixes=())
+
+
+@cache
+def judged(name: str, seed: int | None) -> list[Any]:
+    """[nDCG@10 of every query, (gold, cosine) of STS-B's test pairs] for minilm (seed None), or minilm adapted, halfway and whole."""
+    data, train, sts = load(name, "test"), load(name, "train"), load("stsb", "test")
+    key = [CLAIM, name, fingerprint(data), fingerprint(train), seed, LENGTH, recipe().settings()]
+
+    def measure() -> list[Any]:
+        say(f"  {name}, seed {seed}")
+        start = load_model("minilm")
+        start.model.max_seq_length = LENGTH
+        arms = [start.model]
+        if seed is not None:
+            adapted = recipe().fit(train, start=start, seed=seed).model
+            adapted.prompts = start.model.prompts
+            arms = [merging.into(start.model, merging.soup([start.model.state_dict(), adapted.state_dict()])), merging.into(start.model, adapted.state_dict())]
+        out = []
+        for model in arms:
+            embedder = type(start)(model, "minilm")
+            out += [
+                make("retrieval", data, name).evaluate(embedder, batch_size=64).main.values,
+                make("similarity", sts, "stsb").evaluate(embedder, batch_size=64).main.values,
+            ]
+        return out
+
+    return kept(key, measure)
+
+
+def adaptation(progress: bool) -> Iterator[Measured]:
+    for name in SETS:
+        before, sts_before = judged(name, None)
+        runs = [judged(name, seed) for seed in SEEDS]
+        yield Measured(CLAIM, "minilm as it is", name, len(before), "ndcg@10", *interval(before), seeds=1)
+        yield Measured(CLAIM, "minilm as it is", f"stsb, beside {name}", len(sts_before), "spearman", *interval(sts_before, "spearman"), seeds=1)
+        for place, arm in ((0, "mean of minilm and adapted"), (2, "adapted")):
+            values = np.mean([run[place] for run in runs], axis=0)
+            yield Measured(CLAIM, arm, name, len(values), "ndcg@10", *interval(values), seeds=len(SEEDS))
+            yield Measured(
+                CLAIM, f"{arm} − as it is", name, len(values), "ndcg@10, paired difference", *paired_interval(values, before), seeds=len(SEEDS), paper="+"
+            )
+            each = [paired_interval(run[place + 1], sts_before, "spearman") for run in runs]
+            value = float(np.mean([spearman(run[place + 1]) for run in runs]) - spearman(sts_before))
+            bounds = Interval(value, min(one.low for one in each), max(one.high for one in each))
+            yield Measured(
+                CLAIM, f"{arm} − as it is", f"stsb, beside {name}", len(sts_before), "spearman, paired difference", *bounds, seeds=len(SEEDS), paper="?"
+            )
+
+
+CLAIMS = [
+    Claim(
+        CLAIM, "gemini-embedding", "1,000 of one's own pairs improve search on held-out ones, and cost no more than a point of STS-B.",
+        "the premise of every domain adaptation; the mean with the start is Wortsman et al. 2109.01903", "+", adaptation,
+    )
+]  # fmt: skip
