@@ -32,7 +32,7 @@ def recipe() -> Any:
 @cache
 def judged(name: str, seed: int | None) -> list[Any]:
     """[nDCG@10 of every query, (gold, cosine) of STS-B's test pairs] for minilm (seed None), or minilm adapted, halfway and whole."""
-    data, train, sts = load(name, "test"), load(name, "train"), load("stsb", "test")
+    data, train = load(name, "test"), load(name, "train")
     key = [CLAIM, name, fingerprint(data), fingerprint(train), seed, LENGTH, recipe().settings()]
 
     def measure() -> list[Any]:
@@ -48,8 +48,8 @@ def judged(name: str, seed: int | None) -> list[Any]:
         for model in arms:
             embedder = type(start)(model, "minilm")
             out += [
-                make("retrieval", data, name).evaluate(embedder, batch_size=64).main.values,
-                make("similarity", sts, "stsb").evaluate(embedder, batch_size=64).main.values,
+                make(name).evaluate(embedder, batch_size=64).main.values,
+                make("stsb").evaluate(embedder, batch_size=64).main.values,
             ]
         return out
 

@@ -195,7 +195,7 @@ class InfoNCE(CachedLossMixin, nn.Module):
         numbers = numbered(columns) if self.candidates.duplicates and "attention_mask" in columns[0] else None
         if self.mini_batch_size:
             self._numbers = numbers
-            return self.forward_cached(columns, labels)
+            return self.forward_cached(columns, labels)  # type: ignore[operator,no-any-return]
         if self.one_view:
             seen = self.model(columns[0])["sentence_embedding"]
             return self.of([seen, seen, *(self.model(column)["sentence_embedding"] for column in columns[2:])], labels, numbers)
