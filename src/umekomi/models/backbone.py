@@ -85,6 +85,9 @@ class TransformerBackbone:
 
     def save(self, folder: str | Path) -> None:
         """Write the folder, whole or not at all."""
+        from transformers.utils import logging
+
+        logging.disable_progress_bar()
         with whole_folder(folder) as place:
             self.model.save_pretrained(place)
             self.tokenizer.save_pretrained(place)
@@ -97,6 +100,7 @@ class TransformerBackbone:
             import transformers
         except ImportError as error:
             raise MissingExtra(error.name or "transformers", "neural", "a backbone") from None
+        transformers.utils.logging.disable_progress_bar()
         architecture: Any = getattr(transformers, str(head["settings"]["architecture"]), None)
         if not (isinstance(architecture, type) and issubclass(architecture, transformers.PreTrainedModel)):
             raise WrongUse(f"{folder}: expected an architecture of transformers, found {head['settings']['architecture']!r}")

@@ -18,7 +18,7 @@ def packed(tokenizer: Any, texts: Sequence[str], length: int) -> Any:
 
     flat: list[int] = []
     for start in range(0, len(texts), 4096):
-        for ids in tokenizer(list(texts[start : start + 4096]))["input_ids"]:
+        for ids in tokenizer(list(texts[start : start + 4096]), verbose=False)["input_ids"]:
             flat += ids
     rows = len(flat) // length
     if not rows:
