@@ -58,16 +58,18 @@ def benchmarks_page() -> str:
 
 
 def systems_table(links: bool = False, most: int | None = None) -> str:
-    """One row a system: its state is whether its recipe is there."""
+    """One row a system: its state is whether its recipe is there, or the verb or published model that it is."""
+    import umekomi
+    from umekomi.models.catalogue import CATALOGUE
     from umekomi.recipes import names
 
-    there = set(names())
+    there = {*names(), *umekomi.__all__, *(name for name, entry in CATALOGUE.items() if entry.loads != "code")}
     lines = ["| | system | becomes | state | measured |", "|---|---|---|---|---|"]
     for row in csv.DictReader((ROOT / "docs" / "systems.csv").open(encoding="utf-8", newline="")):
         recipe = row["recipes"]
         works = recipe in there
         state = f"in part (waiting: {row['waiting']})" if works and row["waiting"] else "works" if works else "to come"
-        name = f"[{row['system']}](recipes/{recipe}.md)" if links and works else row["system"]
+        name = f"[{row['system']}](recipes/{recipe}.md)" if links and recipe in names() else row["system"]
         lines.append(f"| {row['id']} | {name} | {row['becomes']} | {state} | {measured(recipe, most) if works else ''} |")
     return "\n".join(lines)
 

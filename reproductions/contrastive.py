@@ -223,16 +223,14 @@ def duplicates(progress: bool) -> Iterator[Measured]:
     from scipy.stats import binom
 
     floor = sum(share * sum(binom.pmf(count, batch - 1, share) * np.log1p(count) for count in range(batch)) for share in shares.values())
-    yield Measured(claim, "rows with the same positive in a batch of 64, predicted from class shares", "trec", len(labels), "share of the others", float(sum(s**2 for s in shares.values())), float("nan"), float("nan"), 1)  # fmt: skip
+    yield Measured(claim, "rows with the same positive in a batch of 64, predicted from class shares", "trec", len(labels), "share of the others", *3 * (float(sum(s**2 for s in shares.values())),), 1)  # fmt: skip
     yield Measured(
         claim,
         "least loss where duplicates are negatives, predicted from class shares",
         "trec",
         len(labels),
         "nats",
-        float(floor),
-        float("nan"),
-        float("nan"),
+        *3 * (float(floor),),
         1,
     )
 

@@ -85,3 +85,35 @@ def test_wrong_arguments(tmp_path):
         mine(MODEL, PAIRS, tmp_path / "n.txt")
     with pytest.raises(WrongUse, match="at least one negative"):
         mine(MODEL, PAIRS, negatives=0)
+
+
+def test_raters_are_fused_and_the_lowest_taken():
+    """Gemini Embedding takes the neighbours that its raters find least like an answer. Two raters that agree turn the list round."""
+    options = {"relative_margin": None, "duplicate": None, "negatives": 2, "depth": 4}
+    assert negatives_of("q 0", **options)[0] == ["d 5", "d 22"]
+    assert negatives_of("q 0", raters=[MODEL, MODEL], **options)[0] == ["d 5", "d 22"]
+    assert negatives_of("q 0", raters=[MODEL, MODEL], lowest=True, **options)[0] == ["d 40", "d 30"]
+
+
+class Judge:
+    """A scorer that likes large angles."""
+
+    def score(self, a, b, *, condition=None):
+        return np.array([float(text.split()[-1]) for text in b], np.float32)
+
+
+def test_reciprocal_ranks_by_hand():
+    """Candidates 5, 22, 30, 40: the plane ranks them 1 2 3 4, the judge 4 3 2 1; twice the judge is 4 3 2 1."""
+    options = {"relative_margin": None, "duplicate": None, "negatives": 2, "depth": 4}
+    assert negatives_of("q 0", raters=[MODEL, Judge(), Judge()], **options)[0] == ["d 40", "d 30"]
+    found = negatives_of("q 0", raters=[MODEL, Judge()], **options)[0]
+    assert set(found) == {"d 5", "d 40"}  # 1/61 + 1/64 is more than 1/62 + 1/63
+    with pytest.raises(WrongUse, match="raters"):
+        mine(MODEL, PAIRS, lowest=True)
+    with pytest.raises(WrongUse, match="embedders or scorers"):
+        mine(MODEL, PAIRS, raters=[object()], relative_margin=None)
+
+
+def test_a_recipe_can_rate():
+    found = mine(MODEL, PAIRS, raters=["bm25"], relative_margin=None, duplicate=None, negatives=2)
+    assert found.table.num_rows == len(PAIRS)

@@ -57,10 +57,6 @@ def _made(found: pa.Table, who: str, in_batch: bool, groups: Sequence[int] | Non
 
     names = ["anchor", "positive", *sorted((n for n in found.column_names if n.startswith("negative")), key=_order)]
     columns = {name: [text or "" for text in found[name].to_pylist()] for name in names}
-    for name in names[:2]:
-        empty = next((row for row, text in enumerate(columns[name]) if not text.strip()), None)
-        if empty is not None:
-            raise DataError(f"{who}, row {empty + 1}, column {name!r}: expected a text, found an empty one")
     for name in names[2:]:
         same = next((row for row, (a, b) in enumerate(zip(columns["positive"], columns[name], strict=True)) if a == b), None)
         if same is not None:

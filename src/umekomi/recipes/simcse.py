@@ -141,7 +141,7 @@ class Watch:
         from umekomi.data.columns import check
 
         found = load(name)
-        split = next((name for name in ("dev", "validation") if name in found), next(iter(found)))
+        split = next((name for name in ("dev", "validation") if name in found.splits), next(iter(found.splits)))
         table = check(found[split], ("sentence1", "sentence2", "score"), "simcse, watch")
         self.first, self.second = table["sentence1"].to_pylist(), table["sentence2"].to_pylist()
         self.scores = np.array(table["score"].to_pylist(), float)
