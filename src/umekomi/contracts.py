@@ -138,6 +138,8 @@ class Recipe(ABC):
     extra: ClassVar[str] = ""
     makes: ClassVar[str] = "embedder"
     labelled: ClassVar[bool] = False
+    takes_sets: ClassVar[bool] = False
+    """Does it learn from several sets by name (a mapping) as well as from one?"""
 
     @abstractmethod
     def fit(

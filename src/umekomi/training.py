@@ -8,6 +8,7 @@ from typing import Any
 
 from umekomi.contracts import Recipe
 from umekomi.data import Dataset, load
+from umekomi.data.contrast import are_sets
 from umekomi.errors import WrongUse, unknown_name
 from umekomi.recipes import get
 
@@ -54,7 +55,8 @@ def train(
 ) -> Any:
     """Learn an embedder (or scorer, or backbone) by a recipe, and save it to ``out``.
 
-    ``settings`` sets fields of the recipe, ``small`` takes its sizes for two CPU cores. With ``out``, an interrupted
+    ``data`` is one set, or for recipes that take several a mapping of names to sets (each a name, a path or a table; those whose name begins
+    with ``weak`` are learned from first, where a recipe has such a stage). ``settings`` sets fields of the recipe, ``small`` takes its sizes for two CPU cores. With ``out``, an interrupted
     training leaves its checkpoints beside it, and the same call goes on from there (``resume=False`` starts anew).
     """
     import shutil
@@ -62,19 +64,23 @@ def train(
     from umekomi.files import content_hash
 
     chosen = recipe_of(recipe, settings, small=small)
-    dataset = load(data)
-    rows = training_split(dataset, split)
+    several = {name: load(each) for name, each in data.items()} if are_sets(data) else {}
+    if several and not chosen.takes_sets:
+        raise WrongUse(f"{chosen.name} learns from one set, found {len(several)}: {', '.join(several)}")
+    dataset = None if several else load(data)
+    rows = {name: training_split(each, split) for name, each in several.items()} if dataset is None else training_split(dataset, split)
+    said = [dataset.fingerprint()] if dataset is not None else [[name, each.fingerprint()] for name, each in several.items()]
     checkpoint = None
     if out is not None:
         if Path(out).is_file():
             raise WrongUse(f"{out} is a file: expected a folder to save to")
         # the folder's name holds what is trained, so that a checkpoint of other data or settings is never gone on from
-        key = content_hash(chosen.settings(), str(start), seed, dataset.fingerprint(), split)[:12]
+        key = content_hash(chosen.settings(), str(start), seed, *said, split)[:12]
         checkpoint = Path(out).parent / f".{Path(out).name}.{key}.checkpoints"
         if not resume:
             shutil.rmtree(checkpoint, ignore_errors=True)
     model = chosen.fit(rows, start=start, seed=seed, checkpoint=checkpoint, progress=progress)
-    model.card["trained_on"] = dataset.name
+    model.card["trained_on"] = dataset.name if dataset is not None else ", ".join(f"{name}: {each.name}" for name, each in several.items())
     if out is not None:
         model.save(out)
         shutil.rmtree(checkpoint, ignore_errors=True)  # type: ignore[arg-type]

@@ -245,3 +245,27 @@ def test_a_model_that_is_no_transformer(networks):
     for name in ("simcse", "nv-embed", "gemini-embedding", "qwen3-embedding"):
         with pytest.raises(WrongUse, match="transformer text embedder"):
             get(name).small().fit(PAIRS, start="hashing")
+
+
+def test_the_verb_takes_sets_by_name(networks, tmp_path, capsys):
+    import csv
+    import json
+
+    from umekomi.cli.main import main
+    from umekomi.training import train
+
+    with (tmp_path / "pairs.csv").open("w", newline="") as stream:
+        writer = csv.writer(stream)
+        writer.writerows([PAIRS.column_names, *zip(*(PAIRS[name].to_pylist() for name in PAIRS.column_names), strict=True)])
+    (tmp_path / "topics.jsonl").write_text("\n".join(json.dumps(row) for row in CLASSES.to_pylist()))
+    networks["qwen3"].save(tmp_path / "start")
+    words = ["train", "nv-embed", "--start", str(tmp_path / "start"), "--small", "--set", "max_length=24", "--out", str(tmp_path / "out")]
+    sets = ["--data", f"questions={tmp_path / 'pairs.csv'}", "--data", f"topics={tmp_path / 'topics.jsonl'}"]
+    assert main([*words, *sets, "--json"]) == 0
+    card = json.loads(capsys.readouterr().out)["card"]
+    assert card["training"]["sets"] == {"questions": "pairs", "topics": "labelled texts"} and "questions: " in card["trained_on"]
+    assert load(tmp_path / "out").dimension == 32
+    for wrong in ([*sets[:2], *sets[:2]], [*sets[:2], "--data", str(tmp_path / "pairs.csv")]):
+        assert main([*words, *wrong]) == 2
+    with pytest.raises(WrongUse, match="simcse learns from one set, found 2"):
+        train("simcse", {"a": PAIRS, "b": CLASSES})

@@ -5,9 +5,10 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from umekomi.data.columns import as_table, check, shape
+from umekomi.data.columns import Dataset, Retrieval, as_table, check, shape
 from umekomi.data.views import pairs
 from umekomi.errors import DataError
 
@@ -186,17 +187,16 @@ def blended(tables: Sequence[pa.Table]) -> pa.Table:
     return pa.concat_tables([pa.table({name: column(table, name) for name in names}) for table in shaped])
 
 
+def are_sets(data: Any) -> bool:
+    """Is this a mapping of names to sets (tables, data sets, their names or paths), and not of columns to values?"""
+    if not isinstance(data, Mapping) or isinstance(data, Dataset) or not data or set(data) >= {"queries", "corpus", "qrels"}:
+        return False
+    return all(isinstance(each, (str, Path, Dataset, Retrieval)) or hasattr(each, "column_names") for each in data.values())
+
+
 def sets(data: Any, who: str) -> dict[str, Any]:
     """Named training sets: a mapping of tables, or one table under the recipe's own name."""
-    if (
-        isinstance(data, Mapping)
-        and data
-        and all(hasattr(value, "column_names") or isinstance(value, (Mapping, list)) or hasattr(value, "corpus") for value in data.values())
-    ):
-        first = next(iter(data.values()))
-        if not isinstance(first, list) or (first and isinstance(first[0], Mapping)):
-            return {str(name): as_table(value) for name, value in data.items()}
-    return {who: as_table(data)}
+    return {str(name): as_table(each) for name, each in data.items()} if are_sets(data) else {who: as_table(data)}
 
 
 def stages(data: Any, who: str) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -43,6 +43,7 @@ class GeminiEmbedding(Recipe):
     columns: ClassVar[tuple[str, ...]] = ("anchor", "positive")
     extra: ClassVar[str] = "neural"
     labelled: ClassVar[bool] = True
+    takes_sets: ClassVar[bool] = True
 
     dimensions: int = 3072
     prefixes: tuple[int, ...] = (768, 1536, 3072)

@@ -49,6 +49,7 @@ class NvEmbed(Recipe):
     columns: ClassVar[tuple[str, ...]] = ("anchor", "positive")
     extra: ClassVar[str] = "neural"
     labelled: ClassVar[bool] = True
+    takes_sets: ClassVar[bool] = True
 
     pooling: str = "latent"
     latents: int = 512

@@ -45,6 +45,7 @@ class Qwen3Embedding(Recipe):
     columns: ClassVar[tuple[str, ...]] = ("anchor", "positive")
     extra: ClassVar[str] = "neural"
     labelled: ClassVar[bool] = True
+    takes_sets: ClassVar[bool] = True
 
     pooling: str = "lasttoken"
     bidirectional: bool = False
