@@ -99,6 +99,19 @@ def test_simcse_watches_alignment_and_uniformity(networks, tmp_path):
     assert curve[0]["uniformity"] != curve[-1]["uniformity"]
 
 
+def test_the_curve_is_drawn(networks, tmp_path):
+    pytest.importorskip("matplotlib")
+    from umekomi.inspection import training_curve
+
+    model = simcse(mlp="none").fit({"text": TEXTS}, start=networks["bert"])
+    with pytest.raises(WrongUse, match="no curve"):
+        training_curve(model, tmp_path / "curve.svg")
+    model.card["training"]["curve"] = [{"step": i, "alignment": 1 / (i + 1), "uniformity": -float(i), "spearman": i / 9} for i in range(4)]
+    assert "alignment and uniformity" in training_curve(model, tmp_path / "curve.svg").read_text()
+    with pytest.raises(WrongUse, match="expected a file ending in"):
+        training_curve(model, tmp_path / "curve.gif")
+
+
 def test_simcse_one_seed_one_model(networks):
     a, b, c = (simcse().fit({"text": TEXTS}, start=networks["bert"], seed=seed).encode(TEXTS[:3]) for seed in (0, 0, 1))
     np.testing.assert_array_equal(a, b)
