@@ -227,3 +227,44 @@ def test_wrong_settings_are_one_line():
         with pytest.raises(WrongUse) as error:
             wrong()
         assert "expected" in str(error.value) and "\n" not in str(error.value)
+
+
+def test_graded_pairs_by_both_losses_of_one_batch(vectors):
+    """NEAR²: multiple negatives over the positives plus the margin on hard pairs, by hand, on two prefixes."""
+    from umekomi.parts.losses import GradedSum
+
+    q, d, _ = vectors
+    labels = [1, 0, 1, 1, 0, 0]
+    same = torch.eye(6, dtype=torch.bool)
+    same[0, 2] = same[2, 0] = True
+    total = 0.0
+    for width in (5, 3):
+        a, b = unit(q[:, :width]), unit(d[:, :width])
+        distance = [1 - a[i] @ b[i] for i in range(6)]
+        good, bad = [distance[i] for i in range(6) if labels[i]], [distance[i] for i in range(6) if not labels[i]]
+        total += sum(x**2 for x in good if x > min(bad)) + sum(max(0.5 - x, 0) ** 2 for x in bad if x < max(good))
+        rows = [i for i in range(6) if labels[i]]
+        each = []
+        for i in rows:
+            z = sum(math.exp(a[i] @ b[j] / 0.1) for j in rows if i == j or {i, j} != {0, 2})
+            each.append(math.log(z) - a[i] @ b[i] / 0.1)
+        total += sum(each) / len(rows)
+    found = GradedSum(None, temperature=0.1, margin=0.5, prefixes=(5, 3)).of(*tensors(q, d), torch.tensor(labels), same)
+    assert found.item() == pytest.approx(total, rel=1e-6)
+
+
+def test_online_contrastive_is_sentence_transformers():
+    from sentence_transformers.sentence_transformer.losses import OnlineContrastiveLoss
+
+    from umekomi.parts.losses import online_contrastive
+
+    class Given(torch.nn.Module):
+        def forward(self, features):
+            return {"sentence_embedding": features["vectors"]}
+
+    for seed in range(5):
+        generator = torch.Generator().manual_seed(seed)
+        a, b = torch.randn(9, 4, generator=generator), torch.randn(9, 4, generator=generator)
+        labels = torch.randint(0, 2, (9,), generator=generator)
+        theirs = OnlineContrastiveLoss(Given(), margin=0.5)([{"vectors": a}, {"vectors": b}], labels)
+        torch.testing.assert_close(online_contrastive(1 - torch.nn.functional.cosine_similarity(a, b), labels, 0.5), theirs)

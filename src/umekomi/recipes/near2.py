@@ -3,7 +3,7 @@
 
 L = Σ_m c_m · L_task(f(q)[:m], f(d)[:m]) over nested prefixes m, each brought back to length one; L_task is the
 multiple-negatives loss (in-batch softmax of cosine / temperature), the online contrastive loss (margin on the hard
-pairs of the batch), or both. There is no public code, and the paper's data (eBay) are private: losses, scale (1 / 0.05)
+pairs of the batch), or both, added on the same batch. There is no public code, and the paper's data (eBay) are private: losses, scale (1 / 0.05)
 and margin are sentence-transformers', which the papers before it (UCO, arXiv 2410.15930) name. ``nested=False`` is the
 un-nested arm: the same loss at full width only.
 """
@@ -66,6 +66,12 @@ class Near2(Recipe):
         prefixes = sorted({min(width, base.dimension) for width in (base.dimension, *self.prefixes)}, reverse=True)
 
         def stages(model: Any) -> list[Stage]:
+            if self.loss == "both":
+                from umekomi.parts.losses import GradedSum
+
+                graded = drawn(self._graded(data), self.max_pairs, seed)
+                both = GradedSum(model, temperature=self.temperature, margin=self.margin, prefixes=prefixes if self.nested else ())
+                return [Stage({"both": graded}, {"both": both}, self.epochs, self.batch_size, self.learning_rate, self.warmup, "shuffle")]
             tables, losses = self._objectives(model, data, positive)
             if self.nested:
                 from sentence_transformers.sentence_transformer.losses import MatryoshkaLoss
@@ -88,12 +94,9 @@ class Near2(Recipe):
     def _objectives(self, model: Any, data: Any, positive: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss, OnlineContrastiveLoss
 
-        tables, losses = {}, {}
-        if self.loss in ("mnr", "both"):
-            tables["mnr"], losses["mnr"] = positive, MultipleNegativesRankingLoss(model, scale=1 / self.temperature)
-        if self.loss in ("ocl", "both"):
-            tables["ocl"], losses["ocl"] = self._graded(data), OnlineContrastiveLoss(model, margin=self.margin)
-        return tables, losses
+        if self.loss == "mnr":
+            return {"mnr": positive}, {"mnr": MultipleNegativesRankingLoss(model, scale=1 / self.temperature)}
+        return {"ocl": self._graded(data)}, {"ocl": OnlineContrastiveLoss(model, margin=self.margin)}
 
     def _graded(self, data: Any) -> Any:
         import pyarrow as pa
