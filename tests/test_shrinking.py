@@ -159,3 +159,25 @@ def test_an_interrupted_index_goes_on(tmp_path, monkeypatch):
     assert done.search("text number 299", 1)[0][0].payload == {"n": 299}
     with pytest.raises(WrongUse, match="holds an index already"):
         index("hashing", tmp_path / "t.jsonl", tmp_path / "ix")
+
+
+def test_what_is_chosen_is_exported_in_standard_layers(tmp_path):
+    pytest.importorskip("sentence_transformers")
+    from sentence_transformers import SentenceTransformer
+
+    import umekomi
+    from umekomi.models.networks import scratch
+
+    texts = [f"the {a} number {i} lives by {b}" for i in range(6) for a in ("cat", "dog", "owl") for b in ("water", "trees")]
+    pairs = {"anchor": [f"where does {text}?" for text in texts], "positive": texts}
+    model = scratch("bert", texts, layers=1, width=32, heads=4, vocabulary=300).embedder("mean")
+    done = umekomi.shrink(model, pairs, tmp_path / "mine", export=tmp_path / "theirs", dims=[16], bits=[8], sparse=[], target_bytes=16)
+    assert "int8" in done.chosen.name and any("without int8" in note for note in done.notes)
+    whole = umekomi.load(tmp_path / "mine")
+    found = SentenceTransformer(str(tmp_path / "theirs"), device="cpu").encode(texts[:5])
+    assert found.shape == (5, 16) and not (tmp_path / "theirs" / "umekomi.json").exists()
+    import numpy as np
+
+    np.testing.assert_allclose(found, whole.encode(texts[:5], role="query"), atol=1e-5)  # a query is not stored, so not rounded
+    with pytest.raises(umekomi.UmekomiError, match="kind hashing"):
+        umekomi.shrink("hashing", pairs, export=tmp_path / "hashing", dims=[16], bits=[32], sparse=[])

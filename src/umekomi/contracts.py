@@ -214,6 +214,10 @@ class Transform(ABC):
         """Bytes a stored item of ``dimension`` dimensions takes behind this transform; ``before`` is what it took before it."""
         return 4 * dimension
 
+    def affine(self, before: int) -> tuple[Any, Any, bool] | None:
+        """(matrix ``[before, after]``, bias ``[after]``, brought to length one behind it) where this is all it does; else None."""
+        return None
+
     @abstractmethod
     def state(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """(constructor arguments, learned arrays): what a saved model keeps."""

@@ -15,7 +15,7 @@ def convert(source: Any, out: str | Path, to: str | None = None) -> Path:
     """Write the model at ``source`` to ``out`` in another format.
 
     ``"word2vec"``: a table of entities as text, or binary where ``out`` ends in ``.bin``. ``"safetensors"``: umekomi's own
-    folder. ``"sentence-transformers"``: a folder that opens there as it is, without ``umekomi.json``. ``"onnx"``: a folder
+    folder. ``"sentence-transformers"``: a folder that opens there as it is, without ``umekomi.json``; transforms that are linear become its layers. ``"onnx"``: a folder
     that needs no torch. A ``source`` ending in ``.txt``, ``.vec`` or ``.bin`` is read as word2vec.
     """
     out = Path(out)
@@ -34,6 +34,10 @@ def convert(source: Any, out: str | Path, to: str | None = None) -> Path:
             raise WrongUse(f"onnx: expected a transformer text embedder, found kind {model.kind}")
         export(model).save(out)
     elif to == "sentence-transformers":
+        if model.kind == "transformed":
+            from umekomi.models.folding import folded
+
+            model = folded(model)
         if model.kind not in ("text", "static", "multi", "cross-encoder"):
             raise WrongUse(f"sentence-transformers has no such model: expected kind text, static, multi or cross-encoder, found {model.kind}")
         model.save(out)

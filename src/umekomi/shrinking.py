@@ -61,6 +61,7 @@ def shrink(
     data: Any,
     out: str | Path | None = None,
     *,
+    export: str | Path | None = None,
     dims: Sequence[int] | None = None,
     bits: Sequence[int] | None = None,
     sparse: Sequence[int] | None = None,
@@ -80,6 +81,9 @@ def shrink(
     is the one of fewest bytes whose paired difference to the whole lies above minus one point with its lower end. What the
     transforms learn, they learn from the training split's texts, or from the documents searched; never from the queries. The
     choice is made on the rows it is judged by: with few of them, expect a little less elsewhere.
+
+    ``export`` writes the one chosen as a folder of sentence-transformers' own layers as well, where its transforms are linear; what stores fewer bits
+    is left to whoever stores (its quantisation takes over), and a note says so.
 
     ``layers``: of a transformer, the first so many layers are tried as well; the fewest whose paired difference to the whole lies above
     minus one point with its lower end are kept, and everything else is tried behind them. Where none does, all layers stay.
@@ -141,9 +145,23 @@ def shrink(
     notes.append(f"the transforms learned from {len(learning):,} vectors")
     if out is not None:
         final.save(out)
+    if export is not None:
+        notes.append(_exported(final, Path(export)))
     if plot is not None:
         draw(rows, chosen, plot)
     return Shrinking(tuple(rows), chosen, tuple(notes), final, None if out is None else Path(out))
+
+
+def _exported(final: Any, folder: Path) -> str:
+    from umekomi.models.folding import folded, without_storage
+
+    bare, left = without_storage(final)
+    made = folded(bare) if bare.kind == "transformed" else bare
+    if made.kind != "text":
+        raise WrongUse(f"shrink, export: sentence-transformers' layers hold transformers, {made.name} is of kind {made.kind}")
+    made.save(folder)
+    (folder / "umekomi.json").unlink()
+    return f"exported to {folder}" + (f" without {' and '.join(left)}: quantise where the vectors are stored" if left else "")
 
 
 def _fewer_layers(

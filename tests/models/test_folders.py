@@ -223,3 +223,35 @@ def test_a_hub_id_opens_from_the_hubs_cache_and_gets_its_prompts(minilm, tmp_pat
         HF_HUB_OFFLINE="1",
     )
     assert "the hub does not give it" in out
+
+
+def test_linear_transforms_become_sentence_transformers_layers(minilm, tmp_path):
+    """The folder opens there and gives the same vectors; what is not linear is named."""
+    from sentence_transformers import SentenceTransformer
+
+    from umekomi.conversion import convert
+    from umekomi.errors import WrongUse
+    from umekomi.models.folding import without_storage
+    from umekomi.transforms import Int8, Pca, RandomProjection, SparseCode, Truncate, Whitening
+    from umekomi.transforms.linear import Centre, Normalise
+    from umekomi.transforms.whitening import AllButTheTop
+
+    texts = [f"{TEXTS[i % len(TEXTS)]} {i}" for i in range(40)]
+    vectors = minilm.encode(texts)
+    whitening = Whitening(width=20)
+    whitening.stands = "after"  # on finished vectors here
+    chains = [[Truncate(64)], [Pca(16)], [Centre(), AllButTheTop(2), Normalise()], [Truncate(100), Pca(12)], [whitening], [RandomProjection(8, 1)]]
+    for number, chain in enumerate(chains):
+        learning = vectors
+        for transform in chain:
+            learning = transform.fit(learning).transform(learning)
+        shrunk = minilm.with_transform(*chain)
+        convert(shrunk, tmp_path / str(number), "sentence-transformers")
+        theirs = SentenceTransformer(str(tmp_path / str(number)), device="cpu").encode(texts[:5])
+        np.testing.assert_allclose(theirs, shrunk.encode(texts[:5]), atol=2e-5)
+    stored = minilm.with_transform(Pca(16).fit(vectors), Int8().fit(Pca(16).fit(vectors).transform(vectors)))
+    bare, left = without_storage(stored)
+    assert left == ["int8"] and [transform.name for transform in bare.transforms] == ["pca"]
+    code = SparseCode(2, 8, epochs=1, batch_size=8).fit(vectors)
+    with pytest.raises(WrongUse, match="sparse-code is no linear layer"):
+        convert(minilm.with_transform(code), tmp_path / "code", "sentence-transformers")

@@ -12,6 +12,7 @@ def shrink(
     model: Annotated[str, typer.Argument(help="A model's name, folder or hub id.")],
     data: Annotated[str, typer.Option("--data", help="A named dataset, file or folder to judge on.")],
     out: Annotated[Path | None, typer.Option("--out", help="The folder to save the best to.")] = None,
+    export: Annotated[Path | None, typer.Option("--export", help="Write it as a folder of sentence-transformers' own layers, too.")] = None,
     dims: Annotated[str | None, typer.Option(help="Widths to try, by commas: 256,128.")] = None,
     bits: Annotated[str | None, typer.Option(help="Bits a dimension to try, by commas: 32,8,1.")] = None,
     sparse: Annotated[str | None, typer.Option(help="Active latents of sparse codes to try, by commas; 0 for none.")] = None,
@@ -32,7 +33,7 @@ def shrink(
 
     active = None if sparse is None else [k for k in _numbers("--sparse", sparse) if k]
     done = run(
-        model, data, out, dims=_numbers("--dims", dims) if dims else None, bits=_numbers("--bits", bits) if bits else None, sparse=active,
+        model, data, out, export=export, dims=_numbers("--dims", dims) if dims else None, bits=_numbers("--bits", bits) if bits else None, sparse=active,
         layers=_numbers("--layers", layers) if layers else None, target_bytes=target_bytes, task=task, split=split, plot=plot, seed=seed, batch_size=batch_size, progress=True,
     )  # fmt: skip
     if json:

@@ -38,6 +38,11 @@ class Truncate(_Resize):
         self.dimensions(vectors.shape[1])
         return normalise(vectors[:, : self.width])
 
+    def affine(self, before: int) -> tuple[Any, Any, bool]:
+        import numpy as np
+
+        return np.eye(before, self.dimensions(before)), np.zeros(self.width), True
+
     def state(self) -> tuple[dict[str, Any], dict[str, Any]]:
         return {"width": self.width}, {}
 
@@ -67,6 +72,10 @@ class Pca(_Resize):
         directions = self.fitted("directions_")
         return normalise((vectors - self.mean_) @ directions)
 
+    def affine(self, before: int) -> tuple[Any, Any, bool]:
+        directions = self.fitted("directions_")
+        return directions, -self.mean_ @ directions, True
+
     def state(self) -> tuple[dict[str, Any], dict[str, Any]]:
         return {"width": self.width}, {"mean_": self.fitted("mean_"), "directions_": self.fitted("directions_")}
 
@@ -91,6 +100,11 @@ class RandomProjection(_Resize):
     def transform(self, vectors: Floats) -> Floats:
         return normalise(vectors @ self.fitted("directions_"))
 
+    def affine(self, before: int) -> tuple[Any, Any, bool]:
+        import numpy as np
+
+        return self.fitted("directions_"), np.zeros(self.width), True
+
     def state(self) -> tuple[dict[str, Any], dict[str, Any]]:
         return {"width": self.width, "seed": self.seed}, {"directions_": self.fitted("directions_")}
 
@@ -109,6 +123,11 @@ class Centre(Transform):
     def transform(self, vectors: Floats) -> Floats:
         return vectors - self.fitted("mean_")
 
+    def affine(self, before: int) -> tuple[Any, Any, bool]:
+        import numpy as np
+
+        return np.eye(before), -self.fitted("mean_"), False
+
     def dimensions(self, before: int) -> int:
         return before
 
@@ -123,6 +142,11 @@ class Normalise(Transform):
 
     def transform(self, vectors: Floats) -> Floats:
         return normalise(vectors)
+
+    def affine(self, before: int) -> tuple[Any, Any, bool]:
+        import numpy as np
+
+        return np.eye(before), np.zeros(before), True
 
     def dimensions(self, before: int) -> int:
         return before

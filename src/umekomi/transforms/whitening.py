@@ -70,6 +70,10 @@ class Whitening(Transform):
     def transform(self, vectors: Floats) -> Floats:
         return (vectors - self.fitted("mean_")) @ self.matrix_
 
+    def affine(self, before: int) -> tuple[Any, Any, bool]:
+        mean = self.fitted("mean_")
+        return self.matrix_, -mean @ self.matrix_, False
+
     def dimensions(self, before: int) -> int:
         return self.matrix_.shape[1] if hasattr(self, "matrix_") else min(before, self.width or before)
 
@@ -163,6 +167,12 @@ class AllButTheTop(Transform):
     def transform(self, vectors: Floats) -> Floats:
         centred = vectors - self.fitted("mean_")
         return centred - (centred @ self.directions_) @ self.directions_.T
+
+    def affine(self, before: int) -> tuple[Any, Any, bool]:
+        import numpy as np
+
+        matrix = np.eye(before) - self.fitted("directions_") @ self.directions_.T
+        return matrix, -self.mean_ @ matrix, False
 
     def dimensions(self, before: int) -> int:
         return before
