@@ -132,3 +132,71 @@ def test_bad_input_of_codes():
     ):
         with pytest.raises(kind, match=said):
             use()
+
+
+@pytest.mark.parametrize("kind", ["pairs", "labels"])
+def test_the_objective_with_a_backbone_is_the_frozen_ones(kind):
+    """The same loss and the same gradients of the code as the learner without torch, on the same vectors."""
+    torch = pytest.importorskip("torch")
+    pytest.importorskip("sentence_transformers")
+    from umekomi.parts.losses import SparseContrast
+    from umekomi.transforms.codes import Learner, SparseCode
+
+    vectors = np.random.default_rng(0).normal(size=(12, 6)).astype(np.float32)
+    code = SparseCode(3, 24, contrast=0.7, temperature=0.2, auxiliary=0.0)
+    learner = Learner(code, 6)
+    generator = np.random.default_rng(1)
+    for name in ("inner", "outer"):
+        learner.arrays[name][:] = generator.normal(size=learner.arrays[name].shape) * 0.1
+    labels = np.array([0, 1, 2] * 4) if kind == "labels" else None
+    pairs = 6 if kind == "pairs" else 0
+    loss, slopes = learner.slopes(vectors, 3, labels, pairs)
+    ours = SparseContrast(None, {f"{name}_": learner.arrays[name] for name in ("weight", "inner", "outer")}, 3, contrast=0.7, temperature=0.2)
+    given = torch.tensor(vectors, requires_grad=True)
+    found = ours.of(given, None if labels is None else torch.tensor(labels), pairs)
+    assert found.item() == pytest.approx(loss, rel=1e-4)
+    found.backward()
+    for name in ("weight", "inner", "outer"):
+        np.testing.assert_allclose(getattr(ours, name).grad.numpy(), slopes[name], atol=2e-5)
+    assert given.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize("tune", ["full", "lora"])
+def test_csr_tunes_its_backbone(tune, tmp_path):
+    pytest.importorskip("sentence_transformers")
+    if tune == "lora":
+        pytest.importorskip("peft")
+    from dataclasses import replace
+
+    from umekomi.errors import WrongUse
+    from umekomi.models import load
+    from umekomi.models.networks import scratch
+    from umekomi.recipes import get
+
+    texts = [f"the {animal} number {i} lives by {place}" for i in range(8) for animal in ("cat", "dog", "owl") for place in ("water", "trees")]
+    start = scratch("bert", texts, layers=1, width=32, heads=4, vocabulary=300, max_length=32).embedder("mean")
+    recipe = replace(
+        get("csr").small(), k=4, epochs=2, batch_size=16, contrast=1.0, tune=tune, tune_rate=1e-3, tune_epochs=2, tune_batch=16, lora=(2, 4.0, 0.0)
+    )
+    data = {"text": texts, "label": [text.split()[1] for text in texts]}
+    model = recipe.fit(data, start=start)
+    frozen = replace(recipe, tune="none").fit(data, start=start)
+    codes = model.encode(texts)
+    assert codes.shape == (48, 128) and (np.diff(codes.indptr) <= 4).all()
+    assert np.abs(model.base.encode(texts[:3]) - start.encode(texts[:3])).max() > 1e-4
+    np.testing.assert_array_equal(frozen.base.encode(texts[:3]), start.encode(texts[:3]))
+
+    def apart(embedder):
+        """Mean similarity within classes less the mean between them."""
+        z = embedder.encode(texts)
+        s = embedder.similarity(z, z)
+        same = np.array(data["label"])[:, None] == np.array(data["label"])
+        return s[same & ~np.eye(48, dtype=bool)].mean() - s[~same].mean()
+
+    assert apart(model) > apart(frozen)
+    model.save(tmp_path / "model")
+    assert (load(tmp_path / "model").encode(texts[:4]) != model.encode(texts[:4])).nnz == 0
+    with pytest.raises(WrongUse, match="pairs or labels"):
+        recipe.fit({"text": texts}, start=start)
+    with pytest.raises(WrongUse, match="contrast above zero"):
+        replace(recipe, contrast=0.0).fit(data, start=start)

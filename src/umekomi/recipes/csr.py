@@ -4,8 +4,8 @@ and CSRv2 (ICLR 2026, arXiv 2602.05735).
 The claim: a few active of many latents keep more of a frozen embedding than as many of its (nested) dimensions. The equations
 and where paper and code differ are in :mod:`umekomi.transforms.codes`, which learns from vectors already computed; this recipe
 computes them, once, with the frozen embedder. Texts alone give the self-supervised form; pairs are each other's positives;
-labels make all texts of a label positives (CSRv2). ``start_k`` above ``k`` is CSRv2's annealing. Its fine-tuning of the
-backbone is not here.
+labels make all texts of a label positives (CSRv2). ``start_k`` above ``k`` is CSRv2's annealing. ``tune`` is its fine-tuning of the backbone: behind the frozen code, network and code learn on
+together (:class:`umekomi.parts.losses.SparseContrast`), by adapters or whole; its rates are not in what was read, those here are this house's.
 """
 
 from __future__ import annotations
@@ -46,6 +46,12 @@ class Csr(Recipe):
     start_k: int = 0
     annealing: float = 0.7
     threads: int = 0
+    tune: str = "none"
+    tune_epochs: float = 1
+    tune_rate: float = 5e-5
+    tune_batch: int = 64
+    lora: tuple[int, float, float] = (16, 32, 0.1)
+    max_length: int | None = 128
 
     @classmethod
     def small(cls) -> Csr:
@@ -59,18 +65,54 @@ class Csr(Recipe):
         base = load(start or "minilm")
         if "dense" not in getattr(base, "outputs", ()):
             raise WrongUse(f"{self.name} codes dense vectors; {base.name} gives none")
-        settings = {name: value for name, value in self.settings().items() if name not in ("recipe", "k", "width")}
+        if self.tune not in ("none", "lora", "full"):
+            raise WrongUse(f"{self.name}, tune: expected none, lora or full, found {self.tune!r}")
+        beside = ("recipe", "k", "width", "tune", "tune_epochs", "tune_rate", "tune_batch", "lora", "max_length")
+        settings = {name: value for name, value in self.settings().items() if name not in beside}
         code = SparseCode(self.k, self.width, seed=seed, **settings)
         first, others, labels = self._items(data)
         vectors = base.encode_document(first, progress=progress)
         positives = base.encode_query(others, progress=progress) if others is not None else None
         code.fit(vectors, labels=labels, positives=positives, checkpoint=checkpoint, progress=progress)
+        if self.tune != "none":
+            base = self._tuned(base, code, first, others, labels, seed, checkpoint, progress)
         about = {"vectors": len(first), "loss": [float(f"{loss:.4g}") for loss in code.loss_], "dead latents": round(code.dead_, 4)}
         about["contrast"] = "labels" if labels is not None else "pairs" if others is not None else "each text with itself"
         embedder = base.with_transform(code)
         embedder.name = self.name
         embedder.card = self.card(seed, about, start=base.name, licence=base.card.get("licence"))
         return embedder
+
+    def _tuned(
+        self, base: Any, code: Any, texts: list[str], others: list[str] | None, labels: list[Any] | None, seed: int, checkpoint: Any, progress: bool
+    ) -> Any:
+        """The embedder after learning together with the code, which keeps what it learned."""
+        import pyarrow as pa
+
+        if base.kind != "text" or (others is None and labels is None):
+            raise WrongUse(f"{self.name}, tune: expected a transformer text embedder and pairs or labels, found {base.name} ({base.kind}) and texts alone")
+        if not self.contrast:
+            raise WrongUse(f"{self.name}, tune: expected a contrast above zero, which is all that moves the network, found {self.contrast}")
+        from umekomi.models.text import TextEmbedder
+        from umekomi.parts.losses import SparseContrast
+        from umekomi.parts.training import Stage, tuned
+
+        if labels is not None:
+            place = {label: number for number, label in enumerate(sorted(set(labels), key=str))}
+            table = pa.table({"text": texts, "label": [place[label] for label in labels]})
+        else:
+            table = pa.table({"anchor": others, "positive": texts})
+        kept: list[SparseContrast] = []
+
+        def stages(model: Any) -> list[Stage]:
+            kept.append(SparseContrast(model, code.state()[1], self.k, contrast=self.contrast, temperature=self.temperature))
+            adapters = self.lora if self.tune == "lora" else None
+            return [Stage({"all": table}, {"all": kept[0]}, self.tune_epochs, self.tune_batch, self.tune_rate, 0.1, "shuffle", lora=adapters)]
+
+        folder = Path(checkpoint) / "tune" if checkpoint else None
+        model = tuned(base.model, stages, max_length=self.max_length, seed=seed, checkpoint=folder, progress=progress, what=f"{self.name}, together")
+        code.restore({f"{name}_": getattr(kept[0], name).detach().cpu().numpy().copy() for name in ("weight", "inner", "outer")})
+        return TextEmbedder(model, base.name, base.card)
 
     def _items(self, data: Any) -> tuple[list[str], list[str] | None, list[Any] | None]:
         """(texts, their positives or None, their labels or None)."""
