@@ -51,6 +51,26 @@ def test_an_interrupted_stage_goes_on_to_the_same_bits(backbone, lora, tmp_path)
     assert all(parameter.requires_grad for parameter in again.parameters()) and not any("lora" in name for name in again.state_dict())
 
 
+def test_a_checkpoint_cut_off_while_it_was_written_is_passed_over(backbone, tmp_path):
+    base = backbone.embedder("mean").model
+    whole = tuned(base, stage(table()), seed=1)
+
+    def stop(model, step):
+        if step == 9:
+            raise Stop
+
+    with pytest.raises(Stop):
+        tuned(base, stage(table(), watch=stop, watch_every=3), seed=1, checkpoint=tmp_path, save_steps=4)
+    for step, state in ((9, None), (10, "{"), (11, "")):
+        cut = tmp_path / "stage_0" / f"checkpoint-{step}"
+        cut.mkdir()
+        (cut / "weights.safetensors").write_bytes(b"half of it")
+        if state is not None:
+            (cut / "trainer_state.json").write_text(state)
+    again = tuned(base, stage(table()), seed=1, checkpoint=tmp_path, save_steps=4)
+    assert all(torch.equal(value, again.state_dict()[name]) for name, value in whole.state_dict().items())
+
+
 def test_the_objectives_own_parameters_are_kept_too(backbone, tmp_path):
     base = backbone.embedder("mean").model
     seen = []

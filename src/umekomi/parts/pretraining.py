@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from umekomi.errors import DataError, WrongUse
+from umekomi.parts.training import last_checkpoint
 from umekomi.progress import Progress
 
 
@@ -83,6 +84,6 @@ def pretrain(
         collator = DataCollatorForLanguageModeling(tokenizer, mlm=objective == "masked", mlm_probability=masked)
         trainer = Trainer(model=model, args=arguments, train_dataset=rows, data_collator=collator, callbacks=[Show()])
         trainer.remove_callback(PrinterCallback)
-        trainer.train(resume_from_checkpoint=any(folder.glob("checkpoint-*")) or None)
+        trainer.train(resume_from_checkpoint=last_checkpoint(folder))
     model.eval()
     return losses

@@ -118,7 +118,7 @@ def train(
                         if stage.watch and (state.global_step % stage.watch_every == 0 or state.global_step == state.max_steps):  # noqa: B023
                             _watched(model, stage.watch, state.global_step)  # noqa: B023
 
-                if stage.watch and not any(folder.glob("checkpoint-*")):
+                if stage.watch and last_checkpoint(folder) is None:
                     _watched(model, stage.watch, 0)
 
                 trainer = _trainer()(
@@ -130,10 +130,26 @@ def train(
                     data_collator=InstructedCollator(preprocess_fn=model.preprocess, model=model),
                 )
                 trainer.remove_callback(PrinterCallback)
-                trainer.train(resume_from_checkpoint=any(folder.glob("checkpoint-*")) or None)
+                trainer.train(resume_from_checkpoint=last_checkpoint(folder))
             if adapted is not None:
                 model[0].model = adapted.merge_and_unload().requires_grad_(True)
     model.eval()
+
+
+def last_checkpoint(folder: Path) -> str | None:
+    """The last checkpoint in ``folder`` that was written whole; what a kill cut off while it was written is removed. The trainer's state is the last file
+    it writes."""
+    import json
+    import shutil
+
+    whole = []
+    for place in folder.glob("checkpoint-*"):
+        try:
+            json.loads((place / "trainer_state.json").read_text(encoding="utf-8"))
+            whole.append(place)
+        except (OSError, ValueError):
+            shutil.rmtree(place, ignore_errors=True)
+    return str(max(whole, key=lambda place: int(place.name.rpartition("-")[2]))) if whole else None
 
 
 def _trainer() -> Any:
