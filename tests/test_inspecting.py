@@ -86,6 +86,13 @@ def test_layers_are_judged_beside_their_metrics(embedders, tmp_path):
     assert other.layers[2].value == done.layers[2].value
 
 
+def test_bare_texts_have_metrics_and_no_quality(embedders, tmp_path):
+    done = umekomi.inspect(embedders["bert"], {"text": DOCUMENTS}, out=tmp_path / "page.html", views=2)
+    assert len(done.layers) == 4 and math.isnan(done.layers[0].value) and math.isfinite(done.layers[0].metrics["DiME"])
+    assert done.choices == () and done.correlations == () and done.metric == "" and "bare texts" in " ".join(done.notes)
+    assert "NaN" not in (tmp_path / "page.html").read_text().split('id="data">')[1].split("</script>")[0]
+
+
 def test_correlations_are_signed_and_permuted():
     from umekomi.inspecting import LayerRow, _correlations
     from umekomi.statistics import Interval

@@ -8,11 +8,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from umekomi.data import load, shape
 from umekomi.data.views import texts
 from umekomi.errors import WrongUse
 from umekomi.files import whole_file
 from umekomi.models import load_embedder
-from umekomi.planning import plan
+from umekomi.planning import Plan, plan
 from umekomi.progress import say
 from umekomi.statistics import Interval, paired_interval
 
@@ -97,17 +98,17 @@ def inspect(
     if out is not None and Path(out).suffix != ".html":
         raise WrongUse(f"{out}: expected a file ending in .html")
     by_layer = embedder.kind == "text" if layers is None else layers
-    made = plan(data, task, split, learns=False, seed=seed, max_queries=most)
-    found = texts(made.own_texts, "inspect")
+    made, name, own, notes = _planned(data, task, split, seed, most)
+    found = texts(own, "inspect")
     some = _drawn(found, most, seed)
-    notes = [*made.notes, f"metrics on {len(some):,} of {len(found):,} texts"]
-    role = "document" if made.task.kind in ("retrieval", "reranking") else None
+    notes.append(f"metrics on {len(some):,} of {len(found):,} texts")
+    role = "document" if made is not None and made.task.kind in ("retrieval", "reranking") else None
     vectors = embedder.encode(some, role=role, batch_size=batch_size, progress=progress)
     space = {
         "dimensions": float(embedder.dimension), "uniformity": geometry.uniformity(vectors), "anisotropy": geometry.anisotropy(vectors),
         "effective rank": geometry.effective_rank(vectors), "matrix entropy": geometry.matrix_entropy(vectors),
     }  # fmt: skip
-    both = _pairs(made, most, seed)
+    both = _pairs(made, most, seed) if made is not None else None
     if both:
         sides = [
             embedder.encode(side, role=side_role, batch_size=batch_size)
@@ -121,20 +122,36 @@ def inspect(
 
         every = AllLayers(embedder)
         measured = measure(every, some, role=role, repository=repository, views=views, seed=seed, batch_size=batch_size, progress=progress)
-        results = [made.task.evaluate(every.layer(number), batch_size=batch_size, progress=progress and number == 0) for number in range(every.count)]
-        metric, last = results[-1].metric, results[-1].main
-        for number, (result, numbers) in enumerate(zip(results, measured, strict=True)):
-            difference = paired_interval(result.main.values, last.values, last.statistic)
-            rows.append(LayerRow(number, *result.main.interval(), difference, numbers))
-        notes.append(f"judged on {', '.join(f'{count:,} {what}' for what, count in made.task.size().items())} of {made.task.name}; layer 0 is the embeddings")
+        if made is None:
+            gone = float("nan")
+            rows = [LayerRow(number, gone, gone, gone, Interval(gone, gone, gone), numbers) for number, numbers in enumerate(measured)]
+        else:
+            results = [made.task.evaluate(every.layer(number), batch_size=batch_size, progress=progress and number == 0) for number in range(every.count)]
+            metric, last = results[-1].metric, results[-1].main
+            for number, (result, numbers) in enumerate(zip(results, measured, strict=True)):
+                difference = paired_interval(result.main.values, last.values, last.statistic)
+                rows.append(LayerRow(number, *result.main.interval(), difference, numbers))
+            size = ", ".join(f"{count:,} {what}" for what, count in made.task.size().items())
+            notes.append(f"judged on {size} of {made.task.name}; layer 0 is the embeddings")
         if repository:
             notes.append("metrics as the paper's released code computes them, where it departs from the paper")
     elif layers is None:
         notes.append(f"{embedder.name} is of kind {embedder.kind}: it has no layers to look at")
-    done = Inspection(embedder.name, made.dataset.name, metric, space, tuple(rows), tuple(_choices(rows)), tuple(_correlations(rows, seed)), tuple(notes))
+    judged = rows if made is not None else []
+    done = Inspection(embedder.name, name, metric, space, tuple(rows), tuple(_choices(judged)), tuple(_correlations(judged, seed)), tuple(notes))
     if out is not None:
         write_page(done, out)
     return done
+
+
+def _planned(data: Any, task: str | None, split: str | None, seed: int, most: int) -> tuple[Plan | None, str, Any, list[str]]:
+    """(the task, or None where bare texts make none; the data's name; whose texts; notes)."""
+    dataset = load(data)
+    chosen = dataset[split] if split else dataset[next(iter(dataset))]
+    if task is None and shape(chosen) in ("texts", "documents"):
+        return None, dataset.name, chosen, [*dataset.notes, "bare texts: nothing to judge the layers on (pairs, labels or scores would do)"]
+    made = plan(data, task, split, learns=False, seed=seed, max_queries=most)
+    return made, made.dataset.name, made.own_texts, list(made.notes)
 
 
 def _drawn(items: Sequence[str], most: int, seed: int) -> list[str]:

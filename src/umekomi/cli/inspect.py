@@ -49,15 +49,17 @@ def inspect(
     if done.layers:
         shown = ("prompt entropy", "dataset entropy", "curvature", "effective rank", "InfoNCE", "LiDAR", "DiME")
         best = max(row.value for row in done.layers)
-        rows = [
-            (f"{row.layer}{' *' if row.value == best else ''}", f"{row.value:.3f} [{row.low:.3f}, {row.high:.3f}]", f"{row.difference.value:+.3f}", *(f"{row.metrics[name]:.2f}" for name in shown))
-            for row in done.layers
-        ]  # fmt: skip
+        rows = []
+        for row in done.layers:
+            quality = (f"{row.value:.3f} [{row.low:.3f}, {row.high:.3f}]", f"{row.difference.value:+.3f}") if done.metric else ()
+            rows.append((f"{row.layer}{' *' if row.value == best else ''}", *quality, *(f"{row.metrics[name]:.2f}" for name in shown)))
         print()
-        show.table(["layer", f"{done.metric} [95 %]", "to the last", *shown], rows, left=(0,))
+        show.table(["layer", *((f"{done.metric} [95 %]", "to the last") if done.metric else ()), *shown], rows, left=(0,))
+    if done.choices:
         print()
         chosen = [(choice.rule, "—" if choice.layer is None else choice.layer, f"{choice.value:.3f}") for choice in done.choices]
         show.table(["rule", "layer", done.metric], chosen, left=(0,))
+    if done.correlations:
         print()
         show.table(["metric", "rho with quality", "p"], [(found.metric, f"{found.value:+.2f}", f"{found.p:.3f}") for found in done.correlations], left=(0,))
     for note in done.notes:
