@@ -142,6 +142,21 @@ def test_nv_embed_learns_retrieval_first_and_then_everything_without_in_batch(ne
     round_trip(model, tmp_path)
 
 
+def test_negatives_come_from_the_model_as_it_was_or_from_bm25(networks, monkeypatch, tmp_path):
+    """Not from a pooling that has learned nothing yet; a backbone's folder is a backbone too."""
+    from umekomi.tasks import negatives
+
+    teachers = []
+    real = negatives.hard_negatives
+    monkeypatch.setattr(negatives, "hard_negatives", lambda teacher, *rest, **options: teachers.append(teacher) or real(teacher, *rest, **options))
+    start = networks["bert"].embedder("mean")
+    nv(order="single").fit(PAIRS, start=start)
+    networks["bert"].save(tmp_path / "backbone")
+    nv(order="single").fit(PAIRS, start=str(tmp_path / "backbone"))
+    assert teachers[0] is start and teachers[1].kind == "bm25"
+    assert qwen(runs=1).fit(PAIRS, start=str(tmp_path / "backbone")).model[1].pooling_mode == "lasttoken"
+
+
 @pytest.mark.parametrize(("order", "in_batch"), [("reversed", [0, 1]), ("single", [0]), ("single-in-batch", [1])])
 def test_nv_embed_orders(networks, stages_run, order, in_batch):
     nv(order=order, epochs=(1, 2)).fit({"questions": PAIRS, "topics": CLASSES}, start=networks["qwen3"])

@@ -77,7 +77,7 @@ class GeminiEmbedding(Recipe):
         from umekomi.parts.training import Stage, drawn, tuned
         from umekomi.tasks.negatives import lexical_teacher, with_negatives
 
-        base = pooled(start, self.name, None if getattr(start, "kind", "text") == "text" else "mean", bidirectional=True)
+        base = pooled(start, self.name, None, bidirectional=True)
         model = projected(base.model, self.dimensions, seed)
         width = int(model.get_embedding_dimension())
         nested = {min(prefix, width): 1.0 for prefix in (*self.prefixes, width)}

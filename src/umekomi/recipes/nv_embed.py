@@ -79,20 +79,22 @@ class NvEmbed(Recipe):
         if self.order not in ORDERS:
             raise WrongUse(f"{self.name}, order: expected one of {', '.join(ORDERS)}, found {self.order!r}")
         named = sets(data, self.name)
+        from umekomi.models import load
         from umekomi.models.networks import decodes, with_eos
         from umekomi.models.text import TextEmbedder, pooled
         from umekomi.parts.contrastive import Candidates, InfoNCE
         from umekomi.parts.training import Stage, drawn, tuned
         from umekomi.tasks.negatives import lexical_teacher, with_negatives
 
+        given = load(start or "minilm")
         own = None if self.pooling == "own" else self.pooling
-        base = pooled(start, self.name, own, bidirectional=self.bidirectional, without_prompt=True, latents=self.latents, heads=self.heads)
+        base = pooled(given, self.name, own, bidirectional=self.bidirectional, without_prompt=True, latents=self.latents, heads=self.heads)
         if decodes(base.model.transformers_model):
             with_eos(base.model.tokenizer)
         searching = {name: table for name, table in named.items() if searches(table)}
         rest = {name: table for name, table in named.items() if name not in searching}
-        teacher = base
-        if self.hard_negatives and searching and getattr(start, "kind", "text") == "backbone":
+        teacher = given
+        if self.hard_negatives and searching and given.kind == "backbone":
             teacher = lexical_teacher(list(searching.values()), self.name)
         options = {"relative_margin": self.relative_margin, "duplicate": None, "progress": progress}
         mined = {name: with_negatives(table, self.name, teacher, self.hard_negatives, **options) for name, table in searching.items()}

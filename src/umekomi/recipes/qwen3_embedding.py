@@ -77,6 +77,7 @@ class Qwen3Embedding(Recipe):
         if self.merge not in ("slerp", "uniform", "none") or self.runs < 1:
             raise WrongUse(f"{self.name}: expected merge slerp, uniform or none and one run or more, found {self.merge!r} and {self.runs}")
         weak, strong = stages(data, self.name)
+        from umekomi.models import load
         from umekomi.models.networks import decodes, with_eos
         from umekomi.models.text import TextEmbedder, pooled
         from umekomi.parts import merging
@@ -84,13 +85,9 @@ class Qwen3Embedding(Recipe):
         from umekomi.parts.training import Stage, drawn, tuned
         from umekomi.tasks.negatives import with_negatives
 
-        backbone = getattr(start, "kind", "text") == "backbone"
-        base = pooled(
-            start,
-            self.name,
-            "lasttoken" if backbone and self.pooling == "own" else None if self.pooling == "own" else self.pooling,
-            bidirectional=self.bidirectional,
-        )
+        given = load(start or "minilm")
+        own = "lasttoken" if given.kind == "backbone" else None
+        base = pooled(given, self.name, own if self.pooling == "own" else self.pooling, bidirectional=self.bidirectional)
         model = base.model
         if decodes(model.transformers_model):
             with_eos(model.tokenizer)
