@@ -100,8 +100,10 @@ class Arms:
     """Figures of several arms over seeds and tasks, and their differences. The interval of a figure holds the seeds' figures and the first seed's
     interval over items; that of a difference holds every seed's paired interval: narrow ones are settled by items and seeds alike."""
 
-    def __init__(self, claim: str, tasks: Sequence[str], make_arm: Callable[[str, int], Any], seeds: Sequence[int] = SEEDS) -> None:
-        self.claim, self.tasks, self.make_arm, self.seeds = claim, tuple(tasks), make_arm, tuple(seeds)
+    def __init__(
+        self, claim: str, tasks: Sequence[str], make_arm: Callable[[str, int], Any], seeds: Sequence[int] = SEEDS, about: tuple[Any, ...] = ()
+    ) -> None:
+        self.claim, self.tasks, self.make_arm, self.seeds, self.about = claim, tuple(tasks), make_arm, tuple(seeds), about
 
     @cache  # noqa: B019 - one object a claim
     def of(self, arm: str, seed: int) -> list[tuple[Any, str]]:
@@ -109,7 +111,7 @@ class Arms:
             say(f"  {self.claim}: {arm}, seed {seed}")
             return scores(self.make_arm(arm, seed), self.tasks)
 
-        found = kept([self.claim, self.tasks, arm, seed, SHAPE, STEPS, RATE], measure)
+        found = kept([self.claim, self.tasks, arm, seed, SHAPE, STEPS, RATE, *self.about], measure)
         return [(found[i], str(found[i + 1])) for i in range(0, len(found), 2)]
 
     def figures(self, arm: str, seeds: Sequence[int] | None = None) -> Iterator[Measured]:
@@ -162,6 +164,10 @@ def metric(statistic: str, task: str) -> str:
 # --- SimCSE -------------------------------------------------------------------------------------------------------------
 
 
+SIMCSE: dict[str, Any] = {"learning_rate": 3e-4, "pooling": "mean", "epochs": 2}
+"""The mean of tokens, not [CLS]: after some minutes of pre-training [CLS] holds nothing, and every arm fell below its start."""
+
+
 def simcse(progress: bool) -> Iterator[Measured]:
     claim = "simcse-views"
     tasks = ("stsb", "sick-r", "sts14")
@@ -178,13 +184,13 @@ def simcse(progress: bool) -> Iterator[Measured]:
     def make_arm(arm: str, seed: int) -> Any:
         start = backbone("encoder", 0)
         if arm == "not trained on pairs":
-            return start.embedder("cls")
+            return start.embedder("mean")
         if arm == "tf-idf":
             return get("tfidf")().fit({"text": chosen})
-        recipe = replace(get("simcse")(), learning_rate=RATE, pooling="cls", **arms[arm])
+        recipe = replace(get("simcse")(), **SIMCSE, **arms[arm])
         return recipe.fit({"text": chosen}, start=start, seed=seed)
 
-    found = Arms(claim, tasks, make_arm)
+    found = Arms(claim, tasks, make_arm, about=(SIMCSE,))
     for arm in ("tf-idf", "not trained on pairs"):
         yield from found.figures(arm, (0,))
     for arm in arms:
