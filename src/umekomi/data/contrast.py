@@ -207,6 +207,11 @@ def stages(data: Any, who: str) -> tuple[dict[str, Any], dict[str, Any]]:
     return weak, {name: table for name, table in named.items() if name not in weak}
 
 
+def role_of(table: Any) -> str:
+    """The role whose instruction fits a set's anchors: ``"query"``, ``"classification"`` or ``"similarity"``."""
+    return {"labelled texts": "classification", "scored pairs": "similarity", "labelled pairs": "similarity"}.get(shape(as_table(table)), "query")
+
+
 def searches(table: Any) -> bool:
     """Does this set ask for a document (pairs, judged pairs, a retrieval set), so that hard negatives can be mined for it?"""
     return shape(as_table(table)) in ("pairs", "judged pairs", "retrieval")

@@ -48,6 +48,29 @@ def tuned(base: Any, stages: Callable[[Any], Sequence[Stage]], *, max_length: in
     return model
 
 
+def taught(
+    base: Any,
+    tables: Mapping[str, Any],
+    objective: Callable[[Any], Any],
+    *,
+    what: str,
+    where: str,
+    checkpoint: str | Path | None = None,
+    max_length: int | None = None,
+    seed: int = 0,
+    progress: bool = False,
+    **stage: Any,
+) -> Any:
+    """A copy of ``base`` trained on several sets by ``objective(copy)``, each batch of one of them; its checkpoints stand in the folder ``where``
+    below ``checkpoint``. ``stage`` as of :class:`Stage`."""
+
+    def plan(model: Any) -> list[Stage]:
+        return [Stage(tables, dict.fromkeys(tables, objective(model)), sampler="shuffle", **stage)]
+
+    folder = Path(checkpoint) / where if checkpoint else None
+    return tuned(base, plan, max_length=max_length, seed=seed, checkpoint=folder, progress=progress, what=f"{what}, {where}")
+
+
 def drawn(table: Any, most: int | None, seed: int) -> Any:
     """At most so many rows of a table, drawn with the seed, in their order."""
     if not most or table.num_rows <= most:

@@ -18,8 +18,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from umekomi.contracts import Paper, Recipe
-from umekomi.data.columns import shape
-from umekomi.data.contrast import rows, searches, stages
+from umekomi.data.contrast import role_of, rows, searches, stages
 from umekomi.errors import WrongUse
 
 TASKS = {"query": "search result", "classification": "classification", "similarity": "sentence similarity"}
@@ -74,7 +73,7 @@ class GeminiEmbedding(Recipe):
         from umekomi.models.text import TextEmbedder, pooled
         from umekomi.parts import merging
         from umekomi.parts.contrastive import Candidates, InfoNCE
-        from umekomi.parts.training import Stage, drawn, tuned
+        from umekomi.parts.training import drawn, taught
         from umekomi.tasks.negatives import lexical_teacher, with_negatives
 
         base = pooled(start, self.name, None, bidirectional=True)
@@ -87,22 +86,15 @@ class GeminiEmbedding(Recipe):
             return InfoNCE(of, temperature=self.temperature, candidates=choice, prefixes=nested, mini_batch=self.mini_batch)
 
         def learned(of: Any, tables: dict[str, Any], stage: int, seed: int, where: str) -> Any:
-            def plan(copy: Any) -> list[Stage]:
-                each = loss(copy)
-                return [
-                    Stage(tables, dict.fromkeys(tables, each), self.epochs[stage], self.batch_sizes[stage], self.learning_rates[stage], self.warmup, "shuffle")
-                ]
-
-            folder = Path(checkpoint) / where if checkpoint else None
-            return tuned(of, plan, max_length=self.max_length, seed=seed, checkpoint=folder, progress=progress, what=f"{self.name}, {where}")
+            return taught(
+                of, tables, loss, epochs=self.epochs[stage], batch_size=self.batch_sizes[stage], learning_rate=self.learning_rates[stage], warmup=self.warmup,
+                max_length=self.max_length, seed=seed, checkpoint=checkpoint, progress=progress, what=self.name, where=where,
+            )  # fmt: skip
 
         def made(table: Any) -> Any:
-            role = {"labelled texts": "classification", "scored pairs": "similarity", "labelled pairs": "similarity"}.get(shape(table), "query")
-            return drawn(
-                rows(table, self.name, in_batch=True, negatives=max(self.hard_negatives, 1), instruction=task_string(TASKS[role]), seed=seed),
-                self.max_rows,
-                seed,
-            )
+            before = task_string(TASKS[role_of(table)])
+            found = rows(table, self.name, in_batch=True, negatives=max(self.hard_negatives, 1), instruction=before, seed=seed)
+            return drawn(found, self.max_rows, seed)
 
         if weak:
             model = learned(model, {name: made(table) for name, table in weak.items()}, 0, seed, "weak")

@@ -18,7 +18,7 @@ from typing import Any, ClassVar
 
 from umekomi.contracts import Paper, Recipe
 from umekomi.data.columns import shape
-from umekomi.data.contrast import blended, rows, searches, sets
+from umekomi.data.contrast import blended, role_of, rows, searches, sets
 from umekomi.errors import DataError, WrongUse
 
 TASKS = {
@@ -102,7 +102,7 @@ class NvEmbed(Recipe):
         def made(tables: dict[str, Any], in_batch: bool) -> Any:
             parts = []
             for table in tables.values():
-                role = {"labelled texts": "classification", "scored pairs": "similarity", "labelled pairs": "similarity"}.get(shape(table), "query")
+                role = role_of(table)
                 task, both = instructed(TASKS[role]), role != "query" and not (role == "classification" and self.labels == "label")
                 found = rows(
                     table, self.name, in_batch=in_batch, labels=self.labels, negatives=max(self.hard_negatives, 1), instruction=task,

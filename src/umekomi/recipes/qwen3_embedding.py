@@ -16,8 +16,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from umekomi.contracts import Paper, Recipe
-from umekomi.data.columns import shape
-from umekomi.data.contrast import rows, searches, stages
+from umekomi.data.contrast import role_of, rows, searches, stages
 from umekomi.errors import WrongUse
 
 TASKS = {
@@ -82,7 +81,7 @@ class Qwen3Embedding(Recipe):
         from umekomi.models.text import TextEmbedder, pooled
         from umekomi.parts import merging
         from umekomi.parts.contrastive import Candidates, InfoNCE
-        from umekomi.parts.training import Stage, drawn, tuned
+        from umekomi.parts.training import drawn, taught
         from umekomi.tasks.negatives import with_negatives
 
         given = load(start or "minilm")
@@ -95,25 +94,16 @@ class Qwen3Embedding(Recipe):
         choice = Candidates(queries=self.same_tower, document_document=self.same_tower, negatives="own", margin=self.margin)
 
         def learned(of: Any, tables: dict[str, Any], stage: int, seed: int, where: str) -> Any:
-            def plan(copy: Any) -> list[Stage]:
-                loss = InfoNCE(copy, temperature=self.temperature, candidates=choice, prefixes=nested, mini_batch=self.mini_batch)
-                return [
-                    Stage(
-                        tables, dict.fromkeys(tables, loss), self.epochs[stage], self.batch_sizes[stage], self.learning_rates[stage], self.warmup, "shuffle",
-                        lora=self.lora,
-                    )
-                ]  # fmt: skip
-
-            folder = Path(checkpoint) / where if checkpoint else None
-            return tuned(of, plan, max_length=self.max_length, seed=seed, checkpoint=folder, progress=progress, what=f"{self.name}, {where}")
+            return taught(
+                of, tables, lambda model: InfoNCE(model, temperature=self.temperature, candidates=choice, prefixes=nested, mini_batch=self.mini_batch),
+                epochs=self.epochs[stage], batch_size=self.batch_sizes[stage], learning_rate=self.learning_rates[stage], warmup=self.warmup, lora=self.lora,
+                max_length=self.max_length, seed=seed, checkpoint=checkpoint, progress=progress, what=self.name, where=where,
+            )  # fmt: skip
 
         def made(table: Any) -> Any:
-            role = {"labelled texts": "classification", "scored pairs": "similarity", "labelled pairs": "similarity"}.get(shape(table), "query")
-            return drawn(
-                rows(table, self.name, in_batch=True, negatives=max(self.hard_negatives, 1), instruction=instructed(TASKS[role]), seed=seed),
-                self.max_rows,
-                seed,
-            )
+            before = instructed(TASKS[role_of(table)])
+            found = rows(table, self.name, in_batch=True, negatives=max(self.hard_negatives, 1), instruction=before, seed=seed)
+            return drawn(found, self.max_rows, seed)
 
         first = {name: made(table) for name, table in weak.items()}
         kept = 0
