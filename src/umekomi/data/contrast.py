@@ -191,7 +191,7 @@ def are_sets(data: Any) -> bool:
     """Is this a mapping of names to sets (tables, data sets, their names or paths), and not of columns to values?"""
     if not isinstance(data, Mapping) or isinstance(data, Dataset) or not data or set(data) >= {"queries", "corpus", "qrels"}:
         return False
-    return all(isinstance(each, (str, Path, Dataset, Retrieval)) or hasattr(each, "column_names") for each in data.values())
+    return all(isinstance(each, (str, Path, Mapping, Dataset, Retrieval)) or hasattr(each, "column_names") for each in data.values())
 
 
 def sets(data: Any, who: str) -> dict[str, Any]:
