@@ -268,3 +268,20 @@ def test_online_contrastive_is_sentence_transformers():
         labels = torch.randint(0, 2, (9,), generator=generator)
         theirs = OnlineContrastiveLoss(Given(), margin=0.5)([{"vectors": a}, {"vectors": b}], labels)
         torch.testing.assert_close(online_contrastive(1 - torch.nn.functional.cosine_similarity(a, b), labels, 0.5), theirs)
+
+
+def test_cosent_as_the_recipes_use_it_is_the_formula(vectors):
+    """log(1 + Σ over pairs with y_i > y_j of e^{(s_j - s_i)/τ}); it is sentence-transformers', which matryoshka takes for scored pairs."""
+    from sentence_transformers.sentence_transformer.losses import CoSENTLoss
+
+    class Given(torch.nn.Module):
+        def forward(self, features):
+            return {"sentence_embedding": features["vectors"]}
+
+    q, d, _ = vectors
+    scores = [0.1, 0.9, 0.5, 0.5, 0.0, 1.0]
+    s = [q[i] @ d[i] for i in range(6)]
+    total = math.log(1 + sum(math.exp((s[j] - s[i]) / 0.05) for i in range(6) for j in range(6) if scores[i] > scores[j]))
+    a, b = tensors(q, d)
+    found = CoSENTLoss(Given(), scale=1 / 0.05)([{"vectors": a}, {"vectors": b}], torch.tensor(scores))
+    assert found.item() == pytest.approx(total, rel=1e-6)
