@@ -35,9 +35,14 @@ def facts(found: dict[str, Any]) -> None:
         if isinstance(value, dict):
             print(f"{key}:")
             for name, inner in value.items():
-                print(f"  {name}: {inner}")
+                print(f"  {name}: {_line(inner)}")
         elif value not in (None, "", [], ()):
             print(f"{key}: {value}")
+
+
+def _line(value: Any) -> str:
+    """A value on one line: a text that breaks lines or ends in a space is shown as it is written in code."""
+    return repr(value) if isinstance(value, str) and ("\n" in value or value != value.strip()) else str(value)
 
 
 def short(number: float | None) -> str:
