@@ -561,7 +561,7 @@ def layers(progress: bool) -> Iterator[Measured]:
                     f"{name}, {runs[0][3][place]} − two thirds of the depth",
                     data,
                     1,
-                    "quality, difference",
+                    "quality, gap (no interval over items)",
                     float(gap.mean()),
                     float(gap.min()),
                     float(gap.max()),
