@@ -12,7 +12,6 @@ import numpy as np
 
 from umekomi.data import fingerprint, load
 from umekomi.models import load as load_model
-from umekomi.parts import merging
 from umekomi.progress import say
 from umekomi.recipes import get
 from umekomi.reproduction import Claim, Measured, kept
@@ -39,6 +38,8 @@ def judged(name: str, seed: int | None) -> list[Any]:
     key = [CLAIM, name, fingerprint(data), fingerprint(train), seed, LENGTHS.get(name, 128), recipe().settings()]
 
     def measure() -> list[Any]:
+        from umekomi.parts import merging
+
         say(f"  {name}, seed {seed}")
         start = load_model("minilm")
         start.model.max_seq_length = LENGTHS.get(name, 128)

@@ -17,7 +17,6 @@ from umekomi.data.contrast import rows
 from umekomi.files import content_hash
 from umekomi.models import load as load_model
 from umekomi.models.networks import scratch
-from umekomi.parts import merging
 from umekomi.progress import say
 from umekomi.recipes import get
 from umekomi.reproduction import Claim, Measured, kept, root
@@ -465,8 +464,10 @@ def merges(progress: bool) -> Iterator[Measured]:
     def make_arm(arm: str, seed: int) -> Any:
         if arm.startswith("mixture"):
             return ingredient(int(arm[-1]), seed)
-        states = [ingredient(number, seed).model.state_dict() for number in range(3)]
         from umekomi.models.text import TextEmbedder
+        from umekomi.parts import merging
+
+        states = [ingredient(number, seed).model.state_dict() for number in range(3)]
 
         merged = merging.soup(states) if arm == "soup" else merging.slerp_all(states)
         return TextEmbedder(merging.into(ingredient(0, seed).model, merged), arm)
