@@ -30,6 +30,12 @@ def _data_root() -> None:
         os.environ["UMEKOMI_DATA"] = str(pack())
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _cache(tmp_path_factory) -> None:
+    """No test takes vectors or graphs that another run of the tests left."""
+    os.environ["UMEKOMI_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
 @pytest.fixture(scope="session")
 def minilm():
     pytest.importorskip("sentence_transformers")

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from umekomi.encoding import encode
-from umekomi.errors import DataError, WrongUse
+from umekomi.errors import DataError, UmekomiError, WrongUse
 from umekomi.models.untrained import HashingEmbedder, RandomEmbedder
 from umekomi.searching import search
 
@@ -92,6 +92,121 @@ def test_killed_at_random_moments_and_resumed(tmp_path, ending):
         assert pq.read_table(out).equals(pq.read_table(tmp_path / "w.parquet"))
 
 
+KILLED = """
+import os, random, signal, sys, time
+from pathlib import Path
+from umekomi.encoding import encode
+from umekomi.models.untrained import HashingEmbedder
+import pyarrow.parquet, numpy, scipy.sparse, sqlite3  # what a child would spend its time on
+encode(HashingEmbedder(64), sys.argv[1], sys.argv[2] + ".first.parquet", shard_rows=25)
+
+class Slow(HashingEmbedder):
+    costly = True
+    def _encode(self, items, **options):
+        with open(sys.argv[3], "a") as log:
+            log.write("".join(item + chr(10) for item in items))
+        time.sleep(.004)
+        return super()._encode(items, **options)
+
+draw, kills = random.Random(int(sys.argv[4])), 0
+while True:
+    child = os.fork()
+    if child == 0:
+        encode(Slow(64), sys.argv[1], sys.argv[2], shard_rows=25, resume=True, cache=sys.argv[5])
+        os._exit(0)
+    if kills < 100:
+        time.sleep(draw.uniform(0, .12))
+        os.kill(child, signal.SIGKILL)
+        kills += os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+    else:
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        break
+    if kills < 100 and Path(sys.argv[2]).exists():
+        Path(sys.argv[2]).unlink()
+        for file in Path(sys.argv[5]).iterdir():
+            file.unlink()
+print(kills)
+"""
+
+
+def test_a_hundred_kills_lose_nothing(tmp_path):
+    """At any moment, also while the cache is written and while shards are joined: what comes out is an uninterrupted run's, and never half there."""
+    source, out, log, cache = texts(tmp_path / "a.jsonl", 1500), tmp_path / "v.parquet", tmp_path / "seen", tmp_path / "cache"
+    done = subprocess.run(
+        [sys.executable, "-c", KILLED, str(source), str(out), str(log), "3", str(cache)],
+        capture_output=True,
+        text=True,
+        env=os.environ,
+        check=False,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.split()[-1] == "100"
+    assert pq.read_table(out).equals(pq.read_table(str(out) + ".first.parquet"))
+    assert [path.name for path in tmp_path.iterdir() if ".shards" in path.name] == []
+
+
+class Counting(HashingEmbedder):
+    """Counts the texts that reach it."""
+
+    costly = True
+    seen = 0
+
+    def _encode(self, items, **options):
+        type(self).seen += len(items)
+        return super()._encode(items, **options)
+
+
+def test_no_text_is_encoded_twice(tmp_path):
+    source = tmp_path / "a.jsonl"
+    source.write_text("".join(json.dumps({"text": f"text {i % 30}"}) + "\n" for i in range(100)))
+    Counting.seen = 0
+    done = encode(Counting(32), source, tmp_path / "v.npy", cache=tmp_path / "cache", shard_rows=20)
+    assert (Counting.seen, done.reused) == (30, 70)
+    assert "70 of them encoded before" in done.summary()
+    assert (np.load(tmp_path / "v.npy") == HashingEmbedder(32).encode([f"text {i % 30}" for i in range(100)])).all()
+    texts(tmp_path / "b.jsonl", 5)
+    (tmp_path / "b.jsonl").write_text((tmp_path / "b.jsonl").read_text() + json.dumps({"id": "x", "text": "text 3"}) + "\n")
+    assert encode(Counting(32), tmp_path / "b.jsonl", tmp_path / "w.npy", cache=tmp_path / "cache", dimensions=8).reused == 1
+    assert Counting.seen == 35
+    assert np.load(tmp_path / "w.npy").shape == (6, 8)
+    assert encode(Counting(32), source, tmp_path / "v.npy", cache=tmp_path / "cache", role="query").reused == 70, "another role is another vector"
+    assert encode(Counting(32), source, tmp_path / "v.npy", cache=False).reused == 0
+    assert encode(HashingEmbedder(32), source, tmp_path / "v.npy", cache=tmp_path / "other").reused == 0, "not kept where encoding costs nothing"
+    assert not (tmp_path / "other").exists()
+
+
+def test_cuts_are_told_of_vectors_from_the_cache_too(minilm, tmp_path):
+    (tmp_path / "a.jsonl").write_text(json.dumps({"text": "short"}) + "\n" + json.dumps({"text": "word " * 400}) + "\n")
+    for reused in (0, 2):
+        done = encode(minilm, tmp_path / "a.jsonl", tmp_path / "v.parquet", cache=tmp_path / "cache")
+        assert (done.truncated, done.reused) == (1, reused)
+    with pytest.raises(DataError, match="text 2 is longer than minilm reads"):
+        encode(minilm, tmp_path / "a.jsonl", tmp_path / "w.parquet", cache=tmp_path / "cache", truncation="error")
+    chunked = encode(minilm, tmp_path / "a.jsonl", tmp_path / "c.npy", cache=tmp_path / "cache", truncation="chunk")
+    assert (chunked.truncated, chunked.reused) == (0, 0), "a chunked vector is another one"
+
+
+def test_a_cache_that_is_none_is_one_line(tmp_path):
+    (tmp_path / "cache").write_text("a file")
+    with pytest.raises(UmekomiError, match="expected a cache of vectors"):
+        encode(Counting(32), texts(tmp_path / "a.jsonl", 3), tmp_path / "v.npy", cache=tmp_path / "cache")
+
+
+def test_a_full_cache_is_read_and_no_longer_added_to(tmp_path, capsys):
+    from umekomi.caching import VectorCache
+
+    cache = VectorCache("f", 4, folder=tmp_path, largest=1)
+    cache.put([cache.key("a")], np.ones((1, 4), np.float32), [1], [False])
+    assert len(cache) == 0
+    assert "no longer added to" in capsys.readouterr().err
+    roomy = VectorCache("f", 4, folder=tmp_path)
+    roomy.put([roomy.key("a")], np.ones((1, 4), np.float32), [7], [True])
+    vector, tokens, cut = cache.get([cache.key("a")])[cache.key("a")]
+    assert (vector.tolist(), tokens, cut) == ([1, 1, 1, 1], 7, True)
+    assert VectorCache("f", 4, "other setting", tmp_path).get([cache.key("b")]) == {}
+
+
 def test_resume_refuses_another_job(tmp_path):
     source = texts(tmp_path / "a.jsonl", 60)
 
@@ -118,7 +233,7 @@ def test_errors_before_anything_is_written(tmp_path, minilm):
         (lambda: encode(minilm, source, tmp_path / "v.csv"), "ending in .parquet or .npy"),
         (lambda: encode(minilm, tmp_path / "no.jsonl", tmp_path / "v.npy"), "no such file"),
         (lambda: encode(minilm, source, tmp_path / "v.npy", column="body"), "expected the column 'body', found id, text"),
-        (lambda: encode(minilm, source, tmp_path / "v.npy", truncation="maybe"), "expected warn, error or silent"),
+        (lambda: encode(minilm, source, tmp_path / "v.npy", truncation="maybe"), "expected warn, error, silent or chunk"),
     ):
         with pytest.raises((WrongUse, DataError), match=message):
             call()

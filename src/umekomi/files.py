@@ -69,6 +69,11 @@ def _umask() -> int:
     return mask
 
 
+def cache_folder() -> Path:
+    """Where downloads, exported graphs and finished vectors are kept: ``UMEKOMI_CACHE``, or ``~/.cache/umekomi``."""
+    return Path(os.environ.get("UMEKOMI_CACHE") or Path.home() / ".cache" / "umekomi")
+
+
 def write_json(path: str | Path, value: Any) -> None:
     """Write ``value`` as JSON, whole or not at all. NaN and infinity are refused: they are no JSON."""
     text = json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False)

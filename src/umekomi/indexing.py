@@ -12,7 +12,7 @@ from umekomi.errors import DataError, WrongUse
 from umekomi.files import content_hash, source_hash
 from umekomi.indexes import Index
 from umekomi.indexes.store import Store
-from umekomi.models import load_embedder
+from umekomi.models.engine import open_for_encoding
 from umekomi.progress import Progress, say
 from umekomi.recipes import get, names
 
@@ -59,7 +59,7 @@ def index(
     if learns and not inside.is_dir():
         embedder = get(model)().fit([text for table in batches(source, ROWS) for text in _columns(table, source, column, id_column, 0, {})[0]])
     else:
-        embedder = load_embedder(inside if learns else model if model is not None else (known or {})["model"])
+        embedder = open_for_encoding(inside if learns else model if model is not None else (known or {})["model"])
     if known is not None:
         column = known["column"]
         if embedder.fingerprint() != known["fingerprint"]:

@@ -12,6 +12,7 @@ from umekomi.errors import WrongUse
 from umekomi.indexes import Hit, Index
 from umekomi.indexes.store import Store
 from umekomi.models import load_embedder
+from umekomi.models.engine import open_for_encoding
 from umekomi.progress import say
 
 
@@ -61,7 +62,7 @@ def search(
         raise WrongUse(f"{source} holds vectors without their texts: encode to .parquet to search them")
     saved = encoded(source)
     if saved:
-        embedder = load_embedder(model or saved["model"])
+        embedder = open_for_encoding(model or saved["model"])
         if embedder.fingerprint() != saved["fingerprint"]:
             raise WrongUse(f"{source} was encoded by another model ({saved['model']}) than {embedder.name}: their vectors do not compare")
         table: Any = pq.read_table(source)
@@ -127,7 +128,7 @@ def _fitted(model: Any, texts: list[str]) -> Any:
 
     if isinstance(model, str) and model in names() and not get(model).labelled and get(model).columns:
         return get(model)().fit(texts)
-    return load_embedder(model)
+    return open_for_encoding(model)
 
 
 def sentences(text: str) -> list[tuple[int, int]]:

@@ -15,9 +15,13 @@ def encode(
     column: Annotated[str, typer.Option(help="The column of texts.")] = "text",
     role: Annotated[str, typer.Option(help="The texts' role: document, query, or a task of the model.")] = "document",
     dimensions: Annotated[int | None, typer.Option(help="Keep the first so many dimensions.")] = None,
-    truncation: Annotated[str, typer.Option(help="Texts longer than the model reads: warn, error or silent.")] = "warn",
+    truncation: Annotated[str, typer.Option(help="Texts longer than the model reads: warn, error, silent, or chunk (windows, their mean).")] = "warn",
     resume: Annotated[bool, typer.Option("--resume", help="Go on behind the shards of an interrupted run.")] = False,
     batch_size: Annotated[int, typer.Option(help="Texts a batch.")] = 32,
+    engine: Annotated[str, typer.Option(help="What runs a transformer: auto, onnx or torch.")] = "auto",
+    devices: Annotated[str | None, typer.Option(help="Share the texts out among devices: all, or cuda:0,cuda:1.")] = None,
+    cache: Annotated[Path | None, typer.Option(help="Where finished vectors are kept; the cache folder's when left out.")] = None,
+    no_cache: Annotated[bool, typer.Option("--no-cache", help="Neither take nor keep finished vectors.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Turn a file of texts into vectors, in bounded memory whatever its size."""
@@ -26,7 +30,21 @@ def encode(
     from umekomi.cli import show
     from umekomi.encoding import encode as run
 
-    done = run(model, source, out, column=column, role=role, dimensions=dimensions, truncation=truncation, resume=resume, batch_size=batch_size, progress=True)
+    done = run(
+        model,
+        source,
+        out,
+        column=column,
+        role=role,
+        dimensions=dimensions,
+        truncation=truncation,
+        resume=resume,
+        batch_size=batch_size,
+        engine=engine,
+        devices=devices.split(",") if devices else None,
+        cache=False if no_cache else cache or True,
+        progress=True,
+    )
     if json:
         show.as_json(asdict(done))
         return

@@ -61,11 +61,6 @@ def offline_root() -> Path | None:
     return root
 
 
-def cache_folder() -> Path:
-    """Where downloads are kept: ``UMEKOMI_CACHE``, or ``~/.cache/umekomi``."""
-    return Path(os.environ.get("UMEKOMI_CACHE") or Path.home() / ".cache" / "umekomi")
-
-
 def load(name: str) -> Dataset:
     """The dataset of this name, all splits. Its first use in a process says its licence where that forbids uses."""
     known = catalogue()

@@ -29,8 +29,7 @@ def _downloaded() -> Path:
     import urllib.error
     import urllib.request
 
-    from umekomi.data.named import cache_folder
-    from umekomi.files import whole_folder
+    from umekomi.files import cache_folder, whole_folder
 
     target = cache_folder() / "wordnet-3.0"
     if (target / "data.noun").is_file():

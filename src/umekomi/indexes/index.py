@@ -233,12 +233,12 @@ class Index:
     def embedder(self) -> Any:
         """The model whose vectors these are, loaded when first asked for; the error if it is another one now."""
         if self._embedder is None:
-            from umekomi.models import load_embedder
+            from umekomi.models.engine import open_for_encoding
 
             model = self.about["model"]
             if not model["name"]:
                 raise WrongUse(f"{self.store.folder} was made from vectors: search it with vectors, or name its model")
-            self.use(load_embedder(self.store.folder / model["name"] if model["name"].startswith("./") else model["name"]))
+            self.use(open_for_encoding(self.store.folder / model["name"] if model["name"].startswith("./") else model["name"]))
         return self._embedder
 
     def use(self, embedder: Any) -> None:

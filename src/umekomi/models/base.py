@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from umekomi.errors import WrongUse
 from umekomi.files import MODEL_FILE, content_hash, whole_folder, write_json
@@ -17,6 +17,14 @@ if TYPE_CHECKING:
 FORMAT = 1
 
 
+class Reported(NamedTuple):
+    """Vectors float32 ``[n, d]``, and for every text how many tokens it has (int64 ``[n]``) and whether it was cut (bool ``[n]``)."""
+
+    vectors: Any
+    tokens: Any
+    truncated: Any
+
+
 class EmbedderBase(ABC):
     """An embedder writes :meth:`_encode`, :meth:`_write` and :meth:`_read`, and says its ``kind`` and ``metric``."""
 
@@ -26,6 +34,10 @@ class EmbedderBase(ABC):
     metric: str = "cosine"
     name: str = "embedder"
     dimension: int
+    stands_for: str = ""
+    """The fingerprint of the model that this one gives the vectors of by other means; then it is this one's too."""
+    costly: bool = False
+    """Does encoding cost so much that finished vectors are worth keeping on disk?"""
     card: dict[str, Any]
     """What is known about the model: licence, what it was trained on and how. Saved with it."""
 
@@ -115,11 +127,31 @@ class EmbedderBase(ABC):
             return np.einsum("nd,nd->n", a, b)
         return np.array([self.similarity(similarities.rows(a, i, i + 1), similarities.rows(b, i, i + 1))[0, 0] for i in pairs], np.float32)
 
-    def truncated(self, items: Sequence[str]) -> Any:
-        """Which items are longer than the model reads: bool ``[n]``."""
+    def truncated(self, items: Sequence[str], role: str | None = None) -> Any:
+        """Which items are longer than the model reads, the role's prompt before them: bool ``[n]``."""
         import numpy as np
 
         return np.zeros(len(items), bool)
+
+    def lengths(self, items: Sequence[str], role: str | None = None) -> Any:
+        """How many tokens each text has as this model counts them, prompt and special tokens too: int64 ``[n]``; words where it has no tokenizer."""
+        import re
+
+        import numpy as np
+
+        return np.array([len(re.findall(r"\w+", text)) for text in items], np.int64)
+
+    def windows(self, text: str, role: str | None = None) -> list[str]:
+        """Pieces of a text that the model reads whole."""
+        if bool(self.truncated([text], role)[0]):
+            raise WrongUse(f"{self.name} cuts long texts and has no tokenizer here to split them by (truncation 'chunk')")
+        return [text]
+
+    def encode_reported(self, items: Sequence[str], *, role: str | None = None, dimensions: int | None = None, batch_size: int = 32) -> Reported:
+        """Dense vectors, and what was seen of the texts on the way."""
+        items = list(items)
+        vectors = self.encode(items, output="dense", role=role, dimensions=dimensions, batch_size=batch_size)
+        return Reported(vectors, self.lengths(items, role), self.truncated(items, role))
 
     def with_transform(self, *transforms: Transform) -> EmbedderBase:
         """This embedder with fitted transforms: again an embedder. One that stands before pooling changes the token table and
@@ -165,6 +197,8 @@ class EmbedderBase(ABC):
 
         from umekomi.files import folder_hash
 
+        if self.stands_for:
+            return self.stands_for
         with tempfile.TemporaryDirectory() as scratch:
             self.save(Path(scratch) / "model")
             return content_hash(folder_hash(Path(scratch) / "model"))

@@ -37,6 +37,7 @@ class GeminiEmbedder(EmbedderBase):
     (429) or fails (5xx); ``url`` is where it answers, Google's own address where empty."""
 
     kind = "gemini"
+    costly = True
 
     def __init__(
         self, model: str = "gemini-embedding-001", dimension: int = 3072, *, url: str = "", attempts: int = 5, delay: float = 1.0, name: str = ""
@@ -114,7 +115,7 @@ class GeminiEmbedder(EmbedderBase):
             return np.zeros((len(values), 0), np.float32)
         return np.array(values, np.float32)
 
-    def truncated(self, items: Sequence[str]) -> Any:
+    def truncated(self, items: Sequence[str], role: str | None = None) -> Any:
         """Which texts are longer than the 2,048 tokens it reads; the service counts those of more than so many bytes, a request each."""
         import numpy as np
 

@@ -1,37 +1,59 @@
-"""A text embedder as one ONNX graph, run by ONNX Runtime: no torch at run time."""
+"""A text embedder as one ONNX graph, run by ONNX Runtime: no torch at run time.
+
+On a CPU each batch runs on one core, with as many batches at once as there are cores: nothing waits at a barrier, and a batch's activations stay in
+the core's cache. Batches are filled by tokens, texts of one length together, so that next to nothing is padding.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from umekomi.errors import MissingExtra, WrongUse
-from umekomi.models.base import EmbedderBase
+from umekomi.models.base import Reported
+from umekomi.models.tokens import TokenizedEmbedder
 from umekomi.progress import Progress
 
 if TYPE_CHECKING:
-    from tokenizers import Tokenizer
+    from tokenizers import Encoding, Tokenizer
 
     from umekomi.models.text import TextEmbedder
 
+BLOCK = 4096
+"""Texts that are tokenised ahead and sorted together."""
+CPU_TOKENS, GPU_TOKENS = 512, 16384
+"""Tokens of a batch, padding among them."""
 
-class OnnxEmbedder(EmbedderBase):
+
+def cores() -> int:
+    """CPU cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class OnnxEmbedder(TokenizedEmbedder):
     """``model.onnx`` (token ids and mask in, finished vectors out) and ``tokenizer.json``."""
 
     kind = "onnx"
 
     def __init__(
         self,
-        graph: bytes,
+        graph: bytes | Path,
         tokenizer: Tokenizer,
         *,
         dimension: int,
         context: int,
         metric: str,
         prompts: dict[str, str],
+        default_prompt: str = "",
         name: str,
         card: dict[str, Any] | None = None,
+        stands_for: str = "",
+        threads: int | None = None,
     ) -> None:
         super().__init__(name, card)
         try:
@@ -39,57 +61,135 @@ class OnnxEmbedder(EmbedderBase):
         except ImportError:
             raise MissingExtra("onnxruntime", "onnx", "running an ONNX model") from None
         onnxruntime.set_default_logger_severity(3)
-        self.graph, self.tokenizer = graph, tokenizer
+        self._graph, self.tokenizer = graph, tokenizer
         self.dimension, self.context, self.metric, self.prompts = dimension, context, metric, prompts
-        self.session = onnxruntime.InferenceSession(graph, providers=onnxruntime.get_available_providers())
+        self.default_prompt, self.stands_for = default_prompt, stands_for
+        tokenizer.no_padding()
+        tokenizer.no_truncation()
+        self._cutting = type(tokenizer).from_str(tokenizer.to_str())
+        self._cutting.enable_truncation(context)
+        options = onnxruntime.SessionOptions()
+        gpu = "CUDAExecutionProvider" in onnxruntime.get_available_providers()
+        self.threads = 1 if gpu else threads or cores()
+        self.tokens = GPU_TOKENS if gpu else CPU_TOKENS
+        if not gpu:
+            options.intra_op_num_threads = 1
+        options.inter_op_num_threads = 1
+        self.session = onnxruntime.InferenceSession(
+            str(graph) if isinstance(graph, Path) else graph, options, providers=[*(["CUDAExecutionProvider"] if gpu else []), "CPUExecutionProvider"]
+        )
         self.inputs = [item.name for item in self.session.get_inputs()]
+
+    @property
+    def graph(self) -> bytes:
+        """The graph's file."""
+        return self._graph if isinstance(self._graph, bytes) else self._graph.read_bytes()
 
     @property
     def roles(self) -> frozenset[str]:
         return frozenset(self.prompts)
 
-    def _encode(self, items: list[Any], *, output: str, role: str | None, batch_size: int, progress: bool) -> Any:
-        import numpy as np
+    @property
+    def reads(self) -> int | None:
+        return self.context
 
+    @contextmanager
+    def whole(self) -> Iterator[Tokenizer]:
+        yield self.tokenizer
+
+    def prompt(self, role: str | None) -> str:
         if role not in (None, "query", "document") and role not in self.prompts:
             raise WrongUse(f"{self.name} knows no role {role!r}; there are: {', '.join(sorted({'query', 'document', *self.prompts}))}")
-        prompt = self.prompts.get(role or "", "")
-        order = sorted(range(len(items)), key=lambda i: -len(items[i]))
-        out = np.zeros((len(items), self.dimension), np.float32)
-        self.tokenizer.enable_truncation(self.context)
-        self.tokenizer.enable_padding()
-        with Progress(f"{self.name}: encoding", len(items), "texts", progress) as bar:
-            for start in range(0, len(order), batch_size):
-                chosen = order[start : start + batch_size]
-                encodings = self.tokenizer.encode_batch([prompt + items[i] for i in chosen])
-                feed = {
-                    "input_ids": np.array([encoding.ids for encoding in encodings], np.int64),
-                    "attention_mask": np.array([encoding.attention_mask for encoding in encodings], np.int64),
-                    "token_type_ids": np.array([encoding.type_ids for encoding in encodings], np.int64),
-                }
-                (out[chosen],) = self.session.run(None, {name: feed[name] for name in self.inputs})
-                bar.advance(len(chosen))
-        return out
+        return self.prompts.get(role or self.default_prompt, "")
 
-    def truncated(self, items: Sequence[str]) -> Any:
+    def _encode(self, items: list[Any], *, output: str, role: str | None, batch_size: int, progress: bool) -> Any:
+        return self._run(items, role, batch_size, progress).vectors
+
+    def encode_reported(self, items: Sequence[str], *, role: str | None = None, dimensions: int | None = None, batch_size: int = 32) -> Reported:
+        if dimensions is not None and not 1 <= dimensions <= self.dimension:
+            raise WrongUse(f"{self.name} has {self.dimension} dense dimensions: expected 1 to {self.dimension}, found {dimensions}")
+        found = self._run(list(items), role, batch_size, False)
+        return found if dimensions in (None, self.dimension) else found._replace(vectors=self.cut(found.vectors, dimensions or 0))
+
+    def _run(self, items: list[str], role: str | None, batch_size: int, progress: bool) -> Reported:
         import numpy as np
 
-        self.tokenizer.no_truncation()
-        self.tokenizer.no_padding()
-        return np.array([len(encoding.ids) > self.context for encoding in self.tokenizer.encode_batch_fast(list(items))], bool)
+        prompt = self.prompt(role)
+        vectors = np.zeros((len(items), self.dimension), np.float32)
+        tokens, cut = np.zeros(len(items), np.int64), np.zeros(len(items), bool)
+        if not items:
+            return Reported(vectors, tokens, cut)
+
+        def tokenised(start: int) -> list[Encoding]:
+            return self._cutting.encode_batch_fast([prompt + text for text in items[start : start + BLOCK]])  # type: ignore[no-any-return]
+
+        def embed(encodings: list[Encoding], places: Any, width: int, first: int) -> int:
+            ids, mask, kinds = (np.zeros((len(places), width), np.int64) for _ in range(3))
+            for row, place in enumerate(places):
+                encoding = encodings[place]
+                ids[row, : len(encoding.ids)], mask[row, : len(encoding.ids)], kinds[row, : len(encoding.ids)] = encoding.ids, 1, encoding.type_ids
+            feed = {"input_ids": ids, "attention_mask": mask, "token_type_ids": kinds}
+            (vectors[first + places],) = self.session.run(None, {name: feed[name] for name in self.inputs})
+            return len(places)
+
+        with Progress(f"{self.name}: encoding", len(items), "texts", progress) as bar, ThreadPoolExecutor(self.threads) as pool, ThreadPoolExecutor(1) as ahead:
+            running: deque[Future[int]] = deque()
+            following: Future[list[Encoding]] = ahead.submit(tokenised, 0)
+            try:
+                for start in range(0, len(items), BLOCK):
+                    encodings = following.result()
+                    if start + BLOCK < len(items):
+                        following = ahead.submit(tokenised, start + BLOCK)
+                    widths = np.array([len(encoding.ids) for encoding in encodings], np.int64)
+                    over = np.array([bool(encoding.overflowing) for encoding in encodings])
+                    tokens[start : start + len(encodings)], cut[start : start + len(encodings)] = widths, over
+                    budget = min(self.tokens, max(int(widths.max()), -(-int(widths.sum()) // self.threads)))
+                    for places in filled(widths, budget, batch_size):
+                        running.append(pool.submit(embed, encodings, places, max(int(widths[places[0]]), 1), start))
+                        while len(running) > 4 * self.threads:
+                            bar.advance(running.popleft().result())
+                while running:
+                    bar.advance(running.popleft().result())
+            except BaseException:
+                pool.shutdown(wait=True, cancel_futures=True)
+                raise
+        return Reported(vectors, tokens, cut)
 
     def _write(self, folder: Path) -> dict[str, Any]:
         (folder / "model.onnx").write_bytes(self.graph)
         self.tokenizer.save(str(folder / "tokenizer.json"))
-        return {"dimension": self.dimension, "context": self.context, "prompts": self.prompts}
+        settings: dict[str, Any] = {"dimension": self.dimension, "context": self.context, "prompts": self.prompts}
+        if self.default_prompt:
+            settings["default_prompt"] = self.default_prompt
+        if self.stands_for:
+            settings["stands_for"] = self.stands_for
+        return settings
 
     @classmethod
     def _read(cls, folder: Path, head: dict[str, Any]) -> OnnxEmbedder:
         from tokenizers import Tokenizer
 
+        if not (folder / "model.onnx").is_file():
+            raise FileNotFoundError("model.onnx")
         tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-        graph = (folder / "model.onnx").read_bytes()
-        return cls(graph, tokenizer, metric=head["metric"], name=head["name"], card=head.get("card"), **head["settings"])
+        return cls(folder / "model.onnx", tokenizer, metric=head["metric"], name=head["name"], card=head.get("card"), **head["settings"])
+
+
+def filled(widths: Any, budget: int, most: int) -> Iterator[Any]:
+    """Places of texts, longest first, batch by batch: each at most ``most`` texts and, padded to its longest, at most ``budget`` tokens (one text at least).
+
+    >>> import numpy as np
+    >>> [places.tolist() for places in filled(np.array([3, 9, 4, 4]), 10, 8)]
+    [[1], [2, 3], [0]]
+    """
+    import numpy as np
+
+    order = np.argsort(-widths, kind="stable")
+    start = 0
+    while start < len(order):
+        count = max(1, min(most, budget // max(int(widths[order[start]]), 1)))
+        yield order[start : start + count]
+        start += count
 
 
 def export(embedder: TextEmbedder) -> OnnxEmbedder:
@@ -106,6 +206,9 @@ def export(embedder: TextEmbedder) -> OnnxEmbedder:
     except ImportError:
         raise MissingExtra("onnx", "onnx", "exporting to ONNX") from None
     model = embedder.model
+    fast = getattr(model.tokenizer, "_tokenizer", None)
+    if fast is None:
+        raise WrongUse(f"onnx: {embedder.name} has a tokenizer of Python, which a graph cannot carry")
     features = model.preprocess(["a text", "another, longer text"])
     names = [name for name in ("input_ids", "attention_mask", "token_type_ids") if name in features]
 
@@ -119,6 +222,7 @@ def export(embedder: TextEmbedder) -> OnnxEmbedder:
 
     stream = io.BytesIO()
     attention = model.transformers_model.config._attn_implementation
+    place = model.device
     model.transformers_model.set_attn_implementation("eager")
     try:
         with torch.inference_mode(), warnings.catch_warnings():
@@ -135,13 +239,15 @@ def export(embedder: TextEmbedder) -> OnnxEmbedder:
             )
     finally:
         model.transformers_model.set_attn_implementation(attention)
+        model.to(place)
     return OnnxEmbedder(
         stream.getvalue(),
-        Tokenizer.from_str(model.tokenizer._tokenizer.to_str()),
+        Tokenizer.from_str(fast.to_str()),
         dimension=embedder.dimension,
         context=int(model.max_seq_length or 512),
         metric=embedder.metric,
         prompts={key: value for key, value in (model.prompts or {}).items() if value},
+        default_prompt=model.default_prompt_name or "",
         name=f"{embedder.name}-onnx",
         card=embedder.card,
     )

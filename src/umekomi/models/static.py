@@ -77,6 +77,11 @@ class StaticEmbedder(EmbedderBase):
                 bar.advance(len(part))
         return out
 
+    def lengths(self, items: Sequence[str], role: str | None = None) -> Any:
+        import numpy as np
+
+        return np.diff(self.tokens(items)[1])
+
     def similarity(self, a: Any, b: Any) -> Any:
         """Cosine of dense vectors, MaxSim of multi-vectors (their tokens brought to length one)."""
         from umekomi.contracts import Vectors

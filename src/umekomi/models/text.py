@@ -5,13 +5,14 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from umekomi.errors import MissingExtra, WrongUse
 from umekomi.files import read_json
-from umekomi.models.base import EmbedderBase
+from umekomi.models.tokens import TokenizedEmbedder
 from umekomi.progress import Progress, say
 
 try:
@@ -22,6 +23,9 @@ except ImportError as error:
     raise MissingExtra(error.name or "sentence-transformers", "neural", "a transformer text embedder") from None
 
 from umekomi.parts.pooling import LAYERS
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
 
 transformers_logging.disable_progress_bar()
 logging.getLogger("sentence_transformers").setLevel(logging.WARNING)
@@ -39,7 +43,7 @@ def check_modules(folder: Path) -> None:
             )
 
 
-class TextEmbedder(EmbedderBase):
+class TextEmbedder(TokenizedEmbedder):
     """A :class:`sentence_transformers.SentenceTransformer` with the house's face."""
 
     kind = "text"
@@ -49,6 +53,7 @@ class TextEmbedder(EmbedderBase):
         self.model = model.eval()
         self.metric = {"cosine": "cosine", "dot": "dot", "euclidean": "euclidean"}.get(model.similarity_fn_name or "cosine", "cosine")
         self._said = False
+        self._pool: Any = None
 
     @property
     def dimension(self) -> int:  # type: ignore[override]
@@ -83,36 +88,52 @@ class TextEmbedder(EmbedderBase):
         with Progress(f"{self.name}: encoding", len(items), "texts", progress) as bar:
             for start in range(0, len(items), step):
                 chunk = items[start : start + step]
-                parts.append(self.model.encode(chunk, prompt=prompt or "", batch_size=batch_size, show_progress_bar=False, convert_to_numpy=True))
+                parts.append(
+                    self.model.encode(chunk, prompt=prompt or "", batch_size=batch_size, show_progress_bar=False, convert_to_numpy=True, pool=self._pool)
+                )
                 bar.advance(len(chunk))
         return np.concatenate(parts).astype(np.float32, copy=False)
 
-    def truncated(self, items: Sequence[str]) -> Any:
-        import numpy as np
-
+    @property
+    def reads(self) -> int | None:
         limit = self.model.max_seq_length
-        tokenizer = self.model.tokenizer
-        if limit is None or tokenizer is None or limit == float("inf") or not len(items):
-            return np.zeros(len(items), bool)
-        fast = getattr(tokenizer, "_tokenizer", None)
+        return None if limit is None or limit == float("inf") or self.model.tokenizer is None else int(limit)
+
+    @contextmanager
+    def whole(self) -> Iterator[Tokenizer | None]:
+        fast = getattr(self.model.tokenizer, "_tokenizer", None)
         if fast is None:
-            return np.array([len(tokenizer(text, truncation=False)["input_ids"]) > limit for text in items])
-        short = np.array([len(text) for text in items]) <= limit - 2
-        out = np.zeros(len(items), bool)
-        rest = np.flatnonzero(~short)
+            yield None
+            return
         padding, truncation = fast.padding, fast.truncation
         fast.no_truncation()
         fast.no_padding()
         try:
-            for start in range(0, len(rest), 1024):
-                chosen = rest[start : start + 1024]
-                out[chosen] = [len(encoding.ids) > limit for encoding in fast.encode_batch_fast([items[i] for i in chosen])]
+            yield fast
         finally:
             if truncation:
                 fast.enable_truncation(**truncation)
             if padding:
                 fast.enable_padding(**padding)
-        return out
+
+    def _slow_lengths(self, texts: list[str]) -> Any:
+        import numpy as np
+
+        return np.array([len(self.model.tokenizer(text, truncation=False)["input_ids"]) for text in texts], np.int64)
+
+    @contextmanager
+    def on(self, devices: Sequence[str]) -> Iterator[TextEmbedder]:
+        """This embedder with a process on each of ``devices`` (``"cuda:0"``, ``"cpu"``), texts shared out among them, until the block ends."""
+        if len(devices) == 1:
+            self.model.to(devices[0])
+            yield self
+            return
+        self._pool = self.model.start_multi_process_pool(list(devices))
+        try:
+            yield self
+        finally:
+            SentenceTransformer.stop_multi_process_pool(self._pool)
+            self._pool = None
 
     def _write(self, folder: Path) -> dict[str, Any]:
         self.model.save(str(folder), create_model_card=False, safe_serialization=True)

@@ -9,7 +9,7 @@ from typing import Any
 
 from umekomi.contracts import Transform
 from umekomi.errors import WrongUse
-from umekomi.models.base import EmbedderBase
+from umekomi.models.base import EmbedderBase, Reported
 
 
 class TransformedEmbedder(EmbedderBase):
@@ -27,7 +27,7 @@ class TransformedEmbedder(EmbedderBase):
         super().__init__("+".join([base.name, *(transform.name for transform in transforms)]), base.card)
         self.base: EmbedderBase = base
         self.transforms: tuple[Transform, ...] = tuple(transforms)
-        self.modalities, self.metric = base.modalities, base.metric
+        self.modalities, self.metric, self.costly = base.modalities, base.metric, base.costly
         self.dimension = base.dimension
         self.item_bytes: float = 4 * base.dimension
         for number, transform in enumerate(self.transforms):
@@ -56,8 +56,19 @@ class TransformedEmbedder(EmbedderBase):
                 vectors = transform.transform(vectors)
         return vectors
 
-    def truncated(self, items: Sequence[str]) -> Any:
-        return self.base.truncated(items)
+    def truncated(self, items: Sequence[str], role: str | None = None) -> Any:
+        return self.base.truncated(items, role)
+
+    def lengths(self, items: Sequence[str], role: str | None = None) -> Any:
+        return self.base.lengths(items, role)
+
+    def windows(self, text: str, role: str | None = None) -> list[str]:
+        return self.base.windows(text, role)
+
+    def encode_reported(self, items: Sequence[str], *, role: str | None = None, dimensions: int | None = None, batch_size: int = 32) -> Reported:
+        found = self.base.encode_reported(items, role=role, batch_size=batch_size)
+        vectors = self.apply(found.vectors, role)
+        return found._replace(vectors=vectors if dimensions in (None, self.dimension) else self.cut(vectors, dimensions))
 
     def _write(self, folder: Path) -> dict[str, Any]:
         from safetensors.numpy import save_file
@@ -72,7 +83,7 @@ class TransformedEmbedder(EmbedderBase):
         return {"transforms": steps}
 
     @classmethod
-    def _read(cls, folder: Path, head: dict[str, Any]) -> TransformedEmbedder:
+    def _read(cls, folder: Path, head: dict[str, Any], base: EmbedderBase | None = None) -> TransformedEmbedder:
         from safetensors.numpy import load_file
 
         from umekomi.models.loading import load_folder
@@ -82,7 +93,7 @@ class TransformedEmbedder(EmbedderBase):
         for index, step in enumerate(head["settings"]["transforms"]):
             transform = named(step["name"])(**step["settings"])
             transforms.append(transform.restore(load_file(folder / f"transform_{index}.safetensors")) if step["learned"] else transform)
-        return cls(load_folder(folder / "base"), transforms)
+        return cls(base or load_folder(folder / "base"), transforms)
 
 
 MODELS = {"transformed": TransformedEmbedder}

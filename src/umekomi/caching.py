@@ -1,0 +1,87 @@
+"""Vectors that were finished before, under the content that made them: one SQLite file a model, so that no text is encoded twice.
+
+Each addition is one transaction: a kill leaves the vectors of all finished ones. Several processes may share a file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sqlite3
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from umekomi.errors import UmekomiError
+from umekomi.files import cache_folder
+from umekomi.progress import say
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+LARGEST = 4 << 30
+"""Bytes that one model's file may grow to; then it is read and no longer added to."""
+_ASKED = 500
+
+
+class VectorCache:
+    """Vectors float32 ``[d]`` of texts by one model in one setting. ``folder``: the cache folder's ``vectors`` when not said."""
+
+    def __init__(self, fingerprint: str, dimension: int, setting: str = "", folder: str | Path | None = None, largest: int = LARGEST) -> None:
+        place = Path(folder) if folder is not None else cache_folder() / "vectors"
+        self.file, self.dimension, self.largest = place / f"{fingerprint}.sqlite", dimension, largest
+        self._salt = hashlib.blake2b(setting.encode(), digest_size=16).digest()
+        self._full = False
+        try:
+            place.mkdir(parents=True, exist_ok=True)
+            self._base = sqlite3.connect(self.file, timeout=60, check_same_thread=False)
+            self._base.execute("pragma journal_mode = wal")
+            self._base.execute("pragma synchronous = normal")
+            self._base.execute("create table if not exists vectors (key blob primary key, tokens integer, cut integer, vector blob) without rowid")
+        except (sqlite3.Error, OSError) as error:
+            raise UmekomiError(f"{self.file}: expected a cache of vectors, found what SQLite cannot use ({error}): remove it, or leave the cache out") from None
+
+    def key(self, text: str) -> bytes:
+        """What the vector of a text is kept under."""
+        return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16, key=self._salt).digest()
+
+    def get(self, keys: Sequence[bytes]) -> dict[bytes, tuple[NDArray[np.float32], int, bool]]:
+        """(vector, tokens, whether it was cut) of every key that is there."""
+        import numpy as np
+
+        found = {}
+        try:
+            for start in range(0, len(keys), _ASKED):
+                part = keys[start : start + _ASKED]
+                rows = self._base.execute(f"select key, tokens, cut, vector from vectors where key in ({','.join('?' * len(part))})", part)
+                for key, tokens, cut, vector in rows:
+                    if len(vector) == 4 * self.dimension:
+                        found[key] = (np.frombuffer(vector, "<f4"), tokens, bool(cut))
+        except sqlite3.Error as error:
+            raise UmekomiError(f"{self.file}: the cache of vectors cannot be read ({error}): remove it, or leave the cache out") from None
+        return found
+
+    def put(self, keys: Sequence[bytes], vectors: Any, tokens: Any, cut: Any) -> None:
+        """Keep these, in one transaction. A full cache, or a full disk, is said once and adds no more."""
+        import numpy as np
+
+        if self._full:
+            return
+        try:
+            if self.file.stat().st_size > self.largest:
+                self._full = True
+                say(f"note: {self.file} has grown to {self.largest / 1e9:.1f} GB; it is read, and no longer added to")
+                return
+            rows = zip(keys, tokens, cut, np.ascontiguousarray(vectors, "<f4"), strict=True)
+            with self._base:
+                self._base.executemany("insert or ignore into vectors values (?, ?, ?, ?)", [(k, int(t), int(c), v.tobytes()) for k, t, c, v in rows])
+        except (sqlite3.Error, OSError) as error:
+            self._full = True
+            say(f"note: {self.file} takes no more vectors ({error}); the rest is not kept")
+
+    def __len__(self) -> int:
+        return int(self._base.execute("select count(*) from vectors").fetchone()[0])
+
+    def close(self) -> None:
+        """Done with the file."""
+        self._base.close()

@@ -1,0 +1,102 @@
+"""What embedders with a tokenizer of their own know of a text's length: tokens, what is cut, and windows of a text that is too long."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any
+
+from umekomi.errors import WrongUse
+from umekomi.models.base import EmbedderBase
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+OVERLAP = 8
+"""A window shares one part in so many with the window before it."""
+BLOCK = 1024
+SPECIAL = 4
+"""Special tokens that a text may gain at most."""
+
+
+class TokenizedEmbedder(EmbedderBase):
+    """A text embedder that reads at most ``reads`` tokens of a text, its prompt and the special tokens among them."""
+
+    costly = True
+
+    @property
+    @abstractmethod
+    def reads(self) -> int | None:
+        """Tokens of a text that reach the model; None: all."""
+
+    @abstractmethod
+    def whole(self) -> AbstractContextManager[Tokenizer | None]:
+        """The tokenizer without truncation or padding; None where the model has none that gives places in the text."""
+
+    @abstractmethod
+    def prompt(self, role: str | None) -> str | None:
+        """What stands before a text in this role."""
+
+    def lengths(self, items: Sequence[str], role: str | None = None) -> Any:
+        import numpy as np
+
+        out = np.zeros(len(items), np.int64)
+        before = self.prompt(role) or ""
+        with self.whole() as tokenizer:
+            if tokenizer is None:
+                return self._slow_lengths([before + text for text in items])
+            for start in range(0, len(items), BLOCK):
+                texts = [before + text for text in items[start : start + BLOCK]]
+                out[start : start + len(texts)] = [len(encoding.ids) for encoding in tokenizer.encode_batch_fast(texts)]
+        return out
+
+    def _slow_lengths(self, texts: list[str]) -> Any:
+        raise WrongUse(f"{self.name} has no tokenizer to count with")
+
+    def truncated(self, items: Sequence[str], role: str | None = None) -> Any:
+        import numpy as np
+
+        out = np.zeros(len(items), bool)
+        if self.reads is None:
+            return out
+        room = self.reads - SPECIAL - len(self.prompt(role) or "")
+        # in ASCII a token is at least one character; elsewhere one character may be several tokens
+        rest = [place for place, text in enumerate(items) if len(text) > room or not text.isascii()]
+        out[rest] = self.lengths([items[place] for place in rest], role) > self.reads
+        return out
+
+    def windows(self, text: str, role: str | None = None) -> list[str]:
+        """Pieces of a text that the model reads whole, each sharing an eighth with the one before; a word is cut only where it is longer than half a
+        window. A text that fits is one piece."""
+        if self.reads is None:
+            return [text]
+        with self.whole() as tokenizer:
+            if tokenizer is None:
+                raise WrongUse(f"{self.name}: its tokenizer does not say where tokens stand in a text, so a long one cannot be split (truncation 'chunk')")
+            before = self.prompt(role) or ""
+            room = self.reads - len(tokenizer.encode(before).ids) - 1  # a piece's first word may come out a token longer than within the text
+            if room < 8:
+                raise WrongUse(f"{self.name} reads {self.reads} tokens, of which the prompt for {role!r} leaves {room + 1}: too few to split a text into")
+            encoding = tokenizer.encode(text, add_special_tokens=False)
+            spans, words = encoding.offsets, encoding.word_ids
+            if len(spans) <= room + 1:
+                return [text]
+            pieces = []
+            start = 0
+            while True:
+                end = min(start + room, len(spans))
+                if end < len(spans):
+                    end = _whole_word(words, end, start + room // 2)
+                pieces.append(text[spans[start][0] : spans[end - 1][1]])
+                if end == len(spans):
+                    return pieces
+                start = max(_whole_word(words, end - room // OVERLAP, start + 1), start + 1)
+
+
+def _whole_word(words: Sequence[Any], place: int, least: int) -> int:
+    """The nearest place at or before ``place`` where a word begins; ``place`` where there is none down to ``least``."""
+    for at in range(place, least - 1, -1):
+        if words[at] is None or words[at] != words[at - 1]:
+            return at
+    return place

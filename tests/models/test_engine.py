@@ -1,0 +1,224 @@
+"""The CPU engine against sentence-transformers: the same vectors, whatever the batch; long texts in windows; late chunking."""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+
+import numpy as np
+import pytest
+from conftest import TEXTS, needs_data
+
+from umekomi.errors import DataError, WrongUse
+from umekomi.models import load
+from umekomi.models.within import encode_within, late_chunks
+
+pytest.importorskip("onnxruntime")
+pytest.importorskip("sentence_transformers")
+
+from umekomi.models.engine import open_for_encoding
+from umekomi.models.onnx import OnnxEmbedder
+
+
+@pytest.fixture(scope="module")
+def engine():
+    return open_for_encoding("minilm", "onnx")
+
+
+def mixed(count: int) -> list[str]:
+    """Texts of one word to twice what minilm reads."""
+    draw = random.Random(5)
+    words = ["the", "quick", "brown", "fox", "jumps", "over", "lazy", "dogs", "東京", "埋め込み", "naïve", "1,234", "🙂", "unbelievable"]
+    return [" ".join(draw.choices(words, k=draw.choice((1, 3, 9, 30, 120, 400)))) for _ in range(count)]
+
+
+def test_every_text_has_the_vector_of_sentence_transformers(engine, minilm):
+    texts = [*mixed(80), "", " ", *TEXTS]
+    want = minilm.model.encode(texts)
+    cosines = (want * engine.encode(texts)).sum(1)
+    assert cosines.min() >= 0.9999
+    assert np.abs(want - engine.encode(texts)).max() < 1e-5
+    assert isinstance(engine, OnnxEmbedder)
+    assert engine.fingerprint() == minilm.fingerprint()
+    assert (engine.name, engine.dimension, engine.metric) == (minilm.name, minilm.dimension, minilm.metric)
+
+
+@needs_data
+def test_exact_on_real_sentences_and_abstracts(engine, minilm):
+    from umekomi.data import load as data
+
+    sentences = data("stsb", "test")["sentence1"].to_pylist()[:200]
+    abstracts = data("scifact")["test"].corpus["text"].to_pylist()[:12]
+    for texts in (sentences, abstracts):
+        assert (minilm.encode(texts) * engine.encode(texts)).sum(1).min() >= 0.9999
+
+
+def test_the_same_vector_whatever_the_batch(engine, tmp_path):
+    texts = mixed(60)
+    want = np.concatenate([engine.encode([text], batch_size=1) for text in texts])
+    assert np.abs(engine.encode(texts) - want).max() <= 1e-5
+    assert np.abs(engine.encode(texts, batch_size=7) - want).max() <= 1e-5
+    order = random.Random(1).sample(range(60), 60)
+    assert np.abs(engine.encode([texts[i] for i in order]) - want[order]).max() <= 1e-5
+    for threads in (1, 3):
+        other = OnnxEmbedder(engine.graph, engine.tokenizer, dimension=384, context=256, metric="cosine", prompts={}, name="threads", threads=threads)
+        assert np.abs(other.encode(texts) - want).max() <= 1e-5
+    engine.save(tmp_path / "saved")
+    assert np.abs(load(tmp_path / "saved").encode(texts) - want).max() <= 1e-5
+
+
+def test_reported_tokens_and_cuts_are_the_tokenizers(engine, minilm):
+    texts = ["", "one two three", "word " * 254, "word " * 255, "漢字" * 200]
+    for embedder in (engine, minilm):
+        found = embedder.encode_reported(texts)
+        assert found.truncated.tolist() == [False, False, False, True, True]
+        assert found.truncated.tolist() == embedder.truncated(texts).tolist()
+    assert engine.encode_reported(texts).tokens.tolist() == [2, 5, 256, 256, 256], "what reached the model"
+    assert engine.lengths(texts).tolist() == minilm.lengths(texts).tolist() == [2, 5, 256, 257, 402]
+
+
+def test_the_second_opening_needs_no_torch(engine, fresh):
+    out = fresh(
+        "import sys, umekomi\nfrom umekomi.models.engine import open_for_encoding\n"
+        "m = open_for_encoding('minilm')\nprint(m.kind, m.encode(['a']).shape, 'torch' in sys.modules)"
+    )
+    assert out.split() == ["onnx", "(1,", "384)", "False"]
+
+
+def test_another_model_in_the_same_folder_is_another_graph(minilm, tmp_path):
+    """The kept graph goes by content: weights that changed are exported anew."""
+    import torch
+
+    minilm.save(tmp_path / "m")
+    first = open_for_encoding(tmp_path / "m").encode(["a text"])
+    changed = load(tmp_path / "m")
+    with torch.no_grad():
+        changed.model[0].auto_model.encoder.layer[5].output.dense.weight += 0.01 * torch.randn(384, 1536, generator=torch.Generator().manual_seed(0))
+    changed.save(tmp_path / "m")
+    second = open_for_encoding(tmp_path / "m").encode(["a text"])
+    assert np.abs(second - changed.encode(["a text"])).max() < 1e-5 < np.abs(first - second).max()
+
+
+def test_what_cannot_be_exact_runs_by_torch_or_is_refused(minilm, tmp_path, monkeypatch, capsys):
+    from umekomi.models import engine as module
+
+    minilm.save(tmp_path / "m")
+    monkeypatch.setattr(module, "EXACT", 1.1)
+    monkeypatch.setenv("UMEKOMI_CACHE", str(tmp_path / "cache"))
+    assert open_for_encoding(tmp_path / "m").kind == "text"
+    assert "runs by torch; it cannot be exported (its graph gives another vector" in capsys.readouterr().err
+    with pytest.raises(WrongUse, match="cannot be run by ONNX Runtime"):
+        open_for_encoding(tmp_path / "m", "onnx")
+    with pytest.raises(WrongUse, match="engine: expected auto, onnx, torch, found 'fast'"):
+        open_for_encoding("minilm", "fast")
+    with pytest.raises(WrongUse, match="random is of kind random"):
+        (load("random")).save(tmp_path / "random")
+        open_for_encoding(tmp_path / "random", "onnx")
+
+
+def test_a_broken_kept_graph_is_one_line(minilm, tmp_path, monkeypatch):
+    monkeypatch.setenv("UMEKOMI_CACHE", str(tmp_path / "cache"))
+    minilm.save(tmp_path / "m")
+    open_for_encoding(tmp_path / "m")
+    (kept,) = (tmp_path / "cache" / "engines").iterdir()
+    (kept / "model.onnx").write_bytes(b"broken")
+    again = open_for_encoding(tmp_path / "m")
+    assert again.encode(["a"]).shape == (1, 384)
+    shutil.rmtree(tmp_path / "cache")
+
+
+def test_transforms_stand_behind_the_engine(minilm, tmp_path):
+    from umekomi.transforms import named
+
+    shrunk = minilm.with_transform(named("truncate")(64))
+    shrunk.save(tmp_path / "t")
+    for _ in range(2):
+        opened = open_for_encoding(tmp_path / "t")
+    assert (opened.base.kind, opened.name) == ("onnx", shrunk.name)
+    assert opened.fingerprint() == load(tmp_path / "t").fingerprint()
+    assert np.abs(opened.encode(TEXTS) - shrunk.encode(TEXTS)).max() < 1e-5
+    assert opened.encode_reported(["word " * 400]).truncated.tolist() == [True]
+
+
+# --- long texts -----------------------------------------------------------------------------------------------------
+
+
+def test_windows_cover_the_text_in_order_and_fit(engine, minilm):
+    text = " ".join(f"word{i}" for i in range(700))
+    for embedder in (engine, minilm):
+        pieces = embedder.windows(text)
+        assert len(pieces) > 5
+        assert not embedder.truncated(pieces).any()
+        assert pieces[0].startswith("word0 ") and pieces[-1].endswith("word699")
+        at = [text.index(piece) for piece in pieces]
+        ends = [place + len(piece) for place, piece in zip(at, pieces)]
+        assert all(later < end for end, later in zip(ends, at[1:])), "each shares something with the one before"
+        assert all(text[place - 1] == " " for place in at[1:]) and all(text[end] == " " for end in ends[:-1]), "no word is cut"
+        assert embedder.windows("short") == ["short"]
+        assert not embedder.truncated(embedder.windows("漢字" * 900)).any()
+        assert not embedder.truncated(embedder.windows("a" * 5000 + "🙂" * 900)).any()
+
+
+def test_chunked_vectors_are_the_weighted_mean_of_the_windows(engine):
+    text = " ".join(f"word{i} and more" for i in range(300))
+    found = encode_within(engine, ["short", text], truncation="chunk")
+    pieces = engine.encode_reported(engine.windows(text))
+    want = (pieces.vectors * pieces.tokens[:, None]).sum(0)
+    assert np.abs(found.vectors[1] - want / np.linalg.norm(want)).max() < 1e-5
+    assert np.abs(found.vectors[0] - engine.encode(["short"])[0]).max() < 1e-5
+    assert found.truncated.tolist() == [False, False]
+    assert found.tokens[1] == pieces.tokens.sum()
+    short = encode_within(engine, ["short", text], truncation="chunk", dimensions=32).vectors
+    assert np.abs(short - engine.cut(found.vectors, 32)).max() < 1e-6
+    assert np.abs(np.linalg.norm(short, axis=1) - 1).max() < 1e-5
+
+
+def test_a_chunked_vector_sees_the_end_of_the_text(engine):
+    """The last words change a chunked vector, and cannot change a cut one."""
+    start = "the history of bread and baking in europe " * 60
+    a, b = start + "volcano eruption lava " * 40, start + "quantum computer chip " * 40
+    cut = encode_within(engine, [a, b]).vectors
+    chunked = encode_within(engine, [a, b], truncation="chunk").vectors
+    assert np.abs(cut[0] - cut[1]).max() < 1e-5
+    assert np.abs(chunked[0] - chunked[1]).max() > 0.01
+
+
+def test_truncation_words(engine):
+    with pytest.raises(DataError, match="text 8 is longer than minilm reads: 'word word"):
+        encode_within(engine, ["a", "b", "word " * 400], truncation="error", first=5)
+    with pytest.raises(WrongUse, match="truncation: expected warn, error, silent or chunk, found 'cut'"):
+        encode_within(engine, ["a"], truncation="cut")
+    assert encode_within(engine, [], truncation="chunk").vectors.shape == (0, 384)
+
+
+def test_late_chunks_are_the_tokens_means_of_one_pass(minilm):
+    pieces = ["Berlin is the capital of Germany.", " Its more than 3.85 million inhabitants", " make it the largest city."]
+    found = late_chunks(minilm, [pieces, ["alone"]])
+    assert found.offsets.tolist() == [0, 3, 4]
+    tokens = minilm.model.encode("".join(pieces), output_value="token_embeddings", convert_to_numpy=False).cpu().numpy()
+    counts = [len(minilm.model.tokenizer(piece, add_special_tokens=False)["input_ids"]) for piece in pieces]
+    start = 1
+    for row, count in enumerate(counts):
+        want = tokens[start : start + count].mean(0)
+        assert np.abs(found.flat[row] - want / np.linalg.norm(want)).max() < 1e-4
+        start += count
+    alone = minilm.encode(pieces)
+    query = minilm.encode(["population of Berlin"])[0]
+    assert found.flat[1] @ query > alone[1] @ query, "the second piece knows whose inhabitants they are"
+    with pytest.raises(DataError, match="has .* tokens, minilm reads 256 at once"):
+        late_chunks(minilm, [["word " * 300]])
+
+
+def test_devices_give_the_same_vectors(minilm, tmp_path):
+    from umekomi.encoding import encode
+
+    texts = mixed(40)
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    done = encode("minilm", tmp_path / "a.jsonl", tmp_path / "v.npy", devices=["cpu", "cpu"], cache=False)
+    assert done.rows == 40
+    assert np.abs(np.load(tmp_path / "v.npy") - minilm.encode(texts)).max() < 1e-5
+    with pytest.raises(WrongUse, match="devices: expected a GPU, found none|found .* GPU"):
+        encode("minilm", tmp_path / "a.jsonl", tmp_path / "w.npy", devices=["cuda:99"])
+    with pytest.raises(WrongUse, match="expected all, or names such as"):
+        encode("minilm", tmp_path / "a.jsonl", tmp_path / "w.npy", devices=["quantum"])
