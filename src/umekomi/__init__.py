@@ -25,6 +25,7 @@ _WHERE = {
     "recipes_table": "umekomi.catalogue",
     "reproduce": "umekomi.reproduction",
     "search": "umekomi.searching",
+    "serve": "umekomi.server",
     "shrink": "umekomi.shrinking",
     "train": "umekomi.training",
     "Index": "umekomi.indexes",
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
     from umekomi.models import load as load
     from umekomi.reproduction import reproduce as reproduce
     from umekomi.searching import search as search
+    from umekomi.server import serve as serve
     from umekomi.shrinking import shrink as shrink
     from umekomi.training import train as train
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from umekomi.cli import compare, convert, encode, evaluate, index, info, inspect, mine, recipes, reproduce, search, shrink, train
+from umekomi.cli import compare, convert, encode, evaluate, index, info, inspect, mine, recipes, reproduce, search, serve, shrink, train
 
 app = typer.Typer(
     name="umekomi",
@@ -48,6 +48,7 @@ for verb in (
     shrink.shrink,
     index.index,
     search.search,
+    serve.serve,
     mine.mine,
     convert.convert,
     recipes.recipes,

@@ -375,9 +375,9 @@ class Index:
             raise WrongUse(f"{self.store.folder} is an empty index: there is nothing to check")
         own = np.full(0, -1)
         if queries is None:
-            living = np.concatenate([np.flatnonzero(each.living) + first for each, first in zip(self._opened, self._firsts(), strict=True)])
+            living = self.living()
             own = np.sort(np.random.default_rng(seed).choice(living, min(sample, len(living)), replace=False))
-            vectors, asked = self._gathered(own), min(k + 1, len(self))
+            vectors, asked = self.vectors(own), min(k + 1, len(self))
         else:
             vectors, asked = self._checked(self.asked(queries), "query"), min(k, len(self))
             own = np.full(similarities.size(vectors), -1)
@@ -393,7 +393,15 @@ class Index:
         """The number of each segment's first row."""
         return list(accumulate((each.segment.rows for each in self._opened), initial=0))[:-1]
 
-    def _gathered(self, numbers: Any) -> Any:
+    def living(self) -> Any:
+        """The numbers of all rows that are not deleted, in rising order, int64; they hold until the next commit."""
+        import numpy as np
+
+        self._load()
+        parts = [np.flatnonzero(each.living) + first for each, first in zip(self._opened, self._firsts(), strict=True)]
+        return np.concatenate(parts) if parts else np.zeros(0, np.int64)
+
+    def vectors(self, numbers: Any) -> Any:
         """The stored vectors of rows by number, which are in rising order."""
         import numpy as np
 

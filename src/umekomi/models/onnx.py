@@ -6,10 +6,9 @@ the core's cache. Batches are filled by tokens, texts of one length together, so
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from umekomi.errors import MissingExtra, WrongUse
 from umekomi.models.base import Reported
 from umekomi.models.tokens import TokenizedEmbedder
+from umekomi.parts.kernels.threads import cores
 from umekomi.progress import Progress
 
 if TYPE_CHECKING:
@@ -27,18 +27,16 @@ if TYPE_CHECKING:
 BLOCK = 4096
 """Texts that are tokenised ahead and sorted together."""
 CPU_TOKENS, GPU_TOKENS = 512, 16384
-"""Tokens of a batch, padding among them."""
-
-
-def cores() -> int:
-    """CPU cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+"""Tokens of a batch, padding among them: the most that stay in a core's cache, and those that fill a GPU."""
+RUN_TOKENS = 8
+"""What running a batch costs beside its tokens, in tokens (minilm on one core: 1.7 ms, and .2 ms a token)."""
 
 
 class OnnxEmbedder(TokenizedEmbedder):
     """``model.onnx`` (token ids and mask in, finished vectors out) and ``tokenizer.json``."""
 
     kind = "onnx"
+    parallel = True
 
     def __init__(
         self,
@@ -62,6 +60,7 @@ class OnnxEmbedder(TokenizedEmbedder):
             raise MissingExtra("onnxruntime", "onnx", "running an ONNX model") from None
         onnxruntime.set_default_logger_severity(3)
         self._graph, self.tokenizer = graph, tokenizer
+        self._pools: tuple[ThreadPoolExecutor, ThreadPoolExecutor] | None = None
         self.dimension, self.context, self.metric, self.prompts = dimension, context, metric, prompts
         self.default_prompt, self.stands_for = default_prompt, stands_for
         tokenizer.no_padding()
@@ -70,8 +69,10 @@ class OnnxEmbedder(TokenizedEmbedder):
         self._cutting.enable_truncation(context)
         options = onnxruntime.SessionOptions()
         gpu = "CUDAExecutionProvider" in onnxruntime.get_available_providers()
-        self.threads = 1 if gpu else threads or cores()
+        self.threads = 1 if gpu else cores(threads or 0)
         self.tokens = GPU_TOKENS if gpu else CPU_TOKENS
+        self.alone = self.tokens // 2
+        """Calls with at most so many tokens run on the caller's thread."""
         if not gpu:
             options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1
@@ -132,14 +133,19 @@ class OnnxEmbedder(TokenizedEmbedder):
             (vectors[first + places],) = self.session.run(None, {name: feed[name] for name in self.inputs})
             return len(places)
 
-        with Progress(f"{self.name}: encoding", len(items), "texts", progress) as bar, ThreadPoolExecutor(self.threads) as pool, ThreadPoolExecutor(1) as ahead:
+        first = tokenised(0)
+        if sum(len(encoding.ids) for encoding in first) <= self.alone:  # too little to share out
+            tokens[:], cut[:] = [len(encoding.ids) for encoding in first], [bool(encoding.overflowing) for encoding in first]
+            for places in filled(tokens, self.tokens, batch_size):
+                embed(first, places, max(int(tokens[places[0]]), 1), 0)
+            return Reported(vectors, tokens, cut)
+        pool, ahead = self._threads()
+        with Progress(f"{self.name}: encoding", len(items), "texts", progress) as bar:
             running: deque[Future[int]] = deque()
-            following: Future[list[Encoding]] = ahead.submit(tokenised, 0)
+            encodings = first
             try:
                 for start in range(0, len(items), BLOCK):
-                    encodings = following.result()
-                    if start + BLOCK < len(items):
-                        following = ahead.submit(tokenised, start + BLOCK)
+                    following = ahead.submit(tokenised, start + BLOCK) if start + BLOCK < len(items) else None
                     widths = np.array([len(encoding.ids) for encoding in encodings], np.int64)
                     over = np.array([bool(encoding.overflowing) for encoding in encodings])
                     tokens[start : start + len(encodings)], cut[start : start + len(encodings)] = widths, over
@@ -148,12 +154,22 @@ class OnnxEmbedder(TokenizedEmbedder):
                         running.append(pool.submit(embed, encodings, places, max(int(widths[places[0]]), 1), start))
                         while len(running) > 4 * self.threads:
                             bar.advance(running.popleft().result())
+                    if following is not None:
+                        encodings = following.result()
                 while running:
                     bar.advance(running.popleft().result())
             except BaseException:
-                pool.shutdown(wait=True, cancel_futures=True)
+                for job in running:
+                    job.cancel()
+                wait(running)  # nothing goes on writing behind the caller's back
                 raise
         return Reported(vectors, tokens, cut)
+
+    def _threads(self) -> tuple[ThreadPoolExecutor, ThreadPoolExecutor]:
+        """Threads that run batches, and one that tokenises ahead; made when first needed."""
+        if self._pools is None:
+            self._pools = ThreadPoolExecutor(self.threads, "onnx"), ThreadPoolExecutor(1, "tokens")
+        return self._pools
 
     def _write(self, folder: Path) -> dict[str, Any]:
         (folder / "model.onnx").write_bytes(self.graph)
@@ -177,19 +193,24 @@ class OnnxEmbedder(TokenizedEmbedder):
 
 def filled(widths: Any, budget: int, most: int) -> Iterator[Any]:
     """Places of texts, longest first, batch by batch: each at most ``most`` texts and, padded to its longest, at most ``budget`` tokens (one text at least).
+    A batch ends where one more text would make its padding dearer than a batch more.
 
     >>> import numpy as np
-    >>> [places.tolist() for places in filled(np.array([3, 9, 4, 4]), 10, 8)]
-    [[1], [2, 3], [0]]
+    >>> [places.tolist() for places in filled(np.array([3, 9, 40, 4, 4]), 30, 8)]
+    [[2], [1, 3], [4, 0]]
     """
     import numpy as np
 
     order = np.argsort(-widths, kind="stable")
-    start = 0
-    while start < len(order):
-        count = max(1, min(most, budget // max(int(widths[order[start]]), 1)))
-        yield order[start : start + count]
-        start += count
+    lengths = widths[order].tolist()
+    start = waste = 0
+    for at, length in enumerate(lengths):
+        waste += lengths[start] - length
+        if at > start and (at - start >= most or (at - start + 1) * lengths[start] > budget or waste > RUN_TOKENS):
+            yield order[start:at]
+            start, waste = at, 0
+    if len(order):
+        yield order[start:]
 
 
 def export(embedder: TextEmbedder) -> OnnxEmbedder:

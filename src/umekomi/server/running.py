@@ -1,0 +1,113 @@
+"""Where the application listens, and how it ends."""
+
+from __future__ import annotations
+
+import ipaddress
+import signal
+import socket
+from collections.abc import Sequence
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import uvicorn
+
+from umekomi.errors import UmekomiError, WrongUse
+from umekomi.progress import say
+from umekomi.server.app import Settings
+from umekomi.server.protocol import HeadLimited
+from umekomi.server.routes import application
+
+LOOPBACK = frozenset({"localhost", "127.0.0.1", "[::1]", "::1"})
+DRAIN_SECONDS = 60
+
+
+class Server(uvicorn.Server):
+    """On SIGTERM or Ctrl-C: new requests are refused, accepted ones answered, then it ends."""
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        state = self.config.app.state.umekomi  # type: ignore[union-attr]
+        if self.should_exit and sig == signal.SIGINT:
+            self.force_exit = True  # a second Ctrl-C does not wait
+        if not state.draining:
+            say(f"umekomi: {signal.Signals(sig).name}: answering what was accepted, taking nothing new")
+        state.draining = self.should_exit = True
+
+
+def run(
+    models: Sequence[Any],
+    *,
+    indexes: Sequence[str | Path] = (),
+    host: str = "127.0.0.1",
+    port: int = 8080,
+    api_key: str = "",
+    engine: str = "auto",
+    memory_gb: float = 0,
+    queue_tokens: int = Settings.queue_tokens,
+    latency: float = Settings.latency,
+    timeout: float = Settings.timeout,
+    body_mb: float = Settings.body / (1 << 20),
+    batching: bool = True,
+    drain_seconds: int = DRAIN_SECONDS,
+) -> None:
+    """Listen on ``host`` and answer until SIGTERM or Ctrl-C. Anywhere but on loopback an ``api_key`` is needed."""
+    for name, value, least in (("queue_tokens", queue_tokens, 1), ("latency", latency, 0.001), ("timeout", timeout, 0.001), ("body_mb", body_mb, 0.001)):
+        if not value >= least:
+            raise WrongUse(f"serve, {name}: expected {least} or more, found {value}")
+    if not 0 <= port <= 65535:
+        raise WrongUse(f"serve, port: expected 0 to 65535, found {port}")
+    local = is_loopback(host)
+    if not local and not api_key:
+        raise WrongUse(f"serve: {host} can be reached from other machines: set an API key (UMEKOMI_API_KEY or --api-key-file) to listen there")
+    settings = Settings(
+        engine=engine,
+        memory=int(memory_gb * 1e9),
+        queue_tokens=queue_tokens,
+        latency=latency,
+        timeout=timeout,
+        body=int(body_mb * (1 << 20)),
+        batching=batching,
+        api_key=api_key,
+        hosts=LOOPBACK | {host} if local and not api_key else frozenset(),
+    )
+    app = application(models, indexes, settings)
+    app.state.umekomi.holder.load_first()
+    listening = _listening(host, port)
+    config = uvicorn.Config(
+        app,
+        http=HeadLimited,
+        ws="none",
+        lifespan="on",
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=drain_seconds,
+        backlog=2048,
+    )
+    address = f"[{host}]" if ":" in host else host
+    say(f"umekomi: {', '.join(app.state.umekomi.holder.models)} at http://{address}:{listening.getsockname()[1]} (schema at /openapi.json)")
+    server = Server(config)
+    server.run(sockets=[listening])
+    if not server.started:
+        raise UmekomiError("the server could not start; the line above says why")
+
+
+def is_loopback(host: str) -> bool:
+    """Is it an address that only this machine reaches?
+
+    >>> is_loopback("127.0.0.1"), is_loopback("0.0.0.0")
+    (True, False)
+    """
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    try:
+        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=2048)
+    except OSError as error:
+        raise UmekomiError(f"serve: {host}:{port} cannot be listened on: {error.strerror or error}") from None
