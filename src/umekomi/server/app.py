@@ -23,7 +23,7 @@ from umekomi.server.batching import Batcher, Busy
 from umekomi.server.errors import Answer, ApiError
 from umekomi.server.holding import Held, Holder, check_source, memory_there, memory_used, model_id
 from umekomi.server.metrics import Metrics
-from umekomi.server.schemas import ROLES, EmbeddingRequest, RerankRequest, SearchRequest
+from umekomi.server.schemas import ROLES, EmbeddingRequest, RerankRequest, SearchRequest, SimilarityRequest
 
 MAP_ROWS = 100_000
 MARKED_SENTENCES = 32
@@ -191,6 +191,17 @@ class App:
                 "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
                 "truncated": cut,
             }
+        )
+
+    async def similarity(self, asked: SimilarityRequest) -> Response:
+        """``POST /v1/similarity``: every text against every other, by the model's own measure."""
+        async with self.holder.using(asked.model) as held:
+            found = await self.embedded(held, asked.input, asked.role, asked.truncation)
+            values = held.opened.similarity(found.vectors, found.vectors)
+        tokens = int(found.tokens.sum())
+        usage = {"prompt_tokens": tokens, "total_tokens": tokens}
+        return Answer(
+            {"model": held.id, "metric": held.opened.metric, "similarity": values, "usage": usage, "truncated": [int(p) for p in found.truncated.nonzero()[0]]}
         )
 
     async def _scored(self, held: Held, query: str, texts: list[str], truncation: str) -> tuple[Any, int, list[int]]:

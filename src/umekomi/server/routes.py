@@ -20,7 +20,7 @@ from umekomi.errors import DataError, UmekomiError, WrongUse
 from umekomi.progress import say
 from umekomi.server.app import App, Settings
 from umekomi.server.errors import Answer, ApiError, invalid, too_large
-from umekomi.server.schemas import EmbeddingRequest, RerankRequest, SearchRequest
+from umekomi.server.schemas import EmbeddingRequest, RerankRequest, SearchRequest, SimilarityRequest
 
 PAGE = Path(__file__).parent / "page"
 TYPES = {".html": "text/html; charset=utf-8", ".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".svg": "image/svg+xml"}
@@ -168,6 +168,10 @@ def application(models: Sequence[Any], indexes: Sequence[str | Path] = (), setti
     @app.post("/v1/rerank", openapi_extra=body(RerankRequest), responses=errors, summary="Order documents by a query (Cohere's and Jina's shape)")
     async def rerank(request: Request) -> Response:
         return await answered(request, RerankRequest, state.rerank)
+
+    @app.post("/v1/similarity", openapi_extra=body(SimilarityRequest), responses=errors, summary="Every text against every other")
+    async def similarity(request: Request) -> Response:
+        return await answered(request, SimilarityRequest, state.similarity)
 
     @app.post("/v1/search", openapi_extra=body(SearchRequest), responses=errors, summary="Search in an index")
     async def search(request: Request) -> Response:

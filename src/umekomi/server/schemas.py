@@ -68,6 +68,13 @@ class RerankRequest(Asked):
         return [document["text"] if isinstance(document, dict) else document for document in self.documents]
 
 
+class SimilarityRequest(Asked):
+    """``POST /v1/similarity``."""
+
+    input: Annotated[list[Annotated[Text, Field(min_length=1)]], Field(min_length=1, max_length=512)]
+    role: StrictStr | None = None
+
+
 class SearchRequest(Asked):
     """``POST /v1/search``."""
 
