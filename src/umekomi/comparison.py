@@ -22,9 +22,9 @@ from umekomi.errors import DataError, MissingExtra, UmekomiError, WrongUse, unkn
 from umekomi.files import content_hash, folder_hash, read_json, write_json
 from umekomi.leaderboard import Comparison, Row, conclude, read_row, write_row
 from umekomi.metering import Journal, Meter
-from umekomi.models import load_embedder
 from umekomi.models.base import EmbedderBase
 from umekomi.models.catalogue import CATALOGUE
+from umekomi.models.engine import open_for_encoding
 from umekomi.models.loading import BUILT_IN
 from umekomi.parts import similarity as similarities
 from umekomi.planning import Plan, plan
@@ -181,7 +181,7 @@ class _Run:
         if key in self.open:
             return self.open[key]
         if candidate.recipe is None:
-            model = load_embedder(candidate.name)
+            model = open_for_encoding(candidate.name)
             _warn_overlap(model, self.plan.dataset.name)
             self.open[key] = (model, key, 0.0, None)
             return self.open[key]
@@ -194,7 +194,7 @@ class _Run:
             model.save(folder)
             write_json(seconds_file, {"seconds": seconds})
             self.journal.note("trained", recipe.name, key)
-        self.open[key] = (load_embedder(folder), key, read_json(seconds_file)["seconds"], self.start if neural and recipe.labelled else None)
+        self.open[key] = (open_for_encoding(folder), key, read_json(seconds_file)["seconds"], self.start if neural and recipe.labelled else None)
         return self.open[key]
 
     def _model_folder(self, recipe: Recipe, key: str) -> Path:

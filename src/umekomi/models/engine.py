@@ -69,6 +69,7 @@ def open_for_encoding(model: Any, engine: str = "auto") -> Any:
         if engine == "onnx":
             raise WrongUse(f"engine onnx: {name} has more than {LARGEST / 1e9:.1f} GB of weights, which one graph file cannot hold; use engine torch")
         return load_embedder(model)
+    say(f"{name}: exporting its graph for ONNX Runtime, once")
     return _exported(load_embedder(model), name, kept, engine)
 
 

@@ -113,12 +113,12 @@ class NvEmbed(Recipe):
 
         first = (made(mined, True), self.epochs[0]) if mined else None
         alone = not first or not rest
-        second = (made({**mined, **rest}, False), self.epochs[1])
+        second = (made({**mined, **rest}, self.order == "single-in-batch"), self.epochs[1])
         plans: list[tuple[Any, float] | None] = [first, second]
         if self.order == "reversed":
             plans = [second, first]
         elif self.order != "two-stage":
-            plans = [(second[0] if self.order == "single" else made({**mined, **rest}, True), sum(self.epochs))]
+            plans = [(second[0], sum(self.epochs))]
         if alone and self.order in ("two-stage", "reversed") and not self.hard_negatives and first:
             plans = [first]  # one retrieval set without negatives has nothing to learn from in the second stage
         plan = [step for step in plans if step is not None]

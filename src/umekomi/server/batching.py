@@ -36,7 +36,7 @@ def estimate(text: str) -> int:
     return 2 + (len(text) // 4 if text.isascii() else len(text) - sum(character.isascii() for character in text) * 3 // 4)
 
 
-@dataclass
+@dataclass(eq=False)
 class _Request:
     texts: list[str]
     role: str | None

@@ -1,0 +1,200 @@
+"""What retrieval keeps in fewer bytes an item: minilm's vectors of four collections, stored whole, as prefixes (its own, and of minilm tuned for prefixes),
+main directions, random projections, bytes, bits, bits with a second look, sparse codes, and product-quantised. Everything that learns, learns from the
+documents; the tuned model from pydocs' pairs. All arms read 128 tokens of a text."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from umekomi.parts.similarity import normalise
+from umekomi.progress import say
+from umekomi.reproduction import Claim, Measured, kept
+from umekomi.statistics import interval, paired_interval
+
+SETS = ("scifact", "cranfield", "crowdflower-search", "jaquad")
+SEEDS = (0, 1, 2)
+TOKENS = 128
+WIDTHS = (256, 128, 64, 32, 16)
+ACTIVE = (8, 16, 32)
+PIECES = (48, 24, 12)
+SHORTLIST = 100
+DOCUMENTS = 6000
+
+
+@cache
+def collection(name: str) -> Any:
+    """The judged split as a retrieval task, its largest collections cut to the judged documents and as many others as make 6,000."""
+    import pyarrow as pa
+
+    from umekomi.data import load
+    from umekomi.data.views import as_retrieval
+    from umekomi.tasks.retrieval import Retrieval
+
+    data = load(name)
+    split = next(each for each in ("test", "validation", "dev", *data.splits) if each in data.splits)
+    found = data[split]
+    found = as_retrieval(found)
+    if found.corpus.num_rows > DOCUMENTS:
+        judged = set(found.qrels["corpus_id"].to_pylist())
+        ids = found.corpus["id"].to_pylist()
+        others = np.random.default_rng(0).permutation([place for place, each in enumerate(ids) if each not in judged])
+        chosen = sorted([place for place, each in enumerate(ids) if each in judged] + others[: max(DOCUMENTS - len(judged), 0)].tolist())
+        found = found._replace(corpus=found.corpus.take(pa.array(chosen)))
+    return Retrieval(found, name)
+
+
+@cache
+def model(seed: int | None) -> Any:
+    """minilm, or minilm tuned for prefixes on pydocs' pairs; by ONNX Runtime, 128 tokens of a text."""
+    from umekomi.data import load
+    from umekomi.models import load as load_model
+    from umekomi.models.onnx import export
+    from umekomi.recipes import get
+
+    base = load_model("minilm")
+    if seed is not None:
+        from dataclasses import replace
+
+        recipe = replace(get("matryoshka").small(), prefixes=(384, 256, 128, 64, 32, 16), epochs=1)  # type: ignore[type-var]
+        base = recipe.fit(load("pydocs", "train"), start=base, seed=seed)
+    base = copy.copy(base)
+    base.model.max_seq_length = TOKENS
+    return export(base)
+
+
+def vectors(name: str, seed: int | None) -> tuple[Any, Any]:
+    """(documents, queries) of a collection by minilm, or by the model tuned with this seed."""
+    task = collection(name)
+
+    def encode() -> list[Any]:
+        say(f"  {name}: {'minilm' if seed is None else f'tuned, seed {seed}'}, {task.data.corpus.num_rows} documents")
+        embedder = model(seed)
+        return [embedder.encode_document(task.data.corpus["text"].to_pylist()), embedder.encode_query(task.data.queries["text"].to_pylist())]
+
+    documents, queries = kept(["bytes", name, seed, TOKENS, DOCUMENTS], encode)
+    return documents, queries
+
+
+class Cosine:
+    """What a task asks of a model when the vectors are there."""
+
+    @staticmethod
+    def similarity(a: Any, b: Any) -> Any:
+        b = b if hasattr(b, "indptr") else normalise(b)
+        found = normalise(a) @ b.T
+        return np.asarray(found.todense() if hasattr(found, "todense") else found, np.float32)
+
+
+def judged(name: str, queries: Any, documents: Any) -> Any:
+    """nDCG@10 of every query."""
+    return collection(name).judge(Cosine, queries, documents).main.values
+
+
+def product_quantised(documents: Any, pieces: int, seed: int) -> Any:
+    """Each of ``pieces`` parts of a vector replaced by the nearest of 256 centroids learned from the documents (Jégou et al. 2011): a byte a piece."""
+    from sklearn.cluster import MiniBatchKMeans
+
+    out = np.empty_like(documents)
+    for columns in np.array_split(np.arange(documents.shape[1]), pieces):
+        means = MiniBatchKMeans(256, random_state=seed, n_init=1, batch_size=2048).fit(documents[:, columns])
+        out[:, columns] = means.cluster_centers_[means.labels_]
+    return out
+
+
+def second_look(name: str, queries: Any, documents: Any) -> Any:
+    """Bits choose a hundred, bytes order them."""
+    from umekomi.tasks.retrieval import best
+    from umekomi.transforms import Binary, Int8
+
+    task = collection(name)
+    numbers, _ = best(Cosine, queries, Binary().fit(documents).transform(documents), SHORTLIST)
+    bytes_ = normalise(Int8().fit(documents).transform(documents))
+    scores = np.einsum("qd,qkd->qk", normalise(queries), bytes_[numbers])
+    order = np.argsort(-scores, axis=1, kind="stable")
+    return task.result(np.take_along_axis(numbers, order, 1), np.take_along_axis(scores, order, 1).astype(np.float32)).main.values
+
+
+def ways(name: str) -> Iterator[tuple[str, float, list[Any]]]:
+    """(arm, bytes an item, nDCG@10 of every query for each seed)."""
+    from umekomi.transforms import Binary, Int8, Pca, RandomProjection, SparseCode
+
+    documents, queries = vectors(name, None)
+    tuned = [vectors(name, seed) for seed in SEEDS]
+
+    def stored(transform: Any, d: Any = documents, q: Any = queries) -> Any:
+        transform.fit(d)
+        return judged(name, q if transform.stored_only else transform.transform(q), transform.transform(d))
+
+    yield "whole", 1536, [judged(name, queries, documents)]
+    yield "tuned, whole", 1536, [judged(name, q, d) for d, q in tuned]
+    for width in WIDTHS:
+        yield f"prefix {width}", 4 * width, [judged(name, queries[:, :width], documents[:, :width])]
+        yield f"tuned prefix {width}", 4 * width, [judged(name, q[:, :width], d[:, :width]) for d, q in tuned]
+        yield f"main directions {width}", 4 * width, [stored(Pca(width))]
+        yield f"random {width}", 4 * width, [stored(RandomProjection(width, seed)) for seed in SEEDS]
+    yield "int8", 384, [stored(Int8())]
+    for width in (128, 64):
+        yield f"tuned prefix {width}, int8", width, [stored(Int8(), d[:, :width], q[:, :width]) for d, q in tuned]
+    yield "binary", 48, [stored(Binary())]
+    yield "binary, second look at int8", 432, [second_look(name, queries, documents)]
+    for pieces in PIECES:
+        yield f"product-quantised {pieces}", pieces, [judged(name, queries, product_quantised(documents, pieces, seed)) for seed in SEEDS]
+    epochs = min(60, max(5, 400_000 // len(documents)))
+    for k in ACTIVE:
+        runs = []
+        for seed in SEEDS:
+            code = SparseCode(
+                k, 4 * documents.shape[1], seed=seed, epochs=epochs, batch_size=512, learning_rate=1e-3, weight_decay=0.0, contrast=0.0, auxiliary_k=256
+            )
+            runs.append(stored(code))
+        yield f"sparse code {k}", 8 * k, runs
+
+
+def measure(progress: bool) -> Iterator[Measured]:
+    claim = "quality-by-bytes"
+    shares: dict[str, list[float]] = {}
+    sizes: dict[str, float] = {}
+    for name in SETS:
+        whole: Any = None
+        for arm, size, runs in ways(name):
+            inside, each = interval(runs[0]), [float(values.mean()) for values in runs]
+            label = f"{arm}, {size:g} bytes"
+            yield Measured(
+                claim, label, name, len(runs[0]), "ndcg@10", float(np.mean(each)), min([inside.low, *each]), max([inside.high, *each]), seeds=len(runs)
+            )
+            if whole is None:
+                whole = runs[0]
+            else:
+                gap = paired_interval(np.mean(runs, axis=0), whole)
+                yield Measured(claim, f"{label} − whole", name, len(whole), "ndcg@10, difference", gap.value, gap.low, gap.high, seeds=len(runs), paper="-")
+            shares.setdefault(arm, []).append(float(np.mean(each)) / float(whole.mean()))
+            sizes[arm] = size
+    for arm, kept_ in shares.items():
+        yield Measured(
+            claim,
+            f"{arm}, {sizes[arm]:g} bytes",
+            "mean of the four",
+            len(SETS),
+            "share of the whole's ndcg@10, range of sets",
+            float(np.mean(kept_)),
+            min(kept_),
+            max(kept_),
+            seeds=3,
+        )
+
+
+CLAIMS = [
+    Claim(
+        "quality-by-bytes",
+        "bytes",
+        "Fewer bytes an item cost retrieval little, and which way to save them matters more than how many.",
+        "Kusupati et al. 2022 (prefixes); Wen et al. 2025 (sparse codes); Jégou et al. 2011 (product quantisation)",
+        "-",
+        measure,
+    )
+]
