@@ -16,7 +16,7 @@ sys.path[:0] = [str(ROOT / "src"), str(ROOT / "docs")]
 
 import tables  # noqa: E402
 
-VERBS = ("compare", "train", "encode", "evaluate", "inspect", "shrink", "index", "search", "mine", "convert", "recipes", "info", "reproduce")
+VERBS = ("compare", "train", "encode", "evaluate", "inspect", "shrink", "index", "search", "serve", "mine", "convert", "recipes", "info", "reproduce")
 
 
 def page(folder: str, name: str) -> str:
