@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -91,6 +91,7 @@ def encode(
     width = dimensions or embedder.dimension
     if not 1 <= width <= embedder.dimension:
         raise WrongUse(f"{embedder.name} has {embedder.dimension} dimensions: expected 1 to {embedder.dimension}, found {dimensions}")
+    named = devices_named(embedder, devices)
     shards = out.with_name(out.name + ".shards")
     job = {
         "model": embedder.fingerprint(),
@@ -105,7 +106,7 @@ def encode(
     work = Work(embedder, column, role, dimensions, truncation, batch_size, out.suffix, None)
     if embedder.costly and cache is not False:
         work.cache = VectorCache(job["model"], embedder.dimension, f"{role}\n{truncation == 'chunk'}", None if cache is True else cache)
-    with on_devices(embedder, devices), Progress("encoding", lines(source) if progress else None, "texts", progress, done=kept) as bar:
+    with embedder.on(named) if named else nullcontext(), Progress("encoding", lines(source) if progress else None, "texts", progress, done=kept) as bar:
         for number, table in enumerate(batches(source, shard_rows)):
             if number in finished:
                 if table.num_rows != finished[number]:
@@ -138,12 +139,10 @@ def _remove(shards: Path, retired: Path) -> None:
         shutil.rmtree(retired)
 
 
-@contextmanager
-def on_devices(embedder: Any, devices: Sequence[str] | None) -> Iterator[None]:
-    """Processes on these devices, for as long as the block takes."""
+def devices_named(embedder: Any, devices: Sequence[str] | None) -> list[str]:
+    """The devices asked for, every one of which is there; the error for any other."""
     if not devices:
-        yield
-        return
+        return []
     if embedder.kind != "text":
         raise WrongUse(f"devices: expected a transformer text embedder, {embedder.name} is of kind {embedder.kind}")
     import torch
@@ -152,7 +151,7 @@ def on_devices(embedder: Any, devices: Sequence[str] | None) -> Iterator[None]:
     if list(devices) == ["all"]:
         if not found:
             raise WrongUse("devices: expected a GPU, found none; name them (cpu,cpu) or leave devices out")
-        devices = [f"cuda:{number}" for number in range(found)]
+        return [f"cuda:{number}" for number in range(found)]
     for device in devices:
         try:
             place = torch.device(device)
@@ -160,8 +159,7 @@ def on_devices(embedder: Any, devices: Sequence[str] | None) -> Iterator[None]:
             raise WrongUse(f"devices: expected all, or names such as cuda:0,cuda:1 or cpu,cpu, found {device!r}") from None
         if place.type == "cuda" and (place.index or 0) >= found:
             raise WrongUse(f"devices: found {found} GPU{'s' if found != 1 else ''}, none is {device!r}")
-    with embedder.on(list(devices)):
-        yield
+    return list(devices)
 
 
 def encoded(source: Path) -> dict[str, str] | None:
