@@ -10,6 +10,7 @@ from typing import Any
 from umekomi.data.views import texts
 from umekomi.errors import WrongUse
 from umekomi.models import load_embedder
+from umekomi.models.base import StandIn
 from umekomi.planning import Plan, plan
 from umekomi.progress import Progress
 from umekomi.statistics import Interval, paired_interval
@@ -185,15 +186,12 @@ def _fewer_layers(
     return *chosen, kept, rows
 
 
-class Once:
+class Once(StandIn):
     """An embedder that keeps what it encoded in memory: every way to store starts from the same vectors."""
 
     def __init__(self, embedder: Any) -> None:
         self.embedder = embedder
         self.kept: dict[str, Any] = {}
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.embedder, name)
 
     def encode(self, items: Any, *, role: str | None = None, **options: Any) -> Any:
         """Vectors, encoded when first asked for."""
@@ -204,14 +202,6 @@ class Once:
         if key not in self.kept:
             self.kept[key] = self.embedder.encode(items, role=role, **options)
         return self.kept[key]
-
-    def encode_query(self, items: Any, **options: Any) -> Any:
-        """:meth:`encode` with ``role="query"``."""
-        return self.encode(items, role="query", **options)
-
-    def encode_document(self, items: Any, **options: Any) -> Any:
-        """:meth:`encode` with ``role="document"``."""
-        return self.encode(items, role="document", **options)
 
     def with_transform(self, *transforms: Any) -> Any:
         """Transforms behind what is kept."""

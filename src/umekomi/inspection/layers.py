@@ -9,6 +9,7 @@ from typing import Any
 
 from umekomi.data.augment import damaged
 from umekomi.errors import WrongUse
+from umekomi.models.base import StandIn
 from umekomi.parts import geometry
 from umekomi.progress import Progress
 
@@ -77,27 +78,16 @@ class AllLayers:
         return OneLayer(self, number)
 
 
-class OneLayer:
+class OneLayer(StandIn):
     """One layer's vectors with the face of an embedder: what tasks judge."""
 
     def __init__(self, layers: AllLayers, number: int) -> None:
-        self.layers, self.number = layers, number
+        self.layers, self.number, self.embedder = layers, number, layers.embedder
         self.name = f"{layers.embedder.name}, layer {number}"
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.layers.embedder, name)
 
     def encode(self, items: Any, *, role: str | None = None, batch_size: int = 32, progress: bool = False, **options: Any) -> Any:
         """The layer's vectors, float32 ``[n, d]``."""
         return self.layers.encode(list(items), role, batch_size, progress)[self.number]
-
-    def encode_query(self, items: Any, **options: Any) -> Any:
-        """:meth:`encode` with ``role="query"``."""
-        return self.encode(items, role="query", **options)
-
-    def encode_document(self, items: Any, **options: Any) -> Any:
-        """:meth:`encode` with ``role="document"``."""
-        return self.encode(items, role="document", **options)
 
 
 def cut(embedder: Any, layers: int) -> Any:
