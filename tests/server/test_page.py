@@ -8,6 +8,7 @@ import shutil
 import pytest
 
 playwright = pytest.importorskip("playwright.sync_api")
+pytest.importorskip("fastapi")
 CHROMIUM = next((path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None)
 if CHROMIUM is None:
     pytest.skip("Chromium is not on this machine", allow_module_level=True)

@@ -10,9 +10,13 @@ import sys
 import threading
 import time
 
-import httpx
 import numpy as np
 import pytest
+
+httpx = pytest.importorskip("httpx")
+pytest.importorskip("fastapi")
+pytest.importorskip("sentence_transformers")
+
 from served import Server
 
 from umekomi.errors import UmekomiError, WrongUse

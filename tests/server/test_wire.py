@@ -12,6 +12,9 @@ import time
 import numpy as np
 import pytest
 
+pytest.importorskip("fastapi")
+pytest.importorskip("sentence_transformers")
+
 TEXTS = ["The cat sat on the mat.", "埋め込み", "Stock prices fell sharply."]
 
 
