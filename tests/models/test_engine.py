@@ -147,7 +147,7 @@ def test_eight_bits_say_what_they_cost(minilm, tmp_path):
     from umekomi.inspection.layers import cut
     from umekomi.models.onnx import export
 
-    texts = [*mixed(40), *TEXTS]
+    texts = [*mixed(10), *TEXTS]
     (tmp_path / "a.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
     engine = export(cut(minilm, 2))
     engine.save(tmp_path / "float")

@@ -6,6 +6,7 @@ import pytest
 from conftest import needs_data
 
 from umekomi.evaluation import evaluate
+from umekomi.models.engine import open_for_encoding
 
 
 @needs_data
@@ -15,5 +16,7 @@ def test_minilm_on_sts_benchmark(minilm):
 
 @needs_data
 @pytest.mark.slow
-def test_minilm_on_scifact(minilm):
-    assert evaluate(minilm, "scifact", batch_size=32).value == pytest.approx(0.6451, abs=5e-5)
+def test_minilm_on_scifact():
+    """By the engine that encodes where ONNX Runtime is installed: the published figure holds to four decimals."""
+    pytest.importorskip("sentence_transformers")
+    assert evaluate(open_for_encoding("minilm"), "scifact", batch_size=32).value == pytest.approx(0.6451, abs=5e-5)
