@@ -61,7 +61,7 @@ def judged(name: str, seed: int | None) -> list[Any]:
     return kept(key, measure)
 
 
-def adapted(claim: str, names: Sequence[str]) -> Iterator[Measured]:
+def adapted(claim: str, names: Sequence[str], progress: bool) -> Iterator[Measured]:
     for name in names:
         before, sts_before = judged(name, None)
         runs = [judged(name, seed) for seed in SEEDS]
@@ -82,14 +82,10 @@ def adapted(claim: str, names: Sequence[str]) -> Iterator[Measured]:
             )
 
 
-def _measured(claim: str, names: Sequence[str], progress: bool) -> Iterator[Measured]:
-    return adapted(claim, names)
-
-
 CLAIMS = [
     Claim(
         name, "gemini-embedding", "1,000 of one's own pairs improve search on held-out ones, and cost no more than a point of STS-B.",
-        "the premise of every domain adaptation; the mean with the start is Wortsman et al. 2109.01903", "+", partial(_measured, name, sets),
+        "the premise of every domain adaptation; the mean with the start is Wortsman et al. 2109.01903", "+", partial(adapted, name, sets),
     )
     for name, sets in ((CLAIM, ("pydocs", "jaquad")), (f"{CLAIM}-scifact", ("scifact",)))
 ]  # fmt: skip

@@ -75,37 +75,17 @@ def encode(
     (transformers, services): its vector comes from the ``cache`` (a folder; ``True``: ``vectors`` in the cache folder; ``False``: none).
     ``devices`` (``["cuda:0", "cuda:1"]``, ``["all"]`` for every GPU) shares the texts out among processes, by torch.
     """
-    out = Path(out)
-    if out.suffix not in (".parquet", ".npy"):
-        raise WrongUse(f"{out}: expected a file ending in .parquet or .npy")
-    check_truncation(truncation)
-    if shard_rows < 1 or batch_size < 1:
-        raise WrongUse(f"expected at least one row a shard and one text a batch, found {shard_rows} and {batch_size}")
-    source = Path(source)
-    if not source.exists():
-        raise WrongUse(f"{source}: no such file or folder")
+    out, source = Path(out), Path(source)
+    check_job(source, out, truncation, shard_rows, batch_size)
     name = str(model) if isinstance(model, (str, Path)) else model.name
     embedder = open_for_encoding(model, "torch" if devices else engine)
-    if "dense" not in embedder.outputs:
-        raise WrongUse(f"encode writes dense vectors; {embedder.name} gives {' and '.join(sorted(embedder.outputs))}")
-    width = dimensions or embedder.dimension
-    if not 1 <= width <= embedder.dimension:
-        raise WrongUse(f"{embedder.name} has {embedder.dimension} dimensions: expected 1 to {embedder.dimension}, found {dimensions}")
     named = devices_named(embedder, devices)
-    shards = out.with_name(out.name + ".shards")
-    job = {
-        "model": embedder.fingerprint(),
-        "source": source_hash(source),
-        "settings": [column, role, dimensions, truncation, shard_rows, out.suffix],
-    }
-    done = open_shards(shards, job, resume)
+    shards, done, width, about = begin(embedder, name, source, out, column, role, dimensions, truncation, shard_rows, resume)
     finished = {entry["shard"]: entry["rows"] for entry in done}
     kept = sum(finished.values())
-    if done:
-        say(f"going on behind {kept:,} finished texts in {shards}")
     work = Work(embedder, column, role, dimensions, truncation, batch_size, out.suffix, None)
     if embedder.costly and cache is not False:
-        work.cache = VectorCache(job["model"], embedder.dimension, f"{role}\n{truncation == 'chunk'}", None if cache is True else cache)
+        work.cache = VectorCache(about["fingerprint"], embedder.dimension, f"{role}\n{truncation == 'chunk'}", None if cache is True else cache)
     with embedder.on(named) if named else nullcontext(), Progress("encoding", lines(source) if progress else None, "texts", progress, done=kept) as bar:
         for number, table in enumerate(batches(source, shard_rows)):
             if number in finished:
@@ -118,7 +98,35 @@ def encode(
             bar.advance(entry["rows"])
     if work.cache is not None:
         work.cache.close()
-    return finish(shards, done, out, width, kept, {"model": name, "fingerprint": job["model"], "metric": embedder.metric, "column": column})
+    return finish(shards, done, out, width, kept, about)
+
+
+def check_job(source: Path, out: Path, truncation: str, shard_rows: int, batch_size: int) -> None:
+    """The error for a job that cannot be, before a model is opened."""
+    if out.suffix not in (".parquet", ".npy"):
+        raise WrongUse(f"{out}: expected a file ending in .parquet or .npy")
+    check_truncation(truncation)
+    if shard_rows < 1 or batch_size < 1:
+        raise WrongUse(f"expected at least one row a shard and one text a batch, found {shard_rows} and {batch_size}")
+    if not source.exists():
+        raise WrongUse(f"{source}: no such file or folder")
+
+
+def begin(
+    embedder: Any, name: str, source: Path, out: Path, column: str, role: str | None, dimensions: int | None, truncation: str, shard_rows: int, resume: bool
+) -> tuple[Path, list[dict[str, Any]], int, dict[str, str]]:
+    """(the folder of shards, those that an earlier run of the same job finished, the vectors' width, what the output says of itself)."""
+    if "dense" not in embedder.outputs:
+        raise WrongUse(f"encode writes dense vectors; {embedder.name} gives {' and '.join(sorted(embedder.outputs))}")
+    width = dimensions or embedder.dimension
+    if not 1 <= width <= embedder.dimension:
+        raise WrongUse(f"{embedder.name} has {embedder.dimension} dimensions: expected 1 to {embedder.dimension}, found {dimensions}")
+    shards, fingerprint = out.with_name(out.name + ".shards"), embedder.fingerprint()
+    settings = [column, role, dimensions, truncation, shard_rows, out.suffix]
+    done = open_shards(shards, {"model": fingerprint, "source": source_hash(source), "settings": settings}, resume)
+    if done:
+        say(f"going on behind {sum(entry['rows'] for entry in done):,} finished texts in {shards}")
+    return shards, done, width, {"model": name, "fingerprint": fingerprint, "metric": embedder.metric, "column": column}
 
 
 def finish(shards: Path, done: list[dict[str, Any]], out: Path, width: int, kept: int, about: dict[str, str]) -> Encoded:

@@ -7,7 +7,9 @@ import json
 import shutil
 import socket
 import subprocess
+import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -347,7 +349,7 @@ def test_schemathesis_finds_no_fault_of_the_servers(server):
     del schemathesis
     done = subprocess.run(
         [
-            "schemathesis", "run", f"{server.url}/openapi.json", "--checks", "not_a_server_error,status_code_conformance,content_type_conformance",
+            str(Path(sys.executable).parent / "schemathesis"), "run", f"{server.url}/openapi.json", "--checks", "not_a_server_error,status_code_conformance,content_type_conformance",
             "--max-examples", "40", "--phases", "examples,coverage,fuzzing", "--request-timeout", "30", "--seed", "1", "--no-color",
         ],
         capture_output=True, text=True, check=False, timeout=280,

@@ -80,13 +80,16 @@ class EmbedderBase(ABC):
             raise WrongUse(f"{self.name} embeds {' and '.join(sorted(self.modalities))}, not {modality!r}")
         if condition is not None:
             raise WrongUse(f"{self.name} takes no condition")
-        if dimensions is not None and (output == "sparse" or not 1 <= dimensions <= self.dimension):
-            raise WrongUse(f"{self.name} has {self.dimension} {output} dimensions: expected 1 to {self.dimension}, found {dimensions}")
+        self._check_dimensions(dimensions, output)
         items = [items] if isinstance(items, (str, dict)) else items if isinstance(items, list) else list(items)
         vectors = self._encode(items, output=output, role=role, batch_size=batch_size, progress=progress)
         if dimensions is not None and dimensions < self.dimension:
             vectors = self.cut(vectors, dimensions)
         return vectors
+
+    def _check_dimensions(self, dimensions: int | None, output: str = "dense") -> None:
+        if dimensions is not None and (output == "sparse" or not 1 <= dimensions <= self.dimension):
+            raise WrongUse(f"{self.name} has {self.dimension} {output} dimensions: expected 1 to {self.dimension}, found {dimensions}")
 
     @abstractmethod
     def _encode(self, items: list[Any], *, output: str, role: str | None, batch_size: int, progress: bool) -> Any:
@@ -151,8 +154,13 @@ class EmbedderBase(ABC):
 
     def encode_reported(self, items: Sequence[str], *, role: str | None = None, dimensions: int | None = None, batch_size: int = 32) -> Reported:
         """Dense vectors, and what was seen of the texts on the way."""
-        items = list(items)
-        vectors = self.encode(items, output="dense", role=role, dimensions=dimensions, batch_size=batch_size)
+        self._check_dimensions(dimensions)
+        found = self._reported(list(items), role, batch_size)
+        return found if dimensions in (None, self.dimension) else found._replace(vectors=self.cut(found.vectors, dimensions or 0))
+
+    def _reported(self, items: list[str], role: str | None, batch_size: int) -> Reported:
+        """Vectors of the whole width; an embedder that sees lengths and cuts while it encodes says so here instead of looking twice."""
+        vectors = self.encode(items, output="dense", role=role, batch_size=batch_size)
         return Reported(vectors, self.lengths(items, role), self.truncated(items, role))
 
     def with_transform(self, *transforms: Transform) -> EmbedderBase:

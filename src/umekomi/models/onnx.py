@@ -7,7 +7,7 @@ the core's cache. Batches are filled by tokens, texts of one length together, so
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from pathlib import Path
@@ -106,11 +106,8 @@ class OnnxEmbedder(TokenizedEmbedder):
     def _encode(self, items: list[Any], *, output: str, role: str | None, batch_size: int, progress: bool) -> Any:
         return self._run(items, role, batch_size, progress).vectors
 
-    def encode_reported(self, items: Sequence[str], *, role: str | None = None, dimensions: int | None = None, batch_size: int = 32) -> Reported:
-        if dimensions is not None and not 1 <= dimensions <= self.dimension:
-            raise WrongUse(f"{self.name} has {self.dimension} dense dimensions: expected 1 to {self.dimension}, found {dimensions}")
-        found = self._run(list(items), role, batch_size, False)
-        return found if dimensions in (None, self.dimension) else found._replace(vectors=self.cut(found.vectors, dimensions or 0))
+    def _reported(self, items: list[str], role: str | None, batch_size: int) -> Reported:
+        return self._run(items, role, batch_size, False)
 
     def _run(self, items: list[str], role: str | None, batch_size: int, progress: bool) -> Reported:
         import numpy as np

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from umekomi.errors import DataError, WrongUse
 from umekomi.files import write_json
-from umekomi.models.base import EmbedderBase
+from umekomi.models.base import EmbedderBase, Reported
 from umekomi.progress import Progress
 
 if TYPE_CHECKING:
@@ -58,24 +58,32 @@ class StaticEmbedder(EmbedderBase):
         return np.fromiter((token for part in ids for token in part), np.int64, int(offsets[-1])), offsets
 
     def _encode(self, items: list[Any], *, output: str, role: str | None, batch_size: int, progress: bool) -> Any:
-        import numpy as np
-        from scipy.sparse import csr_array
-
         from umekomi.contracts import Vectors
 
         if output == "multi":
             ids, offsets = self.tokens(items)
             return Vectors(self.table[ids], offsets)
-        out = np.empty((len(items), self.dimension), np.float32)
+        return self._means(items, progress)[0]
+
+    def _reported(self, items: list[str], role: str | None, batch_size: int) -> Reported:
+        vectors, lengths = self._means(items)
+        return Reported(vectors, lengths, lengths < 0)  # nothing is ever cut
+
+    def _means(self, items: list[str], progress: bool = False) -> tuple[Any, Any]:
+        """(the mean of each text's rows, how many tokens it has)."""
+        import numpy as np
+        from scipy.sparse import csr_array
+
+        out, counts = np.empty((len(items), self.dimension), np.float32), np.zeros(len(items), np.int64)
         with Progress(f"{self.name}: encoding", len(items), "texts", progress) as bar:
             for start in range(0, len(items), CHUNK):
                 part = items[start : start + CHUNK]
                 ids, offsets = self.tokens(part)
-                lengths = np.maximum(np.diff(offsets), 1)
-                share = np.repeat((1 / lengths).astype(np.float32), np.diff(offsets))
+                counts[start : start + len(part)] = np.diff(offsets)
+                share = np.repeat((1 / np.maximum(np.diff(offsets), 1)).astype(np.float32), np.diff(offsets))
                 out[start : start + len(part)] = csr_array((share, ids, offsets), shape=(len(part), len(self.table))) @ self.table
                 bar.advance(len(part))
-        return out
+        return out, counts
 
     def lengths(self, items: Sequence[str], role: str | None = None) -> Any:
         import numpy as np

@@ -65,10 +65,9 @@ class TransformedEmbedder(EmbedderBase):
     def windows(self, text: str, role: str | None = None) -> list[str]:
         return self.base.windows(text, role)
 
-    def encode_reported(self, items: Sequence[str], *, role: str | None = None, dimensions: int | None = None, batch_size: int = 32) -> Reported:
-        found = self.base.encode_reported(items, role=role, batch_size=batch_size)
-        vectors = self.apply(found.vectors, role)
-        return found._replace(vectors=vectors if dimensions in (None, self.dimension) else self.cut(vectors, dimensions))
+    def _reported(self, items: list[str], role: str | None, batch_size: int) -> Reported:
+        found = self.base._reported(items, role, batch_size)
+        return found._replace(vectors=self.apply(found.vectors, role))
 
     def _write(self, folder: Path) -> dict[str, Any]:
         from safetensors.numpy import save_file

@@ -8,12 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from umekomi.data.readers import batches
-from umekomi.encoding import SHARD, Encoded, Work, commit, finish, open_shards
+from umekomi.encoding import SHARD, Encoded, Work, begin, check_job, commit, finish
 from umekomi.errors import DataError, MissingExtra, UmekomiError, WrongUse
-from umekomi.files import source_hash
 from umekomi.models.engine import open_for_encoding
-from umekomi.models.within import check_truncation
-from umekomi.progress import Progress, say
+from umekomi.progress import Progress
 
 
 class Worker:
@@ -80,15 +78,11 @@ def encode(
     except ImportError:
         raise MissingExtra("ray", "scale", "encoding over a cluster") from None
     out, source = Path(out).absolute(), Path(source).absolute()
-    if out.suffix not in (".parquet", ".npy"):
-        raise WrongUse(f"{out}: expected a file ending in .parquet or .npy")
-    check_truncation(truncation)
-    if not source.exists():
-        raise WrongUse(f"{source}: no such file or folder")
+    check_job(source, out, truncation, shard_rows, batch_size)
     if not isinstance(model, (str, Path)):
         raise WrongUse("encoding over a cluster: expected a model's name or folder, which every machine can open, found an object")
-    if shard_rows < 1 or batch_size < 1 or cpus <= 0 or gpus < 0:
-        raise WrongUse(f"expected a row a shard, a text a batch and part of a core at least, found {shard_rows}, {batch_size} and {cpus}")
+    if cpus <= 0 or gpus < 0:
+        raise WrongUse(f"expected part of a core at least for each worker and no negative GPUs, found {cpus} and {gpus}")
     name = str(Path(model).absolute()) if Path(model).is_dir() else str(model)
     begun = not ray.is_initialized()
     if begun:
@@ -96,25 +90,16 @@ def encode(
     try:
         workers = plan(ray.cluster_resources(), workers, cpus, gpus)
         embedder = open_for_encoding(name, engine)
-        if "dense" not in embedder.outputs:
-            raise WrongUse(f"encode writes dense vectors; {embedder.name} gives {' and '.join(sorted(embedder.outputs))}")
-        fingerprint, metric, width = embedder.fingerprint(), embedder.metric, dimensions or embedder.dimension
-        if not 1 <= width <= embedder.dimension:
-            raise WrongUse(f"{embedder.name} has {embedder.dimension} dimensions: expected 1 to {embedder.dimension}, found {dimensions}")
+        shards, done, width, about = begin(embedder, name, source, out, column, role, dimensions, truncation, shard_rows, resume)
         del embedder
-        settings = [column, role, dimensions, truncation, shard_rows, out.suffix]
-        shards = out.with_name(out.name + ".shards")
-        done = open_shards(shards, {"model": fingerprint, "source": source_hash(source), "settings": settings}, resume)
         kept = sum(entry["rows"] for entry in done)
-        if done:
-            say(f"going on behind {kept:,} finished texts in {shards}")
         counts = [table.num_rows for table in batches(source, shard_rows)]
         for entry in done:
             if entry["shard"] >= len(counts) or entry["rows"] != counts[entry["shard"]]:
                 raise DataError(f"{shards}: shard {entry['shard']} is not the input's: start anew without resume")
         missing = sorted(set(range(len(counts))) - {entry["shard"] for entry in done})
         job = {
-            "source": str(source), "shards": str(shards), "rows": shard_rows, "engine": engine, "fingerprint": fingerprint, "column": column, "role": role,
+            "source": str(source), "shards": str(shards), "rows": shard_rows, "engine": engine, "fingerprint": about["fingerprint"], "column": column, "role": role,
             "dimensions": dimensions, "truncation": truncation, "batch_size": batch_size, "suffix": out.suffix,
         }  # fmt: skip
         with Progress("encoding", sum(counts), "texts", progress, done=kept) as bar:
@@ -123,7 +108,7 @@ def encode(
                 done.append(entry)
                 bar.advance(entry["rows"])
         done.sort(key=lambda entry: entry["shard"])
-        return finish(shards, done, out, width, kept, {"model": name, "fingerprint": fingerprint, "metric": metric, "column": column})
+        return finish(shards, done, out, width, kept, about)
     finally:
         if begun:
             ray.shutdown()

@@ -146,20 +146,10 @@ class App:
             vectors = found.vectors
             if dimensions is not None and dimensions < held.opened.dimension:
                 vectors = held.opened.cut(vectors, dimensions)
-            if hasattr(vectors, "indptr"):
-                raise ApiError(400, f"model: {held.id} gives sparse vectors, which this route cannot carry", param="model")
             packed = asked.encoding_format == "base64"
             rows = [base64.b64encode(row.astype("<f4", copy=False).tobytes()).decode() for row in vectors] if packed else vectors
-            tokens = int(found.tokens.sum())
-            return Answer(
-                {
-                    "object": "list",
-                    "data": [{"object": "embedding", "index": place, "embedding": row} for place, row in enumerate(rows)],
-                    "model": held.id,
-                    "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
-                    "truncated": [int(place) for place in found.truncated.nonzero()[0]],
-                }
-            )
+            data = [{"object": "embedding", "index": place, "embedding": row} for place, row in enumerate(rows)]
+            return Answer({"object": "list", "data": data, "model": held.id, **_told(int(found.tokens.sum()), _places(found.truncated))})
 
     def _texts(self, held: Held, given: Any) -> list[str]:
         """Texts as they are; arrays of token ids as the model's tokenizer writes them out."""
@@ -183,26 +173,15 @@ class App:
         if asked.return_documents:
             for entry in results:
                 entry["document"] = {"text": asked.texts[entry["index"]]}
-        return Answer(
-            {
-                "id": f"rerank-{uuid.uuid4().hex}",
-                "model": held.id,
-                "results": results,
-                "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
-                "truncated": cut,
-            }
-        )
+        return Answer({"id": f"rerank-{uuid.uuid4().hex}", "model": held.id, "results": results, **_told(tokens, cut)})
 
     async def similarity(self, asked: SimilarityRequest) -> Response:
         """``POST /v1/similarity``: every text against every other, by the model's own measure."""
         async with self.holder.using(asked.model) as held:
             found = await self.embedded(held, asked.input, asked.role, asked.truncation)
             values = held.opened.similarity(found.vectors, found.vectors)
-        tokens = int(found.tokens.sum())
-        usage = {"prompt_tokens": tokens, "total_tokens": tokens}
-        return Answer(
-            {"model": held.id, "metric": held.opened.metric, "similarity": values, "usage": usage, "truncated": [int(p) for p in found.truncated.nonzero()[0]]}
-        )
+        told = _told(int(found.tokens.sum()), _places(found.truncated))
+        return Answer({"model": held.id, "metric": held.opened.metric, "similarity": values, **told})
 
     async def _scored(self, held: Held, query: str, texts: list[str], truncation: str) -> tuple[Any, int, list[int]]:
         """(a score a text, tokens, which texts were cut)."""
@@ -216,7 +195,7 @@ class App:
             return scores, 0, []
         asked, given = await asyncio.gather(self.embedded(held, [query], "query", truncation), self.embedded(held, texts, "document", truncation))
         scores = held.opened.similarity(asked.vectors, given.vectors)[0]
-        return np.asarray(scores), int(asked.tokens.sum() + given.tokens.sum()), [int(place) for place in given.truncated.nonzero()[0]]
+        return np.asarray(scores), int(asked.tokens.sum() + given.tokens.sum()), _places(given.truncated)
 
     # --- search -----------------------------------------------------------------------------------------------------
 
@@ -236,6 +215,7 @@ class App:
 
         name, index, lock = self.index(asked.index)
         tokens, cut = 0, False
+        whole: Any = None
         model = self.models_of.get(name)
         begun = time.perf_counter()
         async with lock:
@@ -245,11 +225,10 @@ class App:
             if model is None:
                 raise ApiError(400, f"query: the index {name} was made from vectors: expected a vector of {width} numbers, found a text", param="query")
             async with self.holder.using(model) as held:
-                if held.opened.outputs == {"dense"} or "dense" in held.opened.outputs:
+                if "dense" in held.opened.outputs:
                     found = await self.embedded(held, [asked.query], "query", asked.truncation)
-                    vectors, tokens, cut = found.vectors, int(found.tokens[0]), bool(found.truncated[0])
-                    if hasattr(vectors, "indptr") is False and 0 < width < vectors.shape[1]:
-                        vectors = held.opened.cut(vectors, width)
+                    whole, tokens, cut = found.vectors, int(found.tokens[0]), bool(found.truncated[0])
+                    vectors = held.opened.cut(whole, width) if 0 < width < whole.shape[1] else whole
                 else:
                     assert held.batcher is not None
                     vectors = await held.batcher.run(lambda: held.opened.encode_query([asked.query]))
@@ -270,8 +249,8 @@ class App:
             tokens += more
             order = sorted(range(len(hits)), key=lambda place: (-float(scores[place]), place))
             hits = [replace(hits[place], score=float(scores[place])) for place in order]
-        if asked.mark and model is not None and isinstance(asked.query, str) and about["output"] == "dense":
-            hits = await self._marked(model, asked.query, hits)
+        if asked.mark and model is not None and whole is not None and about["output"] == "dense":
+            hits = await self._marked(model, whole, hits)
         return Answer(
             {
                 "object": "list",
@@ -281,21 +260,20 @@ class App:
                     {"id": hit.id, "score": hit.score, "text": hit.text, "best": list(hit.best) if asked.mark else None, "payload": _plain(hit.payload)}
                     for hit in hits
                 ],
-                "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
-                "truncated": cut,
+                **_told(tokens, cut),
                 "seconds": seconds,
             }
         )
 
-    async def _marked(self, model: str, query: str, hits: list[Hit]) -> list[Hit]:
-        """Each hit with the place of its best sentence."""
+    async def _marked(self, model: str, query: Any, hits: list[Hit]) -> list[Hit]:
+        """Each hit with the place of the sentence that is nearest to the query's vector, ``[1, d]``."""
         spans = [sentences(hit.text)[:MARKED_SENTENCES] if hit.text.strip() else [] for hit in hits]
         pieces = [hit.text[a:b] for hit, parts in zip(hits, spans, strict=True) if len(parts) > 1 for a, b in parts]
         if not pieces:
             return [replace(hit, best=parts[0]) if parts else hit for hit, parts in zip(hits, spans, strict=True)]
         async with self.holder.using(model) as held:
-            asked, found = await asyncio.gather(self.embedded(held, [query], "query", "warn"), self.embedded(held, pieces, "document", "warn"))
-            scores = held.opened.similarity(asked.vectors, found.vectors)[0]
+            found = await self.embedded(held, pieces, "document", "warn")
+            scores = held.opened.similarity(query, found.vectors)[0]
         out, at = [], 0
         for hit, parts in zip(hits, spans, strict=True):
             if len(parts) > 1:
@@ -375,6 +353,15 @@ class App:
                 }
             )  # fmt: skip
         return Answer({"object": "list", "data": data})
+
+
+def _told(tokens: int, truncated: Any) -> dict[str, Any]:
+    """What every answer says of the texts: their tokens, as OpenAI's do, and what of them was cut."""
+    return {"usage": {"prompt_tokens": tokens, "total_tokens": tokens}, "truncated": truncated}
+
+
+def _places(mask: Any) -> list[int]:
+    return [int(place) for place in mask.nonzero()[0]]
 
 
 def projected(vectors: Any) -> Any:
