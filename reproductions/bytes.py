@@ -1,6 +1,7 @@
 """What retrieval keeps in fewer bytes an item: minilm's vectors of four collections, stored whole, as prefixes (its own, and of minilm tuned for prefixes),
-main directions, random projections, bytes, bits, bits with a second look, sparse codes, and product-quantised. Everything that learns, learns from the
-documents; the tuned model from pydocs' pairs. All arms read 128 tokens of a text."""
+main directions, random projections, bytes, bits, bits with a second look, sparse codes, and product-quantised, alone and with a second look. Everything that learns, learns from the
+documents; the tuned model from pydocs' pairs. All arms read 128 tokens of a text.
+The tuning is by sentence-transformers' MatryoshkaLoss; its own quantisation stands beside the house's."""
 
 from __future__ import annotations
 
@@ -106,13 +107,23 @@ def product_quantised(documents: Any, pieces: int, seed: int) -> Any:
     return out
 
 
-def second_look(name: str, queries: Any, documents: Any) -> Any:
-    """Bits choose a hundred, bytes order them."""
+def peers(queries: Any, documents: Any, precision: str) -> tuple[Any, Any]:
+    """(documents, queries) by sentence-transformers' ``quantize_embeddings``, its ranges taken from the documents; its bits as they lie, -1 and 1."""
+    from sentence_transformers.util import quantize_embeddings
+
+    found = [quantize_embeddings(each, precision, calibration_embeddings=documents) for each in (documents, queries)]  # type: ignore[arg-type]
+    if precision == "ubinary":
+        found = [np.unpackbits(each, axis=1).astype(np.float32) * 2 - 1 for each in found]
+    return np.asarray(found[0], np.float32), np.asarray(found[1], np.float32)
+
+
+def second_look(name: str, queries: Any, documents: Any, coarse: Any) -> Any:
+    """The coarse documents choose a hundred, bytes order them."""
     from umekomi.tasks.retrieval import best
-    from umekomi.transforms import Binary, Int8
+    from umekomi.transforms import Int8
 
     task = collection(name)
-    numbers, _ = best(Cosine, queries, Binary().fit(documents).transform(documents), SHORTLIST)
+    numbers, _ = best(Cosine, queries, coarse, SHORTLIST)
     bytes_ = normalise(Int8().fit(documents).transform(documents))
     scores = np.einsum("qd,qkd->qk", normalise(queries), bytes_[numbers])
     order = np.argsort(-scores, axis=1, kind="stable")
@@ -138,12 +149,17 @@ def ways(name: str) -> Iterator[tuple[str, float, list[Any]]]:
         yield f"main directions {width}", 4 * width, [stored(Pca(width))]
         yield f"random {width}", 4 * width, [stored(RandomProjection(width, seed)) for seed in SEEDS]
     yield "int8", 384, [stored(Int8())]
+    for precision, size in (("int8", 384), ("ubinary", 48)):
+        d, q = peers(queries, documents, precision)
+        yield f"sentence-transformers' {precision}", size, [judged(name, q, d)]
     for width in (128, 64):
         yield f"tuned prefix {width}, int8", width, [stored(Int8(), d[:, :width], q[:, :width]) for d, q in tuned]
     yield "binary", 48, [stored(Binary())]
-    yield "binary, second look at int8", 432, [second_look(name, queries, documents)]
+    yield "binary, second look at int8", 432, [second_look(name, queries, documents, Binary().fit(documents).transform(documents))]
     for pieces in PIECES:
-        yield f"product-quantised {pieces}", pieces, [judged(name, queries, product_quantised(documents, pieces, seed)) for seed in SEEDS]
+        coarse = [product_quantised(documents, pieces, seed) for seed in SEEDS]
+        yield f"product-quantised {pieces}", pieces, [judged(name, queries, each) for each in coarse]
+        yield f"product-quantised {pieces}, second look at int8", pieces + 384, [second_look(name, queries, documents, each) for each in coarse]
     epochs = min(60, max(5, 400_000 // len(documents)))
     for k in ACTIVE:
         runs = []
