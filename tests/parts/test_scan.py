@@ -10,43 +10,50 @@ from umekomi.parts.kernels import scan
 NONE = np.zeros(0, np.uint8)
 
 
-def test_bits_estimate_as_the_formula_says():
-    """Gao & Long 2024: the estimate is factor * sum of sign * query part, the query cut to 2^bits levels."""
+@pytest.mark.parametrize("bits", [1, 3, 4])
+@pytest.mark.parametrize("words", [1, 3, 4, 6, 9])
+def test_bits_estimate_as_the_formula_says(bits, words):
+    """Gao & Long 2024: the estimate is factor * sum of sign * query part, the query cut to 2^bits levels, here the odd numbers around zero."""
     generator = np.random.default_rng(0)
-    rows, width = 5000, 192
+    rows, width = 3000, 64 * words
     signs = generator.choice([-1, 1], (rows, width))
     codes = np.ascontiguousarray(np.packbits(signs > 0, axis=1, bitorder="little").view("<u8").T)
     factors = generator.random(rows).astype(np.float32)
-    for bits in (1, 3, 4):
-        levels = generator.integers(0, 1 << bits, width)
-        step, lowest = np.float32(0.01), np.float32(-0.07)
-        planes = np.stack([np.packbits((levels >> p) & 1, bitorder="little").view("<u8") for p in range(bits)])
-        parts = levels * step + lowest
+    levels = generator.integers(0, 1 << bits, width)
+    planes = np.stack([np.packbits((levels >> p) & 1, bitorder="little").view("<u8") for p in range(bits)])
+    asked = 2 * levels - (2**bits - 1)
+    numbers = [np.float32(value) for value in (2.5, (2**bits - 1) * width / 2, 4096)]
+    slow = np.clip(1.25 * factors * (signs @ asked) + 4096, 1, scan.BINS - 1)
+    allowed = (np.arange(rows) % 3 > 0).astype(np.uint8)
+    for wanted in (10, rows):
         keys, counts = np.zeros(rows, np.uint16), np.zeros(scan.BINS, np.int32)
-        allowed = (np.arange(rows) % 3 > 0).astype(np.uint8)
-        for low, high in ((0, 1234), (1234, rows)):
-            floor = scan.bit_keys(
-                codes, factors, planes, step, lowest, np.float32(parts.sum()), np.float32(400), np.float32(4096), allowed, low, high, keys, counts
-            )
-        slow = np.array([400 * factors[i] * sum(float(signs[i, j]) * float(parts[j]) for j in range(width)) + 4096 for i in range(0, rows, 50)])
-        assert (np.abs(keys[::50] - slow)[allowed[::50] > 0] <= 1.01).all()
+        floors = [scan.bit_keys(codes, factors, planes, *numbers, wanted, allowed, low, high, keys, counts) for low, high in ((0, 1234), (1234, rows))]
+        assert (np.abs(keys - slow)[allowed > 0] <= 1.01).all()
         assert (keys[allowed == 0] == 0).all()
-        assert floor == 1
-        assert (counts[1:] == np.bincount(keys, minlength=scan.BINS)[1:]).all()
-        many = np.tile(codes, 4)
-        keys, counts = np.zeros(4 * rows, np.uint16), np.zeros(scan.BINS, np.int32)
-        floor = scan.bit_keys(
-            many, np.tile(factors, 4), planes, step, lowest, np.float32(parts.sum()), np.float32(400), np.float32(4096), NONE, 0, 4 * rows, keys, counts
-        )
+        assert max(floors) == 1 if wanted == rows else max(floors) > 1
+        assert (counts[max(floors) :] == np.bincount(keys, minlength=scan.BINS)[max(floors) :]).all()
+
+
+@pytest.mark.parametrize("wanted", [1, 50, 700])
+def test_what_a_scan_leaves_out_is_never_among_the_wanted(wanted):
+    """Rows come from the worst to the best, so every floor set on the way is passed by all that follow; then the other way round."""
+    for order in (1, -1):
+        rows = np.arange(5000)[::order]
+        codes = np.ascontiguousarray(np.stack([rows // 100, rows % 100], 1).astype(np.int8))
+        query = np.array([100, 1], np.int16)
+        keys, counts = np.zeros(5000, np.uint16), np.zeros(scan.BINS, np.int32)
+        floor = scan.byte_keys(codes, query, 1.0, 1.0, wanted, NONE, 0, 5000, keys, counts)
         assert floor > 1
-        assert (counts[floor:] == np.bincount(keys, minlength=scan.BINS)[floor:]).all()
+        least = scan.threshold(counts, wanted)
+        assert least >= floor
+        assert (keys >= least).sum() == wanted
 
 
 def test_bytes_are_inner_products():
     generator = np.random.default_rng(0)
     codes, query = generator.integers(-127, 128, (300, 40)).astype(np.int8), generator.integers(-32767, 32768, 40).astype(np.int16)
     keys, counts = np.zeros(300, np.uint16), np.zeros(scan.BINS, np.int32)
-    scan.byte_keys(codes, query, 1e-4, 4096.0, NONE, 0, 300, keys, counts)
+    scan.byte_keys(codes, query, 1e-4, 4096.0, 300, NONE, 0, 300, keys, counts)
     slow = [int(min(max(1e-4 * sum(int(a) * int(b) for a, b in zip(row, query, strict=True)) + 4096.0, 1), scan.BINS - 1)) for row in codes]
     assert keys.tolist() == slow
     assert counts.sum() == 300

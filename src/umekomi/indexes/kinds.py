@@ -21,6 +21,8 @@ from umekomi.parts import similarity as similarities
 from umekomi.parts.kernels.threads import cores, over, shards
 
 ROWS = 8192
+STEPS = (1.5958, 0.9957, 0.586, 0.3352, 0.1881, 0.1041, 0.0569, 0.0308)
+"""Width of a level, in standard deviations, with which 1 to 8 bits lose least of a Gaussian (J. Max 1960); a vector turned at random looks like one."""
 FEW = 0.02
 """The share of rows below which those a filter leaves are looked at one by one."""
 
@@ -148,7 +150,7 @@ def ranks_of_neighbours(parts: list[Part], keys_of: Any, k: int, sample: int, se
     rows, _ = scan(part, queries, k + 1)
     out = []
     for q, own in enumerate(asked):
-        keys, _, _ = keys_of(part, queries[q])
+        keys, _ = keys_of(part, queries[q])
         counts = np.bincount(keys)
         counts[keys[own]] -= 1
         above = np.cumsum(counts[::-1])[::-1]
@@ -236,27 +238,27 @@ class Binary(Kind):
         import numpy as np
 
         turned = (query @ self.codec["rotation"]).astype(np.float32)
-        most = (1 << self.query_bits) - 1
-        lowest = float(turned.min())
-        step = max((float(turned.max()) - lowest) / most, 1e-20)
-        levels = np.round((turned - lowest) / step).astype(np.uint8)
+        length = float(np.linalg.norm(turned))
+        step = max(STEPS[self.query_bits - 1] * length / len(turned) ** 0.5, 1e-20)
+        half = 1 << (self.query_bits - 1)
+        levels = np.clip(np.floor(turned / step) + half, 0, 2 * half - 1).astype(np.uint8)
         planes = np.stack([np.packbits((levels >> p) & 1, bitorder="little").view("<u8") for p in range(self.query_bits)])
-        return planes, np.float32(step), np.float32(lowest), np.float32((levels * step + lowest).sum()), float(np.linalg.norm(turned))
+        return planes, step, (2 * half - 1) * len(turned) / 2, length
 
-    def keys(self, part: Part, query: Any, threads: int) -> tuple[Any, Any, int]:
-        """(key of every row, how many rows have each of the best keys, the key from which that is whole)."""
+    def keys(self, part: Part, query: Any, threads: int, wanted: int) -> tuple[Any, int]:
+        """(key of every row, the key that ``wanted`` rows reach)."""
         import numpy as np
 
         from umekomi.parts.kernels.scan import BINS, bit_keys
 
-        planes, step, lowest, half, length = self._asked(query)
+        planes, step, middle, length = self._asked(query)
         # the longest stored vector times the query's length bounds every estimate but for its error
-        scale = np.float32(BINS / 2 / max(1.2 * length * float(part.arrays["longest"][0]), 1e-20))
-        numbers = (planes, step, lowest, half, scale, np.float32(BINS / 2))
-        return scanned(bit_keys, (part.arrays["codes"], part.arrays["factors"], *numbers), part, threads)
+        scale = step * BINS / 2 / max(1.2 * length * float(part.arrays["longest"][0]), 1e-20)
+        numbers = (planes, np.float32(scale), np.float32(middle), np.float32(BINS / 2))
+        return scanned(bit_keys, (part.arrays["codes"], part.arrays["factors"], *numbers), part, threads, wanted)
 
     def tuned(self, parts: list[Part], recall: float, k: int = 10, sample: int = 256, seed: int = 0) -> dict[str, Any]:
-        return {"shortlist": shortlist_for(ranks_of_neighbours(parts, lambda part, query: self.keys(part, query, cores()), k, sample, seed), recall, k)}
+        return {"shortlist": shortlist_for(ranks_of_neighbours(parts, lambda part, query: self.keys(part, query, cores(), 1), k, sample, seed), recall, k)}
 
     def search(self, part: Part, queries: Any, k: int, similarity: Any) -> tuple[Any, Any]:
         if not self.shortlist:  # few rows so far: nothing to tune on
@@ -264,30 +266,18 @@ class Binary(Kind):
         return coarse_then_exact(part, queries, k, max(self.shortlist, k), self.keys)
 
 
-def scanned(kernel: Any, inputs: tuple[Any, ...], part: Part, threads: int) -> tuple[Any, Any, int]:
-    """A coarse scan over all rows: (key of every row, how many have each of the best keys, the key from which that is whole)."""
+def scanned(kernel: Any, inputs: tuple[Any, ...], part: Part, threads: int, wanted: int) -> tuple[Any, int]:
+    """A coarse scan over all rows: (key of every row, the highest key that ``wanted`` rows reach)."""
     import numpy as np
 
-    from umekomi.parts.kernels.scan import BINS
+    from umekomi.parts.kernels.scan import BINS, threshold
 
     keys = np.empty(part.rows, np.uint16)
     ranges = shards(part.rows, threads)
     counts = np.zeros((len(ranges), BINS), np.int32)
-    floors = over(kernel, [(*inputs, part.allowed, low, high, keys, counts[i]) for i, (low, high) in enumerate(ranges)])
-    return keys, counts.sum(0), max(floors)
-
-
-def reached(found: tuple[Any, Any, int], wanted: int) -> tuple[Any, int]:
-    """(keys, the highest key that ``wanted`` rows reach), from what a coarse scan gives."""
-    import numpy as np
-
-    from umekomi.parts.kernels.scan import threshold
-
-    keys, counts, floor = found
-    least = threshold(counts, wanted)
-    if least < floor:
-        least = threshold(np.bincount(keys), wanted)
-    return keys, max(least, 1)
+    over(kernel, [(*inputs, wanted, part.allowed, low, high, keys, counts[i]) for i, (low, high) in enumerate(ranges)])
+    # a thread leaves out only what `wanted` of its own rows are above: from the threshold up the sum is whole
+    return keys, max(threshold(counts.sum(0), wanted), 1)
 
 
 def coarse_then_exact(part: Part, queries: Any, k: int, wanted: int, keys_of: Any) -> tuple[Any, Any]:
@@ -301,7 +291,7 @@ def coarse_then_exact(part: Part, queries: Any, k: int, wanted: int, keys_of: An
     threads = cores()
 
     def ask(query: Any, threads: int) -> tuple[Any, Any]:
-        keys, least = reached(keys_of(part, query, threads), wanted)
+        keys, least = keys_of(part, query, threads, wanted)
         ranges = shards(part.rows, threads)
         found = [blank(1, k) for _ in ranges]
         over(rescore, [(part.vectors, query, keys, least, low, high, s[0], r[0]) for (low, high), (s, r) in zip(ranges, found, strict=True)])
@@ -364,8 +354,8 @@ class Funnel(Kind):
             longest = max(longest, float((whole**2).sum(1).max()) ** 0.5)
         return {"codes": codes, "longest": np.array([longest], np.float32)}
 
-    def keys(self, part: Part, query: Any, threads: int) -> tuple[Any, Any, int]:
-        """(key of every row, how many rows have each of the best keys, the key from which that is whole)."""
+    def keys(self, part: Part, query: Any, threads: int, wanted: int) -> tuple[Any, int]:
+        """(key of every row, the key that ``wanted`` rows reach)."""
         import numpy as np
 
         from umekomi.parts.kernels.scan import BINS, byte_keys
@@ -374,10 +364,10 @@ class Funnel(Kind):
         fine = max(float(np.abs(asked).max()) / 32767, 1e-30)
         whole = np.round(asked / fine).astype(np.int16)
         reach = max(float(np.linalg.norm(whole.astype(np.float64))) * float(part.arrays["longest"][0]), 1.0)
-        return scanned(byte_keys, (part.arrays["codes"], whole, BINS / 2 / reach, BINS / 2), part, threads)
+        return scanned(byte_keys, (part.arrays["codes"], whole, BINS / 2 / reach, BINS / 2), part, threads, wanted)
 
     def tuned(self, parts: list[Part], recall: float, k: int = 10, sample: int = 256, seed: int = 0) -> dict[str, Any]:
-        self.shortlist = shortlist_for(ranks_of_neighbours(parts, lambda part, query: self.keys(part, query, cores()), k, sample, seed), recall, k)
+        self.shortlist = shortlist_for(ranks_of_neighbours(parts, lambda part, query: self.keys(part, query, cores(), 1), k, sample, seed), recall, k)
         part = max(parts, key=lambda each: each.rows)
         # later stages lose some of what the first one found: ask for more until the whole holds
         while self.widths and self.shortlist < part.rows and found_share(self, part, k, sample, seed) < recall:
@@ -395,7 +385,7 @@ class Funnel(Kind):
 
         scores, rows = blank(len(queries), k)
         for q, query in enumerate(queries):
-            keys, least = reached(self.keys(part, query, cores()), max(self.shortlist, k))
+            keys, least = self.keys(part, query, cores(), max(self.shortlist, k))
             numbers = np.empty(int((keys >= least).sum()), np.int64)
             reaching(keys, least, 0, part.rows, numbers)
             for stage, width in enumerate(self.widths):

@@ -2,8 +2,9 @@
 
 A coarse scan gives every row a key, an unsigned 16-bit number below ``BINS``, higher is nearer, and counts how many rows have
 each key; from the counts of all threads one threshold follows, and :func:`rescore` looks again, with the stored vectors, only
-at rows that reach it. A scan counts all keys of its first block and from then on those of about its best sixteenth; it returns
-the key from which its counts are whole. Rows come in order, so among equals the first stays: one answer, however many threads there are.
+at rows that reach it. A scan counts only keys that may still be among the ``wanted`` best: after its first block, and each time it has
+seen four times as many rows, it leaves out what lies below the wanted-th so far, and at the end returns the key from which its counts are
+whole. Rows come in order, so among equals the first stays: one answer, however many threads there are.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from numba.extending import intrinsic
 BINS = 8192
 BLOCK = 512
 ONE, LAST = np.float32(1), np.float32(BINS - 1)
-TWO, FOUR, EIGHT = np.uint64(2), np.uint64(4), np.uint64(8)
+ONE_BIT = np.uint64(1)
 LOOSE = {"reassoc", "contract", "nsz"}
 
 
@@ -87,62 +88,98 @@ def threshold(counts, wanted):
 
 
 @njit(nogil=True, cache=True, fastmath=LOOSE)
-def bit_keys(codes, factors, planes, step, lowest, half, scale, offset, allowed, low, high, keys, counts):
-    """Keys of bit codes uint64 ``[words, n]`` (+1 or -1 a dimension) with a factor a row, float32 ``[n]``, for a query cut to
-    ``lowest + step u``, whose integers u come as bit planes uint64 ``[planes, words]``: ``scale factor (sum of the query's
-    parts, each with its sign) + offset``. ``half`` is the sum of all the query's parts. Only AND, bit counts and one
-    multiplication a row (Gao & Long 2024, eq. 20)."""
+def unlike_four(codes, planes, word, start, unlike):
+    """Add to ``unlike`` what four words of :func:`bit_keys` add, for a query of four bits: all in registers."""
+    size = unlike.shape[0]
+    first, second = codes[word, start : start + size], codes[word + 1, start : start + size]
+    third, fourth = codes[word + 2, start : start + size], codes[word + 3, start : start + size]
+    a0, a1, a2, a3 = planes[0, word], planes[0, word + 1], planes[0, word + 2], planes[0, word + 3]
+    b0, b1, b2, b3 = planes[1, word], planes[1, word + 1], planes[1, word + 2], planes[1, word + 3]
+    c0, c1, c2, c3 = planes[2, word], planes[2, word + 1], planes[2, word + 2], planes[2, word + 3]
+    d0, d1, d2, d3 = planes[3, word], planes[3, word + 1], planes[3, word + 2], planes[3, word + 3]
+    for i in range(size):
+        w, x, y, z = first[i], second[i], third[i], fourth[i]
+        total = ones(w ^ d0) + ones(x ^ d1) + ones(y ^ d2) + ones(z ^ d3)
+        total = (total << ONE_BIT) + ones(w ^ c0) + ones(x ^ c1) + ones(y ^ c2) + ones(z ^ c3)
+        total = (total << ONE_BIT) + ones(w ^ b0) + ones(x ^ b1) + ones(y ^ b2) + ones(z ^ b3)
+        unlike[i] += (total << ONE_BIT) + ones(w ^ a0) + ones(x ^ a1) + ones(y ^ a2) + ones(z ^ a3)
+
+
+@njit(nogil=True, cache=True, fastmath=LOOSE)
+def unlike_one(codes, planes, word, start, unlike):
+    """Add to ``unlike`` what one word of :func:`bit_keys` adds."""
+    part = codes[word, start : start + unlike.shape[0]]
+    if planes.shape[0] == 4:
+        a, b, c, d = planes[0, word], planes[1, word], planes[2, word], planes[3, word]
+        for i in range(unlike.shape[0]):
+            total = (ones(part[i] ^ d) << ONE_BIT) + ones(part[i] ^ c)
+            total = (total << ONE_BIT) + ones(part[i] ^ b)
+            unlike[i] += (total << ONE_BIT) + ones(part[i] ^ a)
+    else:
+        for p in range(planes.shape[0]):
+            plane, place = planes[p, word], np.uint64(p)
+            for i in range(unlike.shape[0]):
+                unlike[i] += ones(part[i] ^ plane) << place
+
+
+@njit(nogil=True, cache=True, fastmath=LOOSE)
+def bit_keys(codes, factors, planes, scale, middle, offset, wanted, allowed, low, high, keys, counts):
+    """Keys of bit codes uint64 ``[words, n]`` (+1 or -1 a dimension) with a factor a row, float32 ``[n]``, for a query of odd
+    whole numbers from ``1 - 2^planes`` to ``2^planes - 1``, which come as bit planes uint64 ``[planes, words]``: ``scale factor
+    (middle - unlike) + offset``, where ``unlike`` is how many bits differ from the first plane's, twice those from the second's, and so
+    on. With ``middle`` half of ``(2^planes - 1)`` times the dimensions, twice the bracket is the signs' product with the query (after
+    Gao & Long 2024, eq. 20, whose whole numbers start at zero and need the code's own bits counted too)."""
     every = allowed.shape[0] == 0
-    common = np.empty(BLOCK, np.uint64)
-    plain = np.empty(BLOCK, np.uint64)
-    floor = 1
+    differing = np.empty(BLOCK, np.uint64)
+    floor, seen_at = 1, BLOCK
+    fused = codes.shape[0] // 4 * 4 if planes.shape[0] == 4 else 0
     for start in range(low, high, BLOCK):
         size = min(BLOCK, high - start)
-        common[:] = 0
-        plain[:] = 0
-        for w in range(codes.shape[0]):
-            part = codes[w, start : start + size]
-            if planes.shape[0] == 4:
-                a, b, c, d = planes[0, w], planes[1, w], planes[2, w], planes[3, w]
-                for i in range(size):
-                    word = part[i]
-                    common[i] += ones(word & a) + TWO * ones(word & b) + FOUR * ones(word & c) + EIGHT * ones(word & d)
-                    plain[i] += ones(word)
-            else:
-                for i in range(size):
-                    plain[i] += ones(part[i])
-                for p in range(planes.shape[0]):
-                    mask, weight = planes[p, w], np.uint64(1 << p)
-                    for i in range(size):
-                        common[i] += weight * ones(part[i] & mask)
+        unlike = differing[:size]
+        unlike[:] = 0
+        for word in range(0, fused, 4):
+            unlike_four(codes, planes, word, start, unlike)
+        for word in range(fused, codes.shape[0]):
+            unlike_one(codes, planes, word, start, unlike)
         found = keys[start : start + size]
         factor = factors[start : start + size]
         for i in range(size):
-            value = np.float32(2) * (step * np.float32(np.int32(common[i])) + lowest * np.float32(np.int32(plain[i]))) - half
-            held = min(max(scale * factor[i] * value + offset, ONE), LAST)
+            held = min(max(scale * factor[i] * (middle - np.float32(np.int32(unlike[i]))) + offset, ONE), LAST)
             found[i] = np.uint16(np.int32(held))
         if not every:
             for i in range(size):
                 found[i] *= allowed[start + i]
         count(found, floor, counts)
-        if start == low and high - low > 16 * BLOCK:
-            floor = max(threshold(counts, BLOCK // 16), 1)
+        if start + size - low >= seen_at:
+            floor, seen_at = max(floor, threshold(counts, wanted)), 4 * seen_at
     return floor
 
 
 @njit(nogil=True, cache=True)
 def count(keys, floor, counts):
-    """Count the keys from ``floor`` up; only the best decide, and most rows are not among them."""
+    """Count the keys from ``floor`` up."""
+    for start in range(0, keys.shape[0], 64):
+        part = keys[start : start + 64]
+        if highest(part) >= floor:
+            for i in range(part.shape[0]):
+                if part[i] >= floor:
+                    counts[part[i]] += 1
+
+
+@njit(nogil=True, cache=True)
+def highest(keys):
+    """The highest of a few keys: most blocks have none worth a look, and this says so many at a time."""
+    top = np.uint16(0)
     for i in range(keys.shape[0]):
-        if keys[i] >= floor:
-            counts[keys[i]] += 1
+        top = max(top, keys[i])
+    return top
 
 
 @njit(nogil=True, cache=True, fastmath=LOOSE)
-def byte_keys(codes, query, scale, offset, allowed, low, high, keys, counts):
+def byte_keys(codes, query, scale, offset, wanted, allowed, low, high, keys, counts):
     """Keys of 8-bit codes int8 ``[n, p]`` for one query int16 ``[p]``: ``scale (code . query) + offset``, held to the bins."""
     every = allowed.shape[0] == 0
-    floor = 1
+    floor, seen_at = 1, BLOCK
     for start in range(low, high, BLOCK):
         stop = min(start + BLOCK, high)
         for row in range(start, stop):
@@ -155,18 +192,9 @@ def byte_keys(codes, query, scale, offset, allowed, low, high, keys, counts):
             else:
                 keys[row] = 0
         count(keys[start:stop], floor, counts)
-        if start == low and high - low > 16 * BLOCK:
-            floor = max(threshold(counts, BLOCK // 16), 1)
+        if stop - low >= seen_at:
+            floor, seen_at = max(floor, threshold(counts, wanted)), 4 * seen_at
     return floor
-
-
-@njit(nogil=True, cache=True)
-def highest(keys, start, stop):
-    """The highest of a few keys: most blocks have none worth a look, and this says so many at a time."""
-    top = 0
-    for row in range(start, stop):
-        top = max(top, keys[row])
-    return top
 
 
 @njit(nogil=True, cache=True)
@@ -175,7 +203,7 @@ def reaching(keys, least, low, high, numbers):
     met = 0
     for start in range(low, high, 64):
         stop = min(start + 64, high)
-        if highest(keys, start, stop) >= least:
+        if highest(keys[start:stop]) >= least:
             for row in range(start, stop):
                 if keys[row] >= least:
                     if met < numbers.shape[0]:
@@ -190,7 +218,7 @@ def rescore(vectors, query, keys, least, low, high, scores, rows):
     looked = 0
     for start in range(low, high, 64):
         stop = min(start + 64, high)
-        if highest(keys, start, stop) >= least:
+        if highest(keys[start:stop]) >= least:
             for row in range(start, stop):
                 if keys[row] >= least:
                     looked += 1
