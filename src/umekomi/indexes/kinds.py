@@ -18,7 +18,7 @@ from typing import Any, ClassVar
 
 from umekomi.errors import MissingExtra, WrongUse, unknown_name
 from umekomi.parts import similarity as similarities
-from umekomi.parts.kernels.threads import cores, over, shards
+from umekomi.parts.kernels.threads import alone, cores, over, shards
 
 ROWS = 8192
 STEPS = (1.5958, 0.9957, 0.586, 0.3352, 0.1881, 0.1041, 0.0569, 0.0308)
@@ -121,11 +121,15 @@ def scan(part: Part, queries: Any, k: int) -> tuple[Any, Any]:
             over(kernels.exact, [(vectors, query, allowed, low, high, s[0], r[0]) for (low, high), (s, r) in zip(ranges, found, strict=True)])
             out.append(merged([(r, s) for s, r in found], k))
         return np.concatenate([rows for rows, _ in out]), np.concatenate([scores for _, scores in out])
-    scores, rows = blank(len(queries), k)
-    for start in range(0, part.rows, ROWS):
-        block = queries @ vectors[start : start + ROWS].T
-        over(kernels.take_best, [(block[low:high], start, allowed, scores[low:high], rows[low:high]) for low, high in shards(len(queries), cores())])
-    return rows, scores
+
+    def some(low: int, high: int) -> tuple[Any, Any]:
+        scores, rows = blank(len(queries), k)
+        for start in range(low, high, ROWS):
+            kernels.take_best(queries @ vectors[start : min(start + ROWS, high)].T, start, allowed, scores, rows)
+        return rows, scores
+
+    with alone():
+        return merged(over(some, shards(part.rows, cores())), k)
 
 
 def listed(part: Part, queries: Any, numbers: Any, k: int) -> tuple[Any, Any]:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from umekomi.contracts import Transform
 from umekomi.errors import DataError, WrongUse
 from umekomi.parts.epochs import learn, order
-from umekomi.parts.kernels.threads import cores, over, shards
+from umekomi.parts.kernels.threads import alone, cores, over, shards
 
 if TYPE_CHECKING:
     import numpy as np
@@ -127,10 +127,11 @@ class SparseCode(Transform):
             return total
 
         learner.steps = int(self.training["epochs"]) * -(-len(vectors) // int(batch))
-        self.loss_ = learn(
-            learner.arrays, int(self.training["epochs"]), len(vectors), work, who=self.name, unit="vectors", threads=1, begin=begin,
-            checkpoint=checkpoint, key=content_hash(self.k, self.width, self.training, vectors.tobytes()), progress=progress, piece=max(int(batch), 65536 // int(batch) * int(batch)),
-        )  # fmt: skip
+        with alone():
+            self.loss_ = learn(
+                learner.arrays, int(self.training["epochs"]), len(vectors), work, who=self.name, unit="vectors", threads=1, begin=begin,
+                checkpoint=checkpoint, key=content_hash(self.k, self.width, self.training, vectors.tobytes()) if checkpoint is not None else "", progress=progress, piece=max(int(batch), 65536 // int(batch) * int(batch)),
+            )  # fmt: skip
         self.weight_, self.inner_, self.outer_ = (learner.arrays[name].copy() for name in ("weight", "inner", "outer"))
         self.dead_ = float(1 - learner.arrays["used"].mean())
         return self
@@ -154,19 +155,20 @@ class SparseCode(Transform):
     def _active(self, vectors: Any, k: int) -> tuple[Any, Any]:
         import numpy as np
 
+        from umekomi.parts.kernels.codes import top
+
         weight = self.fitted("weight_")
         found = [np.empty((len(vectors), k), kind) for kind in (np.int32, np.float32)]
-        for start in range(0, len(vectors), 4096):
-            block = (vectors[start : start + 4096] - self.outer_) @ weight.T + self.inner_
-            most(block, k, np.zeros(0, np.uint8), found[0][start : start + 4096], found[1][start : start + 4096])
+
+        def some(low: int, high: int) -> None:
+            for start in range(low, high, 1024):
+                end = min(start + 1024, high)
+                block = (vectors[start:end] - self.outer_) @ weight.T + self.inner_
+                top(block, k, np.zeros(0, np.uint8), 0, end - start, found[0][start:end], found[1][start:end])
+
+        with alone():
+            over(some, shards(len(vectors), cores()))
         return found[0], found[1]
-
-
-def most(activations: Any, k: int, allowed: Any, latents: Any, values: Any) -> None:
-    """The top ``k`` of every row, over all threads (:func:`umekomi.parts.kernels.codes.top`)."""
-    from umekomi.parts.kernels.codes import top
-
-    over(top, [(activations, k, allowed, low, high, latents, values) for low, high in shards(len(activations), cores())])
 
 
 class Learner:
@@ -186,6 +188,7 @@ class Learner:
             parameters | moments | {"idle": np.zeros(width, np.int64), "used": np.zeros(width, np.uint8), "step": np.zeros(1, np.int64)}
         )
         self.steps = 1
+        self._space: Any = None
         self.threads = cores(int(self.settings["threads"]))
 
     def begin(self, epoch: int) -> None:
@@ -217,17 +220,14 @@ class Learner:
         size = inputs.size
         width = len(weight)
         centred = inputs - outer
-        activations = centred @ weight.T
-        activations += inner
-        wide = min(4 * k, width)
-        latents, values = self._top(activations, wide, np.zeros(0, np.uint8))
-        order = np.argsort(-values, axis=1, kind="stable")
-        latents, values = np.take_along_axis(latents, order, 1), np.take_along_axis(values, order, 1)
+        activations = self._activations(centred)
+        latents, values = self._top(activations, k, min(4 * k, width), np.zeros(0, np.uint8))
         first = (np.ascontiguousarray(latents[:, :k]), np.ascontiguousarray(values[:, :k]))
 
-        residual = inputs - self._decode(*first, outer)
-        rest = inputs - self._decode(latents, values, outer)
-        loss = float((residual**2).sum() / size + (rest**2).sum() / (8 * size))
+        residual, rest = self._decode(latents, values, k, outer)
+        np.subtract(inputs, residual, out=residual)
+        np.subtract(inputs, rest, out=rest)
+        loss = float(np.vdot(residual, residual) / size + np.vdot(rest, rest) / (8 * size))
         used = np.zeros(width, bool)
         used[first[0][first[1] > 1e-5]] = True
         dead = (self.arrays["idle"] > self.settings["dead_after"]).astype(np.uint8)
@@ -235,96 +235,115 @@ class Learner:
         self.arrays["used"] |= used.astype(np.uint8)
 
         out = {"weight": np.zeros_like(weight), "inner": np.zeros_like(inner), "outer": np.zeros_like(outer)}
-        groups = [(*first, -2 / size * residual, self._contrast(*first, labels, pairs)), (latents, values, -2 / (8 * size) * rest, None)]
-        if groups[0][3] is not None:
-            extra, pulled = groups[0][3]
+        inner_slopes = np.zeros_like(values)
+        if self.settings["contrast"]:
+            extra, pulled = self._contrast(*first, labels, pairs)
             loss += float(self.settings["contrast"]) * extra
-            groups[0] = (*groups[0][:3], np.float32(self.settings["contrast"]) * pulled)
+            inner_slopes[:, :k] = np.float32(self.settings["contrast"]) * pulled
+        helpers, missing = None, None
         if dead.any() and self.settings["auxiliary"]:
-            helpers = self._top(activations, min(int(self.settings["auxiliary_k"]), int(dead.sum())), dead)
             spread = float(((residual - residual.mean(0)) ** 2).sum() / size)
             if spread > 0:
-                missing = self._decode(*helpers, np.zeros_like(outer)) - residual
-                loss += float(self.settings["auxiliary"]) * float((missing**2).sum() / size) / spread
-                groups.append((*helpers, np.float32(2 * self.settings["auxiliary"] / (size * spread)) * missing, None))
-        for number, (chosen, amounts, slope, extra) in enumerate(groups):
-            self._back(chosen, amounts, np.ascontiguousarray(slope, np.float32), extra, centred, out)
-            if number < 2:
-                out["outer"] += slope.sum(0)
+                helpers = self._top(activations, 0, min(int(self.settings["auxiliary_k"]), int(dead.sum())), dead)
+                missing = self._decode(*helpers, 0, np.zeros_like(outer))[1] - residual
+                loss += float(self.settings["auxiliary"]) * float(np.vdot(missing, missing) / size) / spread
+                missing *= np.float32(2 * self.settings["auxiliary"] / (size * spread))
+        far = np.multiply(rest, np.float32(-2 / (8 * size)), out=rest)
+        near = np.multiply(residual, np.float32(-2 / size), out=residual)
+        near += far  # the first k are among the 4k: both errors pull at them
+        out["outer"] += near.sum(0)
+        self._back(latents, values, k, near, far, inner_slopes, centred, out)
+        if helpers is not None:
+            self._back(*helpers, 0, missing, missing, np.zeros_like(helpers[1]), centred, out)
         out["outer"] -= out["inner"] @ weight
         return loss, out
 
-    def _top(self, activations: Any, k: int, allowed: Any) -> tuple[Any, Any]:
+    def _top(self, activations: Any, first: int, k: int, allowed: Any) -> tuple[Any, Any]:
         import numpy as np
 
+        from umekomi.parts.kernels.codes import top
+
         latents, values = np.empty((len(activations), k), np.int32), np.empty((len(activations), k), np.float32)
-        most(activations, k, allowed, latents, values)
+        over(top, [(activations, first, allowed, low, high, latents, values) for low, high in shards(len(activations), self.threads)])
         return latents, values
 
-    def _decode(self, latents: Any, values: Any, bias: Any) -> Any:
+    def _activations(self, centred: Any) -> Any:
+        """a of every row, ``[n, h]``: kept and written over by the next batch."""
+        import numpy as np
+
+        weight, inner = self.arrays["weight"], self.arrays["inner"]
+        if self._space is None or self._space.shape != (len(centred), len(weight)):
+            self._space = np.empty((len(centred), len(weight)), np.float32)
+        space = self._space
+
+        def some(low: int, high: int) -> None:
+            np.matmul(centred[low:high], weight.T, out=space[low:high])
+            space[low:high] += inner
+
+        over(some, shards(len(centred), self.threads))
+        return space
+
+    def _decode(self, latents: Any, values: Any, first: int, bias: Any) -> tuple[Any, Any]:
+        """(what the ``first`` of each row say, what all say)."""
         import numpy as np
 
         from umekomi.parts.kernels.codes import decode
 
-        out = np.empty((len(latents), len(bias)), np.float32)
-        over(decode, [(latents, values, self.arrays["weight"], bias, low, high, out) for low, high in shards(len(latents), self.threads)])
-        return out
+        near, far = (np.empty((len(latents), len(bias)), np.float32) for _ in range(2))
+        weight = self.arrays["weight"]
+        over(decode, [(latents, values, first, weight, bias, low, high, near, far) for low, high in shards(len(latents), self.threads)])
+        return near, far
 
-    def _back(self, latents: Any, values: Any, slope: Any, extra: Any, centred: Any, out: dict[str, Any]) -> None:
-        import numpy as np
-
+    def _back(self, latents: Any, values: Any, first: int, near: Any, far: Any, inner: Any, centred: Any, out: dict[str, Any]) -> None:
+        """Add the gradients of weight and inner bias; ``inner`` float32 ``[n, k]`` is what else pulls at the values."""
         from umekomi.parts.kernels import codes
 
         weight = self.arrays["weight"]
-        inner = np.zeros_like(values) if extra is None else np.ascontiguousarray(extra, np.float32)
-        over(codes.pull, [(latents, weight, slope, low, high, inner) for low, high in shards(len(latents), self.threads)])
-        offsets, places = codes.lists(latents, len(weight))
-        over(
-            codes.gather,
-            [
-                (offsets, places, latents.shape[1], values, slope, inner, centred, low, high, out["weight"], out["inner"])
-                for low, high in shards(len(weight), self.threads)
-            ],
-        )
+        over(codes.pull, [(latents, first, weight, near, far, low, high, inner) for low, high in shards(len(latents), self.threads)])
+        dimension = weight.shape[1]
+        pieces = [(begin, min(begin + codes.COLUMNS, dimension)) for begin in range(0, dimension, codes.COLUMNS)]
+        over(codes.spread, [(latents, values, inner, first, near, far, centred, begin, end, out["weight"], out["inner"]) for begin, end in pieces])
 
     def _contrast(self, latents: Any, values: Any, labels: Any, pairs: int) -> Any:
         """(contrastive loss, its gradient by active value): unit codes over the temperature. Positives are the item itself, its
         pair, or all of its label (CSRv2: their sum over the sum of all)."""
         import numpy as np
-        from scipy import sparse
 
         from umekomi.parts.kernels import codes
 
-        if not self.settings["contrast"]:
-            return None
         temperature = np.float32(self.settings["temperature"])
         lengths = np.maximum(np.sqrt((values**2).sum(1, keepdims=True)), 1e-12)
         unit = values / lengths
         rows, k = latents.shape
-        chosen = latents >= 0
-        pointers = np.concatenate([[0], np.cumsum(chosen.sum(1))])
-        matrix = sparse.csr_matrix((unit[chosen], latents[chosen], pointers), shape=(rows, len(self.arrays["weight"])))
         a, b = (slice(0, pairs), slice(pairs, rows)) if pairs else (slice(0, rows), slice(0, rows))
-        scores = (matrix[a] @ matrix[b].T).toarray() / temperature
-        if labels is not None:
-            np.fill_diagonal(scores, -np.inf)
-        scores -= scores.max(1, keepdims=True)
-        weights = np.exp(scores)
-        total = weights.sum(1)
-        together = labels[:, None] == labels[None] if labels is not None else np.eye(len(scores), dtype=bool)
-        good = np.where(together, weights, 0)
-        held = good.sum(1)
-        counts = held > 0
-        with np.errstate(divide="ignore", invalid="ignore"):
-            loss = float(-np.log(held / total)[counts].mean()) if counts.any() else 0.0
-            slope = np.where(counts[:, None], weights / total[:, None] - good / held[:, None], 0).astype(np.float32) / temperature / max(int(counts.sum()), 1)
-        out = np.zeros_like(values)
-        for mine, others, part in ((a, b, slope), (b, a, slope.T)):
-            offsets, places = codes.lists(np.ascontiguousarray(latents[others]), len(self.arrays["weight"]))
-            target, part = np.zeros_like(values[mine]), np.ascontiguousarray(part)
-            other, own = np.ascontiguousarray(unit[others]), np.ascontiguousarray(latents[mine])
-            over(codes.back_along, [(offsets, places, k, other, part, own, low, high, target) for low, high in shards(len(own), self.threads)])
-            out[mine] += target
+
+        def others(part: slice) -> tuple[Any, Any, Any]:
+            """Posting lists: (offsets, rows, values)."""
+            offsets, places = codes.lists(latents[part], len(self.arrays["weight"]))
+            return offsets, (places // k).astype(np.int32), unit[part].ravel()[places]
+
+        def each(kernel: Any, lists: tuple[Any, Any, Any], inputs: tuple[Any, ...], out: Any) -> Any:
+            over(kernel, [(*lists, *inputs, low, high, out) for low, high in shards(len(out), self.threads)])
+            return out
+
+        there = others(b)
+        scores = each(codes.along, there, (latents[a], unit[a]), np.zeros((len(latents[a]), len(latents[b])), np.float32))
+        scores /= temperature
+        if labels is None and not pairs:
+            # one batch against itself: scores are the same both ways, the largest is an item's own, and both ways' slopes are one sum
+            np.exp(scores - 1 / temperature, out=scores)
+            own, share = np.diagonal(scores).copy(), 1 / scores.sum(1)
+            loss = float(-np.log(own * share).mean())
+            scores *= share[:, None] + share
+            scores[np.diag_indices(rows)] -= 2
+            scores *= np.float32(1 / (temperature * rows))
+            out = each(codes.back_along, there, (scores, latents), np.zeros_like(values))
+        else:
+            loss, slope = _apart(scores, labels)
+            slope /= temperature
+            out = np.zeros_like(values)
+            for mine, lists, part in ((a, there, slope), (b, others(a), np.ascontiguousarray(slope.T))):
+                out[mine] += each(codes.back_along, lists, (part, latents[mine]), np.zeros_like(values[mine]))
         return loss, (out - unit * (unit * out).sum(1, keepdims=True)) / lengths
 
     def _adam(self, slopes: dict[str, Any]) -> None:
@@ -341,3 +360,22 @@ class Learner:
             value -= (
                 np.float32(self.settings["learning_rate"] / (1 - first**step)) * mean / (np.sqrt(square / np.float32(1 - second**step)) + np.float32(small))
             )
+
+
+def _apart(scores: Any, labels: Any) -> tuple[float, Any]:
+    """(mean of -log of the positives' share of all, its gradient) by row of scores ``[a, b]``. A row's positive is the one of its number; with labels
+    all others of its label, and a row without any counts nothing."""
+    import numpy as np
+
+    if labels is not None:
+        np.fill_diagonal(scores, -np.inf)
+    weights = np.exp(scores - scores.max(1, keepdims=True))
+    total = weights.sum(1)
+    together = labels[:, None] == labels[None] if labels is not None else np.eye(len(scores), dtype=bool)
+    good = np.where(together, weights, 0)
+    held = good.sum(1)
+    counts = held > 0
+    with np.errstate(divide="ignore", invalid="ignore"):
+        loss = float(-np.log(held / total)[counts].mean()) if counts.any() else 0.0
+        slope = np.where(counts[:, None], weights / total[:, None] - good / held[:, None], 0) / max(int(counts.sum()), 1)
+    return loss, slope.astype(np.float32)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from functools import cache
 from itertools import pairwise
 from typing import Any
@@ -35,6 +36,22 @@ def over(work: Callable[..., Any], calls: Sequence[tuple[Any, ...]]) -> list[Any
     futures = [_pool(os.getpid(), len(calls)).submit(work, *call) for call in calls]
     wait(futures)
     return [future.result() for future in futures]
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Inside, a matrix product runs in the thread that asks for it: share the rows out by :func:`over`. OpenBLAS's own threads wait
+    for more work by spinning, for tens of milliseconds, on the cores that the loops behind a product need."""
+    with _blas(os.getpid()).limit(limits=1, user_api="blas"):
+        yield
+
+
+@cache
+def _blas(process: int) -> Any:
+    import numpy  # noqa: F401  the libraries are found where they are loaded
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()
 
 
 @cache
