@@ -101,18 +101,18 @@ def bytes_chart(share: dict[str, dict[str, str]], size: dict[str, float]) -> str
     mpl.rcParams["svg.hashsalt"] = "umekomi"
     families: dict[str, list[tuple[float, float]]] = {}
     for arm, row in share.items():
-        family = re.sub(r" \d+$", "", arm.rsplit(", ", 1)[0].replace(", int8", "+int8"))
-        families.setdefault(re.sub(r" \d+\+int8$", ", int8", family), []).append((size[arm], float(row["value"])))
-    figure, axes = pyplot.subplots(figsize=(9, 5), layout="constrained")
+        family = re.sub(r" \d+(?=$|, )", "", arm.rsplit(", ", 1)[0])
+        families.setdefault(family, []).append((size[arm], float(row["value"])))
+    figure, axes = pyplot.subplots(figsize=(9, 6), layout="constrained")
     for number, (family, points) in enumerate(families.items()):
         points.sort()
-        axes.plot(*zip(*points, strict=True), marker="osD^vP*X<>"[number % 10], linewidth=1, markersize=5, label=family)
+        axes.plot(*zip(*points, strict=True), marker="osD^vP*X<>hd"[number % 12], color=f"C{number % 10}", linewidth=1, markersize=5, label=family)
     axes.set_xscale("log", base=2)
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
     axes.set_xlabel("bytes an item")
     axes.set_ylabel("share of the whole's nDCG@10, mean of four collections")
     axes.grid(alpha=0.3)
-    axes.legend(fontsize=8, ncols=2)
+    figure.legend(fontsize=8, ncols=4, loc="outside lower center")
     stream = io.StringIO()
     figure.savefig(stream, format="svg", metadata={"Date": None})
     pyplot.close(figure)
