@@ -65,19 +65,20 @@ def test_one_thread_and_a_seed_give_the_same_bits(tmp_path):
         assert (first.vectors == second.vectors).all()
 
 
-@pytest.mark.parametrize("name", ["poincare", "starspace", "edrep", "fastsent"])
+@pytest.mark.parametrize("name", ["poincare", "starspace", "starspace, held out", "edrep", "fastsent"])
 def test_an_interrupted_fit_goes_on_behind_the_last_whole_epoch(name, tmp_path, monkeypatch):
     """Stopped in the middle, then run again: the same bits as without the stop."""
     from umekomi.parts import epochs
 
     monkeypatch.setattr(epochs, "SAVE_SECONDS", 0.0)
+    name, _, held = name.partition(", ")
     data = {
         "poincare": TREE,
         "starspace": pa.table({"left": [["x", "z"], ["y"]] * 20, "right": [["1"], ["2"]] * 20}),
         "edrep": GROUPS,
         "fastsent": pa.table({"document": [["a b c", "b a", "c c a"]] * 20}),
     }[name]
-    settings = {"epochs": 6, "threads": 1} | ({"min_count": 1} if name == "fastsent" else {})
+    settings = {"epochs": 6, "threads": 1} | ({"min_count": 1} if name == "fastsent" else {}) | ({"validation": 0.2, "patience": 6} if held else {})
     recipe = get(name)(**settings)
     whole = recipe.fit(data)
     real, calls = epochs._finite, []
@@ -177,6 +178,27 @@ def test_starspace_classifies(settings, tmp_path):
     assert back.fingerprint() == model.fingerprint()
 
 
+@pytest.mark.parametrize("settings", [{}, {"share": False}, {"mode": 5}, {"word_weight": 0.5}])
+def test_starspace_stops_where_what_is_held_out_gets_no_better(settings, monkeypatch):
+    from umekomi.recipes import starspace
+
+    tables = {}
+    learn = starspace.learn
+    monkeypatch.setattr(starspace, "learn", lambda arrays, *rest, **options: tables.update(arrays) or learn(arrays, *rest, **options))
+    rng = np.random.default_rng(0)  # labels that the words say nothing of: there is nothing to learn but by heart
+    texts = [" ".join(f"w{i}" for i in rng.choice(300, 6)) for _ in range(120)]
+    data = pa.table({"text": texts, "label": [f"{i}" for i in rng.choice(12, 120)]})
+    options = {"dimensions": 16, "rate": 0.3, "epochs": 60, "margin": 0.5, "patience": 3, "threads": 1} | settings
+    model = get("starspace")(validation=0.25, **options).fit(data)
+    seen = model.card["training"]["validation loss"]
+    assert len(seen) == len(model.card["training"]["loss"]) < 60
+    assert int(np.argmin(seen)) == len(seen) - 4
+    assert model.card["training"]["examples"] == (540 if "mode" in settings else 90)
+    np.testing.assert_array_equal(model.vectors, tables["best left"])
+    assert (tables["best left"] != tables["left"]).any()
+    assert "validation loss" not in get("starspace")(**options).fit(data).card["training"]
+
+
 def test_starspace_recommends_from_collections():
     rng = np.random.default_rng(0)
     bags = [[f"{side}{i}" for i in rng.choice(8, 4, replace=False)] for side in "xy" * 60]
@@ -231,6 +253,10 @@ def test_bad_input_of_starspace():
         get("starspace")(mode=6).fit(topics())
     with pytest.raises(DataError, match="mode 3: expected examples with 2 right bags or more, found none among 2"):
         get("starspace")(mode=3).fit({"left": [[], []], "right": [["a"], ["b"]]})
+    with pytest.raises(WrongUse, match="validation: expected 0 or more and less than 1, found 1"):
+        get("starspace")(validation=1).fit(topics())
+    with pytest.raises(DataError, match="validation: expected two examples or more, found 1"):
+        get("starspace")(validation=0.5).fit({"left": [["a"]], "right": [["b"]]})
     with pytest.raises(DataError, match="learns from"):
         get("starspace")().fit({"sentence1": ["a"], "sentence2": ["b"], "score": [1.0]})
 

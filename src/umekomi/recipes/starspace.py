@@ -8,7 +8,8 @@ Where paper and released code differ, the default is the code's, whose settings 
 the other: Adagrad keeps one number a row (``adagrad="row"``; ``"coordinate"`` is the textbook's, ``"off"`` plain SGD); the
 gradient is not sent through the normalisation (``jacobian=True`` sends it); in ``mode`` 5 the window reaches one word less
 to the right than to the left (``short_window=False`` for both alike); rows are kept at length one or less
-(``norm_limit``).
+(``norm_limit``). The released program stops after ``validationPatience`` epochs without a better validation error and keeps the last
+table; here the validation examples are a share of the data (``validation``), and the table of the best epoch is kept.
 """
 
 from __future__ import annotations
@@ -61,6 +62,9 @@ class StarSpace(Recipe):
     from the others (recommendation) · 2 the others from one · 3 two of a collection (sentences of a document) · 4 the first
     → the second (pairs) · 5 a word from its window. ``word_weight`` adds mode 5 on the left texts beside modes 0 to 4.
 
+    With ``validation`` above zero that share of the examples is held out, and the epochs end when the loss on them has not come below its
+    best for ``patience`` of them.
+
     ``threads`` 0 takes every core (Hogwild: not the same bits twice); 1 is reproducible.
     """
 
@@ -96,6 +100,8 @@ class StarSpace(Recipe):
     word_weight: float = 0.0
     tokenizer: str = "auto"
     scale: float = 0.001
+    validation: float = 0.0
+    patience: int = 10
     threads: int = 0
 
     @classmethod
@@ -120,16 +126,32 @@ class StarSpace(Recipe):
         width = (0, 1, self.dimensions)[adagrad]
         left_squares = np.zeros((len(found.names) if width else 1, max(width, 1)), np.float32)
         right_squares = left_squares if self.share else left_squares.copy()
-        arrays = {"left": left, "left_squares": left_squares} | ({} if self.share else {"right": right, "right_squares": right_squares})
+        arrays: dict[str, Any] = {"left": left, "left_squares": left_squares} | ({} if self.share else {"right": right, "right_squares": right_squares})
         sentence = np.repeat(np.arange(len(found.left_offsets) - 1), np.diff(found.left_offsets))
         passes = [(mode, 1.0)] + ([(5, self.word_weight)] if self.word_weight and mode != 5 else [])
-        usable, positions = self._usable(mode, found), len(found.left_ids)
+        usable, positions = self._usable(mode, found), np.arange(len(found.left_ids))
+        held = self._held(positions if mode == 5 else usable, seed)
+        if mode == 5:
+            positions = np.setdiff1d(positions, held)
+        elif len(held):
+            usable = np.setdiff1d(usable, held)
+            positions = positions[~np.isin(sentence, held)]
         longest = {kind: self._longest(kind, found) for kind, _ in passes}
         shuffled: dict[int, Any] = {}
 
         def begin(epoch: int) -> None:
             for number, (kind, _) in enumerate(passes):
-                shuffled[kind] = order(positions, seed + number, epoch) if kind == 5 else usable[order(len(usable), seed + number, epoch)]
+                part = positions if kind == 5 else usable
+                shuffled[kind] = part[order(len(part), seed + number, epoch)]
+
+        def loss_of(kind: int, part: Any, rate: float, squares: Any, state: Any) -> float:
+            return starspace(  # type: ignore[no-any-return]
+                left, right, *squares, part, found.left_offsets, found.left_ids, found.left_weights, found.example_offsets,
+                found.bag_offsets, found.bag_ids, found.bag_weights, sentence, longest[kind], kind, CHOICES["loss"].index(self.loss),
+                self.similarity == "cosine", np.float32(self.power), np.float32(self.margin), self.search, min(self.negatives, self.search), np.float32(rate),
+                adagrad, self.jacobian, np.float32(self.norm_limit), self.batch_size, self.window, self.short_window,
+                self.drop_left if rate else 0.0, self.drop_right if rate else 0.0, state,
+            )  # fmt: skip
 
         def work(epoch: int, low: int, high: int, thread: int) -> float:
             total = 0.0
@@ -137,16 +159,25 @@ class StarSpace(Recipe):
                 part = shuffled[kind]
                 first, last = low * len(part) // count, high * len(part) // count
                 rate = max(self.rate * (1 - (epoch + low / count) / self.epochs), 1e-9) * weight
-                total += weight * starspace(
-                    left, right, left_squares, right_squares, part[first:last], found.left_offsets, found.left_ids, found.left_weights, found.example_offsets,
-                    found.bag_offsets, found.bag_ids, found.bag_weights, sentence, longest[kind], kind, CHOICES["loss"].index(self.loss),
-                    self.similarity == "cosine", np.float32(self.power), np.float32(self.margin), self.search, min(self.negatives, self.search), np.float32(rate),
-                    adagrad, self.jacobian, np.float32(self.norm_limit), self.batch_size, self.window, self.short_window, self.drop_left, self.drop_right,
-                    mix(seed, epoch, low, thread, kind),
-                )  # fmt: skip
+                total += weight * loss_of(kind, part[first:last], rate, (left_squares, right_squares), mix(seed, epoch, low, thread, kind))
             return total
 
-        count = positions if mode == 5 else len(usable)
+        def after(epoch: int) -> bool:
+            """The held-out examples' loss (a step of rate zero changes nothing but the squares, which are a copy's), and whether it is time to stop."""
+            if not len(held):
+                return False
+            seen = arrays["validation"]
+            seen[epoch] = loss_of(mode, held, 0.0, (left_squares.copy(), right_squares.copy()), mix(seed, mode)) / len(held)
+            best = int(np.argmin(seen[: epoch + 1]))
+            if best == epoch:
+                for name, table in tables.items():
+                    arrays[f"best {name}"][...] = table
+            return epoch - best >= self.patience
+
+        tables = {"left": left} | ({} if self.share else {"right": right})
+        if len(held):
+            arrays |= {f"best {name}": table.copy() for name, table in tables.items()} | {"validation": np.zeros(self.epochs)}
+        count = len(positions if mode == 5 else usable)
         losses = learn(
             arrays,
             self.epochs,
@@ -156,6 +187,7 @@ class StarSpace(Recipe):
             unit="examples",
             threads=self.threads,
             begin=begin,
+            after=after,
             rows={"left": found.names, "right": found.names},
             hint=f"a smaller rate (now {self.rate}) usually mends this",
             checkpoint=checkpoint,
@@ -164,6 +196,9 @@ class StarSpace(Recipe):
             piece=20_000,
         )
         about = {"mode": mode, "features": len(found.names), "examples": count, "loss": [float(f"{loss:.4g}") for loss in losses]}
+        if len(held):
+            left, right = arrays["best left"], arrays.get("best right", right)
+            about["validation loss"] = [float(f"{loss:.4g}") for loss in arrays["validation"][: len(losses)]]
         card = self.card(seed, about, threads=cores(self.threads))
         return BagEmbedder(
             found.names,
@@ -185,10 +220,21 @@ class StarSpace(Recipe):
                 raise WrongUse(f"starspace, {field}: expected one of {', '.join(known)}, found {getattr(self, field)!r}")
         if self.mode is not None and self.mode not in range(6):
             raise WrongUse(f"starspace, mode: expected 0 to 5, found {self.mode}")
-        self.at_least(1, "dimensions", "epochs", "negatives", "search", "batch_size", "ngrams", "min_count", "window")
-        for field in ("drop_left", "drop_right"):
+        self.at_least(1, "dimensions", "epochs", "negatives", "search", "batch_size", "ngrams", "min_count", "window", "patience")
+        for field in ("drop_left", "drop_right", "validation"):
             if not 0 <= getattr(self, field) < 1:
                 raise WrongUse(f"starspace, {field}: expected 0 or more and less than 1, found {getattr(self, field)}")
+
+    def _held(self, examples: Any, seed: int) -> Any:
+        """The examples that are held out for validation, in order."""
+        import numpy as np
+
+        if not self.validation:
+            return examples[:0]
+        size = max(round(len(examples) * self.validation), 1)
+        if size >= len(examples):
+            raise DataError(f"{self.name}, validation: expected two examples or more, found {len(examples)}")
+        return np.sort(np.random.default_rng([seed & 0xFFFFFFFF, 1]).choice(examples, size, replace=False))
 
     def _examples(self, data: Any) -> tuple[int, str, Examples]:
         """(mode, tokenizer, examples) of data of any shape that fits."""
