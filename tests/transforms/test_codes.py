@@ -17,7 +17,7 @@ def vectors_of(rows: int, width: int = 24, seed: int = 0):
     return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
 
 
-@pytest.mark.parametrize("mode", ["alone", "labels", "pairs"])
+@pytest.mark.parametrize("mode", ["alone", "labels", "pairs", "none dead"])
 def test_slopes_are_those_of_the_formulas(mode):
     torch = pytest.importorskip("torch")
     code = SparseCode(4, 48, contrast=0.3, auxiliary=0.25, auxiliary_k=5, dead_after=10)
@@ -25,7 +25,7 @@ def test_slopes_are_those_of_the_formulas(mode):
     generator = np.random.default_rng(1)
     learner.arrays["inner"][:] = 0.05 * generator.standard_normal(48)
     learner.arrays["outer"][:] = 0.05 * generator.standard_normal(24)
-    learner.arrays["idle"][:20] = 99
+    learner.arrays["idle"][: 20 if mode != "none dead" else 0] = 99
     inputs = vectors_of(16)
     labels = np.arange(16) % 3 if mode == "labels" else None
     pairs = 8 if mode == "pairs" else 0
@@ -45,13 +45,13 @@ def test_slopes_are_those_of_the_formulas(mode):
     e = residual.detach()
     dead = torch.full((48,), -torch.inf, dtype=torch.float64)
     dead[:20] = 0
-    helped = topped(activations + dead, 5) @ weight
-    slow = slow + 0.25 * ((helped - e) ** 2).mean() / ((e.mean(0) - e) ** 2).mean()
+    helped = (topped(activations + dead, 5) if mode != "none dead" else 0 * activations) @ weight + outer
+    slow = slow + 0.25 * ((helped - e - outer.detach()) ** 2).mean() / ((e.mean(0) - e) ** 2).mean()
     unit = z / z.norm(dim=1, keepdim=True)
     if mode == "pairs":
         scores = unit[:8] @ unit[8:].T / 0.2
         contrast = torch.nn.functional.cross_entropy(scores, torch.arange(8))
-    elif mode == "alone":
+    elif mode != "labels":
         contrast = torch.nn.functional.cross_entropy(unit @ unit.T / 0.2, torch.arange(16))
     else:
         terms = []

@@ -6,7 +6,8 @@ L = |v - v_k|² + |v - v_4k|² / 8 + β L_aux + γ L_contrast. L_aux lets dead l
 
 Where paper and code differ: the contrast of eq. 6 takes raw inner products, the code unit codes and a temperature of 0.2: the
 code's form is taken. The paper's L_aux is a plain square, the code divides it by the residual's variance in the batch: the
-code's is taken. A latent is dead after 30 forward calls there, of which a step makes three: ``dead_after`` 10 steps here.
+code's is taken. There b_pre stands on both sides of it, on one without a gradient, so that the mean of what is left pulls at b_pre even while
+no latent is dead; here too. A latent is dead after 30 forward calls there, of which a step makes three: ``dead_after`` 10 steps here.
 Reconstruction is a mean over elements, as in the code. Without labels or positives both views of a text are one, and the contrast
 only pushes codes apart.
 """
@@ -241,17 +242,21 @@ class Learner:
             loss += float(self.settings["contrast"]) * extra
             inner_slopes[:, :k] = np.float32(self.settings["contrast"]) * pulled
         helpers, missing = None, None
-        if dead.any() and self.settings["auxiliary"]:
+        if self.settings["auxiliary"]:
             spread = float(((residual - residual.mean(0)) ** 2).sum() / size)
             if spread > 0:
-                helpers = self._top(activations, 0, min(int(self.settings["auxiliary_k"]), int(dead.sum())), dead)
-                missing = self._decode(*helpers, 0, np.zeros_like(outer))[1] - residual
+                missing = -residual
+                if dead.any():
+                    helpers = self._top(activations, 0, min(int(self.settings["auxiliary_k"]), int(dead.sum())), dead)
+                    missing += self._decode(*helpers, 0, np.zeros_like(outer))[1]
                 loss += float(self.settings["auxiliary"]) * float(np.vdot(missing, missing) / size) / spread
                 missing *= np.float32(2 * self.settings["auxiliary"] / (size * spread))
         far = np.multiply(rest, np.float32(-2 / (8 * size)), out=rest)
         near = np.multiply(residual, np.float32(-2 / size), out=residual)
         near += far  # the first k are among the 4k: both errors pull at them
         out["outer"] += near.sum(0)
+        if missing is not None:
+            out["outer"] += missing.sum(0)
         self._back(latents, values, k, near, far, inner_slopes, centred, out)
         if helpers is not None:
             self._back(*helpers, 0, missing, missing, np.zeros_like(helpers[1]), centred, out)
