@@ -77,14 +77,12 @@ def test_equals_stay_in_the_order_of_their_rows():
     scores, rows = np.full(5, -np.inf, np.float32), np.full(5, -1, np.int64)
     scan.exact(vectors, np.ones(4, np.float32), NONE, 0, 50, scores, rows)
     assert rows.tolist() == [7, 30, 0, 1, 2]
-    scores, rows = np.full(5, -np.inf, np.float32), np.full(5, -1, np.int64)
-    for row in (30, 2, 1, 0, 7, 4, 3):
-        scan.put_first(scores, rows, float(vectors[row].sum()), row)
-    assert rows.tolist() == [7, 30, 0, 1, 2]
 
 
+@pytest.mark.parametrize("block", [False, True])
 @pytest.mark.parametrize("signed", [False, True])
-def test_lists_add_up_to_the_sparse_product(signed):
+def test_lists_add_up_to_the_sparse_product(signed, block, monkeypatch):
+    """``block``: by plain Python, with so few documents at a time that there are many times."""
     from scipy import sparse
 
     generator = np.random.default_rng(0)
@@ -94,13 +92,13 @@ def test_lists_add_up_to_the_sparse_product(signed):
         documents.data = generator.choice([-1, 1], documents.nnz).astype(np.float32)
         queries.data = generator.choice([-1, 1], queries.nnz).astype(np.float32)
     lists = documents.tocsc()
-    scores, rows = np.full((30, 8), -np.inf, np.float32), np.full((30, 8), -1, np.int64)
-    total = np.zeros(400, np.float32)
-    scan.sparse_search(
-        lists.indptr.astype(np.int64), lists.indices, lists.data, queries.indptr.astype(np.int64), queries.indices, queries.data, NONE, 0, 30, total, scores, rows
-    )  # fmt: skip
     whole = (queries @ documents.T).toarray()
-    assert not total.any()
+    monkeypatch.setattr(scan, "DOCUMENTS", 64)
+    search = scan.sparse_search.py_func if block else scan.sparse_search
+    scores, rows = np.full((30, 8), -np.inf, np.float32), np.full((30, 8), -1, np.int64)
+    inputs = (lists.indptr.astype(np.int64), lists.indices, lists.data, queries.indptr.astype(np.int64), queries.indices, queries.data, NONE)
+    for low, high in ((0, 150), (150, 400)):
+        search(*inputs, (0, 30), low, high, scores, rows)
     for q in range(30):
         expected = [i for i in np.argsort(-whole[q], kind="stable") if whole[q, i] != 0][:8]
         assert [i for i in rows[q] if i >= 0] == expected

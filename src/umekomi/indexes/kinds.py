@@ -491,14 +491,19 @@ class Sparse(Kind):
 
         from umekomi.parts.kernels.scan import sparse_search
 
-        scores, rows = blank(queries.shape[0], k)
+        count, threads = queries.shape[0], cores()
         lists = [part.arrays[name] for name in ("offsets", "documents", "values")]
         asked = (queries.indptr.astype(np.int64), queries.indices.astype(np.int32), queries.data.astype(np.float32))
-        over(
-            lambda low, high: sparse_search(*lists, *asked, part.allowed, low, high, np.zeros(part.rows, np.float32), scores, rows),
-            shards(queries.shape[0], cores()),
-        )
-        return rows, scores
+
+        def some(first: int, last: int, low: int, high: int) -> tuple[Any, Any]:
+            scores, rows = blank(count, k)
+            sparse_search(*lists, *asked, part.allowed, (first, last), low, high, scores, rows)
+            return rows[first:last], scores[first:last]
+
+        if count < 2 * threads:  # a few queries: each over all threads
+            return merged(over(some, [(0, count, low, high) for low, high in shards(part.rows, threads)]), k)
+        found = over(some, [(first, last, 0, part.rows) for first, last in shards(count, threads)])
+        return np.concatenate([rows for rows, _ in found]), np.concatenate([scores for _, scores in found])
 
 
 @dataclass

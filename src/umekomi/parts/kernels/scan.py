@@ -15,6 +15,8 @@ from numba.extending import intrinsic
 
 BINS = 8192
 BLOCK = 512
+DOCUMENTS = 65536
+"""As many float32 sums as half of a core's second cache holds."""
 ONE, LAST = np.float32(1), np.float32(BINS - 1)
 ONE_BIT = np.uint64(1)
 LOOSE = {"reassoc", "contract", "nsz"}
@@ -236,57 +238,59 @@ def chosen(vectors, query, numbers, width, scores, rows):
 
 
 @njit(nogil=True, cache=True)
-def postings(offsets, documents, values, latents, amounts, total, touched):
-    """Inverted lists: add ``amount * value`` to ``total[document]`` for every posting of the query's latents. ``total`` is
-    zero on entry; the documents met are listed in ``touched``, one twice only where its sum came back to zero on the way; how
-    many."""
-    met = 0
-    for at in range(latents.shape[0]):
-        amount = amounts[at]
-        for i in range(offsets[latents[at]], offsets[latents[at] + 1]):
-            document = documents[i]
-            if total[document] == 0:
-                touched[met] = document
-                met += 1
-            total[document] += amount * values[i]
-    return met
+def before(numbers, start, stop, limit):
+    """The first place of the rising ``numbers[start:stop]`` whose number is ``limit`` or more."""
+    while start < stop:
+        middle = (start + stop) // 2
+        if numbers[middle] < limit:
+            start = middle + 1
+        else:
+            stop = middle
+    return start
+
+
+@njit(nogil=True, cache=True, fastmath={"nnan", "nsz", "reassoc"})
+def largest(numbers):
+    """The largest of a few float32, none of them NaN."""
+    top = np.float32(-np.inf)
+    for i in range(numbers.shape[0]):
+        top = max(top, numbers[i])
+    return top
 
 
 @njit(nogil=True, cache=True)
-def sparse_search(offsets, documents, values, pointers, latents, amounts, allowed, low, high, total, scores, rows):
-    """The best documents for queries ``low`` to ``high`` of a CSR matrix (``pointers, latents, amounts``), by inner product
-    over inverted lists (``offsets, documents, values``); how many candidates were met in all. ``total`` float32 ``[n]`` is
-    zero on entry and on return; a product of zero is no match."""
+def add_postings(documents, values, amount, first, total):
+    """Add ``amount * value`` to the total of every posting's document; ``total[0]`` is that of document ``first``."""
+    for i in range(documents.shape[0]):
+        total[documents[i] - first] += amount * values[i]
+
+
+@njit(nogil=True, cache=True)
+def sparse_search(offsets, documents, values, pointers, latents, amounts, allowed, queries, low, high, scores, rows):
+    """The best of documents ``low`` to ``high`` for the queries numbered ``queries`` (first, last) of a CSR matrix (``pointers, latents,
+    amounts``), by inner product over inverted lists (``offsets, documents, values``; documents rise within a list). A product of
+    zero is no match. The lists are walked together, so many documents at a time as have their sums in the core's cache."""
     every = allowed.shape[0] == 0
-    candidates = 0
-    for q in range(low, high):
+    totals = np.zeros(DOCUMENTS, np.float32)
+    last = scores.shape[1] - 1
+    for q in range(queries[0], queries[1]):
         begin, end = pointers[q], pointers[q + 1]
-        longest = 0
+        places = np.empty(end - begin, np.int64)
         for at in range(begin, end):
-            longest += offsets[latents[at] + 1] - offsets[latents[at]]
-        touched = np.empty(longest, np.int32)
-        met = postings(offsets, documents, values, latents[begin:end], amounts[begin:end], total, touched)
-        candidates += met
-        least, last = scores[q, -1], scores.shape[1] - 1
-        for at in range(met):
-            document = touched[at]
-            score = total[document]
-            total[document] = 0
-            if score != 0 and (every or allowed[document]) and (score > least or (score == least and document < rows[q, last])):
-                put_first(scores[q], rows[q], score, document)
-                least = scores[q, last]
-    return candidates
-
-
-@njit(nogil=True, cache=True)
-def put_first(scores, rows, score, row):
-    """:func:`put` for rows that come in any order: among equals the lower number goes first."""
-    at = scores.shape[0] - 1
-    if score < scores[at] or (score == scores[at] and row >= rows[at] >= 0):
-        return
-    while at > 0 and (score > scores[at - 1] or (score == scores[at - 1] and row < rows[at - 1])):
-        scores[at] = scores[at - 1]
-        rows[at] = rows[at - 1]
-        at -= 1
-    scores[at] = score
-    rows[at] = row
+            places[at - begin] = before(documents, offsets[latents[at]], offsets[latents[at] + 1], low)
+        least = scores[q, last]
+        for start in range(low, high, DOCUMENTS):
+            stop = min(start + DOCUMENTS, high)
+            for at in range(begin, end):
+                place = places[at - begin]
+                until = before(documents, place, offsets[latents[at] + 1], stop)
+                add_postings(documents[place:until], values[place:until], amounts[at], start, totals)
+                places[at - begin] = until
+            for some in range(start, stop, 64):
+                part = totals[some - start : min(some + 64, stop) - start]
+                if largest(part) > least:
+                    for i in range(part.shape[0]):
+                        if part[i] > least and part[i] != 0 and (every or allowed[some + i]):
+                            put(scores[q], rows[q], part[i], some + i)
+                            least = scores[q, last]
+                part[:] = 0
