@@ -76,7 +76,7 @@ def encode(
     ``devices`` (``["cuda:0", "cuda:1"]``, ``["all"]`` for every GPU) shares the texts out among processes, by torch.
     """
     out, source = Path(out), Path(source)
-    check_job(source, out, truncation, shard_rows, batch_size)
+    check_job(source, out, column, truncation, shard_rows, batch_size)
     name = str(model) if isinstance(model, (str, Path)) else model.name
     embedder = open_for_encoding(model, "torch" if devices else engine)
     named = devices_named(embedder, devices)
@@ -101,7 +101,7 @@ def encode(
     return finish(shards, done, out, width, kept, about)
 
 
-def check_job(source: Path, out: Path, truncation: str, shard_rows: int, batch_size: int) -> None:
+def check_job(source: Path, out: Path, column: str, truncation: str, shard_rows: int, batch_size: int) -> None:
     """The error for a job that cannot be, before a model is opened."""
     if out.suffix not in (".parquet", ".npy"):
         raise WrongUse(f"{out}: expected a file ending in .parquet or .npy")
@@ -110,6 +110,12 @@ def check_job(source: Path, out: Path, truncation: str, shard_rows: int, batch_s
         raise WrongUse(f"expected at least one row a shard and one text a batch, found {shard_rows} and {batch_size}")
     if not source.exists():
         raise WrongUse(f"{source}: no such file or folder")
+    _check_column(next(batches(source, 1), None), source, column)
+
+
+def _check_column(table: pa.Table | None, source: Path, column: str) -> None:
+    if table is not None and column not in table.column_names:
+        raise DataError(f"{source}: expected the column {column!r}, found {', '.join(table.column_names)}: name one with --column")
 
 
 def begin(
@@ -249,8 +255,7 @@ class Work:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        if self.column not in table.column_names:
-            raise DataError(f"{source}: expected the column {self.column!r}, found {', '.join(table.column_names)}: name one with --column")
+        _check_column(table, source, self.column)
         problem = first_problem("text", table[self.column])
         if problem:
             raise DataError(f"{source}, row {first + problem[0] + 1}, column {self.column!r}: expected {problem[1]}, found {problem[2]}")

@@ -91,7 +91,7 @@ def search(
         row = table.slice(number, 1).to_pylist()[0]
         payload = {key: value for key, value in row.items() if key not in (column, "vector", "truncated", "id", "_id")}
         hits.append(Hit(str(row.get("id", row.get("_id", number + 1))), score, row[column], (0, 0), payload))
-    return [_marked(embedder, asked, hit, dimensions) for hit in hits] if mark else hits
+    return _marked(embedder, asked, hits, dimensions) if mark else hits
 
 
 def _index(model: Any) -> Index | None:
@@ -112,7 +112,7 @@ def _in_index(opened: Index, query: str, k: int, filter: str | None, mark: bool)
     hits = opened.search(asked, min(k, len(opened)), filter=filter)[0]
     dimension = opened.about["dimension"]
     shorter = dimension if dimension < embedder.dimension else None
-    return [_marked(embedder, asked, hit, shorter) if hit.text else hit for hit in hits] if mark and opened.about["output"] == "dense" else hits
+    return _marked(embedder, asked, hits, shorter) if mark and opened.about["output"] == "dense" else hits
 
 
 def _names(model: Any, query: str, k: int) -> list[Hit]:
@@ -147,9 +147,25 @@ def sentences(text: str) -> list[tuple[int, int]]:
     return out or [(0, len(text))]
 
 
-def _marked(embedder: Any, asked: Any, hit: Hit, dimensions: int | None) -> Hit:
-    parts = sentences(hit.text)[:64]
-    if len(parts) < 2:
-        return replace(hit, best=parts[0])
-    vectors = embedder.encode_document([hit.text[a:b] for a, b in parts], dimensions=dimensions)
-    return replace(hit, best=parts[int(embedder.similarity(asked, vectors)[0].argmax())])
+def pieces(hits: list[Hit], most: int = 64) -> tuple[list[list[tuple[int, int]]], list[str]]:
+    """(the first ``most`` sentences of every hit's text, the texts of those that have others beside them): what :func:`marked` chooses among."""
+    spans = [sentences(hit.text)[:most] if hit.text.strip() else [] for hit in hits]
+    return spans, [hit.text[a:b] for hit, parts in zip(hits, spans, strict=True) if len(parts) > 1 for a, b in parts]
+
+
+def marked(hits: list[Hit], spans: list[list[tuple[int, int]]], scores: Any) -> list[Hit]:
+    """Every hit with the place of its best sentence; ``scores`` are those of the texts that :func:`pieces` gave."""
+    out, at = [], 0
+    for hit, parts in zip(hits, spans, strict=True):
+        if len(parts) > 1:
+            out.append(replace(hit, best=parts[int(scores[at : at + len(parts)].argmax())]))
+            at += len(parts)
+        else:
+            out.append(replace(hit, best=parts[0]) if parts else hit)
+    return out
+
+
+def _marked(embedder: Any, asked: Any, hits: list[Hit], dimensions: int | None) -> list[Hit]:
+    spans, texts = pieces(hits)
+    scores = embedder.similarity(asked, embedder.encode_document(texts, dimensions=dimensions))[0] if texts else []
+    return marked(hits, spans, scores)

@@ -78,7 +78,7 @@ def encode(
     except ImportError:
         raise MissingExtra("ray", "scale", "encoding over a cluster") from None
     out, source = Path(out).absolute(), Path(source).absolute()
-    check_job(source, out, truncation, shard_rows, batch_size)
+    check_job(source, out, column, truncation, shard_rows, batch_size)
     if not isinstance(model, (str, Path)):
         raise WrongUse("encoding over a cluster: expected a model's name or folder, which every machine can open, found an object")
     if cpus <= 0 or gpus < 0:

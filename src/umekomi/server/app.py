@@ -18,7 +18,7 @@ from fastapi.responses import Response
 from umekomi.errors import WrongUse
 from umekomi.indexes import Hit, Index
 from umekomi.models.base import Reported
-from umekomi.searching import sentences
+from umekomi.searching import marked, pieces
 from umekomi.server.batching import Batcher, Busy
 from umekomi.server.errors import Answer, ApiError
 from umekomi.server.holding import Held, Holder, check_source, memory_there, memory_used, model_id
@@ -267,21 +267,13 @@ class App:
 
     async def _marked(self, model: str, query: Any, hits: list[Hit]) -> list[Hit]:
         """Each hit with the place of the sentence that is nearest to the query's vector, ``[1, d]``."""
-        spans = [sentences(hit.text)[:MARKED_SENTENCES] if hit.text.strip() else [] for hit in hits]
-        pieces = [hit.text[a:b] for hit, parts in zip(hits, spans, strict=True) if len(parts) > 1 for a, b in parts]
-        if not pieces:
-            return [replace(hit, best=parts[0]) if parts else hit for hit, parts in zip(hits, spans, strict=True)]
+        spans, texts = pieces(hits, MARKED_SENTENCES)
+        if not texts:
+            return marked(hits, spans, [])
         async with self.holder.using(model) as held:
-            found = await self.embedded(held, pieces, "document", "warn")
+            found = await self.embedded(held, texts, "document", "warn")
             scores = held.opened.similarity(query, found.vectors)[0]
-        out, at = [], 0
-        for hit, parts in zip(hits, spans, strict=True):
-            if len(parts) > 1:
-                out.append(replace(hit, best=parts[int(scores[at : at + len(parts)].argmax())]))
-                at += len(parts)
-            else:
-                out.append(replace(hit, best=parts[0]) if parts else hit)
-        return out
+        return marked(hits, spans, scores)
 
     async def map(self, name: str) -> Response:
         """Places of the index's rows (at most 100,000 of them, evenly taken) in two dimensions: float32 x, y in [-1, 1], row by row."""

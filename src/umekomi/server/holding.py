@@ -181,6 +181,6 @@ def check_source(source: Any) -> None:
 
         text = str(source)
         if not Path(text).is_dir() and text not in CATALOGUE and text not in BUILT_IN and text.count("/") != 1:
-            raise WrongUse(f"serve: {text}: no such model or folder")
+            raise unknown_name("model or folder", text, {*CATALOGUE, *BUILT_IN})
     elif not hasattr(source, "encode") and not hasattr(source, "score"):
         raise UmekomiError(f"serve: expected embedders and scorers, found {type(source).__name__}")
