@@ -1,5 +1,5 @@
 """Search on real encoder output, queries not in the index: recall at 10 against exact search and milliseconds a query, ours and
-faiss's and usearch's, two threads each; memory, first query, build, and how near the scans come to reading memory.
+faiss's and usearch's, two threads each; memory, first query, build.
 
 Sets: 1,000,000 rows of static(minilm), WordNet's glosses and sentences and windows of the novels; 60,000 glosses and 60,000
 sentences by minilm. They are encoded once and kept in results/.kept. HNSW is built on 200,000 of the million: it takes minutes.
@@ -19,15 +19,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numba import njit
 
 from benchmarks.run import figure, rate, timed
 from umekomi.data import load
 from umekomi.indexes import Index
 from umekomi.indexes.kinds import made
 from umekomi.models import load as load_model
-from umekomi.parts.kernels.scan import LOOSE, bit_keys
-from umekomi.parts.kernels.threads import cores, over, shards
+from umekomi.parts.kernels.threads import cores
 from umekomi.parts.similarity import normalise
 from umekomi.progress import say
 from umekomi.recipes import get
@@ -88,7 +86,6 @@ def measured(arm: str, data: str, rows: int, ask: Any, queries: Any, true: Any) 
 
 
 def measure() -> Iterator[Measured]:
-    yield from streams()
     whole = million()
     for data, vectors, graphs in (
         ("static(minilm), 256 dimensions", whole, False),
@@ -214,52 +211,3 @@ def fresh(index: Index, queries: Any, data: str, rows: int) -> Iterator[Measured
         if cold == "warm":
             yield figure(CLAIM, "umekomi binary, a process of its own", data, rows, "MB anonymous", [anonymous])
     yield figure(CLAIM, "vectors in memory, as a flat index holds them", data, rows, "MB anonymous", [rows * queries.shape[1] * 4 / 2**20])
-
-
-@njit(nogil=True, fastmath=LOOSE)
-def total(array, low, high):
-    part = array[low:high]
-    out = np.uint64(0)
-    for i in range(part.shape[0]):
-        out ^= part[i]
-    return out
-
-
-def streams() -> Iterator[Measured]:
-    """Bytes a second: reading a gigabyte, and the two scans over as much or more than ten times the last-level cache."""
-    from umekomi.indexes.kinds import Exact, Part
-
-    none = np.zeros(0, np.uint8)
-    flat = np.random.default_rng(0).random(1 << 28, np.float32)
-    count = cores()
-
-    def read() -> Any:
-        return over(total, [(flat.view(np.uint64), low, high) for low, high in shards(len(flat) // 2, count)])
-
-    read()
-    yield rate(CLAIM, "read stream", "1 GiB of float32", len(flat), "bytes/s", flat.nbytes, timed(read, 5))
-    rows = flat.reshape(-1, 256)
-    part = Part(rows, {}, none, len(rows))
-    Exact().search(part, rows[:1], 10, None)
-    yield rate(
-        CLAIM,
-        "exact scan, one query",
-        "1 GiB of float32, 256 dimensions",
-        len(rows),
-        "bytes/s",
-        flat.nbytes,
-        timed(lambda: Exact().search(part, rows[:1], 10, None), 5),
-    )
-    codes = flat.view(np.uint64)[: 3 << 24].reshape(4, -1)
-    factors = np.ones(codes.shape[1], np.float32)
-    planes = np.random.default_rng(0).integers(0, 1 << 63, (4, 4)).astype(np.uint64)
-    keys = np.zeros(codes.shape[1], np.uint16)
-    numbers = [np.float32(4), np.float32(256 * 15 / 2), np.float32(4096), 100]
-
-    def bits() -> Any:
-        counts = np.zeros((count, 8192), np.int32)
-        return over(bit_keys, [(codes, factors, planes, *numbers, none, low, high, keys, counts[i]) for i, (low, high) in enumerate(shards(len(keys), count))])
-
-    bits()
-    moved = codes.nbytes + factors.nbytes + keys.nbytes
-    yield rate(CLAIM, "bit scan, one query of 4 bits", "256 bits a row, 384 MiB of codes", len(keys), "bytes/s", moved, timed(bits, 5))
