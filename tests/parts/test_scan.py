@@ -98,7 +98,7 @@ def test_lists_add_up_to_the_sparse_product(signed, block, monkeypatch):
     scores, rows = np.full((30, 8), -np.inf, np.float32), np.full((30, 8), -1, np.int64)
     inputs = (lists.indptr.astype(np.int64), lists.indices, lists.data, queries.indptr.astype(np.int64), queries.indices, queries.data, NONE)
     for low, high in ((0, 150), (150, 400)):
-        search(*inputs, (0, 30), low, high, scores, rows)
+        search(*inputs, low, high, scores, rows)
     for q in range(30):
         expected = [i for i in np.argsort(-whole[q], kind="stable") if whole[q, i] != 0][:8]
         assert [i for i in rows[q] if i >= 0] == expected

@@ -491,14 +491,14 @@ class Sparse(Kind):
 
         from umekomi.parts.kernels.scan import sparse_search
 
-        count, threads = queries.shape[0], cores()
         lists = [part.arrays[name] for name in ("offsets", "documents", "values")]
-        asked = (queries.indptr.astype(np.int64), queries.indices.astype(np.int32), queries.data.astype(np.float32))
+        pointers, asked = queries.indptr.astype(np.int64), (queries.indices.astype(np.int32), queries.data.astype(np.float32))
+        count, threads = queries.shape[0], cores()
 
         def some(first: int, last: int, low: int, high: int) -> tuple[Any, Any]:
-            scores, rows = blank(count, k)
-            sparse_search(*lists, *asked, part.allowed, (first, last), low, high, scores, rows)
-            return rows[first:last], scores[first:last]
+            scores, rows = blank(last - first, k)
+            sparse_search(*lists, pointers[first : last + 1], *asked, part.allowed, low, high, scores, rows)
+            return rows, scores
 
         if count < 2 * threads:  # a few queries: each over all threads
             return merged(over(some, [(0, count, low, high) for low, high in shards(part.rows, threads)]), k)

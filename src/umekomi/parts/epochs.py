@@ -45,8 +45,9 @@ def learn(
 
     ``work(epoch, low, high, thread)`` runs items ``low`` to ``high`` of an epoch and returns their summed loss; it must
     release the GIL, and is called by all ``threads`` at once on ranges of their own. ``begin(epoch)`` prepares one,
-    ``after(epoch)`` says whether it was the last; what it remembers is among ``arrays``. Numbers that are not finite end the job with the epoch, the row (named by ``rows[array]``) and ``hint``. With ``checkpoint``,
-    the arrays are kept there every 20 seconds under ``key``, and an interrupted job goes on behind the last whole epoch.
+    ``after(epoch)`` says whether it was the last; what it remembers is among ``arrays``. Numbers that are not finite end the job
+    with the epoch, the row (named by ``rows[array]``) and ``hint``. With ``checkpoint``, the arrays are kept there every 20 seconds
+    under ``key``, and an interrupted job goes on behind the last whole epoch.
     """
     import numpy as np
 
@@ -64,13 +65,12 @@ def learn(
                 bar.advance(stop - start)
             losses.append(total / max(size, 1))
             _finite(arrays, losses[-1], epoch, who, rows or {}, hint)
-            last = after(epoch)
+            if after(epoch):
+                break
             if file is not None and time.monotonic() - saved > SAVE_SECONDS:
                 with whole_file(file) as temporary, temporary.open("wb") as stream:
                     np.savez(stream, **{**arrays, "epochs_done": epoch + 1, "losses": losses, "key": key})  # type: ignore[arg-type]
                 saved = time.monotonic()
-            if last:
-                break
     return losses
 
 

@@ -131,7 +131,7 @@ class StarSpace(Recipe):
         passes = [(mode, 1.0)] + ([(5, self.word_weight)] if self.word_weight and mode != 5 else [])
         usable, positions = self._usable(mode, found), np.arange(len(found.left_ids))
         held = self._held(positions if mode == 5 else usable, seed)
-        if mode == 5:
+        if len(held) and mode == 5:
             positions = np.setdiff1d(positions, held)
         elif len(held):
             usable = np.setdiff1d(usable, held)

@@ -19,29 +19,27 @@ COLUMNS = 128
 
 
 @njit(nogil=True, cache=True)
+def reaching(bits, least):
+    """How many of ``bits`` are ``least`` or more."""
+    met = 0
+    for j in range(bits.shape[0]):
+        met += bits[j] >= least
+    return met
+
+
+@njit(nogil=True, cache=True)
 def reach(bits, wanted, high):
     """The highest number that ``wanted`` of ``bits`` reach, below ``high``, which fewer reach; 1 where fewer are above zero."""
     low = max(high - EXPONENT, np.int32(1))  # most often the k-th is no sixteenth of the largest
-    above = 0
-    for j in range(bits.shape[0]):
-        above += bits[j] >= low
-    if above < wanted:
-        high, low, above = low, np.int32(1), 0
-        for j in range(bits.shape[0]):
-            above += bits[j] >= low
-        if above < wanted:
-            return low
-    if above == wanted:
-        return low
-    while high - low > 1:
+    met = reaching(bits, low)
+    if met < wanted:
+        high, low = low, np.int32(1)
+        met = reaching(bits, low)
+    while met > wanted and high - low > 1:
         middle = low + (high - low) // np.int32(2)
-        above = 0
-        for j in range(bits.shape[0]):
-            above += bits[j] >= middle
-        if above >= wanted:
-            low = middle
-            if above == wanted:
-                break
+        there = reaching(bits, middle)
+        if there >= wanted:
+            low, met = middle, there
         else:
             high = middle
     return low

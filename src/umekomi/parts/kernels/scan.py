@@ -266,14 +266,14 @@ def add_postings(documents, values, amount, first, total):
 
 
 @njit(nogil=True, cache=True)
-def sparse_search(offsets, documents, values, pointers, latents, amounts, allowed, queries, low, high, scores, rows):
-    """The best of documents ``low`` to ``high`` for the queries numbered ``queries`` (first, last) of a CSR matrix (``pointers, latents,
-    amounts``), by inner product over inverted lists (``offsets, documents, values``; documents rise within a list). A product of
-    zero is no match. The lists are walked together, so many documents at a time as have their sums in the core's cache."""
+def sparse_search(offsets, documents, values, pointers, latents, amounts, allowed, low, high, scores, rows):
+    """The best of documents ``low`` to ``high`` for every query of a CSR matrix (``pointers, latents, amounts``), by inner product
+    over inverted lists (``offsets, documents, values``; documents rise within a list). A product of zero is no match. The lists
+    are walked together, so many documents at a time as have their sums in the core's cache."""
     every = allowed.shape[0] == 0
     totals = np.zeros(DOCUMENTS, np.float32)
     last = scores.shape[1] - 1
-    for q in range(queries[0], queries[1]):
+    for q in range(scores.shape[0]):
         begin, end = pointers[q], pointers[q + 1]
         places = np.empty(end - begin, np.int64)
         for at in range(begin, end):
