@@ -11,7 +11,8 @@ import numpy as np
 
 from benchmarks.run import figure, rate, timed
 from benchmarks.search import million, recall
-from umekomi.indexes.kinds import Part, Sparse
+from umekomi.indexes.kinds import Sparse
+from umekomi.indexes.scans import Part
 from umekomi.parts.kernels.threads import cores
 from umekomi.parts.similarity import normalise
 from umekomi.reproduction import Measured

@@ -11,7 +11,8 @@ import numpy as np
 from numba import njit
 
 from benchmarks.run import rate
-from umekomi.indexes.kinds import Exact, Part
+from umekomi.indexes.kinds import Exact
+from umekomi.indexes.scans import Part
 from umekomi.parts.kernels.scan import BINS, LOOSE, bit_keys
 from umekomi.parts.kernels.threads import cores, over, shards
 from umekomi.reproduction import Measured

@@ -14,7 +14,8 @@ from umekomi.contracts import Vectors
 from umekomi.errors import DataError, WrongUse
 from umekomi.indexes import kinds
 from umekomi.indexes.filters import arrow, tree
-from umekomi.indexes.kinds import Kind, Part
+from umekomi.indexes.kinds import Kind
+from umekomi.indexes.scans import Part, blank, merged, overlap
 from umekomi.indexes.store import SMALL, Manifest, Segment, Store, write_array
 from umekomi.parts import similarity as similarities
 
@@ -275,9 +276,9 @@ class Index:
                 rows, scores = self._kind.search(part, vectors, k, self._similarity())
                 lists.append((np.where(rows >= 0, rows + first, -1), scores))
         if not lists:
-            scores, rows = kinds.blank(similarities.size(vectors), k)
+            scores, rows = blank(similarities.size(vectors), k)
             return rows, scores
-        return kinds.merged(lists, k)
+        return merged(lists, k)
 
     def _similarity(self) -> Any:
         """The model's own measure where it is no plain inner product of what is stored."""
@@ -387,7 +388,7 @@ class Index:
             true, _ = self.nearest(vectors, asked)
         finally:
             self._kind = kind
-        return kinds.overlap(true, found, own, k)
+        return overlap(true, found, own, k)
 
     def _firsts(self) -> list[int]:
         """The number of each segment's first row."""
