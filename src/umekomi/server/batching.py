@@ -21,6 +21,8 @@ PIECE = 32
 """Texts of one request that go into a batch before the next request's."""
 GATHER_SECONDS = 0.001
 LEAST_TOKENS, LANE_TOKENS = 512, 512
+FULL_TOKENS = 128
+"""Tokens from which on a larger batch makes a token little cheaper (minilm on one core: 3.4 ms a text of 14 tokens by eights, 3.3 by sixteens, 4.3 alone)."""
 
 
 class Busy(Exception):
@@ -114,7 +116,9 @@ class Batcher:
         """Pieces (request, start, end) of the next batch: of one role and truncation, those of the longest waiting."""
         budget = max(self.rate * self.latency, LEAST_TOKENS) if self.lanes == 1 else LANE_TOKENS
         if self.lanes > 1:
-            budget = min(budget, max(self.queued // (self._idle + 1), 1))  # what waits is shared with the cores that have nothing to do
+            # what waits is shared with the cores that have nothing to do, and with the one that ends next: it would else stand idle until its clients ask again
+            share = max(self.queued // (self._idle + 2), min(self.queued // (self._idle + 1), FULL_TOKENS))
+            budget = min(budget, max(share, 1))
         batch: list[tuple[_Request, int, int]] = []
         first = self.waiting[0]
         others: list[_Request] = []
