@@ -42,7 +42,7 @@ def test_what_a_scan_leaves_out_is_never_among_the_wanted(wanted):
         codes = np.ascontiguousarray(np.stack([rows // 100, rows % 100], 1).astype(np.int8))
         query = np.array([100, 1], np.int16)
         keys, counts = np.zeros(5000, np.uint16), np.zeros(scan.BINS, np.int32)
-        floor = scan.byte_keys(codes, query, 1.0, 1.0, wanted, NONE, 0, 5000, keys, counts)
+        floor = scan.byte_keys(codes, query, np.float32(1), np.float32(1), wanted, NONE, 0, 5000, keys, counts)
         assert floor > 1
         least = scan.threshold(counts, wanted)
         assert least >= floor
@@ -53,9 +53,9 @@ def test_bytes_are_inner_products():
     generator = np.random.default_rng(0)
     codes, query = generator.integers(-127, 128, (300, 40)).astype(np.int8), generator.integers(-32767, 32768, 40).astype(np.int16)
     keys, counts = np.zeros(300, np.uint16), np.zeros(scan.BINS, np.int32)
-    scan.byte_keys(codes, query, 1e-4, 4096.0, 300, NONE, 0, 300, keys, counts)
-    slow = [int(min(max(1e-4 * sum(int(a) * int(b) for a, b in zip(row, query, strict=True)) + 4096.0, 1), scan.BINS - 1)) for row in codes]
-    assert keys.tolist() == slow
+    scan.byte_keys(codes, query, np.float32(1e-4), np.float32(4096), 300, NONE, 0, 300, keys, counts)
+    slow = [min(max(1e-4 * sum(int(a) * int(b) for a, b in zip(row, query, strict=True)) + 4096.0, 1), scan.BINS - 1) for row in codes]
+    assert (np.abs(keys + 0.5 - slow) <= 0.501).all()  # single precision, cut to whole numbers
     assert counts.sum() == 300
 
 

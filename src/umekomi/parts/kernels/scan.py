@@ -178,23 +178,36 @@ def highest(keys):
 
 
 @njit(nogil=True, cache=True, fastmath=LOOSE)
+def byte_products(codes, query, start, products):
+    """Inner products of int8 codes from row ``start`` on with an int16 query: as many as ``products`` int32 has room for. (Stored as
+    anything else they would be summed in 64 bits, at half the speed.)"""
+    for row in range(products.shape[0]):
+        total = np.int32(0)
+        part = codes[start + row]
+        for i in range(part.shape[0]):
+            total += np.int32(part[i]) * np.int32(query[i])
+        products[row] = total
+
+
+@njit(nogil=True, cache=True, fastmath=LOOSE)
 def byte_keys(codes, query, scale, offset, wanted, allowed, low, high, keys, counts):
-    """Keys of 8-bit codes int8 ``[n, p]`` for one query int16 ``[p]``: ``scale (code . query) + offset``, held to the bins."""
+    """Keys of 8-bit codes int8 ``[n, p]`` for one query int16 ``[p]``: ``scale (code . query) + offset``, held to the bins. ``scale`` and
+    ``offset`` are float32."""
     every = allowed.shape[0] == 0
+    sums = np.empty(BLOCK, np.int32)
     floor, seen_at = 1, BLOCK
     for start in range(low, high, BLOCK):
-        stop = min(start + BLOCK, high)
-        for row in range(start, stop):
-            total = np.int32(0)
-            if every or allowed[row]:
-                part = codes[row]
-                for i in range(part.shape[0]):
-                    total += np.int32(part[i]) * np.int32(query[i])
-                keys[row] = min(max(int(scale * total + offset), 1), BINS - 1)
-            else:
-                keys[row] = 0
-        count(keys[start:stop], floor, counts)
-        if stop - low >= seen_at:
+        size = min(BLOCK, high - start)
+        products = sums[:size]
+        byte_products(codes, query, start, products)
+        found = keys[start : start + size]
+        for i in range(size):
+            found[i] = np.uint16(np.int32(min(max(scale * np.float32(products[i]) + offset, ONE), LAST)))
+        if not every:
+            for i in range(size):
+                found[i] *= allowed[start + i]
+        count(found, floor, counts)
+        if start + size - low >= seen_at:
             floor, seen_at = max(floor, threshold(counts, wanted)), 4 * seen_at
     return floor
 
