@@ -6,7 +6,7 @@ from typing import Any
 
 from umekomi.data.named import overlap
 from umekomi.errors import WrongUse
-from umekomi.models import load
+from umekomi.models.engine import open_to_judge
 from umekomi.progress import say
 from umekomi.tasks import Result, Task, make
 
@@ -18,17 +18,18 @@ def evaluate(
     *,
     split: str | None = None,
     dimensions: int | None = None,
+    engine: str = "auto",
     batch_size: int = 32,
     progress: bool = False,
 ) -> Result:
     """Judge a model on a task: a dataset's name, ``"dataset:kind"``, ``"mteb:NAME"``, or a kind of task with ``data``.
 
-    ``dimensions`` judges the first so many. A recipe that learns from texts alone (``"bm25"``) is first fitted on the
+    ``dimensions`` judges the first so many; ``engine`` is :func:`umekomi.models.engine.open_for_encoding`'s. A recipe that learns from texts alone (``"bm25"``) is first fitted on the
     texts judged on.
     """
     if isinstance(task, str):
         task = make(task, data, split)
-    model = resolve(model, task)
+    model = resolve(model, task, engine)
     if not hasattr(model, "encode") and not (task.scores_pairs and hasattr(model, "score")):
         raise WrongUse(f"{task.name} ({task.kind}) judges embedders{' and scorers' if task.scores_pairs else ''}; {model.name} is a {model.kind}")
     if dimensions is not None:
@@ -42,7 +43,7 @@ def evaluate(
     return task.evaluate(model, batch_size=batch_size, progress=progress)
 
 
-def resolve(model: Any, task: Task) -> Any:
+def resolve(model: Any, task: Task, engine: str = "auto") -> Any:
     """A model by name, folder or hub id; a recipe that needs no labels is fitted on the task's own texts."""
     if isinstance(model, str):
         from umekomi.data.views import texts
@@ -51,4 +52,4 @@ def resolve(model: Any, task: Task) -> Any:
         if model in names() and not get(model).labelled:
             rows = getattr(task, "data", None)
             return get(model)().fit(texts(rows, model) if rows is not None and get(model).columns else None)
-    return load(model)
+    return open_to_judge(model, engine)

@@ -11,8 +11,7 @@ from umekomi.data import load
 from umekomi.data.columns import Retrieval, as_table, shape
 from umekomi.data.views import pairs
 from umekomi.errors import WrongUse
-from umekomi.models import load as load_model
-from umekomi.models import load_embedder
+from umekomi.models.engine import open_for_encoding, open_to_judge
 from umekomi.tasks.negatives import hard_negatives
 from umekomi.training import training_split
 
@@ -67,7 +66,7 @@ def mine(
         raise WrongUse("mine: expected raters whose lowest-ranked candidates are taken, found none")
     if out is not None:
         _check_ending(out)
-    embedder = load_embedder(model)
+    embedder = open_for_encoding(model)
     rows = as_table(training_split(load(data), split))
     table = pairs(rows, "mine")
     judges = [_rater(rater, table, rows) for rater in raters]
@@ -86,7 +85,7 @@ def _rater(rater: Any, table: Any, rows: Any) -> Any:
 
     if isinstance(rater, str) and rater in names():
         return get(rater)().fit({"text": list(dict.fromkeys([*table["positive"].to_pylist(), *_more(rows)]))})
-    return load_model(rater)
+    return open_to_judge(rater)
 
 
 def _more(rows: Any) -> list[str]:

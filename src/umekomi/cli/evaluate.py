@@ -13,6 +13,7 @@ def evaluate(
     data: Annotated[str | None, typer.Option("--data", help="Your own data, for a kind of task.")] = None,
     split: Annotated[str | None, typer.Option(help="The split to judge on (test).")] = None,
     dimensions: Annotated[int | None, typer.Option(help="Judge only the first so many dimensions.")] = None,
+    engine: Annotated[str, typer.Option(help="What runs a transformer: auto, onnx or torch.")] = "auto",
     batch_size: Annotated[int, typer.Option(help="Texts a batch.")] = 32,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
@@ -20,7 +21,7 @@ def evaluate(
     from umekomi.cli import show
     from umekomi.evaluation import evaluate as run
 
-    result = run(model, task, data, split=split, dimensions=dimensions, batch_size=batch_size, progress=True)
+    result = run(model, task, data, split=split, dimensions=dimensions, engine=engine, batch_size=batch_size, progress=True)
     rows = result.rows()
     if json:
         names = ("metric", "value", "low", "high")

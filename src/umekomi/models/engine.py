@@ -73,6 +73,15 @@ def open_for_encoding(model: Any, engine: str = "auto") -> Any:
     return _exported(load_embedder(model), name, kept, engine)
 
 
+def open_to_judge(model: Any, engine: str = "auto") -> Any:
+    """:func:`open_for_encoding`, and scorers of pairs as they are (and every object)."""
+    if not isinstance(model, (str, Path)):
+        return model
+    file = Path(model) / MODEL_FILE
+    head = read_json(file) if file.is_file() else {}
+    return load(model) if isinstance(head, dict) and head.get("kind") == "cross-encoder" else open_for_encoding(model, engine)
+
+
 def _transformed(folder: Path, engine: str) -> Any:
     """Transforms behind the engine; what the whole is called is worked out once, with the model as it is, and kept."""
     from umekomi.models.transformed import TransformedEmbedder

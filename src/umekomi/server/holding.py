@@ -13,8 +13,7 @@ from typing import Any
 
 from umekomi.errors import UmekomiError, WrongUse, unknown_name
 from umekomi.files import folder_bytes
-from umekomi.models import load
-from umekomi.models.engine import open_for_encoding
+from umekomi.models.engine import open_to_judge
 from umekomi.progress import say
 from umekomi.server.batching import Batcher
 
@@ -114,7 +113,7 @@ class Holder:
         held.loaded = self._load(held.source)
 
     def _load(self, source: Any) -> Any:
-        opened = open_for_encoding(source, self.engine) if not _is_scorer(source) else load(source)
+        opened = open_to_judge(source, self.engine)
         if hasattr(opened, "encode"):
             if "text" not in opened.modalities:
                 raise WrongUse(f"serve: {opened.name} embeds {' and '.join(sorted(opened.modalities))}, not text")
@@ -159,18 +158,6 @@ def model_id(source: Any) -> str:
 
 def _bytes(source: Any) -> int:
     return folder_bytes(source) if isinstance(source, (str, Path)) and Path(source).is_dir() else 0
-
-
-def _is_scorer(source: Any) -> bool:
-    from umekomi.files import MODEL_FILE, read_json
-
-    if not isinstance(source, (str, Path)):
-        return not hasattr(source, "encode")
-    file = Path(source) / MODEL_FILE
-    if file.is_file():
-        head = read_json(file)
-        return isinstance(head, dict) and head.get("kind") == "cross-encoder"
-    return False
 
 
 def check_source(source: Any) -> None:
