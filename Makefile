@@ -42,11 +42,11 @@ tables: $(VENV)/.dev ## the tables of README and docs, from results/
 	$(IN) python docs/tables.py
 
 light: $(LIGHT)/.light ## the tests that the light install can run, in an environment of its own; prints its size
-	. $(LIGHT)/bin/activate && $(PIP) pytest && python tests/light.py
-	. $(LIGHT)/bin/activate && pytest -q -o addopts= -p no:cacheprovider tests
+	. $(LIGHT)/bin/activate && $(PIP) pytest pytest-xdist && python tests/light.py
+	. $(LIGHT)/bin/activate && pytest -q -o addopts= -p no:cacheprovider -n 2 --dist loadfile tests
 
 test: lint docs light $(VENV)/.dev ## everything that CI runs
-	$(IN) pytest
+	$(IN) pytest -n 2 --dist loadfile
 
 clean: ## remove what was built
 	rm -rf $(VENV) $(LIGHT) site demo-output demo-light-output

@@ -16,7 +16,7 @@ LIMIT_MB = 700
 def size() -> tuple[float, float]:
     """Megabytes of what the light install brought, and of the bytecode compiled for it: site-packages without the tools that a
     new environment has or that test it."""
-    left_out = ("pip", "setuptools", "pkg_resources", "_distutils_hack", "pytest", "_pytest", "pluggy", "iniconfig")
+    left_out = ("pip", "setuptools", "pkg_resources", "_distutils_hack", "pytest", "_pytest", "pluggy", "iniconfig", "xdist", "execnet")
     root = Path(sysconfig.get_paths()["purelib"])
     files = (path for path in root.rglob("*") if path.is_file() and not path.relative_to(root).parts[0].lower().startswith(left_out))
     found = {True: 0, False: 0}

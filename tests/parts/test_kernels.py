@@ -47,6 +47,39 @@ def slow_gradient(table, geometry, negatives=1):
     return out
 
 
+def test_hard_negatives_come_by_their_rank():
+    """Nodes 2 to 65 stand at one point, so what each adds to its history says how often it was drawn: as ln(1 + 1 / i), the i-th closest."""
+    table, history = np.tile([0.3, 0.1], (66, 1)), np.zeros(66)
+    table[:2] = [[0.0, 0.0], [0.1, 0.2]]
+    offsets, neighbours = np.concatenate([[0], np.ones(66, np.int64)]), np.array([1], np.int32)
+    nearest = np.tile(np.arange(2, 66, dtype=np.int32), (66, 1))
+    steps = 40_000
+    heads, tails = np.array([0], np.int32), np.array([1], np.int32)
+    hyperbolic.sgd(
+        table, history, heads, tails, np.zeros(steps, np.int64), offsets, neighbours, np.array([0], np.int32), nearest, 0.5, 1, 0.0, 1e-5, hyperbolic.BALL, mix(3)
+    )  # fmt: skip
+    found = history[2:] / history[2:].sum()
+    want = np.log1p(1 / np.arange(1, 65)) / np.log(65)
+    assert np.abs(found - want).max() < 4 * (0.166 / steps) ** 0.5 + 1e-3
+    assert found[0] > 50 * found[-1] > 0
+
+
+@pytest.mark.parametrize("geometry", [hyperbolic.BALL, hyperbolic.LORENTZ, hyperbolic.EUCLIDEAN])
+def test_the_closest_unrelated_nodes_closest_first(geometry):
+    points = RNG.normal(size=(60, 3)) / (4 if geometry == hyperbolic.BALL else 1)
+    points /= np.maximum(np.linalg.norm(points, axis=1, keepdims=True), 1) if geometry == hyperbolic.BALL else 1
+    table = np.column_stack([np.sqrt(1 + (points**2).sum(1)), points]) if geometry == hyperbolic.LORENTZ else 0.99 * points
+    related = [sorted({(row + 1) % 60, (row + 7) % 60}) for row in range(60)]
+    offsets, neighbours = np.arange(0, 121, 2), np.array(related, np.int32).ravel()
+    columns, weights = hyperbolic.columns_of(table, geometry)
+    out = np.full((60, 58), -1, np.int32)
+    hyperbolic.closest(columns, weights, geometry, np.arange(60, dtype=np.int32), offsets, neighbours, out)
+    for row in range(60):
+        others = [node for node in range(60) if node != row and node not in related[row]]
+        others.sort(key=lambda node: distance(table[row], table[node], geometry))
+        assert out[row].tolist() == [*others, row]  # one more was asked for than there is
+
+
 @pytest.mark.parametrize("negatives", [1, 5])
 def test_a_step_in_the_ball(negatives):
     table = RNG.uniform(-0.5, 0.5, (3, 4))

@@ -18,6 +18,8 @@ from umekomi.parts.kernels.draw import draw
 BALL, LORENTZ, EUCLIDEAN, DOT = 0, 1, 2, 3
 GEOMETRIES = {"poincare": BALL, "lorentz": LORENTZ, "euclidean": EUCLIDEAN, "cosine": DOT, "dot": DOT}
 """By the name of the similarity; cosine is dot of vectors of length one."""
+PLACES = 4096
+"""Steps of the ladder by which ranks of hard negatives are drawn."""
 _FAST = {"contract", "arcp", "nsz", "reassoc"}
 
 
@@ -41,7 +43,8 @@ def sgd(table, history, heads, tails, order, offsets, neighbours, pool, nearest,
     """Relations ``order`` (indices into ``heads``, ``tails`` int32) once. ``table`` float64 ``[n, d]`` is changed in place.
 
     Negatives of head u are drawn from ``pool`` int32 (a node that stands there twice is drawn twice as often), or with
-    probability ``share`` from ``nearest[u]`` int32 ``[n, m]``, where u's closest unrelated nodes were put; those in u's own
+    probability ``share`` from ``nearest[u]`` int32 ``[n, m]``, where u's closest unrelated nodes were put, closest first: the
+    i-th about as often as 1 / i, so that each doubling of the distance in ranks has an equal part; those in u's own
     ``neighbours[offsets[u]:offsets[u + 1]]`` (sorted) and u itself are drawn again. ``rate`` is the learning rate; the ball's
     points are kept at norms up to 1 - ``edge``. ``history`` float64 ``[n]`` adds up each node's squared gradients, and divides
     its steps by their root (Adagrad with one number a point, as Riemannian spaces allow it: Bécigneul & Ganea 2019); an empty
@@ -65,6 +68,9 @@ def sgd(table, history, heads, tails, order, offsets, neighbours, pool, nearest,
     choices = nearest.shape[1]
     low = np.uint64(0xFFFFFFFF)
     threshold = np.uint64(share * 4294967296.0)
+    places = np.empty(PLACES, np.int32)
+    for i in range(PLACES):
+        places[i] = np.int32((choices + 1.0) ** ((i + 0.5) / PLACES)) - 1
     adaptive = len(history) > 0
     rates = np.full(count, rate)
     own = rate
@@ -80,7 +86,7 @@ def sgd(table, history, heads, tails, order, offsets, neighbours, pool, nearest,
                 node = pool[((bits >> np.uint64(32)) * size) >> np.uint64(32)]
                 if choices > 0 and (bits & low) < threshold:
                     key, bits = draw(key)
-                    node = nearest[head, ((bits >> np.uint64(32)) * np.uint64(choices)) >> np.uint64(32)]
+                    node = nearest[head, places[((bits >> np.uint64(32)) * np.uint64(PLACES)) >> np.uint64(32)]]
                 if node != head and not _related(start, stop, neighbours, node):
                     break
                 node = head
@@ -336,8 +342,26 @@ def ranks(columns, weights, geometry, rows, wanted_offsets, wanted, known_offset
 
 
 @njit(nogil=True, cache=True)
+def _sift(keys, numbers, at, size):
+    """Let the entry at ``at`` of a heap whose largest key is first sink to its place."""
+    key, number = keys[at], numbers[at]
+    while True:
+        child = 2 * at + 1
+        if child >= size:
+            break
+        if child + 1 < size and keys[child + 1] > keys[child]:
+            child += 1
+        if keys[child] <= key:
+            break
+        keys[at], numbers[at] = keys[child], numbers[child]
+        at = child
+    keys[at], numbers[at] = key, number
+
+
+@njit(nogil=True, cache=True)
 def closest(columns, weights, geometry, rows, offsets, neighbours, out):
-    """For each of ``rows`` its ``out.shape[1]`` closest nodes that it is not related to, into ``out[row]`` int32."""
+    """For each of ``rows`` its ``out.shape[1]`` closest nodes that it is not related to, closest first, into ``out[row]`` int32; the row itself where there
+    are fewer."""
     size = columns.shape[1]
     wanted = out.shape[1]
     key = np.empty(size)
@@ -352,23 +376,20 @@ def closest(columns, weights, geometry, rows, offsets, neighbours, out):
         for j in range(offsets[row], offsets[row + 1]):
             key[neighbours[j]] = np.inf
         best[:] = np.inf
-        for j in range(wanted):
-            out[row, j] = row
-        worst = np.inf
+        found = out[row]
+        found[:] = row
         for start in range(0, size, 16):
             stop = min(start + 16, size)
             low = key[start]
             for i in range(start + 1, stop):
                 low = min(low, key[i])
-            if low >= worst:
+            if low >= best[0]:
                 continue
             for i in range(start, stop):
-                if key[i] < worst:
-                    place = wanted - 1
-                    while place > 0 and best[place - 1] > key[i]:
-                        best[place] = best[place - 1]
-                        out[row, place] = out[row, place - 1]
-                        place -= 1
-                    best[place] = key[i]
-                    out[row, place] = i
-                    worst = best[wanted - 1]
+                if key[i] < best[0]:
+                    best[0], found[0] = key[i], i
+                    _sift(best, found, 0, wanted)
+        for last in range(wanted - 1, 0, -1):
+            best[0], best[last] = best[last], best[0]
+            found[0], found[last] = found[last], found[0]
+            _sift(best, found, 0, last)
