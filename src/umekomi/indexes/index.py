@@ -15,6 +15,7 @@ from umekomi.errors import DataError, WrongUse
 from umekomi.indexes import kinds
 from umekomi.indexes.filters import arrow, tree
 from umekomi.indexes.kinds import Kind
+from umekomi.indexes.packing import ARRAYS, advise, joined, packed, plain, unpacked
 from umekomi.indexes.scans import Part, blank, merged, overlap
 from umekomi.indexes.store import SMALL, Manifest, Segment, Store, write_array
 from umekomi.parts import similarity as similarities
@@ -26,7 +27,6 @@ AUTO_ROWS = 50_000
 """Below this many rows the automatic kind looks at every vector."""
 SEGMENTS = 16
 SAMPLE = 50_000
-BLOCK = 8192
 
 
 @dataclass(frozen=True)
@@ -52,13 +52,13 @@ class _Opened:
         coarse = {"codes", "graph"} & set(arrays)
         for name, array in arrays.items():
             # a coarse scan reads its codes whole and then a few rows of the vectors, anywhere
-            _advise(array, "MADV_WILLNEED" if name in coarse else "MADV_RANDOM" if coarse and name == "vectors" else "")
-        self.vectors = _unpacked(arrays, output)
-        self.arrays = {name: _plain(array) for name, array in arrays.items() if name not in _BASE[output]}
+            advise(array, "MADV_WILLNEED" if name in coarse else "MADV_RANDOM" if coarse and name == "vectors" else "")
+        self.vectors = unpacked(arrays, output)
+        self.arrays = {name: plain(array) for name, array in arrays.items() if name not in ARRAYS[output]}
         self.living = np.ones(segment.rows, np.uint8)
         if segment.deleted:
             path = store.folder / segment.deleted
-            dead = _plain(store.array(segment.deleted, sizes[segment.deleted][0]))
+            dead = plain(store.array(segment.deleted, sizes[segment.deleted][0]))
             if len(dead) != segment.dead or (len(dead) and dead.max() >= segment.rows):
                 raise DataError(f"{path} is damaged: expected {segment.dead} rows of {segment.rows}: restore it from a copy, or build the index anew")
             self.living[dead] = 0
@@ -202,7 +202,7 @@ class Index:
         if not about:
             return kinds.plain(manifest.about["output"])
         kind = kinds.made(about["name"], about["settings"])
-        kind.codec = {key: _plain(self.store.array(file, manifest.files[file][0])) for key, file in about["codec"].items()}
+        kind.codec = {key: plain(self.store.array(file, manifest.files[file][0])) for key, file in about["codec"].items()}
         return kind
 
     @property
@@ -480,7 +480,7 @@ class Index:
             manifest.about |= about
             if not manifest.about["kind"]:
                 self._begin(manifest, vectors)
-            arrays = _packed(vectors) | {"ids": hashes[order], "places": order.astype(np.uint32)}
+            arrays = packed(vectors) | {"ids": hashes[order], "places": order.astype(np.uint32)}
             manifest.serial += 1
             segment = self.store.segment(f"segment-{manifest.serial:06d}", arrays, table)
             self.store.add_files(segment, self._kind.derive(vectors), manifest.serial)
@@ -638,9 +638,9 @@ class Index:
             hashes = np.concatenate([_by_row(each)[rows] for each, rows in zip(parts, kept, strict=True)])
             order = np.argsort(hashes, kind="stable")
             manifest.serial += 1
-            arrays = _joined([each.vectors for each in parts], kept, output) | {"ids": hashes[order], "places": order.astype(np.uint32)}
+            arrays = joined([each.vectors for each in parts], kept, output) | {"ids": hashes[order], "places": order.astype(np.uint32)}
             segment = self.store.segment(f"segment-{manifest.serial:06d}", arrays, table)
-            vectors = _unpacked({name: self.store.array(f"{segment.name}/{name}.npy", segment.files[f"{name}.npy"][0]) for name in _BASE[output]}, output)
+            vectors = unpacked({name: self.store.array(f"{segment.name}/{name}.npy", segment.files[f"{name}.npy"][0]) for name in ARRAYS[output]}, output)
             if kind is not None:
                 kind.check(output, about["metric"], about["dimension"])
                 if output == "dense":
@@ -650,7 +650,7 @@ class Index:
             self.store.add_files(segment, derived, manifest.serial)
             manifest.segments = [segment]
             if kind is not None:
-                self._tune(manifest, kind, [Part(vectors, {name: _plain(array) for name, array in derived.items()}, np.zeros(0, np.uint8), segment.rows)])
+                self._tune(manifest, kind, [Part(vectors, {name: plain(array) for name, array in derived.items()}, np.zeros(0, np.uint8), segment.rows)])
                 if about["asked"]["kind"] == "auto" and getattr(kind, "shortlist", 0) > segment.rows // 20:
                     # bits say too little about these vectors: looking at each costs no more
                     self._keep(manifest, kinds.Exact(), segment.rows)
@@ -673,64 +673,6 @@ def _drawn(vectors: Any) -> Any:
 
     count = len(vectors)
     return vectors if count <= SAMPLE else vectors[np.sort(np.random.default_rng(0).choice(count, SAMPLE, replace=False))]
-
-
-_BASE = {"dense": ("vectors",), "sparse": ("pointers", "latents", "amounts", "shape"), "multi": ("flat", "starts")}
-"""The arrays that hold the vectors themselves, by kind of output."""
-
-
-def _packed(vectors: Any) -> dict[str, Any]:
-    import numpy as np
-
-    if isinstance(vectors, Vectors):
-        return {"flat": vectors.flat.astype(np.float32, copy=False), "starts": vectors.offsets.astype(np.int64)}
-    if hasattr(vectors, "indptr"):
-        return {
-            "pointers": vectors.indptr.astype(np.int64), "latents": vectors.indices.astype(np.int32), "amounts": vectors.data.astype(np.float32),
-            "shape": np.array(vectors.shape, np.int64),
-        }  # fmt: skip
-    return {"vectors": vectors}
-
-
-def _unpacked(arrays: Mapping[str, Any], output: str) -> Any:
-    if output == "multi":
-        return Vectors(_plain(arrays["flat"]), _plain(arrays["starts"]))
-    if output == "sparse":
-        from scipy import sparse
-
-        return sparse.csr_matrix((_plain(arrays["amounts"]), _plain(arrays["latents"]), _plain(arrays["pointers"])), shape=tuple(arrays["shape"]), copy=False)
-    return _plain(arrays["vectors"])
-
-
-def _joined(parts: list[Any], kept: list[Any], output: str) -> dict[str, Any]:
-    """The kept rows of several segments as arrays to write; dense ones block by block, so that they need not fit in memory."""
-    import numpy as np
-
-    if output == "multi":
-        return _packed(Vectors.of([part.item(i) for part, rows in zip(parts, kept, strict=True) for i in rows]))
-    if output == "sparse":
-        from scipy import sparse
-
-        return _packed(sparse.vstack([part[rows] for part, rows in zip(parts, kept, strict=True)]).tocsr())
-    shape = (sum(map(len, kept)), parts[0].shape[1])
-    blocks = (part[rows[start : start + BLOCK]] for part, rows in zip(parts, kept, strict=True) for start in range(0, len(rows), BLOCK))
-    return {"vectors": (shape, np.dtype(np.float32), blocks)}
-
-
-def _plain(array: Any) -> Any:
-    """A memory map as a plain array over the same pages: kernels are compiled once for both."""
-    import numpy as np
-
-    return np.asarray(array).view(np.ndarray)
-
-
-def _advise(array: Any, how: str) -> None:
-    """Tell the system how a memory map will be read, where it takes such advice."""
-    import mmap
-
-    held = getattr(array, "_mmap", None)
-    if held is not None and hasattr(mmap, how):
-        held.madvise(getattr(mmap, how))
 
 
 def _by_row(each: _Opened) -> Any:
