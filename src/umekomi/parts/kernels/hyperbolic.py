@@ -223,22 +223,26 @@ def sgd(table, history, heads, tails, order, offsets, neighbours, pool, nearest,
                 own = rate / np.sqrt(history[head] + 1e-6)
             length = own * np.sqrt(max(length, 0.0))
             for j in range(count):
+                # the tangent at x of length rate * |push| * sinh d, pointing away from or to u: the geodesic is ahead x + side tangent
+                step_length = rates[j] * weight[j]
+                far = abs(step_length) * slope[j]
+                x = min(far * far, 1.0)
+                ahead = 1.0 + x / 2.0 * (1.0 + x / 12.0 * (1.0 + x / 30.0 * (1.0 + x / 56.0 * (1.0 + x / 90.0 * (1.0 + x / 132.0)))))
+                side = 1.0 + x / 6.0 * (1.0 + x / 20.0 * (1.0 + x / 42.0 * (1.0 + x / 72.0 * (1.0 + x / 110.0 * (1.0 + x / 156.0)))))
+                weight[j] = side * step_length / max(far, 1.0)
+                inside[j] = ahead - weight[j] * (1.0 + squares[j])
+                squares[j] = 1.0
+            for i in range(1, width):
+                for j in range(count):
+                    points[i, j] = inside[j] * points[i, j] + weight[j] * u[i]
+                    squares[j] += points[i, j] * points[i, j]
+            for j in range(count):
+                points[0, j] = np.sqrt(squares[j])
+            for j in range(count):
                 node = chosen[j]
-                if node == head:
-                    continue
-                # the tangent at x of length rate * |push| * sinh d, pointing away from or to u
-                far = abs(rates[j] * weight[j]) * slope[j]
-                clipped = min(far, 1.0)
-                ahead, side = np.cosh(clipped), np.sinh(clipped)
-                if far > 0.0:
-                    side /= far
-                norm = 1.0
-                for i in range(1, width):
-                    tangent = -rates[j] * weight[j] * ((1.0 + squares[j]) * points[i, j] - u[i])
-                    value = ahead * points[i, j] + side * tangent
-                    table[node, i] = value
-                    norm += value * value
-                table[node, 0] = np.sqrt(norm)
+                if node != head:
+                    for i in range(width):
+                        table[node, i] = points[i, j]
             clipped = min(length, 1.0)
             ahead, side = np.cosh(clipped), np.sinh(clipped)
             if length > 0.0:
