@@ -47,23 +47,6 @@ def slow_gradient(table, geometry, negatives=1):
     return out
 
 
-def test_hard_negatives_come_by_their_rank():
-    """Nodes 2 to 65 stand at one point, so what each adds to its history says how often it was drawn: as ln(1 + 1 / i), the i-th closest."""
-    table, history = np.tile([0.3, 0.1], (66, 1)), np.zeros(66)
-    table[:2] = [[0.0, 0.0], [0.1, 0.2]]
-    offsets, neighbours = np.concatenate([[0], np.ones(66, np.int64)]), np.array([1], np.int32)
-    nearest = np.tile(np.arange(2, 66, dtype=np.int32), (66, 1))
-    steps = 40_000
-    heads, tails = np.array([0], np.int32), np.array([1], np.int32)
-    hyperbolic.sgd(
-        table, history, heads, tails, np.zeros(steps, np.int64), offsets, neighbours, np.array([0], np.int32), nearest, 0.5, 1, 0.0, 1e-5, hyperbolic.BALL, mix(3)
-    )  # fmt: skip
-    found = history[2:] / history[2:].sum()
-    want = np.log1p(1 / np.arange(1, 65)) / np.log(65)
-    assert np.abs(found - want).max() < 4 * (0.166 / steps) ** 0.5 + 1e-3
-    assert found[0] > 30 * found[-1] > 0
-
-
 @pytest.mark.parametrize("geometry", [hyperbolic.BALL, hyperbolic.LORENTZ, hyperbolic.EUCLIDEAN])
 def test_the_closest_unrelated_nodes_closest_first(geometry):
     points = RNG.normal(size=(60, 3)) / (4 if geometry == hyperbolic.BALL else 1)

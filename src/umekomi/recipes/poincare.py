@@ -70,8 +70,8 @@ class Poincare(Recipe):
     """Points begin uniformly in a cube of this half-width."""
     transitive: bool = True
     hard_epochs: int = 0
-    """In so many last epochs, a share ``hard`` of the negatives is drawn from each node's ``hard_pool`` closest unrelated nodes, the i-th
-    closest about as often as 1 / i, looked up every ten epochs; the rate falls geometrically from ``hard_rate`` to a tenth of it."""
+    """In so many last epochs, a share ``hard`` of the negatives is drawn from each node's ``hard_pool`` closest unrelated nodes, looked up
+    every ten epochs; the rate falls geometrically from ``hard_rate`` to a tenth of it."""
     hard: float = 0.1
     hard_pool: int = 50
     hard_rate: float = 0.05

@@ -18,8 +18,6 @@ from umekomi.parts.kernels.draw import draw
 BALL, LORENTZ, EUCLIDEAN, DOT = 0, 1, 2, 3
 GEOMETRIES = {"poincare": BALL, "lorentz": LORENTZ, "euclidean": EUCLIDEAN, "cosine": DOT, "dot": DOT}
 """By the name of the similarity; cosine is dot of vectors of length one."""
-PLACES = 4096
-"""Steps of the ladder by which ranks of hard negatives are drawn."""
 _FAST = {"contract", "arcp", "nsz", "reassoc"}
 
 
@@ -43,8 +41,7 @@ def sgd(table, history, heads, tails, order, offsets, neighbours, pool, nearest,
     """Relations ``order`` (indices into ``heads``, ``tails`` int32) once. ``table`` float64 ``[n, d]`` is changed in place.
 
     Negatives of head u are drawn from ``pool`` int32 (a node that stands there twice is drawn twice as often), or with
-    probability ``share`` from ``nearest[u]`` int32 ``[n, m]``, where u's closest unrelated nodes were put, closest first: the
-    i-th about as often as 1 / i, so that each doubling of the distance in ranks has an equal part; those in u's own
+    probability ``share`` from ``nearest[u]`` int32 ``[n, m]``, where u's closest unrelated nodes were put; those in u's own
     ``neighbours[offsets[u]:offsets[u + 1]]`` (sorted) and u itself are drawn again. ``rate`` is the learning rate; the ball's
     points are kept at norms up to 1 - ``edge``. ``history`` float64 ``[n]`` adds up each node's squared gradients, and divides
     its steps by their root (Adagrad with one number a point, as Riemannian spaces allow it: Bécigneul & Ganea 2019); an empty
@@ -68,9 +65,6 @@ def sgd(table, history, heads, tails, order, offsets, neighbours, pool, nearest,
     choices = nearest.shape[1]
     low = np.uint64(0xFFFFFFFF)
     threshold = np.uint64(share * 4294967296.0)
-    places = np.empty(PLACES, np.int32)
-    for i in range(PLACES):
-        places[i] = np.int32((choices + 1.0) ** ((i + 0.5) / PLACES)) - 1
     adaptive = len(history) > 0
     rates = np.full(count, rate)
     own = rate
@@ -86,7 +80,7 @@ def sgd(table, history, heads, tails, order, offsets, neighbours, pool, nearest,
                 node = pool[((bits >> np.uint64(32)) * size) >> np.uint64(32)]
                 if choices > 0 and (bits & low) < threshold:
                     key, bits = draw(key)
-                    node = nearest[head, places[((bits >> np.uint64(32)) * np.uint64(PLACES)) >> np.uint64(32)]]
+                    node = nearest[head, ((bits >> np.uint64(32)) * np.uint64(choices)) >> np.uint64(32)]
                 if node != head and not _related(start, stop, neighbours, node):
                     break
                 node = head
