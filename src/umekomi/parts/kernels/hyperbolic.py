@@ -18,6 +18,9 @@ from umekomi.parts.kernels.draw import draw
 BALL, LORENTZ, EUCLIDEAN, DOT = 0, 1, 2, 3
 GEOMETRIES = {"poincare": BALL, "lorentz": LORENTZ, "euclidean": EUCLIDEAN, "cosine": DOT, "dot": DOT}
 """By the name of the similarity; cosine is dot of vectors of length one."""
+FARTHEST = 1e6
+"""The hyperboloid's points are kept at norms of the space part up to this (14.5 from the middle): farther out the differences of squares that
+distances are made of would lose all their digits."""
 _FAST = {"contract", "arcp", "nsz", "reassoc"}
 
 
@@ -43,7 +46,7 @@ def sgd(table, history, heads, tails, order, offsets, neighbours, pool, nearest,
     Negatives of head u are drawn from ``pool`` int32 (a node that stands there twice is drawn twice as often), or with
     probability ``share`` from ``nearest[u]`` int32 ``[n, m]``, where u's closest unrelated nodes were put; those in u's own
     ``neighbours[offsets[u]:offsets[u + 1]]`` (sorted) and u itself are drawn again. ``rate`` is the learning rate; the ball's
-    points are kept at norms up to 1 - ``edge``. ``history`` float64 ``[n]`` adds up each node's squared gradients, and divides
+    points are kept at norms up to 1 - ``edge``, the hyperboloid's within :data:`FARTHEST`. ``history`` float64 ``[n]`` adds up each node's squared gradients, and divides
     its steps by their root (Adagrad with one number a point, as Riemannian spaces allow it: Bécigneul & Ganea 2019); an empty
     one leaves the rate as it is. ``state`` uint64 ``[1]`` is the generator's.
 
@@ -62,6 +65,7 @@ def sgd(table, history, heads, tails, order, offsets, neighbours, pool, nearest,
     loss = 0.0
     size = np.uint64(len(pool))
     limit = (1.0 - edge) * (1.0 - edge)
+    outermost = FARTHEST * FARTHEST
     choices = nearest.shape[1]
     low = np.uint64(0xFFFFFFFF)
     threshold = np.uint64(share * 4294967296.0)
@@ -234,6 +238,11 @@ def sgd(table, history, heads, tails, order, offsets, neighbours, pool, nearest,
                 points[0, j] = np.sqrt(squares[j])
             for j in range(count):
                 node = chosen[j]
+                if squares[j] > outermost:
+                    scale = np.sqrt(outermost / squares[j])
+                    points[0, j] = np.sqrt(1.0 + scale * scale * (squares[j] - 1.0))
+                    for i in range(1, width):
+                        points[i, j] *= scale
                 if node != head:
                     for i in range(width):
                         table[node, i] = points[i, j]
@@ -246,6 +255,11 @@ def sgd(table, history, heads, tails, order, offsets, neighbours, pool, nearest,
                 value = ahead * u[i] + side * step[i]
                 table[head, i] = value
                 norm += value * value
+            if norm > outermost:
+                scale = np.sqrt(outermost / norm)
+                for i in range(1, width):
+                    table[head, i] *= scale
+                norm = 1.0 + scale * scale * (norm - 1.0)
             table[head, 0] = np.sqrt(norm)
         else:
             for j in range(count):
