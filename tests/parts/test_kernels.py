@@ -97,6 +97,20 @@ def test_a_step_on_the_hyperboloid():
     assert -(found[:, 0] ** 2) + (found[:, 1:] ** 2).sum(1) == pytest.approx(-np.ones(3))
 
 
+def test_points_of_the_hyperboloid_stay_where_doubles_can_tell_them_apart():
+    """A head and a negative near the limit, pushed apart by long steps for a long time."""
+    table = np.array([[0.0, 9e5, 0.0], [0.0, 0.1, 0.2], [0.0, -9e5, 3.0]])
+    table[:, 0] = np.sqrt(1 + (table[:, 1:] ** 2).sum(1))
+    for _ in range(50):
+        table, loss = one_step(table, hyperbolic.LORENTZ, rate=2.0, negatives=5)
+    assert np.isfinite(table).all()
+    assert np.isfinite(loss)
+    assert np.linalg.norm(table[:, 1:], axis=1).max() <= hyperbolic.FARTHEST * (1 + 1e-9)
+    assert table[:, 0] == pytest.approx(np.sqrt(1 + (table[:, 1:] ** 2).sum(1)), rel=1e-12)
+    moved, _ = one_step(table, hyperbolic.LORENTZ, rate=2.0)
+    assert (np.abs(moved - table) > 0).any()
+
+
 def test_a_step_in_the_euclidean_arm():
     table = RNG.normal(size=(3, 4))
     found, loss = one_step(table, hyperbolic.EUCLIDEAN)

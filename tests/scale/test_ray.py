@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import threading
-import time
 from pathlib import Path
 
 import numpy as np
@@ -61,18 +60,21 @@ def test_the_vectors_of_one_machine_though_a_worker_is_killed(cluster, source, m
     log = tmp_path / "out.parquet.shards" / "done.jsonl"
 
     def kill() -> None:
-        for _ in range(600):
-            time.sleep(0.02)
+        while not over.wait(0.02):
             if log.exists() and log.read_text().count("\n") >= 3:
                 for pid in workers_alive()[:1]:
                     os.kill(pid, signal.SIGKILL)
                     killed.append(pid)
-                return
+                    return
 
+    over = threading.Event()
     thread = threading.Thread(target=kill)
     thread.start()
-    done = scale.encode(model, source, tmp_path / "out.parquet", workers=2, shard_rows=20)
-    thread.join()
+    try:
+        done = scale.encode(model, source, tmp_path / "out.parquet", workers=2, shard_rows=20)
+    finally:
+        over.set()
+        thread.join()
     assert killed, "no worker was there to kill"
     assert (done.rows, done.kept, done.dimension) == (1000, 0, 32)
     import pyarrow.parquet as pq
