@@ -91,7 +91,7 @@ class Poincare(Recipe):
     def nouns(cls) -> Poincare:
         """What WordNet's 743,241 noun pairs need here: the hyperboloid (the ball's rim at 1 - 1e-5 leaves leaves no room beyond their parents), and a
         rate that rises from almost nothing (a fast start freezes in a wrong order) to where every step is long (at .3 it stops half-way)."""
-        return cls(dimensions=5, manifold="lorentz", negatives=20, rate=2.0, epochs=1500, schedule="rising", first_rate=0.003, last_rate=0.01)
+        return cls(dimensions=5, manifold="lorentz", negatives=50, rate=2.0, epochs=500, schedule="rising", first_rate=0.003, last_rate=0.01)
 
     def metric(self) -> str:
         """How the vectors of this manifold compare."""
