@@ -116,6 +116,7 @@ def test_shrink_index_and_search_by_command(command, data, tmp_path):
         (["index", "--out", "ix", "--delete", "i500"], 1, "1 of 1 ids are not in ix"),
         (["index", "--out", "none", "--check"], 2, "holds no index"),
         (["index", "random", "t.csv", "--out", "new", "--kind", "binary", "--set", "query_bits=12"], 2, "expected 1 to 8"),
+        (["index", "random", "t.csv", "--out", "new", "--kind", "funnel", "--set", "width=9999"], 2, "rising prefixes below"),
         (["search", "ix", "thing7", "--filter", "yaer > 1"], 2, "no field 'yaer'; there are: text, year"),
         (["search", "ix", "thing7", "--in", "t.csv"], 2, "is an index"),
         (["search", "hashing", "thing7", "--in", "t.csv", "--filter", "year > 1"], 2, "a filter needs an index"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from umekomi.contracts import Vectors
 from umekomi.data.columns import first_problem
 from umekomi.data.readers import batches
 from umekomi.encoding import encoded, lines, vectors_of
@@ -82,7 +83,8 @@ def index(
             vectors = vectors_of(table) if known is not None else embedder.encode_document(texts, dimensions=dimensions, batch_size=batch_size)
             row += table.num_rows
             if opened is None:
-                opened = Index.create(out, model=embedder, kind=kind, recall=recall, source=name, text=column, **settings)
+                width = (vectors.flat if isinstance(vectors, Vectors) else vectors).shape[1]
+                opened = Index.create(out, model=embedder, kind=kind, recall=recall, source=name, text=column, dimension=width, **settings)
                 if learns:
                     embedder.save(inside)
             opened.add(ids, vectors, payload, replace=replace, job={"key": job, "rows": row, "finished": False})

@@ -264,10 +264,12 @@ def test_bad_input_of_an_index(tmp_path):
         (lambda: Index.create(tmp_path / "j", recall=0), WrongUse, "expected a share above 0"),
         (lambda: Index.create(tmp_path / "j", metric="cosin"), WrongUse, "the nearest: cosine"),
         (lambda: filled(tmp_path / "k", vectors, "funnel", width=64), WrongUse, "rising prefixes below 64"),
+        (lambda: Index.create(tmp_path / "j", kind="funnel", width=64, dimension=64), WrongUse, "rising prefixes below 64"),
     ):
         with pytest.raises(kind, match=said):
             use()
     assert len(Index(tmp_path / "i")) == 50
+    assert not (tmp_path / "j").exists()
     assert set(KINDS) == {"exact", "binary", "funnel", "hnsw", "sparse", "late"}
     with pytest.raises(WrongUse):
         made("exact", {"shortlist": 3})

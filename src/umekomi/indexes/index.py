@@ -130,11 +130,13 @@ class Index:
         recall: float = 0.95,
         source: str = "",
         text: str = "",
+        dimension: int = 0,
         **settings: Any,
     ) -> Index:
         """A new, empty index. ``model`` is the embedder whose vectors it holds (its fingerprint is kept, and ``source`` is
         where to find it again); without one, say the ``metric``. ``kind`` is ``auto`` or one of :data:`kinds.KINDS`, with its
-        ``settings``; ``recall`` at 10 is what an approximate kind is tuned to. ``text`` names the payload column shown."""
+        ``settings``; ``recall`` at 10 is what an approximate kind is tuned to. ``text`` names the payload column shown. With the ``dimension`` of the
+        vectors a kind that cannot search them is an error now, before anything is written; else it is one of the first addition."""
         if not 0 < recall <= 1:
             raise WrongUse(f"recall: expected a share above 0 and at most 1, found {recall}")
         if kind != "auto":
@@ -148,12 +150,14 @@ class Index:
             "model": {"name": source or getattr(model, "name", ""), "fingerprint": model.fingerprint() if model is not None else ""},
             "metric": metric or getattr(model, "metric", "cosine"),
             "output": output or (model.default_output if model is not None else "dense"),
-            "dimension": 0,
+            "dimension": dimension,
             "text": text,
             "asked": {"kind": kind, "recall": recall, "settings": settings},
             "kind": {},
         }
         similarities.named(about["metric"])
+        if kind != "auto" and dimension:
+            kinds.made(kind, settings).check(about["output"], about["metric"], dimension)
         with store.lock():
             store.commit(Manifest(about))
         index = cls(folder)
