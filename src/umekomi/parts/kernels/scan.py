@@ -131,7 +131,6 @@ def bit_keys(codes, factors, planes, scale, middle, offset, wanted, allowed, low
     (middle - unlike) + offset``, where ``unlike`` is how many bits differ from the first plane's, twice those from the second's, and so
     on. With ``middle`` half of ``(2^planes - 1)`` times the dimensions, twice the bracket is the signs' product with the query (after
     Gao & Long 2024, eq. 20, whose whole numbers start at zero and need the code's own bits counted too)."""
-    every = allowed.shape[0] == 0
     differing = np.empty(BLOCK, np.uint64)
     floor, seen_at = 1, BLOCK
     fused = codes.shape[0] // 4 * 4 if planes.shape[0] == 4 else 0
@@ -148,18 +147,17 @@ def bit_keys(codes, factors, planes, scale, middle, offset, wanted, allowed, low
         for i in range(size):
             held = min(max(scale * factor[i] * (middle - np.float32(np.int32(unlike[i]))) + offset, ONE), LAST)
             found[i] = np.uint16(np.int32(held))
-        if not every:
-            for i in range(size):
-                found[i] *= allowed[start + i]
-        count(found, floor, counts)
+        count(found, allowed[start : start + size], floor, counts)
         if start + size - low >= seen_at:
             floor, seen_at = max(floor, threshold(counts, wanted)), 4 * seen_at
     return floor
 
 
 @njit(nogil=True, cache=True)
-def count(keys, floor, counts):
-    """Count the keys from ``floor`` up."""
+def count(keys, allowed, floor, counts):
+    """Count the keys from ``floor`` up; those of rows that are not ``allowed`` become zero (all are where it is empty)."""
+    for i in range(allowed.shape[0]):
+        keys[i] *= allowed[i]
     for start in range(0, keys.shape[0], 64):
         part = keys[start : start + 64]
         if highest(part) >= floor:
@@ -193,7 +191,6 @@ def byte_products(codes, query, start, products):
 def byte_keys(codes, query, scale, offset, wanted, allowed, low, high, keys, counts):
     """Keys of 8-bit codes int8 ``[n, p]`` for one query int16 ``[p]``: ``scale (code . query) + offset``, held to the bins. ``scale`` and
     ``offset`` are float32."""
-    every = allowed.shape[0] == 0
     sums = np.empty(BLOCK, np.int32)
     floor, seen_at = 1, BLOCK
     for start in range(low, high, BLOCK):
@@ -203,10 +200,7 @@ def byte_keys(codes, query, scale, offset, wanted, allowed, low, high, keys, cou
         found = keys[start : start + size]
         for i in range(size):
             found[i] = np.uint16(np.int32(min(max(scale * np.float32(products[i]) + offset, ONE), LAST)))
-        if not every:
-            for i in range(size):
-                found[i] *= allowed[start + i]
-        count(found, floor, counts)
+        count(found, allowed[start : start + size], floor, counts)
         if start + size - low >= seen_at:
             floor, seen_at = max(floor, threshold(counts, wanted)), 4 * seen_at
     return floor
