@@ -192,33 +192,36 @@ class Funnel(Kind):
             _, found = np.linalg.eigh(np.cov(vectors, rowvar=False) if len(vectors) > 1 else directions)
             directions = found[:, ::-1]
         self.width = self.width or self._cheapest(vectors, directions)
+        self.codec = self._learned(vectors, directions)
+
+    def _learned(self, vectors: Any, directions: Any) -> dict[str, Any]:
+        import numpy as np
+
         first = np.ascontiguousarray(directions[:, : self.width])
         reach = np.abs(self._short(vectors, first)).max(0) if len(vectors) else np.ones(self.width)
-        self.codec = {"directions": first.astype(np.float32), "step": np.maximum(reach / 127, 1e-12).astype(np.float32)}
+        return {"directions": first.astype(np.float32), "step": np.maximum(reach / 127, 1e-12).astype(np.float32)}
 
-    def _cheapest(self, vectors: Any, directions: Any, recall: float = 0.95, k: int = 10) -> int:
+    def _cheapest(self, vectors: Any, directions: Any) -> int:
         """The width at which a row costs least: its bytes scanned, and its share of being looked at again, which costs
         :data:`AGAIN` bytes scanned a dimension."""
         import numpy as np
 
         most = (self.widths or (vectors.shape[1],))[0]
-        known = max(1, most // 4)
         choices = sorted({64 * round(most * part / 64) for part in (1 / 16, 1 / 8, 1 / 4, 3 / 8, 1 / 2, 5 / 8, 3 / 4)} & set(range(64, most)))
         if len(vectors) < 1000 or not choices:
-            return known
+            return max(1, most // 4)
         rows = np.asarray(vectors[np.random.default_rng(0).permutation(len(vectors))[:CHOOSING]], np.float32)
-        asked = np.arange(min(128, len(rows)))
-        scores = rows[asked] @ rows.T
-        scores[asked, asked] = -np.inf
-        near = np.argpartition(-scores, k, axis=1)[:, :k]
-        costs = []
-        for width in choices:
-            short = self._short(rows, np.asarray(directions[:, :width], np.float32))
-            scores = short[asked] @ short.T
-            scores[asked, asked] = -np.inf
-            ranks = (scores[:, None, :] > np.take_along_axis(scores, near, 1)[:, :, None]).sum(-1)
-            costs.append(width + AGAIN * vectors.shape[1] * float(np.quantile(ranks, recall)) / len(rows))
+        costs = [width + AGAIN * rows.shape[1] * Funnel(width=width, rotate=self.rotate)._again(rows, directions) for width in choices]
         return choices[int(np.argmin(costs))]
+
+    def _again(self, rows: Any, directions: Any) -> float:
+        """The share of these rows to look at again for .95 of the true neighbours."""
+        import numpy as np
+
+        self.codec = self._learned(rows, directions)
+        part = Part(rows, self.derive(rows), np.zeros(0, np.uint8), len(rows))
+        ranks = ranks_of_neighbours([part], lambda part, query: self.keys(part, query, 1, 1), 10, 128, 0)
+        return float(np.quantile(ranks, 0.95)) / len(rows)
 
     def _short(self, vectors: Any, directions: Any) -> Any:
         short = vectors @ directions
