@@ -248,7 +248,7 @@ class _Run:
         if cut:
             notes.append(f"{cut} texts are longer than the model reads and were cut")
         model = self._model_folder(candidate.recipe, content_hash(self.base, self._identity(candidate))) if candidate.recipe else None
-        width = meter.documents.flat.shape[1] if hasattr(meter.documents, "flat") and hasattr(meter.documents, "offsets") else meter.documents.shape[1]
+        width = similarities.width(meter.documents)
         return Row(
             candidate=candidate.spec,
             key=key,

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from umekomi.contracts import Vectors
 from umekomi.data.columns import first_problem
 from umekomi.data.readers import batches
 from umekomi.encoding import encoded, lines, vectors_of
@@ -14,6 +13,7 @@ from umekomi.files import content_hash, source_hash
 from umekomi.indexes import Index
 from umekomi.indexes.store import Store
 from umekomi.models.engine import open_for_encoding
+from umekomi.parts import similarity as similarities
 from umekomi.progress import Progress, say
 from umekomi.recipes import get, names
 
@@ -83,7 +83,7 @@ def index(
             vectors = vectors_of(table) if known is not None else embedder.encode_document(texts, dimensions=dimensions, batch_size=batch_size)
             row += table.num_rows
             if opened is None:
-                width = (vectors.flat if isinstance(vectors, Vectors) else vectors).shape[1]
+                width = similarities.width(vectors)
                 opened = Index.create(out, model=embedder, kind=kind, recall=recall, source=name, text=column, dimension=width, **settings)
                 if learns:
                     embedder.save(inside)

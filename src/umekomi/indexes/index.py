@@ -135,13 +135,11 @@ class Index:
     ) -> Index:
         """A new, empty index. ``model`` is the embedder whose vectors it holds (its fingerprint is kept, and ``source`` is
         where to find it again); without one, say the ``metric``. ``kind`` is ``auto`` or one of :data:`kinds.KINDS`, with its
-        ``settings``; ``recall`` at 10 is what an approximate kind is tuned to. ``text`` names the payload column shown. With the ``dimension`` of the
-        vectors a kind that cannot search them is an error now, before anything is written; else it is one of the first addition."""
+        ``settings``; ``recall`` at 10 is what an approximate kind is tuned to. ``text`` names the payload column shown. A kind that cannot search
+        such vectors (of ``dimension`` dimensions, where it is given) is an error before anything is written."""
         if not 0 < recall <= 1:
             raise WrongUse(f"recall: expected a share above 0 and at most 1, found {recall}")
-        if kind != "auto":
-            kinds.made(kind, settings)
-        elif settings:
+        if kind == "auto" and settings:
             raise WrongUse(f"index: settings ({', '.join(settings)}) need a kind by name")
         store = Store(folder)
         if store.folder.is_file() or (store.folder.is_dir() and any(path.name != "lock" for path in store.folder.iterdir())):
@@ -156,10 +154,10 @@ class Index:
             "kind": {},
         }
         similarities.named(about["metric"])
-        if kind != "auto" and dimension:
-            kinds.made(kind, settings).check(about["output"], about["metric"], dimension)
+        manifest = Manifest(about)
+        _named(manifest)
         with store.lock():
-            store.commit(Manifest(about))
+            store.commit(manifest)
         index = cls(folder)
         index._embedder = model
         return index
@@ -312,7 +310,7 @@ class Index:
                 raise WrongUse(f"{what} vectors: expected an array of two dimensions, found {vectors.ndim}")
         if output != about["output"]:
             raise WrongUse(f"{what} vectors: this index holds {about['output']} vectors, found {output} ones")
-        width = vectors.flat.shape[1] if output == "multi" else vectors.shape[1]
+        width = similarities.width(vectors)
         if about["dimension"] and width != about["dimension"]:
             raise WrongUse(f"{what} vectors: expected {about['dimension']} dimensions, found {width}")
         data = vectors.flat if output == "multi" else vectors.data if output == "sparse" else vectors
@@ -480,7 +478,7 @@ class Index:
             if replace:
                 for number in sorted({number for number, _ in doubles}):
                     self._bury(manifest, number, there[number][there[number] >= 0])
-            manifest.about["dimension"] = manifest.about["dimension"] or int(vectors.flat.shape[1] if isinstance(vectors, Vectors) else vectors.shape[1])
+            manifest.about["dimension"] = manifest.about["dimension"] or similarities.width(vectors)
             manifest.about |= about
             if not manifest.about["kind"]:
                 self._begin(manifest, vectors)
@@ -523,7 +521,7 @@ class Index:
             manifest = self._copy()
             if kind is not None:
                 manifest.about["asked"] |= {"kind": kind, "settings": settings}
-                self._named(manifest)
+                _named(manifest)
             if recall is not None:
                 manifest.about["asked"] |= {"recall": recall}
             self._rebuild(manifest, list(range(len(self._opened))), self._choice(manifest))
@@ -555,19 +553,10 @@ class Index:
         manifest.files[name] = write_array(self.store.folder / name, dead)
         segment.deleted, segment.dead = name, len(dead)
 
-    def _named(self, manifest: Manifest) -> Kind | None:
-        """The kind asked for by name, fit for these vectors; None for the automatic one."""
-        about = manifest.about
-        if about["asked"]["kind"] == "auto":
-            return None
-        kind = kinds.made(about["asked"]["kind"], about["asked"]["settings"])
-        kind.check(about["output"], about["metric"], about["dimension"] or 1 << 20)
-        return kind
-
     def _choice(self, manifest: Manifest) -> Kind:
         """The kind by name, or by size: every vector up to :data:`AUTO_ROWS` rows, then bits with a second look."""
         about = manifest.about
-        kind = self._named(manifest)
+        kind = _named(manifest)
         if kind is not None:
             return kind
         coarse = about["output"] == "dense" and about["metric"] in ("cosine", "dot") and manifest.rows >= AUTO_ROWS
@@ -575,7 +564,7 @@ class Index:
 
     def _begin(self, manifest: Manifest, vectors: Any) -> None:
         """The first rows: a kind by name learns its codec from them."""
-        self._kind = self._named(manifest) or kinds.plain(manifest.about["output"])
+        self._kind = _named(manifest) or kinds.plain(manifest.about["output"])
         self._kind.check(manifest.about["output"], manifest.about["metric"], manifest.about["dimension"])
         if manifest.about["output"] == "dense":
             self._kind.learn(vectors[:SAMPLE])
@@ -669,6 +658,16 @@ class Index:
         self._commit(manifest)
         for each in parts:
             self.store.remove(each.segment)
+
+
+def _named(manifest: Manifest) -> Kind | None:
+    """The kind asked for by name, fit for these vectors; None for the automatic one."""
+    about = manifest.about
+    if about["asked"]["kind"] == "auto":
+        return None
+    kind = kinds.made(about["asked"]["kind"], about["asked"]["settings"])
+    kind.check(about["output"], about["metric"], about["dimension"] or 1 << 20)
+    return kind
 
 
 def _drawn(vectors: Any) -> Any:

@@ -113,6 +113,11 @@ def size(vectors: Any) -> int:
     return vectors.items if isinstance(vectors, Vectors) else vectors.shape[0]
 
 
+def width(vectors: Any) -> int:
+    """How many dimensions: of an array, a CSR matrix, or each vector of multi-vectors."""
+    return int((vectors.flat if isinstance(vectors, Vectors) else vectors).shape[1])
+
+
 def rows(vectors: Any, start: int, stop: int) -> Any:
     """A slice of items of any kind of output."""
     if isinstance(vectors, Vectors):
