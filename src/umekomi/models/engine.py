@@ -77,9 +77,7 @@ def open_to_judge(model: Any, engine: str = "auto") -> Any:
     """:func:`open_for_encoding`, and scorers of pairs as they are (and every object)."""
     if not isinstance(model, (str, Path)):
         return model
-    file = Path(model) / MODEL_FILE
-    head = read_json(file) if file.is_file() else {}
-    return load(model) if isinstance(head, dict) and head.get("kind") == "cross-encoder" else open_for_encoding(model, engine)
+    return load(model) if _kind(Path(model).expanduser()) == "cross-encoder" else open_for_encoding(model, engine)
 
 
 def _transformed(folder: Path, engine: str) -> Any:

@@ -126,7 +126,7 @@ class Poincare(Recipe):
             nonlocal shuffled, nearest, share
             shuffled = order(len(found.heads), seed, epoch)
             since = epoch - (self.epochs - self.hard_epochs)
-            if since >= 0 and (since % HARD_EVERY == 0 or not share):
+            if self.hard and since >= 0 and (since % HARD_EVERY == 0 or not share):
                 share = self.hard
                 nearest = self._nearest(table, geometry, offsets, neighbours)
 

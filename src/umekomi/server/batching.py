@@ -114,11 +114,12 @@ class Batcher:
 
     def _next(self) -> list[tuple[_Request, int, int]]:
         """Pieces (request, start, end) of the next batch: of one role and truncation, those of the longest waiting."""
-        budget = max(self.rate * self.latency, LEAST_TOKENS) if self.lanes == 1 else LANE_TOKENS
-        if self.lanes > 1:
+        if self.lanes == 1:
+            budget = max(self.rate * self.latency, LEAST_TOKENS)
+        else:
             # what waits is shared with the cores that have nothing to do, and with the one that ends next: it would else stand idle until its clients ask again
             share = max(self.queued // (self._idle + 2), min(self.queued // (self._idle + 1), FULL_TOKENS))
-            budget = min(budget, max(share, 1))
+            budget = min(LANE_TOKENS, max(share, 1))
         batch: list[tuple[_Request, int, int]] = []
         first = self.waiting[0]
         others: list[_Request] = []
