@@ -45,6 +45,20 @@ def unknown_name(what: str, name: str, known: Iterable[str]) -> WrongUse:
     return WrongUse(f"no {what} named {name!r}; {hint}")
 
 
+def same_type(where: str, like: object, found: object) -> None:
+    """An error for a setting of another type than the value that stands there; None on either side is any type's, and a whole number will do
+    for a fraction.
+
+    >>> same_type("index kind binary, shortlist", 0, "many")
+    Traceback (most recent call last):
+    umekomi.errors.WrongUse: index kind binary, shortlist: expected int such as 0, found 'many'
+    """
+    if like is None or found is None or (isinstance(like, float) and isinstance(found, int)):
+        return
+    if not isinstance(found, type(like)) or isinstance(found, bool) != isinstance(like, bool):
+        raise WrongUse(f"{where}: expected {type(like).__name__} such as {like!r}, found {found!r}")
+
+
 def where(source: str | None, line: int | None = None, column: str | None = None) -> str:
     """``file.csv, line 3, column 'text'``: the place an error is about.
 

@@ -9,7 +9,7 @@ from typing import Any
 from umekomi.contracts import Recipe
 from umekomi.data import Dataset, load
 from umekomi.data.contrast import are_sets
-from umekomi.errors import WrongUse, unknown_name
+from umekomi.errors import WrongUse, same_type, unknown_name
 from umekomi.recipes import get
 
 
@@ -23,9 +23,7 @@ def recipe_of(recipe: str | Recipe, settings: dict[str, Any] | None = None, *, s
     for name, value in (settings or {}).items():
         if name not in fields:
             raise unknown_name(f"field of {recipe}", name, fields)
-        current = getattr(base, name)
-        if current is not None and value is not None and not isinstance(value, type(current)) and not (isinstance(current, float) and isinstance(value, int)):
-            raise WrongUse(f"{recipe}, {name}: expected {type(current).__name__} such as {current!r}, found {value!r}")
+        same_type(f"{recipe}, {name}", getattr(base, name), value)
     return dataclasses.replace(base, **(settings or {}))  # type: ignore[type-var]
 
 

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, ClassVar
 
-from umekomi.errors import MissingExtra, WrongUse, unknown_name
+from umekomi.errors import MissingExtra, WrongUse, same_type, unknown_name
 from umekomi.indexes.scans import ROWS, Part, blank, coarse_then_exact, found_share, listed, merged, ranks_of_neighbours, scan, scanned, shortlist_for
 from umekomi.parts import similarity as similarities
 from umekomi.parts.kernels.threads import cores, over, shards
@@ -294,6 +294,11 @@ class Hnsw(Kind):
     build_effort: int = 128
     effort: int = 0
 
+    def __post_init__(self) -> None:
+        for setting, least in (("connections", 2), ("build_effort", 1)):
+            if getattr(self, setting) < least:
+                raise WrongUse(f"index kind hnsw, {setting}: expected {least} or more, found {getattr(self, setting)}")
+
     def _graph(self, width: int) -> Any:
         try:
             from usearch.index import Index as Graph
@@ -434,12 +439,17 @@ def plain(output: str) -> Kind:
 
 
 def made(name: str, settings: dict[str, Any]) -> Kind:
-    """A kind by name with these settings; the error for a setting that it does not have."""
+    """A kind by name with these settings; the error for a setting that it does not have, of another type, or below zero."""
     kind = named(name)
-    known = [each.name for each in fields(kind) if each.init]
-    for setting in settings:
+    known = {each.name: each.default for each in fields(kind) if each.init}
+    settings = {setting: tuple(value) if isinstance(value, list) else value for setting, value in settings.items()}
+    for setting, value in settings.items():
         if setting not in known:
             raise unknown_name(f"setting of index kind {name}", setting, known) if known else WrongUse(f"index kind {name} has no settings, found {setting!r}")
+        same_type(f"index kind {name}, {setting}", known[setting], value)
+        for number in value if isinstance(value, tuple) else (value,):
+            if not isinstance(number, int) or number < 0:
+                raise WrongUse(f"index kind {name}, {setting}: expected whole numbers from 0 up, found {value!r}")
     return kind(**settings)
 
 
