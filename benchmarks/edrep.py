@@ -41,14 +41,21 @@ def nmi(vectors: Any, truth: list[str], seed: int) -> float:
     return float(normalized_mutual_info_score(truth, KMeans(len(set(truth)), n_init=20, random_state=seed).fit_predict(vectors)))
 
 
-def arms(edges: Any) -> Iterator[tuple[str, Callable[[int], Any]]]:
-    """(name, function of a seed that gives a vector for every node of ``graph(edges)``)."""
-    from scipy.sparse import csr_array, csr_matrix, diags_array
+def walk(edges: Any) -> tuple[list[str], Any, Any]:
+    """(the nodes, their adjacency, the matrix of a random walk's step) of a graph."""
+    from scipy.sparse import csr_array, diags_array
 
     found, _ = graph(edges, CLAIM)
     names, both = found.names, found.both_ways()
     adjacency = csr_array((both.weights, (both.heads, both.tails)), shape=(len(names), len(names)))
-    step = csr_array(diags_array(1 / adjacency.sum(1)) @ adjacency)
+    return names, adjacency, csr_array(diags_array(1 / adjacency.sum(1)) @ adjacency)
+
+
+def arms(edges: Any) -> Iterator[tuple[str, Callable[[int], Any]]]:
+    """(name, function of a seed that gives a vector for every node of ``graph(edges)``)."""
+    from scipy.sparse import csr_array, csr_matrix, diags_array
+
+    names, adjacency, step = walk(edges)
     for kappa in (1, 4):
         recipe = get("edrep")(dimensions=32, epochs=50, rate=1.0, kappa=kappa)
         yield f"umekomi, κ = {kappa}", lambda seed, recipe=recipe: recipe.fit_matrix([step] * 3, names, partial=True, seed=seed).vectors

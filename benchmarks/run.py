@@ -18,7 +18,7 @@ from umekomi.progress import say
 from umekomi.reproduction import Measured, record, rows_of
 
 REPEATS = 3
-NAMES = ("poincare", "starspace", "edrep", "fastsent", "static", "search", "scans", "codes", "encode", "serve")
+NAMES = ("poincare", "starspace", "edrep", "fastsent", "static", "bounds", "search", "scans", "codes", "encode", "serve")
 
 
 def timed(job: Callable[[], object], repeats: int = REPEATS) -> tuple[float, float, float]:
