@@ -263,7 +263,11 @@ def test_bad_input_of_an_index(tmp_path):
         (lambda: Index.create(tmp_path / "j", kind="binary", short=9), WrongUse, "no setting of index kind binary named 'short'"),
         (lambda: Index.create(tmp_path / "j", kind="binary", shortlist="many"), WrongUse, "shortlist: expected int such as 0, found 'many'"),
         (lambda: Index.create(tmp_path / "j", kind="binary", shortlist=-3), WrongUse, "shortlist: expected whole numbers from 0 up, found -3"),
-        (lambda: Index.create(tmp_path / "j", kind="funnel", rotate=False, widths=["a"]), WrongUse, "widths: expected whole numbers from 0 up, found \\('a',\\)"),
+        (
+            lambda: Index.create(tmp_path / "j", kind="funnel", rotate=False, widths=["a"]),
+            WrongUse,
+            "widths: expected whole numbers from 0 up, found \\('a',\\)",
+        ),
         (lambda: Index.create(tmp_path / "j", kind="hnsw", connections=1), WrongUse, "connections: expected 2 or more, found 1"),
         (lambda: Index.create(tmp_path / "j", recall=0), WrongUse, "expected a share above 0"),
         (lambda: Index.create(tmp_path / "j", metric="cosin"), WrongUse, "the nearest: cosine"),

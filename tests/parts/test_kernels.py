@@ -1,5 +1,7 @@
 """Compiled loops against slow ones written from the papers' formulas."""
 
+from decimal import Decimal, getcontext
+
 import numpy as np
 import pytest
 
@@ -97,9 +99,26 @@ def test_a_step_on_the_hyperboloid():
     assert -(found[:, 0] ** 2) + (found[:, 1:] ** 2).sum(1) == pytest.approx(-np.ones(3))
 
 
+def test_distances_far_out_on_the_hyperboloid_keep_their_digits():
+    """Points at 16 to 18 from the middle and one to four apart, against sixty decimal places; |u - x|² - (u0 - x0)² is off by .1 there."""
+    getcontext().prec = 60
+    angle = 1e-7
+    space = np.array([[2e7, 0.0], [2e7 * np.cos(angle), 2e7 * np.sin(angle)], [9e6, 0.3]])
+    table = np.column_stack([np.sqrt(1 + (space**2).sum(1)), space])
+    exact = [[Decimal(float(value)) for value in row] for row in space]
+    first = [(1 + x * x + y * y).sqrt() for x, y in exact]
+    ways = []
+    for other in (1, 2):
+        cosh = first[0] * first[other] - sum(a * b for a, b in zip(exact[0], exact[other], strict=True))
+        ways.append(cosh + (cosh * cosh - 1).sqrt())  # e^d
+    want = -float((ways[1] / (ways[0] + ways[1])).ln())
+    _, loss = one_step(table, hyperbolic.LORENTZ, rate=1e-3)
+    assert loss == pytest.approx(want, rel=1e-6)
+
+
 def test_points_of_the_hyperboloid_stay_where_doubles_can_tell_them_apart():
     """A head and a negative near the limit, pushed apart by long steps for a long time."""
-    table = np.array([[0.0, 9e5, 0.0], [0.0, 0.1, 0.2], [0.0, -9e5, 3.0]])
+    table = np.array([[0.0, 9e7, 0.0], [0.0, 0.1, 0.2], [0.0, -9e7, 3.0]])
     table[:, 0] = np.sqrt(1 + (table[:, 1:] ** 2).sum(1))
     for _ in range(50):
         table, loss = one_step(table, hyperbolic.LORENTZ, rate=2.0, negatives=5)

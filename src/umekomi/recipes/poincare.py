@@ -30,6 +30,8 @@ from umekomi.parts.epochs import learn, order
 from umekomi.parts.kernels.threads import cores, over, shards
 
 HARD_EVERY = 10
+RISE = 0.8
+"""The share of the epochs in which a rising rate rises."""
 SCHEDULES = ("constant", "linear", "rising")
 MANIFOLDS = {"ball": "poincare", "lorentz": "lorentz", "euclidean": "euclidean"}
 
@@ -61,6 +63,9 @@ class Poincare(Recipe):
     geometrically, with no burn-in, and down to ``last_rate`` over the last fifth."""
     first_rate: float = 0.005
     last_rate: float = 0.02
+    first_negatives: int = 0
+    """With ``rising``: so many negatives at first, and as the rate rises ever more, to ``negatives`` (0: as many throughout). The first epochs put whole
+    branches in their places, which few negatives show as well, in less time."""
     dampening: float = 0.0
     adaptive: bool = False
     """Divide a point's steps by the root of its summed squared gradients (Bécigneul & Ganea 2019)."""
@@ -91,7 +96,9 @@ class Poincare(Recipe):
     def nouns(cls) -> Poincare:
         """What WordNet's 743,241 noun pairs need here: the hyperboloid (the ball's rim at 1 - 1e-5 leaves leaves no room beyond their parents), and a
         rate that rises from almost nothing (a fast start freezes in a wrong order) to where every step is long (at .3 it stops half-way)."""
-        return cls(dimensions=5, manifold="lorentz", negatives=50, rate=2.0, epochs=500, schedule="rising", first_rate=0.003, last_rate=0.01)
+        return cls(
+            dimensions=5, manifold="lorentz", negatives=50, first_negatives=20, rate=2.0, epochs=600, schedule="rising", first_rate=0.003, last_rate=0.01
+        )
 
     def metric(self) -> str:
         """How the vectors of this manifold compare."""
@@ -132,9 +139,9 @@ class Poincare(Recipe):
 
         def work(epoch: int, low: int, high: int, thread: int) -> float:
             state = mix(seed, epoch, low, thread)
-            chosen, rate = shuffled[low:high], self._rate(epoch)
+            chosen, rate, negatives = shuffled[low:high], self._rate(epoch), self._negatives(epoch)
             return sgd(
-                table, history, found.heads, found.tails, chosen, offsets, neighbours, pool, nearest, share, self.negatives, rate, self.edge, geometry, state
+                table, history, found.heads, found.tails, chosen, offsets, neighbours, pool, nearest, share, negatives, rate, self.edge, geometry, state
             )  # fmt: skip
 
         losses = learn(
@@ -168,7 +175,7 @@ class Poincare(Recipe):
             raise WrongUse(f"poincare, schedule: expected one of {', '.join(SCHEDULES)}, found {self.schedule!r}")
         self.at_least(2, "dimensions")
         self.at_least(1, "negatives", "epochs")
-        self.at_least(0, "burn_in", "threads")
+        self.at_least(0, "burn_in", "threads", "first_negatives")
         if not 0 <= self.hard_epochs < self.epochs or not 0 <= self.hard < 1:
             raise WrongUse(f"poincare: expected hard_epochs below epochs and hard below 1, found {self.hard_epochs} of {self.epochs} and {self.hard}")
         for field in ("rate", "first_rate", "last_rate", "edge", "scale"):
@@ -199,13 +206,19 @@ class Poincare(Recipe):
         if epoch >= epochs:
             return self.hard_rate * 0.1 ** ((epoch - epochs) / self.hard_epochs)
         if self.schedule == "rising":
-            done, top = epoch / epochs, 0.8
-            if done < top:
-                return self.first_rate * (self.rate / self.first_rate) ** (done / top)
-            return self.rate * (self.last_rate / self.rate) ** ((done - top) / (1 - top))
+            done = epoch / epochs
+            if done < RISE:
+                return self.first_rate * (self.rate / self.first_rate) ** (done / RISE)
+            return self.rate * (self.last_rate / self.rate) ** ((done - RISE) / (1 - RISE))
         if epoch < self.burn_in:
             return self.rate * self.burn_in_rate
         return self.rate * (1 - (epoch - self.burn_in) / (epochs - self.burn_in)) if self.schedule == "linear" else self.rate
+
+    def _negatives(self, epoch: int) -> int:
+        if self.schedule != "rising" or not self.first_negatives:
+            return self.negatives
+        done = min(1.0, epoch / (self.epochs - self.hard_epochs) / RISE)
+        return round(self.first_negatives * (self.negatives / self.first_negatives) ** done)
 
     def _nearest(self, table: Any, geometry: int, offsets: Any, neighbours: Any) -> Any:
         """Every node's closest unrelated nodes, int32 ``[n, hard_pool]``: all pairs are compared."""

@@ -18,9 +18,9 @@ from umekomi.parts.kernels.draw import draw
 BALL, LORENTZ, EUCLIDEAN, DOT = 0, 1, 2, 3
 GEOMETRIES = {"poincare": BALL, "lorentz": LORENTZ, "euclidean": EUCLIDEAN, "cosine": DOT, "dot": DOT}
 """By the name of the similarity; cosine is dot of vectors of length one."""
-FARTHEST = 1e6
-"""The hyperboloid's points are kept at norms of the space part up to this (14.5 from the middle): farther out the differences of squares that
-distances are made of would lose all their digits."""
+FARTHEST = 1e8
+"""The hyperboloid's points are kept at norms of the space part up to this, 19 from the middle: the table that is kept is float32, and farther out
+that cannot tell neighbours apart."""
 _FAST = {"contract", "arcp", "nsz", "reassoc"}
 
 
@@ -37,6 +37,15 @@ def _related(start, stop, neighbours, node):
     for i in range(start, stop):
         found |= neighbours[i] == node
     return found
+
+
+@njit(nogil=True, cache=True, inline="always")
+def _cosh_less_one(across, along):
+    """t = cosh(d) - 1 of points u, x of the hyperboloid, without the difference of large squares that |u - x|² - (u0 - x0)² = 2 t is: with
+    g = u - x and a = u + x of the space parts, g has a part along a, (u0 - x0)² (u0 + x0)² / |a|² long, and one ``across`` it (squared length), and
+    (u0 + x0)² - |a|² = 4 + 2 t; so 2 t = ``across`` + ``along`` (4 + 2 t), where ``along`` is (u0 - x0)² / |a|².
+    """
+    return 0.5 * (across + 4.0 * along) / max(1.0 - along, 1e-15)
 
 
 @njit(nogil=True, cache=True, fastmath=_FAST)
@@ -96,17 +105,26 @@ def sgd(table, history, heads, tails, order, offsets, neighbours, pool, nearest,
             for i in range(width):
                 points[i, j] = table[node, i]
         if geometry == LORENTZ:
+            # see `_cosh_less_one`
             for j in range(count):
+                slope[j] = 0.0
+                inside[j] = 1e-300
                 squares[j] = 0.0
-            # cosh d - 1 = (|u - x|² of the space part - (u0 - x0)²) / 2: no cancellation of large products
-            for i in range(width):
-                sign = -0.5 if i == 0 else 0.5
+            for i in range(1, width):
                 for j in range(count):
-                    gap = u[i] - points[i, j]
-                    squares[j] += sign * gap * gap
+                    both = u[i] + points[i, j]
+                    slope[j] += (u[i] - points[i, j]) * both
+                    inside[j] += both * both
+            for j in range(count):
+                slope[j] /= inside[j]
+            for i in range(1, width):
+                for j in range(count):
+                    across = u[i] - points[i, j] - slope[j] * (u[i] + points[i, j])
+                    squares[j] += across * across
             total = 0.0
             for j in range(count):
-                t = max(squares[j], 0.0)
+                both = slope[j] / (u[0] + points[0, j])
+                t = _cosh_less_one(squares[j], both * both * inside[j])
                 root = np.sqrt(t * (t + 2.0))
                 squares[j] = t
                 slope[j] = root
@@ -206,20 +224,26 @@ def sgd(table, history, heads, tails, order, offsets, neighbours, pool, nearest,
             along = 0.0
             for j in range(count):
                 push = (1.0 if j == 0 else 0.0) - weight[j] / total
-                push = push / max(slope[j], 1e-12) if chosen[j] != head else 0.0
+                push = push / max(slope[j], 1e-9) if chosen[j] != head else 0.0
                 weight[j] = push
                 along += push * (1.0 + squares[j])
-            length = 0.0
-            for i in range(width):
+            # its length as the distances: the part across u, and the part along it, of which a tangent of the hyperboloid keeps 1 / u0²
+            inner, norm = 0.0, 1e-300
+            for i in range(1, width):
                 total = 0.0
                 for j in range(count):
                     total += weight[j] * points[i, j]
                 step[i] = -(along * u[i] - total)
-                length += (-1.0 if i == 0 else 1.0) * step[i] * step[i]
+                inner += step[i] * u[i]
+                norm += u[i] * u[i]
+            length = inner * inner / (norm * u[0] * u[0])
+            for i in range(1, width):
+                across = step[i] - inner / norm * u[i]
+                length += across * across
             if adaptive:
-                history[head] += max(length, 0.0)
+                history[head] += length
                 own = rate / np.sqrt(history[head] + 1e-6)
-            length = own * np.sqrt(max(length, 0.0))
+            length = own * np.sqrt(length)
             for j in range(count):
                 # the tangent at x of length rate * |push| * sinh d, pointing away from or to u: the geodesic is ahead x + side tangent
                 step_length = rates[j] * weight[j]
@@ -296,17 +320,34 @@ def _keys(columns, weights, query, geometry, out):
     width, size = columns.shape
     for i in range(size):
         out[i] = 0.0
+    if geometry == LORENTZ:
+        along = np.zeros(size)
+        norm = np.full(size, 1e-300)
+        for k in range(1, width):
+            for i in range(size):
+                both = query[k] + columns[k, i]
+                along[i] += (query[k] - columns[k, i]) * both
+                norm[i] += both * both
+        for i in range(size):
+            along[i] /= norm[i]
+        for k in range(1, width):
+            for i in range(size):
+                across = query[k] - columns[k, i] - along[i] * (query[k] + columns[k, i])
+                out[i] += across * across
+        for i in range(size):
+            both = along[i] / (query[0] + columns[0, i])
+            out[i] = _cosh_less_one(out[i], both * both * norm[i])
+        return
     for k in range(width):
         value = query[k]
         column = columns[k]
-        sign = -1.0 if geometry == LORENTZ and k == 0 else 1.0
         if geometry == DOT:
             for i in range(size):
                 out[i] -= column[i] * value
             continue
         for i in range(size):
             gap = column[i] - value
-            out[i] += sign * gap * gap
+            out[i] += gap * gap
     if geometry == BALL:
         for i in range(size):
             out[i] *= weights[i]
