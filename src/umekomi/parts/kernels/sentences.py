@@ -48,24 +48,6 @@ def huffman(counts: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.in
 
 
 @njit(nogil=True, cache=True, fastmath=_FAST)
-def _turn(nodes, at, code, total, error, rate):
-    """A step at one node of a path: (how likely the right turn was, the loss of one that was certain and left alone)."""
-    width = len(total)
-    logit = np.float32(0.0)
-    for k in range(width):
-        logit += total[k] * nodes[at, k]
-    if logit <= -LIMIT or logit >= LIMIT:
-        return 1.0, 0.0025 if (logit < 0.0) == (code == 1.0) else abs(logit)
-    likely = np.float32(1.0) / (np.float32(1.0) + np.exp(-logit))
-    want = np.float32(1.0) - code
-    push = (want - likely) * rate
-    for k in range(width):
-        error[k] += push * nodes[at, k]
-        nodes[at, k] += push * total[k]
-    return np.float64(likely if want > 0.5 else np.float32(1.0) - likely), 0.0
-
-
-@njit(nogil=True, cache=True, fastmath=_FAST)
 def fastsent(words, nodes, order, offsets, ids, documents, path_offsets, paths, codes, autoencode, rate, hot):
     """One pass over the sentences ``order``. ``words`` float32 ``[n, d]`` (the u of the paper) and ``nodes`` ``[n - 1, d]`` are
     changed in place. Sentence i owns ``ids[offsets[i]:offsets[i + 1]]`` and is of document ``documents[i]``: neighbours are
@@ -103,16 +85,25 @@ def fastsent(words, nodes, order, offsets, ids, documents, path_offsets, paths, 
                 predicted += 1
                 for step in range(path_offsets[word], path_offsets[word + 1]):
                     at = paths[step]
-                    if at < hot:
-                        likely, certain = _turn(mine, at, codes[step], total, error, rate)
-                    else:
-                        likely, certain = _turn(nodes, at, codes[step], total, error, rate)
-                    loss += certain
-                    # one logarithm for many turns: it costs as much as a node's products
-                    chance *= likely
+                    node = mine[at] if at < hot else nodes[at]
+                    logit = np.float32(0.0)
+                    for k in range(width):
+                        logit += total[k] * node[k]
+                    if logit <= -LIMIT or logit >= LIMIT:
+                        right = (logit < 0.0) == (codes[step] == 1.0)
+                        loss += 0.0025 if right else abs(logit)
+                        continue
+                    likely = np.float32(1.0) / (np.float32(1.0) + np.exp(-logit))
+                    want = np.float32(1.0) - codes[step]
+                    # one logarithm for many turns
+                    chance *= likely if want > 0.5 else np.float32(1.0) - likely
                     if chance < 1e-280:
                         loss -= np.log(chance)
                         chance = 1.0
+                    push = (want - likely) * rate
+                    for k in range(width):
+                        error[k] += push * node[k]
+                        node[k] += push * total[k]
         scale = np.float32(1.0) / np.float32(stop - start)
         for i in range(start, stop):
             row = words[ids[i]]
