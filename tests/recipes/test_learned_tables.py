@@ -27,7 +27,9 @@ def tree_model(**settings):
     return get("poincare")(**{"dimensions": 3, "epochs": 200, "burn_in": 20, "negatives": 5, "threads": 1} | settings).fit(TREE)
 
 
-@pytest.mark.parametrize(("manifold", "settings"), [("ball", {}), ("lorentz", {}), ("lorentz", {"schedule": "rising", "hard_epochs": 40, "hard_pool": 10})])
+@pytest.mark.parametrize(
+    ("manifold", "settings"), [("ball", {}), ("lorentz", {}), ("lorentz", {"schedule": "rising", "first_negatives": 2, "hard_epochs": 40, "hard_pool": 10})]
+)
 def test_poincare_reconstructs_a_tree(manifold, settings):
     model = tree_model(manifold=manifold, **settings)
     assert model.card["training"]["relations"] == 24 * 3 + 4 * 2 + 2, "what follows from the pairs is added"
@@ -142,6 +144,10 @@ def test_schedules():
     assert rates[0] == pytest.approx(0.01)
     assert max(rates) == pytest.approx(1.0, rel=0.05)
     assert rates[-1] < 0.2
+    more = replace(rising, negatives=50, first_negatives=20)
+    assert [more._negatives(e) for e in (0, 44, 88, 109)] == [20, 32, 50, 50]  # 20 · sqrt(50 / 20) half-way up
+    assert replace(more, schedule="linear")._negatives(0) == 50
+    assert rising._negatives(0) == 10
     hard = replace(rising, hard_epochs=10)
     assert [hard._rate(e) for e in (100, 109)] == pytest.approx([0.05, 0.05 * 0.1**0.9])
     with pytest.raises(WrongUse, match="hard_epochs below epochs"):
