@@ -6,7 +6,6 @@ FastSent and EDRep: as many multiply-adds, in the same lengths, on rows in the f
 
 from __future__ import annotations
 
-import statistics
 import time
 from collections.abc import Callable, Iterator
 from types import ModuleType
@@ -16,7 +15,7 @@ import numpy as np
 from numba import njit
 
 from benchmarks.edrep import walk
-from benchmarks.run import REPEATS, rate, timed
+from benchmarks.run import REPEATS, rate, spread, timed
 from umekomi.data import load
 from umekomi.parts.kernels import bags, hyperbolic, sentences, sparse
 from umekomi.parts.kernels.draw import draw, mix
@@ -69,7 +68,7 @@ def _kernels(module: ModuleType, names: tuple[str, ...], fit: Callable[[], objec
     finally:
         for name in names:
             setattr(module, name, real[name])
-    return (statistics.median(spent[1:]), min(spent[1:]), max(spent[1:])), seen
+    return spread(spent[1:]), seen
 
 
 # --- poincare --------------------------------------------------------------------------------------------------------

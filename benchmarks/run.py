@@ -28,6 +28,11 @@ def timed(job: Callable[[], object], repeats: int = REPEATS) -> tuple[float, flo
         begun = time.perf_counter()
         job()
         seconds.append(time.perf_counter() - begun)
+    return spread(seconds)
+
+
+def spread(seconds: list[float]) -> tuple[float, float, float]:
+    """(median, least, most)."""
     return statistics.median(seconds), min(seconds), max(seconds)
 
 

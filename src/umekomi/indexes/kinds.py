@@ -176,7 +176,6 @@ class Funnel(Kind):
 
     def check(self, output: str, metric: str, dimension: int) -> None:
         super().check(output, metric, dimension)
-        self.widths = tuple(self.widths)
         stages = (self.width or 1, *self.widths, dimension)
         if list(stages) != sorted(set(stages)):
             raise WrongUse(f"index kind funnel: expected rising prefixes below {dimension} dimensions, found {', '.join(map(str, stages[:-1]))}")

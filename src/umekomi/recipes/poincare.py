@@ -36,6 +36,11 @@ SCHEDULES = ("constant", "linear", "rising")
 MANIFOLDS = {"ball": "poincare", "lorentz": "lorentz", "euclidean": "euclidean"}
 
 
+def _between(first: float, last: float, share: float) -> float:
+    """The way from ``first`` to ``last`` by equal ratios."""
+    return float(first * (last / first) ** share)
+
+
 @dataclass(frozen=True)
 class Poincare(Recipe):
     """In hyperbolic space a hierarchy fits into a few dimensions: general things near the middle, special ones at the rim.
@@ -208,8 +213,8 @@ class Poincare(Recipe):
         if self.schedule == "rising":
             done = epoch / epochs
             if done < RISE:
-                return self.first_rate * (self.rate / self.first_rate) ** (done / RISE)
-            return self.rate * (self.last_rate / self.rate) ** ((done - RISE) / (1 - RISE))
+                return _between(self.first_rate, self.rate, done / RISE)
+            return _between(self.rate, self.last_rate, (done - RISE) / (1 - RISE))
         if epoch < self.burn_in:
             return self.rate * self.burn_in_rate
         return self.rate * (1 - (epoch - self.burn_in) / (epochs - self.burn_in)) if self.schedule == "linear" else self.rate
@@ -218,7 +223,7 @@ class Poincare(Recipe):
         if self.schedule != "rising" or not self.first_negatives:
             return self.negatives
         done = min(1.0, epoch / (self.epochs - self.hard_epochs) / RISE)
-        return round(self.first_negatives * (self.negatives / self.first_negatives) ** done)
+        return round(_between(self.first_negatives, self.negatives, done))
 
     def _nearest(self, table: Any, geometry: int, offsets: Any, neighbours: Any) -> Any:
         """Every node's closest unrelated nodes, int32 ``[n, hard_pool]``: all pairs are compared."""

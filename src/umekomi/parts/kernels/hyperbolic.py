@@ -40,12 +40,32 @@ def _related(start, stop, neighbours, node):
 
 
 @njit(nogil=True, cache=True, inline="always")
-def _cosh_less_one(across, along):
-    """t = cosh(d) - 1 of points u, x of the hyperboloid, without the difference of large squares that |u - x|² - (u0 - x0)² = 2 t is: with
-    g = u - x and a = u + x of the space parts, g has a part along a, (u0 - x0)² (u0 + x0)² / |a|² long, and one ``across`` it (squared length), and
-    (u0 + x0)² - |a|² = 4 + 2 t; so 2 t = ``across`` + ``along`` (4 + 2 t), where ``along`` is (u0 - x0)² / |a|².
+def _cosh_less_one(columns, query, along, norm, out):
+    """t = cosh(d) - 1 of a point of the hyperboloid and each of ``columns`` ``[d, n]``, without the difference of large squares that
+    |u - x|² - (u0 - x0)² = 2 t is: with g = u - x and a = u + x of the space parts, g has a part along a, (u0 - x0)² (u0 + x0)² / |a|² long
+    (squared), and one across it, and (u0 + x0)² - |a|² = 4 + 2 t; so 2 t = across² + f (4 + 2 t), where f is (u0 - x0)² / |a|².
+    ``along`` and ``norm`` ``[n]`` are working space.
     """
-    return 0.5 * (across + 4.0 * along) / max(1.0 - along, 1e-15)
+    width, size = columns.shape
+    for j in range(size):
+        along[j] = 0.0
+        norm[j] = 1e-300
+        out[j] = 0.0
+    for i in range(1, width):
+        for j in range(size):
+            both = query[i] + columns[i, j]
+            along[j] += (query[i] - columns[i, j]) * both
+            norm[j] += both * both
+    for j in range(size):
+        along[j] /= norm[j]
+    for i in range(1, width):
+        for j in range(size):
+            across = query[i] - columns[i, j] - along[j] * (query[i] + columns[i, j])
+            out[j] += across * across
+    for j in range(size):
+        root = along[j] / (query[0] + columns[0, j])
+        share = root * root * norm[j]
+        out[j] = 0.5 * (out[j] + 4.0 * share) / max(1.0 - share, 1e-15)
 
 
 @njit(nogil=True, cache=True, fastmath=_FAST)
@@ -105,28 +125,11 @@ def sgd(table, history, heads, tails, order, offsets, neighbours, pool, nearest,
             for i in range(width):
                 points[i, j] = table[node, i]
         if geometry == LORENTZ:
-            # see `_cosh_less_one`
-            for j in range(count):
-                slope[j] = 0.0
-                inside[j] = 1e-300
-                squares[j] = 0.0
-            for i in range(1, width):
-                for j in range(count):
-                    both = u[i] + points[i, j]
-                    slope[j] += (u[i] - points[i, j]) * both
-                    inside[j] += both * both
-            for j in range(count):
-                slope[j] /= inside[j]
-            for i in range(1, width):
-                for j in range(count):
-                    across = u[i] - points[i, j] - slope[j] * (u[i] + points[i, j])
-                    squares[j] += across * across
+            _cosh_less_one(points, u, slope, inside, squares)
             total = 0.0
             for j in range(count):
-                both = slope[j] / (u[0] + points[0, j])
-                t = _cosh_less_one(squares[j], both * both * inside[j])
+                t = squares[j]
                 root = np.sqrt(t * (t + 2.0))
-                squares[j] = t
                 slope[j] = root
                 weight[j] = 1.0 / (1.0 + t + root)
                 total += weight[j]
@@ -315,29 +318,14 @@ def columns_of(points: Any, geometry: int) -> tuple[Any, Any]:
 
 
 @njit(nogil=True, cache=True, fastmath=_FAST)
-def _keys(columns, weights, query, geometry, out):
-    """What orders all points by their distance to ``query`` (rising): ``out[i]``."""
+def _keys(columns, weights, query, geometry, space, out):
+    """What orders all points by their distance to ``query`` (rising): ``out[i]``. ``space`` ``[2, n]`` is working space."""
     width, size = columns.shape
+    if geometry == LORENTZ:
+        _cosh_less_one(columns, query, space[0], space[1], out)
+        return
     for i in range(size):
         out[i] = 0.0
-    if geometry == LORENTZ:
-        along = np.zeros(size)
-        norm = np.full(size, 1e-300)
-        for k in range(1, width):
-            for i in range(size):
-                both = query[k] + columns[k, i]
-                along[i] += (query[k] - columns[k, i]) * both
-                norm[i] += both * both
-        for i in range(size):
-            along[i] /= norm[i]
-        for k in range(1, width):
-            for i in range(size):
-                across = query[k] - columns[k, i] - along[i] * (query[k] + columns[k, i])
-                out[i] += across * across
-        for i in range(size):
-            both = along[i] / (query[0] + columns[0, i])
-            out[i] = _cosh_less_one(out[i], both * both * norm[i])
-        return
     for k in range(width):
         value = query[k]
         column = columns[k]
@@ -362,13 +350,13 @@ def ranks(columns, weights, geometry, rows, wanted_offsets, wanted, known_offset
     ``precision [rows]``, ranks to ``places`` (as ``wanted``); an equal distance counts half.
     """
     size = columns.shape[1]
-    key = np.empty(size)
+    key, space = np.empty(size), np.empty((2, size))
     query = np.empty(columns.shape[0])
     for r in range(len(rows)):
         row = rows[r]
         for k in range(columns.shape[0]):
             query[k] = columns[k, row]
-        _keys(columns, weights, query, geometry, key)
+        _keys(columns, weights, query, geometry, space, key)
         start, stop = wanted_offsets[r], wanted_offsets[r + 1]
         mine = np.empty(stop - start)
         for j in range(start, stop):
@@ -417,14 +405,14 @@ def closest(columns, weights, geometry, rows, offsets, neighbours, out):
     are fewer."""
     size = columns.shape[1]
     wanted = out.shape[1]
-    key = np.empty(size)
+    key, space = np.empty(size), np.empty((2, size))
     query = np.empty(columns.shape[0])
     best = np.empty(wanted)
     for r in range(len(rows)):
         row = rows[r]
         for k in range(columns.shape[0]):
             query[k] = columns[k, row]
-        _keys(columns, weights, query, geometry, key)
+        _keys(columns, weights, query, geometry, space, key)
         key[row] = np.inf
         for j in range(offsets[row], offsets[row + 1]):
             key[neighbours[j]] = np.inf
