@@ -118,6 +118,8 @@ def test_bad_input_of_poincare():
         get("poincare")(dimensions=1).fit(TREE)
     with pytest.raises(WrongUse, match="manifold: expected one of ball, lorentz, euclidean, found 'torus'"):
         get("poincare")(manifold="torus").fit(TREE)
+    with pytest.raises(WrongUse, match="init: expected one of random, spectral, found 'pca'"):
+        get("poincare")(init="pca").fit(TREE)
     with pytest.raises(WrongUse, match="same manifold"):
         get("poincare")(dimensions=5, epochs=1).fit(TREE, start=tree_model(epochs=1))
 
@@ -131,6 +133,23 @@ def test_poincare_of_a_graph_and_held_out_links():
     found = LinkPrediction(test, train=train).evaluate(model)
     untrained = get("poincare")(dimensions=4, epochs=1, rate=1e-9, threads=1).fit(train)
     assert found.value > 2 * LinkPrediction(test, train=train).evaluate(untrained).value
+
+
+@pytest.mark.parametrize("manifold", ["ball", "lorentz", "euclidean"])
+def test_a_spectral_start_knows_the_branches(manifold):
+    still = {"manifold": manifold, "epochs": 1, "rate": 1e-12, "dimensions": 4}
+    model, random = tree_model(init="spectral", **still), tree_model(**still)
+    by_branch, by_chance = (Reconstruction(TREE).evaluate(one).value for one in (model, random))
+    assert by_branch > 1.5 * by_chance
+    assert (tree_model(init="spectral", **still).vectors == model.vectors).all()
+    points = model.vectors.astype(np.float64)
+    if manifold == "ball":
+        assert np.linalg.norm(points, axis=1).max() < 0.5
+    if manifold == "lorentz":
+        assert points[:, 0] ** 2 - (points[:, 1:] ** 2).sum(1) == pytest.approx(np.ones(len(points)), abs=1e-6)
+    islands = pa.concat_tables([TREE, pa.table({"child": ["x"], "parent": ["y"]})])
+    with_islands = get("poincare")(init="spectral", manifold=manifold, dimensions=2, epochs=2, threads=1).fit(islands)
+    assert np.isfinite(with_islands.vectors).all()
 
 
 def test_schedules():

@@ -33,6 +33,7 @@ HARD_EVERY = 10
 RISE = 0.8
 """The share of the epochs in which a rising rate rises."""
 SCHEDULES = ("constant", "linear", "rising")
+INITS = ("random", "spectral")
 MANIFOLDS = {"ball": "poincare", "lorentz": "lorentz", "euclidean": "euclidean"}
 
 
@@ -78,6 +79,10 @@ class Poincare(Recipe):
     """The ball's points are kept at norms up to 1 - edge."""
     scale: float = 1e-3
     """Points begin uniformly in a cube of this half-width."""
+    init: str = "random"
+    """``random``, or ``spectral``: added to it the relations' leading eigenvectors, which put whole branches in their places."""
+    init_spread: float = 0.1
+    """With ``spectral``: the root of the mean square of every coordinate (of the hyperboloid's space part)."""
     transitive: bool = True
     hard_epochs: int = 0
     """In so many last epochs, a share ``hard`` of the negatives is drawn from each node's ``hard_pool`` closest unrelated nodes, looked up
@@ -99,11 +104,13 @@ class Poincare(Recipe):
 
     @classmethod
     def nouns(cls) -> Poincare:
-        """What WordNet's 743,241 noun pairs need here: the hyperboloid (the ball's rim at 1 - 1e-5 leaves leaves no room beyond their parents), and a
-        rate that rises from almost nothing (a fast start freezes in a wrong order) to where every step is long (at .3 it stops half-way)."""
+        """What WordNet's 743,241 noun pairs need here: the hyperboloid (the ball's rim at 1 - 1e-5 leaves leaves no room beyond their parents), a
+        spectral start (from chance, nodes with two lines of ancestors stay where only one of them is near), and a rate that rises from almost nothing
+        (a fast start freezes in a wrong order) to where every step is long (at .3 it stops half-way)."""
         return cls(
-            dimensions=5, manifold="lorentz", negatives=50, first_negatives=20, rate=2.0, epochs=600, schedule="rising", first_rate=0.003, last_rate=0.01
-        )
+            dimensions=5, manifold="lorentz", init="spectral", negatives=50, first_negatives=20, rate=2.0, epochs=400, schedule="rising",
+            first_rate=0.003, last_rate=0.01,
+        )  # fmt: skip
 
     def metric(self) -> str:
         """How the vectors of this manifold compare."""
@@ -114,6 +121,7 @@ class Poincare(Recipe):
 
         from umekomi.parts.kernels.draw import mix
         from umekomi.parts.kernels.hyperbolic import GEOMETRIES, LORENTZ, sgd
+        from umekomi.parts.spectral import spectral
 
         self._check()
         start = load(start)
@@ -121,6 +129,10 @@ class Poincare(Recipe):
         count, width = len(found.names), self.dimensions
         geometry = GEOMETRIES[self.metric()]
         table = np.random.default_rng(seed & 0xFFFFFFFF).uniform(-self.scale, self.scale, (count, width))
+        if self.init == "spectral":
+            table += self.init_spread * spectral(found, width)
+            if self.manifold == "ball":
+                table /= 1 + np.sqrt(1 + (table**2).sum(1, keepdims=True))
         skip = int(geometry == LORENTZ)
         if start is not None and (getattr(start, "metric", None) != self.metric() or start.dimension - skip != width):
             raise WrongUse(f"{self.name}: start must be a table of {width} dimensions on the same manifold ({self.manifold})")
@@ -174,16 +186,15 @@ class Poincare(Recipe):
         return EntityEmbedder(found.names, self._kept(table), metric=self.metric(), name=self.name, card=card)
 
     def _check(self) -> None:
-        if self.manifold not in MANIFOLDS:
-            raise WrongUse(f"poincare, manifold: expected one of {', '.join(MANIFOLDS)}, found {self.manifold!r}")
-        if self.schedule not in SCHEDULES:
-            raise WrongUse(f"poincare, schedule: expected one of {', '.join(SCHEDULES)}, found {self.schedule!r}")
+        for field, known in (("manifold", MANIFOLDS), ("schedule", SCHEDULES), ("init", INITS)):
+            if getattr(self, field) not in known:
+                raise WrongUse(f"poincare, {field}: expected one of {', '.join(known)}, found {getattr(self, field)!r}")
         self.at_least(2, "dimensions")
         self.at_least(1, "negatives", "epochs")
         self.at_least(0, "burn_in", "threads", "first_negatives")
         if not 0 <= self.hard_epochs < self.epochs or not 0 <= self.hard < 1:
             raise WrongUse(f"poincare: expected hard_epochs below epochs and hard below 1, found {self.hard_epochs} of {self.epochs} and {self.hard}")
-        for field in ("rate", "first_rate", "last_rate", "edge", "scale"):
+        for field in ("rate", "first_rate", "last_rate", "edge", "scale", "init_spread"):
             if not getattr(self, field) > 0:
                 raise WrongUse(f"poincare, {field}: expected a number above zero, found {getattr(self, field)}")
 
