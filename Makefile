@@ -13,7 +13,7 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.neural: pyproject.toml constraints.txt | $(VENV)/bin/python
-	$(IN) $(PIP) torch==2.13.0 && $(PIP) -e '.[neural]' && touch $@
+	$(IN) $(PIP) torch==2.13.0 && $(PIP) -e '.[neural,onnx]' && touch $@
 
 $(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(IN) $(PIP) torch==2.13.0 && $(PIP) -e '.[dev]' && touch $@ $(VENV)/.neural

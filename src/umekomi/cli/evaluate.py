@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from umekomi.cli.options import Engine
+
 
 def evaluate(
     model: Annotated[str, typer.Argument(help="A model's name, folder or hub id, or a recipe that needs no labels.")],
@@ -13,7 +15,7 @@ def evaluate(
     data: Annotated[str | None, typer.Option("--data", help="Your own data, for a kind of task.")] = None,
     split: Annotated[str | None, typer.Option(help="The split to judge on (test).")] = None,
     dimensions: Annotated[int | None, typer.Option(help="Judge only the first so many dimensions.")] = None,
-    engine: Annotated[str, typer.Option(help="What runs a transformer: auto, onnx or torch.")] = "auto",
+    engine: Engine = "auto",
     batch_size: Annotated[int, typer.Option(help="Texts a batch.")] = 32,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:

@@ -7,6 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
+from umekomi.cli.options import Engine
+
 
 def index(
     out: Annotated[Path, typer.Option("--out", help="The index: a folder.")],
@@ -26,6 +28,7 @@ def index(
     compact: Annotated[bool, typer.Option("--compact", help="Drop what was deleted, join segments, choose and tune anew.")] = False,
     check: Annotated[bool, typer.Option("--check", help="Measure recall at 10 against exact search.")] = False,
     verify: Annotated[bool, typer.Option("--verify", help="Read every file against its checksum.")] = False,
+    engine: Engine = "auto",
     batch_size: Annotated[int, typer.Option(help="Texts a batch.")] = 32,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
@@ -44,7 +47,7 @@ def index(
         model, source = (words[0], words[1]) if len(words) == 2 else (None, words[0])
         opened = run(
             model, source, out, kind=kind, recall=recall or 0.95, column=column, id_column=id_column, dimensions=dimensions, add=add, replace=replace,
-            batch_size=batch_size, progress=True, **chosen,
+            engine=engine, batch_size=batch_size, progress=True, **chosen,
         )  # fmt: skip
     else:
         if not (delete or compact or check or verify):

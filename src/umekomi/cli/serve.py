@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from umekomi.cli.options import Engine
+
 
 def serve(
     models: Annotated[list[str] | None, typer.Argument(help="Models by name, folder or hub id; an index brings its own.", metavar="MODEL...")] = None,
@@ -14,7 +16,7 @@ def serve(
     host: Annotated[str, typer.Option(help="Where to listen. Anywhere but on loopback needs an API key.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="0: any that is free.")] = 8080,
     api_key_file: Annotated[Path | None, typer.Option(help="A file with the key that clients must send; UMEKOMI_API_KEY when left out.")] = None,
-    engine: Annotated[str, typer.Option(help="What runs a transformer: auto, onnx or torch.")] = "auto",
+    engine: Engine = "auto",
     memory_gb: Annotated[float, typer.Option(help="What open models may take together; half of the machine's when left out.")] = 0,
     queue_tokens: Annotated[int, typer.Option(help="Tokens that may wait for a model; beyond it clients get 429.")] = 262_144,
     latency: Annotated[float, typer.Option(help="Seconds that a batch should take at most.")] = 0.2,

@@ -38,6 +38,8 @@ class EmbedderBase(ABC):
     """The fingerprint of the model that this one gives the vectors of by other means; then it is this one's too."""
     costly: bool = False
     """Does encoding cost so much that finished vectors are worth keeping on disk?"""
+    rounding: str = ""
+    """What numbers it computes in, where they are coarser than its weights': finished vectors are then kept apart from exact ones."""
     parallel: bool = False
     """May several threads encode at once, and is each call then one core's?"""
     card: dict[str, Any]

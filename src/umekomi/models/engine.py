@@ -1,4 +1,4 @@
-"""How a model is opened where it only encodes: by ONNX Runtime where that gives the same vectors faster, else as it is.
+"""How a model is opened where it only encodes: by ONNX Runtime or OpenVINO where they give the same vectors faster, else as it is.
 
 A transformer text embedder on a CPU is exported once, checked against itself on texts of many lengths, and kept in the cache folder under the content of
 its folder; from then on it opens without torch. What cannot be exported exactly runs by torch.
@@ -10,15 +10,18 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from umekomi.errors import MissingExtra, UmekomiError, WrongUse
+from umekomi.errors import DataError, MissingExtra, UmekomiError, WrongUse
 from umekomi.files import MODEL_FILE, cache_folder, content_hash, folder_hash, read_json, whole_folder, write_json
 from umekomi.models.loading import KINDS, load, load_embedder
+from umekomi.models.onnx import OnnxEmbedder
+from umekomi.models.runtimes import check_runtime, default_runtime
 from umekomi.progress import say
 
-ENGINES = ("auto", "onnx", "torch")
+TITLES = {"onnx": "ONNX Runtime", "openvino": "OpenVINO", "openvino-bf16": "OpenVINO in bfloat16"}
+ENGINES = ("auto", *TITLES, "torch")
 EXACT = 0.9999
 """Least cosine of every probe text to the model's own vector."""
-FORMAT = 1
+FORMAT = 2
 LARGEST = 1_900_000_000
 """Bytes of weights that one graph file holds."""
 PROBES = (
@@ -37,40 +40,51 @@ PROBES = (
 def open_for_encoding(model: Any, engine: str = "auto") -> Any:
     """The embedder at ``model`` (a name, a folder, or an object, which is given back), ready to encode.
 
-    ``"auto"``: by ONNX Runtime where it is installed, the model is a transformer and there is no GPU; ``"onnx"``: so, or an error that says why not;
-    ``"torch"``: as :func:`umekomi.load` opens it. Either way the vectors are the model's: cosine 0.9999 or more on every probe, and its fingerprint.
+    ``"auto"``: by ONNX Runtime (or OpenVINO, if only that is there) where it is installed, the model is a transformer and there is no GPU; ``"onnx"``,
+    ``"openvino"`` and, in bfloat16, ``"openvino-bf16"``: so, or an error that says why not; ``"torch"``: as :func:`umekomi.load` opens it. In every case the
+    vectors are the model's: cosine 0.9999 or more on every probe, and its fingerprint.
     """
     if engine not in ENGINES:
         raise WrongUse(f"engine: expected {', '.join(ENGINES)}, found {engine!r}")
-    if not isinstance(model, (str, Path)) or engine == "torch":
+    if not isinstance(model, (str, Path)) or engine == "torch" or (engine == "auto" and _gpu()):
         return load_embedder(model)
-    if engine == "auto" and (not find_spec("onnxruntime") or _gpu()):
+    if engine != "auto":
+        check_runtime(engine)
+    runtime = default_runtime() if engine == "auto" else engine
+    if runtime is None:
         return load_embedder(model)
     name = str(model)
     folder = _folder(name)
     if folder is None or not folder.is_dir():
         opened = load_embedder(model)
-        return opened if engine == "auto" or opened.kind != "text" else _exported(opened, name, None, engine)
+        return opened if engine == "auto" or opened.kind != "text" else _exported(opened, name, None, engine, runtime)
     kind = _kind(folder)
     if kind == "transformed":
         return _transformed(folder, engine)
-    if kind != "text":
-        if engine == "onnx" and kind != "onnx":
-            raise WrongUse(f"engine onnx: expected a transformer text embedder, {name} is of kind {kind}")
+    if kind not in ("text", "onnx"):
+        if engine != "auto":
+            raise WrongUse(f"engine {engine}: expected a transformer text embedder, {name} is of kind {kind}")
+        return load_embedder(model)
+    if kind == "onnx" and runtime == default_runtime():
         return load_embedder(model)
     key = content_hash(FORMAT, name if name != str(folder) else folder.name, folder_hash(folder))
-    kept = cache_folder() / "engines" / key
+    kept = folder if kind == "onnx" else cache_folder() / "engines" / key
     if (kept / MODEL_FILE).is_file():
         try:
-            return load(kept)
+            opened = OnnxEmbedder._read(kept, read_json(kept / MODEL_FILE), runtime)
         except Exception as error:  # a damaged file, whatever the runtime makes of it
+            if kind == "onnx":
+                raise DataError(f"{kept}: expected a graph, found what cannot be opened ({type(error).__name__})") from None
             say(f"note: {kept} cannot be opened ({type(error).__name__}); {name} is exported again")
+        else:
+            note = cache_folder() / "engines" / f"{key}-{runtime}.json"
+            return opened if note.is_file() else _proved(load_embedder(model), opened, name, note, engine, runtime)
     if sum(path.stat().st_size for path in folder.rglob("*.safetensors")) > LARGEST:
-        if engine == "onnx":
-            raise WrongUse(f"engine onnx: {name} has more than {LARGEST / 1e9:.1f} GB of weights, which one graph file cannot hold; use engine torch")
+        if engine != "auto":
+            raise WrongUse(f"engine {engine}: {name} has more than {LARGEST / 1e9:.1f} GB of weights, which one graph file cannot hold; use engine torch")
         return load_embedder(model)
-    say(f"{name}: exporting its graph for ONNX Runtime, once")
-    return _exported(load_embedder(model), name, kept, engine)
+    say(f"{name}: exporting its graph for {TITLES[runtime]}, once")
+    return _exported(load_embedder(model), name, kept, engine, runtime)
 
 
 def open_to_judge(model: Any, engine: str = "auto") -> Any:
@@ -97,7 +111,7 @@ def _transformed(folder: Path, engine: str) -> Any:
     return opened
 
 
-def _exported(embedder: Any, name: str, kept: Path | None, engine: str) -> Any:
+def _exported(embedder: Any, name: str, kept: Path | None, engine: str, runtime: str) -> Any:
     """The embedder's graph, checked, kept under ``kept``; the embedder itself where it has none as exact, if ``engine`` leaves the choice."""
     import warnings
 
@@ -108,22 +122,43 @@ def _exported(embedder: Any, name: str, kept: Path | None, engine: str) -> Any:
             raise MissingExtra("onnx", "onnx", "exporting to ONNX")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            exported = export(embedder)
-        check(embedder, exported)
+            exported = export(embedder, runtime)
     except Exception as error:  # whatever the tracer or the runtime cannot do with this network
-        why = " ".join(str(error).split())[:300] if isinstance(error, UmekomiError) else f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
-        if engine == "onnx":
-            raise WrongUse(f"engine onnx: {name} cannot be run by ONNX Runtime: {why}") from None
-        say(f"note: {name} runs by torch; it cannot be exported ({why})")
-        return embedder
+        return _refused(embedder, name, error, engine, runtime)
     exported.name, exported.card, exported.stands_for = embedder.name, embedder.card, embedder.fingerprint()
-    if kept is not None:
+    opened = _proved(embedder, exported, name, kept.with_name(f"{kept.name}-{runtime}.json") if kept else None, engine, runtime)
+    if kept is not None and opened is exported:
         try:
             with whole_folder(kept) as folder:
                 exported.save(folder)
         except OSError as error:
             say(f"note: {name}'s graph could not be kept in {kept.parent} ({error}): it is exported again next time")
+    return opened
+
+
+def _proved(embedder: Any, exported: OnnxEmbedder, name: str, note: Path | None, engine: str, runtime: str) -> Any:
+    """``exported`` if it gives ``embedder``'s vectors, which is noted; else as :func:`_refused`."""
+    try:
+        least = check(embedder, exported)
+    except Exception as error:  # whatever the runtime cannot do with this network
+        return _refused(embedder, name, error, engine, runtime)
+    if exported.rounding:
+        say(f"{name} by {TITLES[runtime]}: the least cosine to its own vectors is {least:.5f} over {len(PROBES)} texts")
+    if note is not None:
+        try:
+            write_json(note, {"least": least})
+        except OSError as error:
+            say(f"note: {note} could not be written ({error}); the next opening takes longer")
     return exported
+
+
+def _refused(embedder: Any, name: str, error: Exception, engine: str, runtime: str) -> Any:
+    """``embedder`` as it is, if ``engine`` leaves the choice; else the error."""
+    why = " ".join(str(error).split())[:300] if isinstance(error, UmekomiError) else f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+    if engine != "auto":
+        raise WrongUse(f"engine {engine}: {name} cannot be run by {TITLES[runtime]}: {why}") from None
+    say(f"note: {name} runs by torch; it cannot be exported ({why})")
+    return embedder
 
 
 def check(embedder: Any, exported: Any) -> float:

@@ -1,4 +1,4 @@
-"""A text embedder as one ONNX graph, run by ONNX Runtime: no torch at run time.
+"""A text embedder as one ONNX graph, run by ONNX Runtime or OpenVINO: no torch at run time.
 
 On a CPU each batch runs on one core, with as many batches at once as there are cores: nothing waits at a barrier, and a batch's activations stay in
 the core's cache. Batches are filled by tokens, texts of one length together, so that next to nothing is padding.
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from umekomi.errors import MissingExtra, WrongUse
 from umekomi.models.base import Reported
+from umekomi.models.runtimes import open_runtime
 from umekomi.models.tokens import TokenizedEmbedder
 from umekomi.parts.kernels.threads import cores
 from umekomi.progress import Progress
@@ -52,13 +53,9 @@ class OnnxEmbedder(TokenizedEmbedder):
         card: dict[str, Any] | None = None,
         stands_for: str = "",
         threads: int | None = None,
+        runtime: str = "",
     ) -> None:
         super().__init__(name, card)
-        try:
-            import onnxruntime
-        except ImportError:
-            raise MissingExtra("onnxruntime", "onnx", "running an ONNX model") from None
-        onnxruntime.set_default_logger_severity(3)
         self._graph, self.tokenizer = graph, tokenizer
         self._pools: tuple[ThreadPoolExecutor, ThreadPoolExecutor] | None = None
         self.dimension, self.context, self.metric, self.prompts = dimension, context, metric, prompts
@@ -67,19 +64,12 @@ class OnnxEmbedder(TokenizedEmbedder):
         tokenizer.no_truncation()
         self._cutting = type(tokenizer).from_str(tokenizer.to_str())
         self._cutting.enable_truncation(context)
-        options = onnxruntime.SessionOptions()
-        gpu = "CUDAExecutionProvider" in onnxruntime.get_available_providers()
-        self.threads = 1 if gpu else cores(threads or 0)
-        self.tokens = GPU_TOKENS if gpu else CPU_TOKENS
+        self.runtime = open_runtime(runtime, graph, cores(threads or 0))
+        self.rounding = self.runtime.rounding
+        self.threads = 1 if self.runtime.gpu else cores(threads or 0)
+        self.tokens = GPU_TOKENS if self.runtime.gpu else CPU_TOKENS
         self.alone = self.tokens // 2
         """Calls with at most so many tokens run on the caller's thread."""
-        if not gpu:
-            options.intra_op_num_threads = 1
-        options.inter_op_num_threads = 1
-        self.session = onnxruntime.InferenceSession(
-            str(graph) if isinstance(graph, Path) else graph, options, providers=[*(["CUDAExecutionProvider"] if gpu else []), "CPUExecutionProvider"]
-        )
-        self.inputs = [item.name for item in self.session.get_inputs()]
 
     @property
     def graph(self) -> bytes:
@@ -127,7 +117,7 @@ class OnnxEmbedder(TokenizedEmbedder):
                 encoding = encodings[place]
                 ids[row, : len(encoding.ids)], mask[row, : len(encoding.ids)], kinds[row, : len(encoding.ids)] = encoding.ids, 1, encoding.type_ids
             feed = {"input_ids": ids, "attention_mask": mask, "token_type_ids": kinds}
-            (vectors[first + places],) = self.session.run(None, {name: feed[name] for name in self.inputs})
+            vectors[first + places] = self.runtime.run(feed)
             return len(places)
 
         first = tokenised(0)
@@ -179,13 +169,13 @@ class OnnxEmbedder(TokenizedEmbedder):
         return settings
 
     @classmethod
-    def _read(cls, folder: Path, head: dict[str, Any]) -> OnnxEmbedder:
+    def _read(cls, folder: Path, head: dict[str, Any], runtime: str = "") -> OnnxEmbedder:
         from tokenizers import Tokenizer
 
         if not (folder / "model.onnx").is_file():
             raise FileNotFoundError("model.onnx")
         tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-        return cls(folder / "model.onnx", tokenizer, metric=head["metric"], name=head["name"], card=head.get("card"), **head["settings"])
+        return cls(folder / "model.onnx", tokenizer, metric=head["metric"], name=head["name"], card=head.get("card"), runtime=runtime, **head["settings"])
 
 
 def filled(widths: Any, budget: int, most: int) -> Iterator[Any]:
@@ -210,9 +200,9 @@ def filled(widths: Any, budget: int, most: int) -> Iterator[Any]:
         yield order[start:]
 
 
-def export(embedder: TextEmbedder) -> OnnxEmbedder:
+def export(embedder: TextEmbedder, runtime: str = "") -> OnnxEmbedder:
     """The whole pipeline of a text embedder (transformer, pooling, normalisation) as one graph with free batch and
-    length. Needs torch and the package onnx; the result needs neither."""
+    length, opened by ``runtime`` (:func:`umekomi.models.runtimes.open_runtime`). Needs torch and the package onnx; the result needs neither."""
     import io
     import warnings
 
@@ -268,6 +258,7 @@ def export(embedder: TextEmbedder) -> OnnxEmbedder:
         default_prompt=model.default_prompt_name or "",
         name=f"{embedder.name}-onnx",
         card=embedder.card,
+        runtime=runtime,
     )
 
 

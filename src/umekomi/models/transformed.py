@@ -27,7 +27,8 @@ class TransformedEmbedder(EmbedderBase):
         super().__init__("+".join([base.name, *(transform.name for transform in transforms)]), base.card)
         self.base: EmbedderBase = base
         self.transforms: tuple[Transform, ...] = tuple(transforms)
-        self.modalities, self.metric, self.costly, self.parallel = base.modalities, base.metric, base.costly, base.parallel
+        self.modalities, self.metric, self.costly = base.modalities, base.metric, base.costly
+        self.rounding, self.parallel = base.rounding, base.parallel
         self.dimension = base.dimension
         self.item_bytes: float = 4 * base.dimension
         for number, transform in enumerate(self.transforms):
