@@ -75,8 +75,9 @@ def recipe_page(name: str) -> str:
 
     kind = get(name)
     module = inspect.getmodule(kind)
-    paper, small = kind().settings(), kind.small().settings()
-    fields = "\n".join(f"| `{key}` | `{paper[key]!r}` | `{small[key]!r}` |" for key in paper if key != "recipe")
+    presets = {"paper": kind(), "two cores (`--small`)": kind.small()} | {f"`--preset {preset}`": getattr(kind, preset)() for preset in kind.presets}
+    told = [preset.settings() for preset in presets.values()]
+    fields = "\n".join(f"| `{key}` | {' | '.join(f'`{each[key]!r}`' for each in told)} |" for key in told[0] if key != "recipe")
     install = f"`umekomi[{kind.extra}]`" if kind.extra else "light"
     parts = [
         f"# {name}",
@@ -86,7 +87,7 @@ def recipe_page(name: str) -> str:
         inspect.getdoc(module) or "",
     ]
     if fields:
-        parts += ["## Fields", "| field | paper | two cores |\n|---|---|---|\n" + fields]
+        parts += ["## Fields", "| field | " + " | ".join(presets) + " |\n" + "|---" * (len(presets) + 1) + "|\n" + fields]
     rows = results(name)
     if rows:
         columns = ("claim", "arm", "data", "metric", "value", "low", "high", "seeds", "paper")

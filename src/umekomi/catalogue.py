@@ -57,7 +57,7 @@ def info(name: str) -> dict[str, Any]:
             "install": f"umekomi[{kind.extra}]" if kind.extra else "umekomi (light)",
             "settings of the paper": kind().settings(),
             "settings for two cores": kind.small().settings(),
-        }
+        } | {f"preset {preset}": getattr(kind, preset)().settings() for preset in kind.presets}
     if name in CATALOGUE:
         entry = CATALOGUE[name]
         return {"model": name} | {key: value for key, value in dataclasses.asdict(entry).items() if key != "name" and value not in ("", {}, ())}

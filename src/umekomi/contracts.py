@@ -140,6 +140,8 @@ class Recipe(ABC):
     labelled: ClassVar[bool] = False
     takes_sets: ClassVar[bool] = False
     """Does it learn from several sets by name (a mapping) as well as from one?"""
+    presets: ClassVar[tuple[str, ...]] = ()
+    """Class methods beside :meth:`small` that give it with other values: a released program's, another claim's."""
 
     @abstractmethod
     def fit(

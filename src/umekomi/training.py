@@ -13,12 +13,15 @@ from umekomi.errors import WrongUse, same_type, unknown_name
 from umekomi.recipes import get
 
 
-def recipe_of(recipe: str | Recipe, settings: dict[str, Any] | None = None, *, small: bool = False) -> Recipe:
-    """A recipe by name with its fields set; values of the wrong type or unknown fields are errors."""
+def recipe_of(recipe: str | Recipe, settings: dict[str, Any] | None = None, *, preset: str = "") -> Recipe:
+    """A recipe by name, with the paper's values or a preset's, and its fields set; values of the wrong type or unknown fields are errors."""
     if isinstance(recipe, Recipe):
         return dataclasses.replace(recipe, **settings) if settings else recipe  # type: ignore[type-var]
     kind = get(recipe)
-    base = kind.small() if small else kind()
+    known = ("small", *kind.presets)
+    if preset and preset not in known:
+        raise unknown_name(f"preset of {recipe}", preset, known)
+    base = getattr(kind, preset)() if preset else kind()
     fields = kind.fields()
     for name, value in (settings or {}).items():
         if name not in fields:
@@ -47,6 +50,7 @@ def train(
     start: Any = None,
     settings: dict[str, Any] | None = None,
     small: bool = False,
+    preset: str = "",
     seed: int = 0,
     resume: bool = True,
     progress: bool = False,
@@ -54,14 +58,17 @@ def train(
     """Learn an embedder (or scorer, or backbone) by a recipe, and save it to ``out``.
 
     ``data`` is one set, or for recipes that take several a mapping of names to sets (each a name, a path or a table; those whose name begins
-    with ``weak`` are learned from first, where a recipe has such a stage). ``settings`` sets fields of the recipe, ``small`` takes its sizes for two CPU cores. With ``out``, an interrupted
-    training leaves its checkpoints beside it, and the same call goes on from there (``resume=False`` starts anew).
+    with ``weak`` are learned from first, where a recipe has such a stage). ``settings`` sets fields of the recipe, ``preset`` takes other values of its own for the
+    rest (``umekomi info RECIPE`` lists them), ``small`` its sizes for two CPU cores. With ``out``, an interrupted training leaves its checkpoints beside it, and the
+    same call goes on from there (``resume=False`` starts anew).
     """
     import shutil
 
     from umekomi.files import content_hash
 
-    chosen = recipe_of(recipe, settings, small=small)
+    if small and preset:
+        raise WrongUse(f"expected small or a preset, found both (preset {preset!r})")
+    chosen = recipe_of(recipe, settings, preset="small" if small else preset)
     several = {name: load(each) for name, each in data.items()} if are_sets(data) else {}
     if several and not chosen.takes_sets:
         raise WrongUse(f"{chosen.name} learns from one set, found {len(several)}: {', '.join(several)}")

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pytest
 from conftest import TEXTS
 
+from umekomi.catalogue import info
 from umekomi.contracts import Recipe
 from umekomi.errors import DataError, WrongUse
 from umekomi.models import load
@@ -46,6 +47,19 @@ def test_wrong_names_and_settings():
     with pytest.raises(WrongUse, match=r"bm25, k1: expected float such as 1.5, found 'high'"):
         recipe_of("bm25", {"k1": "high"})
     assert recipe_of("bm25", {"k1": 1}).k1 == 1
+    with pytest.raises(WrongUse, match="no preset of bm25 named 'large'; there are: small"):
+        recipe_of("bm25", preset="large")
+    with pytest.raises(WrongUse, match="expected small or a preset, found both"):
+        train("poincare", {"child": ["a"], "parent": ["b"]}, small=True, preset="nouns")
+
+
+@pytest.mark.parametrize("name", names())
+def test_presets_give_the_recipe(name):
+    for preset in ("small", *get(name).presets):
+        made = recipe_of(name, preset=preset)
+        assert isinstance(made, get(name))
+        assert (preset == "small") or made not in (get(name)(), get(name).small()), "a preset is other values"
+    assert f"preset {preset}" in info(name) or preset == "small"
     with pytest.raises(DataError, match="near2 needs the column 'anchor'; found text|near2"):
         train("near2", {"text": ["a", "b"]})
 

@@ -57,6 +57,7 @@ def train(
     split: Annotated[str | None, typer.Option(help="The split to learn from (train).")] = None,
     settings: Annotated[list[str] | None, typer.Option("--set", help="A field of the recipe: --set epochs=2.")] = None,
     small: Annotated[bool, typer.Option("--small", help="The recipe's sizes for two CPU cores.")] = False,
+    preset: Annotated[str, typer.Option(help="Other values of the recipe's own (umekomi info RECIPE).")] = "",
     seed: Annotated[int, typer.Option(help="Seed of all random draws.")] = 0,
     fresh: Annotated[bool, typer.Option("--fresh", help="Do not go on from an interrupted training.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
@@ -65,7 +66,10 @@ def train(
     from umekomi.cli import show
     from umekomi.training import train as run
 
-    model = run(recipe, sets_of(data), out, split=split, start=start, settings=settings_of(settings), small=small, seed=seed, resume=not fresh, progress=True)
+    model = run(
+        recipe, sets_of(data), out, split=split, start=start, settings=settings_of(settings), small=small, preset=preset, seed=seed, resume=not fresh,
+        progress=True,
+    )  # fmt: skip
     if json:
         show.as_json({"out": str(out), "kind": model.kind, "dimension": getattr(model, "dimension", None), "card": model.card})
         return

@@ -56,6 +56,7 @@ class Poincare(Recipe):
     name: ClassVar[str] = "poincare"
     paper: ClassVar[Paper] = Paper("Poincaré embeddings for learning hierarchical representations", "Nickel & Kiela", 2017, "NeurIPS", "1705.08039")
     columns: ClassVar[tuple[str, ...]] = ("child", "parent")
+    presets: ClassVar[tuple[str, ...]] = ("released", "nouns")
 
     dimensions: int = 10
     manifold: str = "ball"

@@ -37,6 +37,7 @@ class SimCse(Recipe):
     name: ClassVar[str] = "simcse"
     paper: ClassVar[Paper] = Paper("SimCSE: Simple Contrastive Learning of Sentence Embeddings", "Gao, Yao & Chen", 2021, "EMNLP", "2104.08821")
     columns: ClassVar[tuple[str, ...]] = ("text",)
+    presets: ClassVar[tuple[str, ...]] = ("supervised",)
     extra: ClassVar[str] = "neural"
 
     temperature: float = 0.05
