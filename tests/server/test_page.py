@@ -123,13 +123,31 @@ def test_the_map_shows_points_and_what_they_are(page):
     assert drawn > 50, "nothing was drawn"
 
 
+def test_the_map_in_colours(page):
+    page.click("#tab-map")
+    playwright.expect(page.locator("#map-said")).to_have_text("6 points")
+    page.select_option("#map-colour", "year")
+    playwright.expect(page.locator("#legend li")).to_have_count(5)
+    assert page.locator("#legend li").nth(2).inner_text().split() == ["2021", "2"]
+    hues = """() => { const m = state.map; m.paint(1); const gl = m.gl, n = gl.drawingBufferWidth * gl.drawingBufferHeight * 4, pixels = new Uint8Array(n);
+        gl.readPixels(0, 0, gl.drawingBufferWidth, gl.drawingBufferHeight, gl.RGBA, gl.UNSIGNED_BYTE, pixels);
+        const seen = new Map(); for (let i = 0; i < n; i += 4) if (pixels[i + 3] > 214) { const hue = pixels.slice(i, i + 3).join(); seen.set(hue, (seen.get(hue) || 0) + 1); }
+        return [...seen.values()].filter((count) => count > 5).length; }"""
+    assert page.evaluate(hues) == 5
+    page.click("#language")
+    assert page.locator("#map-colour option").first.inner_text() == "なし"
+    page.select_option("#map-colour", "")
+    playwright.expect(page.locator("#legend li")).to_have_count(0)
+    assert page.evaluate(hues) == 1
+
+
 def test_a_hundred_thousand_points_keep_pace(page):
     """While it moves, fewer points are drawn where the machine is slow, and all of them when it rests; the point under the pointer is found at once."""
     page.click("#tab-map")
     playwright.expect(page.locator("#map-said")).to_have_text("6 points")
     found = page.evaluate(
         """async () => { const m = state.map; const n = 100000, places = new Float32Array(2 * n); for (let i = 0; i < 2 * n; i++) places[i] = Math.random() * 2 - 1;
-        m.show(places); const frames = []; let last = performance.now();
+        m.show(places); m.colour(new Uint8Array(n).map((_, i) => i % 8), RISING); const frames = []; let last = performance.now();
         for (let i = 0; i < 40; i++) { m.x += 0.002; m.draw(true); await new Promise(requestAnimationFrame); const now = performance.now(); frames.push(now - last); last = now; }
         const late = frames.slice(20).sort((a, b) => a - b)[10]; const begun = performance.now(); let near = 0;
         for (let i = 0; i < 100; i++) near += m.nearest(300 + i, 200 + i, 12) >= 0; return [late, (performance.now() - begun) / 100, near]; }"""

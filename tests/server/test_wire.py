@@ -202,6 +202,12 @@ def test_the_map_has_a_place_for_every_row(call, server):
     assert [each["id"] for each in call("GET", "/v1/indexes/notes/items?points=0,5")[1]["data"]] == ["bread", "markup"]
     assert call("GET", "/v1/indexes/notes/items?points=6")[0] == 400
     assert call("GET", "/v1/indexes/notes/items?points=a")[0] == 400
+    groups = call("GET", "/v1/indexes/notes/groups?field=year")[1]
+    assert (groups["ordered"], [group["label"] for group in groups["groups"]]) == (True, ["2019", "2020", "2021", "2022", "2026"])
+    assert groups["points"] == [0, 2, 1, 2, 4, 3]
+    status, body, _ = call("GET", "/v1/indexes/notes/groups?field=colour")
+    assert (status, body["error"]["message"]) == (400, "field: expected one of text, year, found 'colour'")
+    assert call("GET", "/v1/indexes/notes/groups")[0] == 400
 
 
 # --- wrong requests -------------------------------------------------------------------------------------------------

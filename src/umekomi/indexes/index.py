@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from umekomi.contracts import Vectors
-from umekomi.errors import DataError, WrongUse
+from umekomi.errors import DataError, WrongUse, unknown_name
 from umekomi.indexes import kinds
 from umekomi.indexes.filters import arrow, tree
 from umekomi.indexes.kinds import Kind
@@ -359,6 +359,16 @@ class Index:
             place = bisect_right(firsts, number) - 1
             out.append(self._opened[place].payload.slice(number - firsts[place], 1).to_pylist()[0])
         return out
+
+    def column(self, name: str, numbers: Any) -> Any:
+        """One of :attr:`fields` of rows by number: an Arrow array, null where a row has none."""
+        import pyarrow as pa
+
+        if name not in self.fields:
+            raise unknown_name("column of the payload", name, self.fields)
+        parts = [each.payload.select([name] if name in each.payload.column_names else []) for each in self._opened]
+        parts = [part if part.num_columns else pa.table({name: pa.nulls(each.payload.num_rows)}) for part, each in zip(parts, self._opened, strict=True)]
+        return pa.concat_tables(parts, promote_options="permissive")[name].take(pa.array(numbers))
 
     def _hits(self, numbers: Any, scores: Any) -> list[Hit]:
         text = self._manifest.about["text"]

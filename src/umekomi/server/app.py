@@ -8,7 +8,7 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from umekomi.models.base import Reported
 from umekomi.searching import marked, pieces
 from umekomi.server.batching import Batcher, Busy
 from umekomi.server.errors import Answer, ApiError
+from umekomi.server.groups import grouped
 from umekomi.server.holding import Held, Holder, check_source, memory_there, memory_used, model_id
 from umekomi.server.metrics import Metrics
 from umekomi.server.schemas import ROLES, EmbeddingRequest, RerankRequest, SearchRequest, SimilarityRequest
@@ -299,6 +300,19 @@ class App:
             text = index.about["text"]
         data = [{"id": row.pop("__id__"), "text": str(row.pop(text, "") or "") if text else "", "payload": _plain(row)} for row in found]
         return Answer({"object": "list", "data": data})
+
+    async def groups(self, name: str, field: str) -> Response:
+        """The points of the map in at most ten groups by a column of the payload."""
+        _, index, lock = self.index(name)
+
+        def work() -> Any:
+            if field not in index.fields:
+                raise ApiError(400, f"field: expected one of {', '.join(index.fields) or 'none, there is no payload'}, found {field[:40]!r}", param="field")
+            return grouped(index.column(field, self._placed(name, index)[0]))
+
+        async with lock:
+            found, ordered, points = await asyncio.to_thread(work)
+        return Answer({"object": "groups", "field": field, "ordered": ordered, "groups": [asdict(group) for group in found], "points": points})
 
     def _placed(self, name: str, index: Index) -> tuple[Any, Any]:
         """(row numbers, places float32 ``[rows, 2]``), worked out once for each state of the index."""

@@ -206,6 +206,10 @@ def application(models: Sequence[Any], indexes: Sequence[str | Path] = (), setti
     async def items_(index: str, points: str = "0") -> Response:
         return await state.items(index, points)
 
+    @app.get("/v1/indexes/{index}/groups", responses=errors, summary="The points of the map in groups by a column of the payload")
+    async def groups_(index: str, field: str = "") -> Response:
+        return await state.groups(index, field)
+
     @app.get("/health", summary="Is the process alive?")
     async def health() -> Response:
         return Answer({"status": "ok", "version": __version__})

@@ -1,4 +1,9 @@
 "use strict";
+const PALETTE = ["#4e79a7", "#f28e2b", "#e15759", "#76b7b2", "#59a14f", "#edc948", "#b07aa1", "#9c755f"];
+const RISING = ["#5e4fa2", "#3d7ab8", "#35a3a0", "#5fbf76", "#a8cf4a", "#e3b933", "#ee7d33", "#d5384a"]; // low to high
+const REST = { rest: "#8f9794", missing: "#c3c8c5" };
+const GROUPS = 10; // eight values, the rest, and what has none
+
 // A scatter of up to 100,000 points: WebGL draws, a grid finds the point under the pointer.
 class PointMap {
   constructor(canvas, onPoint) {
@@ -25,24 +30,58 @@ class PointMap {
       return made;
     };
     const program = gl.createProgram();
-    gl.attachShader(program, shader(gl.VERTEX_SHADER, "attribute vec2 place; uniform vec2 centre; uniform vec2 scale; uniform float size; void main() { gl_Position = vec4((place - centre) * scale, 0.0, 1.0); gl_PointSize = size; }"));
-    gl.attachShader(program, shader(gl.FRAGMENT_SHADER, "precision mediump float; uniform vec4 colour; void main() { float far = length(gl_PointCoord - 0.5) * 2.0; float a = colour.a * (1.0 - smoothstep(0.75, 1.0, far)); gl_FragColor = vec4(colour.rgb * a, a); }"));
+    gl.attachShader(program, shader(gl.VERTEX_SHADER, `attribute vec2 place; attribute float group; uniform vec2 centre; uniform vec2 scale; uniform float size; uniform vec3 hue; uniform vec3 palette[${GROUPS}]; uniform bool grouped; varying vec3 shade; void main() { shade = grouped ? palette[int(group)] : hue; gl_Position = vec4((place - centre) * scale, 0.0, 1.0); gl_PointSize = size; }`));
+    gl.attachShader(program, shader(gl.FRAGMENT_SHADER, "precision mediump float; uniform float strength; varying vec3 shade; void main() { float far = length(gl_PointCoord - 0.5) * 2.0; float a = strength * (1.0 - smoothstep(0.75, 1.0, far)); gl_FragColor = vec4(shade * a, a); }"));
     gl.linkProgram(program);
+    if (!gl.getProgramParameter(program, gl.LINK_STATUS)) throw new Error(gl.getProgramInfoLog(program));
     gl.useProgram(program);
     this.at = {};
-    for (const name of ["centre", "scale", "size", "colour"]) this.at[name] = gl.getUniformLocation(program, name);
-    gl.bindBuffer(gl.ARRAY_BUFFER, gl.createBuffer());
-    this.at.place = gl.getAttribLocation(program, "place");
+    for (const name of ["centre", "scale", "size", "hue", "strength", "palette", "grouped"]) this.at[name] = gl.getUniformLocation(program, name);
+    this.buffers = {};
+    for (const name of ["place", "group"]) {
+      this.at[name] = gl.getAttribLocation(program, name);
+      this.buffers[name] = gl.createBuffer();
+    }
     gl.enableVertexAttribArray(this.at.place);
-    gl.vertexAttribPointer(this.at.place, 2, gl.FLOAT, false, 8, 0);
     gl.enable(gl.BLEND);
     gl.blendFunc(gl.ONE, gl.ONE_MINUS_SRC_ALPHA);
+  }
+
+  fill(name, values) {
+    if (!this.gl) return;
+    this.gl.bindBuffer(this.gl.ARRAY_BUFFER, this.buffers[name]);
+    this.gl.bufferData(this.gl.ARRAY_BUFFER, values, this.gl.STATIC_DRAW);
+  }
+
+  // One point of so many: where it stands, and its group.
+  stride(every) {
+    const gl = this.gl;
+    gl.bindBuffer(gl.ARRAY_BUFFER, this.buffers.place);
+    gl.vertexAttribPointer(this.at.place, 2, gl.FLOAT, false, 8 * every, 0);
+    gl.uniform1i(this.at.grouped, this.groups ? 1 : 0);
+    if (!this.groups) return gl.disableVertexAttribArray(this.at.group);
+    gl.enableVertexAttribArray(this.at.group);
+    gl.bindBuffer(gl.ARRAY_BUFFER, this.buffers.group);
+    gl.vertexAttribPointer(this.at.group, 1, gl.UNSIGNED_BYTE, false, every, 0);
+  }
+
+  // A group's number for every point (null: all alike), and each group's colour.
+  colour(groups, colours = []) {
+    this.groups = groups && Uint8Array.from(groups);
+    this.colours = colours;
+    if (this.gl && groups) {
+      this.fill("group", this.groups);
+      const parts = colours.flatMap((colour) => [1, 3, 5].map((at) => parseInt(colour.slice(at, at + 2), 16) / 255));
+      this.gl.uniform3fv(this.at.palette, new Float32Array([...parts, ...Array(3 * GROUPS - parts.length).fill(0)]));
+    }
+    this.draw();
   }
 
   show(places) {
     this.places = places;
     this.chosen = -1;
-    if (this.gl) this.gl.bufferData(this.gl.ARRAY_BUFFER, places, this.gl.STATIC_DRAW);
+    this.groups = null;
+    this.fill("place", places);
     this.cells = new Map();
     this.side = Math.max(1, Math.ceil(Math.sqrt(places.length / 8)));
     for (let i = 0; i < places.length / 2; i++) {
@@ -95,7 +134,7 @@ class PointMap {
     const count = this.places.length / 2;
     const dark = window.matchMedia("(prefers-color-scheme: dark)").matches;
     const colour = dark ? [0.5, 0.81, 0.71] : [0.12, 0.42, 0.34];
-    const strength = count > 20000 ? 0.35 : count > 2000 ? 0.6 : 0.85;
+    const strength = count > 20000 ? (this.groups ? 0.55 : 0.35) : count > 2000 ? 0.6 : 0.85;
     const size = (count > 20000 ? 3 : count > 2000 ? 5 : 8) * Math.min(2.5, Math.max(1, Math.sqrt(this.zoom)));
     if (!this.gl) {
       this.flat.setTransform(ratio, 0, 0, ratio, 0, 0);
@@ -103,6 +142,7 @@ class PointMap {
       this.flat.fillStyle = `rgba(${colour.map((c) => Math.round(c * 255))},${strength})`;
       for (let i = 0; i < count; i += every) {
         const [x, y] = this.pixel(i);
+        if (this.groups) this.flat.fillStyle = this.colours[this.groups[i]];
         this.flat.fillRect(x - size / 2, y - size / 2, size, size);
       }
       if (this.chosen >= 0) {
@@ -120,13 +160,16 @@ class PointMap {
     gl.uniform2f(this.at.centre, this.x, this.y);
     gl.uniform2f(this.at.scale, (2 * unit) / width, (2 * unit) / height);
     gl.uniform1f(this.at.size, size * ratio);
-    gl.uniform4f(this.at.colour, ...colour, strength);
-    gl.vertexAttribPointer(this.at.place, 2, gl.FLOAT, false, 8 * every, 0);
+    gl.uniform3f(this.at.hue, ...colour);
+    gl.uniform1f(this.at.strength, strength);
+    this.stride(every);
     gl.drawArrays(gl.POINTS, 0, Math.ceil(count / every));
-    gl.vertexAttribPointer(this.at.place, 2, gl.FLOAT, false, 8, 0);
     if (this.chosen >= 0) {
+      this.stride(1);
+      gl.uniform1i(this.at.grouped, 0);
       gl.uniform1f(this.at.size, Math.max(14, size * 2) * ratio);
-      gl.uniform4f(this.at.colour, 0.88, 0.42, 0.17, 1);
+      gl.uniform3f(this.at.hue, 0.88, 0.42, 0.17);
+      gl.uniform1f(this.at.strength, 1);
       gl.drawArrays(gl.POINTS, this.chosen, 1);
     }
   }

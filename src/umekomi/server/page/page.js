@@ -232,7 +232,8 @@ async function drawMap() {
   if (!index.map) {
     state.drawn = index.id;
     state.map.show(new Float32Array(0));
-    $("point").replaceChildren();
+    offerColours([]);
+    for (const id of ["point", "legend"]) $(id).replaceChildren();
     $("map-said").textContent = say("noMap");
     return;
   }
@@ -242,7 +243,38 @@ async function drawMap() {
   state.items.clear();
   $("point").replaceChildren();
   state.map.show(places);
+  offerColours(index.fields);
   $("map-said").textContent = say("points", places.length / 2, index.rows) + (state.map.gl ? "" : ` ${say("flat")}`);
+  await colourMap();
+}
+
+function offerColours(fields) {
+  fill($("map-colour"), [["", say("plain")], ...fields.map((field) => [field, field])]);
+  $("map-colour").options[0].dataset.say = "plain";
+}
+
+async function colourMap() {
+  const [index, field] = [state.drawn, $("map-colour").value];
+  if (!index) return;
+  if (!field) {
+    $("legend").replaceChildren();
+    return state.map.colour(null);
+  }
+  const found = await ask(`/v1/indexes/${encodeURIComponent(index)}/groups?field=${encodeURIComponent(field)}`);
+  if (state.drawn !== index || $("map-colour").value !== field) return; // another was chosen meanwhile
+  const colours = found.groups.map((group, place) => REST[group.kind] || (found.ordered ? RISING : PALETTE)[place]);
+  state.map.colour(found.points, colours);
+  $("legend").replaceChildren(
+    ...found.groups.map((group, place) => {
+      const line = made("li");
+      const dot = made("i");
+      dot.style.background = colours[place];
+      const label = made("b", group.label ?? say(group.kind));
+      if (group.label === null) label.dataset.say = group.kind;
+      line.append(dot, label, " ", made("span", group.count.toLocaleString()));
+      return line;
+    }),
+  );
 }
 
 let waiting = 0;
@@ -288,6 +320,7 @@ document.addEventListener("DOMContentLoaded", async () => {
   $("compare-form").addEventListener("submit", guarded(compare));
   $("similarity-form").addEventListener("submit", guarded(similarity));
   $("map-index").addEventListener("change", guarded(drawMap));
+  $("map-colour").addEventListener("change", guarded(colourMap));
   await guarded(async () => {
     [state.models, state.indexes] = (await Promise.all([ask("/v1/models"), ask("/v1/indexes")])).map((found) => found.data);
     speak();

@@ -10,7 +10,7 @@ const WORDS = {
     cut: "The query was longer than the model reads and was cut.", rank: (n, other) => (other ? `${n} · there ${other}` : `${n} · not there`),
     byItself: (i, m) => `${i}: by ${m}`, reranked: (i, m) => `${i}: ordered anew by ${m}`, overlap: (a, b) => `${a} of ${b} in both`,
     points: (n, all) => (n === all ? `${n.toLocaleString()} points` : `${n.toLocaleString()} of ${all.toLocaleString()} rows`), noMap: "This index has no map.",
-    seeing: "Loading…", two: "Give at least two texts.", many: "At most 64 texts.", failed: "The server cannot be reached.", flat: "Drawn without WebGL.",
+    seeing: "Loading…", colour: "Colour by", plain: "nothing", rest: "all others", missing: "no value", two: "Give at least two texts.", many: "At most 64 texts.", failed: "The server cannot be reached.", flat: "Drawn without WebGL.",
     served: (models) => `Models: ${models}`, other: "日本語",
   },
   ja: {
@@ -22,7 +22,7 @@ const WORDS = {
     cut: "検索語がモデルの読める長さを超えたため、途中で切られました。", rank: (n, other) => (other ? `${n} 位 ・ 反対側では ${other} 位` : `${n} 位 ・ 反対側にはありません`),
     byItself: (i, m) => `${i}:${m} の順`, reranked: (i, m) => `${i}:${m} で並べ直し`, overlap: (a, b) => `${b} 件のうち ${a} 件が両方にあります`,
     points: (n, all) => (n === all ? `${n.toLocaleString()} 点` : `${all.toLocaleString()} 行のうち ${n.toLocaleString()} 点`), noMap: "この索引には地図がありません。",
-    seeing: "読み込み中…", two: "文を2つ以上入れてください。", many: "文は64個までです。", failed: "サーバーにつながりません。", flat: "WebGL なしで描いています。",
+    seeing: "読み込み中…", colour: "色分け", plain: "なし", rest: "その他", missing: "値なし", two: "文を2つ以上入れてください。", many: "文は64個までです。", failed: "サーバーにつながりません。", flat: "WebGL なしで描いています。",
     served: (models) => `モデル:${models}`, other: "English",
   },
 };
