@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 from umekomi.errors import WrongUse
-from umekomi.models.base import EmbedderBase
+from umekomi.models.base import EmbedderBase, Reported
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -65,6 +65,14 @@ class TokenizedEmbedder(EmbedderBase):
         rest = [place for place, text in enumerate(items) if len(text) > room or not text.isascii()]
         out[rest] = self.lengths([items[place] for place in rest], role) > self.reads
         return out
+
+    def _reported(self, items: list[str], role: str | None, batch_size: int) -> Reported:
+        import numpy as np
+
+        vectors = self.encode(items, output="dense", role=role, batch_size=batch_size)
+        lengths = self.lengths(items, role)
+        reads = self.reads or np.iinfo(np.int64).max
+        return Reported(vectors, np.minimum(lengths, reads), lengths > reads)
 
     def windows(self, text: str, role: str | None = None) -> list[str]:
         """Pieces of a text that the model reads whole, each sharing an eighth with the one before; a word is cut only where it is longer than half a
