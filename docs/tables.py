@@ -20,20 +20,27 @@ SHOWN = 3
 
 
 def measured(recipe: str, most: int | None = None) -> str:
-    """The differences that this recipe's claims came to: every row of results/ whose metric is a difference."""
+    """What this recipe's claims came to: figures on the data that the paper gives one for, and every difference."""
     file = ROOT / "results" / f"{recipe}.csv"
     if not file.is_file():
         return ""
-    rows = [row for row in csv.DictReader(file.open(encoding="utf-8", newline="")) if "difference" in row["metric"]]
+    rows = list(csv.DictReader(file.open(encoding="utf-8", newline="")))
+    beside = [row for row in rows if row["paper_data"] and row["data"].startswith(row["paper_data"].lower().replace(" ", "-"))]
+    figures = [f"{row['arm']}, {row['data']}: {row['metric']} {_spanned(row, '.3f')}, the paper {row['paper']}" for row in beside]
     parts = []
     for row in rows:
-        value, low, high = (float(row[key]) for key in ("value", "low", "high"))
-        sign = "settled" if low > 0 or high < 0 else "not settled"
-        parts.append(f"{row['arm']}, {row['data']}: {value:+.3f} [{low:+.3f}, {high:+.3f}] {row['metric'].split(',')[0]} ({sign})")
+        if "difference" in row["metric"]:
+            sign = "settled" if float(row["low"]) > 0 or float(row["high"]) < 0 else "not settled"
+            parts.append(f"{row['arm']}, {row['data']}: {_spanned(row, '+.3f')} {row['metric'].split(',')[0]} ({sign})")
     if most is not None and len(parts) > most:
         settled = sum(": +" in part and "(settled)" in part for part in parts), sum(": -" in part and "(settled)" in part for part in parts)
         parts = [*parts[:most], f"of {len(parts)} differences {settled[0]} are settled above zero, {settled[1]} below: results/{recipe}.csv"]
-    return "<br>".join(parts)
+    return "<br>".join([*figures, *parts])
+
+
+def _spanned(row: dict[str, str], form: str) -> str:
+    value, low, high = (format(float(row[key]), form) for key in ("value", "low", "high"))
+    return f"{value} [{low}, {high}]"
 
 
 def benchmarks_page() -> str:
