@@ -185,6 +185,8 @@ def test_what_cannot_be_exact_runs_by_torch_or_is_refused(minilm, tmp_path, monk
     with pytest.raises(WrongUse, match="random is of kind random"):
         (load("random")).save(tmp_path / "random")
         open_for_encoding(tmp_path / "random", "onnx")
+    with pytest.raises(WrongUse, match="random is of kind random"):
+        open_for_encoding("random", "openvino")
 
 
 def test_a_broken_kept_graph_is_one_line(minilm, tmp_path, monkeypatch):

@@ -57,13 +57,17 @@ def open_for_encoding(model: Any, engine: str = "auto") -> Any:
     folder = _folder(name)
     if folder is None or not folder.is_dir():
         opened = load_embedder(model)
-        return opened if engine == "auto" or opened.kind != "text" else _exported(opened, name, None, engine, runtime)
+        if engine == "auto":
+            return opened
+        if opened.kind != "text":
+            raise _no_graph(engine, name, opened.kind)
+        return _exported(opened, name, None, engine, runtime)
     kind = _kind(folder)
     if kind == "transformed":
         return _transformed(folder, engine)
     if kind not in ("text", "onnx"):
         if engine != "auto":
-            raise WrongUse(f"engine {engine}: expected a transformer text embedder, {name} is of kind {kind}")
+            raise _no_graph(engine, name, kind)
         return load_embedder(model)
     if kind == "onnx" and runtime == default_runtime():
         return load_embedder(model)
@@ -85,6 +89,10 @@ def open_for_encoding(model: Any, engine: str = "auto") -> Any:
         return load_embedder(model)
     say(f"{name}: exporting its graph for {TITLES[runtime]}, once")
     return _exported(load_embedder(model), name, kept, engine, runtime)
+
+
+def _no_graph(engine: str, name: str, kind: str) -> WrongUse:
+    return WrongUse(f"engine {engine}: expected a transformer text embedder, {name} is of kind {kind}")
 
 
 def open_to_judge(model: Any, engine: str = "auto") -> Any:
