@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, runtime_checkable
@@ -183,6 +183,12 @@ class Recipe(ABC):
         for field in names:
             if getattr(self, field) < low:
                 raise WrongUse(f"{self.name}, {field}: expected {low} or more, found {getattr(self, field)}")
+
+    def one_of(self, **known: Collection[str]) -> None:
+        """One error for the first of these fields whose value is none of those known."""
+        for field, values in known.items():
+            if getattr(self, field) not in values:
+                raise WrongUse(f"{self.name}, {field}: expected one of {', '.join(values)}, found {getattr(self, field)!r}")
 
     def settings(self) -> dict[str, Any]:
         """The recipe's own values, for hashes and model cards."""

@@ -457,3 +457,13 @@ def test_levels_of_a_query_lose_least_of_a_gaussian():
 
     for bits, step in enumerate(STEPS, 1):
         assert lost(step, bits) < min(lost(step * 1.005, bits), lost(step * 0.995, bits))
+
+
+def test_a_column_of_rows_wherever_they_lie(tmp_path):
+    index = Index.create(tmp_path / "i", metric="cosine", kind="exact")
+    index.add(["a", "b"], np.eye(4, dtype=np.float32)[:2], {"year": [1, 2]})
+    index.add(["c", "d"], np.eye(4, dtype=np.float32)[2:], {"word": ["x", "y"]})
+    assert index.column("year", [3, 1, 0]).to_pylist() == [None, 2, 1]
+    assert index.column("word", [2, 0]).to_pylist() == ["x", None]
+    with pytest.raises(WrongUse, match="no column of the payload named 'yeer'; the nearest: year"):
+        index.column("yeer", [0])

@@ -366,9 +366,7 @@ class Index:
 
         if name not in self.fields:
             raise unknown_name("column of the payload", name, self.fields)
-        parts = [each.payload.select([name] if name in each.payload.column_names else []) for each in self._opened]
-        parts = [part if part.num_columns else pa.table({name: pa.nulls(each.payload.num_rows)}) for part, each in zip(parts, self._opened, strict=True)]
-        return pa.concat_tables(parts, promote_options="permissive")[name].take(pa.array(numbers))
+        return pa.concat_tables([each.payload for each in self._opened], promote_options="permissive")[name].take(pa.array(numbers))
 
     def _hits(self, numbers: Any, scores: Any) -> list[Hit]:
         text = self._manifest.about["text"]

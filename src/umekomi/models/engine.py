@@ -61,7 +61,7 @@ def open_for_encoding(model: Any, engine: str = "auto") -> Any:
             return opened
         if opened.kind != "text":
             raise _no_graph(engine, name, opened.kind)
-        return _exported(opened, name, None, engine, runtime)
+        return _exported(opened, name, None, None, engine, runtime)
     kind = _kind(folder)
     if kind == "transformed":
         return _transformed(folder, engine)
@@ -73,6 +73,7 @@ def open_for_encoding(model: Any, engine: str = "auto") -> Any:
         return load_embedder(model)
     key = content_hash(FORMAT, name if name != str(folder) else folder.name, folder_hash(folder))
     kept = folder if kind == "onnx" else cache_folder() / "engines" / key
+    note = cache_folder() / "engines" / f"{key}-{runtime}.json"
     if (kept / MODEL_FILE).is_file():
         try:
             opened = OnnxEmbedder._read(kept, read_json(kept / MODEL_FILE), runtime)
@@ -81,14 +82,13 @@ def open_for_encoding(model: Any, engine: str = "auto") -> Any:
                 raise DataError(f"{kept}: expected a graph, found what cannot be opened ({type(error).__name__})") from None
             say(f"note: {kept} cannot be opened ({type(error).__name__}); {name} is exported again")
         else:
-            note = cache_folder() / "engines" / f"{key}-{runtime}.json"
             return opened if note.is_file() else _proved(load_embedder(model), opened, name, note, engine, runtime)
     if sum(path.stat().st_size for path in folder.rglob("*.safetensors")) > LARGEST:
         if engine != "auto":
             raise WrongUse(f"engine {engine}: {name} has more than {LARGEST / 1e9:.1f} GB of weights, which one graph file cannot hold; use engine torch")
         return load_embedder(model)
     say(f"{name}: exporting its graph for {TITLES[runtime]}, once")
-    return _exported(load_embedder(model), name, kept, engine, runtime)
+    return _exported(load_embedder(model), name, kept, note, engine, runtime)
 
 
 def _no_graph(engine: str, name: str, kind: str) -> WrongUse:
@@ -112,15 +112,20 @@ def _transformed(folder: Path, engine: str) -> Any:
     opened = TransformedEmbedder._read(folder, head, open_for_encoding(folder / "base", engine))
     opened.name, opened.card, opened.stands_for = head.get("name") or folder.name, head.get("card") or {}, stands_for
     if not note.is_file():
-        try:
-            write_json(note, {"fingerprint": stands_for})
-        except OSError as error:
-            say(f"note: {note} could not be written ({error}); the next opening takes longer")
+        _write(note, {"fingerprint": stands_for})
     return opened
 
 
-def _exported(embedder: Any, name: str, kept: Path | None, engine: str, runtime: str) -> Any:
-    """The embedder's graph, checked, kept under ``kept``; the embedder itself where it has none as exact, if ``engine`` leaves the choice."""
+def _write(note: Path, value: dict[str, Any]) -> None:
+    """Keep what was found out, if the cache folder takes it."""
+    try:
+        write_json(note, value)
+    except OSError as error:
+        say(f"note: {note} could not be written ({error}); the next opening takes longer")
+
+
+def _exported(embedder: Any, name: str, kept: Path | None, note: Path | None, engine: str, runtime: str) -> Any:
+    """The embedder's graph, checked, which ``note`` says, kept under ``kept``; the embedder itself where it has none as exact, if ``engine`` leaves the choice."""
     import warnings
 
     from umekomi.models.onnx import export
@@ -134,7 +139,7 @@ def _exported(embedder: Any, name: str, kept: Path | None, engine: str, runtime:
     except Exception as error:  # whatever the tracer or the runtime cannot do with this network
         return _refused(embedder, name, error, engine, runtime)
     exported.name, exported.card, exported.stands_for = embedder.name, embedder.card, embedder.fingerprint()
-    opened = _proved(embedder, exported, name, kept.with_name(f"{kept.name}-{runtime}.json") if kept else None, engine, runtime)
+    opened = _proved(embedder, exported, name, note, engine, runtime)
     if kept is not None and opened is exported:
         try:
             with whole_folder(kept) as folder:
@@ -153,10 +158,7 @@ def _proved(embedder: Any, exported: OnnxEmbedder, name: str, note: Path | None,
     if exported.rounding:
         say(f"{name} by {TITLES[runtime]}: the least cosine to its own vectors is {least:.5f} over {len(PROBES)} texts")
     if note is not None:
-        try:
-            write_json(note, {"least": least})
-        except OSError as error:
-            say(f"note: {note} could not be written ({error}); the next opening takes longer")
+        _write(note, {"least": least})
     return exported
 
 

@@ -64,9 +64,11 @@ class OnnxEmbedder(TokenizedEmbedder):
         tokenizer.no_truncation()
         self._cutting = type(tokenizer).from_str(tokenizer.to_str())
         self._cutting.enable_truncation(context)
-        self.runtime = open_runtime(runtime, graph, cores(threads or 0))
+        self.threads = cores(threads or 0)
+        self.runtime = open_runtime(runtime, graph, self.threads)
         self.rounding = self.runtime.rounding
-        self.threads = 1 if self.runtime.gpu else cores(threads or 0)
+        if self.runtime.gpu:
+            self.threads = 1
         self.tokens = GPU_TOKENS if self.runtime.gpu else CPU_TOKENS
         self.alone = self.tokens // 2
         """Calls with at most so many tokens run on the caller's thread."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -46,15 +47,21 @@ class OnnxRuntime:
         return self._session.run(None, {name: feed[name] for name in self.inputs})[0]  # type: ignore[no-any-return]
 
 
+@cache
+def _core() -> Any:
+    """OpenVINO's list of what this machine computes with, looked up once."""
+    import openvino
+
+    return openvino.Core()
+
+
 class OpenVino:
     """OpenVINO on the CPU, in the graph's own numbers or in bfloat16, on ``threads`` cores."""
 
     gpu = False
 
     def __init__(self, graph: bytes | Path, threads: int, rounding: str = "") -> None:
-        import openvino
-
-        core = openvino.Core()
+        core = _core()
         self.rounding = rounding
         settings = {"NUM_STREAMS": threads, "INFERENCE_NUM_THREADS": threads, "ENABLE_CPU_PINNING": False, "INFERENCE_PRECISION_HINT": rounding or "f32"}
         self._compiled = core.compile_model(core.read_model(graph), "CPU", settings)
@@ -80,11 +87,8 @@ def check_runtime(name: str) -> None:
     """The error where ``name`` cannot run here."""
     if not find_spec(PACKAGES[name]):
         raise MissingExtra(PACKAGES[name], "onnx" if name == "onnx" else "openvino", f"engine {name}")
-    if name == "openvino-bf16":
-        import openvino
-
-        if "BF16" not in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
-            raise WrongUse(f"engine {name}: expected a processor that computes in bfloat16 (AVX-512 BF16, AMX), found one that does not: use openvino")
+    if name == "openvino-bf16" and "BF16" not in _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        raise WrongUse(f"engine {name}: expected a processor that computes in bfloat16 (AVX-512 BF16, AMX), found one that does not: use openvino")
 
 
 def open_runtime(name: str, graph: bytes | Path, threads: int) -> Runtime:

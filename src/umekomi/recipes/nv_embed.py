@@ -19,7 +19,7 @@ from typing import Any, ClassVar
 from umekomi.contracts import Paper, Recipe
 from umekomi.data.columns import shape
 from umekomi.data.contrast import blended, role_of, rows, searches, sets
-from umekomi.errors import DataError, WrongUse
+from umekomi.errors import DataError
 
 TASKS = {
     "query": "Given a question, retrieve passages that answer the question",
@@ -76,8 +76,7 @@ class NvEmbed(Recipe):
         )
 
     def fit(self, data: Any, *, start: Any = None, seed: int = 0, checkpoint: str | Path | None = None, progress: bool = False) -> Any:
-        if self.order not in ORDERS:
-            raise WrongUse(f"{self.name}, order: expected one of {', '.join(ORDERS)}, found {self.order!r}")
+        self.one_of(order=ORDERS)
         named = sets(data, self.name)
         from umekomi.models import load
         from umekomi.models.networks import decodes, with_eos

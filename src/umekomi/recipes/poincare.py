@@ -187,9 +187,7 @@ class Poincare(Recipe):
         return EntityEmbedder(found.names, self._kept(table), metric=self.metric(), name=self.name, card=card)
 
     def _check(self) -> None:
-        for field, known in (("manifold", MANIFOLDS), ("schedule", SCHEDULES), ("init", INITS)):
-            if getattr(self, field) not in known:
-                raise WrongUse(f"poincare, {field}: expected one of {', '.join(known)}, found {getattr(self, field)!r}")
+        self.one_of(manifold=MANIFOLDS, schedule=SCHEDULES, init=INITS)
         self.at_least(2, "dimensions")
         self.at_least(1, "negatives", "epochs")
         self.at_least(0, "burn_in", "threads", "first_negatives")

@@ -215,9 +215,7 @@ class StarSpace(Recipe):
         )
 
     def _check(self) -> None:
-        for field, known in CHOICES.items():
-            if getattr(self, field) not in known:
-                raise WrongUse(f"starspace, {field}: expected one of {', '.join(known)}, found {getattr(self, field)!r}")
+        self.one_of(**CHOICES)
         if self.mode is not None and self.mode not in range(6):
             raise WrongUse(f"starspace, mode: expected 0 to 5, found {self.mode}")
         self.at_least(1, "dimensions", "epochs", "negatives", "search", "batch_size", "ngrams", "min_count", "window", "patience")

@@ -92,8 +92,7 @@ class Static(Recipe):
         return StaticEmbedder(tokenizer, table.astype(np.float32), name=self.name, card=card)
 
     def _check(self) -> None:
-        if self.whiten not in WHITEN:
-            raise WrongUse(f"static, whiten: expected one of {', '.join(WHITEN)}, found {self.whiten!r}")
+        self.one_of(whiten=WHITEN)
         for field in ("sif", "strength", "texts"):
             if getattr(self, field) < 0:
                 raise WrongUse(f"static, {field}: expected zero or more, found {getattr(self, field)}")
