@@ -1,8 +1,8 @@
-"""How far the learned tables' loops are from what bounds them, one thread: each beside the part of its work that cannot be
-left out, done alone by a compiled loop. Poincaré: the same rows of the table read and written back, and the loop itself on a table
-that fits the first cache, which leaves the arithmetic. StarSpace: the rows of the left features read (only some examples write theirs back).
-FastSent and EDRep: as many multiply-adds, in the same lengths, on rows in the first cache. ``share`` is the loop's rate over the slower bound's.
-"""
+"""How far the learned tables' loops are from what bounds them, one thread: each beside the part of its work that cannot
+be left out, done alone by a compiled loop. Poincaré: the same rows of the table read and written back, and the loop
+itself on a table that fits the first cache, which leaves the arithmetic. StarSpace: the rows of the left features read
+(only some examples write theirs back). FastSent and EDRep: as many multiply-adds, in the same lengths, on rows in the
+first cache. ``share`` is the loop's rate over the slower bound's."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from umekomi.data import load
 from umekomi.parts.kernels import bags, hyperbolic, sentences, sparse
 from umekomi.parts.kernels.draw import draw, mix
 from umekomi.recipes import get
-from umekomi.reproduction import Measured
+from umekomi.verbs.reproduce import Measured
 
 CLAIM = "speed-bounds"
 _FAST = {"contract", "arcp", "nsz", "reassoc"}
@@ -34,7 +34,13 @@ def measure() -> Iterator[Measured]:
 
 
 def _beside(
-    name: str, data: str, rows: int, unit: str, items: float, loop: tuple[float, float, float], bounds: dict[str, tuple[float, float, float]]
+    name: str,
+    data: str,
+    rows: int,
+    unit: str,
+    items: float,
+    loop: tuple[float, float, float],
+    bounds: dict[str, tuple[float, float, float]],
 ) -> Iterator[Measured]:
     yield rate(CLAIM, f"{name}: the loop", data, rows, unit, items, loop)
     for bound, seconds in bounds.items():
@@ -43,8 +49,11 @@ def _beside(
     yield rate(CLAIM, f"{name}: share of the slower bound", data, rows, "share", slowest, loop)
 
 
-def _kernels(module: ModuleType, names: tuple[str, ...], fit: Callable[[], object]) -> tuple[tuple[float, float, float], dict[str, list[tuple[Any, ...]]]]:
-    """(seconds in the kernels of a fit, as :func:`timed` has them; the arguments of all calls of the last). Recipes look kernels up when they fit."""
+def _kernels(
+    module: ModuleType, names: tuple[str, ...], fit: Callable[[], object]
+) -> tuple[tuple[float, float, float], dict[str, list[tuple[Any, ...]]]]:
+    """(seconds in the kernels of a fit, as :func:`timed` has them; the arguments of all calls of the last). Recipes
+    look kernels up when they fit."""
     real = {name: getattr(module, name) for name in names}
     spent, seen = [], {}
 
@@ -108,22 +117,44 @@ def _poincare() -> Iterator[Measured]:
             space = np.random.default_rng(0).uniform(-0.3, 0.3, (rows, 5))
             return np.column_stack([np.sqrt(1 + (space**2).sum(1)), space]) if extra else space
 
-        def loop(points: Any, heads: Any, tails: Any, offsets: Any, neighbours: Any, geometry: int = geometry) -> Callable[[], object]:
-            pool, nearest, every = np.arange(len(points), dtype=np.int32), np.zeros((len(points), 0), np.int32), np.arange(links)
+        def loop(
+            points: Any, heads: Any, tails: Any, offsets: Any, neighbours: Any, geometry: int = geometry
+        ) -> Callable[[], object]:
+            pool, nearest, every = (
+                np.arange(len(points), dtype=np.int32),
+                np.zeros((len(points), 0), np.int32),
+                np.arange(links),
+            )
             rest = nearest, 0.0, negatives, 0.01, 1e-5, geometry, mix(0)
             return lambda: hyperbolic.sgd(points, np.zeros(0), heads, tails, every, offsets, neighbours, pool, *rest)
 
         whole = loop(table(count), heads, tails, offsets, neighbours)
         small = 256
-        near = loop(table(small), heads % small, (tails + 1 + heads) % small, np.zeros(small + 1, np.int64), np.zeros(0, np.int32))
+        near = loop(
+            table(small),
+            heads % small,
+            (tails + 1 + heads) % small,
+            np.zeros(small + 1, np.int64),
+            np.zeros(0, np.int32),
+        )
         alone = table(count)
         _rows(alone, heads[:10], tails[:10], negatives, np.uint64(7))
         near()
         bounds = {
             "its arithmetic, the table in the first cache": timed(near),
-            "its rows read and written back": timed(lambda alone=alone: _rows(alone, heads, tails, negatives, np.uint64(7))),
+            "its rows read and written back": timed(
+                lambda alone=alone: _rows(alone, heads, tails, negatives, np.uint64(7))
+            ),
         }
-        yield from _beside(f"poincare, {manifold}, 5 dimensions, 20 negatives", "wordnet-nouns", links, "relations/s", links, timed(whole), bounds)
+        yield from _beside(
+            f"poincare, {manifold}, 5 dimensions, 20 negatives",
+            "wordnet-nouns",
+            links,
+            "relations/s",
+            links,
+            timed(whole),
+            bounds,
+        )
 
 
 # --- starspace -------------------------------------------------------------------------------------------------------
@@ -143,7 +174,9 @@ def _bags(table, order, offsets, ids):
 
 def _starspace() -> Iterator[Measured]:
     train = load("agnews")["train"]
-    recipe = get("starspace")(dimensions=10, similarity="dot", adagrad="off", rate=0.01, search=5, negatives=3, epochs=1, threads=1)
+    recipe = get("starspace")(
+        dimensions=10, similarity="dot", adagrad="off", rate=0.01, search=5, negatives=3, epochs=1, threads=1
+    )
     loop, seen = _kernels(bags, ("starspace",), lambda: recipe.fit(train))
     table, offsets, ids = (seen["starspace"][0][place] for place in (0, 5, 6))
     order = np.concatenate([args[4] for args in seen["starspace"]])
@@ -171,11 +204,17 @@ def _steps(nodes, total, error, steps):
 
 def _fastsent() -> Iterator[Measured]:
     novels = load("english-novels")["train"]
-    loop, seen = _kernels(sentences, ("fastsent",), lambda: get("fastsent")(epochs=1, min_count=5, threads=1).fit(novels))
+    loop, seen = _kernels(
+        sentences, ("fastsent",), lambda: get("fastsent")(epochs=1, min_count=5, threads=1).fit(novels)
+    )
     offsets, ids, documents, paths = (seen["fastsent"][0][place] for place in (3, 4, 5, 6))
     # every sentence that has words predicts those of its neighbours in the document
     lengths = np.concatenate([[0], np.cumsum(np.diff(paths)[ids])])
-    steps, filled, beside = lengths[offsets[1:]] - lengths[offsets[:-1]], np.diff(offsets) > 0, documents[1:] == documents[:-1]
+    steps, filled, beside = (
+        lengths[offsets[1:]] - lengths[offsets[:-1]],
+        np.diff(offsets) > 0,
+        documents[1:] == documents[:-1],
+    )
     total = int(steps[1:][beside & filled[:-1]].sum() + steps[:-1][beside & filled[1:]].sum())
     nodes = np.random.default_rng(0).normal(size=(64, 100)).astype(np.float32)
     sums = nodes[0].copy(), nodes[1].copy()
@@ -203,9 +242,12 @@ def _edrep() -> Iterator[Measured]:
         for kappa in (1, 4):
             recipe = get("edrep")(dimensions=32, epochs=50, rate=1.0, kappa=kappa, threads=1)
             loop, seen = _kernels(
-                sparse, ("_product", "sphere_step", "moments"), lambda recipe=recipe, names=names, step=step: recipe.fit_matrix([step] * 3, names, partial=True)
+                sparse,
+                ("_product", "sphere_step", "moments"),
+                lambda recipe=recipe, names=names, step=step: recipe.fit_matrix([step] * 3, names, partial=True),
             )
-            # rows of 32 numbers that are multiplied and added: one an entry of P; of every point 32 a group (its covariance) and four of its own; 32 more
+            # rows of 32 numbers that are multiplied and added: one an entry of P; of every point 32 a group (its
+            # covariance) and four of its own; 32 more
             total = sum(int(offsets[high] - offsets[low]) for offsets, *_, low, high in seen["_product"])
             total += sum((args[8] - args[7]) * (32 * len(args[2]) + 4) for args in seen["sphere_step"])
             total += sum((high - low) * 32 for *_, low, high in seen["moments"])

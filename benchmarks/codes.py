@@ -1,5 +1,6 @@
-"""CSR on 200,000 stored vectors: vectors a second of training, what a code leaves unexplained, dead latents, and how many of the
-true neighbours it keeps, beside sentence-transformers' SparseAutoEncoder and CSR losses on the same vectors in the same batches."""
+"""CSR on 200,000 stored vectors: vectors a second of training, what a code leaves unexplained, dead latents, and how
+many of the true neighbours it keeps, beside sentence-transformers' SparseAutoEncoder and CSR losses on the same vectors
+in the same batches."""
 
 from __future__ import annotations
 
@@ -15,8 +16,8 @@ from umekomi.indexes.kinds import Sparse
 from umekomi.indexes.scans import Part
 from umekomi.parts.kernels.threads import cores
 from umekomi.parts.similarity import normalise
-from umekomi.reproduction import Measured
 from umekomi.transforms import Pca, SparseCode
+from umekomi.verbs.reproduce import Measured
 
 CLAIM = "speed-codes"
 DATA = "static(minilm), 256 dimensions"
@@ -50,7 +51,14 @@ def measure() -> Iterator[Measured]:
         said = f"{'reconstruction alone' if not contrast else 'with the contrast (γ 0.1)'}, batches of {size:,}"
         ours, seconds, dead = [], [], []
         for seed in seeds:
-            settings = {"epochs": EPOCHS, "batch_size": size, "learning_rate": RATE, "weight_decay": 0.0, "contrast": contrast, "seed": seed}
+            settings = {
+                "epochs": EPOCHS,
+                "batch_size": size,
+                "learning_rate": RATE,
+                "weight_decay": 0.0,
+                "contrast": contrast,
+                "seed": seed,
+            }
             SparseCode(K, epochs=1, batch_size=size, contrast=contrast).fit(vectors[: 2 * size])
             begun = time.perf_counter()
             code = SparseCode(K, **settings).fit(vectors)  # type: ignore[arg-type]
@@ -58,7 +66,15 @@ def measure() -> Iterator[Measured]:
             codes = code.transform(held)
             ours.append((codes[:300], codes[300:], code.reconstruct(codes[300:])))
             dead.append(code.dead_)
-        yield rate(CLAIM, f"umekomi, {said}", DATA, rows, "vectors/s", rows, (float(np.median(seconds)), min(seconds), max(seconds)))
+        yield rate(
+            CLAIM,
+            f"umekomi, {said}",
+            DATA,
+            rows,
+            "vectors/s",
+            rows,
+            (float(np.median(seconds)), min(seconds), max(seconds)),
+        )
         yield from quality(f"umekomi, {said}", held, ours, rows)
         yield figure(CLAIM, f"umekomi, {said}", DATA, rows, "share of dead latents", dead)
         yield from peer(vectors, held, contrast, said, size, seeds)
@@ -67,11 +83,17 @@ def measure() -> Iterator[Measured]:
         fitted = Pca(width).fit(vectors)
         short = fitted.transform(held)
         raw = (held[300:] - fitted.mean_) @ fitted.directions_ @ fitted.directions_.T + fitted.mean_
-        yield from quality(f"PCA, {width} dimensions ({4 * width} bytes; a code of {K} takes {8 * K})", held, [(short[:300], short[300:], raw)], rows)
+        yield from quality(
+            f"PCA, {width} dimensions ({4 * width} bytes; a code of {K} takes {8 * K})",
+            held,
+            [(short[:300], short[300:], raw)],
+            rows,
+        )
 
 
 def lists() -> Iterator[Measured]:
-    """Searching codes: our inverted lists, scipy's product with the ten best of every row, faiss's flat scan of as many bytes."""
+    """Searching codes: our inverted lists, scipy's product with the ten best of every row, faiss's flat scan of as many
+    bytes."""
     whole = million()
     whole = normalise(whole)
     queries, whole = whole[:512], whole[1000:]
@@ -83,10 +105,19 @@ def lists() -> Iterator[Measured]:
             stored, data = every[:rows], f"codes of {DATA}, k {k}, {every.shape[1]} latents"
             columns = stored.tocsc()
             counts = np.diff(columns.indptr)
-            candidates = float(np.mean([counts[asked.indices[a:b]].sum() for a, b in zip(asked.indptr, asked.indptr[1:], strict=False)]))
+            candidates = float(
+                np.mean(
+                    [counts[asked.indices[a:b]].sum() for a, b in zip(asked.indptr, asked.indptr[1:], strict=False)]
+                )
+            )
             yield figure(CLAIM, "postings met a query", data, rows, "postings", [candidates])
             yield figure(
-                CLAIM, "the fullest latent's share of all postings, times the latents", data, rows, "ratio to even", [float(counts.max() / counts.mean())]
+                CLAIM,
+                "the fullest latent's share of all postings, times the latents",
+                data,
+                rows,
+                "ratio to even",
+                [float(counts.max() / counts.mean())],
             )
             part = Part(stored, Sparse().derive(stored), np.zeros(0, np.uint8), rows)
             found = Sparse().search(part, asked, 10, None)[1]
@@ -100,7 +131,17 @@ def lists() -> Iterator[Measured]:
                 for what, batch, count in (("one by one", 1, 64), ("256 at once", 256, 512)):
                     parts = [asked[i : i + batch] for i in range(0, count, batch)]
                     median, least, most = timed(lambda ask=ask, parts=parts: [ask(part) for part in parts])  # type: ignore[misc]
-                    yield Measured(CLAIM, arm, data, rows, f"ms/query, {what}", 1000 * median / count, 1000 * least / count, 1000 * most / count, seeds=1)
+                    yield Measured(
+                        CLAIM,
+                        arm,
+                        data,
+                        rows,
+                        f"ms/query, {what}",
+                        1000 * median / count,
+                        1000 * least / count,
+                        1000 * most / count,
+                        seeds=1,
+                    )
             yield from _flat(whole[:rows], queries, 2 * k, data)
 
 
@@ -124,7 +165,9 @@ def _flat(stored: Any, queries: Any, width: int, data: str) -> Iterator[Measured
     flat.add(np.ascontiguousarray(stored[:, :width]))
     some = np.ascontiguousarray(queries[:, :width])
     for what, batch, count in (("one by one", 1, 64), ("256 at once", 256, 512)):
-        median, least, most = timed(lambda batch=batch, count=count: [flat.search(some[i : i + batch], 10) for i in range(0, count, batch)])  # type: ignore[misc]
+        median, least, most = timed(
+            lambda batch=batch, count=count: [flat.search(some[i : i + batch], 10) for i in range(0, count, batch)]
+        )  # type: ignore[misc]
         yield Measured(
             CLAIM,
             f"faiss IndexFlatIP of as many bytes ({width} dimensions)",

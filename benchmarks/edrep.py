@@ -1,4 +1,5 @@
-"""EDRep beside the authors' package, gensim's DeepWalk and truncated SVD of log P: seconds, and NMI of k-means with the labels."""
+"""EDRep beside the authors' package, gensim's DeepWalk and truncated SVD of log P: seconds, and NMI of k-means with the
+labels."""
 
 from __future__ import annotations
 
@@ -12,11 +13,11 @@ import numpy as np
 from benchmarks.run import figure, rate, timed
 from umekomi.data import load
 from umekomi.data.graphs import graph
-from umekomi.data.named import offline_root
+from umekomi.data.sets import offline_root
 from umekomi.parts.similarity import normalise
 from umekomi.progress import say
 from umekomi.recipes import get
-from umekomi.reproduction import Measured
+from umekomi.verbs.reproduce import Measured
 
 CLAIM, SEEDS = "speed-edrep", (0, 1, 2)
 
@@ -38,7 +39,9 @@ def nmi(vectors: Any, truth: list[str], seed: int) -> float:
     from sklearn.cluster import KMeans
     from sklearn.metrics import normalized_mutual_info_score
 
-    return float(normalized_mutual_info_score(truth, KMeans(len(set(truth)), n_init=20, random_state=seed).fit_predict(vectors)))
+    return float(
+        normalized_mutual_info_score(truth, KMeans(len(set(truth)), n_init=20, random_state=seed).fit_predict(vectors))
+    )
 
 
 def walk(edges: Any) -> tuple[list[str], Any, Any]:
@@ -58,13 +61,18 @@ def arms(edges: Any) -> Iterator[tuple[str, Callable[[int], Any]]]:
     names, adjacency, step = walk(edges)
     for kappa in (1, 4):
         recipe = get("edrep")(dimensions=32, epochs=50, rate=1.0, kappa=kappa)
-        yield f"umekomi, κ = {kappa}", lambda seed, recipe=recipe: recipe.fit_matrix([step] * 3, names, partial=True, seed=seed).vectors
+        yield (
+            f"umekomi, κ = {kappa}",
+            lambda seed, recipe=recipe: recipe.fit_matrix([step] * 3, names, partial=True, seed=seed).vectors,
+        )
     try:
         from EDRep import CreateEmbedding
 
         def package(seed: int) -> Any:
             np.random.seed(seed)
-            return CreateEmbedding([csr_matrix(step)] * 3, dim=32, n_epochs=50, sum_partials=True, k=1, eta=1.0, verbose=False).X
+            return CreateEmbedding(
+                [csr_matrix(step)] * 3, dim=32, n_epochs=50, sum_partials=True, k=1, eta=1.0, verbose=False
+            ).X
 
         yield "EDRep 0.1.2 (the authors' package), κ = 1", package
     except ImportError:
@@ -79,10 +87,14 @@ def arms(edges: Any) -> Iterator[tuple[str, Callable[[int], Any]]]:
             walk = np.tile(np.arange(len(names)), 10)
             walks = [walk]
             for _ in range(39):
-                walk = columns[starts[walk] + (generator.random(len(walk)) * (starts[walk + 1] - starts[walk])).astype(np.int64)]
+                walk = columns[
+                    starts[walk] + (generator.random(len(walk)) * (starts[walk + 1] - starts[walk])).astype(np.int64)
+                ]
                 walks.append(walk)
             sentences = [[str(node) for node in row] for row in np.stack(walks, 1)]
-            model = Word2Vec(sentences, vector_size=32, window=5, sg=1, negative=5, min_count=0, workers=2, seed=seed, epochs=1)
+            model = Word2Vec(
+                sentences, vector_size=32, window=5, sg=1, negative=5, min_count=0, workers=2, seed=seed, epochs=1
+            )
             return model.wv[[str(i) for i in range(len(names))]]
 
         yield "gensim DeepWalk, 10 × 40 walks", deepwalk
@@ -114,6 +126,11 @@ def measure() -> Iterator[Measured]:
             took = time.perf_counter() - begun
             slow = took if took > 30 else 0.0
             seeds = SEEDS[:1] if slow else SEEDS
-            scores = [nmi(normalise(vectors)[kept], right, seed) for seed, vectors in ((0, first), *((seed, run(seed)) for seed in seeds[1:]))]
+            scores = [
+                nmi(normalise(vectors)[kept], right, seed)
+                for seed, vectors in ((0, first), *((seed, run(seed)) for seed in seeds[1:]))
+            ]
             yield figure(CLAIM, arm, name, edges.num_rows, "nmi", scores)
-            yield rate(CLAIM, arm, name, edges.num_rows, "fits/s", 1, (slow,) * 3 if slow else timed(lambda run=run: run(0)))
+            yield rate(
+                CLAIM, arm, name, edges.num_rows, "fits/s", 1, (slow,) * 3 if slow else timed(lambda run=run: run(0))
+            )

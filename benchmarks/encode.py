@@ -1,8 +1,10 @@
-"""Texts a second of minilm in exact mode, STS-B's sentences and SciFact's abstracts, beside sentence-transformers' PyTorch and ONNX backends and fastembed
-with the same exported model; the same by OpenVINO, in float32 and in bfloat16; the rate of arithmetic against the machine's matrix products; seconds until the first vector.
+"""Texts a second of minilm in exact mode, STS-B's sentences and SciFact's abstracts, beside sentence-transformers'
+PyTorch and ONNX backends and fastembed with the same exported model; the same by OpenVINO, in float32 and in bfloat16;
+the rate of arithmetic against the machine's matrix products; seconds until the first vector.
 
-Each arm runs in a process of its own. ``ST_ONNX`` and ``FASTEMBED`` name Pythons where those peers are installed (this one where they are not set); a peer
-that cannot be imported is named and left out."""
+Each arm runs in a process of its own. ``ST_ONNX`` and ``FASTEMBED`` name Pythons where those peers are installed (this
+one where they are not set); a peer that cannot be imported is named and left out.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,7 @@ from benchmarks.run import REPEATS
 from umekomi.data import load
 from umekomi.models import load as load_model
 from umekomi.progress import say
-from umekomi.reproduction import Measured
+from umekomi.verbs.reproduce import Measured
 
 CLAIM = "speed-encode"
 TIMED = """
@@ -38,7 +40,11 @@ np.save(sys.argv[2], np.asarray(vectors, np.float32)); print(json.dumps(seconds)
 """
 OURS = {"umekomi": "onnx", "umekomi, OpenVINO": "openvino", "umekomi, OpenVINO in bfloat16": "openvino-bf16"}
 ARMS = {
-    arm: ("", f"from umekomi.models.engine import open_for_encoding\nmodel = open_for_encoding('minilm', {engine!r})\nencode = model.encode\n")
+    arm: (
+        "",
+        "from umekomi.models.engines.choice import open_for_encoding\nmodel = open_for_encoding('minilm', "
+        f"{engine!r})\nencode = model.encode\n",
+    )
     for arm, engine in OURS.items()
 } | {
     "sentence-transformers, PyTorch": (
@@ -49,24 +55,27 @@ ARMS = {
     "sentence-transformers, ONNX": (
         "ST_ONNX",
         "from sentence_transformers import SentenceTransformer\n"
-        "model = SentenceTransformer(MODEL, device='cpu', backend='onnx', model_kwargs={'provider': 'CPUExecutionProvider', 'export': True})\n"
+        "model = SentenceTransformer(MODEL, device='cpu', backend='onnx', model_kwargs={'provider': "
+        "'CPUExecutionProvider', 'export': True})\n"
         "encode = lambda texts: model.encode(texts, batch_size=32, show_progress_bar=False)\n",
     ),
     "fastembed": (
         "FASTEMBED",
         "from fastembed import TextEmbedding\nfrom fastembed.common.model_description import ModelSource, PoolingType\n"
-        "TextEmbedding.add_custom_model(model='minilm', pooling=PoolingType.DISABLED, normalization=False, sources=ModelSource(url='none'), dim=384, model_file='model.onnx')\n"
+        "TextEmbedding.add_custom_model(model='minilm', pooling=PoolingType.DISABLED, normalization=False, "
+        "sources=ModelSource(url='none'), dim=384, model_file='model.onnx')\n"
         "model = TextEmbedding('minilm', specific_model_path=GRAPH)\n"
         "encode = lambda texts: list(model.embed(texts, batch_size=32))\n",
     ),
-}  # fmt: skip
+}
 FIRST = {
     "umekomi encode": [sys.executable, "-m", "umekomi", "encode", "minilm", "IN", "--out", "OUT", "--no-cache"],
     "sentence-transformers": [
         sys.executable,
         "-c",
         "import sys, json, numpy as np\nfrom sentence_transformers import SentenceTransformer\n"
-        "texts = [json.loads(line)['text'] for line in open(sys.argv[1])]\nnp.save(sys.argv[2], SentenceTransformer(MODEL, device='cpu').encode(texts))\n",
+        "texts = [json.loads(line)['text'] for line in open(sys.argv[1])]\nnp.save(sys.argv[2], "
+        "SentenceTransformer(MODEL, device='cpu').encode(texts))\n",
         "IN",
         "OUT",
     ],
@@ -74,12 +83,14 @@ FIRST = {
 
 
 def arithmetic(tokens: Any) -> float:
-    """Multiplications and additions of minilm over texts of so many tokens: six layers of width 384, inner width 1,536."""
+    """Multiplications and additions of minilm over texts of so many tokens: six layers of width 384, inner width
+    1,536."""
     return float(np.sum(6 * (2 * tokens * (4 * 384 * 384 + 2 * 384 * 1536) + 4.0 * tokens * tokens * 384)))
 
 
 def matrix_rate() -> float:
-    """Multiplications and additions a second of a square product of 2,048 in float32, the best of NumPy's and torch's, all cores."""
+    """Multiplications and additions a second of a square product of 2,048 in float32, the best of NumPy's and torch's,
+    all cores."""
     import torch
 
     a = np.random.default_rng(0).random((2048, 2048), np.float32)
@@ -106,7 +117,7 @@ def measure() -> Iterator[Measured]:
     abstracts = load("scifact")["test"].corpus["text"].to_pylist()[:500]
     with tempfile.TemporaryDirectory() as scratch:
         place = Path(scratch)
-        from umekomi.models.onnx import export
+        from umekomi.models.engines.onnx import export
 
         export(minilm).save(place / "graph")
         for file in ("config.json", "tokenizer_config.json", "special_tokens_map.json"):
@@ -123,30 +134,75 @@ def measure() -> Iterator[Measured]:
             seconds: dict[str, list[float]] = {}
             for _ in range(REPEATS):  # turn by turn, so that a slow minute falls on all
                 for arm, (_, code) in ARMS.items():
-                    words = [python(arm), "-c", head + code + TIMED, str(place / "texts.json"), str(place / "found.npy"), "1"]
-                    done = subprocess.run(words, capture_output=True, text=True, check=False, env={**os.environ, "HF_HUB_OFFLINE": "1"})
+                    words = [
+                        python(arm),
+                        "-c",
+                        head + code + TIMED,
+                        str(place / "texts.json"),
+                        str(place / "found.npy"),
+                        "1",
+                    ]
+                    done = subprocess.run(
+                        words, capture_output=True, text=True, check=False, env={**os.environ, "HF_HUB_OFFLINE": "1"}
+                    )
                     if done.returncode:
                         if arm not in seconds:
-                            say(f"{arm}: left out: {done.stderr.strip().splitlines()[-1] if done.stderr.strip() else done.returncode}")
+                            say(f"{arm}: left out: {(done.stderr.strip().splitlines() or [done.returncode])[-1]}")
                         continue
                     seconds.setdefault(arm, []).append(json.loads(done.stdout.splitlines()[-1])[0])
                     found = np.load(place / "found.npy")
                     cosine = float(((found / np.linalg.norm(found, axis=1, keepdims=True)) * want).sum(1).min())
                     if len(seconds[arm]) == 1:
-                        yield Measured(CLAIM, arm, data, len(texts), "least cosine to sentence-transformers", cosine, cosine, cosine, seeds=1)
+                        yield Measured(
+                            CLAIM,
+                            arm,
+                            data,
+                            len(texts),
+                            "least cosine to sentence-transformers",
+                            cosine,
+                            cosine,
+                            cosine,
+                            seeds=1,
+                        )
             for arm, took in seconds.items():
                 rates = sorted(len(texts) / each for each in took)
-                yield Measured(CLAIM, arm, data, len(texts), "texts/s", statistics.median(rates), rates[0], rates[-1], seeds=len(rates))
+                yield Measured(
+                    CLAIM,
+                    arm,
+                    data,
+                    len(texts),
+                    "texts/s",
+                    statistics.median(rates),
+                    rates[0],
+                    rates[-1],
+                    seeds=len(rates),
+                )
                 if arm != "umekomi":
                     faster, slower = (arm, "umekomi") if arm in OURS else ("umekomi", arm)
                     ratios = sorted(b / a for a, b in zip(seconds[faster], seconds[slower], strict=True))
                     yield Measured(
-                        CLAIM, f"{faster} / {slower}", data, len(texts), "ratio of texts/s", statistics.median(ratios), ratios[0], ratios[-1], seeds=len(ratios)
+                        CLAIM,
+                        f"{faster} / {slower}",
+                        data,
+                        len(texts),
+                        "ratio of texts/s",
+                        statistics.median(ratios),
+                        ratios[0],
+                        ratios[-1],
+                        seeds=len(ratios),
                     )
             peak = matrix_rate()
             shares = sorted(arithmetic(tokens.astype(np.float64)) / each / peak for each in seconds["umekomi"])
             yield Measured(
-                CLAIM, "umekomi", data, len(texts), "share of the matrix-product rate", statistics.median(shares), shares[0], shares[-1], seeds=len(shares)
+                CLAIM,
+                "umekomi",
+                data,
+                len(texts),
+                "share of the matrix-product rate",
+                statistics.median(shares),
+                shares[0],
+                shares[-1],
+                seeds=len(shares),
             )
         (place / "one.jsonl").write_text(json.dumps({"text": "a single text"}) + "\n")
         first: dict[str, list[float]] = {arm: [] for arm in FIRST}
@@ -167,7 +223,17 @@ def measure() -> Iterator[Measured]:
                 if turn:  # the first warms the disk, and exports the graph once
                     first[arm].append(time.perf_counter() - begun)
         for arm, took in first.items():
-            yield Measured(CLAIM, arm, "one text, a new process, warm disk", 1, "seconds", statistics.median(took), min(took), max(took), seeds=len(took))
+            yield Measured(
+                CLAIM,
+                arm,
+                "one text, a new process, warm disk",
+                1,
+                "seconds",
+                statistics.median(took),
+                min(took),
+                max(took),
+                seeds=len(took),
+            )
         ratios = sorted(ours / theirs for ours, theirs in zip(*first.values(), strict=True))
         yield Measured(
             CLAIM,

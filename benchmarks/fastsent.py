@@ -1,4 +1,5 @@
-"""FastSent beside gensim's skip-gram on english-novels: words a second of the whole fit and of the loop, one thread and all."""
+"""FastSent beside gensim's skip-gram on english-novels: words a second of the whole fit and of the loop, one thread and
+all."""
 
 from __future__ import annotations
 
@@ -7,12 +8,12 @@ from collections.abc import Iterator
 
 from benchmarks.run import rate, spread, timed
 from umekomi.data import load
-from umekomi.data.tokens import split, tokens
-from umekomi.parts import epochs
+from umekomi.data.vocabulary import split, tokens
 from umekomi.parts.kernels.threads import cores
+from umekomi.parts.learning import arrays as epochs
 from umekomi.progress import say
 from umekomi.recipes import get
-from umekomi.reproduction import Measured
+from umekomi.verbs.reproduce import Measured
 
 CLAIM = "speed-fastsent"
 
@@ -55,7 +56,17 @@ def measure() -> Iterator[Measured]:
     cut = split(sentences, "plain").to_pylist()
     for kind, sg in (("skip-gram", 1), ("CBOW", 0)):
         for workers in dict.fromkeys((1, cores())):
-            model = Word2Vec(vector_size=100, window=5, negative=5, min_count=5, sample=0, sg=sg, workers=workers, seed=0)
+            model = Word2Vec(
+                vector_size=100, window=5, negative=5, min_count=5, sample=0, sg=sg, workers=workers, seed=0
+            )
             model.build_vocab(cut)
             took = timed(lambda model=model: model.train(cut, total_examples=len(cut), epochs=1), repeats=1)
-            yield rate(CLAIM, f"gensim {kind}, {workers} thread{'s' * (workers > 1)}", "english-novels", len(sentences), "words/s, the loop", words, took)
+            yield rate(
+                CLAIM,
+                f"gensim {kind}, {workers} thread{'s' * (workers > 1)}",
+                "english-novels",
+                len(sentences),
+                "words/s, the loop",
+                words,
+                took,
+            )

@@ -1,4 +1,5 @@
-"""Poincaré embeddings: relations a second and quality, beside gensim's PoincareModel at the same dimensions and negatives."""
+"""Poincaré embeddings: relations a second and quality, beside gensim's PoincareModel at the same dimensions and
+negatives."""
 
 from __future__ import annotations
 
@@ -16,8 +17,8 @@ from umekomi.models.entity import EntityEmbedder
 from umekomi.parts.kernels.threads import cores
 from umekomi.progress import say
 from umekomi.recipes import get
-from umekomi.reproduction import Measured
 from umekomi.tasks.tables import Reconstruction
+from umekomi.verbs.reproduce import Measured
 
 CLAIM = "speed-poincare"
 
@@ -27,34 +28,48 @@ def measure() -> Iterator[Measured]:
     task = Reconstruction(mammals)
     for negatives in (10, 20):
         for threads in dict.fromkeys((1, cores())):
-            recipe = get("poincare")(dimensions=5, negatives=negatives, rate=0.1, epochs=150, burn_in=15, threads=threads, transitive=False)
+            recipe = get("poincare")(
+                dimensions=5, negatives=negatives, rate=0.1, epochs=150, burn_in=15, threads=threads, transitive=False
+            )
             recipe.fit(mammals)
             took = timed(lambda recipe=recipe: recipe.fit(mammals))
             arm = f"umekomi, {negatives} negatives, {threads} thread{'s' * (threads > 1)}"
-            yield rate(CLAIM, arm, "wordnet-mammals", mammals.num_rows, "relations/s", mammals.num_rows * recipe.epochs, took)
-            yield figure(CLAIM, arm, "wordnet-mammals", mammals.num_rows, "map", [task.evaluate(recipe.fit(mammals, seed=seed)).value for seed in range(3)])
+            yield rate(
+                CLAIM, arm, "wordnet-mammals", mammals.num_rows, "relations/s", mammals.num_rows * recipe.epochs, took
+            )
+            yield figure(
+                CLAIM,
+                arm,
+                "wordnet-mammals",
+                mammals.num_rows,
+                "map",
+                [task.evaluate(recipe.fit(mammals, seed=seed)).value for seed in range(3)],
+            )
             yield _loop(nouns, negatives, threads)
     yield from _whole(nouns)
     yield from _gensim(mammals, nouns, task)
 
 
 def _whole(nouns: pa.Table) -> Iterator[Measured]:
-    """WordNet's nouns by the settings that hold them: the whole fit, start and numbering included, and what it reaches."""
+    """WordNet's nouns by the settings that hold them: the whole fit, start and numbering included, and what it
+    reaches."""
     recipe = replace(get("poincare").nouns(), transitive=False)
     begun = time.perf_counter()
     model = recipe.fit(nouns, progress=True)
     took = time.perf_counter() - begun
     arm = f"umekomi, Poincare.nouns(), {cores()} threads, the whole fit"
-    yield rate(CLAIM, arm, "wordnet-nouns", nouns.num_rows, "relations/s", nouns.num_rows * recipe.epochs, spread([took]))
+    yield rate(
+        CLAIM, arm, "wordnet-nouns", nouns.num_rows, "relations/s", nouns.num_rows * recipe.epochs, spread([took])
+    )
     yield figure(CLAIM, arm, "wordnet-nouns", nouns.num_rows, "map", [Reconstruction(nouns).evaluate(model).value])
 
 
 def _loop(nouns: object, negatives: int, threads: int) -> Measured:
     """WordNet's nouns: the loop alone, five epochs, the closure and the numbering left out."""
     from umekomi.data.graphs import hierarchy, relations
-    from umekomi.parts.epochs import learn, order
     from umekomi.parts.kernels.draw import mix
     from umekomi.parts.kernels.hyperbolic import BALL, sgd
+    from umekomi.parts.learning.arrays import learn, order
 
     found = relations(hierarchy(nouns, CLAIM))
     offsets, neighbours = found.neighbours()
@@ -82,7 +97,15 @@ def _loop(nouns: object, negatives: int, threads: int) -> Measured:
         )
 
     took = timed(lambda: learn({"points": table}, 5, len(rows), work, who=CLAIM, unit="relations", threads=threads))
-    return rate(CLAIM, f"umekomi, {negatives} negatives, {threads} thread{'s' * (threads > 1)}", "wordnet-nouns", len(rows), "relations/s", 5 * len(rows), took)
+    return rate(
+        CLAIM,
+        f"umekomi, {negatives} negatives, {threads} thread{'s' * (threads > 1)}",
+        "wordnet-nouns",
+        len(rows),
+        "relations/s",
+        5 * len(rows),
+        took,
+    )
 
 
 def _gensim(mammals: object, nouns: object, task: Reconstruction) -> Iterator[Measured]:
@@ -99,4 +122,6 @@ def _gensim(mammals: object, nouns: object, task: Reconstruction) -> Iterator[Me
         yield rate(CLAIM, "gensim, 20 negatives", name, len(pairs), "relations/s", len(pairs) * epochs, took)
         if rows is None:
             table = EntityEmbedder(model.kv.index_to_key, model.kv.vectors.astype(np.float32), metric="poincare")
-            yield figure(CLAIM, f"gensim, 20 negatives, {epochs} epochs", name, len(pairs), "map", [task.evaluate(table).value])
+            yield figure(
+                CLAIM, f"gensim, 20 negatives, {epochs} epochs", name, len(pairs), "map", [task.evaluate(table).value]
+            )

@@ -1,8 +1,8 @@
 """Speed against peers, side by side in one run: ``python benchmarks/run.py [NAME ...]``. Rows replace those of the same
 benchmark in results/benchmarks.csv. Peers that are not installed are named and left out; none is a dependency.
 
-Every rate is the median of ``REPEATS`` runs with the fastest and the slowest as bounds, the first call (compilation, imports)
-left out. Nothing else should run on the machine meanwhile.
+Every rate is the median of ``REPEATS`` runs with the fastest and the slowest as bounds, the first call (compilation,
+imports) left out. Nothing else should run on the machine meanwhile.
 """
 
 from __future__ import annotations
@@ -15,10 +15,22 @@ from collections.abc import Callable
 from pathlib import Path
 
 from umekomi.progress import say
-from umekomi.reproduction import Measured, record, rows_of
+from umekomi.verbs.reproduce import Measured, record, rows_of
 
 REPEATS = 3
-NAMES = ("poincare", "starspace", "edrep", "fastsent", "static", "bounds", "search", "scans", "codes", "encode", "serve")
+NAMES = (
+    "poincare",
+    "starspace",
+    "edrep",
+    "fastsent",
+    "static",
+    "bounds",
+    "search",
+    "scans",
+    "codes",
+    "encode",
+    "serve",
+)
 
 
 def timed(job: Callable[[], object], repeats: int = REPEATS) -> tuple[float, float, float]:
@@ -36,7 +48,9 @@ def spread(seconds: list[float]) -> tuple[float, float, float]:
     return statistics.median(seconds), min(seconds), max(seconds)
 
 
-def rate(claim: str, arm: str, data: str, rows: int, unit: str, items: float, seconds: tuple[float, float, float]) -> Measured:
+def rate(
+    claim: str, arm: str, data: str, rows: int, unit: str, items: float, seconds: tuple[float, float, float]
+) -> Measured:
     """Items a second, from :func:`timed`."""
     median, least, most = seconds
     return Measured(claim, arm, data, rows, unit, items / median, items / most, items / least, seeds=1)
@@ -44,7 +58,9 @@ def rate(claim: str, arm: str, data: str, rows: int, unit: str, items: float, se
 
 def figure(claim: str, arm: str, data: str, rows: int, metric: str, values: list[float]) -> Measured:
     """A quality beside the speed: mean, least and most over seeds."""
-    return Measured(claim, arm, data, rows, metric, statistics.fmean(values), min(values), max(values), seeds=len(values))
+    return Measured(
+        claim, arm, data, rows, metric, statistics.fmean(values), min(values), max(values), seeds=len(values)
+    )
 
 
 def main(names: list[str]) -> int:
@@ -59,7 +75,11 @@ def main(names: list[str]) -> int:
         for row in importlib.import_module(f"benchmarks.{name}").measure():
             say(f"{row.claim}: {row.arm}, {row.data}: {row.value:,.4g} {row.metric} [{row.low:,.4g}, {row.high:,.4g}]")
             measured.append(row)
-        record(place / "results" / "benchmarks.csv", f"speed-{name}", rows_of(name, measured, time.perf_counter() - begun, place))
+        record(
+            place / "results" / "benchmarks.csv",
+            f"speed-{name}",
+            rows_of(name, measured, time.perf_counter() - begun, place),
+        )
     return 0
 
 

@@ -1,9 +1,9 @@
-"""Search on real encoder output, queries not in the index: recall at 10 against exact search and milliseconds a query, ours and
-faiss's and usearch's, two threads each; memory, first query, build.
+"""Search on real encoder output, queries not in the index: recall at 10 against exact search and milliseconds a query,
+ours and faiss's and usearch's, two threads each; memory, first query, build.
 
-Sets: 1,000,000 rows of static(minilm), WordNet's glosses and sentences and windows of the novels; 60,000 glosses, 60,000 sentences of
-the novels and 60,000 sentences of JaQuAD's paragraphs by minilm, the last asked its questions. They are encoded once and kept in
-results/.kept. HNSW is built on 200,000 of the million: it takes minutes.
+Sets: 1,000,000 rows of static(minilm), WordNet's glosses and sentences and windows of the novels; 60,000 glosses,
+60,000 sentences of the novels and 60,000 sentences of JaQuAD's paragraphs by minilm, the last asked its questions. They
+are encoded once and kept in results/.kept. HNSW is built on 200,000 of the million: it takes minutes.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from umekomi.data import load
 from umekomi.indexes import Index
 from umekomi.indexes.kinds import made
 from umekomi.models import load as load_model
-from umekomi.models.engine import open_for_encoding
+from umekomi.models.engines.choice import open_for_encoding
 from umekomi.parts.kernels.threads import cores
 from umekomi.parts.similarity import normalise
 from umekomi.progress import say
 from umekomi.recipes import get
-from umekomi.reproduction import Measured, kept
+from umekomi.verbs.reproduce import Measured, kept
 
 CLAIM = "speed-search"
 ASKED = 300
@@ -69,7 +69,9 @@ def japanese() -> tuple[list[str], list[str]]:
     splits = load("jaquad")
     texts = [text for split in ("train", "test") for text in splits[split].corpus["text"].to_pylist()]
     found = (sentence.strip() for text in texts for sentence in text.replace("\n", "。").split("。"))
-    return splits["test"].queries["text"].to_pylist(), list(dict.fromkeys(sentence for sentence in found if len(sentence) > 10))
+    return splits["test"].queries["text"].to_pylist(), list(
+        dict.fromkeys(sentence for sentence in found if len(sentence) > 10)
+    )
 
 
 def by_minilm(name: str, texts: list[str], asked: list[str] | None = None) -> Any:
@@ -92,10 +94,21 @@ def measured(arm: str, data: str, rows: int, ask: Any, queries: Any, true: Any) 
     """Recall, and milliseconds a query: one after another, and all at once."""
     found = np.concatenate([ask(query[None]) for query in queries])
     yield figure(CLAIM, arm, data, rows, "recall@10", [recall(found, true)])
-    for what, job in (("one by one", lambda: [ask(query[None]) for query in queries]), ("300 at once", lambda: ask(queries))):
+    for what, job in (
+        ("one by one", lambda: [ask(query[None]) for query in queries]),
+        ("300 at once", lambda: ask(queries)),
+    ):
         median, least, most = timed(job)
         yield Measured(
-            CLAIM, arm, data, rows, f"ms/query, {what}", 1000 * median / len(queries), 1000 * least / len(queries), 1000 * most / len(queries), seeds=1
+            CLAIM,
+            arm,
+            data,
+            rows,
+            f"ms/query, {what}",
+            1000 * median / len(queries),
+            1000 * least / len(queries),
+            1000 * most / len(queries),
+            seeds=1,
         )
 
 
@@ -157,11 +170,20 @@ def peers(stored: Any, queries: Any, true: Any, data: str, rows: int, graphs: bo
     coarse = faiss.index_factory(width, f"IVF{lists},PQ{width // 8}x4fs,RFlat", faiss.METRIC_INNER_PRODUCT)
     coarse.train(stored[: max(40 * lists, 50_000)])
     coarse.add(stored)
-    yield rate(CLAIM, "faiss IVF-PQ fast scan + refine, built", data, rows, "rows/s", rows, (time.perf_counter() - begun,) * 3)
+    yield rate(
+        CLAIM, "faiss IVF-PQ fast scan + refine, built", data, rows, "rows/s", rows, (time.perf_counter() - begun,) * 3
+    )
     inner = faiss.extract_index_ivf(coarse)
     for probes in (8, 32, 128):
         inner.nprobe, coarse.k_factor = probes, 20
-        yield from measured(f"faiss IVF-PQ fast scan + refine, {probes} lists", data, rows, lambda asked: coarse.search(asked, 10)[1], queries, true)
+        yield from measured(
+            f"faiss IVF-PQ fast scan + refine, {probes} lists",
+            data,
+            rows,
+            lambda asked: coarse.search(asked, 10)[1],
+            queries,
+            true,
+        )
     if not graphs:
         return
     begun = time.perf_counter()
@@ -171,7 +193,9 @@ def peers(stored: Any, queries: Any, true: Any, data: str, rows: int, graphs: bo
     yield rate(CLAIM, "faiss HNSW (16, 128), built", data, rows, "rows/s", rows, (time.perf_counter() - begun,) * 3)
     for effort in (32, 64, 128, 256):
         graph.hnsw.efSearch = effort
-        yield from measured(f"faiss HNSW (16, 128), ef {effort}", data, rows, lambda asked: graph.search(asked, 10)[1], queries, true)
+        yield from measured(
+            f"faiss HNSW (16, 128), ef {effort}", data, rows, lambda asked: graph.search(asked, 10)[1], queries, true
+        )
     try:
         from usearch.index import Index as Graph
     except ImportError:
@@ -209,7 +233,8 @@ print(json.dumps([opened * 1000, first * 1000, 1000 * float(np.median(rest)), an
 
 
 def fresh(index: Index, queries: Any, data: str, rows: int) -> Iterator[Measured]:
-    """A process of its own, the index's pages thrown out of the cache first: opening, first query, the next ones, memory."""
+    """A process of its own, the index's pages thrown out of the cache first: opening, first query, the next ones,
+    memory."""
     folder = index.store.folder
     np.save(folder.parent / "queries.npy", queries)
     figures = []
@@ -220,11 +245,27 @@ def fresh(index: Index, queries: Any, data: str, rows: int) -> Iterator[Measured
                 os.fsync(handle)
                 os.posix_fadvise(handle, 0, 0, os.POSIX_FADV_DONTNEED)
                 os.close(handle)
-        done = subprocess.run([sys.executable, "-c", FRESH, str(folder), str(folder.parent / "queries.npy")], capture_output=True, text=True, check=True)
+        done = subprocess.run(
+            [sys.executable, "-c", FRESH, str(folder), str(folder.parent / "queries.npy")],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
         figures.append(json.loads(done.stdout))
     for cold, (opened, first, later, anonymous) in zip(("cold", "warm"), figures, strict=True):
-        for what, value in ((f"ms to open, {cold}", opened), (f"ms, first query, {cold}", first), (f"ms, median of the next 49, {cold}", later)):
+        for what, value in (
+            (f"ms to open, {cold}", opened),
+            (f"ms, first query, {cold}", first),
+            (f"ms, median of the next 49, {cold}", later),
+        ):
             yield figure(CLAIM, "umekomi binary, a process of its own", data, rows, what, [value])
         if cold == "warm":
             yield figure(CLAIM, "umekomi binary, a process of its own", data, rows, "MB anonymous", [anonymous])
-    yield figure(CLAIM, "vectors in memory, as a flat index holds them", data, rows, "MB anonymous", [rows * queries.shape[1] * 4 / 2**20])
+    yield figure(
+        CLAIM,
+        "vectors in memory, as a flat index holds them",
+        data,
+        rows,
+        "MB anonymous",
+        [rows * queries.shape[1] * 4 / 2**20],
+    )

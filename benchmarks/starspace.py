@@ -1,5 +1,5 @@
-"""StarSpace: examples a second with accuracy or hits@10, one thread and all. The original C++ program is a peer where a binary
-named ``starspace`` is on the path; fastText's where ``fasttext`` is (Debian's package of that name)."""
+"""StarSpace: examples a second with accuracy or hits@10, one thread and all. The original C++ program is a peer where a
+binary named ``starspace`` is on the path; fastText's where ``fasttext`` is (Debian's package of that name)."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ import pyarrow as pa
 
 from benchmarks.run import figure, rate, timed
 from umekomi.data import load
-from umekomi.data.tokens import split
+from umekomi.data.vocabulary import split
 from umekomi.parts.kernels.threads import cores
 from umekomi.progress import say
 from umekomi.recipes import get
-from umekomi.reproduction import Measured
 from umekomi.tasks.tables import TripleRanking
+from umekomi.verbs.reproduce import Measured
 
 CLAIM, SEEDS = "speed-starspace", (0, 1, 2)
 
@@ -42,13 +42,29 @@ def _topics() -> Iterator[Measured]:
     gold = [f"__label__{label}" for label in test["label"].to_pylist()]
 
     def accuracy(model: Any) -> float:
-        return float(np.mean([row[0] == label for row, label in zip(model.predict(test["text"].to_pylist())[0], gold, strict=True)]))
+        return float(
+            np.mean(
+                [row[0] == label for row, label in zip(model.predict(test["text"].to_pylist())[0], gold, strict=True)]
+            )
+        )
 
     for arm, threads in _threads("umekomi, as the published example: dim 10, dot, no Adagrad"):
-        recipe = get("starspace")(dimensions=10, similarity="dot", adagrad="off", rate=0.01, search=5, negatives=3, epochs=20, threads=threads)
+        recipe = get("starspace")(
+            dimensions=10, similarity="dot", adagrad="off", rate=0.01, search=5, negatives=3, epochs=20, threads=threads
+        )
         recipe.fit(train.slice(0, 100))
-        yield rate(CLAIM, arm, "agnews", train.num_rows, "examples/s, the whole fit", 20 * train.num_rows, timed(lambda recipe=recipe: recipe.fit(train)))
-        yield figure(CLAIM, arm, "agnews", test.num_rows, "accuracy", [accuracy(recipe.fit(train, seed=seed)) for seed in SEEDS])
+        yield rate(
+            CLAIM,
+            arm,
+            "agnews",
+            train.num_rows,
+            "examples/s, the whole fit",
+            20 * train.num_rows,
+            timed(lambda recipe=recipe: recipe.fit(train)),
+        )
+        yield figure(
+            CLAIM, arm, "agnews", test.num_rows, "accuracy", [accuracy(recipe.fit(train, seed=seed)) for seed in SEEDS]
+        )
     for name in ("fasttext", "starspace"):
         if not shutil.which(name):
             say(f"no program named {name} here: its arm is left out")
@@ -58,7 +74,9 @@ def _topics() -> Iterator[Measured]:
             for part, table in (("train", train), ("test", test)):
                 lines = [
                     f"{' '.join(bag)} __label__{label}"
-                    for bag, label in zip(split(table["text"].to_pylist(), "plain").to_pylist(), table["label"].to_pylist(), strict=True)
+                    for bag, label in zip(
+                        split(table["text"].to_pylist(), "plain").to_pylist(), table["label"].to_pylist(), strict=True
+                    )
                 ]
                 (place / f"{part}.txt").write_text("\n".join(lines) + "\n")
             for arm, threads in _threads(name):
@@ -77,13 +95,31 @@ def _topics() -> Iterator[Measured]:
                     "0.1",
                 ]
                 if name == "starspace":
-                    words = [name, "train", "-trainFile", str(place / "train.txt"), "-model", str(place / "m"), "-dim", "10", "-epoch", "20", "-lr", "0.01"]
+                    words = [
+                        name,
+                        "train",
+                        "-trainFile",
+                        str(place / "train.txt"),
+                        "-model",
+                        str(place / "m"),
+                        "-dim",
+                        "10",
+                        "-epoch",
+                        "20",
+                        "-lr",
+                        "0.01",
+                    ]
                     words += ["-similarity", "dot", "-adagrad", "0", "-negSearchLimit", "5", "-maxNegSamples", "3"]
                 words += ["-thread", str(threads)]
                 took = timed(lambda words=words: subprocess.run(words, check=True, capture_output=True))
                 yield rate(CLAIM, arm, "agnews", train.num_rows, "examples/s, the whole fit", 20 * train.num_rows, took)
                 if name == "fasttext":
-                    said = subprocess.run([name, "test", str(place / "m.bin"), str(place / "test.txt")], check=True, capture_output=True, text=True).stdout
+                    said = subprocess.run(
+                        [name, "test", str(place / "m.bin"), str(place / "test.txt")],
+                        check=True,
+                        capture_output=True,
+                        text=True,
+                    ).stdout
                     found = next(float(line.split()[-1]) for line in said.splitlines() if line.startswith("P@1"))
                     yield figure(CLAIM, arm, "agnews", test.num_rows, "accuracy", [found])
 
@@ -93,11 +129,20 @@ def _triples() -> Iterator[Measured]:
     train = data["train"]
     task = TripleRanking(data["test"], known=pa.concat_tables([train, data["dev"]]))
     for arm, threads in _threads("umekomi, dim 50, dot, rate .1, 50 negatives, 20 epochs"):
-        recipe = get("starspace")(dimensions=50, similarity="dot", rate=0.1, epochs=20, search=50, negatives=50, threads=threads)
+        recipe = get("starspace")(
+            dimensions=50, similarity="dot", rate=0.1, epochs=20, search=50, negatives=50, threads=threads
+        )
         took = timed(lambda recipe=recipe: recipe.fit(train), repeats=1)
         yield rate(CLAIM, arm, "fb15k-237", train.num_rows, "examples/s, the whole fit", 40 * train.num_rows, took)
         if threads == cores():
-            yield figure(CLAIM, arm, "fb15k-237", data["test"].num_rows, "hits@10, filtered", [task.evaluate(recipe.fit(train)).scores["hits@10"].value])
+            yield figure(
+                CLAIM,
+                arm,
+                "fb15k-237",
+                data["test"].num_rows,
+                "hits@10, filtered",
+                [task.evaluate(recipe.fit(train)).scores["hits@10"].value],
+            )
 
 
 def _sentences() -> Iterator[Measured]:

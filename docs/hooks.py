@@ -1,5 +1,5 @@
-"""Pages made from the code when the site is built: one a verb (its help and its Python function), one a recipe (its docstring,
-its fields, its rows in results/), and the systems table. Nothing that is generated lies in git."""
+"""Pages made from the code when the site is built: one a verb (its help and its Python function), one a recipe (its
+docstring, its fields, its rows in results/), and the systems table. Nothing that is generated lies in git."""
 
 from __future__ import annotations
 
@@ -16,7 +16,22 @@ sys.path[:0] = [str(ROOT / "src"), str(ROOT / "docs")]
 
 import tables  # noqa: E402
 
-VERBS = ("compare", "train", "encode", "evaluate", "inspect", "shrink", "index", "search", "serve", "mine", "convert", "recipes", "info", "reproduce")
+VERBS = (
+    "compare",
+    "train",
+    "encode",
+    "evaluate",
+    "inspect",
+    "shrink",
+    "index",
+    "search",
+    "serve",
+    "mine",
+    "convert",
+    "recipes",
+    "info",
+    "reproduce",
+)
 
 
 def page(folder: str, name: str) -> str:
@@ -61,7 +76,7 @@ def verb_page(verb: str) -> str:
 
     command = typer.main.get_command(app).commands[verb]
     context = typer.Context(command, info_name=f"umekomi {verb}", terminal_width=100)
-    target = {"recipes": "umekomi.catalogue.recipes_table", "info": "umekomi.catalogue.info"}.get(verb)
+    target = {"recipes": "umekomi.verbs.info.recipes_table", "info": "umekomi.verbs.info.info"}.get(verb)
     import umekomi
 
     function = getattr(umekomi, verb, None)
@@ -75,19 +90,27 @@ def recipe_page(name: str) -> str:
 
     kind = get(name)
     module = inspect.getmodule(kind)
-    presets = {"paper": kind(), "two cores (`--small`)": kind.small()} | {f"`--preset {preset}`": getattr(kind, preset)() for preset in kind.presets}
+    presets = {"paper": kind(), "two cores (`--small`)": kind.small()} | {
+        f"`--preset {preset}`": getattr(kind, preset)() for preset in kind.presets
+    }
     told = [preset.settings() for preset in presets.values()]
-    fields = "\n".join(f"| `{key}` | {' | '.join(f'`{each[key]!r}`' for each in told)} |" for key in told[0] if key != "recipe")
+    fields = "\n".join(
+        f"| `{key}` | {' | '.join(f'`{each[key]!r}`' for each in told)} |" for key in told[0] if key != "recipe"
+    )
     install = f"`umekomi[{kind.extra}]`" if kind.extra else "light"
     parts = [
         f"# {name}",
         inspect.getdoc(kind) or "",
-        f"**Paper:** {kind.paper.cite()}  \n**Learns from:** {', '.join(f'`{c}`' for c in kind.columns) or 'nothing'}  \n**Install:** {install}",
+        f"**Paper:** {kind.paper.cite()}  \n**Learns from:** {', '.join(f'`{c}`' for c in kind.columns) or 'nothing'} "
+        f" \n**Install:** {install}",
         "## The method",
         inspect.getdoc(module) or "",
     ]
     if fields:
-        parts += ["## Fields", "| field | " + " | ".join(presets) + " |\n" + "|---" * (len(presets) + 1) + "|\n" + fields]
+        parts += [
+            "## Fields",
+            "| field | " + " | ".join(presets) + " |\n" + "|---" * (len(presets) + 1) + "|\n" + fields,
+        ]
     rows = results(name)
     if rows:
         columns = ("claim", "arm", "data", "metric", "value", "low", "high", "seeds", "paper")
@@ -97,7 +120,8 @@ def recipe_page(name: str) -> str:
         parts += [
             "## Measured",
             "\n".join(lines),
-            f"{about['hardware']}; {about['versions']}; commit {about['commit']}; {about['date']}. Measure again: `umekomi reproduce {name}`.",
+            f"{about['hardware']}; {about['versions']}; commit {about['commit']}; {about['date']}. Measure again: "
+            f"`umekomi reproduce {name}`.",
         ]
     return "\n\n".join(parts) + "\n"
 

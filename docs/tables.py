@@ -1,4 +1,5 @@
-"""The generated tables: the systems with their state and measured figures, into README (between its marks) and the site.
+"""The generated tables: the systems with their state and measured figures, into README (between its marks) and the
+site.
 
 ``make tables`` writes them; a test holds README to what results/ says, so that no number is typed by hand.
 """
@@ -25,16 +26,28 @@ def measured(recipe: str, most: int | None = None) -> str:
     if not file.is_file():
         return ""
     rows = list(csv.DictReader(file.open(encoding="utf-8", newline="")))
-    beside = [row for row in rows if row["paper_data"] and row["data"].startswith(row["paper_data"].lower().replace(" ", "-"))]
-    figures = [f"{row['arm']}, {row['data']}: {row['metric']} {_spanned(row, '.3f')}, the paper {row['paper']}" for row in beside]
+    beside = [
+        row for row in rows if row["paper_data"] and row["data"].startswith(row["paper_data"].lower().replace(" ", "-"))
+    ]
+    figures = [
+        f"{row['arm']}, {row['data']}: {row['metric']} {_spanned(row, '.3f')}, the paper {row['paper']}"
+        for row in beside
+    ]
     parts = []
     for row in rows:
         if "difference" in row["metric"]:
             sign = "settled" if float(row["low"]) > 0 or float(row["high"]) < 0 else "not settled"
             parts.append(f"{row['arm']}, {row['data']}: {_spanned(row, '+.3f')} {row['metric'].split(',')[0]} ({sign})")
     if most is not None and len(parts) > most:
-        settled = sum(": +" in part and "(settled)" in part for part in parts), sum(": -" in part and "(settled)" in part for part in parts)
-        parts = [*parts[:most], f"of {len(parts)} differences {settled[0]} are settled above zero, {settled[1]} below: results/{recipe}.csv"]
+        settled = (
+            sum(": +" in part and "(settled)" in part for part in parts),
+            sum(": -" in part and "(settled)" in part for part in parts),
+        )
+        parts = [
+            *parts[:most],
+            f"of {len(parts)} differences {settled[0]} are settled above zero, {settled[1]} below: "
+            f"results/{recipe}.csv",
+        ]
     return "<br>".join([*figures, *parts])
 
 
@@ -50,15 +63,26 @@ def benchmarks_page() -> str:
         return "# Speed\n\nNothing was measured yet.\n"
     parts = [
         "# Speed",
-        "Beside peers in one run (`python benchmarks/run.py`): the median of three, the slowest and the fastest as bounds; qualities over seeds.",
+        "Beside peers in one run (`python benchmarks/run.py`): the median of three, the slowest and the fastest as "
+        "bounds; qualities over seeds.",
     ]
     rows = list(csv.DictReader(file.open(encoding="utf-8", newline="")))
     for claim in dict.fromkeys(row["claim"] for row in rows):
         chosen = [row for row in rows if row["claim"] == claim]
-        lines = [f"## {claim.removeprefix('speed-')}", "", "| what | data | rows | metric | value | bounds |", "|---|---|---|---|---|---|"]
+        lines = [
+            f"## {claim.removeprefix('speed-')}",
+            "",
+            "| what | data | rows | metric | value | bounds |",
+            "|---|---|---|---|---|---|",
+        ]
         for row in chosen:
-            value, low, high = (f"{float(row[key]):,.4g}" if abs(float(row[key])) < 1e4 else f"{float(row[key]):,.0f}" for key in ("value", "low", "high"))
-            lines.append(f"| {row['arm']} | {row['data']} | {int(row['rows']):,} | {row['metric']} | {value} | {low} to {high} |")
+            value, low, high = (
+                f"{float(row[key]):,.4g}" if abs(float(row[key])) < 1e4 else f"{float(row[key]):,.0f}"
+                for key in ("value", "low", "high")
+            )
+            lines.append(
+                f"| {row['arm']} | {row['data']} | {int(row['rows']):,} | {row['metric']} | {value} | {low} to {high} |"
+            )
         last = chosen[0]
         parts += ["\n".join(lines), f"{last['hardware']}; {last['date']}, commit {last['commit']}."]
     return "\n\n".join(parts) + "\n"
@@ -69,10 +93,16 @@ def bytes_page() -> str:
     file = ROOT / "results" / "bytes.csv"
     if not file.is_file():
         return "# What bytes cost\n\nNothing was measured yet.\n"
-    rows = [row for row in csv.DictReader(file.open(encoding="utf-8", newline="")) if row["claim"] == "quality-by-bytes"]
+    rows = [
+        row for row in csv.DictReader(file.open(encoding="utf-8", newline="")) if row["claim"] == "quality-by-bytes"
+    ]
     sets = [name for name in dict.fromkeys(row["data"] for row in rows) if name != "mean of the four"]
     value = {(row["arm"], row["data"]): float(row["value"]) for row in rows if row["metric"] == "ndcg@10"}
-    gap = {(row["arm"].removesuffix(" − whole"), row["data"]): row for row in rows if row["metric"] == "ndcg@10, difference"}
+    gap = {
+        (row["arm"].removesuffix(" − whole"), row["data"]): row
+        for row in rows
+        if row["metric"] == "ndcg@10, difference"
+    }
     share = {row["arm"]: row for row in rows if row["data"] == "mean of the four"}
     size = {arm: float(arm.rsplit(", ", 1)[1].removesuffix(" bytes")) for arm in share}
     lines = ["| way to store | bytes | " + " | ".join(sets) + " | kept, mean |", "|---|---|" + "---|" * (len(sets) + 1)]
@@ -81,12 +111,21 @@ def bytes_page() -> str:
         for name in sets:
             found = gap.get((arm, name))
             settled = found is not None and (float(found["low"]) > 0 or float(found["high"]) < 0)
-            cells.append(f"{value[arm, name]:.3f}" + (f" ({float(found['value']):+.3f}{'' if settled else ', not settled'})" if found else ""))
-        lines.append(f"| {arm.rsplit(', ', 1)[0]} | {size[arm]:g} | " + " | ".join(cells) + f" | {float(share[arm]['value']):.3f} |")
+            cells.append(
+                f"{value[arm, name]:.3f}"
+                + (f" ({float(found['value']):+.3f}{'' if settled else ', not settled'})" if found else "")
+            )
+        lines.append(
+            f"| {arm.rsplit(', ', 1)[0]} | {size[arm]:g} | "
+            + " | ".join(cells)
+            + f" | {float(share[arm]['value']):.3f} |"
+        )
     parts = [
         "# What bytes cost",
-        "minilm's vectors of four collections, nDCG@10 by bytes an item (`umekomi reproduce quality-by-bytes`): mean over seeds where something is learned, and the "
-        "paired difference to the whole. Everything that learns, learns from the documents; the tuned model from pydocs' pairs, three seeds. All read 128 tokens of a "
+        "minilm's vectors of four collections, nDCG@10 by bytes an item (`umekomi reproduce quality-by-bytes`): mean "
+        "over seeds where something is learned, and the "
+        "paired difference to the whole. Everything that learns, learns from the documents; the tuned model from "
+        "pydocs' pairs, three seeds. All read 128 tokens of a "
         "text; collections of more than 6,000 documents are cut to the judged ones and others.",
         bytes_chart(share, size),
         "\n".join(lines),
@@ -113,7 +152,14 @@ def bytes_chart(share: dict[str, dict[str, str]], size: dict[str, float]) -> str
     figure, axes = pyplot.subplots(figsize=(9, 6), layout="constrained")
     for number, (family, points) in enumerate(families.items()):
         points.sort()
-        axes.plot(*zip(*points, strict=True), marker="osD^vP*X<>hd"[number % 12], color=f"C{number % 10}", linewidth=1, markersize=5, label=family)
+        axes.plot(
+            *zip(*points, strict=True),
+            marker="osD^vP*X<>hd"[number % 12],
+            color=f"C{number % 10}",
+            linewidth=1,
+            markersize=5,
+            label=family,
+        )
     axes.set_xscale("log", base=2)
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
     axes.set_xlabel("bytes an item")
@@ -130,7 +176,7 @@ def bytes_chart(share: dict[str, dict[str, str]], size: dict[str, float]) -> str
 def systems_table(links: bool = False, most: int | None = None) -> str:
     """One row a system: its state is whether its recipe is there, or the verb or published model that it is."""
     import umekomi
-    from umekomi.models.catalogue import CATALOGUE
+    from umekomi.models.published.catalogue import CATALOGUE
     from umekomi.recipes import names
 
     there = {*names(), *umekomi.__all__, *(name for name, entry in CATALOGUE.items() if entry.loads != "code")}
@@ -140,7 +186,9 @@ def systems_table(links: bool = False, most: int | None = None) -> str:
         works = recipe in there
         state = f"in part (waiting: {row['waiting']})" if works and row["waiting"] else "works" if works else "to come"
         name = f"[{row['system']}](recipes/{recipe}.md)" if links and recipe in names() else row["system"]
-        lines.append(f"| {row['id']} | {name} | {row['becomes']} | {state} | {measured(recipe, most) if works else ''} |")
+        lines.append(
+            f"| {row['id']} | {name} | {row['becomes']} | {state} | {measured(recipe, most) if works else ''} |"
+        )
     return "\n".join(lines)
 
 
@@ -149,14 +197,19 @@ def readme_table() -> str:
     lines = systems_table(most=SHOWN).split("\n")
     kept = [line for line in lines[2:] if "| to come |" not in line]
     waiting = len(lines) - 2 - len(kept)
-    return "\n".join([*lines[:2], *kept]) + f"\n\n{waiting} of the 31 systems are to come; baselines that work: BM25, TF-IDF, LSA, random, hashing, untrained."
+    return (
+        "\n".join([*lines[:2], *kept]) + f"\n\n{waiting} of the 31 systems are to come; "
+        "baselines that work: BM25, TF-IDF, LSA, random, hashing, untrained."
+    )
 
 
 def main() -> None:
     """Write the table into README."""
     path = ROOT / "README.md"
     text = path.read_text(encoding="utf-8")
-    made = re.sub(re.escape(BEGIN) + ".*?" + re.escape(END), lambda _: f"{BEGIN}\n{readme_table()}\n{END}", text, flags=re.DOTALL)
+    made = re.sub(
+        re.escape(BEGIN) + ".*?" + re.escape(END), lambda _: f"{BEGIN}\n{readme_table()}\n{END}", text, flags=re.DOTALL
+    )
     path.write_text(made, encoding="utf-8")
 
 

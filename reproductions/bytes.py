@@ -1,7 +1,8 @@
-"""What retrieval keeps in fewer bytes an item: minilm's vectors of four collections, stored whole, as prefixes (its own, and of minilm tuned for prefixes),
-main directions, random projections, bytes, bits, bits with a second look, sparse codes, and product-quantised, alone and with a second look. Everything that learns, learns from the
-documents; the tuned model from pydocs' pairs. All arms read 128 tokens of a text.
-The tuning is by sentence-transformers' MatryoshkaLoss; its own quantisation stands beside the house's."""
+"""What retrieval keeps in fewer bytes an item: minilm's vectors of four collections, stored whole, as prefixes (its
+own, and of minilm tuned for prefixes), main directions, random projections, bytes, bits, bits with a second look,
+sparse codes, and product-quantised, alone and with a second look. Everything that learns, learns from the documents;
+the tuned model from pydocs' pairs. All arms read 128 tokens of a text. The tuning is by sentence-transformers'
+MatryoshkaLoss; its own quantisation stands beside the house's."""
 
 from __future__ import annotations
 
@@ -14,8 +15,8 @@ import numpy as np
 
 from umekomi.parts.similarity import normalise
 from umekomi.progress import say
-from umekomi.reproduction import Claim, Measured, kept
 from umekomi.statistics import interval, paired_interval
+from umekomi.verbs.reproduce import Claim, Measured, kept
 
 SETS = ("scifact", "cranfield", "crowdflower-search", "jaquad")
 SEEDS = (0, 1, 2)
@@ -29,7 +30,8 @@ DOCUMENTS = 6000
 
 @cache
 def collection(name: str) -> Any:
-    """The judged split as a retrieval task, its largest collections cut to the judged documents and as many others as make 6,000."""
+    """The judged split as a retrieval task, its largest collections cut to the judged documents and as many others as
+    make 6,000."""
     import pyarrow as pa
 
     from umekomi.data import load
@@ -44,7 +46,10 @@ def collection(name: str) -> Any:
         judged = set(found.qrels["corpus_id"].to_pylist())
         ids = found.corpus["id"].to_pylist()
         others = np.random.default_rng(0).permutation([place for place, each in enumerate(ids) if each not in judged])
-        chosen = sorted([place for place, each in enumerate(ids) if each in judged] + others[: max(DOCUMENTS - len(judged), 0)].tolist())
+        chosen = sorted(
+            [place for place, each in enumerate(ids) if each in judged]
+            + others[: max(DOCUMENTS - len(judged), 0)].tolist()
+        )
         found = found._replace(corpus=found.corpus.take(pa.array(chosen)))
     return Retrieval(found, name)
 
@@ -54,7 +59,7 @@ def model(seed: int | None) -> Any:
     """minilm, or minilm tuned for prefixes on pydocs' pairs; by ONNX Runtime, 128 tokens of a text."""
     from umekomi.data import load
     from umekomi.models import load as load_model
-    from umekomi.models.onnx import export
+    from umekomi.models.engines.onnx import export
     from umekomi.recipes import get
 
     base = load_model("minilm")
@@ -75,7 +80,10 @@ def vectors(name: str, seed: int | None) -> tuple[Any, Any]:
     def encode() -> list[Any]:
         say(f"  {name}: {'minilm' if seed is None else f'tuned, seed {seed}'}, {task.data.corpus.num_rows} documents")
         embedder = model(seed)
-        return [embedder.encode_document(task.data.corpus["text"].to_pylist()), embedder.encode_query(task.data.queries["text"].to_pylist())]
+        return [
+            embedder.encode_document(task.data.corpus["text"].to_pylist()),
+            embedder.encode_query(task.data.queries["text"].to_pylist()),
+        ]
 
     documents, queries = kept(["bytes", name, seed, TOKENS, DOCUMENTS], encode)
     return documents, queries
@@ -97,7 +105,8 @@ def judged(name: str, queries: Any, documents: Any) -> Any:
 
 
 def product_quantised(documents: Any, pieces: int, seed: int) -> Any:
-    """Each of ``pieces`` parts of a vector replaced by the nearest of 256 centroids learned from the documents (Jégou et al. 2011): a byte a piece."""
+    """Each of ``pieces`` parts of a vector replaced by the nearest of 256 centroids learned from the documents (Jégou
+    et al. 2011): a byte a piece."""
     from sklearn.cluster import MiniBatchKMeans
 
     out = np.empty_like(documents)
@@ -108,7 +117,8 @@ def product_quantised(documents: Any, pieces: int, seed: int) -> Any:
 
 
 def peers(queries: Any, documents: Any, precision: str) -> tuple[Any, Any]:
-    """(documents, queries) by sentence-transformers' ``quantize_embeddings``, its ranges taken from the documents; its bits as they lie, -1 and 1."""
+    """(documents, queries) by sentence-transformers' ``quantize_embeddings``, its ranges taken from the documents; its
+    bits as they lie, -1 and 1."""
     from sentence_transformers.util import quantize_embeddings
 
     found = [quantize_embeddings(each, precision, calibration_embeddings=documents) for each in (documents, queries)]  # type: ignore[arg-type]
@@ -127,7 +137,9 @@ def second_look(name: str, queries: Any, documents: Any, coarse: Any) -> Any:
     bytes_ = normalise(Int8().fit(documents).transform(documents))
     scores = np.einsum("qd,qkd->qk", normalise(queries), bytes_[numbers])
     order = np.argsort(-scores, axis=1, kind="stable")
-    return task.result(np.take_along_axis(numbers, order, 1), np.take_along_axis(scores, order, 1).astype(np.float32)).main.values
+    return task.result(
+        np.take_along_axis(numbers, order, 1), np.take_along_axis(scores, order, 1).astype(np.float32)
+    ).main.values
 
 
 def ways(name: str) -> Iterator[tuple[str, float, list[Any]]]:
@@ -155,17 +167,33 @@ def ways(name: str) -> Iterator[tuple[str, float, list[Any]]]:
     for width in (128, 64):
         yield f"tuned prefix {width}, int8", width, [stored(Int8(), d[:, :width], q[:, :width]) for d, q in tuned]
     yield "binary", 48, [stored(Binary())]
-    yield "binary, second look at int8", 432, [second_look(name, queries, documents, Binary().fit(documents).transform(documents))]
+    yield (
+        "binary, second look at int8",
+        432,
+        [second_look(name, queries, documents, Binary().fit(documents).transform(documents))],
+    )
     for pieces in PIECES:
         coarse = [product_quantised(documents, pieces, seed) for seed in SEEDS]
         yield f"product-quantised {pieces}", pieces, [judged(name, queries, each) for each in coarse]
-        yield f"product-quantised {pieces}, second look at int8", pieces + 384, [second_look(name, queries, documents, each) for each in coarse]
+        yield (
+            f"product-quantised {pieces}, second look at int8",
+            pieces + 384,
+            [second_look(name, queries, documents, each) for each in coarse],
+        )
     epochs = min(60, max(5, 400_000 // len(documents)))
     for k in ACTIVE:
         runs = []
         for seed in SEEDS:
             code = SparseCode(
-                k, 4 * documents.shape[1], seed=seed, epochs=epochs, batch_size=512, learning_rate=1e-3, weight_decay=0.0, contrast=0.0, auxiliary_k=256
+                k,
+                4 * documents.shape[1],
+                seed=seed,
+                epochs=epochs,
+                batch_size=512,
+                learning_rate=1e-3,
+                weight_decay=0.0,
+                contrast=0.0,
+                auxiliary_k=256,
             )
             runs.append(stored(code))
         yield f"sparse code {k}", 8 * k, runs
@@ -181,13 +209,32 @@ def measure(progress: bool) -> Iterator[Measured]:
             inside, each = interval(runs[0]), [float(values.mean()) for values in runs]
             label = f"{arm}, {size:g} bytes"
             yield Measured(
-                claim, label, name, len(runs[0]), "ndcg@10", float(np.mean(each)), min([inside.low, *each]), max([inside.high, *each]), seeds=len(runs)
+                claim,
+                label,
+                name,
+                len(runs[0]),
+                "ndcg@10",
+                float(np.mean(each)),
+                min([inside.low, *each]),
+                max([inside.high, *each]),
+                seeds=len(runs),
             )
             if whole is None:
                 whole = runs[0]
             else:
                 gap = paired_interval(np.mean(runs, axis=0), whole)
-                yield Measured(claim, f"{label} − whole", name, len(whole), "ndcg@10, difference", gap.value, gap.low, gap.high, seeds=len(runs), paper="-")
+                yield Measured(
+                    claim,
+                    f"{label} − whole",
+                    name,
+                    len(whole),
+                    "ndcg@10, difference",
+                    gap.value,
+                    gap.low,
+                    gap.high,
+                    seeds=len(runs),
+                    paper="-",
+                )
             shares.setdefault(arm, []).append(float(np.mean(each)) / float(whole.mean()))
             sizes[arm] = size
     for arm, kept_ in shares.items():

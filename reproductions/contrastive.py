@@ -1,6 +1,7 @@
-"""What the parts of contrastive training are worth, each against the others at the same steps, rates and seeds, on networks of four layers
-of 128 pre-trained here (novels, news, captions, docstrings): the claims of SimCSE, NV-Embed, Gemini Embedding and Qwen3-Embedding
-that two cores can test. Absolute figures are those of tiny networks; differences are what is asked."""
+"""What the parts of contrastive training are worth, each against the others at the same steps, rates and seeds, on
+networks of four layers of 128 pre-trained here (novels, news, captions, docstrings): the claims of SimCSE, NV-Embed,
+Gemini Embedding and Qwen3-Embedding that two cores can test. Absolute figures are those of tiny networks; differences
+are what is asked."""
 
 from __future__ import annotations
 
@@ -19,9 +20,9 @@ from umekomi.models import load as load_model
 from umekomi.models.networks import scratch
 from umekomi.progress import say
 from umekomi.recipes import get
-from umekomi.reproduction import Claim, Measured, kept, root
 from umekomi.statistics import STATISTICS, Interval, interval, paired_interval
 from umekomi.tasks import make
+from umekomi.verbs.reproduce import Claim, Measured, kept, root
 
 SEEDS = (0, 1, 2)
 STEPS, BATCH, LENGTH = 500, 16, 128
@@ -32,16 +33,20 @@ RATE = 5e-4
 
 @cache
 def corpus() -> list[str]:
-    """Texts to pre-train on: novels, news, captions (SNLI's development set) and docstrings; no test split of what is judged."""
+    """Texts to pre-train on: novels, news, captions (SNLI's development set) and docstrings; no test split of what is
+    judged."""
     novels = [" ".join(sentences) for sentences in load("english-novels", "train")["document"].to_pylist()[:12_000]]
     news = load("agnews", "train")["text"].to_pylist()
-    captions = list(dict.fromkeys(load("snli", "dev")["sentence1"].to_pylist() + load("snli", "dev")["sentence2"].to_pylist()))
+    captions = list(
+        dict.fromkeys(load("snli", "dev")["sentence1"].to_pylist() + load("snli", "dev")["sentence2"].to_pylist())
+    )
     return [*novels, *news, *captions, *load("pydocs", "train").corpus["text"].to_pylist()]
 
 
 def backbone(kind: str, seed: int = 0) -> Any:
-    """A network pre-trained here: ``"decoder"`` (Qwen3's shape, next token) or ``"encoder"`` (BERT's, masked tokens); kept beside the other arms."""
-    from umekomi.parts.pretraining import pretrain
+    """A network pre-trained here: ``"decoder"`` (Qwen3's shape, next token) or ``"encoder"`` (BERT's, masked tokens);
+    kept beside the other arms."""
+    from umekomi.parts.learning.language import pretrain
 
     folder = root() / "results" / ".kept" / f"{kind}-{content_hash(SHAPE, STEPS, BATCH, LENGTH, seed, kind)}"
     if not folder.is_dir():
@@ -49,7 +54,14 @@ def backbone(kind: str, seed: int = 0) -> Any:
         made = scratch("qwen3" if kind == "decoder" else "bert", corpus(), seed=seed, **SHAPE)
         texts = [corpus()[i] for i in np.random.default_rng(seed).permutation(len(corpus()))]
         losses = pretrain(
-            made.model, made.tokenizer, texts, objective="causal" if kind == "decoder" else "masked", length=LENGTH, steps=STEPS, batch_size=BATCH, seed=seed
+            made.model,
+            made.tokenizer,
+            texts,
+            objective="causal" if kind == "decoder" else "masked",
+            length=LENGTH,
+            steps=STEPS,
+            batch_size=BATCH,
+            seed=seed,
         )
         made.card |= {"losses": losses}
         say(f"  loss {losses[0]:.2f} -> {losses[-1]:.2f} nats a token")
@@ -59,7 +71,8 @@ def backbone(kind: str, seed: int = 0) -> Any:
 
 @cache
 def task_of(name: str) -> Any:
-    """A task by name; AG News in a smaller cut (2,000 rows to learn a probe from, 1,500 to judge), since its whole takes most of the time."""
+    """A task by name; AG News in a smaller cut (2,000 rows to learn a probe from, 1,500 to judge), since its whole
+    takes most of the time."""
     if not name.startswith("agnews"):
         return make(name)
     whole = load("agnews")
@@ -67,11 +80,14 @@ def task_of(name: str) -> Any:
         split: whole[split].take(np.sort(np.random.default_rng(0).permutation(whole[split].num_rows)[:most]))
         for split, most in (("train", 2000), ("test", 1500))
     }
-    return make("clustering" if name.endswith("clustering") else "classification", Dataset("agnews", cut, whole.licence))
+    return make(
+        "clustering" if name.endswith("clustering") else "classification", Dataset("agnews", cut, whole.licence)
+    )
 
 
 def scores(embedder: Any, tasks: Sequence[str]) -> list[Any]:
-    """The values of every item, and the statistic that makes a figure of them, as (values, name) flattened: what :func:`kept` can hold."""
+    """The values of every item, and the statistic that makes a figure of them, as (values, name) flattened: what
+    :func:`kept` can hold."""
     out: list[Any] = []
     for task in tasks:
         main = task_of(task).evaluate(embedder, batch_size=128).main
@@ -80,13 +96,21 @@ def scores(embedder: Any, tasks: Sequence[str]) -> list[Any]:
 
 
 def tuned(
-    start: Any, tables: dict[str, Any], seed: int, *, batch: int = 32, epochs: float = 1, rate: float = RATE, max_length: int = 48, **options: Any
+    start: Any,
+    tables: dict[str, Any],
+    seed: int,
+    *,
+    batch: int = 32,
+    epochs: float = 1,
+    rate: float = RATE,
+    max_length: int = 48,
+    **options: Any,
 ) -> Any:
     """``start`` (an embedder) fine-tuned by InfoNCE on rows of the contrast."""
     from umekomi.models.text import TextEmbedder
-    from umekomi.parts.contrastive import InfoNCE
-    from umekomi.parts.training import Stage
-    from umekomi.parts.training import tuned as train
+    from umekomi.parts.learning.sentences import Stage
+    from umekomi.parts.learning.sentences import tuned as train
+    from umekomi.parts.losses.contrastive import InfoNCE
 
     def plan(model: Any) -> list[Any]:
         loss = InfoNCE(model, **options)
@@ -96,13 +120,25 @@ def tuned(
 
 
 class Arms:
-    """Figures of several arms over seeds and tasks, and their differences. The interval of a figure holds the seeds' figures and the first seed's
-    interval over items; that of a difference holds every seed's paired interval: narrow ones are settled by items and seeds alike."""
+    """Figures of several arms over seeds and tasks, and their differences. The interval of a figure holds the seeds'
+    figures and the first seed's interval over items; that of a difference holds every seed's paired interval: narrow
+    ones are settled by items and seeds alike."""
 
     def __init__(
-        self, claim: str, tasks: Sequence[str], make_arm: Callable[[str, int], Any], seeds: Sequence[int] = SEEDS, about: tuple[Any, ...] = ()
+        self,
+        claim: str,
+        tasks: Sequence[str],
+        make_arm: Callable[[str, int], Any],
+        seeds: Sequence[int] = SEEDS,
+        about: tuple[Any, ...] = (),
     ) -> None:
-        self.claim, self.tasks, self.make_arm, self.seeds, self.about = claim, tuple(tasks), make_arm, tuple(seeds), about
+        self.claim, self.tasks, self.make_arm, self.seeds, self.about = (
+            claim,
+            tuple(tasks),
+            make_arm,
+            tuple(seeds),
+            about,
+        )
 
     @cache  # noqa: B019 - one object a claim
     def of(self, arm: str, seed: int) -> list[tuple[Any, str]]:
@@ -134,22 +170,54 @@ class Arms:
     def differences(self, arm: str, other: str, paper: str, source: str = "") -> Iterator[Measured]:
         gains = []
         for place, task in enumerate(self.tasks):
-            each = [paired_interval(a[place][0], b[place][0], a[place][1]) for a, b in ((self.of(arm, seed), self.of(other, seed)) for seed in self.seeds)]
+            each = [
+                paired_interval(a[place][0], b[place][0], a[place][1])
+                for a, b in ((self.of(arm, seed), self.of(other, seed)) for seed in self.seeds)
+            ]
             gains.append(each)
             yield self._difference(
-                f"{arm} − {other}", task, len(self.of(arm, self.seeds[0])[place][0]), each, metric(self.of(arm, self.seeds[0])[place][1], task), paper, source
+                f"{arm} − {other}",
+                task,
+                len(self.of(arm, self.seeds[0])[place][0]),
+                each,
+                metric(self.of(arm, self.seeds[0])[place][1], task),
+                paper,
+                source,
             )
         if len(self.tasks) > 1:
-            means = [float(np.mean([gains[place][number].value for place in range(len(self.tasks))])) for number in range(len(self.seeds))]
+            means = [
+                float(np.mean([gains[place][number].value for place in range(len(self.tasks))]))
+                for number in range(len(self.seeds))
+            ]
             spread = Interval(float(np.mean(means)), min(means), max(means))
             yield Measured(
-                self.claim, f"{arm} − {other}", "mean of the tasks", len(self.tasks), "difference, range of seeds", *spread, len(self.seeds), paper, source
+                self.claim,
+                f"{arm} − {other}",
+                "mean of the tasks",
+                len(self.tasks),
+                "difference, range of seeds",
+                *spread,
+                len(self.seeds),
+                paper,
+                source,
             )
 
-    def _difference(self, arm: str, task: str, items: int, each: list[Interval], what: str, paper: str, source: str) -> Measured:
+    def _difference(
+        self, arm: str, task: str, items: int, each: list[Interval], what: str, paper: str, source: str
+    ) -> Measured:
         value = float(np.mean([one.value for one in each]))
         return Measured(
-            self.claim, arm, task, items, f"{what}, difference", value, min(one.low for one in each), max(one.high for one in each), len(each), paper, source
+            self.claim,
+            arm,
+            task,
+            items,
+            f"{what}, difference",
+            value,
+            min(one.low for one in each),
+            max(one.high for one in each),
+            len(each),
+            paper,
+            source,
         )
 
 
@@ -160,11 +228,12 @@ def metric(statistic: str, task: str) -> str:
     )
 
 
-# --- SimCSE -------------------------------------------------------------------------------------------------------------
+# --- SimCSE -----------------------------------------------------------------------------------------------------------
 
 
 SIMCSE: dict[str, Any] = {"learning_rate": 3e-4, "pooling": "mean", "epochs": 2}
-"""The mean of tokens, not [CLS]: after some minutes of pre-training [CLS] holds nothing, and every arm fell below its start."""
+"""The mean of tokens, not [CLS]: after some minutes of pre-training [CLS] holds nothing, and every arm fell below its
+start."""
 
 
 def simcse(progress: bool) -> Iterator[Measured]:
@@ -204,20 +273,33 @@ def simcse(progress: bool) -> Iterator[Measured]:
         yield from found.differences("two masks", arm, "+", source)
 
 
-# --- duplicates in the batch --------------------------------------------------------------------------------------------
+# --- duplicates in the batch ------------------------------------------------------------------------------------------
 
 
 def duplicates(progress: bool) -> Iterator[Measured]:
-    """Questions and the names of their classes (TREC, six of them): in a batch of 64 a dozen rows have the same positive."""
-    from umekomi.parts.batches import InstructedCollator
-    from umekomi.parts.contrastive import Candidates, InfoNCE
+    """Questions and the names of their classes (TREC, six of them): in a batch of 64 a dozen rows have the same
+    positive."""
+    from umekomi.parts.learning.batches import InstructedCollator
+    from umekomi.parts.losses.contrastive import Candidates, InfoNCE
 
     claim = "duplicate-masking"
-    names = {"ABBR": "abbreviation", "DESC": "description", "ENTY": "entity", "HUM": "human being", "LOC": "location", "NUM": "number"}
+    names = {
+        "ABBR": "abbreviation",
+        "DESC": "description",
+        "ENTY": "entity",
+        "HUM": "human being",
+        "LOC": "location",
+        "NUM": "number",
+    }
 
     def named(split: str) -> Any:
         table = load("trec", split)
-        return pa.table({"text": table["text"], "label": [names.get(str(label).upper(), str(label)) for label in table["label"].to_pylist()]})
+        return pa.table(
+            {
+                "text": table["text"],
+                "label": [names.get(str(label).upper(), str(label)) for label in table["label"].to_pylist()],
+            }
+        )
 
     train, test = (rows(named(split), claim, in_batch=True, labels="label", negatives=1) for split in ("train", "test"))
     train, test = (table.drop_columns(["negative_1"]) for table in (train, test))
@@ -227,8 +309,19 @@ def duplicates(progress: bool) -> Iterator[Measured]:
     shares = {label: labels.count(label) / len(labels) for label in set(labels)}
     from scipy.stats import binom
 
-    floor = sum(share * sum(binom.pmf(count, batch - 1, share) * np.log1p(count) for count in range(batch)) for share in shares.values())
-    yield Measured(claim, "rows with the same positive in a batch of 64, predicted from class shares", "trec", len(labels), "share of the others", *3 * (float(sum(s**2 for s in shares.values())),), 1)  # fmt: skip
+    floor = sum(
+        share * sum(binom.pmf(count, batch - 1, share) * np.log1p(count) for count in range(batch))
+        for share in shares.values()
+    )
+    yield Measured(
+        claim,
+        "rows with the same positive in a batch of 64, predicted from class shares",
+        "trec",
+        len(labels),
+        "share of the others",
+        *3 * (float(sum(s**2 for s in shares.values())),),
+        1,
+    )
     yield Measured(
         claim,
         "least loss where duplicates are negatives, predicted from class shares",
@@ -243,9 +336,19 @@ def duplicates(progress: bool) -> Iterator[Measured]:
         def learn() -> list[Any]:
             say(f"  {claim}: {arm}, seed {seed}")
             choice = Candidates(duplicates=arms[arm])
-            model = tuned(backbone("encoder").embedder("mean"), {"all": train}, seed, batch=batch, temperature=0.05, candidates=choice)
+            model = tuned(
+                backbone("encoder").embedder("mean"),
+                {"all": train},
+                seed,
+                batch=batch,
+                temperature=0.05,
+                candidates=choice,
+            )
             right = model.similarity(model.encode(test["anchor"].to_pylist()), model.encode(sorted(shares))).argmax(1)
-            hits = np.array([sorted(shares)[i] == wanted for i, wanted in zip(right, test["positive"].to_pylist(), strict=True)], float)
+            hits = np.array(
+                [sorted(shares)[i] == wanted for i, wanted in zip(right, test["positive"].to_pylist(), strict=True)],
+                float,
+            )
             probe = task_of("trec").evaluate(model, batch_size=128).main.values
             order = np.random.default_rng(seed).permutation(train.num_rows)[: 20 * batch]
             loss, collator = (
@@ -259,7 +362,11 @@ def duplicates(progress: bool) -> Iterator[Measured]:
                 some = train.take(np.sort(order[start : start + batch])).to_pylist()
                 made = collator(some)
                 columns = [
-                    {key[len(name) + 1 :]: value for key, value in made.items() if key.startswith(f"{name}_") and hasattr(value, "to")}
+                    {
+                        key[len(name) + 1 :]: value
+                        for key, value in made.items()
+                        if key.startswith(f"{name}_") and hasattr(value, "to")
+                    }
                     for name in ("anchor", "positive")
                 ]
                 with torch.no_grad():
@@ -293,10 +400,21 @@ def duplicates(progress: bool) -> Iterator[Measured]:
             )
     for place, what in ((0, "nearest class name"), (1, "linear probe")):
         each = [paired_interval(a[place], b[place]) for a, b in zip(*runs.values(), strict=True)]
-        yield Measured(claim, f"duplicates left out − as negatives: {what}", "trec", len(runs["duplicates left out"][0][place]), "accuracy, difference", float(np.mean([one.value for one in each])), min(one.low for one in each), max(one.high for one in each), len(SEEDS), "+")  # fmt: skip
+        yield Measured(
+            claim,
+            f"duplicates left out − as negatives: {what}",
+            "trec",
+            len(runs["duplicates left out"][0][place]),
+            "accuracy, difference",
+            float(np.mean([one.value for one in each])),
+            min(one.low for one in each),
+            max(one.high for one in each),
+            len(SEEDS),
+            "+",
+        )
 
 
-# --- labelled data: in-batch negatives, positives, order of stages ------------------------------------------------------
+# --- labelled data: in-batch negatives, positives, order of stages ----------------------------------------------------
 
 CLASSES = ("trec", "agnews", "trec:clustering", "agnews:clustering")
 
@@ -310,11 +428,17 @@ def labelled(progress: bool) -> Iterator[Measured]:
         for name in ("trec", "agnews"):
             table = load(name, "train")
             made = rows(
-                table.take(np.sort(np.random.default_rng(0).permutation(table.num_rows)[:1200])), claim, in_batch=arm != arms[0], negatives=1, seed=seed
+                table.take(np.sort(np.random.default_rng(0).permutation(table.num_rows)[:1200])),
+                claim,
+                in_batch=arm != arms[0],
+                negatives=1,
+                seed=seed,
             )
             if arm == arms[1]:
                 made = made.set_column(
-                    made.column_names.index("label"), "label", pa.array([[policy[0], -1, policy[2]] for policy in made["label"].to_pylist()])
+                    made.column_names.index("label"),
+                    "label",
+                    pa.array([[policy[0], -1, policy[2]] for policy in made["label"].to_pylist()]),
                 )
             tables[name] = made
         if arm == "not trained on pairs":
@@ -355,10 +479,18 @@ def small_nv(hard_negatives: int = 1, **options: Any) -> Any:
 def stages(progress: bool) -> Iterator[Measured]:
     claim = "stage-order"
     orders = ("two-stage", "reversed", "single", "single-in-batch")
-    found = Arms(claim, ("pydocs", "trec", "agnews", "stsb"), lambda arm, seed: small_nv(order=arm).fit(training_sets(), start=backbone("decoder"), seed=seed))
+    found = Arms(
+        claim,
+        ("pydocs", "trec", "agnews", "stsb"),
+        lambda arm, seed: small_nv(order=arm).fit(training_sets(), start=backbone("decoder"), seed=seed),
+    )
     for arm in orders:
         yield from found.figures(arm)
-    for other, source in (("reversed", "72.31 − 71.85"), ("single", "72.31 − 71.94"), ("single-in-batch", "72.31 − 70.83")):
+    for other, source in (
+        ("reversed", "72.31 − 71.85"),
+        ("single", "72.31 − 71.94"),
+        ("single-in-batch", "72.31 − 70.83"),
+    ):
         yield from found.differences("two-stage", other, "+", source)
 
 
@@ -371,12 +503,13 @@ def examples(progress: bool) -> Iterator[Measured]:
     yield from found.differences("example", "label", "+", "69.27 − 64.80 (16 MTEB tasks)")
 
 
-# --- hard negatives -----------------------------------------------------------------------------------------------------
+# --- hard negatives ---------------------------------------------------------------------------------------------------
 
 
 @cache
 def planted() -> tuple[Any, dict[str, str]]:
-    """(pairs of pydocs, each planted false negative's positive): every answer has a near-copy in the corpus that is an answer too."""
+    """(pairs of pydocs, each planted false negative's positive): every answer has a near-copy in the corpus that is an
+    answer too."""
     from umekomi.data.augment import damaged
 
     table = load("pydocs", "train").pairs()
@@ -388,24 +521,46 @@ def mining(progress: bool) -> Iterator[Measured]:
 
     claim = "mining-margin"
     table, copies = planted()
-    arms = {"the nearest": {}, "the nearest below 95 % of the positive": {"relative_margin": 0.05}, "no mined negatives": None}
+    arms = {
+        "the nearest": {},
+        "the nearest below 95 % of the positive": {"relative_margin": 0.05},
+        "no mined negatives": None,
+    }
 
     @cache
     def mined(arm: str) -> Any:
         options = {"relative_margin": None, "duplicate": None} | (arms[arm] or {})
         say(f"  {claim}: mining, {arm}")
-        return hard_negatives(load_model("minilm"), table, list(copies), negatives=2, keep_short=True, batch_size=64, **options).table  # type: ignore[arg-type]
+        return hard_negatives(
+            load_model("minilm"), table, list(copies), negatives=2, keep_short=True, batch_size=64, **options
+        ).table  # type: ignore[arg-type]
 
     def false_share(arm: str) -> Any:
         def count() -> list[Any]:
             some = mined(arm).to_pylist()
-            return [np.array([float(copies.get(row[name]) == row["positive"]) for row in some for name in ("negative_1", "negative_2")])]
+            return [
+                np.array(
+                    [
+                        float(copies.get(row[name]) == row["positive"])
+                        for row in some
+                        for name in ("negative_1", "negative_2")
+                    ]
+                )
+            ]
 
         return kept([claim, arm, "planted", len(copies)], count)[0]
 
     for arm in ("the nearest", "the nearest below 95 % of the positive"):
         share = false_share(arm)
-        yield Measured(claim, f"{arm}: mined negatives that are copies of the answer", "pydocs with planted copies", len(share), "share", *interval(share), 1)
+        yield Measured(
+            claim,
+            f"{arm}: mined negatives that are copies of the answer",
+            "pydocs with planted copies",
+            len(share),
+            "share",
+            *interval(share),
+            1,
+        )
 
     def make_arm(arm: str, seed: int) -> Any:
         made = rows(table if arms[arm] is None else mined(arm), claim, seed=seed)
@@ -414,16 +569,23 @@ def mining(progress: bool) -> Iterator[Measured]:
     found = Arms(claim, ("pydocs",), make_arm)
     for arm in arms:
         yield from found.figures(arm)
-    yield from found.differences("the nearest below 95 % of the positive", "the nearest", "+", "NV-Embed: mined negatives, 71.83 − 70.73")
+    yield from found.differences(
+        "the nearest below 95 % of the positive", "the nearest", "+", "NV-Embed: mined negatives, 71.83 − 70.73"
+    )
     yield from found.differences("the nearest below 95 % of the positive", "no mined negatives", "+")
 
 
-# --- direction and pooling ----------------------------------------------------------------------------------------------
+# --- direction and pooling --------------------------------------------------------------------------------------------
 
 
 def poolings(progress: bool) -> Iterator[Measured]:
     claim = "direction-and-pooling"
-    names = {"last token": "lasttoken", "mean": "mean", "latent attention": "latent", "MLP of as many parameters, mean": "latent-control"}
+    names = {
+        "last token": "lasttoken",
+        "mean": "mean",
+        "latent attention": "latent",
+        "MLP of as many parameters, mean": "latent-control",
+    }
     triples = load("snli-cad", "train")
 
     def make_arm(arm: str, seed: int) -> Any:
@@ -432,7 +594,9 @@ def poolings(progress: bool) -> Iterator[Measured]:
 
         with torch.random.fork_rng():
             torch.manual_seed(seed)
-            start = backbone("decoder").embedder(names[pooling], bidirectional=direction == "bidirectional", latents=32, heads=4)
+            start = backbone("decoder").embedder(
+                names[pooling], bidirectional=direction == "bidirectional", latents=32, heads=4
+            )
         tables = {"questions": rows(load("pydocs", "train"), claim), "entailment": rows(triples.slice(0, 3000), claim)}
         return tuned(start, tables, seed, temperature=0.05)
 
@@ -440,14 +604,20 @@ def poolings(progress: bool) -> Iterator[Measured]:
     for direction in ("causal", "bidirectional"):
         for pooling in names:
             yield from found.figures(f"{direction}, {pooling}")
-    for pooling, source in (("last token", "71.63 − 70.85"), ("mean", "71.71 − 71.38"), ("latent attention", "72.31 − 71.61")):
+    for pooling, source in (
+        ("last token", "71.63 − 70.85"),
+        ("mean", "71.71 − 71.38"),
+        ("latent attention", "72.31 − 71.61"),
+    ):
         yield from found.differences(f"bidirectional, {pooling}", f"causal, {pooling}", "+", source)
     yield from found.differences("bidirectional, mean", "bidirectional, last token", "+", "71.71 − 71.63")
     yield from found.differences("bidirectional, latent attention", "bidirectional, mean", "+", "72.31 − 71.71")
-    yield from found.differences("bidirectional, latent attention", "bidirectional, MLP of as many parameters, mean", "?")
+    yield from found.differences(
+        "bidirectional, latent attention", "bidirectional, MLP of as many parameters, mean", "?"
+    )
 
 
-# --- merging ------------------------------------------------------------------------------------------------------------
+# --- merging ----------------------------------------------------------------------------------------------------------
 
 
 def merges(progress: bool) -> Iterator[Measured]:
@@ -483,16 +653,29 @@ def merges(progress: bool) -> Iterator[Measured]:
     for arm in ("soup", "slerp"):
         for what, over in (("mean of its ingredients", np.mean), ("best of its ingredients", np.max)):
             each = [value(arm, seed) - float(over([value(single, seed) for single in singles])) for seed in SEEDS]
-            yield Measured(claim, f"{arm} − {what}", "mean of the tasks", len(tasks), "difference, range of seeds", float(np.mean(each)), min(each), max(each), len(SEEDS), "+", "Qwen3-Embedding: +2.5 over no merge")  # fmt: skip
+            yield Measured(
+                claim,
+                f"{arm} − {what}",
+                "mean of the tasks",
+                len(tasks),
+                "difference, range of seeds",
+                float(np.mean(each)),
+                min(each),
+                max(each),
+                len(SEEDS),
+                "+",
+                "Qwen3-Embedding: +2.5 over no merge",
+            )
     yield from found.differences("slerp", "soup", "?")
 
 
-# --- layers -------------------------------------------------------------------------------------------------------------
+# --- layers -----------------------------------------------------------------------------------------------------------
 
 
 def layers(progress: bool) -> Iterator[Measured]:
-    """Every layer on three tasks, the last, a fixed depth and the metrics' choices beside them: minilm, and decoders pre-trained here."""
-    from umekomi.inspecting import inspect
+    """Every layer on three tasks, the last, a fixed depth and the metrics' choices beside them: minilm, and decoders
+    pre-trained here."""
+    from umekomi.verbs.inspect import inspect
 
     claim = "layer-sweep"
     models: dict[str, list[Callable[[], Any]]] = {
@@ -504,7 +687,9 @@ def layers(progress: bool) -> Iterator[Measured]:
             runs = []
             for number, build in enumerate(made):
 
-                def look(build: Callable[[], Any] = build, number: int = number, data: str = data, name: str = name) -> list[Any]:
+                def look(
+                    build: Callable[[], Any] = build, number: int = number, data: str = data, name: str = name
+                ) -> list[Any]:
                     say(f"  {claim}: {name}, {data}, seed {number}")
                     done = inspect(build(), data, most=200, views=2, batch_size=64)
                     chosen = {choice.rule: choice.value for choice in done.choices}
@@ -541,7 +726,19 @@ def layers(progress: bool) -> Iterator[Measured]:
                     len(runs),
                 )
             best = np.stack([run[2] for run in runs])
-            yield Measured(claim, f"{name}, best layer − last layer", data, 1, "quality, difference", float(best[:, 1].mean()), float(best[:, 2].min()), float(best[:, 3].max()), len(runs), "+", "2 to 16 points over 32 MTEB tasks")  # fmt: skip
+            yield Measured(
+                claim,
+                f"{name}, best layer − last layer",
+                data,
+                1,
+                "quality, difference",
+                float(best[:, 1].mean()),
+                float(best[:, 2].min()),
+                float(best[:, 3].max()),
+                len(runs),
+                "+",
+                "2 to 16 points over 32 MTEB tasks",
+            )
             rules = np.stack([run[1] for run in runs])
             for place, rule in enumerate(runs[0][3]):
                 yield Measured(
@@ -572,13 +769,77 @@ def layers(progress: bool) -> Iterator[Measured]:
 
 
 CLAIMS = [
-    Claim("simcse-views", "simcse", "Two dropout masks are better than one for both and than none; a temperature of .05 than .001 and 1.", "Gao et al. 2021, tables 2, D.1 and section 4.1", "+", simcse),
-    Claim("duplicate-masking", "gemini-embedding", "Rows with an equal positive must not be each other's negatives; what they cost can be foretold from class shares.", "Lee et al. 2025, eq. 2", "+", duplicates),
-    Claim("in-batch-on-classes", "nv-embed", "On labelled data in-batch negatives do harm, being of one's own class.", "Lee et al. 2025 (NV-Embed), section 3.3, table 4", "+", labelled),
-    Claim("stage-order", "nv-embed", "Retrieval first and everything then is better than the reverse and than one stage.", "Lee et al. 2025 (NV-Embed), table 4", "+", stages),
-    Claim("examples-or-labels", "nv-embed", "Texts of the class are better positives than its name.", "Lee et al. 2025 (NV-Embed), table 5", "+", examples),
-    Claim("mining-margin", "nv-embed", "A margin relative to the positive keeps unmarked answers out of the mined negatives.", "Lee et al. 2025 (NV-Embed), section 4.1.1", "+", mining),
-    Claim("direction-and-pooling", "nv-embed", "A decoder embeds better without its causal mask, and latent attention better than mean and last token.", "Lee et al. 2025 (NV-Embed), table 3", "+", poolings),
-    Claim("merging", "qwen3-embedding", "Merged checkpoints are better than their ingredients.", "Zhang et al. 2025, table 5", "+", merges),
-    Claim("layer-sweep", "inspect", "Some middle layer is better than the last, and metrics without labels find it.", "Skean et al. 2025, figures 1 and 6", "+", layers),
-]  # fmt: skip
+    Claim(
+        "simcse-views",
+        "simcse",
+        "Two dropout masks are better than one for both and than none; a temperature of .05 than .001 and 1.",
+        "Gao et al. 2021, tables 2, D.1 and section 4.1",
+        "+",
+        simcse,
+    ),
+    Claim(
+        "duplicate-masking",
+        "gemini-embedding",
+        "Rows with an equal positive must not be each other's negatives; what they cost can be foretold from class "
+        "shares.",
+        "Lee et al. 2025, eq. 2",
+        "+",
+        duplicates,
+    ),
+    Claim(
+        "in-batch-on-classes",
+        "nv-embed",
+        "On labelled data in-batch negatives do harm, being of one's own class.",
+        "Lee et al. 2025 (NV-Embed), section 3.3, table 4",
+        "+",
+        labelled,
+    ),
+    Claim(
+        "stage-order",
+        "nv-embed",
+        "Retrieval first and everything then is better than the reverse and than one stage.",
+        "Lee et al. 2025 (NV-Embed), table 4",
+        "+",
+        stages,
+    ),
+    Claim(
+        "examples-or-labels",
+        "nv-embed",
+        "Texts of the class are better positives than its name.",
+        "Lee et al. 2025 (NV-Embed), table 5",
+        "+",
+        examples,
+    ),
+    Claim(
+        "mining-margin",
+        "nv-embed",
+        "A margin relative to the positive keeps unmarked answers out of the mined negatives.",
+        "Lee et al. 2025 (NV-Embed), section 4.1.1",
+        "+",
+        mining,
+    ),
+    Claim(
+        "direction-and-pooling",
+        "nv-embed",
+        "A decoder embeds better without its causal mask, and latent attention better than mean and last token.",
+        "Lee et al. 2025 (NV-Embed), table 3",
+        "+",
+        poolings,
+    ),
+    Claim(
+        "merging",
+        "qwen3-embedding",
+        "Merged checkpoints are better than their ingredients.",
+        "Zhang et al. 2025, table 5",
+        "+",
+        merges,
+    ),
+    Claim(
+        "layer-sweep",
+        "inspect",
+        "Some middle layer is better than the last, and metrics without labels find it.",
+        "Skean et al. 2025, figures 1 and 6",
+        "+",
+        layers,
+    ),
+]

@@ -1,4 +1,5 @@
-"""EDRep's claims: as good as walks with negative sampling on graphs, and a normaliser that is right to a few per cent."""
+"""EDRep's claims: as good as walks with negative sampling on graphs, and a normaliser that is right to a few per
+cent."""
 
 from __future__ import annotations
 
@@ -9,7 +10,7 @@ import numpy as np
 from umekomi.data import load
 from umekomi.parts.partition import estimate, exact, groups_of, mixture
 from umekomi.recipes import get
-from umekomi.reproduction import Claim, Measured, kept
+from umekomi.verbs.reproduce import Claim, Measured, kept
 
 SEEDS, GRAPHS = (0, 1, 2), ("cora", "citeseer", "pubmed", "blogcatalog")
 
@@ -29,16 +30,38 @@ def quality(progress: bool) -> Iterator[Measured]:
         for arm, run in arms(edges):
             for seed in SEEDS:
                 (found,) = kept(
-                    ["edrep", name, arm, seed], lambda run=run, seed=seed, rows=rows, right=right: [np.array(nmi(normalise(run(seed))[rows], right, seed))]
+                    ["edrep", name, arm, seed],
+                    lambda run=run, seed=seed, rows=rows, right=right: [
+                        np.array(nmi(normalise(run(seed))[rows], right, seed))
+                    ],
                 )
                 scores.setdefault(arm, []).append(float(found))
-            yield Measured("edrep-graphs", arm, name, len(rows), "nmi", float(np.mean(scores[arm])), min(scores[arm]), max(scores[arm]), seeds=len(SEEDS))
+            yield Measured(
+                "edrep-graphs",
+                arm,
+                name,
+                len(rows),
+                "nmi",
+                float(np.mean(scores[arm])),
+                min(scores[arm]),
+                max(scores[arm]),
+                seeds=len(SEEDS),
+            )
         ours = np.array(scores["umekomi, κ = 1"])
         for arm in list(scores)[2:]:
             gaps = np.subtract.outer(ours, np.array(scores[arm])).ravel()
             yield Measured(
-                "edrep-graphs", f"EDRep − {arm}", name, len(rows), "nmi, difference over seeds", float(gaps.mean()), float(gaps.min()), float(gaps.max()), seeds=len(SEEDS), paper="0 or +"
-            )  # fmt: skip
+                "edrep-graphs",
+                f"EDRep − {arm}",
+                name,
+                len(rows),
+                "nmi, difference over seeds",
+                float(gaps.mean()),
+                float(gaps.min()),
+                float(gaps.max()),
+                seeds=len(SEEDS),
+                paper="0 or +",
+            )
 
 
 def normaliser(progress: bool) -> Iterator[Measured]:
@@ -61,13 +84,29 @@ def normaliser(progress: bool) -> Iterator[Measured]:
             for arm, values in ((f"κ = {kappa}", error), (f"uniform sample of {len(sampled)}", uniform)):
                 low, high = np.quantile(values, [0.025, 0.975])
                 yield Measured(
-                    "edrep-normaliser", arm, name, len(rows), "relative error of Z, mean and 95 % of rows", float(values.mean()), float(low), float(high), seeds=1,
-                    paper="most below .02 (plots)", paper_data="YouTube graph, word vectors",
-                )  # fmt: skip
+                    "edrep-normaliser",
+                    arm,
+                    name,
+                    len(rows),
+                    "relative error of Z, mean and 95 % of rows",
+                    float(values.mean()),
+                    float(low),
+                    float(high),
+                    seeds=1,
+                    paper="most below .02 (plots)",
+                    paper_data="YouTube graph, word vectors",
+                )
 
 
 CLAIMS = [
-    Claim("edrep-graphs", "edrep", "EDRep's node vectors cluster as well as DeepWalk's, in less time.", "Dall'Amico & Belliardo 2025, section 4", "0", quality),
+    Claim(
+        "edrep-graphs",
+        "edrep",
+        "EDRep's node vectors cluster as well as DeepWalk's, in less time.",
+        "Dall'Amico & Belliardo 2025, section 4",
+        "0",
+        quality,
+    ),
     Claim(
         "edrep-normaliser",
         "edrep",

@@ -1,7 +1,7 @@
-"""Hill, Cho & Korhonen's comparison in small: which way of making sentence vectors from running text is best depends on what they
-are for. Trained on half of english-novels (3.3 million words; the paper has 70 million sentences of books); judged supervised (logistic
-regression on MR, CR, SUBJ, MPQA, TREC) and unsupervised (STS14, SICK), with TF-IDF and random vectors beside them.
-"""
+"""Hill, Cho & Korhonen's comparison in small: which way of making sentence vectors from running text is best depends on
+what they are for. Trained on half of english-novels (3.3 million words; the paper has 70 million sentences of books);
+judged supervised (logistic regression on MR, CR, SUBJ, MPQA, TREC) and unsupervised (STS14, SICK), with TF-IDF and
+random vectors beside them."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from typing import Any
 import numpy as np
 
 from umekomi.data import load
-from umekomi.data.tokens import split, tokens
+from umekomi.data.vocabulary import split, tokens
 from umekomi.models.bags import BagEmbedder
 from umekomi.parts.similarity import normalise
 from umekomi.progress import say
 from umekomi.recipes import get
-from umekomi.reproduction import Claim, Measured, kept
 from umekomi.statistics import interval, paired_interval
 from umekomi.tasks.labels import Classification
 from umekomi.tasks.pairs import Similarity
+from umekomi.verbs.reproduce import Claim, Measured, kept
 
 SEEDS = (0, 1, 2)
 SUPERVISED = ("mr", "cr", "subj", "mpqa", "trec")
@@ -46,7 +46,9 @@ class Paragraphs:
         self.model, self.name = model, name
 
     def encode(self, items: Any, **options: Any) -> Any:
-        return np.stack([self.model.infer_vector(words, epochs=10) for words in split(list(items), "plain").to_pylist()]).astype(np.float32)
+        return np.stack(
+            [self.model.infer_vector(words, epochs=10) for words in split(list(items), "plain").to_pylist()]
+        ).astype(np.float32)
 
     def similarity_pairwise(self, a: Any, b: Any) -> Any:
         return np.einsum("nd,nd->n", normalise(a), normalise(b))
@@ -60,17 +62,39 @@ def models(arm: str, seed: int) -> Any:
     sentences = [sentence for document in novels["document"].to_pylist() for sentence in document]
     found = tokens(split(sentences, "plain"), 5)
     if arm == "random vectors":
-        return BagEmbedder(found.names, np.random.default_rng(seed).normal(size=(len(found.names), WIDTH)).astype(np.float32), name=arm)
+        return BagEmbedder(
+            found.names, np.random.default_rng(seed).normal(size=(len(found.names), WIDTH)).astype(np.float32), name=arm
+        )
     if arm.startswith("PV"):
         from gensim.models.doc2vec import Doc2Vec, TaggedDocument
 
         tagged = [TaggedDocument(found.text(i), [i]) for i in range(len(sentences))]
-        trained = Doc2Vec(tagged, dm=int(arm == "PV-DM"), vector_size=WIDTH, window=5, negative=5, min_count=5, epochs=3, workers=1, seed=seed)
+        trained = Doc2Vec(
+            tagged,
+            dm=int(arm == "PV-DM"),
+            vector_size=WIDTH,
+            window=5,
+            negative=5,
+            min_count=5,
+            epochs=3,
+            workers=1,
+            seed=seed,
+        )
         return Paragraphs(trained, arm)
     from gensim.models import Word2Vec
 
     words = [found.text(i) for i in range(len(sentences))]
-    model = Word2Vec(words, vector_size=WIDTH, window=5, negative=5, min_count=5, sg=int(arm.startswith("skip")), epochs=3, workers=1, seed=seed)
+    model = Word2Vec(
+        words,
+        vector_size=WIDTH,
+        window=5,
+        negative=5,
+        min_count=5,
+        sg=int(arm.startswith("skip")),
+        epochs=3,
+        workers=1,
+        seed=seed,
+    )
     table = BagEmbedder(found.names, model.wv[found.names].astype(np.float32), name=arm)
     if arm == "DictRep":
         return get("dictrep")().fit(load("wordnet-glosses")["train"], start=table, seed=seed)
@@ -96,7 +120,9 @@ def values(arm: str, seed: int) -> list[Any]:
                     for column in ("text", "sentence1", "sentence2")
                     if column in part.column_names
                 ]
-                judged = get("tfidf")().fit({"text": list(dict.fromkeys(text for column in columns for text in column))})
+                judged = get("tfidf")().fit(
+                    {"text": list(dict.fromkeys(text for column in columns for text in column))}
+                )
             task: Any = Classification(table, train=train) if name in SUPERVISED else Similarity(table)
             out.append(task.evaluate(judged).main.values)
         return out
@@ -106,25 +132,53 @@ def values(arm: str, seed: int) -> list[Any]:
 
 def comparison(progress: bool) -> Iterator[Measured]:
     claim = "fastsent-comparison"
-    arms = ("FastSent", "FastSent+AE", "CBOW sum", "skip-gram sum", "PV-DBOW", "PV-DM", "DictRep", "TF-IDF", "random vectors")
+    arms = (
+        "FastSent",
+        "FastSent+AE",
+        "CBOW sum",
+        "skip-gram sum",
+        "PV-DBOW",
+        "PV-DM",
+        "DictRep",
+        "TF-IDF",
+        "random vectors",
+    )
     found = {arm: [values(arm, seed) for seed in ((0,) if arm in ONE_SEED else SEEDS)] for arm in arms}
     for place, name in enumerate((*SUPERVISED, *UNSUPERVISED)):
         supervised = name in SUPERVISED
         metric, statistic = ("accuracy", "mean") if supervised else ("spearman", "spearman")
-        merged = {arm: np.mean([run[place] for run in runs], axis=0) if supervised else runs[0][place] for arm, runs in found.items()}
+        merged = {
+            arm: np.mean([run[place] for run in runs], axis=0) if supervised else runs[0][place]
+            for arm, runs in found.items()
+        }
         for arm, runs in found.items():
             each = [interval(run[place], statistic, resamples=300) for run in runs]
             figures = PAPER.get(arm, ())
             paper = figures[place] if figures and figures[place] is not None else ""
             low, high = np.mean([one.low for one in each]), np.mean([one.high for one in each])
             yield Measured(
-                claim, arm, name, len(runs[0][place]), metric, float(np.mean([one.value for one in each])), float(low), float(high), seeds=len(runs), paper=str(paper),
+                claim,
+                arm,
+                name,
+                len(runs[0][place]),
+                metric,
+                float(np.mean([one.value for one in each])),
+                float(low),
+                float(high),
+                seeds=len(runs),
+                paper=str(paper),
                 paper_data="Toronto Books, 70M sentences" if paper else "",
-            )  # fmt: skip
+            )
         for other in ("CBOW sum", "TF-IDF", "random vectors"):
             difference = paired_interval(merged["FastSent"], merged[other], statistic, resamples=300)
             yield Measured(
-                claim, f"FastSent − {other}", name, len(merged[other]), f"{metric}, paired difference", *difference, seeds=len(SEEDS) if supervised else 1
+                claim,
+                f"FastSent − {other}",
+                name,
+                len(merged[other]),
+                f"{metric}, paired difference",
+                *difference,
+                seeds=len(SEEDS) if supervised else 1,
             )
 
 
@@ -132,7 +186,8 @@ CLAIMS = [
     Claim(
         "fastsent-comparison",
         "fastsent",
-        "Additive models learned from neighbouring sentences equal word2vec sums, and which is best depends on the use.",
+        "Additive models learned from neighbouring sentences equal word2vec sums, and which is best depends on the "
+        "use.",
         "Hill, Cho & Korhonen 2016, tables 2 and 3",
         "0",
         comparison,

@@ -17,10 +17,10 @@ from umekomi.data import fingerprint, load
 from umekomi.models import load as load_model
 from umekomi.progress import say
 from umekomi.recipes import get
-from umekomi.reproduction import Claim, Measured, kept
 from umekomi.statistics import interval, paired_interval
 from umekomi.tasks.retrieval import Retrieval
 from umekomi.transforms import Pca, RandomProjection
+from umekomi.verbs.reproduce import Claim, Measured, kept
 
 SEEDS = (0, 1, 2)
 WIDTH = 64
@@ -44,7 +44,11 @@ def vectors(name: str, arm: str, seed: int, progress: bool) -> list[Any]:
             model = recipe.fit(train, seed=seed, progress=progress)
         chosen = np.random.default_rng(0).permutation(train.corpus.num_rows)[:1000]
         seen = train.corpus["text"].take(chosen).to_pylist() if arm == "plain" else []
-        sides = ((data.queries["text"].to_pylist(), "query"), (data.corpus["text"].to_pylist(), "document"), (seen, "document"))
+        sides = (
+            (data.queries["text"].to_pylist(), "query"),
+            (data.corpus["text"].to_pylist(), "document"),
+            (seen, "document"),
+        )
         return [model.encode(texts, role=role, batch_size=64) for texts, role in sides]
 
     found = kept(key, measure)
@@ -88,7 +92,9 @@ def prefixes(progress: bool) -> Iterator[Measured]:
             "minilm as it is, first 64": values(name, "minilm", "cut", progress),
         }
         for arm, found in arms.items():
-            yield Measured(claim, arm, name, len(found), "ndcg@10", *interval(found), seeds=1 if "as it is" in arm else len(SEEDS))
+            yield Measured(
+                claim, arm, name, len(found), "ndcg@10", *interval(found), seeds=1 if "as it is" in arm else len(SEEDS)
+            )
         for arm, other in (
             ("nested, first 64", "un-nested, first 64"),
             ("nested, first 64", "un-nested, PCA to 64"),
@@ -114,9 +120,24 @@ def adaptation(progress: bool) -> Iterator[Measured]:
     for name in ("pydocs", "jaquad"):
         before, after = values(name, "minilm", "", progress), values(name, "nested", "", progress)
         yield Measured(claim, "minilm as it is", name, len(before), "ndcg@10", *interval(before), seeds=1)
-        yield Measured(claim, "minilm adapted by near2, 1,000 pairs", name, len(after), "ndcg@10", *interval(after), seeds=len(SEEDS))
         yield Measured(
-            claim, "adapted − as it is", name, len(after), "ndcg@10, paired difference", *paired_interval(after, before), seeds=len(SEEDS), paper="+"
+            claim,
+            "minilm adapted by near2, 1,000 pairs",
+            name,
+            len(after),
+            "ndcg@10",
+            *interval(after),
+            seeds=len(SEEDS),
+        )
+        yield Measured(
+            claim,
+            "adapted − as it is",
+            name,
+            len(after),
+            "ndcg@10, paired difference",
+            *paired_interval(after, before),
+            seeds=len(SEEDS),
+            paper="+",
         )
         yield from lexical(name, claim)
 

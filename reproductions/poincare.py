@@ -1,6 +1,5 @@
-"""The Poincaré papers' claims on WordNet: few hyperbolic dimensions hold a hierarchy that Euclidean ones do not; the figures on
-the whole noun closure; and how well the learned hierarchy agrees with people (HyperLex).
-"""
+"""The Poincaré papers' claims on WordNet: few hyperbolic dimensions hold a hierarchy that Euclidean ones do not; the
+figures on the whole noun closure; and how well the learned hierarchy agrees with people (HyperLex)."""
 
 from __future__ import annotations
 
@@ -17,9 +16,9 @@ from umekomi.data.graphs import closure as closed
 from umekomi.models.entity import EntityEmbedder
 from umekomi.progress import say
 from umekomi.recipes import get
-from umekomi.reproduction import Claim, Measured, kept
 from umekomi.statistics import interval
 from umekomi.tasks.tables import LinkPrediction, Reconstruction
+from umekomi.verbs.reproduce import Claim, Measured, kept
 
 SEEDS = (0, 1, 2)
 RATES = {"ball": 0.1, "lorentz": 0.1, "euclidean": 0.01}
@@ -44,7 +43,10 @@ def values(name: str, recipe: Any, seed: int, held_out: float = 0.0) -> list[Any
         task: Any = LinkPrediction(test, train=train) if held_out else Reconstruction(table)
         if held_out:
             known = set(model.names)
-            kept_rows = [a in known and b in known for a, b in zip(test["child"].to_pylist(), test["parent"].to_pylist(), strict=True)]
+            kept_rows = [
+                a in known and b in known
+                for a, b in zip(test["child"].to_pylist(), test["parent"].to_pylist(), strict=True)
+            ]
             task = LinkPrediction(test.filter(pa.array(kept_rows)), train=train)
         found = task.evaluate(model)
         return [found.scores["map"].values, found.scores["mean rank"].values, model.vectors, np.array(model.names)]
@@ -58,9 +60,18 @@ def rows_of(claim: str, arm: str, name: str, runs: list[list[Any]], paper: dict[
         inside = interval(runs[0][place], resamples=200)
         low, high = min([inside.low, *each]), max([inside.high, *each])
         yield Measured(
-            claim, arm, name, len(runs[0][place]), metric, float(np.mean(each)), low, high, seeds=len(runs), paper=paper.get(metric, ""),
+            claim,
+            arm,
+            name,
+            len(runs[0][place]),
+            metric,
+            float(np.mean(each)),
+            low,
+            high,
+            seeds=len(runs),
+            paper=paper.get(metric, ""),
             paper_data="WordNet nouns" if metric in paper else "",
-        )  # fmt: skip
+        )
 
 
 def dimensions(progress: bool) -> Iterator[Measured]:
@@ -70,14 +81,34 @@ def dimensions(progress: bool) -> Iterator[Measured]:
         for width in (2, 5, 10, 20):
             found = {}
             for manifold in RATES:
-                recipe = get("poincare")(dimensions=width, manifold=manifold, negatives=20, rate=RATES[manifold], epochs=600, burn_in=20, schedule="linear")
+                recipe = get("poincare")(
+                    dimensions=width,
+                    manifold=manifold,
+                    negatives=20,
+                    rate=RATES[manifold],
+                    epochs=600,
+                    burn_in=20,
+                    schedule="linear",
+                )
                 found[manifold] = [values("wordnet-mammals", recipe, seed, held_out) for seed in SEEDS]
-                yield from rows_of(claim, f"{manifold}, {width} dimensions", f"wordnet-mammals, {what}", found[manifold], {})
-            gaps = np.subtract.outer([run[0].mean() for run in found["ball"]], [run[0].mean() for run in found["euclidean"]]).ravel()
+                yield from rows_of(
+                    claim, f"{manifold}, {width} dimensions", f"wordnet-mammals, {what}", found[manifold], {}
+                )
+            gaps = np.subtract.outer(
+                [run[0].mean() for run in found["ball"]], [run[0].mean() for run in found["euclidean"]]
+            ).ravel()
             yield Measured(
-                claim, f"ball − euclidean, {width} dimensions", f"wordnet-mammals, {what}", len(found["ball"][0][0]), "map, difference over seeds", float(gaps.mean()),
-                float(gaps.min()), float(gaps.max()), seeds=len(SEEDS), paper="+",
-            )  # fmt: skip
+                claim,
+                f"ball − euclidean, {width} dimensions",
+                f"wordnet-mammals, {what}",
+                len(found["ball"][0][0]),
+                "map, difference over seeds",
+                float(gaps.mean()),
+                float(gaps.min()),
+                float(gaps.max()),
+                seeds=len(SEEDS),
+                paper="+",
+            )
 
 
 @cache
@@ -86,19 +117,33 @@ def nouns(seed: int, width: int, held_out: float = 0.0) -> list[Any]:
 
 
 def links(progress: bool) -> Iterator[Measured]:
-    """All links that were held out; and of them those that follow from what was kept. Of the others (a node and its parent) no link that is learned from
-    tells; whether the paper holds such out it does not say."""
+    """All links that were held out; and of them those that follow from what was kept. Of the others (a node and its
+    parent) no link that is learned from tells; whether the paper holds such out it does not say."""
     paper = {"map": ".825", "mean rank": "5.7"}
     runs = [nouns(seed, 5, 0.1) for seed in SEEDS]
-    yield from rows_of("poincare-links", "Poincare.nouns(), 5 dimensions", "wordnet-nouns, link prediction", runs, paper)
-    followed = [following(run, *split(load("wordnet-nouns")["train"], seed, 0.1)) for seed, run in zip(SEEDS, runs, strict=True)]
-    yield from rows_of("poincare-links", "Poincare.nouns(), 5 dimensions", "wordnet-nouns, prediction of the links that follow from others", followed, paper)
+    yield from rows_of(
+        "poincare-links", "Poincare.nouns(), 5 dimensions", "wordnet-nouns, link prediction", runs, paper
+    )
+    followed = [
+        following(run, *split(load("wordnet-nouns")["train"], seed, 0.1)) for seed, run in zip(SEEDS, runs, strict=True)
+    ]
+    yield from rows_of(
+        "poincare-links",
+        "Poincare.nouns(), 5 dimensions",
+        "wordnet-nouns, prediction of the links that follow from others",
+        followed,
+        paper,
+    )
 
 
 def following(run: list[Any], train: pa.Table, test: pa.Table) -> list[Any]:
-    """[average precision of every node, rank of every link] over the links of ``test`` that follow from ``train``; its others are left out of the ranking."""
+    """[average precision of every node, rank of every link] over the links of ``test`` that follow from ``train``; its
+    others are left out of the ranking."""
     model = EntityEmbedder([str(name) for name in run[3]], run[2], metric=get("poincare").nouns().metric())
-    known, implied = set(model.names), set(closed(zip(train["child"].to_pylist(), train["parent"].to_pylist(), strict=True)))
+    known, implied = (
+        set(model.names),
+        set(closed(zip(train["child"].to_pylist(), train["parent"].to_pylist(), strict=True))),
+    )
     pairs = list(zip(test["child"].to_pylist(), test["parent"].to_pylist(), strict=True))
     there = np.array([a in known and b in known for a, b in pairs])
     follows = np.array([pair in implied for pair in pairs]) & there
@@ -117,14 +162,23 @@ def closure(claim: str, width: int, seeds: tuple[int, ...]) -> Iterator[Measured
     bounds = interval(found[0][0], "spearman")
     values = [value for _, value in found]
     yield Measured(
-        claim, f"HyperLex, {width} dimensions", "hyperlex", len(found[0][0]), "spearman", float(np.mean(values)), min(bounds.low, *values), max(bounds.high, *values),
-        seeds=len(seeds), paper=".512", paper_data="HyperLex nouns, 5 dimensions",
-    )  # fmt: skip
+        claim,
+        f"HyperLex, {width} dimensions",
+        "hyperlex",
+        len(found[0][0]),
+        "spearman",
+        float(np.mean(values)),
+        min(bounds.low, *values),
+        max(bounds.high, *values),
+        seeds=len(seeds),
+        paper=".512",
+        paper_data="HyperLex nouns, 5 dimensions",
+    )
 
 
 def hyperlex(run: list[Any]) -> tuple[Any, float]:
-    """(gold and score of every noun pair, their Spearman): over the senses of both words the pair with the best score, -(1 + α (|v| - |u|)) d, α = 1000
-    (Nickel & Kiela 2017, section 4.3)."""
+    """(gold and score of every noun pair, their Spearman): over the senses of both words the pair with the best score,
+    -(1 + α (|v| - |u|)) d, α = 1000 (Nickel & Kiela 2017, section 4.3)."""
     from umekomi.statistics import spearman
 
     model = EntityEmbedder([str(name) for name in run[3]], run[2], metric=get("poincare").nouns().metric())
@@ -174,7 +228,8 @@ CLAIMS = [
     Claim(
         "poincare-links",
         "poincare",
-        "Five hyperbolic dimensions foretell links of WordNet's nouns that were held out (here a tenth of the closure) at MAP .825, mean rank 5.7.",
+        "Five hyperbolic dimensions foretell links of WordNet's nouns that were held out (here a tenth of the "
+        "closure) at MAP .825, mean rank 5.7.",
         "Nickel & Kiela 2017, table 1",
         "0",
         links,

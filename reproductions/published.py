@@ -1,11 +1,12 @@
-"""Figures that others published for a model that is here, by this house's data, tasks and engine: where they differ, one of the three is wrong."""
+"""Figures that others published for a model that is here, by this house's data, tasks and engine: where they differ,
+one of the three is wrong."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from umekomi.evaluation import evaluate
-from umekomi.reproduction import Claim, Measured
+from umekomi.verbs.evaluate import evaluate
+from umekomi.verbs.reproduce import Claim, Measured
 
 PUBLISHED = {"stsb": "0.8203", "scifact": "0.6451"}
 """all-MiniLM-L6-v2 in MTEB's results."""
@@ -15,7 +16,19 @@ def figures(progress: bool) -> Iterator[Measured]:
     for name, figure in PUBLISHED.items():
         found = evaluate("minilm", name, progress=progress)
         value, low, high = found.main.interval()
-        yield Measured("published-minilm", "minilm", name, len(found.main.values), found.metric, value, low, high, seeds=1, paper=figure, paper_data=name)
+        yield Measured(
+            "published-minilm",
+            "minilm",
+            name,
+            len(found.main.values),
+            found.metric,
+            value,
+            low,
+            high,
+            seeds=1,
+            paper=figure,
+            paper_data=name,
+        )
 
 
 CLAIMS = [

@@ -1,6 +1,7 @@
-"""Claims about shorter and sparser vectors, on minilm's vectors of WordNet's definitions (wordnet-topics: 41 classes, by
-lexicographer file): nested prefixes against widths trained apart (Kusupati et al. 2022); sparse codes against prefixes and main
-directions at as many active dimensions and at as many bytes (Wen et al. 2025); what their contrast adds, and annealing (CSRv2)."""
+"""Claims about shorter and sparser vectors, on minilm's vectors of WordNet's definitions (wordnet-topics: 41 classes,
+by lexicographer file): nested prefixes against widths trained apart (Kusupati et al. 2022); sparse codes against
+prefixes and main directions at as many active dimensions and at as many bytes (Wen et al. 2025); what their contrast
+adds, and annealing (CSRv2)."""
 
 from __future__ import annotations
 
@@ -15,9 +16,9 @@ from umekomi.models import load as load_model
 from umekomi.models.cascade import Cascade
 from umekomi.parts.similarity import normalise
 from umekomi.progress import say
-from umekomi.reproduction import Claim, Measured, kept
 from umekomi.statistics import interval, paired_interval
 from umekomi.transforms import Binary, Int8, Pca, SparseCode
+from umekomi.verbs.reproduce import Claim, Measured, kept
 
 SEEDS = (0, 1, 2)
 DATA = "wordnet-topics, minilm"
@@ -33,7 +34,10 @@ def features() -> tuple[Any, Any, Any, Any]:
         table = load("wordnet-topics")[split]
         chosen = np.sort(np.random.default_rng(0).permutation(table.num_rows)[:count])
         texts, labels = table["text"].take(chosen).to_pylist(), table["label"].take(chosen).to_pylist()
-        (vectors,) = kept(["shrinking", split, count], lambda texts=texts: [load_model("minilm").encode(texts, batch_size=64, progress=True)])  # type: ignore[misc]
+        (vectors,) = kept(
+            ["shrinking", split, count],
+            lambda texts=texts: [load_model("minilm").encode(texts, batch_size=64, progress=True)],
+        )  # type: ignore[misc]
         parts += [vectors, np.array(labels)]
     return tuple(parts)  # type: ignore[return-value]
 
@@ -53,23 +57,45 @@ def nearest(train: Any, test: Any) -> Any:
 def row(claim: str, arm: str, values: Sequence[Any], metric: str) -> Measured:
     """The mean over seeds; bounds hold every seed's figure and the first one's interval over items."""
     inside, each = interval(values[0]), [float(one.mean()) for one in values]
-    return Measured(claim, arm, DATA, len(values[0]), metric, float(np.mean(each)), min([inside.low, *each]), max([inside.high, *each]), seeds=len(values))
+    return Measured(
+        claim,
+        arm,
+        DATA,
+        len(values[0]),
+        metric,
+        float(np.mean(each)),
+        min([inside.low, *each]),
+        max([inside.high, *each]),
+        seeds=len(values),
+    )
 
 
 def difference(claim: str, arm: str, a: Sequence[Any], b: Sequence[Any], metric: str, paper: str = "+") -> Measured:
     """Paired over items, each item's values averaged over seeds."""
     found = paired_interval(np.mean(a, axis=0), np.mean(b, axis=0))
-    return Measured(claim, arm, DATA, len(a[0]), f"{metric}, difference", found.value, found.low, found.high, seeds=max(len(a), len(b)), paper=paper)
+    return Measured(
+        claim,
+        arm,
+        DATA,
+        len(a[0]),
+        f"{metric}, difference",
+        found.value,
+        found.low,
+        found.high,
+        seeds=max(len(a), len(b)),
+        paper=paper,
+    )
 
 
-# --- Matryoshka ---------------------------------------------------------------------------------------------------------
+# --- Matryoshka -------------------------------------------------------------------------------------------------------
 
 
 def mapped(widths: Sequence[int], tied: bool, seed: int) -> tuple[Any, list[Any]]:
-    """(a linear map of minilm's 384 dimensions to the longest width, 1 for every test vector that each head gets right)."""
+    """(a linear map of minilm's 384 dimensions to the longest width, 1 for every test vector that each head gets
+    right)."""
     import torch
 
-    from umekomi.parts.losses import NestedHeads
+    from umekomi.parts.losses.nested import NestedHeads
 
     train, labels, test, wanted = features()
     classes, y = np.unique(labels, return_inverse=True)
@@ -91,7 +117,10 @@ def mapped(widths: Sequence[int], tied: bool, seed: int) -> tuple[Any, list[Any]
                 schedule.step()
         with torch.no_grad():
             out = layer(torch.from_numpy(test))
-            right = [classes[torch.nn.functional.linear(out[:, : m.shape[1]], m, b).argmax(1).numpy()] == wanted for m, b in heads.heads()]
+            right = [
+                classes[torch.nn.functional.linear(out[:, : m.shape[1]], m, b).argmax(1).numpy()] == wanted
+                for m, b in heads.heads()
+            ]
             return [*[each.astype(np.float64) for each in right], layer(x).numpy(), out.numpy()]
 
     found = kept(["matryoshka", TRAIN, list(widths), tied, seed], learn)
@@ -115,7 +144,11 @@ def nested(progress: bool) -> Iterator[Measured]:
     for place, width in enumerate(WIDTHS):
         say(f"  {width} dimensions")
         one = [mapped((width,), False, seed)[1][0] for seed in SEEDS]
-        arms = {"nested": [run[place] for run in together], "nested, tied": [run[place] for run in tied], "trained apart": one}
+        arms = {
+            "nested": [run[place] for run in together],
+            "nested, tied": [run[place] for run in tied],
+            "trained apart": one,
+        }
         main = Pca(width).fit(train)
         chosen = [np.sort(generator.permutation(train.shape[1])[:width]) for _ in SEEDS]
         fixed = {
@@ -127,7 +160,9 @@ def nested(progress: bool) -> Iterator[Measured]:
         for name, values in arms.items():
             yield row(claim, f"{name}, {width} dimensions", values, metric)
         yield difference(claim, f"nested − trained apart, {width} dimensions", arms["nested"], one, metric, "0")
-        yield difference(claim, f"nested − main directions, {width} dimensions", arms["nested"], arms["main directions"], metric)
+        yield difference(
+            claim, f"nested − main directions, {width} dimensions", arms["nested"], arms["main directions"], metric
+        )
 
 
 def adaptive(progress: bool) -> Iterator[Measured]:
@@ -148,7 +183,9 @@ def adaptive(progress: bool) -> Iterator[Measured]:
         for width, size in ((8, 200), (16, 200), (32, 200), (16, 50)):
             coarse = normalise(test[:500, :width]) @ normalise(train[:, :width]).T
             near = np.argpartition(-coarse, size, axis=1)[:, :size]
-            lists.setdefault((width, size), []).append(np.array([len(set(x) & set(y)) / 10 for x, y in zip(exact, near, strict=True)]))
+            lists.setdefault((width, size), []).append(
+                np.array([len(set(x) & set(y)) / 10 for x, y in zip(exact, near, strict=True)])
+            )
     yield row(claim, "cascade over 8 to 256 dimensions", right, "accuracy")
     yield row(claim, "256 dimensions for every text", whole, "accuracy")
     yield difference(claim, "cascade − 256 dimensions for every text", right, whole, "accuracy", "0")
@@ -157,7 +194,7 @@ def adaptive(progress: bool) -> Iterator[Measured]:
         yield row(claim, f"shortlist of {size} by {width} dimensions, looked at again with 256", values, "recall@10")
 
 
-# --- sparse codes -------------------------------------------------------------------------------------------------------
+# --- sparse codes -----------------------------------------------------------------------------------------------------
 
 
 def coded(k: int, seed: int, contrast: str = "none", start_k: int = 0) -> Any:
@@ -166,8 +203,17 @@ def coded(k: int, seed: int, contrast: str = "none", start_k: int = 0) -> Any:
 
     def learn() -> list[Any]:
         say(f"  k {k}, contrast {contrast}, from {start_k or k}, seed {seed}")
-        settings: dict[str, Any] = {"epochs": 10, "batch_size": 1024, "learning_rate": 1e-3, "weight_decay": 0.0, "seed": seed, "start_k": start_k}
-        code = SparseCode(k, contrast=0.0 if contrast == "none" else 0.1, **settings).fit(train, labels=labels if contrast == "labels" else None)
+        settings: dict[str, Any] = {
+            "epochs": 10,
+            "batch_size": 1024,
+            "learning_rate": 1e-3,
+            "weight_decay": 0.0,
+            "seed": seed,
+            "start_k": start_k,
+        }
+        code = SparseCode(k, contrast=0.0 if contrast == "none" else 0.1, **settings).fit(
+            train, labels=labels if contrast == "labels" else None
+        )
         return [nearest(code.transform(train), code.transform(test)), np.array([code.dead_])]
 
     return kept(["csr", TRAIN, k, seed, contrast, start_k], learn)
@@ -177,7 +223,14 @@ def codes(progress: bool) -> Iterator[Measured]:
     claim, metric = "csr-codes", "1-NN accuracy"
     train, _, test, _ = features()
     yield row(claim, "all 384 dimensions (1,536 bytes)", [nearest(train, test)], metric)
-    fixed = {width: {"main directions": [nearest(main.transform(train), main.transform(test))], "first dimensions": [nearest(train[:, :width], test[:, :width])]} for width in (2, 4, 8, 16, 32, 64, 128) for main in [Pca(width).fit(train)]}  # fmt: skip
+    fixed = {
+        width: {
+            "main directions": [nearest(main.transform(train), main.transform(test))],
+            "first dimensions": [nearest(train[:, :width], test[:, :width])],
+        }
+        for width in (2, 4, 8, 16, 32, 64, 128)
+        for main in [Pca(width).fit(train)]
+    }
     for width, arms in fixed.items():
         for name, values in arms.items():
             yield row(claim, f"{name}, {width} ({4 * width} bytes)", values, metric)
@@ -189,25 +242,58 @@ def codes(progress: bool) -> Iterator[Measured]:
     for name, value in packed.items():
         yield row(claim, name, [value], metric)
     for k in (2, 4, 8, 32):
-        plain, alone, labelled = ([coded(k, seed, contrast)[0] for seed in SEEDS] for contrast in ("none", "self", "labels"))
+        plain, alone, labelled = (
+            [coded(k, seed, contrast)[0] for seed in SEEDS] for contrast in ("none", "self", "labels")
+        )
         said = f"k {k} ({8 * k} bytes)"
         yield row(claim, f"sparse code, {said}", plain, metric)
         yield row(claim, f"with the contrast of each text with itself, {said}", alone, metric)
         yield row(claim, f"with the contrast of labels, {said}", labelled, metric)
         yield row(claim, f"sparse code, {said}", [coded(k, seed)[1] for seed in SEEDS], "share of dead latents")
-        yield difference(claim, f"sparse code − main directions, {k} active", plain, fixed[k]["main directions"], metric)
-        yield difference(claim, f"sparse code − main directions, {8 * k} bytes", plain, fixed[2 * k]["main directions"], metric, "?")
+        yield difference(
+            claim, f"sparse code − main directions, {k} active", plain, fixed[k]["main directions"], metric
+        )
+        yield difference(
+            claim, f"sparse code − main directions, {8 * k} bytes", plain, fixed[2 * k]["main directions"], metric, "?"
+        )
         yield difference(claim, f"contrast of each text with itself − none, k {k}", alone, plain, metric)
         yield difference(claim, f"contrast of labels − none, k {k}", labelled, plain, metric)
         if k <= 4:
             eased = [coded(k, seed, start_k=64)[0] for seed in SEEDS]
             yield row(claim, f"annealed from 64, {said}", eased, metric)
-            yield row(claim, f"annealed from 64, {said}", [coded(k, seed, start_k=64)[1] for seed in SEEDS], "share of dead latents")
+            yield row(
+                claim,
+                f"annealed from 64, {said}",
+                [coded(k, seed, start_k=64)[1] for seed in SEEDS],
+                "share of dead latents",
+            )
             yield difference(claim, f"annealed from 64 − not, k {k}", eased, plain, metric)
 
 
 CLAIMS = [
-    Claim("matryoshka-widths", "matryoshka", "Nested prefixes are as good as widths trained apart.", "Kusupati et al. 2022, figures 2 and 3", "0", nested),
-    Claim("matryoshka-adaptive", "matryoshka", "A cascade over prefixes keeps full accuracy at a fraction of the width; a short prefix's shortlist keeps the neighbours.", "Kusupati et al. 2022, section 4", "0", adaptive),
-    Claim("csr-codes", "csr", "A few active latents keep more than as many dimensions; contrast adds to it.", "Wen et al. 2025, table 4", "+", codes),
-]  # fmt: skip
+    Claim(
+        "matryoshka-widths",
+        "matryoshka",
+        "Nested prefixes are as good as widths trained apart.",
+        "Kusupati et al. 2022, figures 2 and 3",
+        "0",
+        nested,
+    ),
+    Claim(
+        "matryoshka-adaptive",
+        "matryoshka",
+        "A cascade over prefixes keeps full accuracy at a fraction of the width; a short prefix's shortlist keeps the "
+        "neighbours.",
+        "Kusupati et al. 2022, section 4",
+        "0",
+        adaptive,
+    ),
+    Claim(
+        "csr-codes",
+        "csr",
+        "A few active latents keep more than as many dimensions; contrast adds to it.",
+        "Wen et al. 2025, table 4",
+        "+",
+        codes,
+    ),
+]

@@ -1,6 +1,5 @@
-"""StarSpace against what a user would take instead: TF-IDF with logistic regression, and the fastText-style settings of the same
-recipe (softmax over labels, bigrams), on the sets at hand.
-"""
+"""StarSpace against what a user would take instead: TF-IDF with logistic regression, and the fastText-style settings of
+the same recipe (softmax over labels, bigrams), on the sets at hand."""
 
 from __future__ import annotations
 
@@ -12,8 +11,8 @@ import numpy as np
 from umekomi.data import Dataset, load
 from umekomi.data.views import carve
 from umekomi.recipes import get
-from umekomi.reproduction import Claim, Measured, kept
 from umekomi.statistics import interval, paired_interval
+from umekomi.verbs.reproduce import Claim, Measured, kept
 
 SEEDS, SETS = (0, 1, 2), ("agnews", "trec", "sst2", "subj")
 ARMS = {
@@ -56,8 +55,12 @@ def right(name: str, arm: str, seed: int) -> Any:
             from sklearn.linear_model import LogisticRegression
             from sklearn.pipeline import make_pipeline
 
-            pipe = make_pipeline(TfidfVectorizer(sublinear_tf=True, ngram_range=(1, 2)), LogisticRegression(C=10, max_iter=500))
-            predicted = list(pipe.fit(train["text"].to_pylist(), [str(label) for label in train["label"].to_pylist()]).predict(texts))
+            pipe = make_pipeline(
+                TfidfVectorizer(sublinear_tf=True, ngram_range=(1, 2)), LogisticRegression(C=10, max_iter=500)
+            )
+            predicted = list(
+                pipe.fit(train["text"].to_pylist(), [str(label) for label in train["label"].to_pylist()]).predict(texts)
+            )
         return [np.array([a == b for a, b in zip(predicted, gold, strict=True)], np.float64)]
 
     return kept(["starspace", name, arm, ARMS.get(arm, {}), seed], measure)[0]
@@ -69,7 +72,9 @@ def classification(progress: bool) -> Iterator[Measured]:
         found = {arm: np.mean([right(name, arm, seed) for seed in SEEDS], axis=0) for arm in ARMS}
         found[baseline] = right(name, baseline, 0)
         for arm, values in found.items():
-            yield Measured(claim, arm, name, len(values), "accuracy", *interval(values), seeds=1 if arm == baseline else len(SEEDS))
+            yield Measured(
+                claim, arm, name, len(values), "accuracy", *interval(values), seeds=1 if arm == baseline else len(SEEDS)
+            )
         for arm in ARMS:
             yield Measured(
                 claim,

@@ -1,8 +1,10 @@
-"""Zipfian whitening's claim: whitening under the words' own probabilities beats whitening, and centring, under a uniform one.
+"""Zipfian whitening's claim: whitening under the words' own probabilities beats whitening, and centring, under a
+uniform one.
 
-The paper's tables are GloVe, word2vec and fastText of billions of words; ours are minilm's token vectors (each through the model
-once) and word2vec vectors that gensim trains here on english-novels and brown (200 dimensions, 5 epochs), and for Japanese on
-JaQuAD's paragraphs cut by fugashi. A sentence is the mean of its words' vectors. Frequencies are wordfreq's.
+The paper's tables are GloVe, word2vec and fastText of billions of words; ours are minilm's token vectors (each through
+the model once) and word2vec vectors that gensim trains here on english-novels and brown (200 dimensions, 5 epochs), and
+for Japanese on JaQuAD's paragraphs cut by fugashi. A sentence is the mean of its words' vectors. Frequencies are
+wordfreq's.
 """
 
 from __future__ import annotations
@@ -15,15 +17,15 @@ import numpy as np
 
 from umekomi.data import load
 from umekomi.data.frequencies import of_tokens, of_words
-from umekomi.data.tokens import split, tokens
+from umekomi.data.vocabulary import split, tokens
 from umekomi.models import load as load_model
 from umekomi.models.bags import BagEmbedder
 from umekomi.models.static import StaticEmbedder
 from umekomi.recipes import get
-from umekomi.reproduction import Claim, Measured, kept
 from umekomi.statistics import spearman
 from umekomi.tasks.pairs import pair_scores
 from umekomi.transforms import AllButTheTop, Sif, Whitening, ZipfianCentring, ZipfianWhitening
+from umekomi.verbs.reproduce import Claim, Measured, kept
 
 ENGLISH = ("sts12", "sts13", "sts14", "sts15", "sts16", "stsb", "sick-r")
 PAPER = {  # word2vec, GloVe 840B: average of the same sets, Spearman × 100
@@ -47,7 +49,12 @@ def minilm_table() -> tuple[StaticEmbedder, Any]:
 def word2vec(language: str, seed: int) -> tuple[BagEmbedder, Any]:
     """Skip-gram with negative sampling: gensim's, one worker so that a seed is a model."""
     if language == "en":
-        texts = [s for name in ("english-novels", "brown") for document in load(name)["train"]["document"].to_pylist() for s in document]
+        texts = [
+            s
+            for name in ("english-novels", "brown")
+            for document in load(name)["train"]["document"].to_pylist()
+            for s in document
+        ]
     else:
         texts = load("jaquad")["train"].corpus["text"].to_pylist()
     found = tokens(split(texts, "auto"), 5)
@@ -56,16 +63,20 @@ def word2vec(language: str, seed: int) -> tuple[BagEmbedder, Any]:
         from gensim.models import Word2Vec
 
         sentences = [found.text(i) for i in range(len(texts))]
-        model = Word2Vec(sentences, vector_size=200, window=5, negative=5, min_count=5, sg=0, epochs=5, workers=1, seed=seed)
+        model = Word2Vec(
+            sentences, vector_size=200, window=5, negative=5, min_count=5, sg=0, epochs=5, workers=1, seed=seed
+        )
         return [model.wv[found.names].astype(np.float32)]
 
     (vectors,) = kept(["cbow", language, seed, len(texts), len(found.ids)], train)
-    return BagEmbedder(found.names, vectors, tokenizer="plain" if language == "en" else "surfaces", name=f"word2vec {seed}"), of_words(found.names, language)
+    return BagEmbedder(
+        found.names, vectors, tokenizer="plain" if language == "en" else "surfaces", name=f"word2vec {seed}"
+    ), of_words(found.names, language)
 
 
 def arms(model: Any, p: Any, sentences: list[str]) -> Iterator[tuple[str, Any]]:
-    """The model as it is, and behind each transform. SIF takes its common component, and all-but-the-top nothing, from the
-    sentences judged on, as their papers do."""
+    """The model as it is, and behind each transform. SIF takes its common component, and all-but-the-top nothing, from
+    the sentences judged on, as their papers do."""
     table = model.table if isinstance(model, StaticEmbedder) else model.vectors
     yield "as it is", model
     yield "uniform centring", model.with_transform(ZipfianCentring().fit(table, weights=np.ones(len(table))))
@@ -96,11 +107,15 @@ def judge(model: Any, sets: tuple[str, ...]) -> list[Any]:
 
 
 def averages(runs: list[list[Any]], resamples: int = 300) -> Any:
-    """[the average of Spearman over sets, mean over seeds; the same on ``resamples`` resamples of every set's pairs]."""
+    """[the average of Spearman over sets, mean over seeds; the same on ``resamples`` resamples of every set's
+    pairs]."""
     generator = np.random.default_rng(0)
     rows = [[generator.integers(0, len(values), len(values)) for values in runs[0]] for _ in range(resamples)]
     point = np.mean([[spearman(values) for values in run] for run in runs])
-    drawn = [np.mean([[spearman(values[chosen]) for values, chosen in zip(run, row, strict=True)] for run in runs]) for row in rows]
+    drawn = [
+        np.mean([[spearman(values[chosen]) for values, chosen in zip(run, row, strict=True)] for run in runs])
+        for row in rows
+    ]
     return np.array([point, *drawn])
 
 
@@ -110,8 +125,12 @@ def bounds(values: Any) -> tuple[float, float, float]:
     return float(values[0]), float(low + shift), float(high + shift)
 
 
-def compared(claim: str, source: str, sets: tuple[str, ...], models: list[tuple[Any, Any]], seeds: int) -> Iterator[Measured]:
-    sentences = [text for name in sets for part in load(name).splits.values() for text in part["sentence1"].to_pylist()][:20_000]
+def compared(
+    claim: str, source: str, sets: tuple[str, ...], models: list[tuple[Any, Any]], seeds: int
+) -> Iterator[Measured]:
+    sentences = [
+        text for name in sets for part in load(name).splits.values() for text in part["sentence1"].to_pylist()
+    ][:20_000]
     found: dict[str, list[list[Any]]] = {}
     for model, p in models:
         for arm, changed_model in arms(model, p, sentences):
@@ -121,25 +140,46 @@ def compared(claim: str, source: str, sets: tuple[str, ...], models: list[tuple[
     drawn = {arm: averages(runs) for arm, runs in found.items()}
     for arm, values in drawn.items():
         yield Measured(
-            claim, arm, label, pairs, "spearman, average", *bounds(values), seeds=seeds, paper=PAPER[arm] if len(sets) > 1 else "",
+            claim,
+            arm,
+            label,
+            pairs,
+            "spearman, average",
+            *bounds(values),
+            seeds=seeds,
+            paper=PAPER[arm] if len(sets) > 1 else "",
             paper_data="word2vec / GloVe 840B" if len(sets) > 1 else "",
-        )  # fmt: skip
+        )
     for other in ("uniform whitening", "Zipfian centring", "SIF", "all but the top", "as it is"):
         difference = bounds(drawn["Zipfian whitening"] - drawn[other])
-        yield Measured(claim, f"Zipfian whitening − {other}", label, pairs, "spearman, paired difference", *difference, seeds=seeds, paper="+")
+        yield Measured(
+            claim,
+            f"Zipfian whitening − {other}",
+            label,
+            pairs,
+            "spearman, paired difference",
+            *difference,
+            seeds=seeds,
+            paper="+",
+        )
 
 
 def whitening(progress: bool) -> Iterator[Measured]:
     yield from compared("zipfian-whitening", "minilm's tokens", ENGLISH, [minilm_table()], 1)
-    yield from compared("zipfian-whitening", "word2vec of novels and brown", ENGLISH, [word2vec("en", seed) for seed in (0, 1, 2)], 3)
-    yield from compared("zipfian-whitening", "word2vec of JaQuAD", ("jsts",), [word2vec("ja", seed) for seed in (0, 1, 2)], 3)
+    yield from compared(
+        "zipfian-whitening", "word2vec of novels and brown", ENGLISH, [word2vec("en", seed) for seed in (0, 1, 2)], 3
+    )
+    yield from compared(
+        "zipfian-whitening", "word2vec of JaQuAD", ("jsts",), [word2vec("ja", seed) for seed in (0, 1, 2)], 3
+    )
 
 
 CLAIMS = [
     Claim(
         "zipfian-whitening",
         "static",
-        "Whitening word vectors under their own probabilities beats uniform whitening, centring, SIF and all-but-the-top on STS.",
+        "Whitening word vectors under their own probabilities beats uniform whitening, centring, SIF and "
+        "all-but-the-top on STS.",
         "Yokoi et al. 2024, table 2",
         "+",
         whitening,

@@ -56,7 +56,13 @@ def fresh():
     """Run Python source in a process of its own; what it prints."""
 
     def run(source: str, *, ok: bool = True, **environment: str) -> str:
-        done = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, env={**os.environ, **environment}, check=False)
+        done = subprocess.run(
+            [sys.executable, "-c", source],
+            capture_output=True,
+            text=True,
+            env={**os.environ, **environment},
+            check=False,
+        )
         if ok:
             assert done.returncode == 0, done.stderr[-3000:]
         return done.stdout
@@ -70,7 +76,12 @@ def command():
 
     def run(*words: str, cwd: Path | None = None, **environment: str) -> tuple[int, str, str]:
         done = subprocess.run(
-            [sys.executable, "-m", "umekomi", *words], capture_output=True, text=True, cwd=cwd, env={**os.environ, **environment}, check=False
+            [sys.executable, "-m", "umekomi", *words],
+            capture_output=True,
+            text=True,
+            cwd=cwd,
+            env={**os.environ, **environment},
+            check=False,
         )
         return done.returncode, done.stdout, done.stderr
 
@@ -99,12 +110,14 @@ def folders(tmp_path_factory, minilm):
 
     from served import DOCUMENTS
 
-    from umekomi.indexing import index
     from umekomi.recipes import get
+    from umekomi.verbs.index import index
 
     root = tmp_path_factory.mktemp("served")
     get("static")().fit(start=minilm).save(root / "tiny")
-    (root / "documents.jsonl").write_text("".join(json.dumps({"id": i, "text": t, "year": y}) + "\n" for i, t, y in DOCUMENTS))
+    (root / "documents.jsonl").write_text(
+        "".join(json.dumps({"id": i, "text": t, "year": y}) + "\n" for i, t, y in DOCUMENTS)
+    )
     index("minilm", root / "documents.jsonl", root / "notes")
     return root / "tiny", root / "notes"
 

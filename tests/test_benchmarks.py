@@ -31,6 +31,8 @@ def test_rates_and_figures(run):
 
 
 def test_a_wrong_name():
-    found = subprocess.run([sys.executable, str(ROOT / "benchmarks" / "run.py"), "poincar"], capture_output=True, text=True, check=False)
+    found = subprocess.run(
+        [sys.executable, str(ROOT / "benchmarks" / "run.py"), "poincar"], capture_output=True, text=True, check=False
+    )
     assert found.returncode == 2
     assert "no benchmark named 'poincar'; there are: poincare, starspace" in found.stderr

@@ -48,7 +48,7 @@ def test_all_31_systems_are_listed():
 def test_results_have_the_columns_of_the_books():
     import csv
 
-    from umekomi.reproduction import COLUMNS
+    from umekomi.verbs.reproduce import COLUMNS
 
     for file in (ROOT / "results").glob("*.csv"):
         rows = list(csv.DictReader(file.open(newline="", encoding="utf-8")))
@@ -59,7 +59,7 @@ def test_results_have_the_columns_of_the_books():
 
 def test_reproduce_replaces_its_own_rows_only(tmp_path):
     from umekomi.errors import WrongUse
-    from umekomi.reproduction import COLUMNS, record, reproduce
+    from umekomi.verbs.reproduce import COLUMNS, record, reproduce
 
     row = dict.fromkeys(COLUMNS, "") | {"claim": "a", "arm": "x"}
     record(tmp_path / "r.csv", "a", [row])

@@ -5,7 +5,18 @@ from __future__ import annotations
 import re
 import time
 
-HEAVY = ("torch", "numba", "scipy", "pyarrow", "datasets", "pandas", "transformers", "sentence_transformers", "sklearn", "mteb")
+HEAVY = (
+    "torch",
+    "numba",
+    "scipy",
+    "pyarrow",
+    "datasets",
+    "pandas",
+    "transformers",
+    "sentence_transformers",
+    "sklearn",
+    "mteb",
+)
 
 
 def test_import_takes_nothing_heavy(fresh):
@@ -14,7 +25,10 @@ def test_import_takes_nothing_heavy(fresh):
 
 
 def test_help_takes_nothing_heavy(fresh):
-    out = fresh(f"import sys; from umekomi.cli import main; assert main(['--help']) == 0; print([m for m in {HEAVY} if m in sys.modules])")
+    out = fresh(
+        f"import sys; from umekomi.cli import main; assert main(['--help']) == 0; print([m for m in {HEAVY} if m in "
+        "sys.modules])"
+    )
     assert out.strip().endswith("[]")
 
 
@@ -29,7 +43,8 @@ def test_import_and_help_are_quick(fresh):
 
 
 def test_light_compare_needs_no_torch(fresh, tmp_path):
-    """BM25, TF-IDF, LSA, random and hashing train, encode, compare and search without torch, transformers or datasets."""
+    """BM25, TF-IDF, LSA, random and hashing train, encode, compare and search without torch, transformers or
+    datasets."""
     source = f"""
 import sys
 class Refuse:

@@ -24,7 +24,10 @@ def test_interval_of_a_mean_is_that_of_the_normal_law():
 
 def test_interval_covers_the_truth_about_95_times_of_100():
     rng = np.random.default_rng(2)
-    covered = sum(found.low <= 0.3 <= found.high for found in (interval((rng.random(80) < 0.3).astype(float), resamples=300, seed=i) for i in range(120)))
+    covered = sum(
+        found.low <= 0.3 <= found.high
+        for found in (interval((rng.random(80) < 0.3).astype(float), resamples=300, seed=i) for i in range(120))
+    )
     assert 105 <= covered <= 120
 
 

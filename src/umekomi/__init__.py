@@ -12,22 +12,22 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _WHERE = {
-    "compare": "umekomi.comparison",
-    "convert": "umekomi.conversion",
-    "encode": "umekomi.encoding",
-    "evaluate": "umekomi.evaluation",
-    "index": "umekomi.indexing",
-    "info": "umekomi.catalogue",
-    "inspect": "umekomi.inspecting",
+    "compare": "umekomi.verbs.compare",
+    "convert": "umekomi.verbs.convert",
+    "encode": "umekomi.verbs.encode",
+    "evaluate": "umekomi.verbs.evaluate",
+    "index": "umekomi.verbs.index",
+    "info": "umekomi.verbs.info",
+    "inspect": "umekomi.verbs.inspect",
     "load": "umekomi.models",
-    "mine": "umekomi.mining",
-    "recipe": "umekomi.catalogue",
-    "recipes_table": "umekomi.catalogue",
-    "reproduce": "umekomi.reproduction",
-    "search": "umekomi.searching",
+    "mine": "umekomi.verbs.mine",
+    "recipe": "umekomi.verbs.info",
+    "recipes_table": "umekomi.verbs.info",
+    "reproduce": "umekomi.verbs.reproduce",
+    "search": "umekomi.verbs.search",
     "serve": "umekomi.server",
-    "shrink": "umekomi.shrinking",
-    "train": "umekomi.training",
+    "shrink": "umekomi.verbs.shrink",
+    "train": "umekomi.verbs.train",
     "Index": "umekomi.indexes",
     "Recipe": "umekomi.contracts",
     "Transform": "umekomi.contracts",
@@ -36,27 +36,27 @@ _WHERE = {
 }
 
 if TYPE_CHECKING:
-    from umekomi.catalogue import info as info
-    from umekomi.catalogue import recipe as recipe
-    from umekomi.catalogue import recipes_table as recipes_table
-    from umekomi.comparison import compare as compare
     from umekomi.contracts import Recipe as Recipe
     from umekomi.contracts import Transform as Transform
     from umekomi.contracts import Vectors as Vectors
-    from umekomi.conversion import convert as convert
-    from umekomi.encoding import encode as encode
     from umekomi.errors import UmekomiError as UmekomiError
-    from umekomi.evaluation import evaluate as evaluate
     from umekomi.indexes import Index as Index
-    from umekomi.indexing import index as index
-    from umekomi.inspecting import inspect as inspect
-    from umekomi.mining import mine as mine
     from umekomi.models import load as load
-    from umekomi.reproduction import reproduce as reproduce
-    from umekomi.searching import search as search
     from umekomi.server import serve as serve
-    from umekomi.shrinking import shrink as shrink
-    from umekomi.training import train as train
+    from umekomi.verbs.compare import compare as compare
+    from umekomi.verbs.convert import convert as convert
+    from umekomi.verbs.encode import encode as encode
+    from umekomi.verbs.evaluate import evaluate as evaluate
+    from umekomi.verbs.index import index as index
+    from umekomi.verbs.info import info as info
+    from umekomi.verbs.info import recipe as recipe
+    from umekomi.verbs.info import recipes_table as recipes_table
+    from umekomi.verbs.inspect import inspect as inspect
+    from umekomi.verbs.mine import mine as mine
+    from umekomi.verbs.reproduce import reproduce as reproduce
+    from umekomi.verbs.search import search as search
+    from umekomi.verbs.shrink import shrink as shrink
+    from umekomi.verbs.train import train as train
 
 __all__ = sorted(_WHERE)
 

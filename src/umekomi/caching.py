@@ -1,4 +1,5 @@
-"""Vectors that were finished before, under the content that made them: one SQLite file a model, so that no text is encoded twice.
+"""Vectors that were finished before, under the content that made them: one SQLite file a model, so that no text is
+encoded twice.
 
 Each addition is one transaction: a kill leaves the vectors of all finished ones. Several processes may share a file.
 """
@@ -25,9 +26,17 @@ _ASKED = 500
 
 
 class VectorCache:
-    """Vectors float32 ``[d]`` of texts by one model in one setting. ``folder``: the cache folder's ``vectors`` when not said."""
+    """Vectors float32 ``[d]`` of texts by one model in one setting. ``folder``: the cache folder's ``vectors`` when not
+    said."""
 
-    def __init__(self, fingerprint: str, dimension: int, setting: str = "", folder: str | Path | None = None, largest: int = LARGEST) -> None:
+    def __init__(
+        self,
+        fingerprint: str,
+        dimension: int,
+        setting: str = "",
+        folder: str | Path | None = None,
+        largest: int = LARGEST,
+    ) -> None:
         place = Path(folder) if folder is not None else cache_folder() / "vectors"
         self.file, self.dimension, self.largest = place / f"{fingerprint}.sqlite", dimension, largest
         self._salt = hashlib.blake2b(setting.encode(), digest_size=16).digest()
@@ -37,9 +46,15 @@ class VectorCache:
             self._base = sqlite3.connect(self.file, timeout=60, check_same_thread=False)
             self._base.execute("pragma journal_mode = wal")
             self._base.execute("pragma synchronous = normal")
-            self._base.execute("create table if not exists vectors (key blob primary key, tokens integer, cut integer, vector blob) without rowid")
+            self._base.execute(
+                "create table if not exists vectors (key blob primary key, tokens integer, cut integer, vector blob) "
+                "without rowid"
+            )
         except (sqlite3.Error, OSError) as error:
-            raise UmekomiError(f"{self.file}: expected a cache of vectors, found what SQLite cannot use ({error}): remove it, or leave the cache out") from None
+            raise UmekomiError(
+                f"{self.file}: expected a cache of vectors, found what SQLite cannot use ({error}): remove it, or "
+                "leave the cache out"
+            ) from None
 
     def key(self, text: str) -> bytes:
         """What the vector of a text is kept under."""
@@ -53,12 +68,16 @@ class VectorCache:
         try:
             for start in range(0, len(keys), _ASKED):
                 part = keys[start : start + _ASKED]
-                rows = self._base.execute(f"select key, tokens, cut, vector from vectors where key in ({','.join('?' * len(part))})", part)
+                rows = self._base.execute(
+                    f"select key, tokens, cut, vector from vectors where key in ({','.join('?' * len(part))})", part
+                )
                 for key, tokens, cut, vector in rows:
                     if len(vector) == 4 * self.dimension:
                         found[key] = (np.frombuffer(vector, "<f4"), tokens, bool(cut))
         except sqlite3.Error as error:
-            raise UmekomiError(f"{self.file}: the cache of vectors cannot be read ({error}): remove it, or leave the cache out") from None
+            raise UmekomiError(
+                f"{self.file}: the cache of vectors cannot be read ({error}): remove it, or leave the cache out"
+            ) from None
         return found
 
     def put(self, keys: Sequence[bytes], vectors: Any, tokens: Any, cut: Any) -> None:
@@ -74,7 +93,10 @@ class VectorCache:
                 return
             rows = zip(keys, tokens, cut, np.ascontiguousarray(vectors, "<f4"), strict=True)
             with self._base:
-                self._base.executemany("insert or ignore into vectors values (?, ?, ?, ?)", [(k, int(t), int(c), v.tobytes()) for k, t, c, v in rows])
+                self._base.executemany(
+                    "insert or ignore into vectors values (?, ?, ?, ?)",
+                    [(k, int(t), int(c), v.tobytes()) for k, t, c, v in rows],
+                )
         except (sqlite3.Error, OSError) as error:
             self._full = True
             say(f"note: {self.file} takes no more vectors ({error}); the rest is not kept")

@@ -48,7 +48,11 @@ class Vectors(NamedTuple):
 
         offsets = np.zeros(len(arrays) + 1, np.int64)
         np.cumsum([len(array) for array in arrays], out=offsets[1:])
-        flat = np.concatenate([np.asarray(array, np.float32) for array in arrays]) if arrays else np.zeros((0, 0), np.float32)
+        flat = (
+            np.concatenate([np.asarray(array, np.float32) for array in arrays])
+            if arrays
+            else np.zeros((0, 0), np.float32)
+        )
         return Vectors(flat, offsets)
 
 
@@ -129,7 +133,8 @@ class Paper:
 class Recipe(ABC):
     """A published way to learn an embedder: a frozen dataclass whose fields are the paper's hyper-parameters.
 
-    A subclass says its ``name``, ``paper`` and ``columns`` (the standard columns it learns from), and writes :meth:`fit`.
+    A subclass says its ``name``, ``paper`` and ``columns`` (the standard columns it learns from), and writes
+    :meth:`fit`.
     """
 
     name: ClassVar[str]
@@ -176,7 +181,13 @@ class Recipe(ABC):
 
     def card(self, seed: int, training: dict[str, Any], **more: Any) -> dict[str, Any]:
         """What a model learned by this recipe says of itself: settings, paper, seed, how the training went."""
-        return {"recipe": self.settings(), "paper": self.paper.cite(), "seed": seed, "training": training, "licence": "Apache-2.0"} | more
+        return {
+            "recipe": self.settings(),
+            "paper": self.paper.cite(),
+            "seed": seed,
+            "training": training,
+            "licence": "Apache-2.0",
+        } | more
 
     def at_least(self, low: int, *names: str) -> None:
         """One error for the first of these fields that is below ``low``."""
@@ -188,7 +199,9 @@ class Recipe(ABC):
         """One error for the first of these fields whose value is none of those known."""
         for field, values in known.items():
             if getattr(self, field) not in values:
-                raise WrongUse(f"{self.name}, {field}: expected one of {', '.join(values)}, found {getattr(self, field)!r}")
+                raise WrongUse(
+                    f"{self.name}, {field}: expected one of {', '.join(values)}, found {getattr(self, field)!r}"
+                )
 
     def settings(self) -> dict[str, Any]:
         """The recipe's own values, for hashes and model cards."""
@@ -219,11 +232,13 @@ class Transform(ABC):
         """The width of what comes out when ``before`` goes in."""
 
     def item_bytes(self, before: float, dimension: int) -> float:
-        """Bytes a stored item of ``dimension`` dimensions takes behind this transform; ``before`` is what it took before it."""
+        """Bytes a stored item of ``dimension`` dimensions takes behind this transform; ``before`` is what it took
+        before it."""
         return 4 * dimension
 
     def affine(self, before: int) -> tuple[Any, Any, bool] | None:
-        """(matrix ``[before, after]``, bias ``[after]``, brought to length one behind it) where this is all it does; else None."""
+        """(matrix ``[before, after]``, bias ``[after]``, brought to length one behind it) where this is all it does;
+        else None."""
         return None
 
     @abstractmethod

@@ -11,7 +11,16 @@ def package_versions() -> dict[str, str]:
     from importlib.metadata import PackageNotFoundError, version
 
     found = {}
-    for package in ("umekomi", "numpy", "scipy", "scikit-learn", "bm25s", "torch", "sentence-transformers", "transformers"):
+    for package in (
+        "umekomi",
+        "numpy",
+        "scipy",
+        "scikit-learn",
+        "bm25s",
+        "torch",
+        "sentence-transformers",
+        "transformers",
+    ):
         try:
             found[package] = version(package)
         except PackageNotFoundError:

@@ -29,7 +29,9 @@ class MissingExtra(WrongUse):
     """A verb needs a package that the light install leaves out."""
 
     def __init__(self, package: str, extra: str, what: str) -> None:
-        super().__init__(f"{what} needs the package {package!r}, which is not installed: pip install 'umekomi[{extra}]'")
+        super().__init__(
+            f"{what} needs the package {package!r}, which is not installed: pip install 'umekomi[{extra}]'"
+        )
 
 
 def unknown_name(what: str, name: str, known: Iterable[str]) -> WrongUse:
@@ -46,8 +48,8 @@ def unknown_name(what: str, name: str, known: Iterable[str]) -> WrongUse:
 
 
 def same_type(where: str, like: object, found: object) -> None:
-    """An error for a setting of another type than the value that stands there; None on either side is any type's, and a whole number will do
-    for a fraction.
+    """An error for a setting of another type than the value that stands there; None on either side is any type's, and a
+    whole number will do for a fraction.
 
     >>> same_type("index kind binary, shortlist", 0, "many")
     Traceback (most recent call last):

@@ -38,7 +38,8 @@ def whole_file(path: str | Path) -> Iterator[Path]:
 
 @contextmanager
 def whole_folder(path: str | Path) -> Iterator[Path]:
-    """Fill a temporary neighbour, then put it in place. Replaces a model folder, refuses any other that is not empty."""
+    """Fill a temporary neighbour, then put it in place. Replaces a model folder, refuses any other that is not
+    empty."""
     path = Path(path)
     if path.exists() and not path.is_dir():
         raise WrongUse(f"{path} is a file: expected a folder to save to")
@@ -97,7 +98,11 @@ def content_hash(*parts: Any) -> str:
     """
     digest = hashlib.blake2b(digest_size=16)
     for part in parts:
-        data = part if isinstance(part, bytes) else json.dumps(part, sort_keys=True, ensure_ascii=False, default=str).encode()
+        data = (
+            part
+            if isinstance(part, bytes)
+            else json.dumps(part, sort_keys=True, ensure_ascii=False, default=str).encode()
+        )
         digest.update(len(data).to_bytes(8, "little"))
         digest.update(data)
     return digest.hexdigest()
@@ -112,7 +117,9 @@ def file_hash(path: str | Path) -> str:
 def source_hash(source: Path) -> str:
     """Names the content of a file, or of all files of a folder."""
     if source.is_dir():
-        return content_hash(*[[str(path.relative_to(source)), file_hash(path)] for path in sorted(source.rglob("*")) if path.is_file()])
+        return content_hash(
+            *[[str(path.relative_to(source)), file_hash(path)] for path in sorted(source.rglob("*")) if path.is_file()]
+        )
     return file_hash(source)
 
 

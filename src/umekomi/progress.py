@@ -12,7 +12,9 @@ from typing import Any
 class Progress:
     """``with Progress("encoding", total=n, unit="texts") as bar: bar.advance(64)``."""
 
-    def __init__(self, what: str, total: int | None = None, unit: str = "items", show: bool = True, done: int = 0) -> None:
+    def __init__(
+        self, what: str, total: int | None = None, unit: str = "items", show: bool = True, done: int = 0
+    ) -> None:
         self.what, self.total, self.unit, self.show = what, total, unit, show
         self.start = time.monotonic()
         self.count = self.begun_at = done
@@ -59,7 +61,9 @@ class Progress:
             goal = f"/{self.total:,}" if self.total is not None else ""
             print(f"{self.what}: {self.count:,}{goal} ({rate}{left})", file=sys.stderr, flush=True)
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if self._bar is not None:
             self._bar.stop()
 

@@ -79,7 +79,9 @@ def macro_f1(values: Array) -> float:
     return float(f1_score(values[:, 0], values[:, 1], average="macro"))
 
 
-STATISTICS: dict[str, Callable[[Any], float]] = {function.__name__: function for function in (mean, spearman, pearson, v_measure, average_precision, macro_f1)}
+STATISTICS: dict[str, Callable[[Any], float]] = {
+    function.__name__: function for function in (mean, spearman, pearson, v_measure, average_precision, macro_f1)
+}
 
 
 def interval(values: Array, statistic: str = "mean", *, resamples: int = RESAMPLES, seed: int = 0) -> Interval:
@@ -100,7 +102,9 @@ def interval(values: Array, statistic: str = "mean", *, resamples: int = RESAMPL
     return Interval(point, *_bounds(lambda rows: compute(values[rows]), len(values), point, resamples, seed))
 
 
-def paired_interval(a: Array, b: Array, statistic: str = "mean", *, resamples: int = RESAMPLES, seed: int = 0) -> Interval:
+def paired_interval(
+    a: Array, b: Array, statistic: str = "mean", *, resamples: int = RESAMPLES, seed: int = 0
+) -> Interval:
     """The difference of the statistic, ``a`` minus ``b``, with its 95 % interval over the same resampled items."""
     import numpy as np
 
@@ -114,12 +118,15 @@ def paired_interval(a: Array, b: Array, statistic: str = "mean", *, resamples: i
     return Interval(point, *_bounds(lambda rows: compute(a[rows]) - compute(b[rows]), len(a), point, resamples, seed))
 
 
-def _bounds(statistic: Callable[[Any], float], items: int, point: float, resamples: int, seed: int) -> tuple[float, float]:
+def _bounds(
+    statistic: Callable[[Any], float], items: int, point: float, resamples: int, seed: int
+) -> tuple[float, float]:
     """Percentile bounds; row numbers are what is resampled, so that paired arrays move together.
 
     A resample on which the statistic is undefined (no positive drawn, say) is left out, as scipy would return NaN for
-    the whole interval. The bounds are shifted by the bootstrap's own estimate of bias (Efron & Tibshirani 1993, ch. 10):
-    none for a mean, but V-measure grows when rows repeat, and its plain percentile interval can miss the figure itself.
+    the whole interval. The bounds are shifted by the bootstrap's own estimate of bias (Efron & Tibshirani 1993, ch.
+    10): none for a mean, but V-measure grows when rows repeat, and its plain percentile interval can miss the figure
+    itself.
     """
     import numpy as np
     from scipy.stats import bootstrap

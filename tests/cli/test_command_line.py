@@ -6,7 +6,10 @@ import pytest
 
 
 def rows(path, count=60):
-    path.write_text("anchor,positive\n" + "".join(f"question {i} on topic {i % 7},answer {i} for topic {i % 7} with words\n" for i in range(count)))
+    path.write_text(
+        "anchor,positive\n"
+        + "".join(f"question {i} on topic {i % 7},answer {i} for topic {i % 7} with words\n" for i in range(count))
+    )
     return str(path)
 
 
@@ -14,11 +17,19 @@ def test_errors_are_one_line_and_have_their_status(command, tmp_path):
     (tmp_path / "bad.csv").write_text("anchor,positive\na\n")
     for words, status, message in (
         (["compare", "bm52", "--data", "pydocs"], 2, "no model, recipe or folder named 'bm52'; the nearest: bm25"),
-        (["compare", "bm25", "--data", str(tmp_path / "bad.csv")], 1, "line 2: expected 2 fields (anchor, positive), found 1"),
+        (
+            ["compare", "bm25", "--data", str(tmp_path / "bad.csv")],
+            1,
+            "line 2: expected 2 fields (anchor, positive), found 1",
+        ),
         (["compare", "bm25"], 2, "Missing option"),
         (["trian"], 2, "No such command 'trian'"),
         (["encode", "random", str(tmp_path / "no.jsonl"), "--out", "v.npy"], 2, "no such file"),
-        (["train", "bm25", "--data", str(tmp_path / "bad.csv"), "--out", str(tmp_path / "m"), "--set", "k1"], 2, "expected FIELD=VALUE"),
+        (
+            ["train", "bm25", "--data", str(tmp_path / "bad.csv"), "--out", str(tmp_path / "m"), "--set", "k1"],
+            2,
+            "expected FIELD=VALUE",
+        ),
         (["info", "nothing-like-it"], 2, "no recipe, model, dataset or folder"),
     ):
         found, out, error = command(*words, cwd=tmp_path)
@@ -62,12 +73,16 @@ def test_train_evaluate_encode_search_convert_mine_one_after_the_other(command, 
     status, out, error = command("encode", "m", "t.txt", "--out", "v.parquet", cwd=tmp_path)
     assert status == 0, error
     assert "2 texts in 8 dimensions" in out
-    status, out, error = command("search", "m", "--in", "v.parquet", "question 5 on words", "-k", "1", "--json", cwd=tmp_path)
+    status, out, error = command(
+        "search", "m", "--in", "v.parquet", "question 5 on words", "-k", "1", "--json", cwd=tmp_path
+    )
     assert status == 0, error
     assert "question" in json.loads(out)[0]["text"]
 
 
-@pytest.mark.parametrize("verb", ["recipes", "compare", "train", "encode", "evaluate", "search", "mine", "convert", "info", "reproduce"])
+@pytest.mark.parametrize(
+    "verb", ["recipes", "compare", "train", "encode", "evaluate", "search", "mine", "convert", "info", "reproduce"]
+)
 def test_every_verb_has_help(command, verb):
     status, out, _ = command(verb, "--help")
     assert status == 0

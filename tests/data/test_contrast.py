@@ -17,9 +17,17 @@ def test_pairs_take_candidates_from_other_rows():
 
 def test_negatives_are_counted_and_pushed_to_the_front():
     table = rows({**PAIRS, "negative_2": ["p", ""], "negative_10": ["", "r"], "negative_1": ["", "q"]}, "x")
-    assert [name for name in table.column_names if name.startswith("negative")] == ["negative_1", "negative_2", "negative_10"]
+    assert [name for name in table.column_names if name.startswith("negative")] == [
+        "negative_1",
+        "negative_2",
+        "negative_10",
+    ]
     assert table["label"].to_pylist() == [[1, -1, 1], [1, -1, 2]]
-    assert [table[name].to_pylist() for name in ("negative_1", "negative_2", "negative_10")] == [["p", "q"], ["", "r"], ["", ""]]
+    assert [table[name].to_pylist() for name in ("negative_1", "negative_2", "negative_10")] == [
+        ["p", "q"],
+        ["", "r"],
+        ["", ""],
+    ]
 
 
 def test_a_rows_own_instruction_goes_before():
@@ -34,7 +42,9 @@ def test_retrieval_and_judged_pairs():
         pa.table({"query_id": ["q"], "corpus_id": ["d"], "score": [1.0]}),
     )
     assert rows(retrieval, "x")["positive"].to_pylist() == ["right"]
-    assert rows({"query": ["q", "q"], "document": ["d", "e"], "score": [2.0, 0.0]}, "x")["positive"].to_pylist() == ["d"]
+    assert rows({"query": ["q", "q"], "document": ["d", "e"], "score": [2.0, 0.0]}, "x")["positive"].to_pylist() == [
+        "d"
+    ]
 
 
 def test_examples_come_from_the_class_and_negatives_from_others():
@@ -60,24 +70,39 @@ def test_labelled_texts_have_no_in_batch_negatives_and_a_group():
     assert rows(CLASSES, "x", in_batch=True)["label"].to_pylist()[0] == [1, 0, 1]
 
 
-@pytest.mark.parametrize("names", [("entailment", "neutral", "contradiction"), (0, 1, 2), ("Entailment", "NEUTRAL", "Contradiction")])
+@pytest.mark.parametrize(
+    "names", [("entailment", "neutral", "contradiction"), (0, 1, 2), ("Entailment", "NEUTRAL", "Contradiction")]
+)
 def test_entailment_with_contradictions(names):
     yes, maybe, no = names
-    data = {"sentence1": ["p", "p", "p", "q", "q"], "sentence2": ["e1", "n", "c", "e2", "n"], "label": [yes, maybe, no, yes, maybe]}
-    assert entailment(data, "x").to_pylist() == [{"anchor": "p", "positive": "e1", "negative_1": "c"}, {"anchor": "q", "positive": "e2", "negative_1": ""}]
+    data = {
+        "sentence1": ["p", "p", "p", "q", "q"],
+        "sentence2": ["e1", "n", "c", "e2", "n"],
+        "label": [yes, maybe, no, yes, maybe],
+    }
+    assert entailment(data, "x").to_pylist() == [
+        {"anchor": "p", "positive": "e1", "negative_1": "c"},
+        {"anchor": "q", "positive": "e2", "negative_1": ""},
+    ]
     assert rows(data, "x")["label"].to_pylist() == [[1, -1, 1], [1, -1, 0]]
 
 
 def test_well_scored_pairs_both_ways():
     data = {"sentence1": ["a", "b", "c"], "sentence2": ["x", "y", "z"], "score": [5.0, 4.0, 3.9]}
-    assert alike(data, "x").to_pylist() == [{"anchor": p, "positive": q} for p, q in (("a", "x"), ("b", "y"), ("x", "a"), ("y", "b"))]
+    assert alike(data, "x").to_pylist() == [
+        {"anchor": p, "positive": q} for p, q in (("a", "x"), ("b", "y"), ("x", "a"), ("y", "b"))
+    ]
     assert alike({**data, "score": [1.0, 0.8, 0.78]}, "x").num_rows == 4
 
 
 def test_blended_tables_have_one_shape():
     one, two = rows({**PAIRS, "negative_7": ["n", "m"]}, "x"), rows(CLASSES, "x", negatives=2)
     both = blended([one, two])
-    assert both.num_rows == 6 and both["negative_1"].to_pylist()[:2] == ["n", "m"] and both["negative_2"].to_pylist()[:2] == ["", ""]
+    assert (
+        both.num_rows == 6
+        and both["negative_1"].to_pylist()[:2] == ["n", "m"]
+        and both["negative_2"].to_pylist()[:2] == ["", ""]
+    )
     assert both["label"].to_pylist()[0] == [1, -1, 1] and both["label"].to_pylist()[2] == [0, 0, 2]
 
 

@@ -3,7 +3,7 @@ import pyarrow as pa
 import pytest
 
 from umekomi.data.graphs import closure, graph, relations
-from umekomi.data.tokens import resolve, split, tokens
+from umekomi.data.vocabulary import resolve, split, tokens
 from umekomi.errors import DataError
 
 
@@ -13,11 +13,20 @@ def test_relations_are_numbered_in_their_order():
     offsets, neighbours = found.neighbours()
     assert [sorted(neighbours[offsets[i] : offsets[i + 1]].tolist()) for i in range(3)] == [[1, 2], [], [1]]
     both = found.both_ways()
-    assert sorted(zip(both.heads.tolist(), both.tails.tolist(), strict=True)) == [(0, 1), (0, 2), (1, 0), (1, 2), (2, 0), (2, 1)]
+    assert sorted(zip(both.heads.tolist(), both.tails.tolist(), strict=True)) == [
+        (0, 1),
+        (0, 2),
+        (1, 0),
+        (1, 2),
+        (2, 0),
+        (2, 1),
+    ]
 
 
 def test_a_graphs_double_edges_and_loops():
-    found, loops = graph({"source": ["a", "a", "b", "b"], "target": ["b", "b", "b", "a"], "weight": [1.0, 2.0, 1.0, 5.0]}, "this")
+    found, loops = graph(
+        {"source": ["a", "a", "b", "b"], "target": ["b", "b", "b", "a"], "weight": [1.0, 2.0, 1.0, 5.0]}, "this"
+    )
     assert loops == 1
     assert sorted(found.weights) == [3, 5]
     assert sorted(found.both_ways().weights) == [5, 5]
@@ -29,7 +38,11 @@ def test_a_closures_order_is_the_datas():
 
 
 def test_words_of_texts():
-    assert split(["Hello, world's END", "", "  a  b "], "plain").to_pylist() == [["hello", "world", "s", "end"], [""], ["a", "b"]]
+    assert split(["Hello, world's END", "", "  a  b "], "plain").to_pylist() == [
+        ["hello", "world", "s", "end"],
+        [""],
+        ["a", "b"],
+    ]
     assert split([" a\tb  C,"], "spaces").to_pylist() == [["a", "b", "C,"]]
     found = tokens(split(["b a b", "", "b c"], "plain"), 1)
     assert found.names == ["b", "a", "c"]

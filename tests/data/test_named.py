@@ -2,7 +2,8 @@ import pyarrow.compute as pc
 import pytest
 from conftest import needs_data
 
-from umekomi.data import load, named
+from umekomi.data import load
+from umekomi.data import sets as named
 from umekomi.data.graphs import closure
 from umekomi.data.pydocs import first_sentence, without
 from umekomi.data.wordnet import folder
@@ -38,7 +39,10 @@ def test_bm25_does_not_solve_pydocs(pydocs):
 
 def test_sentences_and_removal():
     assert first_sentence("Return x\nand y. More.") == "Return x\nand y."
-    assert without("Do it. Now do   it. Then.", "do it.") == "Now Then." or "do it" not in without("Do it. Now do   it. Then.", "do it.").lower()
+    assert (
+        without("Do it. Now do   it. Then.", "do it.") == "Now Then."
+        or "do it" not in without("Do it. Now do   it. Then.", "do it.").lower()
+    )
 
 
 def test_the_closure_of_a_diamond_and_of_a_cycle():
@@ -127,7 +131,9 @@ def test_a_changed_file_is_noticed(tmp_path, monkeypatch, capsys):
     import gzip
 
     for split in ("train", "test"):
-        (tmp_path / "senteval-cls" / f"trec_{split}.tsv.gz").write_bytes(gzip.compress(b"coarse\tfine\ttext\nA\tB\twhat is it\n"))
+        (tmp_path / "senteval-cls" / f"trec_{split}.tsv.gz").write_bytes(
+            gzip.compress(b"coarse\tfine\ttext\nA\tB\twhat is it\n")
+        )
     monkeypatch.setenv("UMEKOMI_DATA", str(tmp_path))
     assert load("trec", "test").num_rows == 1
     assert "differs from the copy" in capsys.readouterr().err
@@ -135,17 +141,23 @@ def test_a_changed_file_is_noticed(tmp_path, monkeypatch, capsys):
 
 @needs_data
 def test_the_hubs_layout_becomes_the_same_splits(monkeypatch):
-    """The hub is out of reach of the tests: tables laid out as mteb's datasets on it are given instead, and must come to the
-    splits that the offline folder gives."""
+    """The hub is out of reach of the tests: tables laid out as mteb's datasets on it are given instead, and must come
+    to the splits that the offline folder gives."""
     import pyarrow as pa
 
     here = load("scifact", "test")
     laid = {
         "queries": pa.table({"_id": here.queries["id"], "text": here.queries["text"]}),
-        "corpus": pa.table({"_id": here.corpus["id"], "title": pa.array([""] * len(here.corpus)), "text": here.corpus["text"]}),
-        "test": pa.table({"query-id": here.qrels["query_id"], "corpus-id": here.qrels["corpus_id"], "score": here.qrels["score"]}),
+        "corpus": pa.table(
+            {"_id": here.corpus["id"], "title": pa.array([""] * len(here.corpus)), "text": here.corpus["text"]}
+        ),
+        "test": pa.table(
+            {"query-id": here.qrels["query_id"], "corpus-id": here.qrels["corpus_id"], "score": here.qrels["score"]}
+        ),
     }
-    monkeypatch.setattr(named, "_hub_table", lambda hub, split, config=None: laid["test" if split == "train" else split])
+    monkeypatch.setattr(
+        named, "_hub_table", lambda hub, split, config=None: laid["test" if split == "train" else split]
+    )
     entry = named.catalogue()["scifact"]
     assert entry.hub == "mteb/scifact"
     assert entry.fetch(entry.hub)["test"].judgements() == here.judgements()

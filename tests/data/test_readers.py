@@ -51,9 +51,21 @@ BAD = [
     ("a.jsonl", b'{"text": "a"}\n{"text": "  "}\n', "line 2, column 'text': expected text, found empty text"),
     ("a.csv", b"sentence1,sentence2,score\na,b,nan\n", "line 2, column 'score': expected a finite number, found 'nan'"),
     ("a.csv", b"sentence1,sentence2,score\na,b,good\n", "line 2, column 'score': expected a number, found 'good'"),
-    ("a.jsonl", b'{"id": "1", "text": "a"}\n{"id": "1", "text": "b"}\n', "line 2, column 'id': expected distinct ids, found '1' twice"),
-    ("a.jsonl", b'{"text": "a"}\n{"text": "b', "line 2: expected a whole JSON object, found that the file ends mid-line"),
-    ("a.csv", b'text,label\na,1\n"b,2\n', "line 3: expected a CSV record, found that the file ends mid-line, inside quotes"),
+    (
+        "a.jsonl",
+        b'{"id": "1", "text": "a"}\n{"id": "1", "text": "b"}\n',
+        "line 2, column 'id': expected distinct ids, found '1' twice",
+    ),
+    (
+        "a.jsonl",
+        b'{"text": "a"}\n{"text": "b',
+        "line 2: expected a whole JSON object, found that the file ends mid-line",
+    ),
+    (
+        "a.csv",
+        b'text,label\na,1\n"b,2\n',
+        "line 3: expected a CSV record, found that the file ends mid-line, inside quotes",
+    ),
     ("a.tsv", b"text\tlabel\na\t1\nb", r"line 3: expected 2 fields .*found 1; the file ends mid-line"),
     ("a.jsonl", b"", "expected at least one row, found zero rows"),
     ("a.csv", b"text,label\n", "expected at least one row, found zero rows"),
@@ -61,9 +73,17 @@ BAD = [
     ("a.jsonl", b"[1, 2]\n", "line 1: expected a JSON object, found list"),
     ("a.jsonl", b'{"text": "a"}\nnot json\n', "line 2: expected a JSON object, found"),
     ("a.jsonl", b'{"text": "a"}\n{"label": 2}\n', "line 2, column 'text': expected a value, found none"),
-    ("a.jsonl", b'{"text": "a", "n": 1}\n{"text": "b", "n": "x"}\n', "line 2, column 'n': expected int64 as in the rows before, found 'x'"),
+    (
+        "a.jsonl",
+        b'{"text": "a", "n": 1}\n{"text": "b", "n": "x"}\n',
+        "line 2, column 'n': expected int64 as in the rows before, found 'x'",
+    ),
     ("a.csv", b"text,text\na,b\n", "line 1: expected distinct column names, found 'text' twice"),
-    ("a.jsonl.gz", gzip.compress(b'{"text": "a"}\n' * 9999)[:-40], "expected a whole gzip file, found that it ends mid-line"),
+    (
+        "a.jsonl.gz",
+        gzip.compress(b'{"text": "a"}\n' * 9999)[:-40],
+        "expected a whole gzip file, found that it ends mid-line",
+    ),
     ("a.parquet", b"PAR1 not really", "expected a Parquet file"),
 ]
 
@@ -89,7 +109,9 @@ def test_wrong_names(tmp_path):
 
 def beir(folder, qrels="query-id\tcorpus-id\tscore\nq1\td1\t1\n", queries='{"_id": "q1", "text": "cat"}\n'):
     (folder / "qrels").mkdir(parents=True)
-    (folder / "corpus.jsonl").write_text('{"_id": "d1", "title": "On cats", "text": "They purr."}\n{"_id": "d2", "title": "", "text": "Dogs."}\n')
+    (folder / "corpus.jsonl").write_text(
+        '{"_id": "d1", "title": "On cats", "text": "They purr."}\n{"_id": "d2", "title": "", "text": "Dogs."}\n'
+    )
     (folder / "queries.jsonl").write_text(queries)
     (folder / "qrels" / "test.tsv").write_text(qrels)
     return folder
@@ -104,7 +126,9 @@ def test_beir_folder(tmp_path):
 
 
 def test_judgements_that_point_nowhere(tmp_path):
-    with pytest.raises(DataError, match=r"test.tsv, line 3, column 'corpus_id': expected an id of the corpus, found 'd9'"):
+    with pytest.raises(
+        DataError, match=r"test.tsv, line 3, column 'corpus_id': expected an id of the corpus, found 'd9'"
+    ):
         load(beir(tmp_path / "b", "query-id\tcorpus-id\tscore\nq1\td1\t1\nq1\td9\t1\n"))
     with pytest.raises(DataError, match=r"column 'query_id': expected an id of queries, found 'q7'"):
         load(beir(tmp_path / "c", "query-id\tcorpus-id\tscore\nq7\td1\t1\n"))
@@ -140,7 +164,9 @@ def test_check_names_recipe_column_row_and_finding():
     with pytest.raises(DataError, match="near2: the data, row 2, column 'positive': expected text, found empty text"):
         check({"anchor": ["a", "b"], "positive": ["x", " "]}, ("anchor", "positive"), "near2")
     with pytest.raises(DataError, match="row 1, column 'score': expected a finite number, found nan"):
-        check({"sentence1": ["a"], "sentence2": ["b"], "score": [float("nan")]}, ("sentence1", "sentence2", "score"), "x")
+        check(
+            {"sentence1": ["a"], "sentence2": ["b"], "score": [float("nan")]}, ("sentence1", "sentence2", "score"), "x"
+        )
     with pytest.raises(DataError, match="at least one row; found zero rows"):
         check(pa.table({"text": pa.array([], pa.string())}), ("text",), "x")
 
@@ -150,7 +176,10 @@ def test_a_hub_dataset_is_taken_without_copying():
     table = pa.table({"text": ["a", "b", "c"]})
     found = load(datasets.Dataset(datasets.table.InMemoryTable(table)), "all")
     assert found["text"].chunk(0).buffers()[2].address == table["text"].chunk(0).buffers()[2].address
-    assert load(datasets.Dataset.from_dict({"text": ["a", "b", "c"]}).select([2, 0]), "all")["text"].to_pylist() == ["c", "a"]
+    assert load(datasets.Dataset.from_dict({"text": ["a", "b", "c"]}).select([2, 0]), "all")["text"].to_pylist() == [
+        "c",
+        "a",
+    ]
 
 
 def test_pandas_lists_and_mappings():

@@ -19,7 +19,11 @@ def vectors_of(rows: int = ROWS, width: int = 16):
 
 
 def payload(rows: int = ROWS):
-    return {"year": [2000 + i % 25 for i in range(rows)], "word": [f"it's {i % 5}" for i in range(rows)], "seen": [i % 2 == 0 for i in range(rows)]}
+    return {
+        "year": [2000 + i % 25 for i in range(rows)],
+        "word": [f"it's {i % 5}" for i in range(rows)],
+        "seen": [i % 2 == 0 for i in range(rows)],
+    }
 
 
 def made(kind: str, folder, metric: str, **more):
@@ -48,8 +52,14 @@ def test_all_find_filter_replace_and_delete_alike(kind, metric, tmp_path):
     for row, hits in enumerate(index.search(vectors[:3], 5)):
         order = np.argsort(-whole[row], kind="stable")[:5]
         assert [hit.id for hit in hits] == [f"n{i}" for i in order]
-        np.testing.assert_allclose([hit.score for hit in hits], whole[row, order], atol=2e-3 if metric == "euclidean" else 1e-4)
-        assert hits[0].payload == {"year": 2000 + order[0] % 25, "word": f"it's {order[0] % 5}", "seen": bool(order[0] % 2 == 0)}
+        np.testing.assert_allclose(
+            [hit.score for hit in hits], whole[row, order], atol=2e-3 if metric == "euclidean" else 1e-4
+        )
+        assert hits[0].payload == {
+            "year": 2000 + order[0] % 25,
+            "word": f"it's {order[0] % 5}",
+            "seen": bool(order[0] % 2 == 0),
+        }
     years, words, seen = np.arange(ROWS) % 25, np.arange(ROWS) % 5, np.arange(ROWS) % 2 == 0
     for condition, mask in (
         ("year > 2020", years > 20),
@@ -62,7 +72,9 @@ def test_all_find_filter_replace_and_delete_alike(kind, metric, tmp_path):
     ):
         scores = np.where(mask, whole[0], -np.inf)
         order = [i for i in np.argsort(-scores, kind="stable")[:6] if mask[i]]
-        assert [hit.id for hit in index.search(vectors[:1], 6, filter=condition)[0]] == [f"n{i}" for i in order], condition
+        assert [hit.id for hit in index.search(vectors[:1], 6, filter=condition)[0]] == [f"n{i}" for i in order], (
+            condition
+        )
     with pytest.raises(DataError, match=r"2 ids are .*there already|2 ids are in .* already"):
         index.add(["n1", "n2", "new"], vectors[:3])
     index.add(["n1"], vectors[50:51], {"year": [1999], "word": ["x"], "seen": [True]}, replace=True)

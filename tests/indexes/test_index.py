@@ -27,7 +27,9 @@ def clustered(rows: int, width: int = 64, seed: int = 0):
     """Unit vectors in groups, as encoders make them: independent directions would have no near neighbours to find."""
     generator = np.random.default_rng(seed)
     middles = generator.standard_normal((40, width)) * (1.0 / np.sqrt(1 + np.arange(width)))
-    vectors = middles[generator.integers(0, 40, rows)] + 0.5 * generator.standard_normal((rows, width)) / np.sqrt(1 + np.arange(width))
+    vectors = middles[generator.integers(0, 40, rows)] + 0.5 * generator.standard_normal((rows, width)) / np.sqrt(
+        1 + np.arange(width)
+    )
     return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
 
 
@@ -40,7 +42,9 @@ def filled(folder, vectors, kind="exact", metric="cosine", payload=True, **setti
     half = len(vectors) // 2
     for low, high in ((0, half), (half, len(vectors))):
         index.add(
-            names(high - low, low), vectors[low:high], {"year": np.arange(low, high), "word": [f"w{i % 7}" for i in range(low, high)]} if payload else None
+            names(high - low, low),
+            vectors[low:high],
+            {"year": np.arange(low, high), "word": [f"w{i % 7}" for i in range(low, high)]} if payload else None,
         )
     return index
 
@@ -66,7 +70,13 @@ def test_exact_is_exact(tmp_path, queries):
 
 @pytest.mark.parametrize(
     ("kind", "settings"),
-    [("binary", {}), ("binary", {"query_bits": 1}), ("funnel", {}), ("funnel", {"rotate": False, "width": 16, "widths": (32,)}), ("hnsw", {})],
+    [
+        ("binary", {}),
+        ("binary", {"query_bits": 1}),
+        ("funnel", {}),
+        ("funnel", {"rotate": False, "width": 16, "widths": (32,)}),
+        ("hnsw", {}),
+    ],
 )
 @pytest.mark.parametrize("queries", [1, 30])
 def test_approximate_kinds_find_what_was_asked_and_score_it_exactly(tmp_path, kind, settings, queries):
@@ -105,7 +115,9 @@ def test_hits_filters_and_payload(tmp_path):
     expected, _ = truth(vectors[:2], vectors, 5, allowed)
     hits = index.search(vectors[:2], 5, filter="year > 200 and word in ('w3', 'w9')")
     assert [[hit.id for hit in row] for row in hits] == [[f"n{i}" for i in row] for row in expected]
-    assert all(hit.text == "w3" and hit.payload["year"] > 200 and set(hit.payload) == {"year"} for row in hits for hit in row)
+    assert all(
+        hit.text == "w3" and hit.payload["year"] > 200 and set(hit.payload) == {"year"} for row in hits for hit in row
+    )
     assert [hit.id for hit in index.search(vectors[:1], 5, filter="not year > 1")[0]] == ["n0", "n1"]
     assert len(index.search(vectors[:1], 5, filter="3 <= year <= 4 or word is None")[0]) == 2
     assert index.search(vectors[:1], 5, filter="year < 0") == [[]]
@@ -139,7 +151,9 @@ def test_delete_replace_and_compact(tmp_path):
     before = [[(hit.id, round(hit.score, 5), hit.payload) for hit in row] for row in index.search(vectors[20:40], 10)]
     index.compact()
     assert len(Store(tmp_path / "i").read().segments) == 1
-    assert [[(hit.id, round(hit.score, 5), hit.payload) for hit in row] for row in index.search(vectors[20:40], 10)] == before
+    assert [
+        [(hit.id, round(hit.score, 5), hit.payload) for hit in row] for row in index.search(vectors[20:40], 10)
+    ] == before
     index.delete([hit.id for hit in index.search(vectors[:1], 391)[0]])
     assert len(index) == 0
     index.compact()
@@ -229,7 +243,9 @@ def test_lists_of_sparse_codes_and_token_vectors(tmp_path):
     assert "n0" not in {hit.id for hit in index.search(codes[:1], 10)[0]}
 
     generator = np.random.default_rng(0)
-    tokens = Vectors.of([generator.standard_normal((generator.integers(1, 9), 16)).astype(np.float32) for _ in range(80)])
+    tokens = Vectors.of(
+        [generator.standard_normal((generator.integers(1, 9), 16)).astype(np.float32) for _ in range(80)]
+    )
     index = Index.create(tmp_path / "late", metric="maxsim", output="multi")
     index.add(names(80), tokens)
     asked = Vectors.of([generator.standard_normal((4, 16)).astype(np.float32) for _ in range(3)])
@@ -247,7 +263,11 @@ def test_bad_input_of_an_index(tmp_path):
     for use, kind, said in (
         (lambda: index.nearest(vectors[:, :9]), WrongUse, "expected 64 dimensions, found 9"),
         (lambda: index.nearest(vectors[0]), WrongUse, "expected an array of two dimensions, found 1"),
-        (lambda: index.nearest(vectors * np.where(np.arange(50) == 7, np.nan, 1)[:, None]), DataError, "NaN or infinity in row 8"),
+        (
+            lambda: index.nearest(vectors * np.where(np.arange(50) == 7, np.nan, 1)[:, None]),
+            DataError,
+            "NaN or infinity in row 8",
+        ),
         (lambda: index.add(["x"], np.full((1, 64), np.inf)), DataError, "NaN or infinity in row 1"),
         (lambda: index.nearest(vectors, 51), WrongUse, "expected 1 to 50 .*, found 51"),
         (lambda: index.nearest(vectors, 0), WrongUse, "found 0"),
@@ -260,19 +280,39 @@ def test_bad_input_of_an_index(tmp_path):
         (lambda: Index.create(tmp_path / "i"), WrongUse, "exists already"),
         (lambda: Index.create(tmp_path / "j", kind="hsnw"), WrongUse, "the nearest: hnsw"),
         (lambda: Index.create(tmp_path / "j", kind="binary", query_bits=9), WrongUse, "expected 1 to 8, found 9"),
-        (lambda: Index.create(tmp_path / "j", kind="binary", short=9), WrongUse, "no setting of index kind binary named 'short'"),
-        (lambda: Index.create(tmp_path / "j", kind="binary", shortlist="many"), WrongUse, "shortlist: expected int such as 0, found 'many'"),
-        (lambda: Index.create(tmp_path / "j", kind="binary", shortlist=-3), WrongUse, "shortlist: expected whole numbers from 0 up, found -3"),
+        (
+            lambda: Index.create(tmp_path / "j", kind="binary", short=9),
+            WrongUse,
+            "no setting of index kind binary named 'short'",
+        ),
+        (
+            lambda: Index.create(tmp_path / "j", kind="binary", shortlist="many"),
+            WrongUse,
+            "shortlist: expected int such as 0, found 'many'",
+        ),
+        (
+            lambda: Index.create(tmp_path / "j", kind="binary", shortlist=-3),
+            WrongUse,
+            "shortlist: expected whole numbers from 0 up, found -3",
+        ),
         (
             lambda: Index.create(tmp_path / "j", kind="funnel", rotate=False, widths=["a"]),
             WrongUse,
             "widths: expected whole numbers from 0 up, found \\('a',\\)",
         ),
-        (lambda: Index.create(tmp_path / "j", kind="hnsw", connections=1), WrongUse, "connections: expected 2 or more, found 1"),
+        (
+            lambda: Index.create(tmp_path / "j", kind="hnsw", connections=1),
+            WrongUse,
+            "connections: expected 2 or more, found 1",
+        ),
         (lambda: Index.create(tmp_path / "j", recall=0), WrongUse, "expected a share above 0"),
         (lambda: Index.create(tmp_path / "j", metric="cosin"), WrongUse, "the nearest: cosine"),
         (lambda: filled(tmp_path / "k", vectors, "funnel", width=64), WrongUse, "rising prefixes below 64"),
-        (lambda: Index.create(tmp_path / "j", kind="funnel", width=64, dimension=64), WrongUse, "rising prefixes below 64"),
+        (
+            lambda: Index.create(tmp_path / "j", kind="funnel", width=64, dimension=64),
+            WrongUse,
+            "rising prefixes below 64",
+        ),
     ):
         with pytest.raises(kind, match=said):
             use()
@@ -355,7 +395,9 @@ def test_a_hundred_kills_lose_no_committed_batch(tmp_path):
             got += len(more)
         os.close(read)
         index = Index(tmp_path / "i", verify=True)
-        rows = {row["__id__"] for row in index.rows(np.flatnonzero(np.concatenate([each.living for each in index._opened])))}
+        rows = {
+            row["__id__"] for row in index.rows(np.flatnonzero(np.concatenate([each.living for each in index._opened])))
+        }
         for batch in range(sure + got):
             assert set(names(3, 4 * batch + 1)) <= rows
             assert (f"n{4 * batch}" in rows) == (batch % 5 != 4)
@@ -433,7 +475,9 @@ def test_readers_go_on_while_one_writes(tmp_path):
 def test_a_second_writer_waits_and_is_told(tmp_path):
     Index.create(tmp_path / "i", metric="cosine")
     code = f"from umekomi.indexes.store import Store; import sys\nwith Store({str(tmp_path / 'i')!r}).lock():\n    print('have', flush=True); sys.stdin.read()"
-    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as other:
         assert other.stdout.readline() == "have\n"
         with pytest.raises(IndexBusy, match="another process is writing"), Store(tmp_path / "i").lock(wait=0.1):
             pass
@@ -446,7 +490,7 @@ def test_levels_of_a_query_lose_least_of_a_gaussian():
     """J. Max 1960: no other width of level has less squared error, from 1 bit to 8."""
     from scipy.stats import norm
 
-    from umekomi.indexes.kinds import STEPS
+    from umekomi.indexes.kinds.binary import STEPS
 
     def lost(step, bits):
         edges = (np.arange(1, 1 << bits) - (1 << bits) / 2) * step

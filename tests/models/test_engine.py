@@ -1,4 +1,5 @@
-"""The CPU engine against sentence-transformers: the same vectors, whatever the batch; long texts in windows; late chunking."""
+"""The CPU engine against sentence-transformers: the same vectors, whatever the batch; long texts in windows; late
+chunking."""
 
 from __future__ import annotations
 
@@ -17,8 +18,8 @@ from umekomi.models.within import encode_within, late_chunks
 pytest.importorskip("onnxruntime")
 pytest.importorskip("sentence_transformers")
 
-from umekomi.models.engine import open_for_encoding
-from umekomi.models.onnx import OnnxEmbedder
+from umekomi.models.engines.choice import open_for_encoding
+from umekomi.models.engines.onnx import OnnxEmbedder
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +30,22 @@ def engine():
 def mixed(count: int) -> list[str]:
     """Texts of one word to twice what minilm reads."""
     draw = random.Random(5)
-    words = ["the", "quick", "brown", "fox", "jumps", "over", "lazy", "dogs", "東京", "埋め込み", "naïve", "1,234", "🙂", "unbelievable"]
+    words = [
+        "the",
+        "quick",
+        "brown",
+        "fox",
+        "jumps",
+        "over",
+        "lazy",
+        "dogs",
+        "東京",
+        "埋め込み",
+        "naïve",
+        "1,234",
+        "🙂",
+        "unbelievable",
+    ]
     return [" ".join(draw.choices(words, k=draw.choice((1, 3, 9, 30, 120, 400)))) for _ in range(count)]
 
 
@@ -62,7 +78,16 @@ def test_the_same_vector_whatever_the_batch(engine, tmp_path):
     order = random.Random(1).sample(range(60), 60)
     assert np.abs(engine.encode([texts[i] for i in order]) - want[order]).max() <= 1e-5
     for threads in (1, 3):
-        other = OnnxEmbedder(engine.graph, engine.tokenizer, dimension=384, context=256, metric="cosine", prompts={}, name="threads", threads=threads)
+        other = OnnxEmbedder(
+            engine.graph,
+            engine.tokenizer,
+            dimension=384,
+            context=256,
+            metric="cosine",
+            prompts={},
+            name="threads",
+            threads=threads,
+        )
         assert np.abs(other.encode(texts) - want).max() <= 1e-5
     engine.save(tmp_path / "saved")
     assert np.abs(load(tmp_path / "saved").encode(texts) - want).max() <= 1e-5
@@ -80,7 +105,7 @@ def test_reported_tokens_and_cuts_are_the_tokenizers(engine, minilm):
 
 def test_the_second_opening_needs_no_torch(engine, fresh):
     out = fresh(
-        "import sys, umekomi\nfrom umekomi.models.engine import open_for_encoding\n"
+        "import sys, umekomi\nfrom umekomi.models.engines.choice import open_for_encoding\n"
         "m = open_for_encoding('minilm')\nprint(m.kind, m.encode(['a']).shape, 'torch' in sys.modules)"
     )
     assert out.split() == ["onnx", "(1,", "384)", "False"]
@@ -105,9 +130,9 @@ def test_openvino_gives_the_same_vectors_from_many_threads(engine, minilm):
 
 def test_bfloat16_is_asked_for_says_what_it_costs_and_is_kept_apart(engine, minilm, tmp_path, monkeypatch, capsys):
     openvino = pytest.importorskip("openvino")
-    from umekomi.encoding import encode
-    from umekomi.models import engine as module
+    from umekomi.models.engines import choice as module
     from umekomi.transforms import named
+    from umekomi.verbs.encode import encode
 
     if "BF16" not in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         with pytest.raises(WrongUse, match="expected a processor that computes in bfloat16"):
@@ -125,7 +150,9 @@ def test_bfloat16_is_asked_for_says_what_it_costs_and_is_kept_apart(engine, mini
     for name in ("openvino-bf16", "onnx", "openvino-bf16"):
         encode("minilm", tmp_path / "a.jsonl", tmp_path / f"{name}.npy", engine=name)
     coarse, exact = (np.load(tmp_path / f"{name}.npy") for name in ("openvino-bf16", "onnx"))
-    assert np.abs(exact - engine.encode(texts)).max() < 1e-5 < np.abs(coarse - exact).max(), "the cache keeps both apart"
+    assert np.abs(exact - engine.encode(texts)).max() < 1e-5 < np.abs(coarse - exact).max(), (
+        "the cache keeps both apart"
+    )
     minilm.with_transform(named("truncate")(64)).save(tmp_path / "t")
     assert open_for_encoding(tmp_path / "t", "openvino-bf16").rounding == "bf16"
     minilm.save(tmp_path / "m")
@@ -147,11 +174,14 @@ def test_a_converted_graph_runs_by_either(engine, tmp_path):
 
 
 def test_a_runtime_that_is_not_installed_is_one_line(monkeypatch):
-    from umekomi.models import runtimes
+    from umekomi.models.engines import runtimes
 
     monkeypatch.setattr(runtimes, "find_spec", lambda name: None)
     for name, extra in (("openvino-bf16", "openvino"), ("onnx", "onnx")):
-        with pytest.raises(WrongUse, match=rf"engine {name} needs the package '.*', which is not installed: pip install 'umekomi\[{extra}\]'"):
+        with pytest.raises(
+            WrongUse,
+            match=rf"engine {name} needs the package '.*', which is not installed: pip install 'umekomi\[{extra}\]'",
+        ):
             open_for_encoding("minilm", name)
     assert open_for_encoding("minilm").kind == "text", "auto leaves torch"
 
@@ -164,14 +194,16 @@ def test_another_model_in_the_same_folder_is_another_graph(minilm, tmp_path):
     first = open_for_encoding(tmp_path / "m").encode(["a text"])
     changed = load(tmp_path / "m")
     with torch.no_grad():
-        changed.model[0].auto_model.encoder.layer[5].output.dense.weight += 0.01 * torch.randn(384, 1536, generator=torch.Generator().manual_seed(0))
+        changed.model[0].auto_model.encoder.layer[5].output.dense.weight += 0.01 * torch.randn(
+            384, 1536, generator=torch.Generator().manual_seed(0)
+        )
     changed.save(tmp_path / "m")
     second = open_for_encoding(tmp_path / "m").encode(["a text"])
     assert np.abs(second - changed.encode(["a text"])).max() < 1e-5 < np.abs(first - second).max()
 
 
 def test_what_cannot_be_exact_runs_by_torch_or_is_refused(minilm, tmp_path, monkeypatch, capsys):
-    from umekomi.models import engine as module
+    from umekomi.models.engines import choice as module
 
     minilm.save(tmp_path / "m")
     monkeypatch.setattr(module, "EXACT", 1.1)
@@ -182,8 +214,8 @@ def test_what_cannot_be_exact_runs_by_torch_or_is_refused(minilm, tmp_path, monk
         open_for_encoding(tmp_path / "m", "onnx")
     with pytest.raises(WrongUse, match="engine: expected auto, onnx, openvino, openvino-bf16, torch, found 'fast'"):
         open_for_encoding("minilm", "fast")
+    load("random").save(tmp_path / "random")
     with pytest.raises(WrongUse, match="random is of kind random"):
-        (load("random")).save(tmp_path / "random")
         open_for_encoding(tmp_path / "random", "onnx")
     with pytest.raises(WrongUse, match="random is of kind random"):
         open_for_encoding("random", "openvino")
@@ -214,10 +246,11 @@ def test_transforms_stand_behind_the_engine(minilm, tmp_path):
 
 
 def test_eight_bits_say_what_they_cost(minilm, tmp_path):
-    """Every text of the data keeps its vector to the cosine asked for, which is measured anew here; what cannot is refused."""
-    from umekomi.conversion import convert
+    """Every text of the data keeps its vector to the cosine asked for, which is measured anew here; what cannot is
+    refused."""
     from umekomi.inspection.layers import cut
-    from umekomi.models.onnx import export
+    from umekomi.models.engines.onnx import export
+    from umekomi.verbs.convert import convert
 
     texts = [*mixed(10), *TEXTS]
     (tmp_path / "a.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
@@ -252,9 +285,13 @@ def test_windows_cover_the_text_in_order_and_fit(engine, minilm):
         assert not embedder.truncated(pieces).any()
         assert pieces[0].startswith("word0 ") and pieces[-1].endswith("word699")
         at = [text.index(piece) for piece in pieces]
-        ends = [place + len(piece) for place, piece in zip(at, pieces)]
-        assert all(later < end for end, later in zip(ends, at[1:])), "each shares something with the one before"
-        assert all(text[place - 1] == " " for place in at[1:]) and all(text[end] == " " for end in ends[:-1]), "no word is cut"
+        ends = [place + len(piece) for place, piece in zip(at, pieces, strict=True)]
+        assert all(later < end for end, later in zip(ends, at[1:], strict=False)), (
+            "each shares something with the one before"
+        )
+        assert all(text[place - 1] == " " for place in at[1:]) and all(text[end] == " " for end in ends[:-1]), (
+            "no word is cut"
+        )
         assert embedder.windows("short") == ["short"]
         assert not embedder.truncated(embedder.windows("漢字" * 900)).any()
         assert not embedder.truncated(embedder.windows("a" * 5000 + "🙂" * 900)).any()
@@ -293,7 +330,11 @@ def test_truncation_words(engine):
 
 
 def test_late_chunks_are_the_tokens_means_of_one_pass(minilm):
-    pieces = ["Berlin is the capital of Germany.", " Its more than 3.85 million inhabitants", " make it the largest city."]
+    pieces = [
+        "Berlin is the capital of Germany.",
+        " Its more than 3.85 million inhabitants",
+        " make it the largest city.",
+    ]
     found = late_chunks(minilm, [pieces, ["alone"]])
     assert found.offsets.tolist() == [0, 3, 4]
     tokens = minilm.model.encode("".join(pieces), output_value="token_embeddings", convert_to_numpy=False).cpu().numpy()
@@ -311,7 +352,7 @@ def test_late_chunks_are_the_tokens_means_of_one_pass(minilm):
 
 
 def test_devices_give_the_same_vectors(minilm, tmp_path):
-    from umekomi.encoding import encode
+    from umekomi.verbs.encode import encode
 
     texts = mixed(40)
     (tmp_path / "a.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))

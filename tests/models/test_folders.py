@@ -90,7 +90,8 @@ def test_a_planted_file_is_never_run(how, minilm, tmp_path, fresh):
         head["kind"] = "evil.Evil"
         (folder / "umekomi.json").write_text(json.dumps(head))
     out = fresh(
-        f"import sys; sys.path.insert(0, {str(folder)!r})\nimport umekomi\ntry:\n    umekomi.load({str(folder)!r})\nexcept Exception as error:\n    print('refused', error)\n"
+        f"import sys; sys.path.insert(0, {str(folder)!r})\nimport umekomi\ntry:\n    "
+        f"umekomi.load({str(folder)!r})\nexcept Exception as error:\n    print('refused', error)\n"
     )
     assert out.startswith("refused")
     assert not mark.exists()
@@ -166,7 +167,9 @@ def test_a_backbone_is_saved_whole_and_becomes_an_embedder(minilm, tmp_path, fre
     from umekomi.contracts import Backbone
     from umekomi.models.backbone import TransformerBackbone
 
-    config = BertConfig(vocab_size=30522, hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64)
+    config = BertConfig(
+        vocab_size=30522, hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64
+    )
     made = TransformerBackbone(BertForMaskedLM(config), minilm.model.tokenizer, "tiny")
     assert isinstance(made, Backbone)
     assert made.config["hidden_size"] == 32
@@ -174,12 +177,13 @@ def test_a_backbone_is_saved_whole_and_becomes_an_embedder(minilm, tmp_path, fre
     embedder = made.embedder("mean", max_length=64)
     np.save(tmp_path / "v.npy", embedder.encode(TEXTS))
     out = fresh(
-        f"import numpy as np, umekomi\nb = umekomi.load({str(tmp_path / 'b')!r})\nv = b.embedder('mean', max_length=64).encode({TEXTS!r})\n"
+        f"import numpy as np, umekomi\nb = umekomi.load({str(tmp_path / 'b')!r})\nv = b.embedder('mean', "
+        f"max_length=64).encode({TEXTS!r})\n"
         f"print(b.kind, type(b.model).__name__, (v == np.load({str(tmp_path / 'v.npy')!r})).all())"
     )
     assert out.split() == ["backbone", "BertForMaskedLM", "True"]
-    from umekomi.encoding import encode
-    from umekomi.evaluation import evaluate
+    from umekomi.verbs.encode import encode
+    from umekomi.verbs.evaluate import evaluate
 
     (tmp_path / "t.txt").write_text("a text")
     with pytest.raises(WrongUse, match="tiny is a backbone; expected an embedder: call .embedder"):
@@ -218,7 +222,8 @@ def test_a_hub_id_opens_from_the_hubs_cache_and_gets_its_prompts(minilm, tmp_pat
     assert out.split("\n")[0] == "cl-nagoya/ruri-v3-30m 384"
     assert out.split("\n")[1] == "検索クエリ:  検索文書:  Apache-2.0"
     out = fresh(
-        "import umekomi\ntry:\n    umekomi.load('nobody/nothing')\nexcept umekomi.UmekomiError as error:\n    print(error)",
+        "import umekomi\ntry:\n    umekomi.load('nobody/nothing')\nexcept umekomi.UmekomiError as error:\n    "
+        "print(error)",
         HF_HUB_CACHE=str(tmp_path),
         HF_HUB_OFFLINE="1",
     )
@@ -229,18 +234,25 @@ def test_linear_transforms_become_sentence_transformers_layers(minilm, tmp_path)
     """The folder opens there and gives the same vectors; what is not linear is named."""
     from sentence_transformers import SentenceTransformer
 
-    from umekomi.conversion import convert
     from umekomi.errors import WrongUse
     from umekomi.models.folding import without_storage
     from umekomi.transforms import Int8, Pca, RandomProjection, SparseCode, Truncate, Whitening
     from umekomi.transforms.linear import Centre, Normalise
     from umekomi.transforms.whitening import AllButTheTop
+    from umekomi.verbs.convert import convert
 
     texts = [f"{TEXTS[i % len(TEXTS)]} {i}" for i in range(40)]
     vectors = minilm.encode(texts)
     whitening = Whitening(width=20)
     whitening.stands = "after"  # on finished vectors here
-    chains = [[Truncate(64)], [Pca(16)], [Centre(), AllButTheTop(2), Normalise()], [Truncate(100), Pca(12)], [whitening], [RandomProjection(8, 1)]]
+    chains = [
+        [Truncate(64)],
+        [Pca(16)],
+        [Centre(), AllButTheTop(2), Normalise()],
+        [Truncate(100), Pca(12)],
+        [whitening],
+        [RandomProjection(8, 1)],
+    ]
     for number, chain in enumerate(chains):
         learning = vectors
         for transform in chain:

@@ -1,6 +1,7 @@
-"""The client against a server on this machine. Its answers have the shape of the Gemini API's models.batchEmbedContents, v1beta, as the request and response
-types of google-genai 3.6.1 (Google, PyPI, read 2026-11-24) publish it: {"requests": [{"model", "content": {"parts": [{"text"}]}, "taskType",
-"outputDimensionality"}]} in, {"embeddings": [{"values": [...]}]} out, {"error": {"code", "message", "status"}} when it fails."""
+"""The client against a server on this machine. Its answers have the shape of the Gemini API's
+models.batchEmbedContents, v1beta, as the request and response types of google-genai 3.6.1 (Google, PyPI, read
+2026-11-24) publish it: {"requests": [{"model", "content": {"parts": [{"text"}]}, "taskType", "outputDimensionality"}]}
+in, {"embeddings": [{"values": [...]}]} out, {"error": {"code", "message", "status"}} when it fails."""
 
 import json
 import threading
@@ -35,7 +36,10 @@ def service(monkeypatch):
             elif self.path.endswith(":countTokens"):
                 answer, status = {"totalTokens": len(body["contents"][0]["parts"][0]["text"].split())}, 200
             else:
-                rows = [values(r["content"]["parts"][0]["text"], r.get("outputDimensionality", 3072)) for r in body["requests"]]
+                rows = [
+                    values(r["content"]["parts"][0]["text"], r.get("outputDimensionality", 3072))
+                    for r in body["requests"]
+                ]
                 answer, status = {"embeddings": [{"values": row.tolist()} for row in rows]}, 200
             data = json.dumps(answer).encode()
             self.send_response(status)
@@ -79,7 +83,9 @@ def test_many_texts_go_a_hundred_at_a_time_and_keep_their_order(service):
     found = GeminiEmbedder(dimension=768, url=url).encode(texts, role="document")
     assert [len(request["body"]["requests"]) for request in asked] == [100, 100, 50]
     for row in (0, 99, 100, 249):
-        np.testing.assert_allclose(found[row], values(texts[row], 768) / np.linalg.norm(values(texts[row], 768)), atol=1e-6)
+        np.testing.assert_allclose(
+            found[row], values(texts[row], 768) / np.linalg.norm(values(texts[row], 768)), atol=1e-6
+        )
 
 
 def test_a_busy_service_is_tried_again(service):

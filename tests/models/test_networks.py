@@ -16,7 +16,9 @@ SOME = ["a", "the cat sat on the mat " * 4, "birds", "埋め込み", "looked at 
 
 @pytest.fixture(scope="module")
 def networks():
-    return {name: scratch(name, TEXTS, layers=2, width=32, heads=4, vocabulary=400, max_length=64) for name in ARCHITECTURES}
+    return {
+        name: scratch(name, TEXTS, layers=2, width=32, heads=4, vocabulary=400, max_length=64) for name in ARCHITECTURES
+    }
 
 
 @pytest.mark.parametrize("name", list(ARCHITECTURES))
@@ -50,7 +52,12 @@ POOLINGS = ("mean", "lasttoken", "cls", "tailmean", "latent", "latent-paper", "l
 @pytest.mark.parametrize("name", ["modernbert", "qwen3"])
 def test_poolings_round_trip_and_do_not_look_at_the_batch(networks, name, pooling, tmp_path):
     embedder = networks[name].embedder(
-        pooling, bidirectional=True if name == "qwen3" else None, without_prompt=True, prompts={"query": "find: "}, latents=8, heads=4
+        pooling,
+        bidirectional=True if name == "qwen3" else None,
+        without_prompt=True,
+        prompts={"query": "find: "},
+        latents=8,
+        heads=4,
     )
     together = embedder.encode(SOME, role="query")
     alone = np.concatenate([embedder.encode([text], role="query") for text in SOME])
@@ -69,7 +76,9 @@ def test_an_instruction_is_read_but_not_pooled(networks):
                 part.weight.zero_(), part.bias.zero_()
         network.embeddings.position_embeddings.weight.zero_()
     words = embedder.model.tokenizer
-    vectors = network.embeddings.word_embeddings.weight.detach() + network.embeddings.token_type_embeddings.weight[0].detach()
+    vectors = (
+        network.embeddings.word_embeddings.weight.detach() + network.embeddings.token_type_embeddings.weight[0].detach()
+    )
     prompt = words("find the text about:")["input_ids"][:-1]
     ids = words("find the text about: cats")["input_ids"]  # the space is part of what follows
     assert ids[: len(prompt)] == prompt
@@ -84,7 +93,10 @@ def test_the_tokenizer_knows_every_text_and_ends_it(networks):
         ids = words("埋め込み and 🦊", truncation=True, max_length=12)["input_ids"]
         assert words.unk_token_id not in ids
         assert ids[-1] == (words.eos_token_id if name == "qwen3" else words.sep_token_id)
-    assert networks["qwen3"].tokenizer("the cat " * 100, truncation=True, max_length=12)["input_ids"][-1] == words.eos_token_id
+    assert (
+        networks["qwen3"].tokenizer("the cat " * 100, truncation=True, max_length=12)["input_ids"][-1]
+        == words.eos_token_id
+    )
 
 
 def test_an_end_of_text_token_is_added_where_a_decoder_lacks_it(networks, tmp_path):
@@ -92,7 +104,9 @@ def test_an_end_of_text_token_is_added_where_a_decoder_lacks_it(networks, tmp_pa
     from tokenizers import processors
 
     backbone = scratch("qwen3", TEXTS, layers=1, width=16, heads=2, vocabulary=300)
-    backbone.tokenizer._tokenizer.post_processor = processors.TemplateProcessing(single="[CLS] $A", special_tokens=[("[CLS]", 2)])
+    backbone.tokenizer._tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A", special_tokens=[("[CLS]", 2)]
+    )
     assert backbone.tokenizer("cat")["input_ids"][-1] != backbone.tokenizer.eos_token_id
     embedder = backbone.embedder("lasttoken")
     embedder.save(tmp_path / "model")

@@ -10,9 +10,9 @@ pytest.importorskip("sentence_transformers")
 
 from umekomi.errors import WrongUse
 from umekomi.models import load
-from umekomi.models.catalogue import CATALOGUE
 from umekomi.models.networks import scratch, sees
-from umekomi.models.published import HEAD, PARTS, QUERY, TRUNK
+from umekomi.models.published.catalogue import CATALOGUE
+from umekomi.models.published.nv_embed import HEAD, PARTS, QUERY, TRUNK
 from umekomi.parts.pooling import LatentAttention
 
 TEXTS = [f"passage {i} tells of the river and the {animal}" for i in range(40) for animal in ("cat", "otter", "heron")]
@@ -20,12 +20,15 @@ TEXTS = [f"passage {i} tells of the river and the {animal}" for i in range(40) f
 
 @pytest.fixture
 def nv_folder(tmp_path):
-    """A folder as nvidia/NV-Embed-v2 lays it out: one trunk under ``embedding_model``, the head under ``latent_attention_model``."""
+    """A folder as nvidia/NV-Embed-v2 lays it out: one trunk under ``embedding_model``, the head under
+    ``latent_attention_model``."""
     from safetensors.torch import save_file
     from tokenizers import processors
 
     backbone = scratch("mistral", TEXTS, layers=2, width=32, heads=4, vocabulary=400, max_length=256)
-    backbone.tokenizer._tokenizer.post_processor = processors.TemplateProcessing(single="[CLS] $A", special_tokens=[("[CLS]", 2)])  # no end token, as published
+    backbone.tokenizer._tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A", special_tokens=[("[CLS]", 2)]
+    )  # no end token, as published
     torch.manual_seed(3)
     head = LatentAttention(32, latents=6, heads=2, head_width=10).eval()
     with torch.no_grad():
@@ -39,10 +42,19 @@ def nv_folder(tmp_path):
     own = {HEAD + names[name]: value.clone() for name, value in head.state_dict().items()}
     save_file(trunk, folder / "model-00001-of-00002.safetensors", {"format": "pt"})
     save_file(own, folder / "model-00002-of-00002.safetensors", {"format": "pt"})
-    index = dict.fromkeys(trunk, "model-00001-of-00002.safetensors") | dict.fromkeys(own, "model-00002-of-00002.safetensors")
+    index = dict.fromkeys(trunk, "model-00001-of-00002.safetensors") | dict.fromkeys(
+        own, "model-00002-of-00002.safetensors"
+    )
     (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": index}))
     text = backbone.model.config.to_dict() | {"model_type": "bidir_mistral", "sliding_window": 4096}
-    latent = {"latent_dim": 32, "hidden_dim": 32, "num_latents_value": 6, "num_cross_heads": 2, "cross_dim_head": 10, "mult": 4}
+    latent = {
+        "latent_dim": 32,
+        "hidden_dim": 32,
+        "num_latents_value": 6,
+        "num_cross_heads": 2,
+        "cross_dim_head": 10,
+        "mult": 4,
+    }
     config = {
         "model_type": "nvembed",
         "auto_map": {"AutoModel": "modeling_nvembed.NVEmbedModel"},
@@ -52,7 +64,9 @@ def nv_folder(tmp_path):
     }
     (folder / "config.json").write_text(json.dumps(config))
     (folder / "modeling_nvembed.py").write_text("raise SystemExit('code of a folder was run')")
-    (folder / "modules.json").write_text(json.dumps([{"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Transformer"}]))
+    (folder / "modules.json").write_text(
+        json.dumps([{"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Transformer"}])
+    )
     return folder, backbone, head
 
 
@@ -74,7 +88,8 @@ def test_nv_embed_is_read_by_its_shapes(nv_folder):
 
 
 def test_nv_embed_leaves_out_what_the_released_code_leaves_out(nv_folder):
-    """It masks the first n positions, n the instruction's tokens alone, BOS standing at 0; its last space has joined the text's first word."""
+    """It masks the first n positions, n the instruction's tokens alone, BOS standing at 0; its last space has joined
+    the text's first word."""
     folder, backbone, _ = nv_folder
     embedder = load(folder)
     words = backbone.tokenizer
@@ -87,7 +102,9 @@ def test_nv_embed_leaves_out_what_the_released_code_leaves_out(nv_folder):
 def test_nv_embed_saves_as_the_houses_own(nv_folder, tmp_path):
     embedder = load(nv_folder[0])
     embedder.save(tmp_path / "mine")
-    np.testing.assert_array_equal(load(tmp_path / "mine").encode(TEXTS[:3], role="query"), embedder.encode(TEXTS[:3], role="query"))
+    np.testing.assert_array_equal(
+        load(tmp_path / "mine").encode(TEXTS[:3], role="query"), embedder.encode(TEXTS[:3], role="query")
+    )
 
 
 def test_a_head_that_is_not_there_is_said(nv_folder):
@@ -108,18 +125,21 @@ def test_a_head_that_is_not_there_is_said(nv_folder):
 
 
 def test_qwen3_takes_the_last_token_and_every_text_ends_in_its_mark(tmp_path, monkeypatch):
-    """The published layout: sentence-transformers' modules, last-token pooling, prompts; a tokenizer whose eos_token is not the mark that ends a text."""
+    """The published layout: sentence-transformers' modules, last-token pooling, prompts; a tokenizer whose eos_token is
+    not the mark that ends a text."""
     from sentence_transformers import SentenceTransformer
     from tokenizers import processors
 
-    from umekomi.models import catalogue
+    from umekomi.models.published import catalogue
 
     backbone = scratch("qwen3", TEXTS, layers=2, width=32, heads=4, vocabulary=400, max_length=64)
     words = backbone.tokenizer
     words.add_special_tokens({"additional_special_tokens": ["<|endoftext|>"]})
     backbone.model.resize_token_embeddings(len(words))
     end = words.convert_tokens_to_ids("<|endoftext|>")
-    words._tokenizer.post_processor = processors.TemplateProcessing(single="$A <|endoftext|>", special_tokens=[("<|endoftext|>", end)])
+    words._tokenizer.post_processor = processors.TemplateProcessing(
+        single="$A <|endoftext|>", special_tokens=[("<|endoftext|>", end)]
+    )
     embedder = backbone.embedder("cls", prompts={"query": "Instruct: find\nQuery:", "document": ""})
     embedder.model[1].pooling_mode = "lasttoken"
     embedder.model.save(str(tmp_path / "whole"))
@@ -128,24 +148,31 @@ def test_qwen3_takes_the_last_token_and_every_text_ends_in_its_mark(tmp_path, mo
     broken.model[1].pooling_mode = "lasttoken"
     broken.model.save(str(tmp_path / "broken"))
 
-    assert load(tmp_path / "whole").model.tokenizer("the river " * 99, truncation=True, max_length=9)["input_ids"][-1] == end
+    assert (
+        load(tmp_path / "whole").model.tokenizer("the river " * 99, truncation=True, max_length=9)["input_ids"][-1]
+        == end
+    )
     theirs = SentenceTransformer(str(tmp_path / "whole"), device="cpu").encode(TEXTS[:5], prompt_name="query")
     np.testing.assert_allclose(load(tmp_path / "whole").encode(TEXTS[:5], role="query"), theirs, atol=1e-6)
 
     entry = CATALOGUE["qwen3-embedding-0.6b"]
     assert entry.ends_in == "<|endoftext|>" and entry.prompts["query"].endswith("Query:")
-    from umekomi.models.loading import load_folder
+    from umekomi.models.opening import load_folder
 
     for folder in ("whole", "broken"):  # as files that lost their post-processor are mended
         monkeypatch.setattr(catalogue, "open_hub", lambda hub, folder=folder: load_folder(tmp_path / folder))
         found = catalogue.open_entry(entry)
         assert found.model.tokenizer("river")["input_ids"][-1] == end
-        np.testing.assert_allclose(found.encode(TEXTS[:5], role="document"), load(tmp_path / "whole").encode(TEXTS[:5], role="document"), atol=1e-6)
+        np.testing.assert_allclose(
+            found.encode(TEXTS[:5], role="document"),
+            load(tmp_path / "whole").encode(TEXTS[:5], role="document"),
+            atol=1e-6,
+        )
 
 
 def test_non_commercial_licences_are_said(nv_folder, monkeypatch, capsys):
-    from umekomi.models import catalogue
-    from umekomi.models.loading import load_folder
+    from umekomi.models.opening import load_folder
+    from umekomi.models.published import catalogue
 
     monkeypatch.setattr(catalogue, "open_hub", lambda hub: load_folder(nv_folder[0]))
     found = load("nv-embed-v2")

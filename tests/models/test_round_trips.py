@@ -157,7 +157,7 @@ def test_names_that_are_not_there():
 def test_catalogue_says_what_cannot_be_loaded():
     with pytest.raises(WrongUse, match="only by running its repository's code"):
         load("jina-embeddings-v4")
-    from umekomi.models.catalogue import CATALOGUE
+    from umekomi.models.published.catalogue import CATALOGUE
 
     assert CATALOGUE["nv-embed-v2"].non_commercial
     assert CATALOGUE["sarashina-embedding-v1-1b"].non_commercial

@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 
-from umekomi.conversion import convert
 from umekomi.errors import DataError, WrongUse
 from umekomi.models import load, word2vec
 from umekomi.models.entity import EntityEmbedder
+from umekomi.verbs.convert import convert
 
 RNG = np.random.default_rng(0)
 TABLE = EntityEmbedder(["king", "queen", "man", "woman", "埋め込み"], RNG.normal(size=(5, 6)).astype(np.float32))
@@ -27,7 +27,9 @@ def test_gensim_reads_ours_and_we_read_gensims(name, tmp_path):
     assert there.vectors == pytest.approx(TABLE.vectors, abs=1e-6)
     there.save_word2vec_format(str(tmp_path / f"g{name}"), binary=name.endswith(".bin"))
     assert word2vec.read(tmp_path / f"g{name}").vectors == pytest.approx(TABLE.vectors, abs=1e-6)
-    assert [found for found, _ in TABLE.most_similar("king", k=3)] == [found for found, _ in there.most_similar("king", topn=3)]
+    assert [found for found, _ in TABLE.most_similar("king", k=3)] == [
+        found for found, _ in there.most_similar("king", topn=3)
+    ]
     want = there.most_similar(positive=["king", "woman"], negative=["man"], topn=1)[0]
     found = TABLE.most_similar(["king", "woman"], ["man"], k=1)[0]
     assert found[0] == want[0]
@@ -106,8 +108,10 @@ def test_onnx_gives_the_same_vectors_without_torch(minilm, tmp_path, fresh):
     want = minilm.encode(texts)
     np.save(tmp_path / "want.npy", want)
     out = fresh(
-        f"import sys, numpy as np, umekomi\nm = umekomi.load({str(tmp_path / 'onnx')!r})\nv = m.encode({texts!r}, batch_size=3)\n"
-        f"print(float((v * np.load({str(tmp_path / 'want.npy')!r})).sum(1).min()), 'torch' in sys.modules, m.truncated({texts!r}).tolist())"
+        f"import sys, numpy as np, umekomi\nm = umekomi.load({str(tmp_path / 'onnx')!r})\nv = m.encode({texts!r}, "
+        "batch_size=3)\n"
+        f"print(float((v * np.load({str(tmp_path / 'want.npy')!r})).sum(1).min()), 'torch' in sys.modules, "
+        f"m.truncated({texts!r}).tolist())"
     )
     worst, torch, cut = out.split(maxsplit=2)
     assert float(worst) > 0.9999

@@ -7,7 +7,7 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("sentence_transformers")
 
 from umekomi.errors import WrongUse
-from umekomi.parts.contrastive import Candidates, InfoNCE, info_nce, numbered
+from umekomi.parts.losses.contrastive import Candidates, InfoNCE, info_nce, numbered
 
 
 def unit(x):
@@ -26,7 +26,8 @@ def tensors(*arrays):
 
 
 def test_gemini_mask_leaves_the_positive_in_and_duplicates_out(vectors):
-    """Gemini Embedding: one own hard negative, other positives where mask(i, j) is one; the printed mask would drop j = i."""
+    """Gemini Embedding: one own hard negative, other positives where mask(i, j) is one; the printed mask would drop j =
+    i."""
     q, d, n = vectors
     q[3] = q[0]
     d[5] = d[1]
@@ -39,7 +40,9 @@ def test_gemini_mask_leaves_the_positive_in_and_duplicates_out(vectors):
             if j != i and not same[i][j]:
                 z += math.exp(q[i] @ d[j] / tau)
         total -= math.log(positive / z)
-    found = info_nce(*tensors(q, d, n[:, :1]), temperature=tau, candidates=Candidates(negatives="own"), same=torch.tensor(same))
+    found = info_nce(
+        *tensors(q, d, n[:, :1]), temperature=tau, candidates=Candidates(negatives="own"), same=torch.tensor(same)
+    )
     assert found.item() == pytest.approx(total / 6, rel=1e-9)
     assert torch.isfinite(found)
 
@@ -66,7 +69,9 @@ def test_qwen3_four_terms_with_the_false_negative_mask(vectors):
     same = torch.eye(6, dtype=torch.bool)
     same[2, 4] = same[4, 2] = True
     choice = Candidates(queries=True, document_document=True, negatives="own", margin=margin)
-    assert info_nce(*tensors(q, d, n), temperature=tau, candidates=choice, same=same).item() == pytest.approx(total / 6, rel=1e-9)
+    assert info_nce(*tensors(q, d, n), temperature=tau, candidates=choice, same=same).item() == pytest.approx(
+        total / 6, rel=1e-9
+    )
     assert masked > 10
 
 
@@ -74,7 +79,11 @@ def test_simcse_takes_everybodys_negatives_and_weighs_its_own(vectors):
     q, d, n = vectors
     tau, alpha, total = 0.05, 3.0, 0.0
     for i in range(6):
-        z = sum(math.exp(q[i] @ d[j] / tau) + sum((alpha if i == j else 1) * math.exp(q[i] @ n[j, k] / tau) for k in range(2)) for j in range(6))
+        z = sum(
+            math.exp(q[i] @ d[j] / tau)
+            + sum((alpha if i == j else 1) * math.exp(q[i] @ n[j, k] / tau) for k in range(2))
+            for j in range(6)
+        )
         total -= q[i] @ d[i] / tau - math.log(z)
     found = info_nce(*tensors(q, d, n), temperature=tau, candidates=Candidates(own_weight=alpha))
     assert found.item() == pytest.approx(total / 6, rel=1e-9)
@@ -88,10 +97,15 @@ def test_gte_and_clip_directions(vectors):
         rest = [j for j in range(6) if j != i]
         z = s + sum(math.exp(x / tau) for j in rest for x in (q[i] @ d[j], q[i] @ q[j], q[j] @ d[i], d[i] @ d[j]))
         gte -= math.log(s / z)
-        clip -= math.log(s / sum(math.exp(q[i] @ d[j] / tau) for j in range(6))) / 2 + math.log(s / sum(math.exp(q[j] @ d[i] / tau) for j in range(6))) / 2
+        clip -= (
+            math.log(s / sum(math.exp(q[i] @ d[j] / tau) for j in range(6))) / 2
+            + math.log(s / sum(math.exp(q[j] @ d[i] / tau) for j in range(6))) / 2
+        )
     every = Candidates(queries=True, document_document=True, document_query=True)
     assert info_nce(*tensors(q, d), temperature=tau, candidates=every).item() == pytest.approx(gte / 6, rel=1e-9)
-    assert info_nce(*tensors(q, d), temperature=tau, candidates=Candidates(symmetric=True)).item() == pytest.approx(clip / 6, rel=1e-9)
+    assert info_nce(*tensors(q, d), temperature=tau, candidates=Candidates(symmetric=True)).item() == pytest.approx(
+        clip / 6, rel=1e-9
+    )
 
 
 def test_rows_without_in_batch_candidates_see_only_their_own_negatives(vectors):
@@ -103,11 +117,17 @@ def test_rows_without_in_batch_candidates_see_only_their_own_negatives(vectors):
         s = math.exp(q[i] @ d[i] / tau)
         z = s + sum(math.exp(q[i] @ n[i, k] / tau) for k in range(held[i]))
         if in_batch[i]:
-            z += sum(math.exp(q[i] @ d[j] / tau) + sum(math.exp(q[i] @ n[j, k] / tau) for k in range(held[j])) for j in range(6) if j != i)
+            z += sum(
+                math.exp(q[i] @ d[j] / tau) + sum(math.exp(q[i] @ n[j, k] / tau) for k in range(held[j]))
+                for j in range(6)
+                if j != i
+            )
         total -= math.log(s / z)
     loss = InfoNCE(None, temperature=tau)
     label = torch.tensor([[int(x), -1, h] for x, h in zip(in_batch, held, strict=True)])
-    assert loss.of([*tensors(q, d), *tensors(*n.transpose(1, 0, 2))], label).item() == pytest.approx(total / 6, rel=1e-6)
+    assert loss.of([*tensors(q, d), *tensors(*n.transpose(1, 0, 2))], label).item() == pytest.approx(
+        total / 6, rel=1e-6
+    )
 
 
 def test_one_group_is_no_negative_of_itself(vectors):
@@ -130,7 +150,11 @@ def test_a_negative_of_another_row_that_answers_the_query_is_left_out(vectors):
     found = InfoNCE(None, temperature=0.1).of(columns, None, numbers).item()
     total = 0.0
     for i in range(6):
-        z = sum(math.exp(q[i] @ d[j] / 0.1) + sum(math.exp(q[i] @ n[j, k] / 0.1) for k in range(2) if (i, j, k) != (0, 2, 1)) for j in range(6))
+        z = sum(
+            math.exp(q[i] @ d[j] / 0.1)
+            + sum(math.exp(q[i] @ n[j, k] / 0.1) for k in range(2) if (i, j, k) != (0, 2, 1))
+            for j in range(6)
+        )
         total -= q[i] @ d[i] / 0.1 - math.log(z)
     assert found == pytest.approx(total / 6, rel=1e-6)
 
@@ -175,7 +199,8 @@ def test_texts_are_numbered_by_their_tokens_wherever_padding_stands():
 
 
 class Table(torch.nn.Module):
-    """A model for the trainers' shape of features: mean of token vectors, with dropout to see whether it is replayed."""
+    """A model for the trainers' shape of features: mean of token vectors, with dropout to see whether it is
+    replayed."""
 
     def __init__(self):
         super().__init__()
@@ -189,7 +214,10 @@ class Table(torch.nn.Module):
 
 
 def batch(generator, rows, width):
-    return {"input_ids": torch.randint(0, 50, (rows, width), generator=generator), "attention_mask": torch.ones(rows, width, dtype=torch.long)}
+    return {
+        "input_ids": torch.randint(0, 50, (rows, width), generator=generator),
+        "attention_mask": torch.ones(rows, width, dtype=torch.long),
+    }
 
 
 @pytest.mark.parametrize("prefixes", [None, {8: 1.0, 4: 1.0}])
@@ -202,7 +230,14 @@ def test_cached_gradients_are_those_of_the_whole_batch(prefixes):
     label = torch.tensor([[1, -1, 1]] * 10)
     grads = []
     for mini in (0, 3):
-        loss = InfoNCE(model, temperature=0.1, mini_batch=mini, prefixes=prefixes, learned=True, candidates=Candidates(queries=True))
+        loss = InfoNCE(
+            model,
+            temperature=0.1,
+            mini_batch=mini,
+            prefixes=prefixes,
+            learned=True,
+            candidates=Candidates(queries=True),
+        )
         model.zero_grad()
         value = loss([dict(column) for column in columns], label)
         value.backward()
@@ -223,7 +258,13 @@ def test_it_is_sentence_transformers_loss_where_they_overlap():
 
 
 def test_wrong_settings_are_one_line():
-    for wrong in (lambda: InfoNCE(None, temperature=0), lambda: InfoNCE(None, temperature=float("nan")), lambda: Candidates(negatives="some"), lambda: Candidates(margin=-1), lambda: Candidates(own_weight=0)):  # fmt: skip
+    for wrong in (
+        lambda: InfoNCE(None, temperature=0),
+        lambda: InfoNCE(None, temperature=float("nan")),
+        lambda: Candidates(negatives="some"),
+        lambda: Candidates(margin=-1),
+        lambda: Candidates(own_weight=0),
+    ):
         with pytest.raises(WrongUse) as error:
             wrong()
         assert "expected" in str(error.value) and "\n" not in str(error.value)
@@ -231,7 +272,7 @@ def test_wrong_settings_are_one_line():
 
 def test_graded_pairs_by_both_losses_of_one_batch(vectors):
     """NEAR²: multiple negatives over the positives plus the margin on hard pairs, by hand, on two prefixes."""
-    from umekomi.parts.losses import GradedSum
+    from umekomi.parts.losses.graded import GradedSum
 
     q, d, _ = vectors
     labels = [1, 0, 1, 1, 0, 0]
@@ -256,7 +297,7 @@ def test_graded_pairs_by_both_losses_of_one_batch(vectors):
 def test_online_contrastive_is_sentence_transformers():
     from sentence_transformers.sentence_transformer.losses import OnlineContrastiveLoss
 
-    from umekomi.parts.losses import online_contrastive
+    from umekomi.parts.losses.graded import online_contrastive
 
     class Given(torch.nn.Module):
         def forward(self, features):
@@ -267,11 +308,14 @@ def test_online_contrastive_is_sentence_transformers():
         a, b = torch.randn(9, 4, generator=generator), torch.randn(9, 4, generator=generator)
         labels = torch.randint(0, 2, (9,), generator=generator)
         theirs = OnlineContrastiveLoss(Given(), margin=0.5)([{"vectors": a}, {"vectors": b}], labels)
-        torch.testing.assert_close(online_contrastive(1 - torch.nn.functional.cosine_similarity(a, b), labels, 0.5), theirs)
+        torch.testing.assert_close(
+            online_contrastive(1 - torch.nn.functional.cosine_similarity(a, b), labels, 0.5), theirs
+        )
 
 
 def test_cosent_as_the_recipes_use_it_is_the_formula(vectors):
-    """log(1 + Σ over pairs with y_i > y_j of e^{(s_j - s_i)/τ}); it is sentence-transformers', which matryoshka takes for scored pairs."""
+    """log(1 + Σ over pairs with y_i > y_j of e^{(s_j - s_i)/τ}); it is sentence-transformers', which matryoshka takes
+    for scored pairs."""
     from sentence_transformers.sentence_transformer.losses import CoSENTLoss
 
     class Given(torch.nn.Module):
@@ -281,7 +325,9 @@ def test_cosent_as_the_recipes_use_it_is_the_formula(vectors):
     q, d, _ = vectors
     scores = [0.1, 0.9, 0.5, 0.5, 0.0, 1.0]
     s = [q[i] @ d[i] for i in range(6)]
-    total = math.log(1 + sum(math.exp((s[j] - s[i]) / 0.05) for i in range(6) for j in range(6) if scores[i] > scores[j]))
+    total = math.log(
+        1 + sum(math.exp((s[j] - s[i]) / 0.05) for i in range(6) for j in range(6) if scores[i] > scores[j])
+    )
     a, b = tensors(q, d)
     found = CoSENTLoss(Given(), scale=1 / 0.05)([{"vectors": a}, {"vectors": b}], torch.tensor(scores))
     assert found.item() == pytest.approx(total, rel=1e-6)

@@ -23,9 +23,13 @@ def entropy(shares):
 def test_alignment_uniformity_anisotropy_by_loops(rows):
     other = rows + 0.3 * np.random.default_rng(1).normal(size=rows.shape)
     a, b = unit(rows), unit(other)
-    assert g.alignment(rows, other) == pytest.approx(np.mean([np.sum((x - y) ** 2) for x, y in zip(a, b, strict=True)]), rel=1e-5)
+    assert g.alignment(rows, other) == pytest.approx(
+        np.mean([np.sum((x - y) ** 2) for x, y in zip(a, b, strict=True)]), rel=1e-5
+    )
     pairs = [(i, j) for i in range(12) for j in range(12) if i != j]
-    assert g.uniformity(rows) == pytest.approx(math.log(np.mean([math.exp(-2 * np.sum((a[i] - a[j]) ** 2)) for i, j in pairs])), rel=1e-5)
+    assert g.uniformity(rows) == pytest.approx(
+        math.log(np.mean([math.exp(-2 * np.sum((a[i] - a[j]) ** 2)) for i, j in pairs])), rel=1e-5
+    )
     assert g.anisotropy(rows) == pytest.approx(np.mean([a[i] @ a[j] for i, j in pairs]), rel=1e-5)
     assert g.alignment(rows, rows) == 0 and g.anisotropy(np.ones((4, 3))) == pytest.approx(1)
     with pytest.raises(WrongUse, match="two vectors"):
@@ -37,7 +41,9 @@ def test_entropies_at_their_ends_and_between():
     assert g.matrix_entropy(np.outer(np.arange(1, 5), [1.0, 2.0, 3.0])) == pytest.approx(0, abs=1e-6)
     for seed in range(50):
         generator = np.random.default_rng(seed)
-        z = generator.normal(size=(generator.integers(2, 20), generator.integers(2, 20))) * generator.exponential(size=(1, 1))
+        z = generator.normal(size=(generator.integers(2, 20), generator.integers(2, 20))) * generator.exponential(
+            size=(1, 1)
+        )
         one, two = math.exp(g.matrix_entropy(z)), math.exp(g.matrix_entropy(z, 2.0))
         assert two <= one + 1e-9 and one <= min(z.shape) + 1e-9
         assert g.effective_rank(z) >= one - 1e-9  # the paper's theorem 1 has this the other way round
@@ -83,7 +89,9 @@ def test_info_nce_by_a_loop_and_its_order(rows):
     assert g.info_nce_of(a, b) == pytest.approx(total / 24, rel=1e-4)
     assert g.info_nce_of(a, a) < g.info_nce_of(a, b) < g.info_nce_of(a, b[::-1])
     assert g.info_nce_of(100 * a, 100 * b) == pytest.approx(g.info_nce_of(a, b), rel=1e-4)
-    assert g.info_nce_of(100 * a, 100 * b, repository=True) != pytest.approx(g.info_nce_of(a, b, repository=True), rel=1e-2)
+    assert g.info_nce_of(100 * a, 100 * b, repository=True) != pytest.approx(
+        g.info_nce_of(a, b, repository=True), rel=1e-2
+    )
 
 
 def test_lidar_by_matrix_roots():

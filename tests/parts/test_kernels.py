@@ -22,7 +22,9 @@ def one_step(table, geometry, rate=0.05, history=None, negatives=1):
     offsets, neighbours = np.array([0, 1, 1, 1], np.int64), np.array([1], np.int32)
     history = np.zeros(0) if history is None else history
     args = np.array([0], np.int32), np.array([1], np.int32), np.array([0]), offsets, neighbours, np.array([2], np.int32)
-    loss = hyperbolic.sgd(table, history, *args, np.zeros((3, 0), np.int32), 0.0, negatives, rate, 1e-5, geometry, mix(0))
+    loss = hyperbolic.sgd(
+        table, history, *args, np.zeros((3, 0), np.int32), 0.0, negatives, rate, 1e-5, geometry, mix(0)
+    )
     return table, loss
 
 
@@ -53,7 +55,9 @@ def slow_gradient(table, geometry, negatives=1):
 def test_the_closest_unrelated_nodes_closest_first(geometry):
     points = RNG.normal(size=(60, 3)) / (4 if geometry == hyperbolic.BALL else 1)
     points /= np.maximum(np.linalg.norm(points, axis=1, keepdims=True), 1) if geometry == hyperbolic.BALL else 1
-    table = np.column_stack([np.sqrt(1 + (points**2).sum(1)), points]) if geometry == hyperbolic.LORENTZ else 0.99 * points
+    table = (
+        np.column_stack([np.sqrt(1 + (points**2).sum(1)), points]) if geometry == hyperbolic.LORENTZ else 0.99 * points
+    )
     related = [sorted({(row + 1) % 60, (row + 7) % 60}) for row in range(60)]
     offsets, neighbours = np.arange(0, 121, 2), np.array(related, np.int32).ravel()
     columns, weights = hyperbolic.columns_of(table, geometry)
@@ -100,7 +104,8 @@ def test_a_step_on_the_hyperboloid():
 
 
 def test_distances_far_out_on_the_hyperboloid_keep_their_digits():
-    """Points at 16 to 18 from the middle and one to four apart, against sixty decimal places; |u - x|² - (u0 - x0)² is off by .1 there."""
+    """Points at 16 to 18 from the middle and one to four apart, against sixty decimal places; |u - x|² - (u0 - x0)² is
+    off by .1 there."""
     getcontext().prec = 60
     angle = 1e-7
     space = np.array([[2e7, 0.0], [2e7 * np.cos(angle), 2e7 * np.sin(angle)], [9e6, 0.3]])
@@ -153,7 +158,9 @@ def test_ranks_are_those_of_the_similarity(metric):
     for row in sorted(wanted):
         scores = model.similarity(points[row : row + 1].astype(np.float64), points.astype(np.float64))[0]
         others = [i for i in range(40) if i != row and i not in wanted[row] | known[row]]
-        ahead = sorted(float((scores[others] > scores[i]).sum() + 0.5 * (scores[others] == scores[i]).sum()) for i in wanted[row])
+        ahead = sorted(
+            float((scores[others] > scores[i]).sum() + 0.5 * (scores[others] == scores[i]).sum()) for i in wanted[row]
+        )
         precision.append(np.mean([(j + 1) / (a + j + 1) for j, a in enumerate(ahead)]))
         places += [a + 1 for a in ahead]
     found = rank(model, wanted, known)
@@ -164,9 +171,23 @@ def test_ranks_are_those_of_the_similarity(metric):
 # --- bags -------------------------------------------------------------------------------------------------------------
 
 
-def starspace_step(table, left, right, others, *, loss, cosine, jacobian=False, adagrad=bags.OFF, kept=10, margin=0.5, rate=0.1, draws=8):
-    """Example 0 is (left → right); the negatives are the right sides of all examples, each drawn as chance has it. Returns
-    (table after, loss, the negatives drawn)."""
+def starspace_step(
+    table,
+    left,
+    right,
+    others,
+    *,
+    loss,
+    cosine,
+    jacobian=False,
+    adagrad=bags.OFF,
+    kept=10,
+    margin=0.5,
+    rate=0.1,
+    draws=8,
+):
+    """Example 0 is (left → right); the negatives are the right sides of all examples, each drawn as chance has it.
+    Returns (table after, loss, the negatives drawn)."""
     table = table.copy()
     sides = [right, *others]
     lengths = np.cumsum([0, *(len(bag) for bag in sides)])
@@ -176,10 +197,38 @@ def starspace_step(table, left, right, others, *, loss, cosine, jacobian=False, 
     squares = np.zeros(table.shape if adagrad == bags.COORDINATE else (len(table), 1), np.float32)
     state = mix(5)
     total = bags.starspace(
-        table, table, squares, squares, np.array([0]), left_offsets, np.array(left, np.int32), np.ones(len(left), np.float32), example_offsets, lengths, ids,
-        weights, np.zeros(0, np.int64), 8, 0, loss, cosine, np.float32(0.5), np.float32(margin), draws, kept, np.float32(rate), adagrad, jacobian,
-        np.float32(100.0), 1, 5, True, 0.0, 0.0, state,
-    )  # fmt: skip
+        table,
+        table,
+        squares,
+        squares,
+        np.array([0]),
+        left_offsets,
+        np.array(left, np.int32),
+        np.ones(len(left), np.float32),
+        example_offsets,
+        lengths,
+        ids,
+        weights,
+        np.zeros(0, np.int64),
+        8,
+        0,
+        loss,
+        cosine,
+        np.float32(0.5),
+        np.float32(margin),
+        draws,
+        kept,
+        np.float32(rate),
+        adagrad,
+        jacobian,
+        np.float32(100.0),
+        1,
+        5,
+        True,
+        0.0,
+        0.0,
+        state,
+    )
     return table, total
 
 
@@ -191,8 +240,8 @@ def project(table, bag, cosine):
 @pytest.mark.parametrize("loss", [bags.HINGE, bags.SOFTMAX])
 @pytest.mark.parametrize("cosine", [True, False])
 def test_starspace_is_the_papers_loss_and_its_gradient(loss, cosine):
-    """One other right side: every draw is it, or the positive itself, which is no negative. With the Jacobian, the step is
-    the gradient that finite differences give."""
+    """One other right side: every draw is it, or the positive itself, which is no negative. With the Jacobian, the step
+    is the gradient that finite differences give."""
     table = RNG.normal(0, 0.5, (7, 5)).astype(np.float32)
     left, right, other = [0, 1], [2, 3], [4, 5]
     draws = 8
@@ -203,7 +252,9 @@ def test_starspace_is_the_papers_loss_and_its_gradient(loss, cosine):
             return max(0.0, 0.5 - a @ b + a @ n)
         return -np.log(np.exp(a @ b) / (np.exp(a @ b) + count * np.exp(a @ n)))
 
-    found, total = starspace_step(table, left, right, [other], loss=loss, cosine=cosine, jacobian=True, kept=1, draws=draws)
+    found, total = starspace_step(
+        table, left, right, [other], loss=loss, cosine=cosine, jacobian=True, kept=1, draws=draws
+    )
     wide = table.astype(np.float64)
     if loss == bags.HINGE:
         count = 1
@@ -241,14 +292,26 @@ def test_starspace_adagrad_keeps_one_number_a_row_or_one_a_coordinate():
     row, _ = starspace_step(table, [0], [2], [[4]], loss=bags.HINGE, cosine=False, kept=1, adagrad=bags.ROW, margin=9)
     step = (n - b) / np.sqrt(((n - b) ** 2).mean() + 1e-6)
     assert row[0] == pytest.approx(table[0] - 0.1 * step, abs=1e-5)
-    each, _ = starspace_step(table, [0], [2], [[4]], loss=bags.HINGE, cosine=False, kept=1, adagrad=bags.COORDINATE, margin=9)
+    each, _ = starspace_step(
+        table, [0], [2], [[4]], loss=bags.HINGE, cosine=False, kept=1, adagrad=bags.COORDINATE, margin=9
+    )
     assert each[0] == pytest.approx(table[0] - 0.1 * np.sign(n - b), abs=1e-3)
 
 
 def test_rows_are_kept_short():
     table = np.ones((4, 3), np.float32)
     squares = np.zeros((4, 1), np.float32)
-    bags._update(table, squares, np.array([1], np.int32), np.ones(1, np.float32), 1, -np.ones(3, np.float32), np.float32(1), bags.OFF, np.float32(1))
+    bags._update(
+        table,
+        squares,
+        np.array([1], np.int32),
+        np.ones(1, np.float32),
+        1,
+        -np.ones(3, np.float32),
+        np.float32(1),
+        bags.OFF,
+        np.float32(1),
+    )
     assert np.linalg.norm(table[1]) == pytest.approx(1)
     assert (table[0] == 1).all()
 
@@ -292,7 +355,9 @@ def test_fastsent_against_a_slow_loop(autoencode):
                     v[node] += push * total
         for word in mine:
             u[word] += error / len(mine)
-    loss, predicted = sentences.fastsent(words, nodes, np.arange(4), offsets, ids, of, *tree, autoencode, np.float32(0.1), 0)
+    loss, predicted = sentences.fastsent(
+        words, nodes, np.arange(4), offsets, ids, of, *tree, autoencode, np.float32(0.1), 0
+    )
     assert predicted == wanted
     assert loss > 0
     assert words == pytest.approx(u, abs=1e-5)
@@ -305,13 +370,16 @@ def test_hot_nodes_of_one_thread_change_nothing():
     ids, offsets, of = np.array([0, 1, 2, 0, 3, 4, 1, 0], np.int32), np.array([0, 3, 5, 6, 8]), np.zeros(4, np.int64)
     outcomes = []
     for hot in (0, 3):
-        words, nodes = np.full((5, 4), 0.1, np.float32) * np.arange(1, 6, dtype=np.float32)[:, None], np.full((4, 4), 0.2, np.float32)
+        words, nodes = (
+            np.full((5, 4), 0.1, np.float32) * np.arange(1, 6, dtype=np.float32)[:, None],
+            np.full((4, 4), 0.2, np.float32),
+        )
         sentences.fastsent(words, nodes, np.arange(4), offsets, ids, of, *tree, False, np.float32(0.1), hot)
         outcomes.append(np.concatenate([words, nodes]))
     assert outcomes[0] == pytest.approx(outcomes[1], abs=1e-6)
 
 
-# --- sparse products and the normaliser ------------------------------------------------------------------------------------
+# --- sparse products and the normaliser -------------------------------------------------------------------------------
 
 
 def test_sparse_times_dense():
@@ -330,7 +398,10 @@ def test_the_normaliser_is_near_the_exact_sum_and_nearer_with_more_groups():
     y /= np.linalg.norm(y, axis=1).mean()
     x = 2 * y[:500]
     exact = partition.exact(x, y)
-    errors = [np.abs(np.expm1(partition.estimate(x, partition.mixture(y, partition.groups_of(y, kappa))[0]) - exact)).mean() for kappa in (1, 5)]
+    errors = [
+        np.abs(np.expm1(partition.estimate(x, partition.mixture(y, partition.groups_of(y, kappa))[0]) - exact)).mean()
+        for kappa in (1, 5)
+    ]
     assert errors[1] < errors[0] / 2
     assert errors[1] < 0.01
 

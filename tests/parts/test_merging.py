@@ -27,7 +27,9 @@ def test_slerp_by_hand():
     """A quarter turn in the plane: halfway lies at 45 degrees, its length kept."""
     a, b = {"w": torch.tensor([2.0, 0.0])}, {"w": torch.tensor([0.0, 2.0])}
     torch.testing.assert_close(slerp(a, b, 0.5)["w"], torch.tensor([math.sqrt(2), math.sqrt(2)]))
-    torch.testing.assert_close(slerp(a, b, 1 / 3)["w"], 2 * torch.tensor([math.cos(math.pi / 6), math.sin(math.pi / 6)]))
+    torch.testing.assert_close(
+        slerp(a, b, 1 / 3)["w"], 2 * torch.tensor([math.cos(math.pi / 6), math.sin(math.pi / 6)])
+    )
     for t, end in ((0, a), (1, b)):
         torch.testing.assert_close(slerp(a, b, t)["w"], end["w"])
 

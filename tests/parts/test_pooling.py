@@ -49,7 +49,10 @@ def softmax(x):
 
 def norm(x, layer):
     centred = x - x.mean(-1, keepdims=True)
-    return centred / np.sqrt(x.var(-1, keepdims=True) + layer.eps) * layer.weight.detach().numpy() + layer.bias.detach().numpy()
+    return (
+        centred / np.sqrt(x.var(-1, keepdims=True) + layer.eps) * layer.weight.detach().numpy()
+        + layer.bias.detach().numpy()
+    )
 
 
 def gelu(x):
@@ -73,7 +76,9 @@ def test_the_papers_form_by_a_slow_loop(texts):
                 weights = softmax(np.array([token[mine] @ latent_[mine] for latent_ in dictionary]))
                 parts.append(sum(weight * latent_[mine] for weight, latent_ in zip(weights, dictionary, strict=True)))
             rows.append(linear(gelu(linear(np.concatenate(parts), layer.widen)), layer.narrow))
-        np.testing.assert_allclose(layer(features([text]))["sentence_embedding"][0].detach(), np.mean(rows, 0), rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(
+            layer(features([text]))["sentence_embedding"][0].detach(), np.mean(rows, 0), rtol=1e-4, atol=1e-5
+        )
 
 
 @pytest.mark.parametrize("head_width", [0, 5])
@@ -96,7 +101,9 @@ def test_the_released_form_by_a_slow_loop(texts, head_width):
             x = token + linear(np.concatenate(heads), layer.join)
             straight, gate = np.split(linear(norm(x, layer.norm), layer.widen), 2)
             rows.append(x + linear(straight * gelu(gate), layer.narrow))
-        np.testing.assert_allclose(layer(features([text]))["sentence_embedding"][0].detach(), np.mean(rows, 0), rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(
+            layer(features([text]))["sentence_embedding"][0].detach(), np.mean(rows, 0), rtol=1e-4, atol=1e-5
+        )
 
 
 def test_the_published_heads_shapes_and_the_control_of_as_many_parameters():
@@ -104,9 +111,16 @@ def test_the_published_heads_shapes_and_the_control_of_as_many_parameters():
         published = LatentAttention(4096, latents=512, heads=8, head_width=4096)
     assert tuple(published.ask.weight.shape) == (32768, 4096) and tuple(published.answer.weight.shape) == (65536, 4096)
     assert tuple(published.join.weight.shape) == (4096, 32768) and tuple(published.dictionary.shape) == (512, 4096)
-    assert tuple(published.widen.weight.shape) == (32768, 4096) and tuple(published.narrow.weight.shape) == (4096, 16384)
-    assert sum(p.numel() for p in published.parameters()) == pytest.approx(0.740e9, rel=0.01)  # modern.md, from the shapes
-    counts = [sum(p.numel() for p in LatentAttention(64, 32, 4, form=form).parameters()) for form in ("released", "mlp")]
+    assert tuple(published.widen.weight.shape) == (32768, 4096) and tuple(published.narrow.weight.shape) == (
+        4096,
+        16384,
+    )
+    assert sum(p.numel() for p in published.parameters()) == pytest.approx(
+        0.740e9, rel=0.01
+    )  # modern.md, from the shapes
+    counts = [
+        sum(p.numel() for p in LatentAttention(64, 32, 4, form=form).parameters()) for form in ("released", "mlp")
+    ]
     assert counts[1] == pytest.approx(counts[0], rel=0.01)
 
 

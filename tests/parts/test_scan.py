@@ -13,7 +13,8 @@ NONE = np.zeros(0, np.uint8)
 @pytest.mark.parametrize("bits", [1, 3, 4])
 @pytest.mark.parametrize("words", [1, 3, 4, 6, 9])
 def test_bits_estimate_as_the_formula_says(bits, words):
-    """Gao & Long 2024: the estimate is factor * sum of sign * query part, the query cut to 2^bits levels, here the odd numbers around zero."""
+    """Gao & Long 2024: the estimate is factor * sum of sign * query part, the query cut to 2^bits levels, here the odd
+    numbers around zero."""
     generator = np.random.default_rng(0)
     rows, width = 3000, 64 * words
     signs = generator.choice([-1, 1], (rows, width))
@@ -27,7 +28,10 @@ def test_bits_estimate_as_the_formula_says(bits, words):
     allowed = (np.arange(rows) % 3 > 0).astype(np.uint8)
     for wanted in (10, rows):
         keys, counts = np.zeros(rows, np.uint16), np.zeros(scan.BINS, np.int32)
-        floors = [scan.bit_keys(codes, factors, planes, *numbers, wanted, allowed, low, high, keys, counts) for low, high in ((0, 1234), (1234, rows))]
+        floors = [
+            scan.bit_keys(codes, factors, planes, *numbers, wanted, allowed, low, high, keys, counts)
+            for low, high in ((0, 1234), (1234, rows))
+        ]
         assert (np.abs(keys - slow)[allowed > 0] <= 1.01).all()
         assert (keys[allowed == 0] == 0).all()
         assert max(floors) == 1 if wanted == rows else max(floors) > 1
@@ -36,7 +40,8 @@ def test_bits_estimate_as_the_formula_says(bits, words):
 
 @pytest.mark.parametrize("wanted", [1, 50, 700])
 def test_what_a_scan_leaves_out_is_never_among_the_wanted(wanted):
-    """Rows come from the worst to the best, so every floor set on the way is passed by all that follow; then the other way round."""
+    """Rows come from the worst to the best, so every floor set on the way is passed by all that follow; then the other
+    way round."""
     for order in (1, -1):
         rows = np.arange(5000)[::order]
         codes = np.ascontiguousarray(np.stack([rows // 100, rows % 100], 1).astype(np.int8))
@@ -51,10 +56,16 @@ def test_what_a_scan_leaves_out_is_never_among_the_wanted(wanted):
 
 def test_bytes_are_inner_products():
     generator = np.random.default_rng(0)
-    codes, query = generator.integers(-127, 128, (300, 40)).astype(np.int8), generator.integers(-32767, 32768, 40).astype(np.int16)
+    codes, query = (
+        generator.integers(-127, 128, (300, 40)).astype(np.int8),
+        generator.integers(-32767, 32768, 40).astype(np.int16),
+    )
     keys, counts = np.zeros(300, np.uint16), np.zeros(scan.BINS, np.int32)
     scan.byte_keys(codes, query, np.float32(1e-4), np.float32(4096), 300, NONE, 0, 300, keys, counts)
-    slow = [int(min(max(1e-4 * sum(int(a) * int(b) for a, b in zip(row, query, strict=True)) + 4096.0, 1), scan.BINS - 1)) for row in codes]
+    slow = [
+        int(min(max(1e-4 * sum(int(a) * int(b) for a, b in zip(row, query, strict=True)) + 4096.0, 1), scan.BINS - 1))
+        for row in codes
+    ]
     assert keys.tolist() == slow
     assert counts.sum() == 300
 
@@ -96,7 +107,15 @@ def test_lists_add_up_to_the_sparse_product(signed, block, monkeypatch):
     monkeypatch.setattr(scan, "DOCUMENTS", 64)
     search = scan.sparse_search.py_func if block else scan.sparse_search
     scores, rows = np.full((30, 8), -np.inf, np.float32), np.full((30, 8), -1, np.int64)
-    inputs = (lists.indptr.astype(np.int64), lists.indices, lists.data, queries.indptr.astype(np.int64), queries.indices, queries.data, NONE)
+    inputs = (
+        lists.indptr.astype(np.int64),
+        lists.indices,
+        lists.data,
+        queries.indptr.astype(np.int64),
+        queries.indices,
+        queries.data,
+        NONE,
+    )
     for low, high in ((0, 150), (150, 400)):
         search(*inputs, low, high, scores, rows)
     for q in range(30):

@@ -51,7 +51,10 @@ def test_sparse_equals_dense():
 def test_maxsim_against_a_loop_with_an_empty_item():
     a = Vectors.of([A[:2], A[2:]])
     b = Vectors.of([B[:3], B[:0], B[3:]])
-    want = [[sum(max(u @ v for v in b.item(j)) for u in a.item(i)) if len(b.item(j)) else 0 for j in range(3)] for i in range(2)]
+    want = [
+        [sum(max(u @ v for v in b.item(j)) for u in a.item(i)) if len(b.item(j)) else 0 for j in range(3)]
+        for i in range(2)
+    ]
     assert s.maxsim(a, b) == pytest.approx(np.array(want), abs=1e-5)
 
 

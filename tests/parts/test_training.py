@@ -6,10 +6,10 @@ pytest.importorskip("sentence_transformers")
 
 from umekomi.data.contrast import blended, rows
 from umekomi.models.networks import scratch
-from umekomi.parts.batches import InstructedCollator
-from umekomi.parts.contrastive import InfoNCE
-from umekomi.parts.pretraining import packed, pretrain
-from umekomi.parts.training import Stage, tuned
+from umekomi.parts.learning.batches import InstructedCollator
+from umekomi.parts.learning.language import packed, pretrain
+from umekomi.parts.learning.sentences import Stage, tuned
+from umekomi.parts.losses.contrastive import InfoNCE
 
 TEXTS = [f"the {animal} number {i} sat on mat {i * 7 % 13}" for i in range(24) for animal in ("cat", "dog")]
 
@@ -47,8 +47,14 @@ def test_an_interrupted_stage_goes_on_to_the_same_bits(backbone, lora, tmp_path)
     assert [folder.name for folder in (tmp_path / "stage_0").iterdir()] == ["checkpoint-8"]
     again = tuned(base, stage(table(), lora=lora), seed=1, checkpoint=tmp_path, save_steps=4)
     assert all(torch.equal(value, again.state_dict()[name]) for name, value in whole.state_dict().items())
-    assert not any(torch.equal(value, whole.state_dict()[name]) for name, value in base.state_dict().items() if name.endswith("q_proj.weight"))
-    assert all(parameter.requires_grad for parameter in again.parameters()) and not any("lora" in name for name in again.state_dict())
+    assert not any(
+        torch.equal(value, whole.state_dict()[name])
+        for name, value in base.state_dict().items()
+        if name.endswith("q_proj.weight")
+    )
+    assert all(parameter.requires_grad for parameter in again.parameters()) and not any(
+        "lora" in name for name in again.state_dict()
+    )
 
 
 def test_a_checkpoint_cut_off_while_it_was_written_is_passed_over(backbone, tmp_path):
@@ -97,17 +103,27 @@ def test_watching_changes_nothing(backbone):
     base = backbone.embedder("mean").model
     steps = []
     plain = tuned(base, stage(table()), seed=1)
-    watched = tuned(base, stage(table(), watch=lambda model, step: steps.append((step, model.training, torch.rand(1).item())), watch_every=5), seed=1)
+    watched = tuned(
+        base,
+        stage(
+            table(), watch=lambda model, step: steps.append((step, model.training, torch.rand(1).item())), watch_every=5
+        ),
+        seed=1,
+    )
     assert [step for step, *_ in steps] == [0, 5, 10, 12] and not any(training for _, training, _ in steps)
     assert all(torch.equal(value, watched.state_dict()[name]) for name, value in plain.state_dict().items())
 
 
 def test_every_row_has_its_own_instruction(backbone):
     embedder = backbone.embedder("mean", without_prompt=True)
-    some = blended([table().slice(0, 2).set_column(2, "instruction", [["first: ", "a longer second: "]]), table().slice(2, 1)])
+    some = blended(
+        [table().slice(0, 2).set_column(2, "instruction", [["first: ", "a longer second: "]]), table().slice(2, 1)]
+    )
     batch = InstructedCollator(preprocess_fn=embedder.model.preprocess, model=embedder.model)(some.to_pylist())
     words = embedder.model.tokenizer
-    lengths = [len(words(text.rstrip())["input_ids"]) - 1 if text else 0 for text in ("first: ", "a longer second: ", "")]
+    lengths = [
+        len(words(text.rstrip())["input_ids"]) - 1 if text else 0 for text in ("first: ", "a longer second: ", "")
+    ]
     assert batch["anchor_prompt_length"].tolist() == lengths and "positive_prompt_length" not in batch
     assert words.decode(batch["anchor_input_ids"][1], skip_special_tokens=True) == "a longer second: " + TEXTS[1]
     assert batch["label"].tolist() == [[1, -1, 0]] * 3
@@ -136,14 +152,22 @@ def test_one_set_a_batch_or_all_of_them(backbone):
     tuned(base, lambda model: [Stage(parts, dict.fromkeys(parts, Loss(model)), 1, 8, 1e-3, 0.0, "shuffle")], seed=1)
     assert sorted(map(sorted, seen)) == [[0]] * 3 + [[1]] * 3
     seen.clear()
-    tuned(base, lambda model: [Stage({"all": blended(list(parts.values()))}, {"all": Loss(model)}, 1, 8, 1e-3, 0.0, "shuffle")], seed=1)
+    tuned(
+        base,
+        lambda model: [Stage({"all": blended(list(parts.values()))}, {"all": Loss(model)}, 1, 8, 1e-3, 0.0, "shuffle")],
+        seed=1,
+    )
     assert len(seen) == 6 and {0, 1} in seen
 
 
-@pytest.mark.parametrize(("architecture", "objective"), [("qwen3", "causal"), ("bert", "masked"), ("modernbert", "masked")])
+@pytest.mark.parametrize(
+    ("architecture", "objective"), [("qwen3", "causal"), ("bert", "masked"), ("modernbert", "masked")]
+)
 def test_pre_training_learns_and_goes_on_where_it_stopped(architecture, objective, tmp_path):
     made = scratch(architecture, TEXTS, layers=1, width=32, heads=4, vocabulary=300, max_length=32)
-    losses = pretrain(made.model, made.tokenizer, TEXTS, objective=objective, length=16, steps=40, batch_size=8, learning_rate=3e-3)
+    losses = pretrain(
+        made.model, made.tokenizer, TEXTS, objective=objective, length=16, steps=40, batch_size=8, learning_rate=3e-3
+    )
     assert len(losses) == 10 and losses[-1] < losses[0] - 0.5
     again = scratch(architecture, TEXTS, layers=1, width=32, heads=4, vocabulary=300, max_length=32)
     options = {"objective": objective, "length": 16, "batch_size": 8, "learning_rate": 3e-3}

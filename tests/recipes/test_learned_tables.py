@@ -11,8 +11,10 @@ from umekomi.tasks.tables import HypernymyRanking, LinkPrediction, Reconstructio
 
 TREE = pa.table(
     {
-        "child": [f"{kind}{i}" for kind in ("cat", "dog", "ant", "bee") for i in range(6)] + ["cat", "dog", "ant", "bee", "mammal", "insect"],
-        "parent": [kind for kind in ("cat", "dog", "ant", "bee") for i in range(6)] + ["mammal", "mammal", "insect", "insect", "animal", "animal"],
+        "child": [f"{kind}{i}" for kind in ("cat", "dog", "ant", "bee") for i in range(6)]
+        + ["cat", "dog", "ant", "bee", "mammal", "insect"],
+        "parent": [kind for kind in ("cat", "dog", "ant", "bee") for i in range(6)]
+        + ["mammal", "mammal", "insect", "insect", "animal", "animal"],
     }
 )
 GROUPS = pa.table(
@@ -24,11 +26,18 @@ GROUPS = pa.table(
 
 
 def tree_model(**settings):
-    return get("poincare")(**{"dimensions": 3, "epochs": 200, "burn_in": 20, "negatives": 5, "threads": 1} | settings).fit(TREE)
+    return get("poincare")(
+        **{"dimensions": 3, "epochs": 200, "burn_in": 20, "negatives": 5, "threads": 1} | settings
+    ).fit(TREE)
 
 
 @pytest.mark.parametrize(
-    ("manifold", "settings"), [("ball", {}), ("lorentz", {}), ("lorentz", {"schedule": "rising", "first_negatives": 2, "hard_epochs": 40, "hard_pool": 10})]
+    ("manifold", "settings"),
+    [
+        ("ball", {}),
+        ("lorentz", {}),
+        ("lorentz", {"schedule": "rising", "first_negatives": 2, "hard_epochs": 40, "hard_pool": 10}),
+    ],
 )
 def test_poincare_reconstructs_a_tree(manifold, settings):
     model = tree_model(manifold=manifold, **settings)
@@ -43,7 +52,13 @@ def test_poincare_reconstructs_a_tree(manifold, settings):
     assert euclidean.value < found.value
     depth = np.linalg.norm(model.vectors[:, 1:] if manifold == "lorentz" else model.vectors, axis=1)
     assert depth[model.row("animal")] < depth[model.row("mammal")] < depth[model.row("cat3")]
-    graded = pa.table({"child": ["cat1", "mammal", "animal", "unheard"], "parent": ["animal", "animal", "cat1", "cat"], "score": [6.0, 3.0, 0.5, 3.0]})
+    graded = pa.table(
+        {
+            "child": ["cat1", "mammal", "animal", "unheard"],
+            "parent": ["animal", "animal", "cat1", "cat"],
+            "score": [6.0, 3.0, 0.5, 3.0],
+        }
+    )
     ranked = HypernymyRanking(graded).evaluate(model)
     assert ranked.value > 0.9
     assert "1 of 4 pairs" in ranked.notes[0]
@@ -70,7 +85,7 @@ def test_one_thread_and_a_seed_give_the_same_bits(tmp_path):
 @pytest.mark.parametrize("name", ["poincare", "starspace", "starspace, held out", "edrep", "fastsent"])
 def test_an_interrupted_fit_goes_on_behind_the_last_whole_epoch(name, tmp_path, monkeypatch):
     """Stopped in the middle, then run again: the same bits as without the stop."""
-    from umekomi.parts import epochs
+    from umekomi.parts.learning import arrays as epochs
 
     monkeypatch.setattr(epochs, "SAVE_SECONDS", 0.0)
     name, _, held = name.partition(", ")
@@ -80,7 +95,11 @@ def test_an_interrupted_fit_goes_on_behind_the_last_whole_epoch(name, tmp_path, 
         "edrep": GROUPS,
         "fastsent": pa.table({"document": [["a b c", "b a", "c c a"]] * 20}),
     }[name]
-    settings = {"epochs": 6, "threads": 1} | ({"min_count": 1} if name == "fastsent" else {}) | ({"validation": 0.2, "patience": 6} if held else {})
+    settings = (
+        {"epochs": 6, "threads": 1}
+        | ({"min_count": 1} if name == "fastsent" else {})
+        | ({"validation": 0.2, "patience": 6} if held else {})
+    )
     recipe = get(name)(**settings)
     whole = recipe.fit(data)
     real, calls = epochs._finite, []
@@ -103,7 +122,10 @@ def test_an_interrupted_fit_goes_on_behind_the_last_whole_epoch(name, tmp_path, 
 
 
 def test_numbers_that_blow_up_name_the_epoch_and_the_row():
-    with pytest.raises(UmekomiError, match=r"poincare: epoch \d+, points row \d+ \('.+'\): expected finite numbers, found NaN or infinity; a smaller rate"):
+    with pytest.raises(
+        UmekomiError,
+        match=r"poincare: epoch \d+, points row \d+ \('.+'\): expected finite numbers, found NaN or infinity; a smaller rate",
+    ):
         tree_model(manifold="euclidean", rate=1e200)
 
 
@@ -179,7 +201,11 @@ def test_schedules():
 
 # --- bags -------------------------------------------------------------------------------------------------------------
 
-TOPICS = {"sport": "ball team goal match score", "food": "bread soup salt oven taste", "money": "bank stock bond price market"}
+TOPICS = {
+    "sport": "ball team goal match score",
+    "food": "bread soup salt oven taste",
+    "money": "bank stock bond price market",
+}
 
 
 def topics(count=60, seed=0):
@@ -188,12 +214,29 @@ def topics(count=60, seed=0):
     return pa.table({"text": [text for _, text in rows], "label": [label for label, _ in rows]})
 
 
-@pytest.mark.parametrize("settings", [{}, {"similarity": "dot"}, {"loss": "softmax", "similarity": "dot"}, {"share": False}, {"adagrad": "off"}, {"ngrams": 2}])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"similarity": "dot"},
+        {"loss": "softmax", "similarity": "dot"},
+        {"share": False},
+        {"adagrad": "off"},
+        {"ngrams": 2},
+    ],
+)
 def test_starspace_classifies(settings, tmp_path):
-    model = get("starspace")(**{"dimensions": 10, "epochs": 20, "rate": 0.05, "search": 10, "threads": 1} | settings).fit(topics())
+    model = get("starspace")(
+        **{"dimensions": 10, "epochs": 20, "rate": 0.05, "search": 10, "threads": 1} | settings
+    ).fit(topics())
     test = topics(20, seed=1)
     predicted, scores = model.predict(test["text"].to_pylist(), k=2)
-    assert np.mean([row[0] == f"__label__{label}" for row, label in zip(predicted, test["label"].to_pylist(), strict=True)]) > 0.95
+    assert (
+        np.mean(
+            [row[0] == f"__label__{label}" for row, label in zip(predicted, test["label"].to_pylist(), strict=True)]
+        )
+        > 0.95
+    )
     assert scores.shape == (60, 2)
     assert (np.diff(scores) <= 0).all()
     model.save(tmp_path / "m")
@@ -209,7 +252,9 @@ def test_starspace_stops_where_what_is_held_out_gets_no_better(settings, monkeyp
 
     tables = {}
     learn = starspace.learn
-    monkeypatch.setattr(starspace, "learn", lambda arrays, *rest, **options: tables.update(arrays) or learn(arrays, *rest, **options))
+    monkeypatch.setattr(
+        starspace, "learn", lambda arrays, *rest, **options: tables.update(arrays) or learn(arrays, *rest, **options)
+    )
     rng = np.random.default_rng(0)  # labels that the words say nothing of: there is nothing to learn but by heart
     texts = [" ".join(f"w{i}" for i in rng.choice(300, 6)) for _ in range(120)]
     data = pa.table({"text": texts, "label": [f"{i}" for i in rng.choice(12, 120)]})
@@ -228,7 +273,9 @@ def test_starspace_recommends_from_collections():
     rng = np.random.default_rng(0)
     bags = [[f"{side}{i}" for i in rng.choice(8, 4, replace=False)] for side in "xy" * 60]
     for mode in (1, 2, 3):
-        model = get("starspace")(mode=mode, dimensions=8, epochs=15, rate=0.05, search=10, threads=1).fit({"left": [[]] * 120, "right": bags})
+        model = get("starspace")(mode=mode, dimensions=8, epochs=15, rate=0.05, search=10, threads=1).fit(
+            {"left": [[]] * 120, "right": bags}
+        )
         x = model.encode([["x0", "x1"]])
         items = model.encode([[f"{side}{i}"] for side in "xy" for i in range(2, 8)])
         scores = model.similarity(x, items)[0]
@@ -236,16 +283,27 @@ def test_starspace_recommends_from_collections():
 
 
 def test_starspace_embeds_graphs_sentences_pairs_and_words():
-    triples = {"head": ["tokyo", "kyoto", "paris", "lyon"] * 8, "relation": ["in"] * 32, "tail": ["japan", "japan", "france", "france"] * 8}
+    triples = {
+        "head": ["tokyo", "kyoto", "paris", "lyon"] * 8,
+        "relation": ["in"] * 32,
+        "tail": ["japan", "japan", "france", "france"] * 8,
+    }
     model = get("starspace")(dimensions=8, epochs=30, rate=0.05, search=5, threads=1).fit(triples)
-    scores = model.similarity(model.encode([["osaka", "in"], ["tokyo", "in"], ["paris", "in"]]), model.encode([["japan"], ["france"]]))
+    scores = model.similarity(
+        model.encode([["osaka", "in"], ["tokyo", "in"], ["paris", "in"]]), model.encode([["japan"], ["france"]])
+    )
     assert scores[1, 0] > scores[1, 1]
     assert scores[2, 1] > scores[2, 0]
     assert "japan" in model
     texts = topics()["text"].to_pylist()
     documents = pa.table({"document": [texts[i : i + 4] for i in range(0, 180, 4)]})
     pairs = pa.table({"anchor": texts[::2], "positive": texts[1::2]})
-    for data, settings in ((documents, {}), (pairs, {}), (pa.table({"text": texts}), {}), (documents, {"word_weight": 0.5, "mode": 3})):
+    for data, settings in (
+        (documents, {}),
+        (pairs, {}),
+        (pa.table({"text": texts}), {}),
+        (documents, {"word_weight": 0.5, "mode": 3}),
+    ):
         model = get("starspace")(dimensions=8, epochs=20, rate=0.05, search=10, threads=1, **settings).fit(data)
         v = model.encode(["ball goal", "team score", "soup oven"])
         s = model.similarity(v, v)
@@ -261,7 +319,9 @@ def test_weights_and_features_that_were_not_seen(capsys):
     }
     model = get("starspace")(dimensions=4, threads=1).fit(data)
     heavy = model.encode([{"a": 2.0, "b": 1.0}, ["a", "b"], ["a", "new"], []])
-    assert heavy[0] == pytest.approx((2 * model["a"] + model["b"]) / np.linalg.norm(2 * model["a"] + model["b"]), abs=1e-5)
+    assert heavy[0] == pytest.approx(
+        (2 * model["a"] + model["b"]) / np.linalg.norm(2 * model["a"] + model["b"]), abs=1e-5
+    )
     assert heavy[2] == pytest.approx(model["a"] / np.linalg.norm(model["a"]), abs=1e-5)
     assert (heavy[3] == 0).all()
     assert "1 of 6 features are not in starspace and were left out" in capsys.readouterr().err
@@ -286,14 +346,19 @@ def test_bad_input_of_starspace():
         get("starspace")().fit({"sentence1": ["a"], "sentence2": ["b"], "score": [1.0]})
 
 
-# --- graphs and words -----------------------------------------------------------------------------------------------------
+# --- graphs and words -------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("settings", [{}, {"kappa": 3}, {"symmetric": False}, {"directed": True}])
 def test_edrep_finds_the_groups_of_a_graph(settings):
     model = get("edrep")(dimensions=8, epochs=40, walk=3, threads=1, **settings).fit(GROUPS)
     inside = [model.similarity(model.encode([f"{g}3"]), model.encode([f"{g}7"], role="document"))[0, 0] for g in "abc"]
-    across = [model.similarity(model.encode([f"{g}3"]), model.encode([f"{h}7"], role="document"))[0, 0] for g in "abc" for h in "abc" if g != h]
+    across = [
+        model.similarity(model.encode([f"{g}3"]), model.encode([f"{h}7"], role="document"))[0, 0]
+        for g in "abc"
+        for h in "abc"
+        if g != h
+    ]
     assert min(inside) > max(across)
     losses = model.card["training"]["loss"]
     assert losses[-1] < losses[0]
@@ -340,7 +405,7 @@ def test_bad_input_of_edrep():
         get("edrep")(rate=0.0).fit(GROUPS)
 
 
-# --- sentences and definitions --------------------------------------------------------------------------------------------
+# --- sentences and definitions ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("autoencode", [False, True])
@@ -353,7 +418,9 @@ def test_fastsent_brings_neighbours_together(autoencode):
     assert s[0, 1] > s[0, 2]
     losses = model.card["training"]["loss"]
     assert losses[-1] < losses[0]
-    assert v[1] == pytest.approx((model["score"] + model["match"]) / np.linalg.norm(model["score"] + model["match"]), abs=1e-5)
+    assert v[1] == pytest.approx(
+        (model["score"] + model["match"]) / np.linalg.norm(model["score"] + model["match"]), abs=1e-5
+    )
 
 
 def test_fastsent_needs_sentences_in_order():
@@ -384,7 +451,14 @@ def test_triples_are_ranked_both_ways(tmp_path):
     from umekomi.data import Dataset
     from umekomi.tasks import build, default_kind, make
 
-    cities = {"tokyo": "japan", "kyoto": "japan", "osaka": "japan", "paris": "france", "lyon": "france", "nice": "france"}
+    cities = {
+        "tokyo": "japan",
+        "kyoto": "japan",
+        "osaka": "japan",
+        "paris": "france",
+        "lyon": "france",
+        "nice": "france",
+    }
     rows = [(city, "in", country) for city, country in cities.items()] * 8
     train = pa.table({"head": [r[0] for r in rows], "relation": [r[1] for r in rows], "tail": [r[2] for r in rows]})
     test = pa.table({"head": ["tokyo", "nice", "atlantis"], "relation": ["in"] * 3, "tail": ["japan", "france", "sea"]})
@@ -403,8 +477,14 @@ def test_triples_are_ranked_both_ways(tmp_path):
 def test_a_fit_begins_with_what_a_table_knows(name):
     from umekomi.models.entity import EntityEmbedder
 
-    data = {"starspace": {"left": [["x"], ["y"]] * 9, "right": [["1"], ["2"]] * 9}, "edrep": GROUPS, "fastsent": {"document": [["x y", "y x"]] * 9}}[name]
-    settings = {"dimensions": 4, "epochs": 1, "rate": 1e-6, "threads": 1} | ({"min_count": 1, "last_rate": 1e-6} if name == "fastsent" else {})
+    data = {
+        "starspace": {"left": [["x"], ["y"]] * 9, "right": [["1"], ["2"]] * 9},
+        "edrep": GROUPS,
+        "fastsent": {"document": [["x y", "y x"]] * 9},
+    }[name]
+    settings = {"dimensions": 4, "epochs": 1, "rate": 1e-6, "threads": 1} | (
+        {"min_count": 1, "last_rate": 1e-6} if name == "fastsent" else {}
+    )
     known = EntityEmbedder(["x", "a0"], np.array([[0.0, 0.6, 0.0, 0.8], [1.0, 0.0, 0.0, 0.0]], np.float32))
     model = get(name)(**settings).fit(data, start=known)
     word = "a0" if name == "edrep" else "x"

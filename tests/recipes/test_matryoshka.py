@@ -13,7 +13,7 @@ from umekomi.recipes import get
 @pytest.mark.parametrize("tied", [False, True])
 def test_nested_heads_are_the_weighted_sum_over_prefixes(tied):
     torch = pytest.importorskip("torch")
-    from umekomi.parts.losses import NestedHeads
+    from umekomi.parts.losses.nested import NestedHeads
 
     heads = NestedHeads(None, 5, [8, 4, 2], [1.0, 0.5, 2.0], tied=tied, seed=3)
     vectors, labels = torch.randn(7, 8), torch.tensor([0, 1, 2, 3, 4, 0, 1])
@@ -39,7 +39,9 @@ def test_the_recipe_learns_from_pairs_scores_and_labels(minilm, tmp_path):
         ({"sentence1": texts[:12], "sentence2": texts[12:], "score": [i / 12 for i in range(12)]}, "cosent"),
         ({"text": texts, "label": [f"c{i % 3}" for i in range(24)]}, "heads"),
     ):
-        recipe = get("matryoshka")(prefixes=(128, 32), weights=(1.0, 2.0), batch_size=8, learning_rate=1e-4, max_length=16, prefixes_per_step=2)
+        recipe = get("matryoshka")(
+            prefixes=(128, 32), weights=(1.0, 2.0), batch_size=8, learning_rate=1e-4, max_length=16, prefixes_per_step=2
+        )
         model = recipe.fit(data, start=minilm)
         assert model.card["training"]["objective"] == objective
         assert model.card["matryoshka"] == [384, 128, 32]
@@ -47,11 +49,16 @@ def test_the_recipe_learns_from_pairs_scores_and_labels(minilm, tmp_path):
         assert np.isfinite(after).all()
         assert np.abs(before - after).max() > 1e-4
     model.save(tmp_path / "m")
-    np.testing.assert_array_equal(load(tmp_path / "m").encode(texts[:2], dimensions=32), model.encode(texts[:2], dimensions=32))
+    np.testing.assert_array_equal(
+        load(tmp_path / "m").encode(texts[:2], dimensions=32), model.encode(texts[:2], dimensions=32)
+    )
 
 
 def test_heads_teach_the_prefix(minilm):
-    animals, metals = ("dog", "cat", "horse", "cow", "sheep", "goat"), ("iron", "copper", "zinc", "gold", "silver", "tin")
+    animals, metals = (
+        ("dog", "cat", "horse", "cow", "sheep", "goat"),
+        ("iron", "copper", "zinc", "gold", "silver", "tin"),
+    )
     texts = [f"{name} {i}" for name in (*animals, *metals) for i in range(8)]
     labels = [int(name in metals) for name in (*animals, *metals) for _ in range(8)]
     recipe = get("matryoshka")(prefixes=(8,), epochs=4, batch_size=16, learning_rate=2e-4, max_length=8)
@@ -96,7 +103,11 @@ def test_a_cascade_answers_the_easy_ones_early():
     # chances .9 .8 .7 .6, right 1 1 0 1; the whole is right on 1 1 1 1: the lowest without loss is .8
     assert _lowest(np.array([0.9, 0.8, 0.7, 0.6]), np.array([1, 1, 0, 1]), np.array([1, 1, 1, 1])) == 0.8
     assert _lowest(np.array([0.9, 0.8]), np.array([0, 0]), np.array([1, 1])) == 1.1
-    for widths, said in (([8], "two or more rising widths"), ([8, 4], "rising"), ([8, 64], "64 dimensions or more, found 32")):
+    for widths, said in (
+        ([8], "two or more rising widths"),
+        ([8, 4], "rising"),
+        ([8, 64], "64 dimensions or more, found 32"),
+    ):
         with pytest.raises(WrongUse, match=said):
             Cascade(widths).fit(vectors, labels)
     with pytest.raises(DataError, match="two classes"):

@@ -12,15 +12,18 @@ import pyarrow as pa
 import pytest
 from conftest import TEXTS
 
-from umekomi.catalogue import info
 from umekomi.contracts import Recipe
 from umekomi.errors import DataError, WrongUse
 from umekomi.models import load
 from umekomi.recipes import get, names
-from umekomi.training import recipe_of, train
+from umekomi.verbs.info import info
+from umekomi.verbs.train import recipe_of, train
 
 PAIRS = pa.table(
-    {"anchor": [f"what is thing {i} of kind {i % 5}" for i in range(64)], "positive": [f"thing {i} is described here, kind {i % 5}" for i in range(64)]}
+    {
+        "anchor": [f"what is thing {i} of kind {i % 5}" for i in range(64)],
+        "positive": [f"thing {i} is described here, kind {i % 5}" for i in range(64)],
+    }
 )
 
 
@@ -76,7 +79,12 @@ def test_lsa_brings_words_together_that_share_texts():
 
 
 def test_lsa_of_japanese_needs_no_other_tokenizer():
-    texts = ["猫は魚を食べる動物です。", "子猫は牛乳を飲む動物です。", "株価は市場で下落した。", "債券市場で金利が上昇した。"] * 3
+    texts = [
+        "猫は魚を食べる動物です。",
+        "子猫は牛乳を飲む動物です。",
+        "株価は市場で下落した。",
+        "債券市場で金利が上昇した。",
+    ] * 3
     model = get("lsa")(dimensions=3, vocabulary=150).fit(list(dict.fromkeys(texts)))
     v = model.encode(["猫は動物", "子猫", "市場の金利"])
     scores = model.similarity(v, v)
@@ -103,7 +111,9 @@ def test_near2_learns_and_leaves_its_start_alone(minilm):
     a, b = PAIRS["anchor"].to_pylist(), PAIRS["positive"].to_pylist()
 
     def likelihood(embedder, width):
-        scores = 20 * embedder.similarity(embedder.encode(a, dimensions=width), embedder.encode(b, dimensions=width)).astype(np.float64)
+        scores = 20 * embedder.similarity(
+            embedder.encode(a, dimensions=width), embedder.encode(b, dimensions=width)
+        ).astype(np.float64)
         return (np.diag(scores) - np.log(np.exp(scores).sum(1))).mean()
 
     for width in (32, 384):
@@ -115,7 +125,13 @@ def test_near2_learns_and_leaves_its_start_alone(minilm):
 
 
 def test_near2_on_graded_pairs(minilm):
-    graded = pa.table({"query": ["q one", "q one", "q two", "q two"] * 4, "document": [f"d {i}" for i in range(16)], "score": [2.0, 0.0, 1.0, 0.0] * 4})
+    graded = pa.table(
+        {
+            "query": ["q one", "q one", "q two", "q two"] * 4,
+            "document": [f"d {i}" for i in range(16)],
+            "score": [2.0, 0.0, 1.0, 0.0] * 4,
+        }
+    )
     for loss in ("ocl", "both"):
         assert small_near2(loss=loss).fit(graded, start=minilm).dimension == 384
     with pytest.raises(DataError, match="needs grades"):
@@ -154,7 +170,7 @@ def test_a_killed_training_goes_on_from_its_checkpoint(tmp_path):
     pytest.importorskip("sentence_transformers")
     source = f"""
 import sys, dataclasses
-import umekomi, umekomi.parts.training as training
+import umekomi, umekomi.parts.learning.sentences as training
 from umekomi.recipes import get
 real = training.train
 training.train = lambda *a, **k: real(*a, **(k | {{"save_steps": 2}}))

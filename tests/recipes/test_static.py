@@ -41,13 +41,17 @@ def test_a_static_minilm_keeps_meaning_and_opens_elsewhere(distilled, tmp_path, 
 
     theirs = SentenceTransformer(str(tmp_path / "m"))
     assert theirs.encode(texts) == pytest.approx(distilled.encode(texts), abs=1e-5)
-    out = fresh(f"import sys, umekomi; m = umekomi.load({str(tmp_path / 'm')!r}); print(m.encode(['a cat'])[0, :3].tolist(), 'torch' in sys.modules)")
+    out = fresh(
+        f"import sys, umekomi; m = umekomi.load({str(tmp_path / 'm')!r}); print(m.encode(['a cat'])[0, :3].tolist(), "
+        "'torch' in sys.modules)"
+    )
     assert out.strip().endswith("False")
     assert eval(out.strip()[: -len("False")]) == pytest.approx(distilled.encode(["a cat"])[0, :3].tolist(), abs=1e-5)
 
 
 def test_a_row_is_what_the_model_says_of_the_token(minilm):
-    """The vector of the token alone between the model's special tokens, before normalisation: the text of that token, encoded."""
+    """The vector of the token alone between the model's special tokens, before normalisation: the text of that token,
+    encoded."""
     model = get("static")(whiten="none", dimensions=384).fit(start=minilm)
     for word in ("cat", "violin"):
         row = model.table[model.tokenizer.token_to_id(word)]

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from umekomi.encoding import encode
 from umekomi.errors import WrongUse
 from umekomi.models.untrained import HashingEmbedder
+from umekomi.verbs.encode import encode
 
 ray = pytest.importorskip("ray")
 
@@ -31,7 +31,9 @@ def cluster():
 @pytest.fixture
 def source(tmp_path):
     path = tmp_path / "texts.jsonl"
-    path.write_text("".join(json.dumps({"id": i, "text": f"text number {i} says {i * 7 % 13}"}) + "\n" for i in range(1000)))
+    path.write_text(
+        "".join(json.dumps({"id": i, "text": f"text number {i} says {i * 7 % 13}"}) + "\n" for i in range(1000))
+    )
     return path
 
 
@@ -84,14 +86,18 @@ def test_the_vectors_of_one_machine_though_a_worker_is_killed(cluster, source, m
 
 
 def test_resume_takes_only_what_is_missing(cluster, source, model, tmp_path):
-    from umekomi.encoding import open_shards
     from umekomi.files import source_hash
     from umekomi.models import load
+    from umekomi.verbs.encode import open_shards
 
     encode(model, source, tmp_path / "want.npy", shard_rows=300)
     out = tmp_path / "out.npy"
     shards = out.with_name("out.npy.shards")
-    job = {"model": load(model).fingerprint(), "source": source_hash(source), "settings": ["text", "document", None, "warn", 300, ".npy"]}
+    job = {
+        "model": load(model).fingerprint(),
+        "source": source_hash(source),
+        "settings": ["text", "document", None, "warn", 300, ".npy"],
+    }
     open_shards(shards, job, False)
     np.save(shards / "000002.npy", np.load(tmp_path / "want.npy")[600:900])
     (shards / "done.jsonl").write_text(json.dumps({"shard": 2, "rows": 300, "truncated": 0, "reused": 0}) + "\n")
@@ -101,7 +107,10 @@ def test_resume_takes_only_what_is_missing(cluster, source, model, tmp_path):
 
 
 def test_a_plan_without_a_core_for_readers_is_refused(cluster, source, model, tmp_path):
-    with pytest.raises(WrongUse, match="the cluster has 3 cores: expected a plan that leaves one core for reading, found 3 workers of 1 core; at most 2"):
+    with pytest.raises(
+        WrongUse,
+        match="the cluster has 3 cores: expected a plan that leaves one core for reading, found 3 workers of 1 core; at most 2",
+    ):
         scale.encode(model, source, tmp_path / "v.npy", workers=3)
     assert not list(tmp_path.glob("v.npy*"))
     with pytest.raises(WrongUse, match="at most 0 such workers fit"):

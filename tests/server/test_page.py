@@ -1,4 +1,5 @@
-"""The page in headless Chromium: what each view shows, by keyboard alone, in both languages, in light and dark, and nothing from elsewhere."""
+"""The page in headless Chromium: what each view shows, by keyboard alone, in both languages, in light and dark, and
+nothing from elsewhere."""
 
 from __future__ import annotations
 
@@ -9,7 +10,9 @@ import pytest
 
 playwright = pytest.importorskip("playwright.sync_api")
 pytest.importorskip("fastapi")
-CHROMIUM = next((path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None)
+CHROMIUM = next(
+    (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
+)
 if CHROMIUM is None:
     pytest.skip("Chromium is not on this machine", allow_module_level=True)
 
@@ -18,7 +21,8 @@ if CHROMIUM is None:
 def browser():
     with playwright.sync_playwright() as play:
         started = play.chromium.launch(
-            executable_path=CHROMIUM, args=["--no-sandbox", "--enable-unsafe-swiftshader", "--use-gl=angle", "--use-angle=swiftshader"]
+            executable_path=CHROMIUM,
+            args=["--no-sandbox", "--enable-unsafe-swiftshader", "--use-gl=angle", "--use-angle=swiftshader"],
         )
         yield started
         started.close()
@@ -26,14 +30,18 @@ def browser():
 
 @pytest.fixture
 def page(browser, server, request):
-    """The page, opened; every word on its console, every failure and every request to another place is an error at the end."""
+    """The page, opened; every word on its console, every failure and every request to another place is an error at the
+    end."""
     options = getattr(request, "param", {})
     context = browser.new_context(**{"locale": "en-US", "viewport": {"width": 1100, "height": 800}} | options)
     opened = context.new_page()
     said: list[str] = []
     opened.on("console", lambda message: said.append(message.text) if message.type == "error" else None)
     opened.on("pageerror", lambda error: said.append(str(error)))
-    opened.on("request", lambda sent: said.append(f"asked {sent.url}") if not sent.url.startswith((server.url, "data:")) else None)
+    opened.on(
+        "request",
+        lambda sent: said.append(f"asked {sent.url}") if not sent.url.startswith((server.url, "data:")) else None,
+    )
     opened.goto(server.url)
     opened.wait_for_selector("body[data-ready]")
     opened.expected = []
@@ -84,7 +92,10 @@ def test_two_orders_side_by_side(page):
     page.fill("#compare-query", "a loaf")
     page.keyboard.press("Enter")
     page.wait_for_selector("#right-results li")
-    assert (page.inner_text("#left-name"), page.inner_text("#right-name")) == ("notes: by minilm", "notes: ordered anew by tiny")
+    assert (page.inner_text("#left-name"), page.inner_text("#right-name")) == (
+        "notes: by minilm",
+        "notes: ordered anew by tiny",
+    )
     assert page.locator("#left-results li").count() == page.locator("#right-results li").count() == 6
     assert page.inner_text("#compare-said") == "6 of 6 in both"
 
@@ -98,7 +109,9 @@ def test_similarities_are_the_models(page, minilm):
     page.wait_for_selector("#matrix tbody td")
     vectors = minilm.encode(texts)
     want = minilm.similarity(vectors, vectors)
-    shown = [[float(text) for text in row.locator("td").all_inner_texts()] for row in page.locator("#matrix tbody tr").all()]
+    shown = [
+        [float(text) for text in row.locator("td").all_inner_texts()] for row in page.locator("#matrix tbody tr").all()
+    ]
     assert abs(want - shown).max() < 0.0006
     page.fill("#texts", "one")
     page.click("#similarity-form button")
@@ -142,7 +155,8 @@ def test_the_map_in_colours(page):
 
 
 def test_a_hundred_thousand_points_keep_pace(page):
-    """While it moves, fewer points are drawn where the machine is slow, and all of them when it rests; the point under the pointer is found at once."""
+    """While it moves, fewer points are drawn where the machine is slow, and all of them when it rests; the point under
+    the pointer is found at once."""
     page.click("#tab-map")
     playwright.expect(page.locator("#map-said")).to_have_text("6 points")
     found = page.evaluate(
@@ -155,7 +169,9 @@ def test_a_hundred_thousand_points_keep_pace(page):
     assert found[0] < 250 and found[1] < 5 and found[2] == 100, found
 
 
-@pytest.mark.parametrize("page", [{"locale": "ja-JP", "color_scheme": "dark"}, {"locale": "ja-JP", "color_scheme": "light"}], indirect=True)
+@pytest.mark.parametrize(
+    "page", [{"locale": "ja-JP", "color_scheme": "dark"}, {"locale": "ja-JP", "color_scheme": "light"}], indirect=True
+)
 def test_japanese_in_dark_and_light(page, request):
     assert page.locator("html").get_attribute("lang") == "ja"
     assert page.inner_text("#tab-search") == "検索"
@@ -176,7 +192,8 @@ def test_japanese_in_dark_and_light(page, request):
 def test_every_word_is_there_in_both_languages(page):
     assert page.evaluate("Object.keys(WORDS.en).sort().join() === Object.keys(WORDS.ja).sort().join()")
     used = page.evaluate(
-        "[...document.querySelectorAll('[data-say],[data-label],[data-hint]')].flatMap(e => Object.values(e.dataset)).filter(w => !(w in WORDS.en))"
+        "[...document.querySelectorAll('[data-say],[data-label],[data-hint]')].flatMap(e => "
+        "Object.values(e.dataset)).filter(w => !(w in WORDS.en))"
     )
     assert used == []
 
@@ -188,7 +205,8 @@ def test_tabs_by_arrow_keys_and_names_for_everything(page):
         assert page.evaluate("document.activeElement.id") == f"tab-{want}"
         assert page.locator(f"#{want}").is_visible()
     unnamed = page.evaluate(
-        "[...document.querySelectorAll('input,select,textarea,button,canvas')].filter(e => !(e.labels && e.labels.length) && !e.getAttribute('aria-label') && !e.textContent.trim()).map(e => e.id)"
+        "[...document.querySelectorAll('input,select,textarea,button,canvas')].filter(e => !(e.labels && "
+        "e.labels.length) && !e.getAttribute('aria-label') && !e.textContent.trim()).map(e => e.id)"
     )
     assert unnamed == []
 
@@ -197,7 +215,9 @@ def test_a_key_is_asked_for_once(browser, folders, tmp_path):
     from served import Server
 
     (tmp_path / "key").write_text("a-long-secret")
-    with Server(folders[0], "--api-key-file", tmp_path / "key", env={"UMEKOMI_DATA": os.environ.get("UMEKOMI_DATA", "")}) as running:
+    with Server(
+        folders[0], "--api-key-file", tmp_path / "key", env={"UMEKOMI_DATA": os.environ.get("UMEKOMI_DATA", "")}
+    ) as running:
         context = browser.new_context()
         opened = context.new_page()
         opened.goto(running.url)

@@ -22,7 +22,7 @@ from served import Server
 from umekomi.errors import UmekomiError, WrongUse
 from umekomi.models.untrained import HashingEmbedder
 from umekomi.server.batching import Batcher, Busy
-from umekomi.server.holding import Holder
+from umekomi.server.model_pool import Holder
 from umekomi.server.running import is_loopback, run
 
 
@@ -30,7 +30,12 @@ def command(*words, **env):
     import os
 
     done = subprocess.run(
-        [sys.executable, "-m", "umekomi", "serve", *map(str, words)], capture_output=True, text=True, env={**os.environ, **env}, check=False, timeout=60
+        [sys.executable, "-m", "umekomi", "serve", *map(str, words)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, **env},
+        check=False,
+        timeout=60,
     )
     return done.returncode, done.stderr.strip()
 
@@ -38,13 +43,23 @@ def command(*words, **env):
 def test_elsewhere_than_on_loopback_a_key_is_needed(folders, tmp_path):
     status, said = command(folders[0], "--host", "0.0.0.0")
     assert (
-        status == 2 and said == "umekomi: serve: 0.0.0.0 can be reached from other machines: set an API key (UMEKOMI_API_KEY or --api-key-file) to listen there"
+        status == 2
+        and said
+        == "umekomi: serve: 0.0.0.0 can be reached from other machines: set an API key (UMEKOMI_API_KEY or --api-key-file) to listen there"
     )
     status, said = command(folders[0], "--api-key-file", tmp_path / "no")
     assert status == 2 and "expected a file with an API key in it" in said
     (tmp_path / "short").write_text("abc")
-    assert "expected an API key of 8 characters or more, found 3" in command(folders[0], "--api-key-file", tmp_path / "short")[1]
-    assert is_loopback("localhost") and is_loopback("::1") and not is_loopback("192.168.0.1") and not is_loopback("example.org")
+    assert (
+        "expected an API key of 8 characters or more, found 3"
+        in command(folders[0], "--api-key-file", tmp_path / "short")[1]
+    )
+    assert (
+        is_loopback("localhost")
+        and is_loopback("::1")
+        and not is_loopback("192.168.0.1")
+        and not is_loopback("example.org")
+    )
 
 
 def test_a_key_keeps_everybody_else_out(folders, tmp_path):
@@ -53,11 +68,23 @@ def test_a_key_keeps_everybody_else_out(folders, tmp_path):
         body = {"input": "a"}
         for headers in ({}, {"authorization": "Bearer wrong"}, {"authorization": "a-long-secret"}):
             answer = httpx.post(running.url + "/v1/embeddings", json=body, headers=headers)
-            assert (answer.status_code, answer.json()["error"]["code"], answer.headers["www-authenticate"]) == (401, "invalid_api_key", "Bearer")
-        assert httpx.post(running.url + "/v1/embeddings", json=body, headers={"authorization": "Bearer a-long-secret"}).status_code == 200
+            assert (answer.status_code, answer.json()["error"]["code"], answer.headers["www-authenticate"]) == (
+                401,
+                "invalid_api_key",
+                "Bearer",
+            )
+        assert (
+            httpx.post(
+                running.url + "/v1/embeddings", json=body, headers={"authorization": "Bearer a-long-secret"}
+            ).status_code
+            == 200
+        )
         assert httpx.get(running.url + "/metrics").status_code == 401
         assert (
-            httpx.get(running.url + "/health").status_code == httpx.get(running.url + "/ready").status_code == httpx.get(running.url + "/").status_code == 200
+            httpx.get(running.url + "/health").status_code
+            == httpx.get(running.url + "/ready").status_code
+            == httpx.get(running.url + "/").status_code
+            == 200
         )
 
 
@@ -72,7 +99,9 @@ def test_wrong_words_end_before_anything_listens(folders, tmp_path):
         status, said = command(folders[0], "--port", running.port)
         assert status == 1 and f"127.0.0.1:{running.port} cannot be listened on" in said
     (tmp_path / "evil").mkdir()
-    (tmp_path / "evil" / "modules.json").write_text(json.dumps([{"idx": 0, "name": "0", "path": "", "type": "os.system"}]))
+    (tmp_path / "evil" / "modules.json").write_text(
+        json.dumps([{"idx": 0, "name": "0", "path": "", "type": "os.system"}])
+    )
     status, said = command(tmp_path / "evil")
     assert status != 0 and "umekomi runs no code that a folder names" in said and "Traceback" not in said
 
@@ -122,7 +151,9 @@ def test_a_full_queue_says_when_to_come_back(folders):
         refused = next(answer for answer in answers if answer.status_code == 429)
         assert int(refused.headers["retry-after"]) >= 1 and refused.json()["error"]["code"] == "queue_full"
         assert 'umekomi_rejected_total{model="minilm"}' in httpx.get(running.url + "/metrics").text
-        assert "umekomi_queue_tokens 0.0" in httpx.get(running.url + "/metrics").text, "what was taken in was given back"
+        assert "umekomi_queue_tokens 0.0" in httpx.get(running.url + "/metrics").text, (
+            "what was taken in was given back"
+        )
         assert httpx.post(running.url + "/v1/embeddings", json={"input": "a"}).status_code == 200
 
 
@@ -144,7 +175,10 @@ def test_models_are_opened_when_asked_for_and_closed_for_memory(folders, tmp_pat
 
     async def go() -> None:
         holder = Holder(
-            [tmp_path / f"m{number}" for number in range(3)], memory=1, engine="auto", batcher=lambda e, _: Batcher(e, queue_tokens=1000, latency=0.1)
+            [tmp_path / f"m{number}" for number in range(3)],
+            memory=1,
+            engine="auto",
+            batcher=lambda e, _: Batcher(e, queue_tokens=1000, latency=0.1),
         )
         for number in (0, 1, 2, 1):
             async with holder.using(f"m{number}") as held:
@@ -185,8 +219,15 @@ def batched(embedder, jobs, **settings):
     """What each of ``jobs`` (texts, role) came to, all asked at once."""
 
     async def go():
-        batcher = Batcher(embedder, queue_tokens=settings.pop("queue_tokens", 100_000), latency=settings.pop("latency", 10), **settings)
-        found = await asyncio.gather(*(batcher.encode(texts, role=role) for texts, role in jobs), return_exceptions=True)
+        batcher = Batcher(
+            embedder,
+            queue_tokens=settings.pop("queue_tokens", 100_000),
+            latency=settings.pop("latency", 10),
+            **settings,
+        )
+        found = await asyncio.gather(
+            *(batcher.encode(texts, role=role) for texts, role in jobs), return_exceptions=True
+        )
         assert batcher.queued == 0 and not batcher.waiting
         await batcher.close()
         return found
@@ -199,7 +240,7 @@ def test_requests_share_batches_and_get_their_own_vectors():
     jobs = [([f"text {i} {j}" for j in range(1 + i % 3)], None) for i in range(40)]
     found = batched(embedder, jobs)
     assert len(embedder.batches) < 10
-    for (texts, _), report in zip(jobs, found):
+    for (texts, _), report in zip(jobs, found, strict=True):
         assert (report.vectors == HashingEmbedder(16).encode(texts)).all()
     embedder = Recording()
     batched(embedder, jobs, batching=False)
@@ -235,7 +276,11 @@ def test_roles_do_not_mix():
         return encode_within(e, texts, truncation=truncation, role=None)
 
     batched(embedder, [([f"{i}"], "query" if i % 2 else "document") for i in range(20)], encode=encode)
-    assert sum(count for role, count in seen if role == "query") == sum(count for role, count in seen if role == "document") == 10
+    assert (
+        sum(count for role, count in seen if role == "query")
+        == sum(count for role, count in seen if role == "document")
+        == 10
+    )
     assert len(seen) < 8
 
 
@@ -266,12 +311,12 @@ def test_what_does_not_fit_is_refused_and_cancelling_makes_room():
 
 
 def test_many_threads_of_one_model_keep_requests_apart(minilm):
-    from umekomi.models.engine import open_for_encoding
+    from umekomi.models.engines.choice import open_for_encoding
 
     texts = [f"sentence number {i} " + "and more " * (i % 40) for i in range(300)]
     jobs = [(texts[i : i + 1 + i % 5], None) for i in range(0, 300, 5)]
     found = batched(open_for_encoding("minilm", "onnx"), jobs)
-    for (mine, _), report in zip(jobs, found):
+    for (mine, _), report in zip(jobs, found, strict=True):
         assert np.abs(report.vectors - minilm.encode(mine)).max() < 1e-5
 
 

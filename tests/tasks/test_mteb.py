@@ -30,10 +30,25 @@ from umekomi.transforms import Truncate
 
 def metadata(name, kind, score):
     return TaskMetadata(
-        name=name, description="local", reference=None, dataset={"path": "local/local", "revision": "1"}, type=kind, category="t2t", modalities=["text"],
-        eval_splits=["test"], eval_langs=["eng-Latn"], main_score=score, date=None, domains=None, task_subtypes=None, license=None, annotations_creators=None,
-        dialect=None, sample_creation=None, bibtex_citation=None,
-    )  # fmt: skip
+        name=name,
+        description="local",
+        reference=None,
+        dataset={"path": "local/local", "revision": "1"},
+        type=kind,
+        category="t2t",
+        modalities=["text"],
+        eval_splits=["test"],
+        eval_langs=["eng-Latn"],
+        main_score=score,
+        date=None,
+        domains=None,
+        task_subtypes=None,
+        license=None,
+        annotations_creators=None,
+        dialect=None,
+        sample_creation=None,
+        bibtex_citation=None,
+    )
 
 
 def local(base, name, kind, score, dataset, **attributes):
@@ -46,7 +61,9 @@ def local(base, name, kind, score, dataset, **attributes):
 
 
 def mteb_scores(task, model):
-    result = mteb.evaluate(MtebEncoder(model), [task], cache=None, overwrite_strategy="always", co2_tracker=False, show_progress_bar=False)
+    result = mteb.evaluate(
+        MtebEncoder(model), [task], cache=None, overwrite_strategy="always", co2_tracker=False, show_progress_bar=False
+    )
     return result.task_results[0].scores["test"][0]
 
 
@@ -67,7 +84,13 @@ def test_similarity(minilm):
 def split_data(data, top_ranked=None):
     corpus = Dataset.from_dict({"id": data.corpus["id"].to_pylist(), "text": data.corpus["text"].to_pylist()})
     queries = Dataset.from_dict({"id": data.queries["id"].to_pylist(), "text": data.queries["text"].to_pylist()})
-    return {"default": {"test": RetrievalSplitData(corpus=corpus, queries=queries, relevant_docs=data.judgements(), top_ranked=top_ranked)}}
+    return {
+        "default": {
+            "test": RetrievalSplitData(
+                corpus=corpus, queries=queries, relevant_docs=data.judgements(), top_ranked=top_ranked
+            )
+        }
+    }
 
 
 @needs_data
@@ -77,10 +100,18 @@ def test_retrieval(minilm, kind):
     model = minilm.with_transform(Truncate(96)) if kind == "dense" else HashingEmbedder(512)
     if kind == "dense":  # a third of the corpus is enough to encode twice
         keep = set(data.corpus["id"].to_pylist()[:450])
-        data = type(data)(data.queries, data.corpus.slice(0, 450), data.qrels.filter(pa.array([d in keep for d in data.qrels["corpus_id"].to_pylist()])))
+        data = type(data)(
+            data.queries,
+            data.corpus.slice(0, 450),
+            data.qrels.filter(pa.array([d in keep for d in data.qrels["corpus_id"].to_pylist()])),
+        )
         asked = set(data.qrels["query_id"].to_pylist())
-        data = data._replace(queries=data.queries.filter(pa.array([q in asked for q in data.queries["id"].to_pylist()])))
-    theirs = mteb_scores(local(AbsTaskRetrieval, f"LocalRetrieval{kind.title()}", "Retrieval", "ndcg_at_10", split_data(data)), model)
+        data = data._replace(
+            queries=data.queries.filter(pa.array([q in asked for q in data.queries["id"].to_pylist()]))
+        )
+    theirs = mteb_scores(
+        local(AbsTaskRetrieval, f"LocalRetrieval{kind.title()}", "Retrieval", "ndcg_at_10", split_data(data)), model
+    )
     ours = Retrieval(data).evaluate(model)
     assert ours.value == pytest.approx(theirs["ndcg_at_10"], abs=5e-5)
     assert ours.scores["mrr@10"].value == pytest.approx(theirs["mrr_at_10"], abs=5e-5)
@@ -95,7 +126,9 @@ def test_reranking():
     top = {query: list(judged) for query, judged in kept.items()}
     asked = data._replace(queries=data.queries.filter(pa.array([q in kept for q in data.queries["id"].to_pylist()])))
     asked = asked._replace(qrels=data.qrels.filter(pa.array([q in kept for q in data.qrels["query_id"].to_pylist()])))
-    theirs = mteb_scores(local(AbsTaskRetrieval, "LocalReranking", "Reranking", "ndcg_at_10", split_data(asked, top)), model)
+    theirs = mteb_scores(
+        local(AbsTaskRetrieval, "LocalReranking", "Reranking", "ndcg_at_10", split_data(asked, top)), model
+    )
     assert Reranking(data).evaluate(model).value == pytest.approx(theirs["ndcg_at_10"], abs=5e-5)
 
 
@@ -121,7 +154,16 @@ def test_clustering():
     codes = {label: code for code, label in enumerate(sorted(set(table["label"].to_pylist())))}
     data = {"sentences": [table["text"].to_pylist()], "labels": [[codes[x] for x in table["label"].to_pylist()]]}
     model = HashingEmbedder(128)
-    theirs = mteb_scores(local(AbsTaskClusteringLegacy, "LocalClustering", "Clustering", "v_measure", DatasetDict({"test": Dataset.from_dict(data)})), model)
+    theirs = mteb_scores(
+        local(
+            AbsTaskClusteringLegacy,
+            "LocalClustering",
+            "Clustering",
+            "v_measure",
+            DatasetDict({"test": Dataset.from_dict(data)}),
+        ),
+        model,
+    )
     assert Clustering(table).evaluate(model).value == pytest.approx(theirs["v_measure"], abs=5e-5)
 
 
@@ -130,8 +172,28 @@ def test_pair_classification(minilm):
     table = rows(load("stsb", "dev"), 300)
     same = [int(score >= 3) for score in table["score"].to_pylist()]
     pairs = pa.table({"sentence1": table["sentence1"], "sentence2": table["sentence2"], "label": same})
-    data = DatasetDict({"test": Dataset.from_dict({"sentence1": pairs["sentence1"].to_pylist(), "sentence2": pairs["sentence2"].to_pylist(), "labels": same})})
-    theirs = mteb_scores(local(AbsTaskPairClassification, "LocalPairs", "PairClassification", "similarity_ap", data, label_column_name="labels"), minilm)
+    data = DatasetDict(
+        {
+            "test": Dataset.from_dict(
+                {
+                    "sentence1": pairs["sentence1"].to_pylist(),
+                    "sentence2": pairs["sentence2"].to_pylist(),
+                    "labels": same,
+                }
+            )
+        }
+    )
+    theirs = mteb_scores(
+        local(
+            AbsTaskPairClassification,
+            "LocalPairs",
+            "PairClassification",
+            "similarity_ap",
+            data,
+            label_column_name="labels",
+        ),
+        minilm,
+    )
     assert PairClassification(pairs).evaluate(minilm).value == pytest.approx(theirs["similarity_ap"], abs=5e-5)
 
 

@@ -1,11 +1,12 @@
-"""A published figure of minilm's proves the plumbing. The long one, SciFact's, is a claim: ``umekomi reproduce published-minilm``."""
+"""A published figure of minilm's proves the plumbing. The long one, SciFact's, is a claim: ``umekomi reproduce
+published-minilm``."""
 
 from __future__ import annotations
 
 import pytest
 from conftest import needs_data
 
-from umekomi.evaluation import evaluate
+from umekomi.verbs.evaluate import evaluate
 
 
 @needs_data

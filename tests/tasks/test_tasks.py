@@ -10,7 +10,6 @@ from conftest import TEXTS
 from umekomi import tasks
 from umekomi.data import Retrieval, load
 from umekomi.errors import DataError, WrongUse
-from umekomi.evaluation import evaluate
 from umekomi.models.entity import EntityEmbedder
 from umekomi.models.scorers import EmbedderScorer
 from umekomi.models.untrained import HashingEmbedder, RandomEmbedder
@@ -20,6 +19,7 @@ from umekomi.tasks.pairs import PairClassification, Similarity
 from umekomi.tasks.retrieval import Reranking, best
 from umekomi.tasks.retrieval import Retrieval as RetrievalTask
 from umekomi.tasks.tables import HypernymyRanking, LinkPrediction, Reconstruction
+from umekomi.verbs.evaluate import evaluate
 
 RNG = np.random.default_rng(0)
 
@@ -48,7 +48,13 @@ def collection(judged):
     return Retrieval(
         pa.table({"id": queries, "text": queries}),
         pa.table({"id": documents, "text": documents}),
-        pa.table({"query_id": [q for q, _, _ in judged], "corpus_id": [d for _, d, _ in judged], "score": [float(s) for _, _, s in judged]}),
+        pa.table(
+            {
+                "query_id": [q for q, _, _ in judged],
+                "corpus_id": [d for _, d, _ in judged],
+                "score": [float(s) for _, _, s in judged],
+            }
+        ),
     )
 
 
@@ -103,14 +109,19 @@ def test_pair_classification_and_bad_labels(minilm):
     table = pa.table({"sentence1": ["a cat", "a cat"], "sentence2": ["a kitten", "bond yields"], "label": [1, 0]})
     assert PairClassification(table).evaluate(minilm).value == 1
     with pytest.raises(DataError, match="row 2, column 'label': expected 0 or 1, found 'maybe'"):
-        PairClassification(pa.table({"sentence1": ["a", "b"], "sentence2": ["c", "d"], "label": ["1", "maybe"]})).evaluate(minilm)
+        PairClassification(
+            pa.table({"sentence1": ["a", "b"], "sentence2": ["c", "d"], "label": ["1", "maybe"]})
+        ).evaluate(minilm)
 
 
 def topics(n):
     animals, money = ["cat", "dog", "horse", "kitten"], ["bond", "stock", "market", "bank"]
     words = [animals if i % 2 else money for i in range(n)]
     return pa.table(
-        {"text": [f"{w[i % 4]} {w[(i + 1) % 4]} number {i}" for i, w in enumerate(words)], "label": ["animals" if i % 2 else "money" for i in range(n)]}
+        {
+            "text": [f"{w[i % 4]} {w[(i + 1) % 4]} number {i}" for i, w in enumerate(words)],
+            "label": ["animals" if i % 2 else "money" for i in range(n)],
+        }
     )
 
 
@@ -121,9 +132,9 @@ def test_classification_learns_topics_and_random_vectors_do_not(probe):
     assert good.value > 0.95
     assert good.scores["macro f1"].value > 0.95
     # other random vectors for the test texts than any seen in training
-    floor = Classification(pa.table({"text": [f"{t}!" for t in test["text"].to_pylist()], "label": test["label"]}), train, probe=probe).evaluate(
-        RandomEmbedder(64)
-    )
+    floor = Classification(
+        pa.table({"text": [f"{t}!" for t in test["text"].to_pylist()], "label": test["label"]}), train, probe=probe
+    ).evaluate(RandomEmbedder(64))
     assert 0.25 < floor.value < 0.75
 
 
@@ -164,7 +175,9 @@ def test_average_precision_is_scikit_learns():
     names = [str(i) for i in range(30)]
     table = EntityEmbedder(names, RNG.normal(size=(30, 4)), metric="euclidean")
     edges = [(a, b) for a in range(30) for b in range(30) if a != b and (a + 2 * b) % 5 == 0]
-    result = Reconstruction(pa.table({"source": [str(a) for a, _ in edges], "target": [str(b) for _, b in edges]})).evaluate(table)
+    result = Reconstruction(
+        pa.table({"source": [str(a) for a, _ in edges], "target": [str(b) for _, b in edges]})
+    ).evaluate(table)
     scores = table.similarity(table.vectors, table.vectors)
     want = []
     for a in sorted({a for a, _ in edges}):
@@ -178,7 +191,10 @@ def test_link_prediction_leaves_known_links_out():
     held = pa.table({"source": ["0"], "target": ["2"]})
     known = LinkPrediction(held, edges).evaluate(table)
     assert known.scores["mean rank"].value == 1, "1 is nearer to 0 but known"
-    assert LinkPrediction(held, pa.table({"source": ["3"], "target": ["4"]})).evaluate(table).scores["mean rank"].value == 2
+    assert (
+        LinkPrediction(held, pa.table({"source": ["3"], "target": ["4"]})).evaluate(table).scores["mean rank"].value
+        == 2
+    )
     with pytest.raises(DataError, match="expected an entity of entities, found '9'"):
         Reconstruction(pa.table({"source": ["9"], "target": ["1"]})).evaluate(table)
     with pytest.raises(WrongUse, match="judges a table of entities"):
@@ -188,7 +204,11 @@ def test_link_prediction_leaves_known_links_out():
 def test_hypernymy_ranking_knows_which_way_is_up():
     table = EntityEmbedder(["root", "animal", "cat"], np.array([[0, 0.01], [0.3, 0], [0.8, 0]]), metric="poincare")
     pairs = pa.table(
-        {"child": ["cat", "animal", "cat", "root", "cat"], "parent": ["animal", "root", "root", "cat", "unicorn"], "score": [9.0, 8.0, 7.0, 0.0, 5.0]}
+        {
+            "child": ["cat", "animal", "cat", "root", "cat"],
+            "parent": ["animal", "root", "root", "cat", "unicorn"],
+            "score": [9.0, 8.0, 7.0, 0.0, 5.0],
+        }
     )
     result = HypernymyRanking(pairs).evaluate(table)
     assert result.value > 0
@@ -211,5 +231,17 @@ def test_names_of_tasks(pydocs):
 def test_trained_on_what_it_is_judged_on_is_said(capsys):
     model = RandomEmbedder(8)
     model.card["trained_on"] = "sts12"
-    evaluate(model, Similarity(load([{"sentence1": "a", "sentence2": "b", "score": 1.0}, {"sentence1": "a", "sentence2": "c", "score": 2.0}], "all"), "stsb"))
+    evaluate(
+        model,
+        Similarity(
+            load(
+                [
+                    {"sentence1": "a", "sentence2": "b", "score": 1.0},
+                    {"sentence1": "a", "sentence2": "c", "score": 2.0},
+                ],
+                "all",
+            ),
+            "stsb",
+        ),
+    )
     assert "stsb was drawn from sts12 to sts16" in capsys.readouterr().err

@@ -31,7 +31,9 @@ def test_slopes_are_those_of_the_formulas(mode):
     pairs = 8 if mode == "pairs" else 0
     loss, slopes = learner.slopes(inputs, 4, labels, pairs)
 
-    weight, inner, outer = (torch.tensor(learner.arrays[name].astype(np.float64), requires_grad=True) for name in learner.names)
+    weight, inner, outer = (
+        torch.tensor(learner.arrays[name].astype(np.float64), requires_grad=True) for name in learner.names
+    )
     x = torch.tensor(inputs.astype(np.float64))
     activations = (x - outer) @ weight.T + inner
 
@@ -94,7 +96,7 @@ def test_annealing_comes_down_to_k():
 
 
 def test_one_seed_one_code_and_a_resumed_fit_is_the_same(tmp_path, monkeypatch):
-    from umekomi.parts import epochs
+    from umekomi.parts.learning import arrays as epochs
 
     vectors = vectors_of(500)
     settings = {"epochs": 6, "batch_size": 128, "learning_rate": 1e-3}
@@ -139,7 +141,7 @@ def test_the_objective_with_a_backbone_is_the_frozen_ones(kind):
     """The same loss and the same gradients of the code as the learner without torch, on the same vectors."""
     torch = pytest.importorskip("torch")
     pytest.importorskip("sentence_transformers")
-    from umekomi.parts.losses import SparseContrast
+    from umekomi.parts.losses.sparse import SparseContrast
     from umekomi.transforms.codes import Learner, SparseCode
 
     vectors = np.random.default_rng(0).normal(size=(12, 6)).astype(np.float32)
@@ -151,7 +153,13 @@ def test_the_objective_with_a_backbone_is_the_frozen_ones(kind):
     labels = np.array([0, 1, 2] * 4) if kind == "labels" else None
     pairs = 6 if kind == "pairs" else 0
     loss, slopes = learner.slopes(vectors, 3, labels, pairs)
-    ours = SparseContrast(None, {f"{name}_": learner.arrays[name] for name in ("weight", "inner", "outer")}, 3, contrast=0.7, temperature=0.2)
+    ours = SparseContrast(
+        None,
+        {f"{name}_": learner.arrays[name] for name in ("weight", "inner", "outer")},
+        3,
+        contrast=0.7,
+        temperature=0.2,
+    )
     given = torch.tensor(vectors, requires_grad=True)
     found = ours.of(given, None if labels is None else torch.tensor(labels), pairs)
     assert found.item() == pytest.approx(loss, rel=1e-4)
@@ -173,10 +181,24 @@ def test_csr_tunes_its_backbone(tune, tmp_path):
     from umekomi.models.networks import scratch
     from umekomi.recipes import get
 
-    texts = [f"the {animal} number {i} lives by {place}" for i in range(8) for animal in ("cat", "dog", "owl") for place in ("water", "trees")]
+    texts = [
+        f"the {animal} number {i} lives by {place}"
+        for i in range(8)
+        for animal in ("cat", "dog", "owl")
+        for place in ("water", "trees")
+    ]
     start = scratch("bert", texts, layers=1, width=32, heads=4, vocabulary=300, max_length=32).embedder("mean")
     recipe = replace(
-        get("csr").small(), k=4, epochs=2, batch_size=16, contrast=1.0, tune=tune, tune_rate=1e-3, tune_epochs=2, tune_batch=16, lora=(2, 4.0, 0.0)
+        get("csr").small(),
+        k=4,
+        epochs=2,
+        batch_size=16,
+        contrast=1.0,
+        tune=tune,
+        tune_rate=1e-3,
+        tune_epochs=2,
+        tune_batch=16,
+        lora=(2, 4.0, 0.0),
     )
     data = {"text": texts, "label": [text.split()[1] for text in texts]}
     model = recipe.fit(data, start=start)

@@ -21,7 +21,9 @@ def test_pca_is_scikit_learns_up_to_signs():
 
 def test_pca_weights_are_repeated_rows():
     weights = RNG.integers(1, 4, 200)
-    assert Pca(3).fit(VECTORS, weights=weights).directions_ == pytest.approx(Pca(3).fit(np.repeat(VECTORS, weights, 0)).directions_, abs=1e-3)
+    assert Pca(3).fit(VECTORS, weights=weights).directions_ == pytest.approx(
+        Pca(3).fit(np.repeat(VECTORS, weights, 0)).directions_, abs=1e-3
+    )
 
 
 def test_truncate_and_normalise():

@@ -52,7 +52,9 @@ def test_chains_save_count_their_bytes_and_leave_queries_as_they_are(tmp_path):
     embedder.save(tmp_path / "m")
     again = load(tmp_path / "m")
     np.testing.assert_array_equal(again.encode_document(TEXTS), embedder.encode_document(TEXTS))
-    np.testing.assert_array_equal(again.encode_query(TEXTS), Truncate(16).transform(short.transform(base.encode_query(TEXTS))))
+    np.testing.assert_array_equal(
+        again.encode_query(TEXTS), Truncate(16).transform(short.transform(base.encode_query(TEXTS)))
+    )
     assert not (again.encode_query(TEXTS) == again.encode_document(TEXTS)).all()
     assert base.with_transform(Binary().fit(vectors)).item_bytes == 8
 
@@ -63,7 +65,12 @@ def test_sparse_codes_behind_an_embedder(tmp_path):
     whitened = Centre().fit(vectors)
     code = SparseCode(4, 128, epochs=20, batch_size=64, learning_rate=1e-3).fit(whitened.transform(vectors))
     embedder = base.with_transform(whitened, code)
-    assert (embedder.outputs, embedder.default_output, embedder.dimension, embedder.item_bytes) == ({"sparse"}, "sparse", 128, 32)
+    assert (embedder.outputs, embedder.default_output, embedder.dimension, embedder.item_bytes) == (
+        {"sparse"},
+        "sparse",
+        128,
+        32,
+    )
     found = embedder.encode(TEXTS)
     assert np.diff(found.indptr).max() <= 4
     embedder.save(tmp_path / "m")

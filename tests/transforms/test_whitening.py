@@ -44,7 +44,9 @@ def test_a_direction_without_variance_is_dropped_and_counted():
 
 def test_minilms_token_table_has_directions_that_hold_nothing(minilm):
     table = minilm.model[0].auto_model.get_input_embeddings().weight.detach().numpy()
-    found = ZipfianWhitening().fit(table, weights=of_tokens(minilm.model.tokenizer._tokenizer, {"the cat": 3.0, "a dog": 1.0, "embedding": 1.0}))
+    found = ZipfianWhitening().fit(
+        table, weights=of_tokens(minilm.model.tokenizer._tokenizer, {"the cat": 3.0, "a dog": 1.0, "embedding": 1.0})
+    )
     assert int(found.dropped_) >= 1
     assert np.isfinite(found.transform(table)).all()
 
@@ -52,7 +54,9 @@ def test_minilms_token_table_has_directions_that_hold_nothing(minilm):
 def test_centring_sif_and_all_but_the_top():
     centred = ZipfianCentring().fit(WORDS, weights=P).transform(WORDS)
     assert P @ centred == pytest.approx(np.zeros(8), abs=1e-5)
-    assert Sif(1e-3).fit(WORDS, weights=P).transform(WORDS) == pytest.approx(WORDS * (1e-3 / (1e-3 + P))[:, None], rel=1e-4)
+    assert Sif(1e-3).fit(WORDS, weights=P).transform(WORDS) == pytest.approx(
+        WORDS * (1e-3 / (1e-3 + P))[:, None], rel=1e-4
+    )
     left = AllButTheTop(2).fit(WORDS).transform(WORDS)
     assert np.linalg.matrix_rank(left, tol=1e-2) == 6
     first = AllButTheTop(1, centre=False).fit(WORDS).transform(WORDS)
@@ -63,13 +67,17 @@ def test_centring_sif_and_all_but_the_top():
 def test_a_table_transform_folds_into_the_table(tmp_path):
     from umekomi.recipes import get
 
-    model = get("lsa")(dimensions=6, vocabulary=120).fit({"text": [f"{a} {b}" for a in ("cat", "dog") for b in ("eats fish", "sleeps long", "runs away")]})
+    model = get("lsa")(dimensions=6, vocabulary=120).fit(
+        {"text": [f"{a} {b}" for a in ("cat", "dog") for b in ("eats fish", "sleeps long", "runs away")]}
+    )
     p = of_tokens(model.tokenizer, ["cat eats fish", "dog sleeps"])
     whitening = ZipfianWhitening().fit(model.table, weights=p)
     folded = model.with_transform(whitening)
     assert isinstance(folded, StaticEmbedder)
     texts = ["cat sleeps", "dog eats"]
-    assert folded.encode(texts) == pytest.approx(whitening.transform(model.encode(texts)), abs=1e-3), "an affine map and a mean commute"
+    assert folded.encode(texts) == pytest.approx(whitening.transform(model.encode(texts)), abs=1e-3), (
+        "an affine map and a mean commute"
+    )
     both = model.with_transform(whitening, AllButTheTop(1).fit(folded.encode([*texts, "cat runs"])))
     both.save(tmp_path / "m")
     assert (load(tmp_path / "m").encode(texts) == both.encode(texts)).all()

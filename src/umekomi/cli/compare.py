@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from umekomi.leaderboard import Comparison
+    from umekomi.comparison.leaderboard import Comparison
 
 
 def compare(
-    candidates: Annotated[list[str], typer.Argument(help="Models and recipes; NAME@64 cuts to 64 dimensions.", metavar="MODEL|RECIPE")],
+    candidates: Annotated[
+        list[str], typer.Argument(help="Models and recipes; NAME@64 cuts to 64 dimensions.", metavar="MODEL|RECIPE")
+    ],
     data: Annotated[str, typer.Option("--data", help="A named dataset, file or folder.")],
     task: Annotated[str | None, typer.Option("--task", help="A kind of task, when the data fit several.")] = None,
     split: Annotated[str | None, typer.Option(help="The split to judge on (test; carved where there is none).")] = None,
@@ -21,7 +23,9 @@ def compare(
     budget_bytes: Annotated[float | None, typer.Option(help="At most so many bytes an item.")] = None,
     budget_ms: Annotated[float | None, typer.Option(help="At most so many milliseconds a query.")] = None,
     hybrid: Annotated[bool, typer.Option("--hybrid", help="Add BM25 fused with each dense candidate.")] = False,
-    paper_settings: Annotated[bool, typer.Option("--paper-settings", help="Recipes at their papers' sizes, not for two cores.")] = False,
+    paper_settings: Annotated[
+        bool, typer.Option("--paper-settings", help="Recipes at their papers' sizes, not for two cores.")
+    ] = False,
     max_queries: Annotated[int | None, typer.Option(help="Judge on at most so many queries.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of all random draws.")] = 0,
     batch_size: Annotated[int, typer.Option(help="Texts a batch.")] = 64,
@@ -32,12 +36,24 @@ def compare(
     Finished candidates are kept: after Ctrl-C or a kill the same command goes on where it stopped.
     """
     from umekomi.cli import show
-    from umekomi.comparison import compare as run
+    from umekomi.verbs.compare import compare as run
 
     found = run(
-        candidates, data, task=task, split=split, out=out, start=start, budget_bytes=budget_bytes, budget_ms=budget_ms, hybrid=hybrid,
-        paper_settings=paper_settings, max_queries=max_queries, seed=seed, batch_size=batch_size, progress=True,
-    )  # fmt: skip
+        candidates,
+        data,
+        task=task,
+        split=split,
+        out=out,
+        start=start,
+        budget_bytes=budget_bytes,
+        budget_ms=budget_ms,
+        hybrid=hybrid,
+        paper_settings=paper_settings,
+        max_queries=max_queries,
+        seed=seed,
+        batch_size=batch_size,
+        progress=True,
+    )
     if json:
         show.as_json(found.to_json())
         return
@@ -69,14 +85,26 @@ def print_leaderboard(found: Comparison) -> None:
     against = f"against {found.baseline}" if found.baseline else "against —"
     size = ", ".join(f"{count:,} {what}" for what, count in found.size.items())
     show.table(
-        ["candidate", f"{found.metric} [95 %]", against, "texts/s", "queries/s", "ms/query", "bytes/item", "dim", "training s", "licence"],
+        [
+            "candidate",
+            f"{found.metric} [95 %]",
+            against,
+            "texts/s",
+            "queries/s",
+            "ms/query",
+            "bytes/item",
+            "dim",
+            "training s",
+            "licence",
+        ],
         rows,
         title=f"{found.data}: {found.task} ({size})",
         wrap=(9,),
     )
     for name, (start, gain) in found.gains.items():
         print(
-            f"{name} against {start}: {gain.value:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}]{' (includes zero: no settled gain)' if gain.includes_zero else ''}"
+            f"{name} against {start}: {gain.value:+.3f} [{gain.low:+.3f}, "
+            f"{gain.high:+.3f}]{' (includes zero: no settled gain)' if gain.includes_zero else ''}"
         )
     for name, why in found.skipped.items():
         print(f"skipped {name}: {why}")

@@ -9,15 +9,26 @@ import typer
 
 
 def convert(
-    source: Annotated[str, typer.Argument(help="A model's name or folder, or a word2vec file (.txt, .vec, .bin).", metavar="IN")],
+    source: Annotated[
+        str, typer.Argument(help="A model's name or folder, or a word2vec file (.txt, .vec, .bin).", metavar="IN")
+    ],
     out: Annotated[Path, typer.Option("--out", help="The file or folder to write.")],
-    to: Annotated[str | None, typer.Option("--to", help="word2vec, safetensors, sentence-transformers or onnx.")] = None,
-    precision: Annotated[str, typer.Option(help="With --to onnx: float32, or int8 (eight bits where the texts of --data keep their vectors).")] = "float32",
+    to: Annotated[
+        str | None, typer.Option("--to", help="word2vec, safetensors, sentence-transformers or onnx.")
+    ] = None,
+    precision: Annotated[
+        str,
+        typer.Option(
+            help="With --to onnx: float32, or int8 (eight bits where the texts of --data keep their vectors)."
+        ),
+    ] = "float32",
     data: Annotated[Path | None, typer.Option(help="With int8: a file of texts to measure the loss on.")] = None,
-    least_cosine: Annotated[float, typer.Option(help="With int8: the least cosine that every text keeps to its own vector.")] = 0.99,
+    least_cosine: Annotated[
+        float, typer.Option(help="With int8: the least cosine that every text keeps to its own vector.")
+    ] = 0.99,
 ) -> None:
     """Write a model in another format."""
-    from umekomi.conversion import convert as run
+    from umekomi.verbs.convert import convert as run
 
     written = run(source, out, to, precision=precision, data=data, least_cosine=least_cosine, progress=True)
     print(f"{source} -> {written}")
@@ -26,6 +37,7 @@ def convert(
 
         cost = read_json(written / MODEL_FILE)["card"]["int8"]
         print(
-            f"{cost['rounded']} of {cost['of']} products in eight bits; over {cost['texts']} texts the least cosine is {cost['cosine_least']}, "
+            f"{cost['rounded']} of {cost['of']} products in eight bits; over {cost['texts']} texts the least cosine "
+            f"is {cost['cosine_least']}, "
             f"the mean {cost['cosine_mean']}; {cost['speed']} times float's texts a second here"
         )

@@ -17,12 +17,19 @@ def encode(
     column: Annotated[str, typer.Option(help="The column of texts.")] = "text",
     role: Annotated[str, typer.Option(help="The texts' role: document, query, or a task of the model.")] = "document",
     dimensions: Annotated[int | None, typer.Option(help="Keep the first so many dimensions.")] = None,
-    truncation: Annotated[str, typer.Option(help="Texts longer than the model reads: warn, error, silent, or chunk (windows, their mean).")] = "warn",
+    truncation: Annotated[
+        str,
+        typer.Option(help="Texts longer than the model reads: warn, error, silent, or chunk (windows, their mean)."),
+    ] = "warn",
     resume: Annotated[bool, typer.Option("--resume", help="Go on behind the shards of an interrupted run.")] = False,
     batch_size: Annotated[int, typer.Option(help="Texts a batch.")] = 32,
     engine: Engine = "auto",
-    devices: Annotated[str | None, typer.Option(help="Share the texts out among devices: all, or cuda:0,cuda:1.")] = None,
-    cache: Annotated[Path | None, typer.Option(help="Where finished vectors are kept; the cache folder's when left out.")] = None,
+    devices: Annotated[
+        str | None, typer.Option(help="Share the texts out among devices: all, or cuda:0,cuda:1.")
+    ] = None,
+    cache: Annotated[
+        Path | None, typer.Option(help="Where finished vectors are kept; the cache folder's when left out.")
+    ] = None,
     no_cache: Annotated[bool, typer.Option("--no-cache", help="Neither take nor keep finished vectors.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
@@ -30,7 +37,7 @@ def encode(
     from dataclasses import asdict
 
     from umekomi.cli import show
-    from umekomi.encoding import encode as run
+    from umekomi.verbs.encode import encode as run
 
     done = run(
         model,

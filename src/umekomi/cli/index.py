@@ -14,18 +14,29 @@ def index(
     out: Annotated[Path, typer.Option("--out", help="The index: a folder.")],
     inputs: Annotated[
         list[str] | None,
-        typer.Argument(help="A model and the texts to index; or vectors that encode wrote; or nothing, to look after an index.", metavar="[MODEL] [IN]"),
+        typer.Argument(
+            help="A model and the texts to index; or vectors that encode wrote; or nothing, to look after an index.",
+            metavar="[MODEL] [IN]",
+        ),
     ] = None,
     kind: Annotated[str, typer.Option(help="auto, exact, binary, funnel, hnsw, sparse or late.")] = "auto",
-    recall: Annotated[float | None, typer.Option(help="The recall at 10 that an approximate kind is tuned to (0.95).")] = None,
-    settings: Annotated[list[str] | None, typer.Option("--set", help="A setting of the kind: --set shortlist=500.")] = None,
+    recall: Annotated[
+        float | None, typer.Option(help="The recall at 10 that an approximate kind is tuned to (0.95).")
+    ] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="A setting of the kind: --set shortlist=500.")
+    ] = None,
     column: Annotated[str, typer.Option(help="The column of texts.")] = "text",
     id_column: Annotated[str | None, typer.Option("--id", help="The column of ids.")] = None,
     dimensions: Annotated[int | None, typer.Option(help="Keep the first so many dimensions.")] = None,
     add: Annotated[bool, typer.Option("--add", help="Add to an index that is there.")] = False,
-    replace: Annotated[bool, typer.Option("--replace", help="With --add: rows take the place of those with the same id.")] = False,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="With --add: rows take the place of those with the same id.")
+    ] = False,
     delete: Annotated[list[str] | None, typer.Option("--delete", help="Delete the row with this id.")] = None,
-    compact: Annotated[bool, typer.Option("--compact", help="Drop what was deleted, join segments, choose and tune anew.")] = False,
+    compact: Annotated[
+        bool, typer.Option("--compact", help="Drop what was deleted, join segments, choose and tune anew.")
+    ] = False,
     check: Annotated[bool, typer.Option("--check", help="Measure recall at 10 against exact search.")] = False,
     verify: Annotated[bool, typer.Option("--verify", help="Read every file against its checksum.")] = False,
     engine: Engine = "auto",
@@ -37,7 +48,7 @@ def index(
     from umekomi.cli.train import settings_of
     from umekomi.errors import WrongUse
     from umekomi.indexes import Index
-    from umekomi.indexing import index as run
+    from umekomi.verbs.index import index as run
 
     words = inputs or []
     if len(words) > 2:
@@ -46,21 +57,39 @@ def index(
     if words:
         model, source = (words[0], words[1]) if len(words) == 2 else (None, words[0])
         opened = run(
-            model, source, out, kind=kind, recall=recall or 0.95, column=column, id_column=id_column, dimensions=dimensions, add=add, replace=replace,
-            engine=engine, batch_size=batch_size, progress=True, **chosen,
-        )  # fmt: skip
+            model,
+            source,
+            out,
+            kind=kind,
+            recall=recall or 0.95,
+            column=column,
+            id_column=id_column,
+            dimensions=dimensions,
+            add=add,
+            replace=replace,
+            engine=engine,
+            batch_size=batch_size,
+            progress=True,
+            **chosen,
+        )
     else:
         if not (delete or compact or check or verify):
-            raise WrongUse("index: expected a model and a file of texts, or one of --delete, --compact, --check, --verify")
+            raise WrongUse(
+                "index: expected a model and a file of texts, or one of --delete, --compact, --check, --verify"
+            )
         opened = Index(out)
     if delete:
         opened.delete(delete)
     if compact:
         opened.compact(kind if kind != "auto" or chosen else None, recall=recall, **chosen)
     report: dict[str, Any] = {
-        "out": str(out), "rows": len(opened), "kind": opened.kind.name, "settings": opened.kind.settings(), "dimension": opened.about["dimension"],
+        "out": str(out),
+        "rows": len(opened),
+        "kind": opened.kind.name,
+        "settings": opened.kind.settings(),
+        "dimension": opened.about["dimension"],
         "bytes": opened.bytes_on_disk(),
-    }  # fmt: skip
+    }
     if verify:
         report["verified bytes"] = opened.verify()
     if check:
@@ -70,7 +99,8 @@ def index(
         return
     said = ", ".join(f"{name} {value}" for name, value in report["settings"].items() if value)
     print(
-        f"{out}: {report['rows']:,} rows of {report['dimension']} dimensions, {report['kind']}{f' ({said})' if said else ''}, {report['bytes'] / 1e6:,.1f} MB"
+        f"{out}: {report['rows']:,} rows of {report['dimension']} dimensions, "
+        f"{report['kind']}{f' ({said})' if said else ''}, {report['bytes'] / 1e6:,.1f} MB"
     )
     if verify:
         print(f"every checksum holds ({report['verified bytes'] / 1e6:,.1f} MB read)")

@@ -12,8 +12,8 @@ def info(
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """What is known of a recipe, a model, a dataset or a saved folder."""
-    from umekomi.catalogue import info as look
     from umekomi.cli import show
+    from umekomi.verbs.info import info as look
 
     found = look(name)
     if json:

@@ -9,7 +9,22 @@ from typing import Annotated, Any
 
 import typer
 
-from umekomi.cli import compare, convert, encode, evaluate, index, info, inspect, mine, recipes, reproduce, search, serve, shrink, train
+from umekomi.cli import (
+    compare,
+    convert,
+    encode,
+    evaluate,
+    index,
+    info,
+    inspect,
+    mine,
+    recipes,
+    reproduce,
+    search,
+    serve,
+    shrink,
+    train,
+)
 
 app = typer.Typer(
     name="umekomi",
@@ -76,11 +91,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not words:
             typer.echo(error.format_message())
             return 0
-        return _failed(f"{error.format_message().rstrip('.')}; see umekomi {error.ctx.info_name + ' ' if error.ctx and error.ctx.parent else ''}--help", 2)
+        return _failed(
+            f"{error.format_message().rstrip('.')}; see umekomi "
+            f"{error.ctx.info_name + ' ' if error.ctx and error.ctx.parent else ''}--help",
+            2,
+        )
     except (KeyboardInterrupt, typer.Abort):
         if debug:
             raise
-        return _failed("interrupted; what was finished is kept, and the same command goes on from there (encode: with --resume)", 1)
+        return _failed(
+            "interrupted; what was finished is kept, and the same command goes on from there (encode: with --resume)", 1
+        )
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0

@@ -14,26 +14,55 @@ def mine(
     out: Annotated[Path, typer.Option("--out", help="A file ending in .jsonl, .tsv, .csv or .parquet.")],
     split: Annotated[str | None, typer.Option(help="The split to mine (train).")] = None,
     negatives: Annotated[int, typer.Option(help="Negatives a pair.")] = 3,
-    relative_margin: Annotated[float, typer.Option(help="Keep a candidate only below (1 - this) of the positive's score.")] = 0.05,
-    margin: Annotated[float | None, typer.Option(help="Keep a candidate only this far below the positive's score.")] = None,
+    relative_margin: Annotated[
+        float, typer.Option(help="Keep a candidate only below (1 - this) of the positive's score.")
+    ] = 0.05,
+    margin: Annotated[
+        float | None, typer.Option(help="Keep a candidate only this far below the positive's score.")
+    ] = None,
     duplicate: Annotated[float, typer.Option(help="Take out a candidate this similar to the positive itself.")] = 0.97,
     depth: Annotated[int, typer.Option(help="Candidates looked at for each anchor.")] = 50,
     skip: Annotated[int, typer.Option(help="Pass over the first so many.")] = 0,
-    rater: Annotated[list[str] | None, typer.Option(help="A model, or bm25, tfidf or lsa, that ranks the candidates left; several are fused.")] = None,
-    lowest: Annotated[bool, typer.Option("--lowest", help="Take the raters' lowest-ranked candidates (Gemini Embedding).")] = False,
+    rater: Annotated[
+        list[str] | None,
+        typer.Option(help="A model, or bm25, tfidf or lsa, that ranks the candidates left; several are fused."),
+    ] = None,
+    lowest: Annotated[
+        bool, typer.Option("--lowest", help="Take the raters' lowest-ranked candidates (Gemini Embedding).")
+    ] = False,
     batch_size: Annotated[int, typer.Option(help="Texts a batch.")] = 64,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Find hard negatives for your own pairs, as a data set that recipes take."""
     from umekomi.cli import show
-    from umekomi.mining import mine as run
+    from umekomi.verbs.mine import mine as run
 
     found = run(
-        model, data, out, split=split, negatives=negatives, relative_margin=relative_margin, margin=margin, duplicate=duplicate, depth=depth, skip=skip,
-        raters=rater or (), lowest=lowest, batch_size=batch_size, progress=True,
-    )  # fmt: skip
+        model,
+        data,
+        out,
+        split=split,
+        negatives=negatives,
+        relative_margin=relative_margin,
+        margin=margin,
+        duplicate=duplicate,
+        depth=depth,
+        skip=skip,
+        raters=rater or (),
+        lowest=lowest,
+        batch_size=batch_size,
+        progress=True,
+    )
     if json:
-        show.as_json({"out": str(out), "rows": found.table.num_rows, "pairs": found.pairs, "short": found.short, "counts": found.counts})
+        show.as_json(
+            {
+                "out": str(out),
+                "rows": found.table.num_rows,
+                "pairs": found.pairs,
+                "short": found.short,
+                "counts": found.counts,
+            }
+        )
         return
     print(f"{found.summary()} -> {out}")
     print(f"next: umekomi train near2 --data {out} --out my-model --small")

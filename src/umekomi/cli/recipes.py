@@ -9,8 +9,8 @@ import typer
 
 def recipes(json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
     """List the recipes: what each learns from and needs, and its paper."""
-    from umekomi.catalogue import recipes_table
     from umekomi.cli import show
+    from umekomi.verbs.info import recipes_table
 
     rows = recipes_table()
     if json:

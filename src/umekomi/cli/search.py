@@ -9,11 +9,22 @@ import typer
 
 
 def search(
-    model: Annotated[str, typer.Argument(help="An index; or a model's name or folder, or a recipe that needs no labels.", metavar="INDEX|MODEL")],
+    model: Annotated[
+        str,
+        typer.Argument(
+            help="An index; or a model's name or folder, or a recipe that needs no labels.", metavar="INDEX|MODEL"
+        ),
+    ],
     query: Annotated[str, typer.Argument(help="What to look for.")],
-    source: Annotated[Path | None, typer.Option("--in", help="Texts, or a Parquet file that encode wrote; a table of names searches itself.")] = None,
+    source: Annotated[
+        Path | None,
+        typer.Option("--in", help="Texts, or a Parquet file that encode wrote; a table of names searches itself."),
+    ] = None,
     k: Annotated[int, typer.Option("-k", help="How many hits.")] = 10,
-    filter: Annotated[str | None, typer.Option("--filter", help="A condition on an index's payload: 'year > 2020 and lang == \"ja\"'.")] = None,
+    filter: Annotated[
+        str | None,
+        typer.Option("--filter", help="A condition on an index's payload: 'year > 2020 and lang == \"ja\"'."),
+    ] = None,
     column: Annotated[str, typer.Option(help="The column of texts.")] = "text",
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
@@ -21,7 +32,7 @@ def search(
     from dataclasses import asdict
 
     from umekomi.cli import show
-    from umekomi.searching import search as run
+    from umekomi.verbs.search import search as run
 
     hits = run(model, query, source, k=k, filter=filter, column=column, progress=True)
     if json:
@@ -34,7 +45,9 @@ def search(
     for number, hit in enumerate(hits, 1):
         console.print(Text(f"{number:2d}. {hit.score:.4f}  {hit.id}", style="bold"))
         begin, end = max(0, hit.best[0] - 160), min(len(hit.text), hit.best[1] + 160)
-        shown = Text(("…" if begin else "") + hit.text[begin:end].replace("\n", " ") + ("…" if end < len(hit.text) else ""))
+        shown = Text(
+            ("…" if begin else "") + hit.text[begin:end].replace("\n", " ") + ("…" if end < len(hit.text) else "")
+        )
         offset = (1 if begin else 0) - begin
         shown.stylize("bold underline", hit.best[0] + offset, hit.best[1] + offset)
         console.print(shown, soft_wrap=False)

@@ -11,14 +11,27 @@ from umekomi.cli.options import Engine
 
 
 def serve(
-    models: Annotated[list[str] | None, typer.Argument(help="Models by name, folder or hub id; an index brings its own.", metavar="MODEL...")] = None,
-    index: Annotated[list[Path] | None, typer.Option("--index", help="An index to search in; may be given several times.")] = None,
-    host: Annotated[str, typer.Option(help="Where to listen. Anywhere but on loopback needs an API key.")] = "127.0.0.1",
+    models: Annotated[
+        list[str] | None,
+        typer.Argument(help="Models by name, folder or hub id; an index brings its own.", metavar="MODEL..."),
+    ] = None,
+    index: Annotated[
+        list[Path] | None, typer.Option("--index", help="An index to search in; may be given several times.")
+    ] = None,
+    host: Annotated[
+        str, typer.Option(help="Where to listen. Anywhere but on loopback needs an API key.")
+    ] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="0: any that is free.")] = 8080,
-    api_key_file: Annotated[Path | None, typer.Option(help="A file with the key that clients must send; UMEKOMI_API_KEY when left out.")] = None,
+    api_key_file: Annotated[
+        Path | None, typer.Option(help="A file with the key that clients must send; UMEKOMI_API_KEY when left out.")
+    ] = None,
     engine: Engine = "auto",
-    memory_gb: Annotated[float, typer.Option(help="What open models may take together; half of the machine's when left out.")] = 0,
-    queue_tokens: Annotated[int, typer.Option(help="Tokens that may wait for a model; beyond it clients get 429.")] = 262_144,
+    memory_gb: Annotated[
+        float, typer.Option(help="What open models may take together; half of the machine's when left out.")
+    ] = 0,
+    queue_tokens: Annotated[
+        int, typer.Option(help="Tokens that may wait for a model; beyond it clients get 429.")
+    ] = 262_144,
     latency: Annotated[float, typer.Option(help="Seconds that a batch should take at most.")] = 0.2,
     timeout: Annotated[float, typer.Option(help="Seconds that a request may take.")] = 60.0,
     body_mb: Annotated[float, typer.Option(help="Megabytes that a request may have.")] = 8,

@@ -13,8 +13,16 @@ def as_json(value: Any) -> None:
     print(json.dumps(value, ensure_ascii=False, indent=2, default=str))
 
 
-def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, left: Sequence[int] = (0,), title: str | None = None, wrap: Sequence[int] = ()) -> None:
-    """A table on standard output, as wide as the terminal, or as it needs in a pipe. ``wrap`` columns give way first."""
+def table(
+    columns: Sequence[str],
+    rows: Iterable[Sequence[Any]],
+    *,
+    left: Sequence[int] = (0,),
+    title: str | None = None,
+    wrap: Sequence[int] = (),
+) -> None:
+    """A table on standard output, as wide as the terminal, or as it needs in a pipe. ``wrap`` columns give way
+    first."""
     from rich import box
     from rich.console import Console
     from rich.table import Table
@@ -23,7 +31,12 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, left: Sequen
     console = Console(width=None if sys.stdout.isatty() else 200)
     made = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
     for number, name in enumerate(columns):
-        made.add_column(Text(name), justify="left" if number in left or number in wrap else "right", no_wrap=number not in wrap, overflow="fold")
+        made.add_column(
+            Text(name),
+            justify="left" if number in left or number in wrap else "right",
+            no_wrap=number not in wrap,
+            overflow="fold",
+        )
     for row in rows:
         made.add_row(*[Text(str(cell)) for cell in row])
     console.print(made)

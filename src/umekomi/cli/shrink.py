@@ -12,11 +12,17 @@ def shrink(
     model: Annotated[str, typer.Argument(help="A model's name, folder or hub id.")],
     data: Annotated[str, typer.Option("--data", help="A named dataset, file or folder to judge on.")],
     out: Annotated[Path | None, typer.Option("--out", help="The folder to save the best to.")] = None,
-    export: Annotated[Path | None, typer.Option("--export", help="Write it as a folder of sentence-transformers' own layers, too.")] = None,
+    export: Annotated[
+        Path | None, typer.Option("--export", help="Write it as a folder of sentence-transformers' own layers, too.")
+    ] = None,
     dims: Annotated[str | None, typer.Option(help="Widths to try, by commas: 256,128.")] = None,
     bits: Annotated[str | None, typer.Option(help="Bits a dimension to try, by commas: 32,8,1.")] = None,
-    sparse: Annotated[str | None, typer.Option(help="Active latents of sparse codes to try, by commas; 0 for none.")] = None,
-    layers: Annotated[str | None, typer.Option(help="First so many layers to try, by commas: 4,5; kept where the quality stays.")] = None,
+    sparse: Annotated[
+        str | None, typer.Option(help="Active latents of sparse codes to try, by commas; 0 for none.")
+    ] = None,
+    layers: Annotated[
+        str | None, typer.Option(help="First so many layers to try, by commas: 4,5; kept where the quality stays.")
+    ] = None,
     target_bytes: Annotated[float | None, typer.Option(help="The most bytes an item may take.")] = None,
     task: Annotated[str | None, typer.Option(help="The kind of task, where the columns leave a choice.")] = None,
     split: Annotated[str | None, typer.Option(help="The split to judge on.")] = None,
@@ -29,16 +35,34 @@ def shrink(
     from dataclasses import asdict
 
     from umekomi.cli import show
-    from umekomi.shrinking import shrink as run
+    from umekomi.verbs.shrink import shrink as run
 
     active = None if sparse is None else [k for k in _numbers("--sparse", sparse) if k]
     done = run(
-        model, data, out, export=export, dims=_numbers("--dims", dims) if dims else None, bits=_numbers("--bits", bits) if bits else None, sparse=active,
-        layers=_numbers("--layers", layers) if layers else None, target_bytes=target_bytes, task=task, split=split, plot=plot, seed=seed, batch_size=batch_size, progress=True,
-    )  # fmt: skip
+        model,
+        data,
+        out,
+        export=export,
+        dims=_numbers("--dims", dims) if dims else None,
+        bits=_numbers("--bits", bits) if bits else None,
+        sparse=active,
+        layers=_numbers("--layers", layers) if layers else None,
+        target_bytes=target_bytes,
+        task=task,
+        split=split,
+        plot=plot,
+        seed=seed,
+        batch_size=batch_size,
+        progress=True,
+    )
     if json:
         show.as_json(
-            {"rows": [asdict(row) | {"kept": row.kept} for row in done.rows], "chosen": done.chosen.name, "notes": done.notes, "out": str(out) if out else None}
+            {
+                "rows": [asdict(row) | {"kept": row.kept} for row in done.rows],
+                "chosen": done.chosen.name,
+                "notes": done.notes,
+                "out": str(out) if out else None,
+            }
         )
         return
     from rich.console import Console

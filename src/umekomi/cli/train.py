@@ -38,20 +38,29 @@ def settings_of(pairs: list[str] | None) -> dict[str, Any]:
 
 
 def sets_of(data: list[str]) -> Any:
-    """One set as it stands; several, or one that is named, as a mapping. A path that is there is a path, whatever is in its name."""
+    """One set as it stands; several, or one that is named, as a mapping. A path that is there is a path, whatever is in
+    its name."""
     from umekomi.errors import WrongUse
 
     named = [text for text in data if "=" in text and not Path(text).exists()]
     if not named and len(data) == 1:
         return data[0]
     if len(named) != len(data) or len({text.partition("=")[0] for text in data}) != len(data):
-        raise WrongUse(f"--data: expected one set, or several with names of their own as NAME=SET, found {', '.join(data)}")
+        raise WrongUse(
+            f"--data: expected one set, or several with names of their own as NAME=SET, found {', '.join(data)}"
+        )
     return {name: place for name, _, place in (text.partition("=") for text in data)}
 
 
 def train(
     recipe: Annotated[str, typer.Argument(help="A recipe (umekomi recipes).")],
-    data: Annotated[list[str], typer.Option("--data", help="A named dataset, file or folder; for recipes that take several sets NAME=SET, again and again.")],
+    data: Annotated[
+        list[str],
+        typer.Option(
+            "--data",
+            help="A named dataset, file or folder; for recipes that take several sets NAME=SET, again and again.",
+        ),
+    ],
     out: Annotated[Path, typer.Option("--out", help="The folder to save to.")],
     start: Annotated[str | None, typer.Option(help="The model to go on from.")] = None,
     split: Annotated[str | None, typer.Option(help="The split to learn from (train).")] = None,
@@ -64,14 +73,25 @@ def train(
 ) -> None:
     """Learn a model by a recipe and save it. An interrupted training goes on where it stopped."""
     from umekomi.cli import show
-    from umekomi.training import train as run
+    from umekomi.verbs.train import train as run
 
     model = run(
-        recipe, sets_of(data), out, split=split, start=start, settings=settings_of(settings), small=small, preset=preset, seed=seed, resume=not fresh,
+        recipe,
+        sets_of(data),
+        out,
+        split=split,
+        start=start,
+        settings=settings_of(settings),
+        small=small,
+        preset=preset,
+        seed=seed,
+        resume=not fresh,
         progress=True,
-    )  # fmt: skip
+    )
     if json:
-        show.as_json({"out": str(out), "kind": model.kind, "dimension": getattr(model, "dimension", None), "card": model.card})
+        show.as_json(
+            {"out": str(out), "kind": model.kind, "dimension": getattr(model, "dimension", None), "card": model.card}
+        )
         return
     print(f"{model.name} ({getattr(model, 'dimension', '—')} dimensions) -> {out}")
     print(f"next: umekomi evaluate {out} --task {data[0].partition('=')[2] or data[0]}")

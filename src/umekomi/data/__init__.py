@@ -1,4 +1,5 @@
-"""Data as Arrow tables with standard columns: ``load`` takes a named dataset, a file, a folder, a hub id, or a table."""
+"""Data as Arrow tables with standard columns: ``load`` takes a named dataset, a file, a folder, a hub id, or a
+table."""
 
 from __future__ import annotations
 
@@ -10,12 +11,26 @@ from umekomi.data.columns import SHAPES, Dataset, Retrieval, as_table, check, fi
 from umekomi.data.readers import read, retrieval, tables
 from umekomi.errors import DataError, WrongUse, unknown_name
 
-__all__ = ["SHAPES", "DataError", "Dataset", "Retrieval", "as_table", "check", "fingerprint", "load", "names", "read", "retrieval", "shape", "tables"]
+__all__ = [
+    "SHAPES",
+    "DataError",
+    "Dataset",
+    "Retrieval",
+    "as_table",
+    "check",
+    "fingerprint",
+    "load",
+    "names",
+    "read",
+    "retrieval",
+    "shape",
+    "tables",
+]
 
 
 def names() -> list[str]:
     """The named datasets."""
-    from umekomi.data.named import catalogue
+    from umekomi.data.sets import catalogue
 
     return list(catalogue())
 
@@ -23,9 +38,9 @@ def names() -> list[str]:
 def load(data: Any, split: str | None = None) -> Any:
     """A :class:`Dataset` of splits, or with ``split`` that table.
 
-    ``data`` is a named dataset (``"stsb"``), a file (JSONL, CSV, TSV, Parquet, text; each also gzipped), a folder (BEIR,
-    files named train/dev/test, or documents), a hub id (``"user/name"``), or what :func:`as_table` takes.
-    A single table becomes the split ``"all"``.
+    ``data`` is a named dataset (``"stsb"``), a file (JSONL, CSV, TSV, Parquet, text; each also gzipped), a folder
+    (BEIR, files named train/dev/test, or documents), a hub id (``"user/name"``), or what :func:`as_table` takes. A
+    single table becomes the split ``"all"``.
     """
     dataset = _load(data)
     return dataset[split] if split is not None else dataset
@@ -35,7 +50,7 @@ def _load(data: Any) -> Dataset:
     if isinstance(data, Dataset):
         return data
     if isinstance(data, (str, os.PathLike)):
-        from umekomi.data import named
+        from umekomi.data import sets as named
 
         if isinstance(data, str) and data in named.catalogue():
             return named.load(data)
@@ -50,15 +65,21 @@ def _load(data: Any) -> Dataset:
         if "/" not in text:
             raise unknown_name("dataset, file or folder", text, named.catalogue())
         return _from_hub(text)
-    if isinstance(data, dict) and data and all(not isinstance(value, (list, tuple)) for value in data.values()):
-        if not set(data) >= {"queries", "corpus", "qrels"} and all(_is_split(value) for value in data.values()):
-            return Dataset("a dictionary of tables", {name: as_table(value) for name, value in data.items()})
+    if (
+        isinstance(data, dict)
+        and data
+        and not set(data) >= {"queries", "corpus", "qrels"}
+        and all(_is_split(value) for value in data.values())
+    ):
+        return Dataset("a dictionary of tables", {name: as_table(value) for name, value in data.items()})
     return Dataset("a table", {"all": as_table(data)})
 
 
 def _is_split(value: Any) -> bool:
     import pyarrow as pa
 
+    if isinstance(value, (list, tuple)):
+        return False
     return isinstance(value, (pa.Table, Retrieval)) or hasattr(value, "column_names") or hasattr(value, "columns")
 
 
@@ -72,6 +93,8 @@ def _from_hub(name: str) -> Dataset:
     try:
         found = datasets.load_dataset(name)
     except Exception as error:
-        raise WrongUse(f"{name}: no such file, folder or named dataset, and the hub does not give it ({type(error).__name__})") from None
+        raise WrongUse(
+            f"{name}: no such file, folder or named dataset, and the hub does not give it ({type(error).__name__})"
+        ) from None
     standard = {"validation": "dev", "valid": "dev"}
     return Dataset(name, {standard.get(split, split): as_table(table) for split, table in found.items()})

@@ -1,7 +1,8 @@
 """StarSpace's two file formats as tables of ``left`` (features) and ``right`` (bags of features).
 
-fastText's: words and labels on one line, a label begins with ``__label__``. labelDoc: bags separated by tabs, the first is the
-left one. In both a feature may carry a weight, ``word:0.3``: a file all of whose features do is read with weights.
+fastText's: words and labels on one line, a label begins with ``__label__``. labelDoc: bags separated by tabs, the first
+is the left one. In both a feature may carry a weight, ``word:0.3``: a file all of whose features do is read with
+weights.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ _WEIGHTED = re.compile(r"^(.+):([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)$")
 
 
 def read_bags(path: str | Path, form: str, *, weights: bool | None = None, label: str = "__label__") -> pa.Table:
-    """The table (left list<string>, right list<list<string>>[, left_weights, right_weights]) of a file. ``weights`` None looks at the
-    features: weights are read where every one of them has one."""
+    """The table (left list<string>, right list<list<string>>[, left_weights, right_weights]) of a file. ``weights``
+    None looks at the features: weights are read where every one of them has one."""
     import pyarrow as pa
 
     path = Path(path)
@@ -42,7 +43,10 @@ def read_bags(path: str | Path, form: str, *, weights: bool | None = None, label
             continue
         if form == "fasttext":
             words = line.split()
-            bags = [[word for word in words if not word.startswith(label)], *([word] for word in words if word.startswith(label))]
+            bags = [
+                [word for word in words if not word.startswith(label)],
+                *([word] for word in words if word.startswith(label)),
+            ]
             if len(bags) == 1:
                 raise DataError(f"{path}, line {number}: expected a label that begins with {label!r}, found none")
         else:
@@ -57,7 +61,9 @@ def read_bags(path: str | Path, form: str, *, weights: bool | None = None, label
         weights = bool(features) and all(_WEIGHTED.match(word) for word in features)
     if not weights:
         plain = [bags for _, bags in rows]
-        return pa.table({"left": [bags[0] for bags in plain], "right": [bags[1:] for bags in plain]}).replace_schema_metadata({"source": str(path)})
+        return pa.table(
+            {"left": [bags[0] for bags in plain], "right": [bags[1:] for bags in plain]}
+        ).replace_schema_metadata({"source": str(path)})
     names: list[list[list[str]]] = []
     values: list[list[list[float]]] = []
     for number, bags in rows:

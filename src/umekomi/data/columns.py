@@ -12,7 +12,22 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 TEXT = frozenset(
-    ["text", "anchor", "positive", "sentence1", "sentence2", "query", "condition", "essay", "prompt", "head", "relation", "tail", "child", "parent"]
+    [
+        "text",
+        "anchor",
+        "positive",
+        "sentence1",
+        "sentence2",
+        "query",
+        "condition",
+        "essay",
+        "prompt",
+        "head",
+        "relation",
+        "tail",
+        "child",
+        "parent",
+    ]
 )
 NUMBER = frozenset({"score", "weight"})
 IDENTIFIER = frozenset({"id", "_id", "query_id", "corpus_id"})
@@ -60,7 +75,12 @@ class Retrieval(NamedTuple):
 
         queries = dict(zip(self.queries["id"].to_pylist(), self.queries["text"].to_pylist(), strict=True))
         corpus = dict(zip(self.corpus["id"].to_pylist(), self.corpus["text"].to_pylist(), strict=True))
-        rows = [(queries[query], corpus[document]) for query, judged in self.judgements().items() for document, grade in judged.items() if grade > 0]
+        rows = [
+            (queries[query], corpus[document])
+            for query, judged in self.judgements().items()
+            for document, grade in judged.items()
+            if grade > 0
+        ]
         return pa.table({"anchor": [a for a, _ in rows], "positive": [p for _, p in rows]})
 
 
@@ -123,7 +143,9 @@ def shape(split: Split) -> str:
         if found.issuperset(columns):
             return name
     wanted = "; ".join(" + ".join(columns) for columns in SHAPES.values())
-    raise DataError(f"columns {', '.join(split.column_names)} make no shape of data known here; expected one of: {wanted}")
+    raise DataError(
+        f"columns {', '.join(split.column_names)} make no shape of data known here; expected one of: {wanted}"
+    )
 
 
 def as_table(data: Any) -> Any:
@@ -146,7 +168,9 @@ def as_table(data: Any) -> Any:
     if isinstance(data, (list, tuple)) and all(isinstance(item, str) for item in data):
         return pa.table({"text": pa.array(data, pa.string())})
     if hasattr(data, "__dataframe__") or hasattr(data, "__arrow_c_stream__"):
-        return pa.table(data) if hasattr(data, "__arrow_c_stream__") else pa.Table.from_pandas(data, preserve_index=False)
+        return (
+            pa.table(data) if hasattr(data, "__arrow_c_stream__") else pa.Table.from_pandas(data, preserve_index=False)
+        )
     if hasattr(data, "columns"):
         return pa.Table.from_pandas(data, preserve_index=False)
     raise DataError(f"expected a table, a mapping of columns or a list of rows; found {type(data).__name__}")
@@ -173,7 +197,9 @@ def check(data: Any, columns: Iterable[str], who: str) -> Any:
         problem = first_problem(column, table[column])
         if problem is not None:
             row, expected, found = problem
-            raise DataError(f"{who}: {where(source)}, row {row + 1}, column {column!r}: expected {expected}, found {found}")
+            raise DataError(
+                f"{who}: {where(source)}, row {row + 1}, column {column!r}: expected {expected}, found {found}"
+            )
     return table
 
 
@@ -196,8 +222,8 @@ def first_problem(name: str, values: Any) -> tuple[int, str, str] | None:
         bad = pc.or_kleene(pc.is_null(numbers), pc.invert(pc.is_finite(numbers)))
         row = pc.index(bad, True).as_py()
         return (row, "a finite number", f"{values[row].as_py()}") if row >= 0 else None
-    if name in LIST:
-        if not (pa.types.is_list(kind) or pa.types.is_large_list(kind) or (name == "document" and pa.types.is_string(kind))):
-            return 0, "a list of texts", f"{kind}"
+    listed = pa.types.is_list(kind) or pa.types.is_large_list(kind)
+    if name in LIST and not listed and not (name == "document" and pa.types.is_string(kind)):
+        return 0, "a list of texts", f"{kind}"
     row = pc.index(pc.is_null(values), True).as_py()
     return (row, "a value", "nothing") if row >= 0 else None

@@ -1,5 +1,6 @@
-"""Rows that contrastive recipes learn from, whatever data they came from: an anchor, a positive, mined negatives, an instruction, and the
-row's own policy: whether other rows' documents are its negatives, and which rows are never negatives of each other."""
+"""Rows that contrastive recipes learn from, whatever data they came from: an anchor, a positive, mined negatives, an
+instruction, and the row's own policy: whether other rows' documents are its negatives, and which rows are never
+negatives of each other."""
 
 from __future__ import annotations
 
@@ -16,7 +17,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 GRADE = 4.0
-"""Scored pairs of 0 to 5 from this on are positives, both ways round (NV-Embed, 4.1); a scale of 0 to 1 is stretched."""
+"""Scored pairs of 0 to 5 from this on are positives, both ways round (NV-Embed, 4.1); a scale of 0 to 1 is
+stretched."""
 
 
 def rows(
@@ -30,13 +32,14 @@ def rows(
     document_instruction: str = "",
     seed: int = 0,
 ) -> pa.Table:
-    """One table of anchor, positive, negative_1 …, instruction, document_instruction, label, from pairs, judged pairs, a retrieval
-    set, entailment (sentence1, sentence2, label), scored pairs or labelled texts (:func:`of_classes`, with ``labels`` and ``negatives``).
+    """One table of anchor, positive, negative_1 …, instruction, document_instruction, label, from pairs, judged pairs,
+    a retrieval set, entailment (sentence1, sentence2, label), scored pairs or labelled texts (:func:`of_classes`, with
+    ``labels`` and ``negatives``).
 
-    ``label`` is what :class:`umekomi.parts.contrastive.InfoNCE` reads: whether the row takes candidates from others (``in_batch``; where
-    not said, not for labelled texts, NV-Embed 3.3), its group, how many negatives it has. Columns ``instruction`` and
-    ``document_instruction`` of the data go before ``instruction``. An empty anchor or positive, and a negative that is the positive,
-    are errors that name the row.
+    ``label`` is what :class:`umekomi.parts.losses.contrastive.InfoNCE` reads: whether the row takes candidates from
+    others (``in_batch``; where not said, not for labelled texts, NV-Embed 3.3), its group, how many negatives it has.
+    Columns ``instruction`` and ``document_instruction`` of the data go before ``instruction``. An empty anchor or
+    positive, and a negative that is the positive, are errors that name the row.
     """
     table = as_table(data)
     kind = shape(table)
@@ -53,16 +56,21 @@ def rows(
     return _made(found, who, in_batch, groups, instruction, document_instruction)
 
 
-def _made(found: pa.Table, who: str, in_batch: bool, groups: Sequence[int] | None, instruction: str, document_instruction: str) -> pa.Table:
+def _made(
+    found: pa.Table, who: str, in_batch: bool, groups: Sequence[int] | None, instruction: str, document_instruction: str
+) -> pa.Table:
     import pyarrow as pa
 
     names = ["anchor", "positive", *sorted((n for n in found.column_names if n.startswith("negative")), key=_order)]
     columns = {name: [text or "" for text in found[name].to_pylist()] for name in names}
     for name in names[2:]:
-        same = next((row for row, (a, b) in enumerate(zip(columns["positive"], columns[name], strict=True)) if a == b), None)
+        same = next(
+            (row for row, (a, b) in enumerate(zip(columns["positive"], columns[name], strict=True)) if a == b), None
+        )
         if same is not None:
             raise DataError(
-                f"{who}, row {same + 1}, column {name!r}: expected a text other than the positive, found the positive: {columns[name][same][:60]!r}"
+                f"{who}, row {same + 1}, column {name!r}: expected a text other than the positive, found the "
+                f"positive: {columns[name][same][:60]!r}"
             )
     held = [sum(bool(columns[name][row].strip()) for name in names[2:]) for row in range(found.num_rows)]
     for row, count in enumerate(held):
@@ -84,10 +92,12 @@ def _order(name: str) -> tuple[int, str]:
     return (int(tail) if tail.isdigit() else 0, name)
 
 
-def of_classes(data: Any, who: str, *, labels: str = "example", negatives: int = 1, seed: int = 0) -> tuple[pa.Table, list[int]]:
-    """(pairs, each row's class as a number) from labelled texts. ``labels="example"``: the positive is another text of the class, the
-    negatives texts of other classes (NV-Embed, 4.2). ``"label"``: they are the names of the classes. A class of one text has no
-    example for it: such rows are left out."""
+def of_classes(
+    data: Any, who: str, *, labels: str = "example", negatives: int = 1, seed: int = 0
+) -> tuple[pa.Table, list[int]]:
+    """(pairs, each row's class as a number) from labelled texts. ``labels="example"``: the positive is another text of
+    the class, the negatives texts of other classes (NV-Embed, 4.2). ``"label"``: they are the names of the classes. A
+    class of one text has no example for it: such rows are left out."""
     import pyarrow as pa
 
     if labels not in ("example", "label"):
@@ -106,7 +116,10 @@ def of_classes(data: Any, who: str, *, labels: str = "example", negatives: int =
     groups: list[int] = []
     for text, label in zip(texts, given, strict=True):
         if labels == "label":
-            wrong = [str(name) for name in generator.sample([c for c in classes if c != label], min(negatives, len(classes) - 1))]
+            wrong = [
+                str(name)
+                for name in generator.sample([c for c in classes if c != label], min(negatives, len(classes) - 1))
+            ]
             row = [text, str(label), *wrong]
         else:
             own = members[label]
@@ -130,13 +143,15 @@ def of_classes(data: Any, who: str, *, labels: str = "example", negatives: int =
 
 
 def entailment(data: Any, who: str) -> pa.Table:
-    """Triples of premise, entailed hypothesis and contradicting hypothesis from (sentence1, sentence2, label) (SimCSE, section 4). A premise
-    with an entailment and no contradiction keeps an empty negative."""
+    """Triples of premise, entailed hypothesis and contradicting hypothesis from (sentence1, sentence2, label) (SimCSE,
+    section 4). A premise with an entailment and no contradiction keeps an empty negative."""
     import pyarrow as pa
 
     table = check(data, ("sentence1", "sentence2", "label"), who)
     found: dict[str, dict[str, list[str]]] = {}
-    for first, second, label in zip(*(table[name].to_pylist() for name in ("sentence1", "sentence2", "label")), strict=True):
+    for first, second, label in zip(
+        *(table[name].to_pylist() for name in ("sentence1", "sentence2", "label")), strict=True
+    ):
         found.setdefault(first, {}).setdefault(_relation(label), []).append(second)
     out = []
     for premise, kinds in found.items():
@@ -145,7 +160,8 @@ def entailment(data: Any, who: str) -> pa.Table:
             out.append((premise, hypothesis, against[place % len(against)] if against else ""))
     if not out:
         raise DataError(
-            f"{who}: expected pairs labelled entailment (and contradiction), found {', '.join(sorted({str(x) for x in table['label'].to_pylist()})[:5])}"
+            f"{who}: expected pairs labelled entailment (and contradiction), found "
+            f"{', '.join(sorted({str(x) for x in table['label'].to_pylist()})[:5])}"
         )
     return pa.table({name: [row[i] for row in out] for i, name in enumerate(("anchor", "positive", "negative_1"))})
 
@@ -162,7 +178,11 @@ def alike(data: Any, who: str) -> pa.Table:
     table = check(data, ("sentence1", "sentence2", "score"), who)
     scores = [float(score) for score in table["score"].to_pylist()]
     scale = 5.0 if max(scores, default=0) <= 1 else 1.0
-    good = [(a, b) for a, b, s in zip(table["sentence1"].to_pylist(), table["sentence2"].to_pylist(), scores, strict=True) if s * scale >= GRADE]
+    good = [
+        (a, b)
+        for a, b, s in zip(table["sentence1"].to_pylist(), table["sentence2"].to_pylist(), scores, strict=True)
+        if s * scale >= GRADE
+    ]
     if not good:
         raise DataError(f"{who}: no pair is scored {GRADE:g} of 5 or more, so none is a positive")
     both = [*good, *((b, a) for a, b in good)]
@@ -170,11 +190,19 @@ def alike(data: Any, who: str) -> pa.Table:
 
 
 def blended(tables: Sequence[pa.Table]) -> pa.Table:
-    """Tables of :func:`rows` in one, for batches that mix them (NV-Embed's second stage): rows with fewer negatives get empty ones."""
+    """Tables of :func:`rows` in one, for batches that mix them (NV-Embed's second stage): rows with fewer negatives get
+    empty ones."""
     import pyarrow as pa
 
     count = max(sum(name.startswith("negative") for name in table.column_names) for table in tables)
-    names = ["anchor", "positive", *[f"negative_{i + 1}" for i in range(count)], "instruction", "document_instruction", "label"]
+    names = [
+        "anchor",
+        "positive",
+        *[f"negative_{i + 1}" for i in range(count)],
+        "instruction",
+        "document_instruction",
+        "label",
+    ]
 
     def column(table: pa.Table, name: str) -> Any:
         return table[name] if name in table.column_names else pa.array([""] * table.num_rows, pa.string())
@@ -189,9 +217,17 @@ def blended(tables: Sequence[pa.Table]) -> pa.Table:
 
 def are_sets(data: Any) -> bool:
     """Is this a mapping of names to sets (tables, data sets, their names or paths), and not of columns to values?"""
-    if not isinstance(data, Mapping) or isinstance(data, Dataset) or not data or set(data) >= {"queries", "corpus", "qrels"}:
+    if (
+        not isinstance(data, Mapping)
+        or isinstance(data, Dataset)
+        or not data
+        or set(data) >= {"queries", "corpus", "qrels"}
+    ):
         return False
-    return all(isinstance(each, (str, Path, Mapping, Dataset, Retrieval)) or hasattr(each, "column_names") for each in data.values())
+    return all(
+        isinstance(each, (str, Path, Mapping, Dataset, Retrieval)) or hasattr(each, "column_names")
+        for each in data.values()
+    )
 
 
 def sets(data: Any, who: str) -> dict[str, Any]:
@@ -200,8 +236,8 @@ def sets(data: Any, who: str) -> dict[str, Any]:
 
 
 def stages(data: Any, who: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """(weak sets, supervised sets) by name: those whose name begins with ``weak`` come first in recipes of two stages. One table alone is
-    supervised."""
+    """(weak sets, supervised sets) by name: those whose name begins with ``weak`` come first in recipes of two stages.
+    One table alone is supervised."""
     named = sets(data, who)
     weak = {name: table for name, table in named.items() if name.startswith("weak")}
     return weak, {name: table for name, table in named.items() if name not in weak}
@@ -209,9 +245,12 @@ def stages(data: Any, who: str) -> tuple[dict[str, Any], dict[str, Any]]:
 
 def role_of(table: Any) -> str:
     """The role whose instruction fits a set's anchors: ``"query"``, ``"classification"`` or ``"similarity"``."""
-    return {"labelled texts": "classification", "scored pairs": "similarity", "labelled pairs": "similarity"}.get(shape(as_table(table)), "query")
+    return {"labelled texts": "classification", "scored pairs": "similarity", "labelled pairs": "similarity"}.get(
+        shape(as_table(table)), "query"
+    )
 
 
 def searches(table: Any) -> bool:
-    """Does this set ask for a document (pairs, judged pairs, a retrieval set), so that hard negatives can be mined for it?"""
+    """Does this set ask for a document (pairs, judged pairs, a retrieval set), so that hard negatives can be mined for
+    it?"""
     return shape(as_table(table)) in ("pairs", "judged pairs", "retrieval")

@@ -20,14 +20,19 @@ def word_list(language: str = "en", size: int = 300_000) -> dict[str, float]:
     except ImportError:
         raise MissingExtra("wordfreq", "frequencies", "word frequencies of a language") from None
     if language not in wordfreq.available_languages():
-        raise WrongUse(f"wordfreq has no list of the language {language!r}; it has: {', '.join(sorted(wordfreq.available_languages()))}")
+        raise WrongUse(
+            f"wordfreq has no list of the language {language!r}; it has: "
+            f"{', '.join(sorted(wordfreq.available_languages()))}"
+        )
     listed = wordfreq.get_frequency_dict(language, wordlist="best")
     return dict(sorted(listed.items(), key=lambda item: -item[1])[:size])
 
 
-def of_words(words: Sequence[str], source: str | Mapping[str, float] | Iterable[Sequence[str]] = "en") -> NDArray[np.float64]:
-    """Probabilities of ``words``, float64 ``[n]``, among themselves: from a language's list, a mapping (of counts, say), or a
-    corpus (lists of words). A word that is not there has 0."""
+def of_words(
+    words: Sequence[str], source: str | Mapping[str, float] | Iterable[Sequence[str]] = "en"
+) -> NDArray[np.float64]:
+    """Probabilities of ``words``, float64 ``[n]``, among themselves: from a language's list, a mapping (of counts,
+    say), or a corpus (lists of words). A word that is not there has 0."""
     import numpy as np
 
     if isinstance(source, str):
@@ -43,11 +48,13 @@ def of_words(words: Sequence[str], source: str | Mapping[str, float] | Iterable[
 
 
 def of_tokens(tokenizer: Any, source: str | Mapping[str, float] | Sequence[str] = "en") -> NDArray[np.float64]:
-    """Probabilities of a :class:`tokenizers.Tokenizer`'s tokens, float64 ``[vocabulary]``: from a corpus (texts), or from a list
-    of words, each cut into its tokens."""
+    """Probabilities of a :class:`tokenizers.Tokenizer`'s tokens, float64 ``[vocabulary]``: from a corpus (texts), or
+    from a list of words, each cut into its tokens."""
     import numpy as np
 
-    words: Mapping[str, float] = word_list(source) if isinstance(source, str) else source if isinstance(source, Mapping) else Counter(source)
+    words: Mapping[str, float] = (
+        word_list(source) if isinstance(source, str) else source if isinstance(source, Mapping) else Counter(source)
+    )
     counts = np.zeros(tokenizer.get_vocab_size(), np.float64)
     texts = list(words)
     for text, encoding in zip(texts, tokenizer.encode_batch_fast(texts, add_special_tokens=False), strict=True):

@@ -63,8 +63,8 @@ def relations(pairs: Sequence[tuple[str, str]], weights: Sequence[float] | None 
 
 
 def graph(data: Any, who: str) -> tuple[Relations, int]:
-    """(relations of ``source, target[, weight]`` or of ``child, parent``, how many self-loops were left out). A pair that occurs twice counts with
-    the sum of its weights; weights must be above zero."""
+    """(relations of ``source, target[, weight]`` or of ``child, parent``, how many self-loops were left out). A pair
+    that occurs twice counts with the sum of its weights; weights must be above zero."""
     import numpy as np
 
     data = as_table(data)
@@ -118,5 +118,10 @@ def closure(edges: Iterable[tuple[Node, Node]]) -> list[tuple[Node, Node]]:
                 stack.append((node, True))
                 stack += [(parent, False) for parent in parents.get(node, [])]
     # the order is the data's, never a hash's: one seed must give one model in every process
-    place = {node: number for number, node in enumerate(dict.fromkeys(node for child, above in parents.items() for node in (child, *above)))}
+    place = {
+        node: number
+        for number, node in enumerate(
+            dict.fromkeys(node for child, above in parents.items() for node in (child, *above))
+        )
+    }
     return [(node, ancestor) for node in parents for ancestor in sorted(ancestors[node], key=place.__getitem__)]

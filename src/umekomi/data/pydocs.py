@@ -18,7 +18,9 @@ from pathlib import Path
 from umekomi.data.columns import Dataset
 from umekomi.data.readers import retrieval
 
-LEFT_OUT = frozenset(["site-packages", "test", "tests", "idlelib", "lib2to3", "turtledemo", "ensurepip", "pydoc_data", "__pycache__"])
+LEFT_OUT = frozenset(
+    ["site-packages", "test", "tests", "idlelib", "lib2to3", "turtledemo", "ensurepip", "pydoc_data", "__pycache__"]
+)
 WORDS_LEFT = 8
 QUERY_WORDS = 3
 

@@ -89,7 +89,9 @@ def _kind(path: Path) -> tuple[str, bool]:
     packed = path.suffix == ".gz"
     kind = Path(path.stem).suffix.lower() if packed else path.suffix.lower()
     if kind not in TABLE_SUFFIXES:
-        raise WrongUse(f"{path}: expected a file ending in {', '.join(TABLE_SUFFIXES)} (or these + .gz), found {path.name!r}")
+        raise WrongUse(
+            f"{path}: expected a file ending in {', '.join(TABLE_SUFFIXES)} (or these + .gz), found {path.name!r}"
+        )
     return kind, packed
 
 
@@ -103,11 +105,16 @@ def _lines(path: Path, packed: bool) -> Iterator[tuple[int, str, bool]]:
                 try:
                     line = raw.decode("utf-8-sig" if number == 1 else "utf-8")
                 except UnicodeDecodeError as error:
-                    raise DataError(f"{where(str(path), number)}: expected UTF-8, found byte 0x{raw[error.start]:02x} at position {error.start + 1}") from None
+                    raise DataError(
+                        f"{where(str(path), number)}: expected UTF-8, found byte 0x{raw[error.start]:02x} at position "
+                        f"{error.start + 1}"
+                    ) from None
                 ended = line.endswith("\n")
                 yield number, line.rstrip("\r\n") if ended else line, ended
     except (EOFError, gzip.BadGzipFile) as error:
-        raise DataError(f"{where(str(path), number + 1)}: expected a whole gzip file, found that it ends mid-line ({error})") from None
+        raise DataError(
+            f"{where(str(path), number + 1)}: expected a whole gzip file, found that it ends mid-line ({error})"
+        ) from None
 
 
 def _jsonl(path: Path, packed: bool) -> Iterator[tuple[int, Row]]:
@@ -118,8 +125,12 @@ def _jsonl(path: Path, packed: bool) -> Iterator[tuple[int, Row]]:
             row = json.loads(line)
         except json.JSONDecodeError as error:
             if not ended:
-                raise DataError(f"{where(str(path), number)}: expected a whole JSON object, found that the file ends mid-line") from None
-            raise DataError(f"{where(str(path), number)}: expected a JSON object, found {error.msg} at character {error.pos + 1}") from None
+                raise DataError(
+                    f"{where(str(path), number)}: expected a whole JSON object, found that the file ends mid-line"
+                ) from None
+            raise DataError(
+                f"{where(str(path), number)}: expected a JSON object, found {error.msg} at character {error.pos + 1}"
+            ) from None
         if not isinstance(row, dict):
             raise DataError(f"{where(str(path), number)}: expected a JSON object, found {type(row).__name__}")
         yield number, row
@@ -137,7 +148,9 @@ def _header(path: Path, names: list[str]) -> list[str]:
 def _fields(path: Path, number: int, names: list[str], fields: list[str], ended: bool) -> Row:
     if len(fields) != len(names):
         cut = "" if ended else "; the file ends mid-line"
-        raise DataError(f"{where(str(path), number)}: expected {len(names)} fields ({', '.join(names)}), found {len(fields)}{cut}")
+        raise DataError(
+            f"{where(str(path), number)}: expected {len(names)} fields ({', '.join(names)}), found {len(fields)}{cut}"
+        )
     return dict(zip(names, fields, strict=True))
 
 
@@ -228,7 +241,9 @@ def _table(path: Path, batch: list[tuple[int, Row]], types: dict[str, Any], seen
                 try:
                     pa.array([value], expected)
                 except (pa.ArrowInvalid, pa.ArrowTypeError):
-                    raise DataError(f"{where(str(path), line, name)}: expected {expected} as in the rows before, found {value!r}") from None
+                    raise DataError(
+                        f"{where(str(path), line, name)}: expected {expected} as in the rows before, found {value!r}"
+                    ) from None
             raise
         if name not in types and not pa.types.is_null(array.type):
             types[name] = array.type
@@ -309,7 +324,9 @@ def _documents(path: Path, files: list[Path]) -> pa.Table:
             text = file.read_text(encoding="utf-8-sig")
         except UnicodeDecodeError as error:
             line = file.read_bytes()[: error.start].count(b"\n") + 1
-            raise DataError(f"{where(str(file), line)}: expected UTF-8, found byte 0x{error.object[error.start]:02x}") from None
+            raise DataError(
+                f"{where(str(file), line)}: expected UTF-8, found byte 0x{error.object[error.start]:02x}"
+            ) from None
         if not text.strip():
             raise DataError(f"{file}: expected text, found an empty file")
         rows.append({"id": file.relative_to(path).as_posix(), "text": text})
@@ -332,7 +349,10 @@ def beir(path: str | Path) -> dict[str, Retrieval]:
     path = Path(path)
     corpus_file, queries_file = _first(path, "corpus"), _first(path, "queries")
     if corpus_file is None or queries_file is None:
-        raise WrongUse(f"{path}: expected corpus.jsonl and queries.jsonl (or .gz), found {'no queries' if corpus_file else 'no corpus'}")
+        raise WrongUse(
+            f"{path}: expected corpus.jsonl and queries.jsonl (or .gz), found "
+            f"{'no queries' if corpus_file else 'no corpus'}"
+        )
     judged = sorted((path / "qrels").glob("*.tsv*")) or sorted(path.glob("qrels.tsv*"))
     if not judged:
         raise WrongUse(f"{path}: expected judgements in qrels/*.tsv, found none")
@@ -340,7 +360,9 @@ def beir(path: str | Path) -> dict[str, Retrieval]:
     splits = {}
     for file in judged:
         name = file.name.split(".")[0]
-        splits["test" if name == "qrels" else _split_name(file)] = retrieval(queries, corpus, read(file), source=str(file))
+        splits["test" if name == "qrels" else _split_name(file)] = retrieval(
+            queries, corpus, read(file), source=str(file)
+        )
     return splits
 
 
@@ -354,13 +376,19 @@ def retrieval(queries: Any, corpus: Any, qrels: Any, *, source: str = "the judge
         return table.rename_columns([names.get(name, name) for name in table.column_names])
 
     queries, corpus, qrels = renamed(queries), renamed(corpus), renamed(qrels)
-    for table, columns, what in ((queries, ("id", "text"), "queries"), (corpus, ("id", "text"), "corpus"), (qrels, ("query_id", "corpus_id", "score"), source)):
+    for table, columns, what in (
+        (queries, ("id", "text"), "queries"),
+        (corpus, ("id", "text"), "corpus"),
+        (qrels, ("query_id", "corpus_id", "score"), source),
+    ):
         for column in columns:
             if column not in table.column_names:
                 raise DataError(f"{what}: expected the column {column!r}, found {', '.join(table.column_names)}")
     texts = corpus["text"].to_pylist()
     if "title" in corpus.column_names:
-        texts = [f"{title or ''} {text}".strip() for title, text in zip(corpus["title"].to_pylist(), texts, strict=True)]
+        texts = [
+            f"{title or ''} {text}".strip() for title, text in zip(corpus["title"].to_pylist(), texts, strict=True)
+        ]
     corpus_ids = [str(value) for value in corpus["id"].to_pylist()]
     query_ids = [str(value) for value in queries["id"].to_pylist()]
     known = {"query_id": set(query_ids), "corpus_id": set(corpus_ids)}

@@ -31,11 +31,15 @@ GROUPS = {
 
 
 def texts(data: Any, who: str = "this") -> list[str]:
-    """The texts an unsupervised recipe learns from: a corpus, documents of pairs, both sides of scored pairs; each once."""
+    """The texts an unsupervised recipe learns from: a corpus, documents of pairs, both sides of scored pairs; each
+    once."""
     data = as_table(data)
     kind = shape(data)
     if kind == "documents":
-        return [" ".join(sentences) if isinstance(sentences, list) else sentences for sentences in data["document"].to_pylist()]
+        return [
+            " ".join(sentences) if isinstance(sentences, list) else sentences
+            for sentences in data["document"].to_pylist()
+        ]
     if kind not in TEXTS:
         raise DataError(f"{who} learns from texts; found {kind} ({', '.join(data.column_names)})")
     columns = TEXTS[kind]
@@ -58,7 +62,11 @@ def pairs(data: Any, who: str = "this") -> pa.Table:
     if kind == "retrieval":
         return data.pairs()
     if kind == "judged pairs":
-        rows = [(q, d) for q, d, s in zip(*(data[c].to_pylist() for c in ("query", "document", "score")), strict=True) if s > 0]
+        rows = [
+            (q, d)
+            for q, d, s in zip(*(data[c].to_pylist() for c in ("query", "document", "score")), strict=True)
+            if s > 0
+        ]
         if not rows:
             raise DataError(f"{who} learns from pairs; no row of the judged pairs has a score above zero")
         return pa.table({"anchor": [q for q, _ in rows], "positive": [d for _, d in rows]})
@@ -95,7 +103,9 @@ def as_retrieval(data: Any) -> Retrieval:
     return retrieval(
         pa.table({"id": list(queries.values()), "text": list(queries)}),
         pa.table({"id": list(corpus.values()), "text": list(corpus)}),
-        pa.table({"query_id": [q for q, _ in grades], "corpus_id": [d for _, d in grades], "score": list(grades.values())}),
+        pa.table(
+            {"query_id": [q for q, _ in grades], "corpus_id": [d for _, d in grades], "score": list(grades.values())}
+        ),
     )
 
 
@@ -109,7 +119,9 @@ def cloze(items: list[str]) -> list[tuple[str, str]]:
         sentence = " ".join(first_sentence(text).split())
         rest = without(text, sentence)
         spaced = text.count(" ") * 20 > len(text)
-        long_enough = len(sentence.split()) >= 3 and len(rest.split()) >= 8 if spaced else len(sentence) >= 8 and len(rest) >= 20
+        long_enough = (
+            len(sentence.split()) >= 3 and len(rest.split()) >= 8 if spaced else len(sentence) >= 8 and len(rest) >= 20
+        )
         if long_enough and sentence not in " ".join(rest.split()):
             out.append((sentence, rest))
     return out
@@ -123,18 +135,33 @@ def carve(dataset: Dataset, share: float = 0.3, seed: int = 0) -> Dataset:
     only = dataset[next(iter(dataset))]
     if isinstance(only, Retrieval):
         side = _sides([[row] for row in only.queries["text"].to_pylist()], share, seed)
-        return Dataset(dataset.name, {name: _queries(only, side == (name == "test")) for name in ("train", "test")}, dataset.licence, dataset.notes)
+        return Dataset(
+            dataset.name,
+            {name: _queries(only, side == (name == "test")) for name in ("train", "test")},
+            dataset.licence,
+            dataset.notes,
+        )
     kind = shape(only)
     if kind not in GROUPS:
-        raise DataError(f"{dataset.name}: no held-out split can be carved of {kind} ({', '.join(only.column_names)}): give files named train and test")
+        raise DataError(
+            f"{dataset.name}: no held-out split can be carved of {kind} ({', '.join(only.column_names)}): give files "
+            "named train and test"
+        )
     columns = [only[column].to_pylist() for column in GROUPS[kind]]
     labels = only["label"].to_pylist() if kind == "labelled texts" else None
     side = _sides(list(zip(*columns, strict=True)), share, seed, labels)
     if side.all() or not side.any():
-        raise DataError(f"{dataset.name}: no held-out split can be carved: all {only.num_rows} rows hang together by shared items")
+        raise DataError(
+            f"{dataset.name}: no held-out split can be carved: all {only.num_rows} rows hang together by shared items"
+        )
     index = {name: np.flatnonzero(side == (name == "test")) for name in ("train", "test")}
-    note = f"held-out split carved: {len(index['test'])} of {only.num_rows} rows, none sharing an item with the rest (seed {seed})"
-    return Dataset(dataset.name, {name: only.take(rows) for name, rows in index.items()}, dataset.licence, (*dataset.notes, note))
+    note = (
+        f"held-out split carved: {len(index['test'])} of {only.num_rows} rows, "
+        f"none sharing an item with the rest (seed {seed})"
+    )
+    return Dataset(
+        dataset.name, {name: only.take(rows) for name, rows in index.items()}, dataset.licence, (*dataset.notes, note)
+    )
 
 
 def _queries(data: Retrieval, keep: Any) -> Retrieval:
@@ -142,7 +169,9 @@ def _queries(data: Retrieval, keep: Any) -> Retrieval:
     import pyarrow.compute as pc
 
     queries = data.queries.filter(pa.array(keep))
-    return Retrieval(queries, data.corpus, data.qrels.filter(pc.is_in(data.qrels["query_id"], queries["id"].combine_chunks())))
+    return Retrieval(
+        queries, data.corpus, data.qrels.filter(pc.is_in(data.qrels["query_id"], queries["id"].combine_chunks()))
+    )
 
 
 def _sides(rows: list[Any], share: float, seed: int, labels: list[Any] | None = None) -> Any:
@@ -152,7 +181,11 @@ def _sides(rows: list[Any], share: float, seed: int, labels: list[Any] | None = 
     from scipy.sparse.csgraph import connected_components
 
     items: dict[Any, int] = {}
-    edges = [(row, len(rows) + items.setdefault(" ".join(str(item).split()).lower(), len(items))) for row, parts in enumerate(rows) for item in parts]
+    edges = [
+        (row, len(rows) + items.setdefault(" ".join(str(item).split()).lower(), len(items)))
+        for row, parts in enumerate(rows)
+        for item in parts
+    ]
     size = len(rows) + len(items)
     graph = coo_array((np.ones(len(edges)), ([a for a, _ in edges], [b for _, b in edges])), shape=(size, size))
     component = connected_components(graph, directed=False)[1][: len(rows)]
@@ -175,7 +208,8 @@ def _sides(rows: list[Any], share: float, seed: int, labels: list[Any] | None = 
 
 
 def _fill(chance: Any, component: Any, wanted: float) -> Any:
-    """Whole components in the order of their draw, until enough rows are held out; one too big to fit is passed over."""
+    """Whole components in the order of their draw, until enough rows are held out; one too big to fit is passed
+    over."""
     import numpy as np
 
     groups, first, counts = np.unique(component, return_index=True, return_counts=True)

@@ -38,7 +38,8 @@ def _downloaded() -> Path:
         archive, _ = urllib.request.urlretrieve(HOME)
     except (urllib.error.URLError, OSError) as error:
         raise WrongUse(
-            f"WordNet's database files are not on this machine (looked in {', '.join(FOLDERS)}) and {HOME} cannot be reached "
+            f"WordNet's database files are not on this machine (looked in {', '.join(FOLDERS)}) and {HOME} cannot be "
+            "reached "
             f"({error}): install the package wordnet-base, or set WNSEARCHDIR"
         ) from None
     with tarfile.open(archive) as files, whole_folder(target) as place:
@@ -76,7 +77,9 @@ def hypernyms(path: str | Path | None = None, pos: str = "noun") -> tuple[dict[i
         lemma = fields[4].lower()
         sense = senses.get((lemma, offset))
         if sense is None:
-            raise DataError(f"{path / f'data.{pos}'}: synset {fields[0]}: expected {lemma!r} in index.{pos}, found no such sense")
+            raise DataError(
+                f"{path / f'data.{pos}'}: synset {fields[0]}: expected {lemma!r} in index.{pos}, found no such sense"
+            )
         names[offset] = f"{lemma}.{letter}.{sense:02d}"
         pointers = fields[4 + 2 * words + 1 :]
         for index in range(int(fields[4 + 2 * words])):
@@ -108,12 +111,18 @@ def under(root: str, path: str | Path | None = None) -> Dataset:
         raise WrongUse(f"{root!r}: expected the name of a noun synset with hyponyms, such as 'mammal.n.01'")
     kept = [(child, parent) for child, parent in pairs if child in inside and parent in inside]
     table = pa.table({"child": [child for child, _ in kept], "parent": [parent for _, parent in kept]})
-    return Dataset(f"wordnet-{root.split('.')[0]}s", {"train": table}, licence="WordNet", notes=(f"{len(inside):,} synsets, {len(kept):,} pairs",))
+    return Dataset(
+        f"wordnet-{root.split('.')[0]}s",
+        {"train": table},
+        licence="WordNet",
+        notes=(f"{len(inside):,} synsets, {len(kept):,} pairs",),
+    )
 
 
 def glosses(path: str | Path | None = None) -> Dataset:
     """Definitions of nouns, verbs, adjectives and adverbs, as one split ``train``: anchor = the definition (without its
-    examples), positive = a word of the synset, one row a word; words of several parts ("ice cream") are left out and counted."""
+    examples), positive = a word of the synset, one row a word; words of several parts ("ice cream") are left out and
+    counted."""
     import pyarrow as pa
 
     place = Path(path) if path else folder()
@@ -131,7 +140,9 @@ def glosses(path: str | Path | None = None) -> Dataset:
                     definitions.append(definition)
                     words.append(word)
     table = pa.table({"anchor": definitions, "positive": words})
-    return Dataset("wordnet-glosses", {"train": table}, licence="WordNet", notes=(f"{several:,} words of several parts left out",))
+    return Dataset(
+        "wordnet-glosses", {"train": table}, licence="WordNet", notes=(f"{several:,} words of several parts left out",)
+    )
 
 
 LEXICOGRAPHER_FILES = [
@@ -185,8 +196,8 @@ LEXICOGRAPHER_FILES = [
 
 
 def topics(path: str | Path | None = None) -> Dataset:
-    """Which of WordNet's lexicographer files a noun's or verb's definition is from: text, label, 41 classes ("noun.animal"). A
-    fifth, by hash of the text, is ``test``; a definition in two files is left out and counted."""
+    """Which of WordNet's lexicographer files a noun's or verb's definition is from: text, label, 41 classes
+    ("noun.animal"). A fifth, by hash of the text, is ``test``; a definition in two files is left out and counted."""
     import pyarrow as pa
 
     place = Path(path) if path else folder()
@@ -197,9 +208,18 @@ def topics(path: str | Path | None = None) -> Dataset:
             definition = gloss.split('; "')[0].strip()
             if definition:
                 found.setdefault(definition, set()).add(LEXICOGRAPHER_FILES[int(head.split()[1])])
-    rows = [(text, next(iter(files)), int(content_hash(text)[:8], 16) % 5 == 0) for text, files in found.items() if len(files) == 1]
+    rows = [
+        (text, next(iter(files)), int(content_hash(text)[:8], 16) % 5 == 0)
+        for text, files in found.items()
+        if len(files) == 1
+    ]
     splits = {
-        split: pa.table({"text": [text for text, _, held in rows if held == test], "label": [label for _, label, held in rows if held == test]})
+        split: pa.table(
+            {
+                "text": [text for text, _, held in rows if held == test],
+                "label": [label for _, label, held in rows if held == test],
+            }
+        )
         for split, test in (("train", False), ("test", True))
     }
     note = f"{len(found) - len(rows):,} definitions that stand in several files left out"

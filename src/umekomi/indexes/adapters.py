@@ -1,8 +1,10 @@
-"""The same face over databases that others keep: LanceDB, embedded in the process, and Qdrant, a server or a cluster. Vectors,
-ids, payload and filters as in :class:`umekomi.indexes.Index`; each database finds its candidates in its own way.
+"""The same face over databases that others keep: LanceDB, embedded in the process, and Qdrant, a server or a cluster.
+Vectors, ids, payload and filters as in :class:`umekomi.indexes.Index`; each database finds its candidates in its own
+way.
 
-Both compare by cosine, inner product or Euclidean distance; scores are the similarity of :mod:`umekomi.parts.similarity`, higher is
-nearer. Ids are text. ``search`` takes vectors, or texts where ``embedder`` is given.
+Both compare by cosine, inner product or Euclidean distance; scores are the similarity of
+:mod:`umekomi.parts.similarity`, higher is nearer. Ids are text. ``search`` takes vectors, or texts where ``embedder``
+is given.
 """
 
 from __future__ import annotations
@@ -35,7 +37,14 @@ class Adapter(ABC):
     @abstractmethod
     def __len__(self) -> int: ...
 
-    def add(self, ids: Sequence[Any], items: Any, payload: Mapping[str, Any] | pa.Table | None = None, *, replace: bool = False) -> None:
+    def add(
+        self,
+        ids: Sequence[Any],
+        items: Any,
+        payload: Mapping[str, Any] | pa.Table | None = None,
+        *,
+        replace: bool = False,
+    ) -> None:
         """Add rows; an id that is there already is an error, unless ``replace``."""
         import pyarrow as pa
 
@@ -43,14 +52,20 @@ class Adapter(ABC):
         names = [str(name) for name in ids]
         table = payload if isinstance(payload, pa.Table) else pa.table(dict(payload or {}))
         if len(names) != len(vectors) or (table.num_columns and table.num_rows != len(names)):
-            raise WrongUse(f"add: expected as many ids and payload rows as vectors, found {len(names)}, {table.num_rows} and {len(vectors)}")
+            raise WrongUse(
+                f"add: expected as many ids and payload rows as vectors, found {len(names)}, {table.num_rows} and "
+                f"{len(vectors)}"
+            )
         if len(set(names)) < len(names):
             raise DataError("add: expected every id once")
         if not names:
             return
         there = self._there(names)
         if there and not replace:
-            raise DataError(f"add: {len(there):,} ids are there already ({', '.join(there[:5])}{', …' if len(there) > 5 else ''}): say replace to replace them")
+            raise DataError(
+                f"add: {len(there):,} ids are there already "
+                f"({', '.join(there[:5])}{', …' if len(there) > 5 else ''}): say replace to replace them"
+            )
         self._add(names, vectors, table)
 
     def delete(self, ids: Sequence[Any]) -> None:
@@ -58,7 +73,10 @@ class Adapter(ABC):
         names = list(dict.fromkeys(str(name) for name in ids))
         missing = sorted(set(names) - set(self._there(names)))
         if missing:
-            raise DataError(f"delete: {len(missing):,} of {len(names):,} ids are not there ({', '.join(missing[:5])}); nothing was deleted")
+            raise DataError(
+                f"delete: {len(missing):,} of {len(names):,} ids are not there ({', '.join(missing[:5])}); nothing "
+                "was deleted"
+            )
         self._delete(names)
 
     def search(self, queries: Any, k: int = 10, *, filter: str | None = None) -> list[list[Hit]]:
@@ -103,10 +121,19 @@ class Adapter(ABC):
 
 
 class LanceIndex(Adapter):
-    """A LanceDB table at ``uri`` (a folder, or S3). LanceDB never compacts by itself: here every ``compact_every`` writes do."""
+    """A LanceDB table at ``uri`` (a folder, or S3). LanceDB never compacts by itself: here every ``compact_every``
+    writes do."""
 
     def __init__(
-        self, uri: str | Path, name: str = "umekomi", *, dimension: int, metric: str = "cosine", embedder: Any = None, text: str = "", compact_every: int = 20
+        self,
+        uri: str | Path,
+        name: str = "umekomi",
+        *,
+        dimension: int,
+        metric: str = "cosine",
+        embedder: Any = None,
+        text: str = "",
+        compact_every: int = 20,
     ) -> None:
         super().__init__(dimension, metric, embedder, text)
         try:
@@ -124,7 +151,11 @@ class LanceIndex(Adapter):
         return int(self._table.count_rows()) if self._table is not None else 0
 
     def _fields(self) -> list[str]:
-        return [] if self._table is None else [name for name in self._table.schema.names if name not in ("__id__", "vector")]
+        return (
+            []
+            if self._table is None
+            else [name for name in self._table.schema.names if name not in ("__id__", "vector")]
+        )
 
     def _there(self, names: list[str]) -> list[str]:
         if self._table is None or not names:
@@ -132,14 +163,23 @@ class LanceIndex(Adapter):
         found: list[str] = []
         for start in range(0, len(names), 1000):
             chosen = ", ".join(quoted(name) for name in names[start : start + 1000])
-            found += self._table.search().where(f"__id__ IN ({chosen})").select(["__id__"]).limit(1000).to_arrow()["__id__"].to_pylist()
+            found += (
+                self._table.search()
+                .where(f"__id__ IN ({chosen})")
+                .select(["__id__"])
+                .limit(1000)
+                .to_arrow()["__id__"]
+                .to_pylist()
+            )
         return found
 
     def _add(self, names: list[str], vectors: Any, payload: pa.Table) -> None:
         import pyarrow as pa
 
         vector = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), self.dimension)
-        table = pa.table({"__id__": pa.array(names), "vector": vector} | {name: payload[name] for name in payload.column_names})
+        table = pa.table(
+            {"__id__": pa.array(names), "vector": vector} | {name: payload[name] for name in payload.column_names}
+        )
         if self._table is None:
             self._table = self._database.create_table(self.name, table)
         else:
@@ -176,11 +216,20 @@ class LanceIndex(Adapter):
 
 
 class QdrantIndex(Adapter):
-    """A collection of a Qdrant server or cluster through its client: ``QdrantIndex("http://…:6333", …)``, or a client made
-    elsewhere (``QdrantClient(":memory:")`` for small tests). Ids are kept in the payload; points are numbered by their hash."""
+    """A collection of a Qdrant server or cluster through its client: ``QdrantIndex("http://…:6333", …)``, or a client
+    made elsewhere (``QdrantClient(":memory:")`` for small tests). Ids are kept in the payload; points are numbered by
+    their hash."""
 
     def __init__(
-        self, client: Any, name: str = "umekomi", *, dimension: int, metric: str = "cosine", embedder: Any = None, text: str = "", batch: int = 256
+        self,
+        client: Any,
+        name: str = "umekomi",
+        *,
+        dimension: int,
+        metric: str = "cosine",
+        embedder: Any = None,
+        text: str = "",
+        batch: int = 256,
     ) -> None:
         super().__init__(dimension, metric, embedder, text)
         try:
@@ -189,13 +238,18 @@ class QdrantIndex(Adapter):
             raise MissingExtra("qdrant-client", "qdrant", "a Qdrant index") from None
         self.client = QdrantClient(url=client) if isinstance(client, str) else client
         self.name, self.batch = name, batch
-        kind = {"cosine": models.Distance.COSINE, "dot": models.Distance.DOT, "euclidean": models.Distance.EUCLID}[metric]
+        kind = {"cosine": models.Distance.COSINE, "dot": models.Distance.DOT, "euclidean": models.Distance.EUCLID}[
+            metric
+        ]
         if not self.client.collection_exists(name):
             self.client.create_collection(name, vectors_config=models.VectorParams(size=dimension, distance=kind))
         else:
             found = self.client.get_collection(name).config.params.vectors
             if (found.size, found.distance) != (dimension, kind):
-                raise WrongUse(f"the collection {name!r} holds {found.size} dimensions compared by {found.distance}: expected {dimension} by {kind}")
+                raise WrongUse(
+                    f"the collection {name!r} holds {found.size} dimensions compared by {found.distance}: expected "
+                    f"{dimension} by {kind}"
+                )
 
     def __len__(self) -> int:
         return int(self.client.count(self.name, exact=True).count)
@@ -234,7 +288,9 @@ class QdrantIndex(Adapter):
         self.client.delete(self.name, models.PointIdsList(points=[self._point(name) for name in names]), wait=True)
 
     def _search(self, query: Any, k: int, condition: Any) -> list[Hit]:
-        found = self.client.query_points(self.name, query=query.tolist(), limit=k, query_filter=None if condition is None else qdrant(condition))
+        found = self.client.query_points(
+            self.name, query=query.tolist(), limit=k, query_filter=None if condition is None else qdrant(condition)
+        )
         sign = -1 if self.metric == "euclidean" else 1
         hits = []
         for point in found.points:

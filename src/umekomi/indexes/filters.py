@@ -1,6 +1,9 @@
-"""Conditions on an index's payload: ``year > 2020 and lang in ("ja", "en")``, read as Python's grammar, never run as code.
+"""Conditions on an index's payload: ``year > 2020 and lang in ("ja", "en")``, read as Python's grammar, never run as
+code.
 
-:func:`tree` reads one into nested tuples; :func:`arrow`, :func:`sql` and :func:`qdrant` say it to those who answer it."""
+:func:`tree` reads one into nested tuples; :func:`arrow`, :func:`sql` and :func:`qdrant` say it to those who answer
+it.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,8 @@ _SAYS = "expected a condition such as  year > 2020 and lang in ('ja', 'en')"
 
 def tree(condition: str, fields: Sequence[str] | None) -> tuple[Any, ...]:
     """``("and" | "or", part, ...)``, ``("not", part)``, ``("is", field)`` (no value), ``("in", field, values)``,
-    ``(operator, field, value)``, ``("field", name)`` (a truth value). Names must be among ``fields``, where they are known.
+    ``(operator, field, value)``, ``("field", name)`` (a truth value). Names must be among ``fields``, where they are
+    known.
 
     >>> tree("year > 2020 and not lang == 'ja'", ["year", "lang"])
     ('and', ('>', 'year', 2020), ('not', ('==', 'lang', 'ja')))
@@ -32,7 +36,10 @@ def tree(condition: str, fields: Sequence[str] | None) -> tuple[Any, ...]:
 
 def _walk(node: ast.expr, condition: str, fields: Sequence[str] | None) -> tuple[Any, ...]:
     if isinstance(node, ast.BoolOp):
-        return ("and" if isinstance(node.op, ast.And) else "or", *(_walk(value, condition, fields) for value in node.values))
+        return (
+            "and" if isinstance(node.op, ast.And) else "or",
+            *(_walk(value, condition, fields) for value in node.values),
+        )
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
         return ("not", _walk(node.operand, condition, fields))
     if isinstance(node, ast.Name):
@@ -46,7 +53,9 @@ def _walk(node: ast.expr, condition: str, fields: Sequence[str] | None) -> tuple
     raise WrongUse(f"filter {condition!r}: {_SAYS}, found {ast.unparse(node)!r}")
 
 
-def _compare(left: ast.expr, operator: ast.cmpop, right: ast.expr, condition: str, fields: Sequence[str] | None) -> tuple[Any, ...]:
+def _compare(
+    left: ast.expr, operator: ast.cmpop, right: ast.expr, condition: str, fields: Sequence[str] | None
+) -> tuple[Any, ...]:
     if isinstance(operator, (ast.In, ast.NotIn)):
         values = _value(right, condition)
         if not isinstance(values, (tuple, list)):
@@ -127,7 +136,13 @@ def quoted(value: Any) -> str:
     """A value as SQL writes it."""
     if isinstance(value, bool):
         return str(value).upper()
-    return repr(value) if isinstance(value, (int, float)) else "NULL" if value is None else "'" + str(value).replace("'", "''") + "'"
+    return (
+        repr(value)
+        if isinstance(value, (int, float))
+        else "NULL"
+        if value is None
+        else "'" + str(value).replace("'", "''") + "'"
+    )
 
 
 def qdrant(part: tuple[Any, ...]) -> Any:
@@ -146,7 +161,9 @@ def qdrant(part: tuple[Any, ...]) -> Any:
     if kind == "field":
         kind, rest = "==", [rest[0], True]
     if kind == "in":
-        return models.Filter(should=[qdrant(("==", rest[0], value)) for value in rest[1]] or [models.HasIdCondition(has_id=[])])
+        return models.Filter(
+            should=[qdrant(("==", rest[0], value)) for value in rest[1]] or [models.HasIdCondition(has_id=[])]
+        )
     if kind == "!=":
         return models.Filter(must_not=[qdrant(("==", *rest))])
     value = rest[1]
@@ -154,5 +171,11 @@ def qdrant(part: tuple[Any, ...]) -> Any:
         return models.Filter(must=[models.FieldCondition(key=rest[0], match=models.MatchValue(value=value))])
     if not isinstance(value, (int, float)):
         raise WrongUse(f"filter: Qdrant compares numbers by {kind}, found {value!r}")
-    bounds = {"==": {"gte": value, "lte": value}, "<": {"lt": value}, "<=": {"lte": value}, ">": {"gt": value}, ">=": {"gte": value}}[kind]
+    bounds = {
+        "==": {"gte": value, "lte": value},
+        "<": {"lt": value},
+        "<=": {"lte": value},
+        ">": {"gt": value},
+        ">=": {"gte": value},
+    }[kind]
     return models.Filter(must=[models.FieldCondition(key=rest[0], range=models.Range(**bounds))])

@@ -31,7 +31,8 @@ SAMPLE = 50_000
 
 @dataclass(frozen=True)
 class Hit:
-    """One found item: its id, score (higher is nearer), text, where in it the query's best sentence stands, and payload."""
+    """One found item: its id, score (higher is nearer), text, where in it the query's best sentence stands, and
+    payload."""
 
     id: str
     score: float
@@ -47,7 +48,11 @@ class _Opened:
         import numpy as np
 
         self.segment = segment
-        arrays = {name[:-4].split("-")[0]: store.array(f"{segment.name}/{name}", size) for name, (size, _) in segment.files.items() if name.endswith(".npy")}
+        arrays = {
+            name[:-4].split("-")[0]: store.array(f"{segment.name}/{name}", size)
+            for name, (size, _) in segment.files.items()
+            if name.endswith(".npy")
+        }
         self.payload = store.table(f"{segment.name}/payload.arrow", segment.files["payload.arrow"][0])
         coarse = {"codes", "graph"} & set(arrays)
         for name, array in arrays.items():
@@ -60,7 +65,10 @@ class _Opened:
             path = store.folder / segment.deleted
             dead = plain(store.array(segment.deleted, sizes[segment.deleted][0]))
             if len(dead) != segment.dead or (len(dead) and dead.max() >= segment.rows):
-                raise DataError(f"{path} is damaged: expected {segment.dead} rows of {segment.rows}: restore it from a copy, or build the index anew")
+                raise DataError(
+                    f"{path} is damaged: expected {segment.dead} rows of {segment.rows}: restore it from a copy, or "
+                    "build the index anew"
+                )
             self.living[dead] = 0
 
     def part(self, chosen: Any = None) -> Part:
@@ -103,8 +111,8 @@ class Index:
     >>> index.delete(["b"]); len(index), index.search(np.ones((1, 3), "f4"), k=1, filter="year > 2020")[0][0].id
     (2, 'c')
 
-    Opening maps files; nothing but bit masks and scratch lies in memory. What another process commits is seen at the next
-    call. ``verify`` reads every file against its checksum; by default that is done up to 64 MB.
+    Opening maps files; nothing but bit masks and scratch lies in memory. What another process commits is seen at the
+    next call. ``verify`` reads every file against its checksum; by default that is done up to 64 MB.
     """
 
     def __init__(self, folder: str | Path, *, verify: bool | None = None) -> None:
@@ -133,19 +141,25 @@ class Index:
         dimension: int = 0,
         **settings: Any,
     ) -> Index:
-        """A new, empty index. ``model`` is the embedder whose vectors it holds (its fingerprint is kept, and ``source`` is
-        where to find it again); without one, say the ``metric``. ``kind`` is ``auto`` or one of :data:`kinds.KINDS`, with its
-        ``settings``; ``recall`` at 10 is what an approximate kind is tuned to. ``text`` names the payload column shown. A kind that cannot search
-        such vectors (of ``dimension`` dimensions, where it is given) is an error before anything is written."""
+        """A new, empty index. ``model`` is the embedder whose vectors it holds (its fingerprint is kept, and ``source``
+        is where to find it again); without one, say the ``metric``. ``kind`` is ``auto`` or one of :data:`kinds.KINDS`,
+        with its ``settings``; ``recall`` at 10 is what an approximate kind is tuned to. ``text`` names the payload
+        column shown. A kind that cannot search such vectors (of ``dimension`` dimensions, where it is given) is an
+        error before anything is written."""
         if not 0 < recall <= 1:
             raise WrongUse(f"recall: expected a share above 0 and at most 1, found {recall}")
         if kind == "auto" and settings:
             raise WrongUse(f"index: settings ({', '.join(settings)}) need a kind by name")
         store = Store(folder)
-        if store.folder.is_file() or (store.folder.is_dir() and any(path.name != "lock" for path in store.folder.iterdir())):
+        if store.folder.is_file() or (
+            store.folder.is_dir() and any(path.name != "lock" for path in store.folder.iterdir())
+        ):
             raise WrongUse(f"{store.folder} exists already: choose a new folder, or add to the index in it")
         about: dict[str, Any] = {
-            "model": {"name": source or getattr(model, "name", ""), "fingerprint": model.fingerprint() if model is not None else ""},
+            "model": {
+                "name": source or getattr(model, "name", ""),
+                "fingerprint": model.fingerprint() if model is not None else "",
+            },
             "metric": metric or getattr(model, "metric", "cosine"),
             "output": output or (model.default_output if model is not None else "dense"),
             "dimension": dimension,
@@ -176,12 +190,21 @@ class Index:
                 opened = []
                 for segment in manifest.segments:
                     old = known.get(segment.name)
-                    same = old is not None and (old.segment.deleted, list(old.segment.files)) == (segment.deleted, list(segment.files))
-                    opened.append(old if same and old is not None else _Opened(self.store, segment, manifest.about["output"], manifest.files))
+                    same = old is not None and (old.segment.deleted, list(old.segment.files)) == (
+                        segment.deleted,
+                        list(segment.files),
+                    )
+                    opened.append(
+                        old
+                        if same and old is not None
+                        else _Opened(self.store, segment, manifest.about["output"], manifest.files)
+                    )
                 self._kind = self._kind_of(manifest)
             except FileNotFoundError as error:
                 if attempt == 49 or self.store.stamp() == stamp:
-                    raise DataError(f"{error.filename} is missing: restore it from a copy, or build the index anew") from None
+                    raise DataError(
+                        f"{error.filename} is missing: restore it from a copy, or build the index anew"
+                    ) from None
                 continue
             self._manifest, self._opened, self._stamp = manifest, opened, stamp
             self._filtered = (None, None)
@@ -197,14 +220,18 @@ class Index:
                 return
             except FileNotFoundError as error:
                 if self.store.stamp() == stamp:
-                    raise DataError(f"{error.filename} is missing: restore it from a copy, or build the index anew") from None
+                    raise DataError(
+                        f"{error.filename} is missing: restore it from a copy, or build the index anew"
+                    ) from None
 
     def _kind_of(self, manifest: Manifest) -> Kind:
         about = manifest.about["kind"]
         if not about:
             return kinds.plain(manifest.about["output"])
         kind = kinds.made(about["name"], about["settings"])
-        kind.codec = {key: plain(self.store.array(file, manifest.files[file][0])) for key, file in about["codec"].items()}
+        kind.codec = {
+            key: plain(self.store.array(file, manifest.files[file][0])) for key, file in about["codec"].items()
+        }
         return kind
 
     @property
@@ -236,34 +263,42 @@ class Index:
     def embedder(self) -> Any:
         """The model whose vectors these are, loaded when first asked for; the error if it is another one now."""
         if self._embedder is None:
-            from umekomi.models.engine import open_for_encoding
+            from umekomi.models.engines.choice import open_for_encoding
 
             model = self.about["model"]
             if not model["name"]:
                 raise WrongUse(f"{self.store.folder} was made from vectors: search it with vectors, or name its model")
-            self.use(open_for_encoding(self.store.folder / model["name"] if model["name"].startswith("./") else model["name"]))
+            self.use(
+                open_for_encoding(
+                    self.store.folder / model["name"] if model["name"].startswith("./") else model["name"]
+                )
+            )
         return self._embedder
 
     def use(self, embedder: Any) -> None:
         """Take ``embedder`` for the texts of queries and additions; it must be the one whose vectors lie here."""
         model = self.about["model"]
         if model["fingerprint"] and embedder.fingerprint() != model["fingerprint"]:
-            raise WrongUse(f"{self.store.folder} holds vectors of another model ({model['name']}) than {embedder.name}: their vectors do not compare")
+            raise WrongUse(
+                f"{self.store.folder} holds vectors of another model ({model['name']}) than {embedder.name}: their "
+                "vectors do not compare"
+            )
         self._embedder = embedder
 
     def search(self, queries: Any, k: int = 10, *, filter: str | None = None) -> list[list[Hit]]:
-        """The ``k`` nearest of every query, best first: texts (embedded by the index's model), or vectors ``[queries, d]``.
+        """The ``k`` nearest of every query, best first: texts (embedded by the index's model), or vectors ``[queries,
+        d]``.
 
-        ``filter`` is a condition on the payload: ``year > 2020 and lang in ("ja", "en")``. Fewer hits come back where fewer
-        rows meet it, or share nothing with a sparse query.
+        ``filter`` is a condition on the payload: ``year > 2020 and lang in ("ja", "en")``. Fewer hits come back where
+        fewer rows meet it, or share nothing with a sparse query.
         """
         vectors = self.asked(queries)
         numbers, scores = self.nearest(vectors, k, filter=filter)
         return [self._hits(row, values) for row, values in zip(numbers, scores, strict=True)]
 
     def nearest(self, vectors: Any, k: int = 10, *, filter: str | None = None) -> tuple[Any, Any]:
-        """(row numbers int64, scores float32), both ``[queries, k]``, best first; -1 and minus infinity where there are fewer.
-        Row numbers hold until the next commit."""
+        """(row numbers int64, scores float32), both ``[queries, k]``, best first; -1 and minus infinity where there are
+        fewer. Row numbers hold until the next commit."""
         import numpy as np
 
         self._load()
@@ -296,7 +331,10 @@ class Index:
         texts = [queries] if isinstance(queries, str) else list(queries)
         dimension = self.about["dimension"]
         embedder = self.embedder
-        return embedder.encode_query(texts, dimensions=dimension if 0 < dimension < embedder.dimension and self.about["output"] != "sparse" else None)
+        return embedder.encode_query(
+            texts,
+            dimensions=dimension if 0 < dimension < embedder.dimension and self.about["output"] != "sparse" else None,
+        )
 
     def _checked(self, vectors: Any, what: str) -> Any:
         """Vectors of the right kind and width, finite; of length one where the model compares by cosine."""
@@ -317,7 +355,13 @@ class Index:
         finite = np.isfinite(data)
         if not finite.all():
             first = int(np.flatnonzero(~finite.reshape(len(data), -1).all(1))[0])
-            row = int(np.searchsorted((vectors.offsets if output == "multi" else vectors.indptr), first, side="right") - 1) if output != "dense" else first
+            row = (
+                int(
+                    np.searchsorted((vectors.offsets if output == "multi" else vectors.indptr), first, side="right") - 1
+                )
+                if output != "dense"
+                else first
+            )
             raise DataError(f"{what} vectors: expected finite numbers, found NaN or infinity in row {row + 1}")
         if output == "sparse":
             vectors = vectors.tocsr()
@@ -326,7 +370,8 @@ class Index:
         return np.ascontiguousarray(vectors) if output == "dense" else vectors
 
     def _chosen(self, condition: str) -> list[Any]:
-        """Which rows of every segment meet the condition, bool; the last condition's answer is kept until the next commit."""
+        """Which rows of every segment meet the condition, bool; the last condition's answer is kept until the next
+        commit."""
         import numpy as np
         import pyarrow as pa
         import pyarrow.dataset as ds
@@ -344,7 +389,9 @@ class Index:
             try:
                 met = ds.dataset(numbered).to_table(columns=["__row__"], filter=expression)["__row__"].to_numpy()
             except (pa.ArrowNotImplementedError, pa.ArrowInvalid) as error:
-                raise WrongUse(f"filter {condition!r} does not fit this index's fields: {str(error).splitlines()[0]}") from None
+                raise WrongUse(
+                    f"filter {condition!r} does not fit this index's fields: {str(error).splitlines()[0]}"
+                ) from None
             mask = np.zeros(len(table), bool)
             mask[met] = True
             out.append(mask)
@@ -366,7 +413,9 @@ class Index:
 
         if name not in self.fields:
             raise unknown_name("column of the payload", name, self.fields)
-        return pa.concat_tables([each.payload for each in self._opened], promote_options="permissive")[name].take(pa.array(numbers))
+        return pa.concat_tables([each.payload for each in self._opened], promote_options="permissive")[name].take(
+            pa.array(numbers)
+        )
 
     def _hits(self, numbers: Any, scores: Any) -> list[Hit]:
         text = self._manifest.about["text"]
@@ -378,8 +427,8 @@ class Index:
         return hits
 
     def check(self, k: int = 10, sample: int = 200, *, seed: int = 1, queries: Any = None) -> float:
-        """Recall at ``k``: the share of the exact neighbours that the index finds, over ``sample`` of its own rows asked as
-        queries (each without itself), or over ``queries``."""
+        """Recall at ``k``: the share of the exact neighbours that the index finds, over ``sample`` of its own rows
+        asked as queries (each without itself), or over ``queries``."""
         import numpy as np
 
         if not len(self):
@@ -442,9 +491,17 @@ class Index:
 
     # --- writing ----------------------------------------------------------------------------------------------------
 
-    def add(self, ids: Sequence[Any], items: Any, payload: Mapping[str, Any] | pa.Table | None = None, *, replace: bool = False, **about: Any) -> None:
-        """Add rows in one commit: all of them, or none. ``items`` are vectors, or texts for the index's model. An id that is
-        there already is an error, unless ``replace``."""
+    def add(
+        self,
+        ids: Sequence[Any],
+        items: Any,
+        payload: Mapping[str, Any] | pa.Table | None = None,
+        *,
+        replace: bool = False,
+        **about: Any,
+    ) -> None:
+        """Add rows in one commit: all of them, or none. ``items`` are vectors, or texts for the index's model. An id
+        that is there already is an error, unless ``replace``."""
         import numpy as np
         import pyarrow as pa
 
@@ -453,7 +510,10 @@ class Index:
         vectors = self._checked(self.embedder.encode_document(list(items)) if texts else items, "added")
         ids = [str(name) for name in ids]
         if len(ids) != similarities.size(vectors):
-            raise WrongUse(f"add: expected one id for every vector, found {len(ids):,} ids and {similarities.size(vectors):,} vectors")
+            raise WrongUse(
+                f"add: expected one id for every vector, found {len(ids):,} ids and {similarities.size(vectors):,} "
+                "vectors"
+            )
         if not ids:
             return
         table = payload if isinstance(payload, pa.Table) else pa.table(dict(payload or {}))
@@ -471,7 +531,9 @@ class Index:
             try:
                 pa.unify_schemas([each.payload.schema, table.schema], promote_options="permissive")
             except pa.ArrowTypeError as error:
-                raise DataError(f"add: the payload does not fit that of {self.store.folder}: {str(error).splitlines()[0]}") from None
+                raise DataError(
+                    f"add: the payload does not fit that of {self.store.folder}: {str(error).splitlines()[0]}"
+                ) from None
         table = pa.table({"__id__": pa.array(ids)} | {name: table[name] for name in table.column_names})
         with self.store.lock():
             self._load()
@@ -481,7 +543,8 @@ class Index:
             if doubles and not replace:
                 names = [ids[i] for _, i in doubles]
                 raise DataError(
-                    f"add: {len(names):,} ids are in {self.store.folder} already ({', '.join(names[:5])}{', …' if len(names) > 5 else ''}): say replace to replace them"
+                    f"add: {len(names):,} ids are in {self.store.folder} already "
+                    f"({', '.join(names[:5])}{', …' if len(names) > 5 else ''}): say replace to replace them"
                 )
             if replace:
                 for number in sorted({number for number, _ in doubles}):
@@ -512,7 +575,8 @@ class Index:
             if not found.all():
                 missing = [ids[i] for i in np.flatnonzero(~found)]
                 raise DataError(
-                    f"delete: {len(missing):,} of {len(ids):,} ids are not in {self.store.folder} ({', '.join(missing[:5])}{', …' if len(missing) > 5 else ''}); nothing was deleted"
+                    f"delete: {len(missing):,} of {len(ids):,} ids are not in {self.store.folder} "
+                    f"({', '.join(missing[:5])}{', …' if len(missing) > 5 else ''}); nothing was deleted"
                 )
             for number, rows in enumerate(there):
                 if (rows >= 0).any():
@@ -520,8 +584,8 @@ class Index:
             self._commit(manifest)
 
     def compact(self, kind: str | None = None, *, recall: float | None = None, **settings: Any) -> None:
-        """Everything into one segment, deleted rows gone, the kind chosen anew (or ``kind``, with its ``settings``) and tuned.
-        Searches go on meanwhile: the new state comes with one commit."""
+        """Everything into one segment, deleted rows gone, the kind chosen anew (or ``kind``, with its ``settings``) and
+        tuned. Searches go on meanwhile: the new state comes with one commit."""
         if recall is not None and not 0 < recall <= 1:
             raise WrongUse(f"recall: expected a share above 0 and at most 1, found {recall}")
         with self.store.lock():
@@ -587,11 +651,17 @@ class Index:
             manifest.serial += 1
             codec[key] = f"codec-{manifest.serial:06d}.npy"
             manifest.files[codec[key]] = write_array(self.store.folder / codec[key], array)
-        manifest.about["kind"] = {"name": kind.name, "settings": kind.settings(), "codec": codec, "learned from": rows, "tuned at": 0}
+        manifest.about["kind"] = {
+            "name": kind.name,
+            "settings": kind.settings(),
+            "codec": codec,
+            "learned from": rows,
+            "tuned at": 0,
+        }
 
     def _tidy(self) -> None:
-        """After an addition: learn anew what was learned from few rows, choose the kind anew when rows have doubled, tune it
-        when they have, and keep the number of segments down."""
+        """After an addition: learn anew what was learned from few rows, choose the kind anew when rows have doubled,
+        tune it when they have, and keep the number of segments down."""
         manifest = self._manifest
         about, rows, count = manifest.about["kind"], manifest.rows, len(self._opened)
         choice = self._choice(manifest)
@@ -608,9 +678,9 @@ class Index:
             self._rebuild(self._copy(), sorted(smallest), None)
 
     def _tunes(self) -> bool:
-        return any(not value for name, value in self._manifest.about["asked"]["settings"].items() if name in kinds.TUNED) or not set(
-            self._manifest.about["asked"]["settings"]
-        ) & set(kinds.TUNED)
+        return any(
+            not value for name, value in self._manifest.about["asked"]["settings"].items() if name in kinds.TUNED
+        ) or not set(self._manifest.about["asked"]["settings"]) & set(kinds.TUNED)
 
     def _tune(self, manifest: Manifest, kind: Kind, parts: list[Part]) -> None:
         """Set the kind's shortlist or effort to the recall asked for, where it was left to the index."""
@@ -620,8 +690,8 @@ class Index:
         manifest.about["kind"] |= {"settings": kind.settings(), "tuned at": manifest.rows}
 
     def _rebuild(self, manifest: Manifest, numbers: list[int], kind: Kind | None) -> None:
-        """Segments ``numbers`` into one, deleted rows left out, in one commit. With ``kind`` they must be all segments: it
-        learns from them, and is tuned."""
+        """Segments ``numbers`` into one, deleted rows left out, in one commit. With ``kind`` they must be all segments:
+        it learns from them, and is tuned."""
         import numpy as np
         import pyarrow as pa
 
@@ -633,15 +703,27 @@ class Index:
         left = [segment for number, segment in enumerate(manifest.segments) if number not in set(numbers)]
         if sum(map(len, kept)):
             table = pa.concat_tables(
-                [each.payload.take(rows) if len(rows) < each.segment.rows else each.payload for each, rows in zip(parts, kept, strict=True)],
+                [
+                    each.payload.take(rows) if len(rows) < each.segment.rows else each.payload
+                    for each, rows in zip(parts, kept, strict=True)
+                ],
                 promote_options="permissive",
             )
             hashes = np.concatenate([_by_row(each)[rows] for each, rows in zip(parts, kept, strict=True)])
             order = np.argsort(hashes, kind="stable")
             manifest.serial += 1
-            arrays = joined([each.vectors for each in parts], kept, output) | {"ids": hashes[order], "places": order.astype(np.uint32)}
+            arrays = joined([each.vectors for each in parts], kept, output) | {
+                "ids": hashes[order],
+                "places": order.astype(np.uint32),
+            }
             segment = self.store.segment(f"segment-{manifest.serial:06d}", arrays, table)
-            vectors = unpacked({name: self.store.array(f"{segment.name}/{name}.npy", segment.files[f"{name}.npy"][0]) for name in ARRAYS[output]}, output)
+            vectors = unpacked(
+                {
+                    name: self.store.array(f"{segment.name}/{name}.npy", segment.files[f"{name}.npy"][0])
+                    for name in ARRAYS[output]
+                },
+                output,
+            )
             if kind is not None:
                 kind.check(output, about["metric"], about["dimension"])
                 if output == "dense":
@@ -651,11 +733,24 @@ class Index:
             self.store.add_files(segment, derived, manifest.serial)
             manifest.segments = [segment]
             if kind is not None:
-                self._tune(manifest, kind, [Part(vectors, {name: plain(array) for name, array in derived.items()}, np.zeros(0, np.uint8), segment.rows)])
+                self._tune(
+                    manifest,
+                    kind,
+                    [
+                        Part(
+                            vectors,
+                            {name: plain(array) for name, array in derived.items()},
+                            np.zeros(0, np.uint8),
+                            segment.rows,
+                        )
+                    ],
+                )
                 if about["asked"]["kind"] == "auto" and getattr(kind, "shortlist", 0) > segment.rows // 20:
                     # bits say too little about these vectors: looking at each costs no more
                     self._keep(manifest, kinds.Exact(), segment.rows)
-                    segment.files = {name: sums for name, sums in segment.files.items() if name.split("-")[0] not in derived}
+                    segment.files = {
+                        name: sums for name, sums in segment.files.items() if name.split("-")[0] not in derived
+                    }
                     manifest.about["kind"]["tuned at"] = manifest.rows
             left.insert(0, segment)
         elif kind is not None:
@@ -683,7 +778,9 @@ def _drawn(vectors: Any) -> Any:
     import numpy as np
 
     count = len(vectors)
-    return vectors if count <= SAMPLE else vectors[np.sort(np.random.default_rng(0).choice(count, SAMPLE, replace=False))]
+    return (
+        vectors if count <= SAMPLE else vectors[np.sort(np.random.default_rng(0).choice(count, SAMPLE, replace=False))]
+    )
 
 
 def _by_row(each: _Opened) -> Any:

@@ -21,9 +21,11 @@ def packed(vectors: Any) -> dict[str, Any]:
         return {"flat": vectors.flat.astype(np.float32, copy=False), "starts": vectors.offsets.astype(np.int64)}
     if hasattr(vectors, "indptr"):
         return {
-            "pointers": vectors.indptr.astype(np.int64), "latents": vectors.indices.astype(np.int32), "amounts": vectors.data.astype(np.float32),
+            "pointers": vectors.indptr.astype(np.int64),
+            "latents": vectors.indices.astype(np.int32),
+            "amounts": vectors.data.astype(np.float32),
             "shape": np.array(vectors.shape, np.int64),
-        }  # fmt: skip
+        }
     return {"vectors": vectors}
 
 
@@ -34,12 +36,17 @@ def unpacked(arrays: Mapping[str, Any], output: str) -> Any:
     if output == "sparse":
         from scipy import sparse
 
-        return sparse.csr_matrix((plain(arrays["amounts"]), plain(arrays["latents"]), plain(arrays["pointers"])), shape=tuple(arrays["shape"]), copy=False)
+        return sparse.csr_matrix(
+            (plain(arrays["amounts"]), plain(arrays["latents"]), plain(arrays["pointers"])),
+            shape=tuple(arrays["shape"]),
+            copy=False,
+        )
     return plain(arrays["vectors"])
 
 
 def joined(parts: list[Any], kept: list[Any], output: str) -> dict[str, Any]:
-    """The kept rows of several segments as arrays to write; dense ones block by block, so that they need not fit in memory."""
+    """The kept rows of several segments as arrays to write; dense ones block by block, so that they need not fit in
+    memory."""
     import numpy as np
 
     if output == "multi":
@@ -49,7 +56,11 @@ def joined(parts: list[Any], kept: list[Any], output: str) -> dict[str, Any]:
 
         return packed(sparse.vstack([part[rows] for part, rows in zip(parts, kept, strict=True)]).tocsr())
     shape = (sum(map(len, kept)), parts[0].shape[1])
-    blocks = (part[rows[start : start + BLOCK]] for part, rows in zip(parts, kept, strict=True) for start in range(0, len(rows), BLOCK))
+    blocks = (
+        part[rows[start : start + BLOCK]]
+        for part, rows in zip(parts, kept, strict=True)
+        for start in range(0, len(rows), BLOCK)
+    )
     return {"vectors": (shape, np.dtype(np.float32), blocks)}
 
 

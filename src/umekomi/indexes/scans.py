@@ -1,4 +1,5 @@
-"""What the kinds of index are made of: a segment as they see it, exact scans, a coarse scan with a second look, and how many candidates a recall needs."""
+"""What the kinds of index are made of: a segment as they see it, exact scans, a coarse scan with a second look, and how
+many candidates a recall needs."""
 
 from __future__ import annotations
 
@@ -15,7 +16,8 @@ FEW = 0.02
 
 @dataclass
 class Part:
-    """A segment as a kind sees it: its vectors and derived arrays (memory maps), and which rows count (uint8, or empty)."""
+    """A segment as a kind sees it: its vectors and derived arrays (memory maps), and which rows count (uint8, or
+    empty)."""
 
     vectors: Any
     arrays: dict[str, Any]
@@ -51,7 +53,8 @@ def merged(lists: list[tuple[Any, Any]], k: int) -> tuple[Any, Any]:
 
 
 def scan(part: Part, queries: Any, k: int) -> tuple[Any, Any]:
-    """Every row's inner product with every query: one query by a compiled scan over all threads, many by matrix products."""
+    """Every row's inner product with every query: one query by a compiled scan over all threads, many by matrix
+    products."""
     import numpy as np
 
     from umekomi.parts.kernels import scan as kernels
@@ -64,7 +67,13 @@ def scan(part: Part, queries: Any, k: int) -> tuple[Any, Any]:
         for query in queries:
             ranges = shards(part.rows, cores() if part.rows * vectors.shape[1] > 1 << 18 else 1)
             found = [blank(1, k) for _ in ranges]
-            over(kernels.exact, [(vectors, query, allowed, low, high, s[0], r[0]) for (low, high), (s, r) in zip(ranges, found, strict=True)])
+            over(
+                kernels.exact,
+                [
+                    (vectors, query, allowed, low, high, s[0], r[0])
+                    for (low, high), (s, r) in zip(ranges, found, strict=True)
+                ],
+            )
             out.append(merged([(r, s) for s, r in found], k))
         return np.concatenate([rows for rows, _ in out]), np.concatenate([scores for _, scores in out])
 
@@ -116,18 +125,31 @@ def coarse_then_exact(part: Part, queries: Any, k: int, wanted: int, keys_of: An
         keys, least = keys_of(part, query, threads, wanted)
         ranges = shards(part.rows, threads)
         found = [blank(1, k) for _ in ranges]
-        over(rescore, [(part.vectors, query, keys, least, low, high, s[0], r[0]) for (low, high), (s, r) in zip(ranges, found, strict=True)])
+        over(
+            rescore,
+            [
+                (part.vectors, query, keys, least, low, high, s[0], r[0])
+                for (low, high), (s, r) in zip(ranges, found, strict=True)
+            ],
+        )
         return merged([(r, s) for s, r in found], k)
 
     if len(queries) < 2 * threads:
         out = [ask(query, threads) for query in queries]
     else:
-        out = [each for some in over(lambda low, high: [ask(query, 1) for query in queries[low:high]], shards(len(queries), threads)) for each in some]
+        out = [
+            each
+            for some in over(
+                lambda low, high: [ask(query, 1) for query in queries[low:high]], shards(len(queries), threads)
+            )
+            for each in some
+        ]
     return np.concatenate([rows for rows, _ in out]), np.concatenate([scores for _, scores in out])
 
 
 def ranks_of_neighbours(parts: list[Part], keys_of: Any, k: int, sample: int, seed: int) -> Any:
-    """For rows drawn as queries: how far down the coarse order each of their ``k`` true neighbours stands (1 is first)."""
+    """For rows drawn as queries: how far down the coarse order each of their ``k`` true neighbours stands (1 is
+    first)."""
     import numpy as np
 
     part = max(parts, key=lambda each: each.rows)
@@ -160,7 +182,9 @@ def shortlist_for(ranks: Any, recall: float, k: int) -> int:
     """The shortlist that holds this share of the true neighbours, a tenth more for chance."""
     import numpy as np
 
-    return max(2 * k, int(np.ceil(1.1 * np.quantile(ranks, min(recall, 1.0), method="higher")))) if len(ranks) else 2 * k
+    return (
+        max(2 * k, int(np.ceil(1.1 * np.quantile(ranks, min(recall, 1.0), method="higher")))) if len(ranks) else 2 * k
+    )
 
 
 def overlap(true: Any, found: Any, own: Any, k: int) -> float:

@@ -1,7 +1,7 @@
-"""Where an index lies: a folder of segments and one manifest. Segments are written once and never changed; a write ends with
-the renaming of a new manifest, which is the commit. Whatever a killed process left beside it is not in the manifest, and the
-next writer removes it. One process writes at a time (a lock on a file); any number read, through memory maps that stay
-valid while segments behind them are replaced."""
+"""Where an index lies: a folder of segments and one manifest. Segments are written once and never changed; a write ends
+with the renaming of a new manifest, which is the commit. Whatever a killed process left beside it is not in the
+manifest, and the next writer removes it. One process writes at a time (a lock on a file); any number read, through
+memory maps that stay valid while segments behind them are replaced."""
 
 from __future__ import annotations
 
@@ -34,7 +34,8 @@ class IndexBusy(UmekomiError):
 
 @dataclass
 class Segment:
-    """Rows that were written together: their folder, how many, every file's (bytes, CRC-32), and the file of deleted rows."""
+    """Rows that were written together: their folder, how many, every file's (bytes, CRC-32), and the file of deleted
+    rows."""
 
     name: str
     rows: int
@@ -114,7 +115,9 @@ class Store:
             until = time.monotonic() + wait
             while not _take(stream):
                 if time.monotonic() > until:
-                    raise IndexBusy(f"{self.folder}: another process is writing this index; try again when it has ended")
+                    raise IndexBusy(
+                        f"{self.folder}: another process is writing this index; try again when it has ended"
+                    )
                 time.sleep(0.02)
             try:
                 if self.exists():
@@ -124,7 +127,11 @@ class Store:
                 _give(stream)
 
     def _sweep(self, manifest: Manifest) -> None:
-        known = {segment.name for segment in manifest.segments} | {segment.deleted for segment in manifest.segments} | set(manifest.files)
+        known = (
+            {segment.name for segment in manifest.segments}
+            | {segment.deleted for segment in manifest.segments}
+            | set(manifest.files)
+        )
         for segment in manifest.segments:
             for path in (self.folder / segment.name).iterdir():
                 if path.name not in segment.files:
@@ -198,7 +205,10 @@ class Store:
     def _sized(self, file: Path, size: int) -> None:
         found = file.stat().st_size
         if found != size:
-            raise DataError(f"{file} is damaged: expected {size:,} bytes, found {found:,}: restore it from a copy, or build the index anew")
+            raise DataError(
+                f"{file} is damaged: expected {size:,} bytes, found {found:,}: restore it from a copy, or build the "
+                "index anew"
+            )
 
     def files(self, manifest: Manifest) -> dict[str, tuple[int, int]]:
         """Every committed file, by its path in the folder: (bytes, CRC-32)."""
@@ -208,7 +218,8 @@ class Store:
         return out
 
     def verify(self, manifest: Manifest, *, most: int | None = None) -> int:
-        """Read every file and compare its checksum; how many bytes. With ``most``, only if all together are no larger."""
+        """Read every file and compare its checksum; how many bytes. With ``most``, only if all together are no
+        larger."""
         files = self.files(manifest)
         total = sum(size for size, _ in files.values())
         if most is not None and total > most:
@@ -216,20 +227,28 @@ class Store:
         for name, (size, expected) in files.items():
             self._sized(self.folder / name, size)
             if _checksum(self.folder / name) != expected:
-                raise DataError(f"{self.folder / name} is damaged: its checksum does not match: restore it from a copy, or build the index anew")
+                raise DataError(
+                    f"{self.folder / name} is damaged: its checksum does not match: restore it from a copy, or build "
+                    "the index anew"
+                )
         return total
 
 
 def write_array(path: Path, array: Any) -> tuple[int, int]:
-    """Write ``.npy``, flushed to the disk: (bytes, CRC-32). A list of blocks becomes one array, block after block along the
-    first axis; blocks may be made as they are asked for: ``(shape, dtype, iterator)``."""
+    """Write ``.npy``, flushed to the disk: (bytes, CRC-32). A list of blocks becomes one array, block after block along
+    the first axis; blocks may be made as they are asked for: ``(shape, dtype, iterator)``."""
     import numpy as np
 
     shape, dtype, blocks = array if isinstance(array, tuple) else (array.shape, array.dtype, [array])
     with path.open("xb") as stream:
         out = _Summed(stream)
         np.lib.format.write_array_header_1_0(
-            out, {"descr": np.lib.format.dtype_to_descr(np.dtype(dtype)), "fortran_order": False, "shape": tuple(int(n) for n in shape)}
+            out,
+            {
+                "descr": np.lib.format.dtype_to_descr(np.dtype(dtype)),
+                "fortran_order": False,
+                "shape": tuple(int(n) for n in shape),
+            },
         )
         for block in blocks:
             block = np.ascontiguousarray(block, dtype)

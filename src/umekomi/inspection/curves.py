@@ -12,8 +12,9 @@ ENDINGS = (".svg", ".png", ".pdf")
 
 
 def training_curve(model: Any, out: str | Path) -> Path:
-    """Draw every quantity of the curve against the step, and uniformity against alignment where both are there (Wang & Isola 2005.10242, figure 3;
-    SimCSE, figure 2: towards the lower left is better), to an SVG, PNG or PDF file. Recipe simcse with ``watch`` leaves such a curve."""
+    """Draw every quantity of the curve against the step, and uniformity against alignment where both are there (Wang &
+    Isola 2005.10242, figure 3; SimCSE, figure 2: towards the lower left is better), to an SVG, PNG or PDF file. Recipe
+    simcse with ``watch`` leaves such a curve."""
     out = Path(out)
     if out.suffix not in ENDINGS:
         raise WrongUse(f"{out}: expected a file ending in {', '.join(ENDINGS)}")
@@ -38,8 +39,14 @@ def training_curve(model: Any, out: str | Path) -> Path:
         axes[-1].plot(x, y, color="0.7", linewidth=1)
         axes[-1].scatter(x, y, c=steps, cmap="viridis", s=18, zorder=3)
         for place in (0, len(curve) - 1):
-            axes[-1].annotate(f"step {steps[place]}", (x[place], y[place]), fontsize=8, xytext=(4, 4), textcoords="offset points")
-        axes[-1].set(xlabel="uniformity (lower is more even)", ylabel="alignment (lower is closer)", title="alignment and uniformity")
+            axes[-1].annotate(
+                f"step {steps[place]}", (x[place], y[place]), fontsize=8, xytext=(4, 4), textcoords="offset points"
+            )
+        axes[-1].set(
+            xlabel="uniformity (lower is more even)",
+            ylabel="alignment (lower is closer)",
+            title="alignment and uniformity",
+        )
         axes[-1].grid(alpha=0.25)
     with whole_file(out) as temporary:
         figure.savefig(temporary, format=out.suffix[1:], dpi=150)

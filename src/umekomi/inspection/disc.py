@@ -13,10 +13,18 @@ from umekomi.parts.similarity import hyperboloid
 ENDINGS = (".svg", ".png", ".pdf")
 
 
-def disc(model: Any, out: str | Path, *, pairs: Iterable[tuple[str, str]] = (), names: Sequence[str] | int = 25, title: str = "") -> Path:
+def disc(
+    model: Any,
+    out: str | Path,
+    *,
+    pairs: Iterable[tuple[str, str]] = (),
+    names: Sequence[str] | int = 25,
+    title: str = "",
+) -> Path:
     """Draw a table of points in the ball or on the hyperboloid, two-dimensional, to an SVG, PNG or PDF file.
 
-    ``pairs`` (child, parent) are drawn as geodesics; ``names`` are written, or the so many entities nearest to the middle.
+    ``pairs`` (child, parent) are drawn as geodesics; ``names`` are written, or the so many entities nearest to the
+    middle.
     """
     import numpy as np
 
@@ -49,8 +57,8 @@ def disc(model: Any, out: str | Path, *, pairs: Iterable[tuple[str, str]] = (), 
 
 
 def geodesic(a: Any, b: Any, steps: int = 32) -> Any:
-    """Points ``[steps, 2]`` on the shortest way from a to b in the disc: an arc that meets the rim at right angles. Computed on the
-    hyperboloid, where it is sinh((1 - t) d) a + sinh(t d) b over sinh d."""
+    """Points ``[steps, 2]`` on the shortest way from a to b in the disc: an arc that meets the rim at right angles.
+    Computed on the hyperboloid, where it is sinh((1 - t) d) a + sinh(t d) b over sinh d."""
     import numpy as np
 
     lifted = []
@@ -73,7 +81,10 @@ def _in_the_disc(model: Any) -> Any:
     metric = getattr(model, "metric", "")
     width = model.dimension - (metric == "lorentz")
     if metric not in ("poincare", "lorentz") or width != 2:
-        raise WrongUse(f"a picture of the disc needs a two-dimensional hyperbolic table; {model.name} has {width} dimensions and compares by {metric}")
+        raise WrongUse(
+            f"a picture of the disc needs a two-dimensional hyperbolic table; {model.name} has {width} dimensions and "
+            f"compares by {metric}"
+        )
     if metric == "poincare":
         return np.asarray(model.vectors, np.float64)
     points = hyperboloid(model.vectors)

@@ -1,5 +1,5 @@
-"""What each layer of a transformer text embedder holds: its vectors for any text, and the numbers of the paper "Layer by Layer" (Skean et al., ICML
-2025, arXiv 2502.02013), which are said to tell a good layer without labels."""
+"""What each layer of a transformer text embedder holds: its vectors for any text, and the numbers of the paper "Layer
+by Layer" (Skean et al., ICML 2025, arXiv 2502.02013), which are said to tell a good layer without labels."""
 
 from __future__ import annotations
 
@@ -13,22 +13,39 @@ from umekomi.models.base import StandIn
 from umekomi.parts import geometry
 from umekomi.progress import Progress
 
-METRICS = ("prompt entropy", "dataset entropy", "curvature", "effective rank", "InfoNCE", "LiDAR", "DiME", "alignment", "uniformity", "anisotropy")
-"""What is measured at each layer. Lower is said to be better of InfoNCE, DiME and the entropies in the paper; which sign holds is for the user's own
-data to say."""
+METRICS = (
+    "prompt entropy",
+    "dataset entropy",
+    "curvature",
+    "effective rank",
+    "InfoNCE",
+    "LiDAR",
+    "DiME",
+    "alignment",
+    "uniformity",
+    "anisotropy",
+)
+"""What is measured at each layer. Lower is said to be better of InfoNCE, DiME and the entropies in the paper; which
+sign holds is for the user's own data to say."""
 
 
 class AllLayers:
-    """A text embedder seen layer by layer: the network once, its pooling behind every hidden state (0: the embeddings)."""
+    """A text embedder seen layer by layer: the network once, its pooling behind every hidden state (0: the
+    embeddings)."""
 
     def __init__(self, embedder: Any) -> None:
         if getattr(embedder, "kind", "") != "text":
-            raise WrongUse(f"layers: expected a transformer text embedder, {embedder.name} is of kind {getattr(embedder, 'kind', 'unknown')}")
+            raise WrongUse(
+                f"layers: expected a transformer text embedder, {embedder.name} is of kind "
+                f"{getattr(embedder, 'kind', 'unknown')}"
+            )
         self.embedder, self.model = embedder, embedder.model
         self.count = int(embedder.model.transformers_model.config.num_hidden_layers) + 1
         self.kept: dict[str, Any] = {}
 
-    def batches(self, texts: Sequence[str], role: str | None, batch_size: int) -> Iterator[tuple[list[int], dict[str, Any], Any]]:
+    def batches(
+        self, texts: Sequence[str], role: str | None, batch_size: int
+    ) -> Iterator[tuple[list[int], dict[str, Any], Any]]:
         """(which texts, their features, hidden states of all layers), longest texts first."""
         import torch
 
@@ -38,7 +55,9 @@ class AllLayers:
         for start in range(0, len(order), batch_size):
             chosen = order[start : start + batch_size]
             features = self.model.preprocess([texts[i] for i in chosen], prompt=prompt)
-            features = {name: value.to(self.model.device) if hasattr(value, "to") else value for name, value in features.items()}
+            features = {
+                name: value.to(self.model.device) if hasattr(value, "to") else value for name, value in features.items()
+            }
             was = network.config.output_hidden_states
             network.config.output_hidden_states = True
             try:
@@ -46,9 +65,15 @@ class AllLayers:
                     out = self.model[0](dict(features))
             finally:
                 network.config.output_hidden_states = was
-            yield chosen, {**features, **{name: value for name, value in out.items() if name != "all_layer_embeddings"}}, out["all_layer_embeddings"]
+            yield (
+                chosen,
+                {**features, **{name: value for name, value in out.items() if name != "all_layer_embeddings"}},
+                out["all_layer_embeddings"],
+            )
 
-    def encode(self, texts: Sequence[str], role: str | None = None, batch_size: int = 32, progress: bool = False) -> Any:
+    def encode(
+        self, texts: Sequence[str], role: str | None = None, batch_size: int = 32, progress: bool = False
+    ) -> Any:
         """The finished vectors at every layer, float32 ``[layers, n, d]``; kept in memory for the next that asks."""
         import numpy as np
         import torch
@@ -85,14 +110,16 @@ class OneLayer(StandIn):
         self.layers, self.number, self.embedder = layers, number, layers.embedder
         self.name = f"{layers.embedder.name}, layer {number}"
 
-    def encode(self, items: Any, *, role: str | None = None, batch_size: int = 32, progress: bool = False, **options: Any) -> Any:
+    def encode(
+        self, items: Any, *, role: str | None = None, batch_size: int = 32, progress: bool = False, **options: Any
+    ) -> Any:
         """The layer's vectors, float32 ``[n, d]``."""
         return self.layers.encode(list(items), role, batch_size, progress)[self.number]
 
 
 def cut(embedder: Any, layers: int) -> Any:
-    """A copy with the first ``layers`` transformer layers alone, its pooling (and, where the network has one, its last norm) behind them: an embedder
-    as any other. A pooling that mixes all layers cannot be cut."""
+    """A copy with the first ``layers`` transformer layers alone, its pooling (and, where the network has one, its last
+    norm) behind them: an embedder as any other. A pooling that mixes all layers cannot be cut."""
     from umekomi.models.text import TextEmbedder
 
     most = AllLayers(embedder).count - 1
@@ -103,16 +130,25 @@ def cut(embedder: Any, layers: int) -> Any:
     model = copy.deepcopy(embedder.model)
     network = model.transformers_model
     holder = next(
-        (part for part in (network, *network.children()) if type(getattr(part, "layer", getattr(part, "layers", None))).__name__ == "ModuleList"), None
+        (
+            part
+            for part in (network, *network.children())
+            if type(getattr(part, "layer", getattr(part, "layers", None))).__name__ == "ModuleList"
+        ),
+        None,
     )
     if holder is None:
-        raise WrongUse(f"{embedder.name}: {type(network).__name__} keeps its layers where none were expected (layer or layers)")
+        raise WrongUse(
+            f"{embedder.name}: {type(network).__name__} keeps its layers where none were expected (layer or layers)"
+        )
     name = "layer" if hasattr(holder, "layer") else "layers"
     setattr(holder, name, getattr(holder, name)[:layers])
     network.config.num_hidden_layers = layers
     if getattr(network.config, "layer_types", None):
         network.config.layer_types = list(network.config.layer_types)[:layers]
-    return TextEmbedder(model, f"{embedder.name}-{layers}-layers", embedder.card | {"start": embedder.name, "layers": layers})
+    return TextEmbedder(
+        model, f"{embedder.name}-{layers}-layers", embedder.card | {"start": embedder.name, "layers": layers}
+    )
 
 
 def measure(
@@ -126,8 +162,9 @@ def measure(
     batch_size: int = 32,
     progress: bool = False,
 ) -> list[dict[str, float]]:
-    """The :data:`METRICS` of each layer on ``texts``, by name. ``views`` augmentations of each text (two of them for InfoNCE, DiME and alignment,
-    all for LiDAR; the paper takes 16). Token-wise numbers leave padding out, and special tokens in, as the paper does."""
+    """The :data:`METRICS` of each layer on ``texts``, by name. ``views`` augmentations of each text (two of them for
+    InfoNCE, DiME and alignment, all for LiDAR; the paper takes 16). Token-wise numbers leave padding out, and special
+    tokens in, as the paper does."""
     import numpy as np
 
     if len(texts) < 3:
@@ -159,17 +196,21 @@ def measure(
     with Progress("layers: text by text", layers.count, "layers", progress) as bar:
         for number in range(layers.count):
             whole, twice = means[number][0], seen[number]
-            out.append({
-                "prompt entropy": float(np.mean(entropies[number])),
-                "dataset entropy": geometry.matrix_entropy(whole),
-                "curvature": float(np.nanmean(curves[number])) if np.isfinite(curves[number]).any() else float("nan"),
-                "effective rank": geometry.effective_rank(whole),
-                "InfoNCE": geometry.info_nce_of(twice[0], twice[1], repository=repository),
-                "LiDAR": geometry.lidar(np.stack(twice, 1)),
-                "DiME": geometry.dime(twice[0], twice[1], seed=seed, repository=repository),
-                "alignment": geometry.alignment(twice[0], twice[1]),
-                "uniformity": geometry.uniformity(whole),
-                "anisotropy": geometry.anisotropy(whole),
-            })  # fmt: skip
+            out.append(
+                {
+                    "prompt entropy": float(np.mean(entropies[number])),
+                    "dataset entropy": geometry.matrix_entropy(whole),
+                    "curvature": float(np.nanmean(curves[number]))
+                    if np.isfinite(curves[number]).any()
+                    else float("nan"),
+                    "effective rank": geometry.effective_rank(whole),
+                    "InfoNCE": geometry.info_nce_of(twice[0], twice[1], repository=repository),
+                    "LiDAR": geometry.lidar(np.stack(twice, 1)),
+                    "DiME": geometry.dime(twice[0], twice[1], seed=seed, repository=repository),
+                    "alignment": geometry.alignment(twice[0], twice[1]),
+                    "uniformity": geometry.uniformity(whole),
+                    "anisotropy": geometry.anisotropy(whole),
+                }
+            )
             bar.advance(1)
     return out

@@ -17,8 +17,9 @@ class Symmetry(NamedTuple):
 
 
 def symmetry(vectors: NDArray[np.float32], weights: Any = None) -> Symmetry:
-    """The symmetry scores of vectors ``[n, d]`` under word probabilities ``weights`` ``[n]``, all alike when not given (Yokoi
-    et al. 2024, definitions 4 and 5): 1 - |E w| / E|w|, and the entropy of the covariance's normalised eigenvalues over log d."""
+    """The symmetry scores of vectors ``[n, d]`` under word probabilities ``weights`` ``[n]``, all alike when not given
+    (Yokoi et al. 2024, definitions 4 and 5): 1 - |E w| / E|w|, and the entropy of the covariance's normalised
+    eigenvalues over log d."""
     import numpy as np
 
     vectors = np.asarray(vectors, np.float64)

@@ -1,5 +1,5 @@
-"""Backbones: pre-trained transformers that are not yet embedders. Pre-training recipes make them, other recipes take them
-as ``start=``; :meth:`TransformerBackbone.embedder` puts a pooling on top."""
+"""Backbones: pre-trained transformers that are not yet embedders. Pre-training recipes make them, other recipes take
+them as ``start=``; :meth:`TransformerBackbone.embedder` puts a pooling on top."""
 
 from __future__ import annotations
 
@@ -10,9 +10,21 @@ from typing import Any
 from umekomi.errors import MissingExtra, WrongUse
 from umekomi.files import MODEL_FILE, whole_folder, write_json
 
-POOLINGS = ("mean", "cls", "max", "lasttoken", "weightedmean", "mean_sqrt_len_tokens", "tailmean", "latent", "latent-paper", "latent-control", "layermix")
-"""sentence-transformers' poolings, and ours: the mean of a text's tail; NV-Embed's latent attention as released, as printed, and the MLP of
-as many parameters; the mean of a learned mixture of all layers."""
+POOLINGS = (
+    "mean",
+    "cls",
+    "max",
+    "lasttoken",
+    "weightedmean",
+    "mean_sqrt_len_tokens",
+    "tailmean",
+    "latent",
+    "latent-paper",
+    "latent-control",
+    "layermix",
+)
+"""sentence-transformers' poolings, and ours: the mean of a text's tail; NV-Embed's latent attention as released, as
+printed, and the MLP of as many parameters; the mean of a learned mixture of all layers."""
 
 
 class TransformerBackbone:
@@ -43,8 +55,9 @@ class TransformerBackbone:
         """A text embedder: this network, a pooling of its last layer, vectors of length one. The weights are copied, so
         that training the embedder leaves the backbone as it is.
 
-        ``bidirectional`` sets which way a decoder looks (None: as it is); ``without_prompt`` leaves instructions out of the pooling;
-        last-token pooling adds the end-of-text token where the tokenizer does not. ``latents`` and ``heads`` shape latent attention.
+        ``bidirectional`` sets which way a decoder looks (None: as it is); ``without_prompt`` leaves instructions out of
+        the pooling; last-token pooling adds the end-of-text token where the tokenizer does not. ``latents`` and
+        ``heads`` shape latent attention.
         """
         import tempfile
 
@@ -61,8 +74,12 @@ class TransformerBackbone:
         with tempfile.TemporaryDirectory() as scratch:
             getattr(self.model, "base_model", self.model).save_pretrained(scratch)
             self.tokenizer.save_pretrained(scratch)
-            unused = {"add_pooling_layer": False} if self.model.config.model_type == "bert" else {}  # BERT's pooler, which nothing here reads
-            network = (InstructedTransformer if without_prompt else Transformer)(scratch, max_seq_length=max_length, model_kwargs=unused)
+            unused = (
+                {"add_pooling_layer": False} if self.model.config.model_type == "bert" else {}
+            )  # BERT's pooler, which nothing here reads
+            network = (InstructedTransformer if without_prompt else Transformer)(
+                scratch, max_seq_length=max_length, model_kwargs=unused
+            )
         if bidirectional is not None:
             networks.bidirectional(network.auto_model, bidirectional)
         if pooling == "lasttoken":
@@ -75,10 +92,15 @@ class TransformerBackbone:
         elif pooling == "tailmean":
             layers.append(TailMean(width))
         elif pooling == "layermix":
-            layers += [LayerMix(width, network.auto_model.config.num_hidden_layers + 1), Pooling(width, pooling_mode="mean")]
+            layers += [
+                LayerMix(width, network.auto_model.config.num_hidden_layers + 1),
+                Pooling(width, pooling_mode="mean"),
+            ]
         else:
             layers.append(Pooling(width, pooling_mode=pooling))
-        model = SentenceTransformer(modules=[network, *layers, Normalize()], prompts=dict(prompts or {}), device=device())
+        model = SentenceTransformer(
+            modules=[network, *layers, Normalize()], prompts=dict(prompts or {}), device=device()
+        )
         if pooling == "layermix":
             networks.with_all_layers(model)
         return TextEmbedder(model, self.name, {**self.card, "start": self.name})
@@ -103,7 +125,9 @@ class TransformerBackbone:
         transformers.utils.logging.disable_progress_bar()
         architecture: Any = getattr(transformers, str(head["settings"]["architecture"]), None)
         if not (isinstance(architecture, type) and issubclass(architecture, transformers.PreTrainedModel)):
-            raise WrongUse(f"{folder}: expected an architecture of transformers, found {head['settings']['architecture']!r}")
+            raise WrongUse(
+                f"{folder}: expected an architecture of transformers, found {head['settings']['architecture']!r}"
+            )
         model = architecture.from_pretrained(folder, local_files_only=True, trust_remote_code=False)  # type: ignore[attr-defined]
         tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         return cls(model, tokenizer, head.get("name") or folder.name, head.get("card"))

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from umekomi.data.tokens import split
+from umekomi.data.vocabulary import split
 from umekomi.errors import WrongUse
 from umekomi.models.entity import EntityEmbedder
 from umekomi.parts.ngrams import with_ngrams
@@ -24,12 +24,13 @@ CHUNK = 8192
 
 
 class BagEmbedder(EntityEmbedder):
-    """``vectors`` has one row a feature; an item is a text (cut by ``tokenizer``), a list of features, or a mapping from
-    features to weights. Its vector is the weighted sum of its features over n^``power`` (dot), or of length one (cosine).
+    """``vectors`` has one row a feature; an item is a text (cut by ``tokenizer``), a list of features, or a mapping
+    from features to weights. Its vector is the weighted sum of its features over n^``power`` (dot), or of length one
+    (cosine).
 
     ``right`` float32 ``[n, d]`` is a table of its own for the right side (``role="document"``), where the two are not
-    shared; ``labels`` are the features that :meth:`predict` chooses from. Features that were not seen while learning are
-    left out and counted.
+    shared; ``labels`` are the features that :meth:`predict` chooses from. Features that were not seen while learning
+    are left out and counted.
     """
 
     kind = "bags"
@@ -146,7 +147,9 @@ class BagEmbedder(EntityEmbedder):
         settings = dict(head["settings"])
         right = None if settings.pop("shared") else load_file(folder / "right.safetensors")["right"]
         vectors = load_file(folder / "vectors.safetensors")["vectors"]
-        return cls(read_json(folder / "names.json"), vectors, metric=head["metric"], name=head["name"], right=right, **settings)
+        return cls(
+            read_json(folder / "names.json"), vectors, metric=head["metric"], name=head["name"], right=right, **settings
+        )
 
 
 MODELS = {"bags": BagEmbedder}

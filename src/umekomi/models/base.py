@@ -18,7 +18,8 @@ FORMAT = 1
 
 
 class Reported(NamedTuple):
-    """Vectors float32 ``[n, d]``, and for every text how many tokens it has (int64 ``[n]``) and whether it was cut (bool ``[n]``)."""
+    """Vectors float32 ``[n, d]``, and for every text how many tokens it has (int64 ``[n]``) and whether it was cut
+    (bool ``[n]``)."""
 
     vectors: Any
     tokens: Any
@@ -39,7 +40,8 @@ class EmbedderBase(ABC):
     costly: bool = False
     """Does encoding cost so much that finished vectors are worth keeping on disk?"""
     rounding: str = ""
-    """What numbers it computes in, where they are coarser than its weights': finished vectors are then kept apart from exact ones."""
+    """What numbers it computes in, where they are coarser than its weights': finished vectors are then kept apart from
+    exact ones."""
     parallel: bool = False
     """May several threads encode at once, and is each call then one core's?"""
     card: dict[str, Any]
@@ -91,7 +93,10 @@ class EmbedderBase(ABC):
 
     def _check_dimensions(self, dimensions: int | None, output: str = "dense") -> None:
         if dimensions is not None and (output == "sparse" or not 1 <= dimensions <= self.dimension):
-            raise WrongUse(f"{self.name} has {self.dimension} {output} dimensions: expected 1 to {self.dimension}, found {dimensions}")
+            raise WrongUse(
+                f"{self.name} has {self.dimension} {output} dimensions: expected 1 to {self.dimension}, found "
+                f"{dimensions}"
+            )
 
     @abstractmethod
     def _encode(self, items: list[Any], *, output: str, role: str | None, batch_size: int, progress: bool) -> Any:
@@ -132,7 +137,10 @@ class EmbedderBase(ABC):
             if self.metric == "cosine":
                 a, b = similarities.normalise(a), similarities.normalise(b)
             return np.einsum("nd,nd->n", a, b)
-        return np.array([self.similarity(similarities.rows(a, i, i + 1), similarities.rows(b, i, i + 1))[0, 0] for i in pairs], np.float32)
+        return np.array(
+            [self.similarity(similarities.rows(a, i, i + 1), similarities.rows(b, i, i + 1))[0, 0] for i in pairs],
+            np.float32,
+        )
 
     def truncated(self, items: Sequence[str], role: str | None = None) -> Any:
         """Which items are longer than the model reads, the role's prompt before them: bool ``[n]``."""
@@ -141,7 +149,8 @@ class EmbedderBase(ABC):
         return np.zeros(len(items), bool)
 
     def lengths(self, items: Sequence[str], role: str | None = None) -> Any:
-        """How many tokens each text has as this model counts them, prompt and special tokens too: int64 ``[n]``; words where it has no tokenizer."""
+        """How many tokens each text has as this model counts them, prompt and special tokens too: int64 ``[n]``; words
+        where it has no tokenizer."""
         import re
 
         import numpy as np
@@ -151,23 +160,32 @@ class EmbedderBase(ABC):
     def windows(self, text: str, role: str | None = None) -> list[str]:
         """Pieces of a text that the model reads whole."""
         if bool(self.truncated([text], role)[0]):
-            raise WrongUse(f"{self.name} cuts long texts and has no tokenizer here to split them by (truncation 'chunk')")
+            raise WrongUse(
+                f"{self.name} cuts long texts and has no tokenizer here to split them by (truncation 'chunk')"
+            )
         return [text]
 
-    def encode_reported(self, items: Sequence[str], *, role: str | None = None, dimensions: int | None = None, batch_size: int = 32) -> Reported:
+    def encode_reported(
+        self, items: Sequence[str], *, role: str | None = None, dimensions: int | None = None, batch_size: int = 32
+    ) -> Reported:
         """Dense vectors, and what was seen of the texts on the way."""
         self._check_dimensions(dimensions)
         found = self._reported(list(items), role, batch_size)
-        return found if dimensions in (None, self.dimension) else found._replace(vectors=self.cut(found.vectors, dimensions or 0))
+        return (
+            found
+            if dimensions in (None, self.dimension)
+            else found._replace(vectors=self.cut(found.vectors, dimensions or 0))
+        )
 
     def _reported(self, items: list[str], role: str | None, batch_size: int) -> Reported:
-        """Vectors of the whole width; an embedder that sees lengths and cuts while it encodes says so here instead of looking twice."""
+        """Vectors of the whole width; an embedder that sees lengths and cuts while it encodes says so here instead of
+        looking twice."""
         vectors = self.encode(items, output="dense", role=role, batch_size=batch_size)
         return Reported(vectors, self.lengths(items, role), self.truncated(items, role))
 
     def with_transform(self, *transforms: Transform) -> EmbedderBase:
-        """This embedder with fitted transforms: again an embedder. One that stands before pooling changes the token table and
-        is folded into it; the others stand behind."""
+        """This embedder with fitted transforms: again an embedder. One that stands before pooling changes the token
+        table and is folded into it; the others stand behind."""
         from umekomi.models.transformed import TransformedEmbedder
 
         first = [transform for transform in transforms if transform.stands == "before"]

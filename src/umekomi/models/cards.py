@@ -8,9 +8,22 @@ from typing import Any
 def model_card(model: Any) -> str:
     """Markdown: what the model is, how it was made, how to use it."""
     card = model.card
-    lines = [f"# {model.name}", "", f"Kind: {model.kind}. Dimensions: {getattr(model, 'dimension', '—')}. Compares by: {getattr(model, 'metric', '—')}."]
+    lines = [
+        f"# {model.name}",
+        "",
+        f"Kind: {model.kind}. Dimensions: {getattr(model, 'dimension', '—')}. Compares by: "
+        f"{getattr(model, 'metric', '—')}.",
+    ]
     for key in ("licence", "paper", "recipe", "trained_on", "start", "seed"):
         if card.get(key) not in (None, "", [], {}):
-            lines.append(f"{key.replace('_', ' ').capitalize()}: {card[key]}.")
-    lines += ["", "```python", "import umekomi", 'embedder = umekomi.load("this folder")', 'embedder.encode(["a text"])', "```", ""]
+            lines += [f"{key.replace('_', ' ').capitalize()}: {card[key]}."]
+    lines += [
+        "",
+        "```python",
+        "import umekomi",
+        'embedder = umekomi.load("this folder")',
+        'embedder.encode(["a text"])',
+        "```",
+        "",
+    ]
     return "\n".join(lines)

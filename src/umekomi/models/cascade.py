@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
 
 class Cascade:
-    """A linear classifier on every prefix of finished vectors; a text goes on to the next longer one while the most likely class
-    lies below that prefix's threshold.
+    """A linear classifier on every prefix of finished vectors; a text goes on to the next longer one while the most
+    likely class lies below that prefix's threshold.
 
-    Thresholds are set on ``share`` of the training rows that the classifiers did not see: for each prefix, shortest first, the
-    lowest at which what it answers is answered as often rightly as by the full width. What is learned ends in ``_``:
-    ``thresholds_`` (one a prefix but the last), ``classes_``.
+    Thresholds are set on ``share`` of the training rows that the classifiers did not see: for each prefix, shortest
+    first, the lowest at which what it answers is answered as often rightly as by the full width. What is learned ends
+    in ``_``: ``thresholds_`` (one a prefix but the last), ``classes_``.
     """
 
     def __init__(self, widths: Sequence[int], *, share: float = 0.2, seed: int = 0, strength: float = 10.0) -> None:
@@ -37,13 +37,21 @@ class Cascade:
 
         vectors, given = np.asarray(vectors, np.float32), np.asarray(labels)
         if vectors.shape[1] < self.widths[-1]:
-            raise WrongUse(f"cascade: expected vectors of {self.widths[-1]} dimensions or more, found {vectors.shape[1]}")
+            raise WrongUse(
+                f"cascade: expected vectors of {self.widths[-1]} dimensions or more, found {vectors.shape[1]}"
+            )
         if len(given) != len(vectors) or len(set(given.tolist())) < 2:
             raise DataError(f"cascade: expected a label for each of {len(vectors)} vectors, and two classes or more")
         held = np.random.default_rng(self.seed).random(len(given)) < self.share
         if not held.any() or len(set(given[~held].tolist())) < len(set(given.tolist())):
-            raise DataError("cascade: expected rows of every class to learn from beside those held out for the thresholds; found too few")
-        self.heads_ = [LogisticRegression(C=self.strength, max_iter=1000).fit(self._prefix(vectors[~held], width), given[~held]) for width in self.widths]
+            raise DataError(
+                "cascade: expected rows of every class to learn from beside those held out for the thresholds; found "
+                "too few"
+            )
+        self.heads_ = [
+            LogisticRegression(C=self.strength, max_iter=1000).fit(self._prefix(vectors[~held], width), given[~held])
+            for width in self.widths
+        ]
         self.classes_ = self.heads_[0].classes_
         right, sure = [], []
         for head, width in zip(self.heads_, self.widths, strict=True):
@@ -79,7 +87,8 @@ class Cascade:
 
 
 def _lowest(sure: Any, right: Any, whole: Any) -> float:
-    """The lowest threshold above which as many are right as the whole has right among them; above every chance where none is."""
+    """The lowest threshold above which as many are right as the whole has right among them; above every chance where
+    none is."""
     import numpy as np
 
     if not len(sure):

@@ -25,8 +25,8 @@ UNKNOWN = ("error", "skip", "zero")
 class EntityEmbedder(EmbedderBase):
     """``names[i]`` has ``vectors[i]``, float32 ``[n, d]``; ``metric`` says how they compare.
 
-    ``unknown``: a name that is not there is an ``"error"``, is ``"skip"``-ped (its row is missing from the result), or is
-    ``"zero"``; the last two say how many there were.
+    ``unknown``: a name that is not there is an ``"error"``, is ``"skip"``-ped (its row is missing from the result), or
+    is ``"zero"``; the last two say how many there were.
     """
 
     kind = "entity"
@@ -47,7 +47,9 @@ class EntityEmbedder(EmbedderBase):
         super().__init__(name, card)
         vectors = np.ascontiguousarray(vectors, np.float32)
         if vectors.ndim != 2 or len(names) != len(vectors):
-            raise DataError(f"{name}: expected one vector a name, found {len(names)} names and an array of shape {vectors.shape}")
+            raise DataError(
+                f"{name}: expected one vector a name, found {len(names)} names and an array of shape {vectors.shape}"
+            )
         if not np.isfinite(vectors).all():
             row = int(np.argwhere(~np.isfinite(vectors))[0, 0])
             raise DataError(f"{name}: expected finite vectors, found NaN or infinity in row {row + 1} ({names[row]!r})")
@@ -73,7 +75,9 @@ class EntityEmbedder(EmbedderBase):
     def row(self, entity: str) -> int:
         """Where a name stands; the error names the nearest."""
         if entity not in self.rows:
-            raise unknown_name(f"entity of {self.name}", entity, self.names if len(self.names) < 5000 else self._like(entity))
+            raise unknown_name(
+                f"entity of {self.name}", entity, self.names if len(self.names) < 5000 else self._like(entity)
+            )
         return self.rows[entity]
 
     def _like(self, entity: str) -> list[str]:
@@ -98,7 +102,9 @@ class EntityEmbedder(EmbedderBase):
         import numpy as np
 
         if self.metric not in ("cosine", "dot"):
-            raise WrongUse(f"{self.name} compares by {self.metric}: a linear transform would carry its vectors out of their space")
+            raise WrongUse(
+                f"{self.name} compares by {self.metric}: a linear transform would carry its vectors out of their space"
+            )
         other = copy(self)
         for transform in transforms:
             other.vectors = np.ascontiguousarray(transform.transform(other.vectors), np.float32)
@@ -106,9 +112,11 @@ class EntityEmbedder(EmbedderBase):
         other.name = "+".join([self.name, *(transform.name for transform in transforms)])
         return other
 
-    def most_similar(self, positive: str | Sequence[str], negative: Sequence[str] = (), k: int = 10) -> list[tuple[str, float]]:
-        """The ``k`` names nearest to a name, or to the sum of unit vectors of ``positive`` minus ``negative`` (Mikolov et
-        al. 2013, 3CosAdd; cosine and dot tables only). The names asked about are left out."""
+    def most_similar(
+        self, positive: str | Sequence[str], negative: Sequence[str] = (), k: int = 10
+    ) -> list[tuple[str, float]]:
+        """The ``k`` names nearest to a name, or to the sum of unit vectors of ``positive`` minus ``negative`` (Mikolov
+        et al. 2013, 3CosAdd; cosine and dot tables only). The names asked about are left out."""
         import numpy as np
 
         asked = [positive] if isinstance(positive, str) else list(positive)
@@ -116,9 +124,14 @@ class EntityEmbedder(EmbedderBase):
             query = self[asked[0]][None]
         elif self.metric in ("cosine", "dot"):
             unit = {name: similarities.normalise(self[name]) for name in [*asked, *negative]}
-            query = (sum(unit[name] for name in asked) - sum((unit[name] for name in negative), np.zeros(self.dimension, np.float32)))[None]
+            query = (
+                sum(unit[name] for name in asked)
+                - sum((unit[name] for name in negative), np.zeros(self.dimension, np.float32))
+            )[None]
         else:
-            raise WrongUse(f"{self.name} compares by {self.metric}: sums of its vectors mean nothing, ask about one name")
+            raise WrongUse(
+                f"{self.name} compares by {self.metric}: sums of its vectors mean nothing, ask about one name"
+            )
         scores = self.similarity(query, self.vectors)[0]
         scores[[self.row(name) for name in [*asked, *negative]]] = -np.inf
         best = np.argsort(-scores, kind="stable")[: min(k, len(scores))]
@@ -136,12 +149,18 @@ class EntityEmbedder(EmbedderBase):
         from safetensors.numpy import load_file
 
         vectors = load_file(folder / "vectors.safetensors")["vectors"]
-        return cls(read_json(folder / "names.json"), vectors, metric=head["metric"], unknown=head["settings"]["unknown"], name=head["name"])
+        return cls(
+            read_json(folder / "names.json"),
+            vectors,
+            metric=head["metric"],
+            unknown=head["settings"]["unknown"],
+            name=head["name"],
+        )
 
 
 def begin_with(table: NDArray[Any], names: Sequence[str], start: Any, who: str, skip: int = 0) -> None:
-    """Put the vectors of those names that ``start`` (a table of entities as wide, or None) knows in their rows of ``table``;
-    ``skip`` leaves its first so many coordinates out."""
+    """Put the vectors of those names that ``start`` (a table of entities as wide, or None) knows in their rows of
+    ``table``; ``skip`` leaves its first so many coordinates out."""
     if start is None:
         return
     if not hasattr(start, "rows") or start.dimension - skip != table.shape[1]:

@@ -1,4 +1,5 @@
-"""Transforms folded into sentence-transformers' own layers, so that a shrunk model opens there, and wherever it does, as it is."""
+"""Transforms folded into sentence-transformers' own layers, so that a shrunk model opens there, and wherever it does,
+as it is."""
 
 from __future__ import annotations
 
@@ -20,8 +21,9 @@ def without_storage(model: Any) -> tuple[Any, list[str]]:
 
 
 def folded(model: Any) -> Any:
-    """A text embedder whose layers do what ``model``'s base and linear transforms do: each run of them is one Dense layer, a Normalize behind it where
-    they bring vectors to length one. A transform that is not linear is an error that names it."""
+    """A text embedder whose layers do what ``model``'s base and linear transforms do: each run of them is one Dense
+    layer, a Normalize behind it where they bring vectors to length one. A transform that is not linear is an error that
+    names it."""
     import numpy as np
     import torch
     from sentence_transformers.base.modules import Dense, Normalize
@@ -29,7 +31,9 @@ def folded(model: Any) -> Any:
     from umekomi.models.text import TextEmbedder
 
     if model.kind != "transformed" or model.base.kind != "text":
-        raise WrongUse(f"{model.name}: expected a transformer text embedder with transforms behind it, found kind {model.kind}")
+        raise WrongUse(
+            f"{model.name}: expected a transformer text embedder with transforms behind it, found kind {model.kind}"
+        )
     layers: list[Any] = []
     width = model.base.dimension
     matrix, bias = np.eye(width), np.zeros(width)
@@ -48,7 +52,10 @@ def folded(model: Any) -> Any:
     for transform in model.transforms:
         found = transform.affine(width)
         if found is None:
-            raise WrongUse(f"{model.name}: {transform.name} is no linear layer, so sentence-transformers' own layers cannot hold it")
+            raise WrongUse(
+                f"{model.name}: {transform.name} is no linear layer, so sentence-transformers' own layers cannot hold "
+                "it"
+            )
         by, shift, unit = found
         matrix, bias, pending = matrix @ np.asarray(by, np.float64), bias @ np.asarray(by, np.float64) + shift, True
         width = matrix.shape[1]

@@ -1,5 +1,5 @@
-"""gemini-embedding-001, Google's service, through Google's own client (google-genai): roles, widths, batches, retries with back-off. Nothing of
-it is stored but which model and width; the key stays in the environment."""
+"""gemini-embedding-001, Google's service, through Google's own client (google-genai): roles, widths, batches, retries
+with back-off. Nothing of it is stored but which model and width; the key stays in the environment."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ TASKS = {
 }
 """The service's task type for each role; without a role the service is told none."""
 WIDTHS = (768, 1536, 3072)
-"""The widths its makers recommend; 3,072 is what comes when nothing is asked, and the only one that comes with length one."""
+"""The widths its makers recommend; 3,072 is what comes when nothing is asked, and the only one that comes with length
+one."""
 BATCH = 100
 """The most texts the service takes in one request."""
 CONTEXT = 2048
@@ -33,20 +34,35 @@ KEYS = ("GEMINI_API_KEY", "GOOGLE_API_KEY")
 
 
 class GeminiEmbedder(EmbedderBase):
-    """The service as an embedder. ``attempts`` and ``delay`` (seconds before the second, doubled each time) say how it is tried again when it is busy
-    (429) or fails (5xx); ``url`` is where it answers, Google's own address where empty."""
+    """The service as an embedder. ``attempts`` and ``delay`` (seconds before the second, doubled each time) say how it
+    is tried again when it is busy (429) or fails (5xx); ``url`` is where it answers, Google's own address where
+    empty."""
 
     kind = "gemini"
     costly = True
 
     def __init__(
-        self, model: str = "gemini-embedding-001", dimension: int = 3072, *, url: str = "", attempts: int = 5, delay: float = 1.0, name: str = ""
+        self,
+        model: str = "gemini-embedding-001",
+        dimension: int = 3072,
+        *,
+        url: str = "",
+        attempts: int = 5,
+        delay: float = 1.0,
+        name: str = "",
     ) -> None:
-        super().__init__(name or model, {"licence": "service", "service": "https://ai.google.dev/gemini-api/docs/embeddings"})
+        super().__init__(
+            name or model, {"licence": "service", "service": "https://ai.google.dev/gemini-api/docs/embeddings"}
+        )
         if not 1 <= dimension <= 3072:
-            raise WrongUse(f"{model}: expected 1 to 3072 dimensions (its makers recommend {', '.join(map(str, WIDTHS))}), found {dimension}")
+            raise WrongUse(
+                f"{model}: expected 1 to 3072 dimensions (its makers recommend {', '.join(map(str, WIDTHS))}), found "
+                f"{dimension}"
+            )
         if attempts < 1 or delay <= 0:
-            raise WrongUse(f"{model}: expected one attempt or more and a delay above zero, found {attempts} and {delay}")
+            raise WrongUse(
+                f"{model}: expected one attempt or more and a delay above zero, found {attempts} and {delay}"
+            )
         self.model, self.dimension, self.url, self.attempts, self.delay = model, dimension, url, attempts, delay
         self._client: Any = None
 
@@ -66,9 +82,16 @@ class GeminiEmbedder(EmbedderBase):
             except ImportError as error:
                 raise MissingExtra(error.name or "google-genai", "gemini", f"the service {self.model}") from None
             retries = types.HttpRetryOptions(
-                attempts=self.attempts, initial_delay=self.delay, max_delay=60.0, exp_base=2.0, jitter=self.delay / 2, http_status_codes=[408, 429, 500, 502, 503, 504]
-            )  # fmt: skip
-            options = types.HttpOptions(retry_options=retries, timeout=60_000, **({"base_url": self.url} if self.url else {}))
+                attempts=self.attempts,
+                initial_delay=self.delay,
+                max_delay=60.0,
+                exp_base=2.0,
+                jitter=self.delay / 2,
+                http_status_codes=[408, 429, 500, 502, 503, 504],
+            )
+            options = types.HttpOptions(
+                retry_options=retries, timeout=60_000, **({"base_url": self.url} if self.url else {})
+            )
             self._client = genai.Client(api_key=key, http_options=options, vertexai=False)
         return self._client
 
@@ -82,14 +105,19 @@ class GeminiEmbedder(EmbedderBase):
             raise WrongUse(f"{self.name}: expected texts, found an empty one in place {empty}")
         if not items:
             return np.zeros((0, self.dimension), np.float32)
-        config: dict[str, Any] = {"output_dimensionality": self.dimension} | ({"task_type": TASKS[role]} if role else {})
+        config: dict[str, Any] = {"output_dimensionality": self.dimension} | (
+            {"task_type": TASKS[role]} if role else {}
+        )
         parts: list[Any] = []
         with Progress(f"{self.name}: encoding", len(items), "texts", progress) as bar:
             for start in range(0, len(items), BATCH):
                 chunk = items[start : start + BATCH]
                 found = self._asked(chunk, config)
                 if found.shape != (len(chunk), self.dimension) or not np.isfinite(found).all():
-                    raise UmekomiError(f"{self.name}: expected {len(chunk)} vectors of {self.dimension} numbers, the service gave {found.shape}")
+                    raise UmekomiError(
+                        f"{self.name}: expected {len(chunk)} vectors of {self.dimension} numbers, the service gave "
+                        f"{found.shape}"
+                    )
                 parts.append(found)
                 bar.advance(len(chunk))
         vectors = np.concatenate(parts)
@@ -105,9 +133,17 @@ class GeminiEmbedder(EmbedderBase):
             answer = client.models.embed_content(model=self.model, contents=list(chunk), config=config)
         except errors.APIError as error:
             tried = f" after {self.attempts} attempts" if error.code in (408, 429) or (error.code or 0) >= 500 else ""
-            raise UmekomiError(f"{self.name}: the service answers {error.code} {error.status or ''}{tried}: {error.message}".strip()) from None
-        except Exception as error:  # whichever HTTP library this release of the client stands on: its errors have no base of their own here
-            if not isinstance(error, OSError) and type(error).__module__.partition(".")[0] not in ("httpx", "httpx2", "requests", "tenacity"):
+            raise UmekomiError(
+                f"{self.name}: the service answers {error.code} {error.status or ''}{tried}: {error.message}".strip()
+            ) from None
+        # whichever HTTP library this release of the client stands on: its errors have no base of their own here
+        except Exception as error:
+            if not isinstance(error, OSError) and type(error).__module__.partition(".")[0] not in (
+                "httpx",
+                "httpx2",
+                "requests",
+                "tenacity",
+            ):
                 raise
             raise UmekomiError(f"{self.name}: the service cannot be reached: {error}") from None
         values = [each.values for each in answer.embeddings or []]
@@ -116,7 +152,8 @@ class GeminiEmbedder(EmbedderBase):
         return np.array(values, np.float32)
 
     def truncated(self, items: Sequence[str], role: str | None = None) -> Any:
-        """Which texts are longer than the 2,048 tokens it reads; the service counts those of more than so many bytes, a request each."""
+        """Which texts are longer than the 2,048 tokens it reads; the service counts those of more than so many bytes, a
+        request each."""
         import numpy as np
 
         out = np.zeros(len(items), bool)
@@ -126,7 +163,13 @@ class GeminiEmbedder(EmbedderBase):
         return out
 
     def _write(self, folder: Path) -> dict[str, Any]:
-        return {"model": self.model, "dimension": self.dimension, "url": self.url, "attempts": self.attempts, "delay": self.delay}
+        return {
+            "model": self.model,
+            "dimension": self.dimension,
+            "url": self.url,
+            "attempts": self.attempts,
+            "delay": self.delay,
+        }
 
     @classmethod
     def _read(cls, folder: Path, head: dict[str, Any]) -> GeminiEmbedder:

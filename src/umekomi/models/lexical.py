@@ -22,13 +22,17 @@ class LexicalEmbedder(EmbedderBase):
 
     outputs = frozenset({"sparse"})
 
-    def __init__(self, name: str, terms: Sequence[str], idf: NDArray[np.float32], words: str, card: dict[str, Any] | None = None) -> None:
+    def __init__(
+        self, name: str, terms: Sequence[str], idf: NDArray[np.float32], words: str, card: dict[str, Any] | None = None
+    ) -> None:
         from sklearn.feature_extraction.text import CountVectorizer
 
         super().__init__(name, card)
         self.terms, self.idf, self.words = list(terms), idf, words
         self.dimension = len(self.terms)
-        self._counter = CountVectorizer(analyzer=tokenizer(words), vocabulary={term: i for i, term in enumerate(self.terms)})
+        self._counter = CountVectorizer(
+            analyzer=tokenizer(words), vocabulary={term: i for i, term in enumerate(self.terms)}
+        )
 
     @staticmethod
     def learn(texts: Sequence[str], words: str | None) -> tuple[str, list[str], csr_array]:
@@ -89,14 +93,23 @@ class Bm25Embedder(LexicalEmbedder):
         self.average_length, self.k1, self.b, self.variant = average_length, k1, b, variant
 
     @classmethod
-    def fit(cls, texts: Sequence[str], *, words: str | None = None, k1: float = 1.5, b: float = 0.75, variant: str = "lucene") -> Bm25Embedder:
+    def fit(
+        cls,
+        texts: Sequence[str],
+        *,
+        words: str | None = None,
+        k1: float = 1.5,
+        b: float = 0.75,
+        variant: str = "lucene",
+    ) -> Bm25Embedder:
         """Learn document frequencies and the mean length from texts."""
         import numpy as np
         from bm25s.scoring import _select_idf_scorer
 
         if variant not in ("lucene", "robertson", "atire"):
             raise WrongUse(
-                f"bm25 variant: expected lucene, robertson or atire, found {variant!r} (bm25l and bm25+ score absent terms, which no sparse row can)"
+                f"bm25 variant: expected lucene, robertson or atire, found {variant!r} (bm25l and bm25+ score absent "
+                "terms, which no sparse row can)"
             )
         words, terms, counts = cls.learn(texts, words)
         idf_of = _select_idf_scorer(variant)
@@ -135,7 +148,14 @@ class TfIdfEmbedder(LexicalEmbedder):
     kind = "tfidf"
 
     def __init__(
-        self, terms: Sequence[str], idf: NDArray[np.float32], words: str, *, sublinear: bool = True, name: str = "tfidf", card: dict[str, Any] | None = None
+        self,
+        terms: Sequence[str],
+        idf: NDArray[np.float32],
+        words: str,
+        *,
+        sublinear: bool = True,
+        name: str = "tfidf",
+        card: dict[str, Any] | None = None,
     ) -> None:
         from sklearn.feature_extraction.text import TfidfTransformer
 

@@ -40,7 +40,11 @@ class MultiVectorEmbedder(EmbedderBase):
 
         key = "token_embeddings"
         modules = [embedder.model[0], MultiVectorMask(), Normalize(module_input_name=key, module_output_name=key)]
-        return cls(MultiVectorEncoder(modules=modules, device=str(embedder.model.device)), f"{embedder.name}-tokens", embedder.card)
+        return cls(
+            MultiVectorEncoder(modules=modules, device=str(embedder.model.device)),
+            f"{embedder.name}-tokens",
+            embedder.card,
+        )
 
     def _encode(self, items: list[Any], *, output: str, role: str | None, batch_size: int, progress: bool) -> Any:
         encode = self.model.encode_query if role == "query" else self.model.encode_document
@@ -60,7 +64,9 @@ class MultiVectorEmbedder(EmbedderBase):
     @classmethod
     def _read(cls, folder: Path, head: dict[str, Any]) -> MultiVectorEmbedder:
         check_modules(folder)
-        model = MultiVectorEncoder._load_with_module_classes(str(folder), LAYERS, device=device(), trust_remote_code=False, local_files_only=True)
+        model = MultiVectorEncoder._load_with_module_classes(
+            str(folder), LAYERS, device=device(), trust_remote_code=False, local_files_only=True
+        )
         return cls(model, head.get("name") or folder.name, head.get("card"))
 
 

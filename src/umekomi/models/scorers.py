@@ -22,7 +22,9 @@ class EmbedderScorer:
         """Similarity of ``a[i]`` (as query) and ``b[i]`` (as document), float32 ``[n]``."""
         if condition is not None:
             raise WrongUse(f"{self.name} takes no condition")
-        return self.embedder.similarity_pairwise(self.embedder.encode_query(list(a)), self.embedder.encode_document(list(b)))
+        return self.embedder.similarity_pairwise(
+            self.embedder.encode_query(list(a)), self.embedder.encode_document(list(b))
+        )
 
     def save(self, folder: str | Path) -> None:
         """The embedder's own folder."""
@@ -49,7 +51,10 @@ class CrossEncoderScorer:
         """A cross-encoder folder that sentence-transformers opens as it is, with ``umekomi.json`` beside it."""
         with whole_folder(folder) as place:
             self.model.save_pretrained(str(place))
-            write_json(place / MODEL_FILE, {"format": 1, "kind": self.kind, "name": self.name, "card": self.card, "settings": {}})
+            write_json(
+                place / MODEL_FILE,
+                {"format": 1, "kind": self.kind, "name": self.name, "card": self.card, "settings": {}},
+            )
 
     @classmethod
     def _read(cls, folder: Path, head: dict[str, Any]) -> CrossEncoderScorer:

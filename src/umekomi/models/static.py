@@ -29,12 +29,16 @@ class StaticEmbedder(EmbedderBase):
     kind = "static"
     outputs = frozenset({"dense", "multi"})
 
-    def __init__(self, tokenizer: Tokenizer, table: NDArray[np.float32], name: str = "static", card: dict[str, Any] | None = None) -> None:
+    def __init__(
+        self, tokenizer: Tokenizer, table: NDArray[np.float32], name: str = "static", card: dict[str, Any] | None = None
+    ) -> None:
         import numpy as np
 
         super().__init__(name, card)
         if table.ndim != 2 or len(table) < tokenizer.get_vocab_size():
-            raise DataError(f"{name}: expected a table of {tokenizer.get_vocab_size()} rows, one a token, found shape {table.shape}")
+            raise DataError(
+                f"{name}: expected a table of {tokenizer.get_vocab_size()} rows, one a token, found shape {table.shape}"
+            )
         tokenizer.no_padding()
         tokenizer.no_truncation()
         self.tokenizer, self.table = tokenizer, np.ascontiguousarray(table, np.float32)
@@ -45,7 +49,9 @@ class StaticEmbedder(EmbedderBase):
         table = self.table
         for transform in transforms:
             table = transform.transform(table)
-        return StaticEmbedder(self.tokenizer, table, "+".join([self.name, *(transform.name for transform in transforms)]), self.card)
+        return StaticEmbedder(
+            self.tokenizer, table, "+".join([self.name, *(transform.name for transform in transforms)]), self.card
+        )
 
     def tokens(self, texts: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """(token ids of all texts in a row, offsets ``[texts + 1]``)."""
@@ -81,7 +87,9 @@ class StaticEmbedder(EmbedderBase):
                 ids, offsets = self.tokens(part)
                 counts[start : start + len(part)] = np.diff(offsets)
                 share = np.repeat((1 / np.maximum(np.diff(offsets), 1)).astype(np.float32), np.diff(offsets))
-                out[start : start + len(part)] = csr_array((share, ids, offsets), shape=(len(part), len(self.table))) @ self.table
+                out[start : start + len(part)] = (
+                    csr_array((share, ids, offsets), shape=(len(part), len(self.table))) @ self.table
+                )
                 bar.advance(len(part))
         return out, counts
 
@@ -108,7 +116,12 @@ class StaticEmbedder(EmbedderBase):
         prompts = {"document": "", "query": ""}
         write_json(
             folder / "config_sentence_transformers.json",
-            {"model_type": "SentenceTransformer", "prompts": prompts, "default_prompt_name": None, "similarity_fn_name": self.metric},
+            {
+                "model_type": "SentenceTransformer",
+                "prompts": prompts,
+                "default_prompt_name": None,
+                "similarity_fn_name": self.metric,
+            },
         )
         return {}
 
@@ -119,8 +132,15 @@ class StaticEmbedder(EmbedderBase):
 
         arrays = load_file(folder / "model.safetensors")
         if "embedding.weight" not in arrays:
-            raise WrongUse(f"{folder / 'model.safetensors'}: expected the array 'embedding.weight', found {', '.join(arrays)}")
-        return cls(Tokenizer.from_file(str(folder / "tokenizer.json")), arrays["embedding.weight"], head.get("name") or folder.name, head.get("card"))
+            raise WrongUse(
+                f"{folder / 'model.safetensors'}: expected the array 'embedding.weight', found {', '.join(arrays)}"
+            )
+        return cls(
+            Tokenizer.from_file(str(folder / "tokenizer.json")),
+            arrays["embedding.weight"],
+            head.get("name") or folder.name,
+            head.get("card"),
+        )
 
 
 MODELS = {"static": StaticEmbedder}

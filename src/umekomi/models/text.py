@@ -39,7 +39,8 @@ def check_modules(folder: Path) -> None:
         kind = str(module.get("type", ""))
         if not kind.startswith("sentence_transformers.") and kind not in LAYERS:
             raise WrongUse(
-                f"{folder / 'modules.json'}: expected layers of sentence-transformers or umekomi, found {kind!r}; umekomi runs no code that a folder names"
+                f"{folder / 'modules.json'}: expected layers of sentence-transformers or umekomi, found {kind!r}; "
+                "umekomi runs no code that a folder names"
             )
 
 
@@ -51,7 +52,9 @@ class TextEmbedder(TokenizedEmbedder):
     def __init__(self, model: SentenceTransformer, name: str = "text", card: dict[str, Any] | None = None) -> None:
         super().__init__(name, card)
         self.model = model.eval()
-        self.metric = {"cosine": "cosine", "dot": "dot", "euclidean": "euclidean"}.get(model.similarity_fn_name or "cosine", "cosine")
+        self.metric = {"cosine": "cosine", "dot": "dot", "euclidean": "euclidean"}.get(
+            model.similarity_fn_name or "cosine", "cosine"
+        )
         self._said = False
         self._pool: Any = None
 
@@ -70,7 +73,10 @@ class TextEmbedder(TokenizedEmbedder):
         if role is None:
             if prompts and self.model.default_prompt_name is None and not self._said:
                 self._said = True
-                say(f"note: {self.name} was trained with prompts for {', '.join(prompts)}; no role was given, so none is used")
+                say(
+                    f"note: {self.name} was trained with prompts for {', '.join(prompts)}; no role was given, so none "
+                    "is used"
+                )
             return prompts.get(self.model.default_prompt_name or "")
         if role not in ("query", "document") and role not in (self.model.prompts or {}):
             known = ", ".join(sorted({"query", "document", *prompts}))
@@ -89,7 +95,14 @@ class TextEmbedder(TokenizedEmbedder):
             for start in range(0, len(items), step):
                 chunk = items[start : start + step]
                 parts.append(
-                    self.model.encode(chunk, prompt=prompt or "", batch_size=batch_size, show_progress_bar=False, convert_to_numpy=True, pool=self._pool)
+                    self.model.encode(
+                        chunk,
+                        prompt=prompt or "",
+                        batch_size=batch_size,
+                        show_progress_bar=False,
+                        convert_to_numpy=True,
+                        pool=self._pool,
+                    )
                 )
                 bar.advance(len(chunk))
         return np.concatenate(parts).astype(np.float32, copy=False)
@@ -123,7 +136,8 @@ class TextEmbedder(TokenizedEmbedder):
 
     @contextmanager
     def on(self, devices: Sequence[str]) -> Iterator[TextEmbedder]:
-        """This embedder with a process on each of ``devices`` (``"cuda:0"``, ``"cpu"``), texts shared out among them, until the block ends."""
+        """This embedder with a process on each of ``devices`` (``"cuda:0"``, ``"cpu"``), texts shared out among them,
+        until the block ends."""
         if len(devices) == 1:
             self.model.to(devices[0])
             yield self
@@ -142,13 +156,16 @@ class TextEmbedder(TokenizedEmbedder):
     @classmethod
     def _read(cls, folder: Path, head: dict[str, Any]) -> TextEmbedder:
         check_modules(folder)
-        model = SentenceTransformer._load_with_module_classes(str(folder), LAYERS, device=device(), trust_remote_code=False, local_files_only=True)
+        model = SentenceTransformer._load_with_module_classes(
+            str(folder), LAYERS, device=device(), trust_remote_code=False, local_files_only=True
+        )
         return cls(model, head.get("name") or folder.name, head.get("card"))
 
 
 def trainable(start: Any, who: str) -> TextEmbedder:
-    """The transformer text embedder that a recipe goes on from: minilm where none is named; a backbone gets its pooling."""
-    from umekomi.models.loading import load
+    """The transformer text embedder that a recipe goes on from: minilm where none is named; a backbone gets its
+    pooling."""
+    from umekomi.models.opening import load
 
     base = load(start or "minilm")
     if base.kind == "backbone":
@@ -158,14 +175,16 @@ def trainable(start: Any, who: str) -> TextEmbedder:
     return base
 
 
-def pooled(start: Any, who: str, pooling: str | None, *, bidirectional: bool | None = None, **options: Any) -> TextEmbedder:
-    """The embedder that a recipe goes on from, with the ``pooling`` it wants (None: the model's own; a backbone's mean): a copy whose network
-    looks both ways or back only (decoders; encoders see all as they are). ``options`` as of
+def pooled(
+    start: Any, who: str, pooling: str | None, *, bidirectional: bool | None = None, **options: Any
+) -> TextEmbedder:
+    """The embedder that a recipe goes on from, with the ``pooling`` it wants (None: the model's own; a backbone's
+    mean): a copy whose network looks both ways or back only (decoders; encoders see all as they are). ``options`` as of
     :meth:`umekomi.models.backbone.TransformerBackbone.embedder`."""
     from umekomi.models.backbone import TransformerBackbone
-    from umekomi.models.loading import load
     from umekomi.models.networks import bidirectional as turn
     from umekomi.models.networks import decodes
+    from umekomi.models.opening import load
 
     base = load(start or "minilm")
     if not isinstance(base, (TextEmbedder, TransformerBackbone)):
@@ -181,7 +200,9 @@ def pooled(start: Any, who: str, pooling: str | None, *, bidirectional: bool | N
         turn(out.model.transformers_model, looks)
         return out
     backbone = TransformerBackbone(network, base.model.tokenizer, base.name, base.card)
-    made: TextEmbedder = backbone.embedder(pooling or "mean", bidirectional=looks, **({"max_length": base.model.max_seq_length} | options))
+    made: TextEmbedder = backbone.embedder(
+        pooling or "mean", bidirectional=looks, **({"max_length": base.model.max_seq_length} | options)
+    )
     made.model.prompts = {**(made.model.prompts or {}), **(base.model.prompts or {})}
     return made
 

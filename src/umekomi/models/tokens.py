@@ -1,4 +1,5 @@
-"""What embedders with a tokenizer of their own know of a text's length: tokens, what is cut, and windows of a text that is too long."""
+"""What embedders with a tokenizer of their own know of a text's length: tokens, what is cut, and windows of a text that
+is too long."""
 
 from __future__ import annotations
 
@@ -75,17 +76,25 @@ class TokenizedEmbedder(EmbedderBase):
         return Reported(vectors, np.minimum(lengths, reads), lengths > reads)
 
     def windows(self, text: str, role: str | None = None) -> list[str]:
-        """Pieces of a text that the model reads whole, each sharing an eighth with the one before; a word is cut only where it is longer than half a
-        window. A text that fits is one piece."""
+        """Pieces of a text that the model reads whole, each sharing an eighth with the one before; a word is cut only
+        where it is longer than half a window. A text that fits is one piece."""
         if self.reads is None:
             return [text]
         with self.whole() as tokenizer:
             if tokenizer is None:
-                raise WrongUse(f"{self.name}: its tokenizer does not say where tokens stand in a text, so a long one cannot be split (truncation 'chunk')")
+                raise WrongUse(
+                    f"{self.name}: its tokenizer does not say where tokens stand in a text, so a long one cannot be "
+                    "split (truncation 'chunk')"
+                )
             before = self.prompt(role) or ""
-            room = self.reads - len(tokenizer.encode(before).ids) - 1  # a piece's first word may come out a token longer than within the text
+            room = (
+                self.reads - len(tokenizer.encode(before).ids) - 1
+            )  # a piece's first word may come out a token longer than within the text
             if room < 8:
-                raise WrongUse(f"{self.name} reads {self.reads} tokens, of which the prompt for {role!r} leaves {room + 1}: too few to split a text into")
+                raise WrongUse(
+                    f"{self.name} reads {self.reads} tokens, of which the prompt for {role!r} leaves {room + 1}: too "
+                    "few to split a text into"
+                )
             encoding = tokenizer.encode(text, add_special_tokens=False)
             spans, words = encoding.offsets, encoding.word_ids
             if len(spans) <= room + 1:

@@ -33,7 +33,10 @@ class TransformedEmbedder(EmbedderBase):
         self.item_bytes: float = 4 * base.dimension
         for number, transform in enumerate(self.transforms):
             if number and self.transforms[number - 1].output == "sparse":
-                raise WrongUse(f"{transform.name} changes dense vectors; {self.transforms[number - 1].name} before it gives sparse ones")
+                raise WrongUse(
+                    f"{transform.name} changes dense vectors; {self.transforms[number - 1].name} before it gives "
+                    "sparse ones"
+                )
             self.dimension = transform.dimensions(self.dimension)
             self.item_bytes = transform.item_bytes(self.item_bytes, self.dimension)
         self.outputs = frozenset({self.transforms[-1].output})
@@ -48,7 +51,9 @@ class TransformedEmbedder(EmbedderBase):
         return self.base.roles
 
     def _encode(self, items: list[Any], *, output: str, role: str | None, batch_size: int, progress: bool) -> Any:
-        return self.apply(self.base.encode(items, output="dense", role=role, batch_size=batch_size, progress=progress), role=role)
+        return self.apply(
+            self.base.encode(items, output="dense", role=role, batch_size=batch_size, progress=progress), role=role
+        )
 
     def apply(self, vectors: Any, role: str | None = None) -> Any:
         """The transforms alone, on vectors that ``base`` gave. How documents are stored does not concern a query."""
@@ -86,13 +91,17 @@ class TransformedEmbedder(EmbedderBase):
     def _read(cls, folder: Path, head: dict[str, Any], base: EmbedderBase | None = None) -> TransformedEmbedder:
         from safetensors.numpy import load_file
 
-        from umekomi.models.loading import load_folder
+        from umekomi.models.opening import load_folder
         from umekomi.transforms import named
 
         transforms = []
         for index, step in enumerate(head["settings"]["transforms"]):
             transform = named(step["name"])(**step["settings"])
-            transforms.append(transform.restore(load_file(folder / f"transform_{index}.safetensors")) if step["learned"] else transform)
+            transforms.append(
+                transform.restore(load_file(folder / f"transform_{index}.safetensors"))
+                if step["learned"]
+                else transform
+            )
         return cls(base or load_folder(folder / "base"), transforms)
 
 

@@ -34,9 +34,14 @@ class RandomEmbedder(EmbedderBase):
         import numpy as np
 
         key = self.seed.to_bytes(8, "little", signed=True)
-        seeds = [int.from_bytes(hashlib.blake2b(str(item).encode(), digest_size=8, key=key).digest(), "little") for item in items]
+        seeds = [
+            int.from_bytes(hashlib.blake2b(str(item).encode(), digest_size=8, key=key).digest(), "little")
+            for item in items
+        ]
         # splitmix64 (Steele, Lea & Flood 2014) of seed + counter: uniform bits without a generator an item
-        state = np.array(seeds, np.uint64)[:, None] + np.arange(1, self.dimension + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+        state = np.array(seeds, np.uint64)[:, None] + np.arange(1, self.dimension + 1, dtype=np.uint64) * np.uint64(
+            0x9E3779B97F4A7C15
+        )
         state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
         state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
         uniform = ((state ^ (state >> np.uint64(31))) >> np.uint64(40)).astype(np.float32) / np.float32(1 << 24)
@@ -64,7 +69,9 @@ class HashingEmbedder(EmbedderBase):
         from umekomi.parts.words import tokenizer
 
         self.dimension, self.words = dimension, words
-        self._hash = HashingVectorizer(n_features=dimension, analyzer=tokenizer(words), norm="l2", alternate_sign=True, dtype="float32")
+        self._hash = HashingVectorizer(
+            n_features=dimension, analyzer=tokenizer(words), norm="l2", alternate_sign=True, dtype="float32"
+        )
 
     @classmethod
     def default(cls) -> HashingEmbedder:

@@ -1,4 +1,5 @@
-"""What happens to texts that are longer than the model reads: said, refused, ignored, or read in windows. And late chunking."""
+"""What happens to texts that are longer than the model reads: said, refused, ignored, or read in windows. And late
+chunking."""
 
 from __future__ import annotations
 
@@ -34,9 +35,10 @@ def encode_within(
 ) -> Reported:
     """Dense vectors of ``texts`` and what was seen of them.
 
-    ``"warn"`` and ``"silent"``: long texts are cut, and ``truncated`` says which (``"silent"`` does not look, where looking costs). ``"error"``: the first of
-    them is named, counted from ``first`` + 1, and nothing is encoded. ``"chunk"``: a long text's vector is the mean of its windows', each weighted by its
-    tokens, brought to length one where the model compares by cosine; nothing is cut then.
+    ``"warn"`` and ``"silent"``: long texts are cut, and ``truncated`` says which (``"silent"`` does not look, where
+    looking costs). ``"error"``: the first of them is named, counted from ``first`` + 1, and nothing is encoded.
+    ``"chunk"``: a long text's vector is the mean of its windows', each weighted by its tokens, brought to length one
+    where the model compares by cosine; nothing is cut then.
     """
     import numpy as np
 
@@ -61,19 +63,25 @@ def encode_within(
     found = embedder.encode_reported([piece for part in pieces for piece in part], role=role, batch_size=batch_size)
     weights = np.maximum(found.tokens, 1).astype(np.float32)[:, None]
     sums = np.add.reduceat(found.vectors * weights, starts[:-1], axis=0)
-    vectors = np.where((np.diff(starts) > 1)[:, None], sums / np.add.reduceat(weights, starts[:-1], axis=0), found.vectors[starts[:-1]])
+    vectors = np.where(
+        (np.diff(starts) > 1)[:, None], sums / np.add.reduceat(weights, starts[:-1], axis=0), found.vectors[starts[:-1]]
+    )
     if embedder.metric == "cosine":
         vectors = np.where((np.diff(starts) > 1)[:, None], normalise(vectors), vectors)
     if dimensions not in (None, embedder.dimension):
         vectors = embedder.cut(vectors, dimensions or 0)
-    return Reported(vectors.astype(np.float32, copy=False), np.add.reduceat(found.tokens, starts[:-1]), np.zeros(len(texts), bool))
+    return Reported(
+        vectors.astype(np.float32, copy=False), np.add.reduceat(found.tokens, starts[:-1]), np.zeros(len(texts), bool)
+    )
 
 
 def late_chunks(embedder: TextEmbedder, texts: Sequence[Sequence[str]], *, role: str | None = None) -> Vectors:
-    """Vectors of the pieces of each text, read together: item ``i`` owns one vector a piece of ``texts[i]`` (Günther et al. 2024, Late Chunking).
+    """Vectors of the pieces of each text, read together: item ``i`` owns one vector a piece of ``texts[i]`` (Günther et
+    al. 2024, Late Chunking).
 
-    The pieces of a text are joined, the network reads them in one pass, and each piece's tokens are pooled by their mean, so that a piece knows what stands
-    around it. Needs a transformer whose own pooling is the mean; a text that is longer than the model reads is an error that names it.
+    The pieces of a text are joined, the network reads them in one pass, and each piece's tokens are pooled by their
+    mean, so that a piece knows what stands around it. Needs a transformer whose own pooling is the mean; a text that is
+    longer than the model reads is an error that names it.
     """
     import numpy as np
     import torch
@@ -83,7 +91,10 @@ def late_chunks(embedder: TextEmbedder, texts: Sequence[Sequence[str]], *, role:
     layers = [type(module).__name__ for module in embedder.model]
     pooling = getattr(embedder.model[1], "pooling_mode", None) if layers[:2] == ["Transformer", "Pooling"] else None
     if pooling != "mean" or layers[2:] not in ([], ["Normalize"]):
-        raise WrongUse(f"late chunking needs a transformer that pools by the mean and nothing behind it; {embedder.name} is {', '.join(layers)} ({pooling})")
+        raise WrongUse(
+            f"late chunking needs a transformer that pools by the mean and nothing behind it; {embedder.name} is "
+            f"{', '.join(layers)} ({pooling})"
+        )
     before = embedder.prompt(role) or ""
     out = []
     for number, pieces in enumerate(texts):
@@ -93,23 +104,35 @@ def late_chunks(embedder: TextEmbedder, texts: Sequence[Sequence[str]], *, role:
         whole = before + "".join(pieces)
         with embedder.whole() as tokenizer:
             if tokenizer is None:
-                raise WrongUse(f"{embedder.name}: its tokenizer does not say where tokens stand in a text, so late chunking cannot find the pieces")
+                raise WrongUse(
+                    f"{embedder.name}: its tokenizer does not say where tokens stand in a text, so late chunking "
+                    "cannot find the pieces"
+                )
             encoding = tokenizer.encode(whole)
         if embedder.reads is not None and len(encoding.ids) > embedder.reads:
-            raise DataError(f"text {number + 1} has {len(encoding.ids)} tokens, {embedder.name} reads {embedder.reads} at once: pass fewer pieces together")
-        # a token belongs to the piece that its first character is in; special tokens (no characters) to none, and the prompt's to none
+            raise DataError(
+                f"text {number + 1} has {len(encoding.ids)} tokens, {embedder.name} reads {embedder.reads} at once: "
+                "pass fewer pieces together"
+            )
+        # a token belongs to the piece that its first character is in; special tokens (no characters) to none, and the
+        # prompt's to none
         owner = [
             -1 if special or end <= start or start < len(before) else int(np.searchsorted(ends, start, side="right"))
             for (start, end), special in zip(encoding.offsets, encoding.special_tokens_mask, strict=True)
         ]
         with torch.inference_mode():
-            tokens = embedder.model.encode(whole, output_value="token_embeddings", convert_to_numpy=False, show_progress_bar=False)
+            tokens = embedder.model.encode(
+                whole, output_value="token_embeddings", convert_to_numpy=False, show_progress_bar=False
+            )
         tokens = np.asarray(tokens.float().cpu() if hasattr(tokens, "cpu") else tokens)[: len(owner)]
         rows = np.zeros((len(pieces), tokens.shape[1]), np.float32)
         for piece in range(len(pieces)):
             mine = np.flatnonzero(np.array(owner) == piece)
             if not len(mine):
-                raise DataError(f"text {number + 1}, piece {piece + 1}: expected a piece with at least one token of its own, found {pieces[piece][:40]!r}")
+                raise DataError(
+                    f"text {number + 1}, piece {piece + 1}: expected a piece with at least one token of its own, "
+                    f"found {pieces[piece][:40]!r}"
+                )
             rows[piece] = tokens[mine].mean(0)
         out.append(normalise(rows) if embedder.metric == "cosine" else rows)
     return Vectors.of(out)

@@ -42,11 +42,15 @@ def read(path: str | Path, *, binary: bool | None = None) -> EntityEmbedder:
                 continue
             name, *values = line.rstrip(" ").split(" ")
             if len(values) != dimension:
-                raise DataError(f"{where(str(path), number)}: expected a name and {dimension} numbers, found {len(values)} numbers")
+                raise DataError(
+                    f"{where(str(path), number)}: expected a name and {dimension} numbers, found {len(values)} numbers"
+                )
             try:
                 rows.append(np.array(values, np.float32))
             except ValueError:
-                raise DataError(f"{where(str(path), number)}: expected numbers, found {' '.join(values)[:60]!r}") from None
+                raise DataError(
+                    f"{where(str(path), number)}: expected numbers, found {' '.join(values)[:60]!r}"
+                ) from None
             names.append(name)
         if count and count != len(names):
             raise DataError(f"{path}: expected {count} vectors, found {len(names)}")
@@ -54,7 +58,8 @@ def read(path: str | Path, *, binary: bool | None = None) -> EntityEmbedder:
 
 
 def write(table: EntityEmbedder, path: str | Path, *, binary: bool | None = None) -> None:
-    """The table as a word2vec file. A name with white space cannot stand in this format: an error, not a changed name."""
+    """The table as a word2vec file. A name with white space cannot stand in this format: an error, not a changed
+    name."""
     path = Path(path)
     if binary is None:
         binary = path.suffix == ".bin"

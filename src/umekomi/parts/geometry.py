@@ -16,12 +16,14 @@ if TYPE_CHECKING:
 
 
 def alignment(a: Array, b: Array) -> float:
-    """Mean squared distance of positive pairs, unit vectors ``[n, d]`` twice: lower is closer (Wang & Isola 2005.10242, α = 2)."""
+    """Mean squared distance of positive pairs, unit vectors ``[n, d]`` twice: lower is closer (Wang & Isola 2005.10242,
+    α = 2)."""
     return float(((normalise(a).astype(np.float64) - normalise(b)) ** 2).sum(1).mean())
 
 
 def uniformity(vectors: Array) -> float:
-    """log of the mean of exp(-2 ‖x - y‖²) over pairs of different rows, unit vectors ``[n, d]``: lower is spread more evenly (Wang & Isola, t = 2)."""
+    """log of the mean of exp(-2 ‖x - y‖²) over pairs of different rows, unit vectors ``[n, d]``: lower is spread more
+    evenly (Wang & Isola, t = 2)."""
     unit = normalise(vectors).astype(np.float64)
     if len(unit) < 2:
         raise WrongUse(f"uniformity: expected two vectors or more, found {len(unit)}")
@@ -32,7 +34,8 @@ def uniformity(vectors: Array) -> float:
 
 
 def anisotropy(vectors: Array) -> float:
-    """Mean cosine of two different rows of ``[n, d]``: 0 is no common direction, 1 all the same (Ethayarajh 1909.00512)."""
+    """Mean cosine of two different rows of ``[n, d]``: 0 is no common direction, 1 all the same (Ethayarajh
+    1909.00512)."""
     unit = normalise(vectors).astype(np.float64)
     count = len(unit)
     if count < 2:
@@ -56,22 +59,24 @@ def _entropy(shares: Array, alpha: float = 1.0) -> float:
 
 
 def effective_rank(vectors: Array) -> float:
-    """exp of the entropy of σ / Σσ (Roy & Vetterli 2007): 1 for one direction, at most min(n, d). It is no less than exp of
-    :func:`matrix_entropy`, whatever Skean et al.'s theorem 1 says: σ² is more concentrated than σ."""
+    """exp of the entropy of σ / Σσ (Roy & Vetterli 2007): 1 for one direction, at most min(n, d). It is no less than
+    exp of :func:`matrix_entropy`, whatever Skean et al.'s theorem 1 says: σ² is more concentrated than σ."""
     values = singular_values(vectors)
     return float(np.exp(_entropy(values / values.sum()))) if values.sum() > 0 else 1.0
 
 
 def matrix_entropy(vectors: Array, alpha: float = 1.0) -> float:
-    """S_α of the eigenvalues of Z Zᵀ over their sum, in nats (Skean et al. 2502.02013, eq. 1): 0 for one direction, log min(n, d) at most."""
+    """S_α of the eigenvalues of Z Zᵀ over their sum, in nats (Skean et al. 2502.02013, eq. 1): 0 for one direction, log
+    min(n, d) at most."""
     values = singular_values(vectors) ** 2
     return _entropy(values / values.sum(), alpha) if values.sum() > 0 else 0.0
 
 
-# --- layer by layer (Skean et al., "Layer by Layer", ICML 2025, arXiv 2502.02013, section 3) -------------------------------
+# --- layer by layer (Skean et al., "Layer by Layer", ICML 2025, arXiv 2502.02013, section 3) --------------------------
 #
-# ``repository`` follows the released code where it departs from the paper: tokens are centred and brought to length one for each prompt,
-# negative products are set to zero before eigenvalues are taken, and curvature is the angle of tokens, not of their differences.
+# ``repository`` follows the released code where it departs from the paper: tokens are centred and brought to length
+# one for each prompt, negative products are set to zero before eigenvalues are taken, and curvature is the angle of
+# tokens, not of their differences.
 
 
 def residual(tokens: Array) -> Array:
@@ -90,8 +95,8 @@ def prompt_entropy(tokens: Array, *, repository: bool = False) -> float:
 
 
 def curvature(tokens: Array, *, repository: bool = False) -> float:
-    """Mean angle in radians between one step z_{k+1} - z_k and the next, tokens ``[t, d]``: 0 for a straight line. NaN for fewer than
-    three tokens (two in the released code's form, which takes the angle of token and next token)."""
+    """Mean angle in radians between one step z_{k+1} - z_k and the next, tokens ``[t, d]``: 0 for a straight line. NaN
+    for fewer than three tokens (two in the released code's form, which takes the angle of token and next token)."""
     steps = residual(tokens) if repository else np.diff(np.asarray(tokens, np.float64), axis=0)
     lengths = np.linalg.norm(steps, axis=1)
     steps = steps[lengths > 1e-12] / lengths[lengths > 1e-12, None]
@@ -101,8 +106,9 @@ def curvature(tokens: Array, *, repository: bool = False) -> float:
 
 
 def info_nce_of(a: Array, b: Array, temperature: float = 0.1, *, repository: bool = False) -> float:
-    """InfoNCE of two augmentations of the same texts, ``[n, d]`` twice, both as anchors (SimCLR's form): lower is more invariant, and
-    log(2n - 1) less it bounds their information from below. Unit vectors; as they are in the released code."""
+    """InfoNCE of two augmentations of the same texts, ``[n, d]`` twice, both as anchors (SimCLR's form): lower is more
+    invariant, and log(2n - 1) less it bounds their information from below. Unit vectors; as they are in the released
+    code."""
     both = np.concatenate([a, b]).astype(np.float64)
     both = both if repository else normalise(both).astype(np.float64)
     scores = both @ both.T / temperature
@@ -114,8 +120,9 @@ def info_nce_of(a: Array, b: Array, temperature: float = 0.1, *, repository: boo
 
 
 def lidar(views: Array, delta: float = 1e-4) -> float:
-    """S_1 of the eigenvalues of Σ_w^{-1/2} Σ_b Σ_w^{-1/2}, ``views`` ``[n, q, d]``: q augmentations of each of n texts, a class each (Thilak
-    et al. 2312.04000); δ is added to Σ_w's diagonal. Higher: more directions tell texts apart than augmentations change."""
+    """S_1 of the eigenvalues of Σ_w^{-1/2} Σ_b Σ_w^{-1/2}, ``views`` ``[n, q, d]``: q augmentations of each of n texts,
+    a class each (Thilak et al. 2312.04000); δ is added to Σ_w's diagonal. Higher: more directions tell texts apart than
+    augmentations change."""
     views = np.asarray(views, np.float64)
     means = views.mean(1)
     between = np.cov(means.T, bias=True)
@@ -129,8 +136,9 @@ def lidar(views: Array, delta: float = 1e-4) -> float:
 
 
 def dime(a: Array, b: Array, *, permutations: int = 10, seed: int = 0, repository: bool = False) -> float:
-    """E_Π[S(K_1 ∘ Π K_2 Πᵀ)] - S(K_1 ∘ K_2), K the Gram matrices of two augmentations ``[n, d]`` (Skean et al. 2301.08164): how much more the
-    two share as paired than as shuffled. The released code takes d × d covariances where n > d, in which nothing is paired any more."""
+    """E_Π[S(K_1 ∘ Π K_2 Πᵀ)] - S(K_1 ∘ K_2), K the Gram matrices of two augmentations ``[n, d]`` (Skean et al.
+    2301.08164): how much more the two share as paired than as shuffled. The released code takes d × d covariances where
+    n > d, in which nothing is paired any more."""
     a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
     generator = np.random.default_rng(seed)
     if repository and len(a) > a.shape[1]:

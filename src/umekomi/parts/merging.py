@@ -1,5 +1,6 @@
-"""One model from several of the same shape: soups (Wortsman et al. 2203.05482) and spherical interpolation (Shoemake 1985, as Qwen3-Embedding
-merges its checkpoints), over weights by name. Integers and other buffers are the first model's."""
+"""One model from several of the same shape: soups (Wortsman et al. 2203.05482) and spherical interpolation (Shoemake
+1985, as Qwen3-Embedding merges its checkpoints), over weights by name. Integers and other buffers are the first
+model's."""
 
 from __future__ import annotations
 
@@ -22,15 +23,18 @@ def soup(states: Sequence[State], weights: Sequence[float] | None = None) -> dic
         raise WrongUse(f"soup: expected {len(states)} weights of zero or more, not all zero, found {list(weights)}")
 
     def mean(parts: list[Tensor]) -> Tensor:
-        total = sum(share * part.to(torch.promote_types(part.dtype, torch.float32)) for share, part in zip(shares, parts, strict=True))
+        total = sum(
+            share * part.to(torch.promote_types(part.dtype, torch.float32))
+            for share, part in zip(shares, parts, strict=True)
+        )
         return total.to(parts[0].dtype)  # type: ignore[union-attr]
 
     return _merged(states, mean)
 
 
 def slerp(first: State, second: State, t: float = 0.5) -> dict[str, Tensor]:
-    """(sin((1 - t) θ) a + sin(t θ) b) / sin θ for every tensor, θ the angle between them; a straight line where they are all but parallel,
-    or one is zero."""
+    """(sin((1 - t) θ) a + sin(t θ) b) / sin θ for every tensor, θ the angle between them; a straight line where they
+    are all but parallel, or one is zero."""
     if not 0 <= t <= 1:
         raise WrongUse(f"slerp, t: expected 0 to 1, found {t}")
 
@@ -56,7 +60,8 @@ def slerp_all(states: Sequence[State]) -> dict[str, Tensor]:
 
 
 def greedy(states: Sequence[State], judge: Callable[[dict[str, Tensor]], float]) -> tuple[dict[str, Tensor], list[int]]:
-    """(the soup, which went into it): best first, each is kept where ``judge`` (higher is better) finds the soup with it no worse."""
+    """(the soup, which went into it): best first, each is kept where ``judge`` (higher is better) finds the soup with
+    it no worse."""
     scores = [judge(dict(state)) for state in states]
     order = sorted(range(len(states)), key=lambda i: -scores[i])
     chosen, best = [order[0]], scores[order[0]]
@@ -80,6 +85,13 @@ def _merged(states: Sequence[State], join: Callable[[list[Tensor]], Tensor]) -> 
     first = states[0]
     for number, state in enumerate(states[1:], 2):
         if set(state) != set(first) or any(state[name].shape != first[name].shape for name in first):
-            odd = next(name for name in sorted({*first, *state}) if name not in first or name not in state or state[name].shape != first[name].shape)
+            odd = next(
+                name
+                for name in sorted({*first, *state})
+                if name not in first or name not in state or state[name].shape != first[name].shape
+            )
             raise WrongUse(f"merging: expected models of one shape; model {number} differs from the first in {odd}")
-    return {name: join([state[name] for state in states]) if value.is_floating_point() else value.clone() for name, value in first.items()}
+    return {
+        name: join([state[name] for state in states]) if value.is_floating_point() else value.clone()
+        for name, value in first.items()
+    }

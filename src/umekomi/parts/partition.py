@@ -1,5 +1,5 @@
-"""The normaliser of a softmax over many vectors, Z_i = Σ_j exp(x_i · y_j), in time that does not grow with the square of
-their number: y is taken for a mixture of Gaussians (Dall'Amico & Belliardo 2025)."""
+"""The normaliser of a softmax over many vectors, Z_i = Σ_j exp(x_i · y_j), in time that does not grow with the square
+of their number: y is taken for a mixture of Gaussians (Dall'Amico & Belliardo 2025)."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class Mixture(NamedTuple):
 def mixture(
     y: NDArray[np.float32], groups: NDArray[np.int64], weights: NDArray[np.float32] | None = None, threads: int = 0
 ) -> tuple[Mixture, NDArray[np.float32]]:
-    """(the moments of each group of rows, the sum of all rows by ``weights`` ``[n]``, ones when not given); ``groups`` int64
-    ``[n]`` from 0 up."""
+    """(the moments of each group of rows, the sum of all rows by ``weights`` ``[n]``, ones when not given); ``groups``
+    int64 ``[n]`` from 0 up."""
     import numpy as np
 
     from umekomi.parts.kernels.sparse import moments
@@ -37,7 +37,11 @@ def mixture(
         # single precision within a thousand rows, double over them
         total = [np.zeros((count, width)), np.zeros((count, width, width)), np.zeros(width)]
         for start in range(low, high, 1024):
-            found = np.zeros((count, width), np.float32), np.zeros((count, width, width), np.float32), np.zeros(width, np.float32)
+            found = (
+                np.zeros((count, width), np.float32),
+                np.zeros((count, width, width), np.float32),
+                np.zeros(width, np.float32),
+            )
             moments(y, groups, weights, *found, start, min(start + 1024, high))
             for sum_, more in zip(total, found, strict=True):
                 sum_ += more
@@ -48,7 +52,9 @@ def mixture(
     sizes = np.bincount(groups, minlength=count)
     means = sums / sizes[:, None]
     covariances = outers / sizes[:, None, None] - means[:, :, None] * means[:, None, :]
-    return Mixture(sizes.astype(np.float32), means.astype(np.float32), covariances.astype(np.float32)), np.asarray(weighted, np.float32)
+    return Mixture(sizes.astype(np.float32), means.astype(np.float32), covariances.astype(np.float32)), np.asarray(
+        weighted, np.float32
+    )
 
 
 def estimate(x: NDArray[np.float32], about: Mixture) -> NDArray[np.float32]:
@@ -69,11 +75,14 @@ def exact(x: NDArray[np.float32], y: NDArray[np.float32], block: int = 1024) -> 
     import numpy as np
     from scipy.special import logsumexp
 
-    return np.concatenate([logsumexp((x[start : start + block] @ y.T).astype(np.float64), axis=1) for start in range(0, len(x), block)])
+    return np.concatenate(
+        [logsumexp((x[start : start + block] @ y.T).astype(np.float64), axis=1) for start in range(0, len(x), block)]
+    )
 
 
 def groups_of(y: NDArray[np.float32], kappa: int, seed: int = 0) -> NDArray[np.int64]:
-    """``kappa`` groups by spherical k-means (k-means of unit rows); groups of fewer than two rows join the nearest other."""
+    """``kappa`` groups by spherical k-means (k-means of unit rows); groups of fewer than two rows join the nearest
+    other."""
     import numpy as np
     from sklearn.cluster import KMeans
 

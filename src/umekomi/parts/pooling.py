@@ -1,13 +1,13 @@
 """Pooling layers that sentence-transformers lacks, as its modules. :data:`LAYERS` is the allow-list of
 :func:`umekomi.load`: the only classes outside sentence-transformers that a folder may name.
 
-All take ``token_embeddings`` ``[batch, tokens, dim]`` and ``attention_mask`` ``[batch, tokens]``, wherever the padding stands, and give
-``sentence_embedding`` ``[batch, dim]``, the same whatever else is in the batch.
+All take ``token_embeddings`` ``[batch, tokens, dim]`` and ``attention_mask`` ``[batch, tokens]``, wherever the padding
+stands, and give ``sentence_embedding`` ``[batch, dim]``, the same whatever else is in the batch.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from sentence_transformers.base.modules import Module, Transformer
@@ -29,7 +29,9 @@ class Layer(Module):
     @classmethod
     def load(cls, model_name_or_path: str, subfolder: str = "", **kwargs: Any) -> Any:
         """Read what :meth:`save` wrote."""
-        hub = {name: kwargs.get(name) for name in ("token", "cache_folder", "revision")} | {"local_files_only": kwargs.get("local_files_only", False)}
+        hub = {name: kwargs.get(name) for name in ("token", "cache_folder", "revision")} | {
+            "local_files_only": kwargs.get("local_files_only", False)
+        }
         layer = cls(**cls.load_config(model_name_or_path, subfolder=subfolder, **hub))
         if any(True for _ in layer.parameters()):
             cls.load_torch_weights(model_name_or_path, subfolder=subfolder, model=layer, **hub)
@@ -44,8 +46,8 @@ def _mask(features: dict[str, Any]) -> Tensor:
 
 
 def masked_mean(tokens: Tensor, mask: Tensor) -> Tensor:
-    """Mean over the tokens of ``mask``: ``[batch, tokens, dim]`` and bool ``[batch, tokens]`` in, ``[batch, dim]`` out, in the
-    tokens' own type, summed in float32 at least."""
+    """Mean over the tokens of ``mask``: ``[batch, tokens, dim]`` and bool ``[batch, tokens]`` in, ``[batch, dim]`` out,
+    in the tokens' own type, summed in float32 at least."""
     wide = tokens.float() if tokens.dtype in (torch.float16, torch.bfloat16) else tokens
     weights = mask.unsqueeze(-1).to(wide.dtype)
     return ((wide * weights).sum(1) / weights.sum(1).clamp(min=1)).to(tokens.dtype)
@@ -55,7 +57,7 @@ class TailMean(Layer):
     """Mean over the last ``share`` of a text's real tokens, at least one: between last-token pooling and the mean, for
     backbones whose late tokens have read the most."""
 
-    config_keys = ["dimension", "share"]
+    config_keys: ClassVar[list[str]] = ["dimension", "share"]
 
     def __init__(self, dimension: int, share: float = 0.5) -> None:
         super().__init__()
@@ -68,7 +70,9 @@ class TailMean(Layer):
         mask = _mask(features)
         count = mask.sum(1, keepdim=True)
         kept = torch.clamp((count * self.share).ceil().to(torch.int64), min=1)
-        features["sentence_embedding"] = masked_mean(features["token_embeddings"], mask & (mask.cumsum(1) > count - kept))
+        features["sentence_embedding"] = masked_mean(
+            features["token_embeddings"], mask & (mask.cumsum(1) > count - kept)
+        )
         return features
 
     def get_embedding_dimension(self) -> int:
@@ -77,14 +81,16 @@ class TailMean(Layer):
 
 
 class WithoutPrompt(Layer):
-    """Leaves instruction tokens out of whatever pools behind it: they are read by the network, not averaged (NV-Embed, section 4).
+    """Leaves instruction tokens out of whatever pools behind it: they are read by the network, not averaged (NV-Embed,
+    section 4).
 
-    ``prompt_length`` (an int, or ``[batch]`` where every text has its own instruction) counts tokens from the first real one. ``offset`` is
-    added to it. NV-Embed's released code counts the instruction without its first special token, and its template ends in a space,
-    which joins the text's first word: the two cancel, and what it leaves out is what is left out here. A text of nothing but its instruction is pooled whole.
+    ``prompt_length`` (an int, or ``[batch]`` where every text has its own instruction) counts tokens from the first
+    real one. ``offset`` is added to it. NV-Embed's released code counts the instruction without its first special
+    token, and its template ends in a space, which joins the text's first word: the two cancel, and what it leaves out
+    is what is left out here. A text of nothing but its instruction is pooled whole.
     """
 
-    config_keys = ["offset"]
+    config_keys: ClassVar[list[str]] = ["offset"]
 
     def __init__(self, offset: int = 0) -> None:
         super().__init__()
@@ -104,27 +110,37 @@ class WithoutPrompt(Layer):
 
 
 class InstructedTransformer(Transformer):
-    """sentence-transformers' network, counting an instruction's tokens as they stand before a text. Theirs counts the instruction alone: a
-    space at its end is a token then, which in front of a word becomes part of it, so that the text's first word would be left out."""
+    """sentence-transformers' network, counting an instruction's tokens as they stand before a text. Theirs counts the
+    instruction alone: a space at its end is a token then, which in front of a word becomes part of it, so that the
+    text's first word would be left out."""
 
     def _get_prompt_length(self, prompt: str, **kwargs: Any) -> int | None:
         return super()._get_prompt_length(prompt.rstrip(), **kwargs)  # type: ignore[no-any-return]
 
 
 class LatentAttention(Layer):
-    """Latent attention pooling (NV-Embed, Lee et al. 2405.17428, section 3.2): every token asks a trainable dictionary of ``latents``
-    vectors; the answers go through an MLP and are averaged.
+    """Latent attention pooling (NV-Embed, Lee et al. 2405.17428, section 3.2): every token asks a trainable dictionary
+    of ``latents`` vectors; the answers go through an MLP and are averaged.
 
-    ``form="paper"``: O = softmax(Q Kᵀ) V with K = V the dictionary, by ``heads``, then Linear - GELU - Linear. ``form="released"``, as in the
-    published weights: layer norms before, projections to ``heads`` of ``head_width`` (K and V are different ones), 1/√head_width, a
-    residual, and a gated MLP with a residual. ``form="mlp"`` is the control: no dictionary, the released form's gated MLP of
-    as many parameters as the released form has in all (``latents``, ``heads`` and ``head_width`` say how many). ``head_width`` 0 is
-    ``dimension / heads``; the published model has 4,096 for each of 8 heads, a tenth of all its parameters.
+    ``form="paper"``: O = softmax(Q Kᵀ) V with K = V the dictionary, by ``heads``, then Linear - GELU - Linear.
+    ``form="released"``, as in the published weights: layer norms before, projections to ``heads`` of ``head_width`` (K
+    and V are different ones), 1/√head_width, a residual, and a gated MLP with a residual. ``form="mlp"`` is the
+    control: no dictionary, the released form's gated MLP of as many parameters as the released form has in all
+    (``latents``, ``heads`` and ``head_width`` say how many). ``head_width`` 0 is ``dimension / heads``; the published
+    model has 4,096 for each of 8 heads, a tenth of all its parameters.
     """
 
-    config_keys = ["dimension", "latents", "heads", "head_width", "form", "expansion"]
+    config_keys: ClassVar[list[str]] = ["dimension", "latents", "heads", "head_width", "form", "expansion"]
 
-    def __init__(self, dimension: int, latents: int = 512, heads: int = 8, head_width: int = 0, form: str = "released", expansion: int = 4) -> None:
+    def __init__(
+        self,
+        dimension: int,
+        latents: int = 512,
+        heads: int = 8,
+        head_width: int = 0,
+        form: str = "released",
+        expansion: int = 4,
+    ) -> None:
         super().__init__()
         if form not in ("paper", "released", "mlp"):
             raise ValueError(f"form: expected paper, released or mlp, found {form!r}")
@@ -157,7 +173,9 @@ class LatentAttention(Layer):
             return self.narrow(functional.gelu(self.widen(found.transpose(1, 2).flatten(2))))  # type: ignore[no-any-return]
         if self.form == "released":
             keys, values = self.answer(self.latent_norm(self.dictionary)).chunk(2, -1)
-            keys, values = (part.view(self.latents, self.heads, -1).transpose(0, 1).unsqueeze(0) for part in (keys, values))
+            keys, values = (
+                part.view(self.latents, self.heads, -1).transpose(0, 1).unsqueeze(0) for part in (keys, values)
+            )
             asked = self.ask(self.token_norm(x)).view(*x.shape[:2], self.heads, -1).transpose(1, 2)
             x = x + self.join(functional.scaled_dot_product_attention(asked, keys, values).transpose(1, 2).flatten(2))
         straight, gate = self.widen(self.norm(x)).chunk(2, -1)
@@ -174,11 +192,11 @@ class LatentAttention(Layer):
 
 
 class LayerMix(Layer):
-    """Each token's vector is Σ_l softmax(w)_l h_l over the layers from ``first`` (0: the embeddings) to the last; a pooling stands
-    behind it. With ``layers`` hidden states counted with the embeddings; it begins as their plain mean. The network before it must
-    give its hidden states (:func:`umekomi.models.networks.with_all_layers`)."""
+    """Each token's vector is Σ_l softmax(w)_l h_l over the layers from ``first`` (0: the embeddings) to the last; a
+    pooling stands behind it. With ``layers`` hidden states counted with the embeddings; it begins as their plain mean.
+    The network before it must give its hidden states (:func:`umekomi.models.networks.with_all_layers`)."""
 
-    config_keys = ["dimension", "layers", "first"]
+    config_keys: ClassVar[list[str]] = ["dimension", "layers", "first"]
 
     def __init__(self, dimension: int, layers: int, first: int = 0) -> None:
         super().__init__()
@@ -192,9 +210,14 @@ class LayerMix(Layer):
         states = features.get("all_layer_embeddings")
         if states is None or len(states) != self.layers:
             found = "none" if states is None else str(len(states))
-            raise WrongUse(f"LayerMix: expected {self.layers} hidden states from the network (its config's output_hidden_states), found {found}")
+            raise WrongUse(
+                f"LayerMix: expected {self.layers} hidden states from the network (its config's "
+                f"output_hidden_states), found {found}"
+            )
         share = torch.softmax(self.weights, 0)
-        features["token_embeddings"] = sum(weight * state for weight, state in zip(share, states[self.first :], strict=True))
+        features["token_embeddings"] = sum(
+            weight * state for weight, state in zip(share, states[self.first :], strict=True)
+        )
         return features
 
     def get_embedding_dimension(self) -> int:
@@ -203,5 +226,6 @@ class LayerMix(Layer):
 
 
 LAYERS: dict[str, type[Module]] = {
-    f"{layer.__module__}.{layer.__qualname__}": layer for layer in (TailMean, WithoutPrompt, InstructedTransformer, LatentAttention, LayerMix)
+    f"{layer.__module__}.{layer.__qualname__}": layer
+    for layer in (TailMean, WithoutPrompt, InstructedTransformer, LatentAttention, LayerMix)
 }

@@ -52,7 +52,8 @@ def euclidean(a: Any, b: Any) -> Floats:
 
 
 def poincare(a: Any, b: Any) -> Floats:
-    """Minus the distance in the Poincaré ball, arcosh(1 + 2 |u-v|² / ((1-|u|²)(1-|v|²))) (Nickel & Kiela 2017, eq. 1)."""
+    """Minus the distance in the Poincaré ball, arcosh(1 + 2 |u-v|² / ((1-|u|²)(1-|v|²))) (Nickel & Kiela 2017, eq.
+    1)."""
     import numpy as np
 
     a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
@@ -64,8 +65,8 @@ def poincare(a: Any, b: Any) -> Floats:
 
 
 def lorentz(a: Any, b: Any) -> Floats:
-    """Minus the distance on the hyperboloid, arcosh(a₀b₀ - Σ aᵢbᵢ) (Nickel & Kiela 2018, eq. 5). The first coordinate is
-    worked out again from the others: rounded to float32, it alone would carry a point off the hyperboloid."""
+    """Minus the distance on the hyperboloid, arcosh(a₀b₀ - Σ aᵢbᵢ) (Nickel & Kiela 2018, eq. 5). The first coordinate
+    is worked out again from the others: rounded to float32, it alone would carry a point off the hyperboloid."""
     import numpy as np
 
     a, b = hyperboloid(a), hyperboloid(b)
@@ -98,7 +99,9 @@ def maxsim(a: Vectors, b: Vectors) -> Floats:
     return scores
 
 
-SIMILARITIES: dict[str, Callable[[Any, Any], Floats]] = {function.__name__: function for function in (cosine, dot, euclidean, poincare, lorentz, maxsim)}
+SIMILARITIES: dict[str, Callable[[Any, Any], Floats]] = {
+    function.__name__: function for function in (cosine, dot, euclidean, poincare, lorentz, maxsim)
+}
 
 
 def named(name: str) -> Callable[[Any, Any], Floats]:
@@ -132,7 +135,8 @@ def take(vectors: Any, indices: Any) -> Any:
 
 
 def item_bytes(vectors: Any) -> float:
-    """Bytes a stored item takes: the array's own for dense, values and indices for CSR, all tokens for multi-vectors."""
+    """Bytes a stored item takes: the array's own for dense, values and indices for CSR, all tokens for
+    multi-vectors."""
     count = max(size(vectors), 1)
     if isinstance(vectors, Vectors):
         return (vectors.flat.nbytes + vectors.offsets.nbytes) / count

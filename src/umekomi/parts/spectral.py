@@ -1,4 +1,5 @@
-"""Where the nodes of a graph stand by its leading eigenvectors: the order of whole branches, before anything is learned."""
+"""Where the nodes of a graph stand by its leading eigenvectors: the order of whole branches, before anything is
+learned."""
 
 from __future__ import annotations
 
@@ -12,10 +13,10 @@ FARTHEST = 5.0
 
 
 def spectral(found: Relations, dimensions: int) -> Any:
-    """float64 ``[n, dimensions]``: the eigenvectors of the normalised Laplacian that belong to its smallest eigenvalues but zero, divided by the root of
-    the degree (Laplacian eigenmaps: Belkin & Niyogi 2003, by scikit-learn), of the relations taken both ways, each with a mean square of one and cut at
-    :data:`FARTHEST`. Every connected part has its own; in parts of no more than ``dimensions + 1`` nodes all is zero.
-    """
+    """float64 ``[n, dimensions]``: the eigenvectors of the normalised Laplacian that belong to its smallest eigenvalues
+    but zero, divided by the root of the degree (Laplacian eigenmaps: Belkin & Niyogi 2003, by scikit-learn), of the
+    relations taken both ways, each with a mean square of one and cut at :data:`FARTHEST`. Every connected part has its
+    own; in parts of no more than ``dimensions + 1`` nodes all is zero."""
     import numpy as np
     from scipy.sparse import csr_array
     from scipy.sparse.csgraph import connected_components
@@ -31,7 +32,9 @@ def spectral(found: Relations, dimensions: int) -> Any:
     for nodes in np.split(by_part, np.flatnonzero(np.diff(parts[by_part])) + 1):
         if len(nodes) <= dimensions + 1:
             continue
-        part = spectral_embedding(adjacency[nodes][:, nodes], n_components=dimensions, eigen_solver="arpack", random_state=0)
+        part = spectral_embedding(
+            adjacency[nodes][:, nodes], n_components=dimensions, eigen_solver="arpack", random_state=0
+        )
         for _ in range(2):  # what is cut makes the rest smaller
             part = np.clip(part / np.sqrt((part**2).mean(0)), -FARTHEST, FARTHEST)
         out[nodes] = part

@@ -23,5 +23,9 @@ def get(name: str) -> type[Recipe]:
     if name not in names():
         raise unknown_name("recipe", name, names())
     module = import_module(f"{__name__}.{name.replace('-', '_')}")
-    (found,) = (kind for kind in vars(module).values() if isinstance(kind, type) and issubclass(kind, Recipe) and kind.__module__ == module.__name__)
+    (found,) = (
+        kind
+        for kind in vars(module).values()
+        if isinstance(kind, type) and issubclass(kind, Recipe) and kind.__module__ == module.__name__
+    )
     return found

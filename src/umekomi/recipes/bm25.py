@@ -1,7 +1,8 @@
 """BM25: S. Robertson, S. Walker, S. Jones, M. Hancock-Beaulieu, M. Gatford, "Okapi at TREC-3" (TREC 1995).
 
 A document's weight for a term: idf(t) · tf / (tf + k1 · (1 - b + b · |d| / mean |d|)); a query scores the sum over its
-terms. The variants differ in idf and in a constant (Kamphuis et al., ECIR 2020); ``lucene`` is the default, as in bm25s.
+terms. The variants differ in idf and in a constant (Kamphuis et al., ECIR 2020); ``lucene`` is the default, as in
+bm25s.
 """
 
 from __future__ import annotations
@@ -24,7 +25,9 @@ class Bm25(Recipe):
     """
 
     name: ClassVar[str] = "bm25"
-    paper: ClassVar[Paper] = Paper("Okapi at TREC-3", "Robertson, Walker, Jones, Hancock-Beaulieu & Gatford", 1995, "TREC-3")
+    paper: ClassVar[Paper] = Paper(
+        "Okapi at TREC-3", "Robertson, Walker, Jones, Hancock-Beaulieu & Gatford", 1995, "TREC-3"
+    )
     columns: ClassVar[tuple[str, ...]] = ("text",)
 
     k1: float = 1.5
@@ -32,8 +35,21 @@ class Bm25(Recipe):
     variant: str = "lucene"
     tokenizer: str | None = None
 
-    def fit(self, data: Any, *, start: Any = None, seed: int = 0, checkpoint: str | Path | None = None, progress: bool = False) -> Bm25Embedder:
+    def fit(
+        self,
+        data: Any,
+        *,
+        start: Any = None,
+        seed: int = 0,
+        checkpoint: str | Path | None = None,
+        progress: bool = False,
+    ) -> Bm25Embedder:
         found = texts(data, self.name)
         embedder = Bm25Embedder.fit(found, words=self.tokenizer, k1=self.k1, b=self.b, variant=self.variant)
-        embedder.card = {"recipe": self.settings(), "paper": self.paper.cite(), "tokenizer": embedder.words, "licence": "Apache-2.0"}
+        embedder.card = {
+            "recipe": self.settings(),
+            "paper": self.paper.cite(),
+            "tokenizer": embedder.words,
+            "licence": "Apache-2.0",
+        }
         return embedder

@@ -1,9 +1,10 @@
-"""DictRep in its bag-of-words form: F. Hill, K. Cho, A. Korhonen, Y. Bengio, "Learning to understand phrases by embedding
-the dictionary" (TACL 2016, arXiv 1504.00548); a row of Hill, Cho & Korhonen's NAACL 2016 comparison.
+"""DictRep in its bag-of-words form: F. Hill, K. Cho, A. Korhonen, Y. Bengio, "Learning to understand phrases by
+embedding the dictionary" (TACL 2016, arXiv 1504.00548); a row of Hill, Cho & Korhonen's NAACL 2016 comparison.
 
-A definition's words, summed and sent through one linear map, must come nearer to the (given, fixed) vector of the word they
-define than to that of another word, by a margin in cosine. Since all of it is linear, what is learned is a table: row w is
-the vector of w sent through the map. With ``embeddings`` the words begin as their given vectors and only the map is learned.
+A definition's words, summed and sent through one linear map, must come nearer to the (given, fixed) vector of the word
+they define than to that of another word, by a margin in cosine. Since all of it is linear, what is learned is a table:
+row w is the vector of w sent through the map. With ``embeddings`` the words begin as their given vectors and only the
+map is learned.
 """
 
 from __future__ import annotations
@@ -13,13 +14,13 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from umekomi.contracts import Paper, Recipe
-from umekomi.data.tokens import resolve, split, tokens
 from umekomi.data.views import pairs
+from umekomi.data.vocabulary import resolve, split, tokens
 from umekomi.errors import DataError, WrongUse
 from umekomi.files import content_hash
 from umekomi.models import load
 from umekomi.models.bags import BagEmbedder
-from umekomi.parts.epochs import learn, order
+from umekomi.parts.learning.arrays import learn, order
 from umekomi.parts.similarity import normalise
 
 
@@ -27,11 +28,18 @@ from umekomi.parts.similarity import normalise
 class DictRep(Recipe):
     """A definition's words, summed, must point at the word that is defined: dictionaries teach phrases.
 
-    Learns from ``anchor`` (the definition) and ``positive`` (the word); ``start`` is the table of word vectors to point at.
+    Learns from ``anchor`` (the definition) and ``positive`` (the word); ``start`` is the table of word vectors to point
+    at.
     """
 
     name: ClassVar[str] = "dictrep"
-    paper: ClassVar[Paper] = Paper("Learning to understand phrases by embedding the dictionary", "Hill, Cho, Korhonen & Bengio", 2016, "TACL", "1504.00548")
+    paper: ClassVar[Paper] = Paper(
+        "Learning to understand phrases by embedding the dictionary",
+        "Hill, Cho, Korhonen & Bengio",
+        2016,
+        "TACL",
+        "1504.00548",
+    )
     columns: ClassVar[tuple[str, ...]] = ("anchor", "positive")
     labelled: ClassVar[bool] = True
 
@@ -49,27 +57,50 @@ class DictRep(Recipe):
     def small(cls) -> DictRep:
         return cls(epochs=5)
 
-    def fit(self, data: Any, *, start: Any = None, seed: int = 0, checkpoint: str | Path | None = None, progress: bool = False) -> BagEmbedder:
+    def fit(
+        self,
+        data: Any,
+        *,
+        start: Any = None,
+        seed: int = 0,
+        checkpoint: str | Path | None = None,
+        progress: bool = False,
+    ) -> BagEmbedder:
         import numpy as np
         from scipy.sparse import csr_array
 
         start = load(start)
         if not hasattr(start, "rows") or not hasattr(start, "vectors"):
-            raise WrongUse("dictrep needs start=: a table of word vectors that definitions are to point at (a word2vec file, or a learned table)")
+            raise WrongUse(
+                "dictrep needs start=: a table of word vectors that definitions are to point at (a word2vec file, or "
+                "a learned table)"
+            )
         table = pairs(data, self.name)
         defined = [word.lower() if word.lower() in start.rows else word for word in table["positive"].to_pylist()]
         known = [row for row, word in enumerate(defined) if word in start.rows]
         if len(known) < 2:
-            raise DataError(f"{self.name}: expected definitions of words of {start.name}, found {len(known)} among {len(defined)}")
+            raise DataError(
+                f"{self.name}: expected definitions of words of {start.name}, found {len(known)} among {len(defined)}"
+            )
         glosses = [table["anchor"][row].as_py() for row in known]
         target = normalise(start.vectors[[start.rows[defined[row]] for row in known]])
         tokenizer = resolve(glosses, self.tokenizer)
-        found = tokens(split(glosses, tokenizer), self.min_count, self.name, names=start.names if self.embeddings else None)
-        bags = csr_array((np.ones(len(found.ids), np.float32), found.ids, found.offsets), shape=(len(known), len(found.names)))
+        found = tokens(
+            split(glosses, tokenizer), self.min_count, self.name, names=start.names if self.embeddings else None
+        )
+        bags = csr_array(
+            (np.ones(len(found.ids), np.float32), found.ids, found.offsets), shape=(len(known), len(found.names))
+        )
         generator = np.random.default_rng(seed & 0xFFFFFFFF)
         width = start.dimension if self.embeddings else self.dimensions
-        words = start.vectors.copy() if self.embeddings else generator.normal(0, 0.1, (len(found.names), width)).astype(np.float32)
-        step = np.eye(width, target.shape[1], dtype=np.float32) + generator.normal(0, 0.01, (width, target.shape[1])).astype(np.float32)
+        words = (
+            start.vectors.copy()
+            if self.embeddings
+            else generator.normal(0, 0.1, (len(found.names), width)).astype(np.float32)
+        )
+        step = np.eye(width, target.shape[1], dtype=np.float32) + generator.normal(
+            0, 0.01, (width, target.shape[1])
+        ).astype(np.float32)
         past_words, past_step = np.zeros(len(words), np.float32), np.zeros_like(step)
         shuffled = np.zeros(0, np.int64)
 
@@ -117,6 +148,10 @@ class DictRep(Recipe):
             progress=progress,
             piece=10_000,
         )
-        about = {"definitions": len(known), "of words not in the table": len(defined) - len(known), "loss": [float(f"{loss:.4g}") for loss in losses]}
+        about = {
+            "definitions": len(known),
+            "of words not in the table": len(defined) - len(known),
+            "loss": [float(f"{loss:.4g}") for loss in losses],
+        }
         card = self.card(seed, about)
         return BagEmbedder(found.names, words @ step, metric="cosine", tokenizer=tokenizer, name=self.name, card=card)

@@ -1,14 +1,16 @@
 """EDRep: L. Dall'Amico, E. M. Belliardo, "Efficient distributed representations with linear-time attention scores
 normalization" (TMLR 2025, arXiv 2303.17475).
 
-Unit vectors x_i (and y_j, where the two sides differ) whose softmax over all y is as near as can be, in cross-entropy, to
-the rows of a given stochastic matrix P, beside a term that keeps them away from the null model's mean. The normaliser is
-that of a mixture of ``kappa`` Gaussians (:mod:`umekomi.parts.partition`), so that an epoch costs O(nnz(P) d + n κ d²).
-P is given as factors that are never multiplied out: their product, or the mean of their partial products (a walk's steps).
+Unit vectors x_i (and y_j, where the two sides differ) whose softmax over all y is as near as can be, in cross-entropy,
+to the rows of a given stochastic matrix P, beside a term that keeps them away from the null model's mean. The
+normaliser is that of a mixture of ``kappa`` Gaussians (:mod:`umekomi.parts.partition`), so that an epoch costs O(nnz(P)
+d + n κ d²). P is given as factors that are never multiplied out: their product, or the mean of their partial products
+(a walk's steps).
 
-For a graph P is (1/L) Σ_{a ≤ L} (D⁻¹A)^a with L = ``walk``; for texts the rows of the words' co-occurrence counts within
-``window``. As in the authors' package, the gradient is brought to length one in every row, the rate falls linearly to
-zero, the mixture counts as constant in the gradient, and ``kappa`` > 1 clusters the vectors that κ = 1 gives.
+For a graph P is (1/L) Σ_{a ≤ L} (D⁻¹A)^a with L = ``walk``; for texts the rows of the words' co-occurrence counts
+within ``window``. As in the authors' package, the gradient is brought to length one in every row, the rate falls
+linearly to zero, the mixture counts as constant in the gradient, and ``kappa`` > 1 clusters the vectors that κ = 1
+gives.
 """
 
 from __future__ import annotations
@@ -21,15 +23,15 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from umekomi.contracts import Paper, Recipe
 from umekomi.data.columns import as_table, shape
 from umekomi.data.graphs import graph
-from umekomi.data.tokens import split, tokens
 from umekomi.data.views import texts
+from umekomi.data.vocabulary import split, tokens
 from umekomi.errors import DataError, WrongUse
 from umekomi.files import content_hash
 from umekomi.models import load
 from umekomi.models.bags import BagEmbedder
 from umekomi.models.entity import EntityEmbedder, begin_with
-from umekomi.parts.epochs import learn
 from umekomi.parts.kernels.threads import cores
+from umekomi.parts.learning.arrays import learn
 from umekomi.parts.partition import groups_of, mixture
 
 if TYPE_CHECKING:
@@ -44,13 +46,18 @@ SMALL = 8_000_000
 class EDRep(Recipe):
     """A softmax over everything without negative samples: its normaliser is estimated in linear time.
 
-    Learns nodes from ``source, target[, weight]`` or words from texts. ``symmetric`` keeps one table; otherwise sources and
-    targets have one each (``role="document"`` reads the targets'). ``null`` is the exponent of the null model's weights.
+    Learns nodes from ``source, target[, weight]`` or words from texts. ``symmetric`` keeps one table; otherwise sources
+    and targets have one each (``role="document"`` reads the targets'). ``null`` is the exponent of the null model's
+    weights.
     """
 
     name: ClassVar[str] = "edrep"
     paper: ClassVar[Paper] = Paper(
-        "Efficient distributed representations with linear-time attention scores normalization", "Dall'Amico & Belliardo", 2025, "TMLR", "2303.17475"
+        "Efficient distributed representations with linear-time attention scores normalization",
+        "Dall'Amico & Belliardo",
+        2025,
+        "TMLR",
+        "2303.17475",
     )
     columns: ClassVar[tuple[str, ...]] = ("source", "target")
 
@@ -72,7 +79,15 @@ class EDRep(Recipe):
     def small(cls) -> EDRep:
         return cls(dimensions=32, epochs=50, rate=1.0, walk=3, min_count=5)
 
-    def fit(self, data: Any, *, start: Any = None, seed: int = 0, checkpoint: str | Path | None = None, progress: bool = False) -> EntityEmbedder:
+    def fit(
+        self,
+        data: Any,
+        *,
+        start: Any = None,
+        seed: int = 0,
+        checkpoint: str | Path | None = None,
+        progress: bool = False,
+    ) -> EntityEmbedder:
         import numpy as np
 
         data, start = as_table(data), load(start)
@@ -86,7 +101,9 @@ class EDRep(Recipe):
         else:
             names, counts, step = self._words(data, seed)
             factors, partial, null, about = [step], False, counts**self.null, {"pairs": int(step.nnz)}
-        model = self.fit_matrix(factors, names, partial=partial, null=null, start=start, seed=seed, checkpoint=checkpoint, progress=progress)
+        model = self.fit_matrix(
+            factors, names, partial=partial, null=null, start=start, seed=seed, checkpoint=checkpoint, progress=progress
+        )
         model.card["training"] |= about
         return model
 
@@ -102,8 +119,8 @@ class EDRep(Recipe):
         checkpoint: str | Path | None = None,
         progress: bool = False,
     ) -> EntityEmbedder:
-        """Learn from a stochastic matrix given as scipy sparse ``factors`` ``[n, n]``: their product, first factor leftmost,
-        or with ``partial`` the mean of F₁, F₁F₂, F₁F₂F₃ …; ``null`` float ``[n]`` weighs the null model."""
+        """Learn from a stochastic matrix given as scipy sparse ``factors`` ``[n, n]``: their product, first factor
+        leftmost, or with ``partial`` the mean of F₁, F₁F₂, F₁F₂F₃ …; ``null`` float ``[n]`` weighs the null model."""
         import numpy as np
 
         self._check()
@@ -123,12 +140,28 @@ class EDRep(Recipe):
             place = Path(checkpoint) / f"kappa_{stage}" if checkpoint else None
             if place is not None:
                 place.mkdir(parents=True, exist_ok=True)
-            losses = self._optimise(tables, matrices, partial, weights, groups, names, f"{key}-{stage}", place, progress)
-        about = {"entities": len(names), "loss": [float(f"{loss:.5g}") for loss in losses], "groups": int(groups.max()) + 1}
+            losses = self._optimise(
+                tables, matrices, partial, weights, groups, names, f"{key}-{stage}", place, progress
+            )
+        about = {
+            "entities": len(names),
+            "loss": [float(f"{loss:.5g}") for loss in losses],
+            "groups": int(groups.max()) + 1,
+        }
         card = self.card(seed, about, threads=cores(self.threads))
         if self.symmetric:
             return EntityEmbedder(names, tables[0], metric="cosine", name=self.name, card=card)
-        return BagEmbedder(names, tables[0], metric="dot", power=1.0, tokenizer="spaces", right=tables[1], unknown="error", name=self.name, card=card)
+        return BagEmbedder(
+            names,
+            tables[0],
+            metric="dot",
+            power=1.0,
+            tokenizer="spaces",
+            right=tables[1],
+            unknown="error",
+            name=self.name,
+            card=card,
+        )
 
     def _optimise(
         self,
@@ -192,9 +225,19 @@ class EDRep(Recipe):
 
         arrays = {"vectors": x} if self.symmetric else {"sources": x, "targets": y}
         return learn(
-            arrays, self.epochs, len(names), work, who=self.name, unit="rows", threads=1, rows=dict.fromkeys(arrays, names), checkpoint=checkpoint,
-            key=key, progress=progress, piece=max(len(names), 1),
-        )  # fmt: skip
+            arrays,
+            self.epochs,
+            len(names),
+            work,
+            who=self.name,
+            unit="rows",
+            threads=1,
+            rows=dict.fromkeys(arrays, names),
+            checkpoint=checkpoint,
+            key=key,
+            progress=progress,
+            piece=max(len(names), 1),
+        )
 
     def _tables(self, count: int, start: Any, names: Sequence[str], seed: int) -> list[Any]:
         import numpy as np
@@ -202,7 +245,10 @@ class EDRep(Recipe):
         from umekomi.parts.similarity import normalise
 
         generator = np.random.default_rng(seed & 0xFFFFFFFF)
-        tables = [generator.uniform(-1, 1, (count, self.dimensions)).astype(np.float32) for _ in range(1 if self.symmetric else 2)]
+        tables = [
+            generator.uniform(-1, 1, (count, self.dimensions)).astype(np.float32)
+            for _ in range(1 if self.symmetric else 2)
+        ]
         begin_with(tables[0], names, start, self.name)
         return [np.ascontiguousarray(normalise(table)) for table in tables]
 
@@ -226,7 +272,11 @@ class EDRep(Recipe):
         counted = (counted + counted.T).tocoo()
         if not counted.nnz:
             raise DataError(f"edrep: expected words that stand within {self.window} of each other, found none")
-        return found.names, found.counts.astype(np.float64), _stochastic(counted.coords[0], counted.coords[1], counted.data, size)
+        return (
+            found.names,
+            found.counts.astype(np.float64),
+            _stochastic(counted.coords[0], counted.coords[1], counted.data, size),
+        )
 
     def _check(self) -> None:
         self.at_least(1, "dimensions", "epochs", "kappa", "walk", "window", "min_count")
@@ -254,7 +304,9 @@ def _float_csr(factor: Any, size: int) -> Any:
     import numpy as np
     from scipy.sparse import csr_array
 
-    matrix = factor if isinstance(factor, csr_array) and factor.dtype == np.float32 else csr_array(factor, dtype=np.float32)
+    matrix = (
+        factor if isinstance(factor, csr_array) and factor.dtype == np.float32 else csr_array(factor, dtype=np.float32)
+    )
     if matrix.shape != (size, size):
         raise DataError(f"edrep: expected factors of shape ({size}, {size}), one row a name; found {matrix.shape}")
     if not np.isfinite(matrix.data).all() or (matrix.data < 0).any():

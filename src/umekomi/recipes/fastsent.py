@@ -1,10 +1,11 @@
-"""FastSent: F. Hill, K. Cho, A. Korhonen, "Learning distributed representations of sentences from unlabelled data" (NAACL
-2016, arXiv 1602.03483), section 3.2.
+"""FastSent: F. Hill, K. Cho, A. Korhonen, "Learning distributed representations of sentences from unlabelled data"
+(NAACL 2016, arXiv 1602.03483), section 3.2.
 
-A sentence is the sum of its words' vectors u, learned so that the sum predicts the words of the sentences before and after
-it (and with ``autoencode``, FastSent+AE, its own). As in the released code, words are predicted by a hierarchical softmax,
-logits beyond ±6 take no step, and the gradient that goes back to the words is divided by the sentence's length; the rate
-falls linearly. Where we differ: the gradient of a whole sentence is applied at once, as the paper's sum says.
+A sentence is the sum of its words' vectors u, learned so that the sum predicts the words of the sentences before and
+after it (and with ``autoencode``, FastSent+AE, its own). As in the released code, words are predicted by a hierarchical
+softmax, logits beyond ±6 take no step, and the gradient that goes back to the words is divided by the sentence's
+length; the rate falls linearly. Where we differ: the gradient of a whole sentence is applied at once, as the paper's
+sum says.
 """
 
 from __future__ import annotations
@@ -15,14 +16,14 @@ from typing import Any, ClassVar
 
 from umekomi.contracts import Paper, Recipe
 from umekomi.data.columns import check
-from umekomi.data.tokens import resolve, split, tokens
+from umekomi.data.vocabulary import resolve, split, tokens
 from umekomi.errors import DataError, WrongUse
 from umekomi.files import content_hash
 from umekomi.models import load
 from umekomi.models.bags import BagEmbedder
 from umekomi.models.entity import begin_with
-from umekomi.parts.epochs import learn, order
 from umekomi.parts.kernels.threads import cores
+from umekomi.parts.learning.arrays import learn, order
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,11 @@ class FastSent(Recipe):
 
     name: ClassVar[str] = "fastsent"
     paper: ClassVar[Paper] = Paper(
-        "Learning distributed representations of sentences from unlabelled data", "Hill, Cho & Korhonen", 2016, "NAACL", "1602.03483"
+        "Learning distributed representations of sentences from unlabelled data",
+        "Hill, Cho & Korhonen",
+        2016,
+        "NAACL",
+        "1602.03483",
     )
     columns: ClassVar[tuple[str, ...]] = ("document",)
 
@@ -52,7 +57,15 @@ class FastSent(Recipe):
     def small(cls) -> FastSent:
         return cls(epochs=3, min_count=5)
 
-    def fit(self, data: Any, *, start: Any = None, seed: int = 0, checkpoint: str | Path | None = None, progress: bool = False) -> BagEmbedder:
+    def fit(
+        self,
+        data: Any,
+        *,
+        start: Any = None,
+        seed: int = 0,
+        checkpoint: str | Path | None = None,
+        progress: bool = False,
+    ) -> BagEmbedder:
         import numpy as np
 
         from umekomi.parts.kernels.sentences import fastsent, huffman
@@ -65,7 +78,9 @@ class FastSent(Recipe):
         tokenizer = resolve(sentences, self.tokenizer)
         found = tokens(split(sentences, tokenizer), self.min_count, self.name)
         if len(found.names) < 2:
-            raise DataError(f"{self.name}: expected two words or more that occur {self.min_count} times, found {len(found.names)}")
+            raise DataError(
+                f"{self.name}: expected two words or more that occur {self.min_count} times, found {len(found.names)}"
+            )
         of = np.repeat(np.arange(len(documents)), [len(document) for document in documents])
         if not self.autoencode and not (of[1:] == of[:-1]).any():
             raise DataError(f"{self.name}: expected a document of two sentences or more, found none")
@@ -88,7 +103,20 @@ class FastSent(Recipe):
         def work(epoch: int, low: int, high: int, thread: int) -> float:
             done = (epoch + low / len(sentences)) / self.epochs
             rate = np.float32(self.rate + (self.last_rate - self.rate) * done)
-            loss, _ = fastsent(words, nodes, shuffled[low:high], found.offsets, found.ids, of, path_offsets, paths, codes, self.autoencode, rate, hot)
+            loss, _ = fastsent(
+                words,
+                nodes,
+                shuffled[low:high],
+                found.offsets,
+                found.ids,
+                of,
+                path_offsets,
+                paths,
+                codes,
+                self.autoencode,
+                rate,
+                hot,
+            )
             return loss
 
         losses = learn(
@@ -107,7 +135,11 @@ class FastSent(Recipe):
             progress=progress,
             piece=5_000,
         )
-        about = {"words": len(found.ids), "vocabulary": len(found.names), "loss": [float(f"{loss:.4g}") for loss in losses]}
+        about = {
+            "words": len(found.ids),
+            "vocabulary": len(found.names),
+            "loss": [float(f"{loss:.4g}") for loss in losses],
+        }
         card = self.card(seed, about, threads=threads)
         return BagEmbedder(found.names, words, metric="cosine", tokenizer=tokenizer, name=self.name, card=card)
 

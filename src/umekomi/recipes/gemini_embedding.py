@@ -1,14 +1,15 @@
 """Gemini Embedding: J. Lee et al., "Gemini Embedding: Generalizable Embeddings from Gemini" (2025, arXiv 2503.07891).
 
-E = f(mean(M(t ⊕ q))): a bidirectional network, the mean of its tokens, a linear map f to the output's width; passages have no task string t.
-InfoNCE over one own hard negative and the batch's other positives, without those of equal queries or equal positives, summed over nested
-prefixes (eq. 1-3). Weak pairs first, without hard negatives; then sets one by one in their own batches; then the mean of several
-such runs (a soup).
+E = f(mean(M(t ⊕ q))): a bidirectional network, the mean of its tokens, a linear map f to the output's width; passages
+have no task string t. InfoNCE over one own hard negative and the batch's other positives, without those of equal
+queries or equal positives, summed over nested prefixes (eq. 1-3). Weak pairs first, without hard negatives; then sets
+one by one in their own batches; then the mean of several such runs (a soup).
 
-Where the paper is silent or cannot be followed: its raters of negatives are two prompts of Gemini (graded relevance, query likelihood), here the
-pre-finetuned embedder and BM25, fused in the same way, and the lowest-ranked neighbours taken as there; the form of its task string is
-not printed, the one here is its sibling EmbeddingGemma's; the printed duplicate mask drops the positive itself, which must stay; the
-ingredients of its soup are picked by hand, here they are runs of other seeds, all of them or greedily.
+Where the paper is silent or cannot be followed: its raters of negatives are two prompts of Gemini (graded relevance,
+query likelihood), here the pre-finetuned embedder and BM25, fused in the same way, and the lowest-ranked neighbours
+taken as there; the form of its task string is not printed, the one here is its sibling EmbeddingGemma's; the printed
+duplicate mask drops the positive itself, which must stay; the ingredients of its soup are picked by hand, here they are
+runs of other seeds, all of them or greedily.
 """
 
 from __future__ import annotations
@@ -31,14 +32,18 @@ def task_string(task: str) -> str:
 
 @dataclass(frozen=True)
 class GeminiEmbedding(Recipe):
-    """Weak pairs, then each set in batches of its own with the easiest of the nearest as negatives, then a soup of several runs.
+    """Weak pairs, then each set in batches of its own with the easiest of the nearest as negatives, then a soup of
+    several runs.
 
-    Learns from one set or several by name; names that begin with ``weak`` are the first stage's. ``merge``: ``"uniform"``, ``"greedy"`` (judged by
-    the loss on ``held_out`` of the rows) or ``"none"`` of ``runs`` runs. ``dimensions`` 0 leaves the network's width and puts no map behind it.
+    Learns from one set or several by name; names that begin with ``weak`` are the first stage's. ``merge``:
+    ``"uniform"``, ``"greedy"`` (judged by the loss on ``held_out`` of the rows) or ``"none"`` of ``runs`` runs.
+    ``dimensions`` 0 leaves the network's width and puts no map behind it.
     """
 
     name: ClassVar[str] = "gemini-embedding"
-    paper: ClassVar[Paper] = Paper("Gemini Embedding: Generalizable Embeddings from Gemini", "Lee et al.", 2025, "", "2503.07891")
+    paper: ClassVar[Paper] = Paper(
+        "Gemini Embedding: Generalizable Embeddings from Gemini", "Lee et al.", 2025, "", "2503.07891"
+    )
     columns: ClassVar[tuple[str, ...]] = ("anchor", "positive")
     extra: ClassVar[str] = "neural"
     labelled: ClassVar[bool] = True
@@ -63,17 +68,35 @@ class GeminiEmbedding(Recipe):
     @classmethod
     def small(cls) -> GeminiEmbedding:
         return cls(
-            dimensions=0, prefixes=(96, 192, 384), batch_sizes=(64, 32), mini_batch=0, learning_rates=(5e-5, 5e-5), runs=2, max_length=128, max_rows=1000
+            dimensions=0,
+            prefixes=(96, 192, 384),
+            batch_sizes=(64, 32),
+            mini_batch=0,
+            learning_rates=(5e-5, 5e-5),
+            runs=2,
+            max_length=128,
+            max_rows=1000,
         )
 
-    def fit(self, data: Any, *, start: Any = None, seed: int = 0, checkpoint: str | Path | None = None, progress: bool = False) -> Any:
+    def fit(
+        self,
+        data: Any,
+        *,
+        start: Any = None,
+        seed: int = 0,
+        checkpoint: str | Path | None = None,
+        progress: bool = False,
+    ) -> Any:
         if self.merge not in ("uniform", "greedy", "none") or self.runs < 1:
-            raise WrongUse(f"{self.name}: expected merge uniform, greedy or none and one run or more, found {self.merge!r} and {self.runs}")
+            raise WrongUse(
+                f"{self.name}: expected merge uniform, greedy or none and one run or more, found {self.merge!r} and "
+                f"{self.runs}"
+            )
         weak, strong = stages(data, self.name)
         from umekomi.models.text import TextEmbedder, pooled
         from umekomi.parts import merging
-        from umekomi.parts.contrastive import Candidates, InfoNCE
-        from umekomi.parts.training import drawn, taught
+        from umekomi.parts.learning.sentences import drawn, taught
+        from umekomi.parts.losses.contrastive import Candidates, InfoNCE
         from umekomi.tasks.negatives import lexical_teacher, with_negatives
 
         base = pooled(start, self.name, None, bidirectional=True)
@@ -83,17 +106,32 @@ class GeminiEmbedding(Recipe):
 
         def loss(of: Any) -> Any:
             choice = Candidates(negatives="own", queries=self.queries)
-            return InfoNCE(of, temperature=self.temperature, candidates=choice, prefixes=nested, mini_batch=self.mini_batch)
+            return InfoNCE(
+                of, temperature=self.temperature, candidates=choice, prefixes=nested, mini_batch=self.mini_batch
+            )
 
         def learned(of: Any, tables: dict[str, Any], stage: int, seed: int, where: str) -> Any:
             return taught(
-                of, tables, loss, epochs=self.epochs[stage], batch_size=self.batch_sizes[stage], learning_rate=self.learning_rates[stage], warmup=self.warmup,
-                max_length=self.max_length, seed=seed, checkpoint=checkpoint, progress=progress, what=self.name, where=where,
-            )  # fmt: skip
+                of,
+                tables,
+                loss,
+                epochs=self.epochs[stage],
+                batch_size=self.batch_sizes[stage],
+                learning_rate=self.learning_rates[stage],
+                warmup=self.warmup,
+                max_length=self.max_length,
+                seed=seed,
+                checkpoint=checkpoint,
+                progress=progress,
+                what=self.name,
+                where=where,
+            )
 
         def made(table: Any) -> Any:
             before = task_string(TASKS[role_of(table)])
-            found = rows(table, self.name, in_batch=True, negatives=max(self.hard_negatives, 1), instruction=before, seed=seed)
+            found = rows(
+                table, self.name, in_batch=True, negatives=max(self.hard_negatives, 1), instruction=before, seed=seed
+            )
             return drawn(found, self.max_rows, seed)
 
         if weak:
@@ -107,7 +145,9 @@ class GeminiEmbedding(Recipe):
         raters = [between, lexical_teacher(searching, self.name)] if searching and self.hard_negatives and runs else []
         options = {"raters": raters, "lowest": True, "duplicate": None, "progress": progress}
         tables = {
-            name: made(with_negatives(table, self.name, between, self.hard_negatives, **options) if searches(table) else table)
+            name: made(
+                with_negatives(table, self.name, between, self.hard_negatives, **options) if searches(table) else table
+            )
             for name, table in strong.items()
         }
         held: dict[str, Any] = {}
@@ -125,9 +165,22 @@ class GeminiEmbedding(Recipe):
         else:
             merged = merging.soup(states) if self.merge == "uniform" else states[0]
         out = merging.into(model, merged)
-        out.prompts = {role: task_string(task) for role, task in TASKS.items()} | {"clustering": task_string("clustering"), "document": ""}
-        about = {"weak": list(weak), "sets": list(strong), "runs": runs, "merged": went, "rows": sum(table.num_rows for table in tables.values())}
-        return TextEmbedder(out.eval(), self.name, self.card(seed, about, start=base.name, licence=base.card.get("licence"), matryoshka=sorted(nested)))
+        out.prompts = {role: task_string(task) for role, task in TASKS.items()} | {
+            "clustering": task_string("clustering"),
+            "document": "",
+        }
+        about = {
+            "weak": list(weak),
+            "sets": list(strong),
+            "runs": runs,
+            "merged": went,
+            "rows": sum(table.num_rows for table in tables.values()),
+        }
+        return TextEmbedder(
+            out.eval(),
+            self.name,
+            self.card(seed, about, start=base.name, licence=base.card.get("licence"), matryoshka=sorted(nested)),
+        )
 
 
 def projected(model: Any, dimensions: int, seed: int) -> Any:
@@ -142,7 +195,14 @@ def projected(model: Any, dimensions: int, seed: int) -> Any:
         unit = model.pop(len(model) - 1) if isinstance(model[-1], Normalize) else None
         with torch.random.fork_rng():
             torch.manual_seed(seed)
-            model.append(Dense(int(model.get_embedding_dimension()), dimensions, bias=False, activation_function=torch.nn.Identity()).to(model.device))
+            model.append(
+                Dense(
+                    int(model.get_embedding_dimension()),
+                    dimensions,
+                    bias=False,
+                    activation_function=torch.nn.Identity(),
+                ).to(model.device)
+            )
         if unit is not None:
             model.append(unit)
     return model
@@ -152,7 +212,7 @@ def held_loss(model: Any, held: dict[str, Any], loss: Any) -> float:
     """The mean loss on held-out rows, each set's in one batch."""
     import torch
 
-    from umekomi.parts.batches import InstructedCollator
+    from umekomi.parts.learning.batches import InstructedCollator
 
     objective = loss(model.eval())
     total = []
@@ -160,7 +220,11 @@ def held_loss(model: Any, held: dict[str, Any], loss: Any) -> float:
         batch = InstructedCollator(preprocess_fn=model.preprocess, model=model)(table.to_pylist())
         names = ["anchor", "positive", *(name for name in table.column_names if name.startswith("negative"))]
         columns = [
-            {key[len(name) + 1 :]: value.to(model.device) for key, value in batch.items() if key.startswith(f"{name}_") and hasattr(value, "to")}
+            {
+                key[len(name) + 1 :]: value.to(model.device)
+                for key, value in batch.items()
+                if key.startswith(f"{name}_") and hasattr(value, "to")
+            }
             for name in names
         ]
         with torch.no_grad():

@@ -1,4 +1,5 @@
-"""LSA: S. Deerwester, S. Dumais, G. Furnas, T. Landauer, R. Harshman, "Indexing by latent semantic analysis" (JASIS 1990).
+"""LSA: S. Deerwester, S. Dumais, G. Furnas, T. Landauer, R. Harshman, "Indexing by latent semantic analysis" (JASIS
+1990).
 
 The text-by-term matrix of TF-IDF weights is cut to its ``dimensions`` largest singular values, X ≈ U S Vᵀ, and a text's
 vector is its row times V. Since that is a sum over its tokens of idf(t) · V[t], the whole model is a token table, and
@@ -28,13 +29,23 @@ class Lsa(Recipe):
     """
 
     name: ClassVar[str] = "lsa"
-    paper: ClassVar[Paper] = Paper("Indexing by latent semantic analysis", "Deerwester, Dumais, Furnas, Landauer & Harshman", 1990, "JASIS 41(6)")
+    paper: ClassVar[Paper] = Paper(
+        "Indexing by latent semantic analysis", "Deerwester, Dumais, Furnas, Landauer & Harshman", 1990, "JASIS 41(6)"
+    )
     columns: ClassVar[tuple[str, ...]] = ("text",)
 
     dimensions: int = 256
     vocabulary: int = 16_000
 
-    def fit(self, data: Any, *, start: Any = None, seed: int = 0, checkpoint: str | Path | None = None, progress: bool = False) -> StaticEmbedder:
+    def fit(
+        self,
+        data: Any,
+        *,
+        start: Any = None,
+        seed: int = 0,
+        checkpoint: str | Path | None = None,
+        progress: bool = False,
+    ) -> StaticEmbedder:
         import numpy as np
         from scipy.sparse import csr_array
         from sklearn.feature_extraction.text import TfidfTransformer
@@ -64,7 +75,12 @@ def subwords(found: list[str], size: int) -> Any:
     tokenizer = Tokenizer(models.Unigram())
     tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Punctuation(), pre_tokenizers.Digits(), pre_tokenizers.Metaspace()]
+        [
+            pre_tokenizers.WhitespaceSplit(),
+            pre_tokenizers.Punctuation(),
+            pre_tokenizers.Digits(),
+            pre_tokenizers.Metaspace(),
+        ]
     )
     trainer = trainers.UnigramTrainer(vocab_size=size, special_tokens=["<unk>"], unk_token="<unk>", show_progress=False)
     tokenizer.train_from_iterator(found, trainer)

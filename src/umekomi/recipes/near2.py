@@ -3,9 +3,9 @@
 
 L = Σ_m c_m · L_task(f(q)[:m], f(d)[:m]) over nested prefixes m, each brought back to length one; L_task is the
 multiple-negatives loss (in-batch softmax of cosine / temperature), the online contrastive loss (margin on the hard
-pairs of the batch), or both, added on the same batch. There is no public code, and the paper's data (eBay) are private: losses, scale (1 / 0.05)
-and margin are sentence-transformers', which the papers before it (UCO, arXiv 2410.15930) name. ``nested=False`` is the
-un-nested arm: the same loss at full width only.
+pairs of the batch), or both, added on the same batch. There is no public code, and the paper's data (eBay) are private:
+losses, scale (1 / 0.05) and margin are sentence-transformers', which the papers before it (UCO, arXiv 2410.15930) name.
+``nested=False`` is the un-nested arm: the same loss at full width only.
 """
 
 from __future__ import annotations
@@ -22,15 +22,20 @@ from umekomi.errors import DataError, WrongUse
 
 @dataclass(frozen=True)
 class Near2(Recipe):
-    """Contrastive fine-tuning with nested prefixes: a short prefix of the vector keeps almost all of the full one's quality.
+    """Contrastive fine-tuning with nested prefixes: a short prefix of the vector keeps almost all of the full one's
+    quality.
 
-    Learns from pairs (anchor, positive[, negative …]), judged pairs (query, document, score) or a retrieval set. ``loss``: ``"mnr"``,
-    ``"ocl"`` (needs grades: at most ``negative_grade`` is a negative), or ``"both"``.
+    Learns from pairs (anchor, positive[, negative …]), judged pairs (query, document, score) or a retrieval set.
+    ``loss``: ``"mnr"``, ``"ocl"`` (needs grades: at most ``negative_grade`` is a negative), or ``"both"``.
     """
 
     name: ClassVar[str] = "near2"
     paper: ClassVar[Paper] = Paper(
-        "NEAR²: A Nested Embedding Approach to Efficient Product Retrieval and Ranking", "Qian et al.", 2025, "SIGIR eCom", "2506.19743"
+        "NEAR²: A Nested Embedding Approach to Efficient Product Retrieval and Ranking",
+        "Qian et al.",
+        2025,
+        "SIGIR eCom",
+        "2506.19743",
     )
     columns: ClassVar[tuple[str, ...]] = ("anchor", "positive")
     extra: ClassVar[str] = "neural"
@@ -53,13 +58,23 @@ class Near2(Recipe):
     def small(cls) -> Near2:
         return cls(prefixes=(384, 256, 128, 64, 32), batch_size=32, learning_rate=5e-5, max_length=128, max_pairs=1000)
 
-    def fit(self, data: Any, *, start: Any = None, seed: int = 0, checkpoint: str | Path | None = None, progress: bool = False) -> Any:
+    def fit(
+        self,
+        data: Any,
+        *,
+        start: Any = None,
+        seed: int = 0,
+        checkpoint: str | Path | None = None,
+        progress: bool = False,
+    ) -> Any:
         if self.loss not in ("mnr", "ocl", "both"):
             raise WrongUse(f"{self.name}, loss: expected mnr, ocl or both, found {self.loss!r}")
         positive = pairs(data, self.name)
-        positive = positive.select([name for name in positive.column_names if name in ("anchor", "positive") or name.startswith("negative")])
+        positive = positive.select(
+            [name for name in positive.column_names if name in ("anchor", "positive") or name.startswith("negative")]
+        )
         from umekomi.models.text import TextEmbedder, trainable
-        from umekomi.parts.training import Stage, drawn, tuned
+        from umekomi.parts.learning.sentences import Stage, drawn, tuned
 
         base = trainable(start, self.name)
         positive = drawn(positive, self.max_pairs, seed)
@@ -67,11 +82,23 @@ class Near2(Recipe):
 
         def stages(model: Any) -> list[Stage]:
             if self.loss == "both":
-                from umekomi.parts.losses import GradedSum
+                from umekomi.parts.losses.graded import GradedSum
 
                 graded = drawn(self._graded(data), self.max_pairs, seed)
-                both = GradedSum(model, temperature=self.temperature, margin=self.margin, prefixes=prefixes if self.nested else ())
-                return [Stage({"both": graded}, {"both": both}, self.epochs, self.batch_size, self.learning_rate, self.warmup, "shuffle")]
+                both = GradedSum(
+                    model, temperature=self.temperature, margin=self.margin, prefixes=prefixes if self.nested else ()
+                )
+                return [
+                    Stage(
+                        {"both": graded},
+                        {"both": both},
+                        self.epochs,
+                        self.batch_size,
+                        self.learning_rate,
+                        self.warmup,
+                        "shuffle",
+                    )
+                ]
             tables, losses = self._objectives(model, data, positive)
             if self.nested:
                 from sentence_transformers.sentence_transformer.losses import MatryoshkaLoss
@@ -79,7 +106,15 @@ class Near2(Recipe):
                 losses = {key: MatryoshkaLoss(model, loss, matryoshka_dims=prefixes) for key, loss in losses.items()}
             return [Stage(tables, losses, self.epochs, self.batch_size, self.learning_rate, self.warmup)]
 
-        model = tuned(base.model, stages, max_length=self.max_length, seed=seed, checkpoint=checkpoint, progress=progress, what=self.name)
+        model = tuned(
+            base.model,
+            stages,
+            max_length=self.max_length,
+            seed=seed,
+            checkpoint=checkpoint,
+            progress=progress,
+            what=self.name,
+        )
         card = {
             "recipe": self.settings(),
             "paper": self.paper.cite(),
@@ -92,7 +127,10 @@ class Near2(Recipe):
         return TextEmbedder(model, self.name, card)
 
     def _objectives(self, model: Any, data: Any, positive: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-        from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss, OnlineContrastiveLoss
+        from sentence_transformers.sentence_transformer.losses import (
+            MultipleNegativesRankingLoss,
+            OnlineContrastiveLoss,
+        )
 
         if self.loss == "mnr":
             return {"mnr": positive}, {"mnr": MultipleNegativesRankingLoss(model, scale=1 / self.temperature)}
@@ -110,8 +148,14 @@ class Near2(Recipe):
         elif kind == "judged pairs":
             rows = list(zip(*(data[c].to_pylist() for c in ("query", "document", "score")), strict=True))
         else:
-            raise DataError(f"{self.name} with the loss {self.loss!r} needs grades: query, document, score; found {', '.join(data.column_names)}")
+            raise DataError(
+                f"{self.name} with the loss {self.loss!r} needs grades: query, document, score; found "
+                f"{', '.join(data.column_names)}"
+            )
         labels = [int(score > self.negative_grade) for _, _, score in rows]
         if all(labels):
-            raise DataError(f"{self.name} with the loss {self.loss!r} needs negatives: no pair is graded {self.negative_grade:g} or less")
+            raise DataError(
+                f"{self.name} with the loss {self.loss!r} needs negatives: no pair is graded {self.negative_grade:g} "
+                "or less"
+            )
         return pa.table({"sentence1": [r[0] for r in rows], "sentence2": [r[1] for r in rows], "label": labels})

@@ -1,16 +1,17 @@
 """Poincaré embeddings: M. Nickel, D. Kiela, "Poincaré embeddings for learning hierarchical representations" (NeurIPS
-2017, arXiv 1705.08039), and the hyperboloid of their "Learning continuous hierarchies in the Lorentz model of hyperbolic
-geometry" (ICML 2018, arXiv 1806.03417).
+2017, arXiv 1705.08039), and the hyperboloid of their "Learning continuous hierarchies in the Lorentz model of
+hyperbolic geometry" (ICML 2018, arXiv 1806.03417).
 
-Riemannian SGD on the softmax of minus distances over one related node and ``negatives`` unrelated ones (2017, eq. 6): in
-the ball the gradient is scaled by (1 - |x|²)² / 4 and the step taken straight, points that leave it are put back (eq. 5);
-on the hyperboloid steps follow geodesics (2018, algorithm 1). ``manifold="euclidean"`` is the arm of both papers' tables:
-the same loss on the squared distance.
+Riemannian SGD on the softmax of minus distances over one related node and ``negatives`` unrelated ones (2017, eq. 6):
+in the ball the gradient is scaled by (1 - |x|²)² / 4 and the step taken straight, points that leave it are put back
+(eq. 5); on the hyperboloid steps follow geodesics (2018, algorithm 1). ``manifold="euclidean"`` is the arm of both
+papers' tables: the same loss on the squared distance.
 
 Where paper and released code differ: the paper's schedule is burn-in at a tenth of the rate, 10 epochs, 10 uniform
-negatives (the plain constructor); the released one for WordNet's nouns is a constant rate of 1 (ball) or .5 (hyperboloid),
-20 epochs of burn-in at a hundredth, 50 negatives drawn by frequency to the power .75 (:meth:`Poincare.released`). Both
-update in mini-batches; here every relation is a step of its own, so the rates are not the same numbers.
+negatives (the plain constructor); the released one for WordNet's nouns is a constant rate of 1 (ball) or .5
+(hyperboloid), 20 epochs of burn-in at a hundredth, 50 negatives drawn by frequency to the power .75
+(:meth:`Poincare.released`). Both update in mini-batches; here every relation is a step of its own, so the rates are not
+the same numbers.
 """
 
 from __future__ import annotations
@@ -26,8 +27,8 @@ from umekomi.errors import WrongUse
 from umekomi.files import content_hash
 from umekomi.models import load
 from umekomi.models.entity import EntityEmbedder, begin_with
-from umekomi.parts.epochs import learn, order
 from umekomi.parts.kernels.threads import cores, over, shards
+from umekomi.parts.learning.arrays import learn, order
 
 HARD_EVERY = 10
 RISE = 0.8
@@ -44,7 +45,8 @@ def _between(first: float, last: float, share: float) -> float:
 
 @dataclass(frozen=True)
 class Poincare(Recipe):
-    """In hyperbolic space a hierarchy fits into a few dimensions: general things near the middle, special ones at the rim.
+    """In hyperbolic space a hierarchy fits into a few dimensions: general things near the middle, special ones at the
+    rim.
 
     Learns from ``child, parent`` (what follows from them is added, and a cycle is an error) or from a graph,
     ``source, target``, each edge both ways. Double precision while learning; the table that is kept is float32.
@@ -54,7 +56,9 @@ class Poincare(Recipe):
     """
 
     name: ClassVar[str] = "poincare"
-    paper: ClassVar[Paper] = Paper("Poincaré embeddings for learning hierarchical representations", "Nickel & Kiela", 2017, "NeurIPS", "1705.08039")
+    paper: ClassVar[Paper] = Paper(
+        "Poincaré embeddings for learning hierarchical representations", "Nickel & Kiela", 2017, "NeurIPS", "1705.08039"
+    )
     columns: ClassVar[tuple[str, ...]] = ("child", "parent")
     presets: ClassVar[tuple[str, ...]] = ("released", "nouns")
 
@@ -66,13 +70,13 @@ class Poincare(Recipe):
     burn_in: int = 10
     burn_in_rate: float = 0.1
     schedule: str = "constant"
-    """After burn-in: ``constant`` (paper and released code), ``linear`` to zero, or ``rising``: from ``first_rate`` to ``rate``
-    geometrically, with no burn-in, and down to ``last_rate`` over the last fifth."""
+    """After burn-in: ``constant`` (paper and released code), ``linear`` to zero, or ``rising``: from ``first_rate`` to
+    ``rate`` geometrically, with no burn-in, and down to ``last_rate`` over the last fifth."""
     first_rate: float = 0.005
     last_rate: float = 0.02
     first_negatives: int = 0
-    """With ``rising``: so many negatives at first, and as the rate rises ever more, to ``negatives`` (0: as many throughout). The first epochs put whole
-    branches in their places, which few negatives show as well, in less time."""
+    """With ``rising``: so many negatives at first, and as the rate rises ever more, to ``negatives`` (0: as many
+    throughout). The first epochs put whole branches in their places, which few negatives show as well, in less time."""
     dampening: float = 0.0
     adaptive: bool = False
     """Divide a point's steps by the root of its summed squared gradients (Bécigneul & Ganea 2019)."""
@@ -81,13 +85,14 @@ class Poincare(Recipe):
     scale: float = 1e-3
     """Points begin uniformly in a cube of this half-width."""
     init: str = "random"
-    """``random``, or ``spectral``: added to it the relations' leading eigenvectors, which put whole branches in their places."""
+    """``random``, or ``spectral``: added to it the relations' leading eigenvectors, which put whole branches in their
+    places."""
     init_spread: float = 0.1
     """With ``spectral``: the root of the mean square of every coordinate (of the hyperboloid's space part)."""
     transitive: bool = True
     hard_epochs: int = 0
-    """In so many last epochs, a share ``hard`` of the negatives is drawn from each node's ``hard_pool`` closest unrelated nodes, looked up
-    every ten epochs; the rate falls geometrically from ``hard_rate`` to a tenth of it."""
+    """In so many last epochs, a share ``hard`` of the negatives is drawn from each node's ``hard_pool`` closest
+    unrelated nodes, looked up every ten epochs; the rate falls geometrically from ``hard_rate`` to a tenth of it."""
     hard: float = 0.1
     hard_pool: int = 50
     hard_rate: float = 0.05
@@ -101,23 +106,49 @@ class Poincare(Recipe):
     def released(cls, manifold: str = "ball") -> Poincare:
         """The settings that the authors' repository gives for WordNet's nouns."""
         rate = {"ball": 1.0, "lorentz": 0.5, "euclidean": 1.0}[manifold]
-        return cls(dimensions=10, manifold=manifold, negatives=50, rate=rate, epochs=1500, burn_in=20, burn_in_rate=0.01, dampening=0.75)
+        return cls(
+            dimensions=10,
+            manifold=manifold,
+            negatives=50,
+            rate=rate,
+            epochs=1500,
+            burn_in=20,
+            burn_in_rate=0.01,
+            dampening=0.75,
+        )
 
     @classmethod
     def nouns(cls) -> Poincare:
-        """What WordNet's 743,241 noun pairs need here: the hyperboloid (the ball's rim at 1 - 1e-5 leaves leaves no room beyond their parents), a
-        spectral start (from chance, nodes with two lines of ancestors stay where only one of them is near), and a rate that rises from almost nothing
-        (a fast start freezes in a wrong order) to where every step is long (at .3 it stops half-way)."""
+        """What WordNet's 743,241 noun pairs need here: the hyperboloid (the ball's rim at 1 - 1e-5 leaves leaves no
+        room beyond their parents), a spectral start (from chance, nodes with two lines of ancestors stay where only one
+        of them is near), and a rate that rises from almost nothing (a fast start freezes in a wrong order) to where
+        every step is long (at .3 it stops half-way)."""
         return cls(
-            dimensions=5, manifold="lorentz", init="spectral", negatives=50, first_negatives=20, rate=2.0, epochs=400, schedule="rising",
-            first_rate=0.003, last_rate=0.01,
-        )  # fmt: skip
+            dimensions=5,
+            manifold="lorentz",
+            init="spectral",
+            negatives=50,
+            first_negatives=20,
+            rate=2.0,
+            epochs=400,
+            schedule="rising",
+            first_rate=0.003,
+            last_rate=0.01,
+        )
 
     def metric(self) -> str:
         """How the vectors of this manifold compare."""
         return MANIFOLDS[self.manifold]
 
-    def fit(self, data: Any, *, start: Any = None, seed: int = 0, checkpoint: str | Path | None = None, progress: bool = False) -> EntityEmbedder:
+    def fit(
+        self,
+        data: Any,
+        *,
+        start: Any = None,
+        seed: int = 0,
+        checkpoint: str | Path | None = None,
+        progress: bool = False,
+    ) -> EntityEmbedder:
         import numpy as np
 
         from umekomi.parts.kernels.draw import mix
@@ -136,7 +167,9 @@ class Poincare(Recipe):
                 table /= 1 + np.sqrt(1 + (table**2).sum(1, keepdims=True))
         skip = int(geometry == LORENTZ)
         if start is not None and (getattr(start, "metric", None) != self.metric() or start.dimension - skip != width):
-            raise WrongUse(f"{self.name}: start must be a table of {width} dimensions on the same manifold ({self.manifold})")
+            raise WrongUse(
+                f"{self.name}: start must be a table of {width} dimensions on the same manifold ({self.manifold})"
+            )
         begin_with(table, found.names, start, self.name, skip)
         if geometry == LORENTZ:
             table = np.column_stack([np.sqrt(1 + (table**2).sum(1)), table])
@@ -159,8 +192,22 @@ class Poincare(Recipe):
             state = mix(seed, epoch, low, thread)
             chosen, rate, negatives = shuffled[low:high], self._rate(epoch), self._negatives(epoch)
             return sgd(
-                table, history, found.heads, found.tails, chosen, offsets, neighbours, pool, nearest, share, negatives, rate, self.edge, geometry, state
-            )  # fmt: skip
+                table,
+                history,
+                found.heads,
+                found.tails,
+                chosen,
+                offsets,
+                neighbours,
+                pool,
+                nearest,
+                share,
+                negatives,
+                rate,
+                self.edge,
+                geometry,
+                state,
+            )
 
         losses = learn(
             {"points": table} | ({"history": history} if self.adaptive else {}),
@@ -192,7 +239,10 @@ class Poincare(Recipe):
         self.at_least(1, "negatives", "epochs")
         self.at_least(0, "burn_in", "threads", "first_negatives")
         if not 0 <= self.hard_epochs < self.epochs or not 0 <= self.hard < 1:
-            raise WrongUse(f"poincare: expected hard_epochs below epochs and hard below 1, found {self.hard_epochs} of {self.epochs} and {self.hard}")
+            raise WrongUse(
+                f"poincare: expected hard_epochs below epochs and hard below 1, found {self.hard_epochs} of "
+                f"{self.epochs} and {self.hard}"
+            )
         for field in ("rate", "first_rate", "last_rate", "edge", "scale", "init_spread"):
             if not getattr(self, field) > 0:
                 raise WrongUse(f"poincare, {field}: expected a number above zero, found {getattr(self, field)}")
@@ -227,7 +277,11 @@ class Poincare(Recipe):
             return _between(self.rate, self.last_rate, (done - RISE) / (1 - RISE))
         if epoch < self.burn_in:
             return self.rate * self.burn_in_rate
-        return self.rate * (1 - (epoch - self.burn_in) / (epochs - self.burn_in)) if self.schedule == "linear" else self.rate
+        return (
+            self.rate * (1 - (epoch - self.burn_in) / (epochs - self.burn_in))
+            if self.schedule == "linear"
+            else self.rate
+        )
 
     def _negatives(self, epoch: int) -> int:
         if self.schedule != "rising" or not self.first_negatives:
@@ -244,11 +298,15 @@ class Poincare(Recipe):
         columns, weights = columns_of(table, geometry)
         heads = np.flatnonzero(np.diff(offsets)).astype(np.int32)
         out = np.repeat(np.arange(len(table), dtype=np.int32)[:, None], min(self.hard_pool, len(table) - 1), 1)
-        over(lambda low, high: closest(columns, weights, geometry, heads[low:high], offsets, neighbours, out), shards(len(heads), cores(self.threads)))
+        over(
+            lambda low, high: closest(columns, weights, geometry, heads[low:high], offsets, neighbours, out),
+            shards(len(heads), cores(self.threads)),
+        )
         return out
 
     def _kept(self, table: Any) -> Any:
-        """float32 that still lies on the manifold: rounding may not carry a point out of the ball or off the hyperboloid."""
+        """float32 that still lies on the manifold: rounding may not carry a point out of the ball or off the
+        hyperboloid."""
         import numpy as np
 
         if self.manifold == "ball":

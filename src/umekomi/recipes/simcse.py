@@ -1,12 +1,15 @@
-"""SimCSE: T. Gao, X. Yao & D. Chen, "SimCSE: Simple Contrastive Learning of Sentence Embeddings" (EMNLP 2021, arXiv 2104.08821).
+"""SimCSE: T. Gao, X. Yao & D. Chen, "SimCSE: Simple Contrastive Learning of Sentence Embeddings" (EMNLP 2021, arXiv
+2104.08821).
 
-Unsupervised: -log e^{s(h_i, h_i')/τ} / Σ_j e^{s(h_i, h_j')/τ}, h and h' the same sentence under two dropout masks (eq. 4).
-Supervised: h' is an entailed hypothesis, and everybody's contradictions stand in the sum, each row's own α times (eq. 5).
+Unsupervised: -log e^{s(h_i, h_i')/τ} / Σ_j e^{s(h_i, h_j')/τ}, h and h' the same sentence under two dropout masks (eq.
+4). Supervised: h' is an entailed hypothesis, and everybody's contradictions stand in the sum, each row's own α times
+(eq. 5).
 
-An MLP (dense and tanh) stands on the pooled vector: in training only without labels, kept with them (table 6). Where paper and public code
-differ: α multiplies the own negative's term in the paper, and is added as a log-weight in the code: the same. The code trains on
-sentences of 32 tokens and picks the checkpoint by STS-B's development set; here the last one stands, and ``watch`` shows how it went.
-The masked-language term of appendix (worse on STS, a little better in transfer) is not here.
+An MLP (dense and tanh) stands on the pooled vector: in training only without labels, kept with them (table 6). Where
+paper and public code differ: α multiplies the own negative's term in the paper, and is added as a log-weight in the
+code: the same. The code trains on sentences of 32 tokens and picks the checkpoint by STS-B's development set; here the
+last one stands, and ``watch`` shows how it went. The masked-language term of appendix (worse on STS, a little better in
+transfer) is not here.
 """
 
 from __future__ import annotations
@@ -26,16 +29,20 @@ VIEWS = ("two", "same", "none")
 
 @dataclass(frozen=True)
 class SimCse(Recipe):
-    """A sentence and itself under another dropout mask are a positive pair; with entailment pairs, contradictions are hard negatives.
+    """A sentence and itself under another dropout mask are a positive pair; with entailment pairs, contradictions are
+    hard negatives.
 
-    Learns from texts (unsupervised), from entailment (sentence1, sentence2, label) or from pairs (anchor, positive[, negative …]). ``views``:
-    ``"two"`` dropout masks, the ``"same"`` for both, or ``"none"``. ``mlp``: ``"auto"`` as the paper does, ``"train"`` (dropped behind training),
-    ``"keep"`` or ``"none"``. ``watch`` names scored pairs (a data set's validation split, or a file): alignment (of pairs scored 4 of 5 or more),
-    uniformity and Spearman's correlation every ``watch_every`` steps, in the model's card under ``training``.
+    Learns from texts (unsupervised), from entailment (sentence1, sentence2, label) or from pairs (anchor, positive[,
+    negative …]). ``views``: ``"two"`` dropout masks, the ``"same"`` for both, or ``"none"``. ``mlp``: ``"auto"`` as the
+    paper does, ``"train"`` (dropped behind training), ``"keep"`` or ``"none"``. ``watch`` names scored pairs (a data
+    set's validation split, or a file): alignment (of pairs scored 4 of 5 or more), uniformity and Spearman's
+    correlation every ``watch_every`` steps, in the model's card under ``training``.
     """
 
     name: ClassVar[str] = "simcse"
-    paper: ClassVar[Paper] = Paper("SimCSE: Simple Contrastive Learning of Sentence Embeddings", "Gao, Yao & Chen", 2021, "EMNLP", "2104.08821")
+    paper: ClassVar[Paper] = Paper(
+        "SimCSE: Simple Contrastive Learning of Sentence Embeddings", "Gao, Yao & Chen", 2021, "EMNLP", "2104.08821"
+    )
     columns: ClassVar[tuple[str, ...]] = ("text",)
     presets: ClassVar[tuple[str, ...]] = ("supervised",)
     extra: ClassVar[str] = "neural"
@@ -64,15 +71,29 @@ class SimCse(Recipe):
         """The paper's values with labels (table 7)."""
         return cls(epochs=3, batch_size=512, learning_rate=5e-5)
 
-    def fit(self, data: Any, *, start: Any = None, seed: int = 0, checkpoint: str | Path | None = None, progress: bool = False) -> Any:
+    def fit(
+        self,
+        data: Any,
+        *,
+        start: Any = None,
+        seed: int = 0,
+        checkpoint: str | Path | None = None,
+        progress: bool = False,
+    ) -> Any:
         if self.views not in VIEWS or self.mlp not in ("auto", "train", "keep", "none"):
-            raise WrongUse(f"{self.name}: expected views of {', '.join(VIEWS)} and an mlp of auto, train, keep or none, found {self.views!r} and {self.mlp!r}")
+            raise WrongUse(
+                f"{self.name}: expected views of {', '.join(VIEWS)} and an mlp of auto, train, keep or none, found "
+                f"{self.views!r} and {self.mlp!r}"
+            )
         if not 0 <= self.dropout < 1 or not self.temperature > 0:
-            raise WrongUse(f"{self.name}: expected a dropout of 0 to 1 and a temperature above zero, found {self.dropout} and {self.temperature}")
+            raise WrongUse(
+                f"{self.name}: expected a dropout of 0 to 1 and a temperature above zero, found {self.dropout} and "
+                f"{self.temperature}"
+            )
         table, labelled = self._rows(data)
         from umekomi.models.text import TextEmbedder, pooled
-        from umekomi.parts.contrastive import Candidates, InfoNCE
-        from umekomi.parts.training import Stage, drawn, train
+        from umekomi.parts.learning.sentences import Stage, drawn, train
+        from umekomi.parts.losses.contrastive import Candidates, InfoNCE
 
         table = drawn(table, self.max_rows, seed)
         base = pooled(start, self.name, None if self.pooling == "own" else self.pooling)
@@ -80,12 +101,24 @@ class SimCse(Recipe):
         set_dropout(model, 0.0 if self.views == "none" else self.dropout)
         model.max_seq_length = min(self.max_length, length or self.max_length)
         curve: list[dict[str, float]] = []
-        loss = InfoNCE(model, temperature=self.temperature, one_view=self.views == "same" and not labelled, candidates=Candidates(own_weight=self.hard_weight))
+        loss = InfoNCE(
+            model,
+            temperature=self.temperature,
+            one_view=self.views == "same" and not labelled,
+            candidates=Candidates(own_weight=self.hard_weight),
+        )
         watch = Watch(self.watch, curve) if self.watch else None
         stage = Stage(
-            {"pairs": table}, {"pairs": loss}, self.epochs, self.batch_size, self.learning_rate, self.warmup, "shuffle",
-            watch=watch, watch_every=self.watch_every,
-        )  # fmt: skip
+            {"pairs": table},
+            {"pairs": loss},
+            self.epochs,
+            self.batch_size,
+            self.learning_rate,
+            self.warmup,
+            "shuffle",
+            watch=watch,
+            watch_every=self.watch_every,
+        )
         train(model, [stage], seed=seed, checkpoint=checkpoint, progress=progress, what=self.name)
         if self.mlp == "train" or (self.mlp == "auto" and not labelled):
             del model[-1]
@@ -159,7 +192,11 @@ class Watch:
 
         a, b = (model.encode(side, batch_size=64, show_progress_bar=False) for side in (self.first, self.second))
         cosines = np.einsum("nd,nd->n", normalise(a), normalise(b))
-        self.curve.append({
-            "step": step, "alignment": alignment(a[self.good], b[self.good]), "uniformity": uniformity(np.concatenate([a, b])),
-            "spearman": float(spearmanr(cosines, self.scores).statistic),
-        })  # fmt: skip
+        self.curve.append(
+            {
+                "step": step,
+                "alignment": alignment(a[self.good], b[self.good]),
+                "uniformity": uniformity(np.concatenate([a, b])),
+                "spearman": float(spearmanr(cosines, self.scores).statistic),
+            }
+        )

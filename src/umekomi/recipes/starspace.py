@@ -1,15 +1,16 @@
 """StarSpace: L. Wu, A. Fisch, S. Chopra, K. Adams, A. Bordes, J. Weston, "StarSpace: embed all the things!" (AAAI 2018,
 arXiv 1709.03856).
 
-Everything is a bag of features, and everything is learned alike: a left bag's vector must be nearer to its right bag's than
-to those of negatives, by a margin or by a softmax.
+Everything is a bag of features, and everything is learned alike: a left bag's vector must be nearer to its right bag's
+than to those of negatives, by a margin or by a softmax.
 
-Where paper and released code differ, the default is the code's, whose settings the published examples use, and a field has
-the other: Adagrad keeps one number a row (``adagrad="row"``; ``"coordinate"`` is the textbook's, ``"off"`` plain SGD); the
-gradient is not sent through the normalisation (``jacobian=True`` sends it); in ``mode`` 5 the window reaches one word less
-to the right than to the left (``short_window=False`` for both alike); rows are kept at length one or less
-(``norm_limit``). The released program stops after ``validationPatience`` epochs without a better validation error and keeps the last
-table; here the validation examples are a share of the data (``validation``), and the table of the best epoch is kept.
+Where paper and released code differ, the default is the code's, whose settings the published examples use, and a field
+has the other: Adagrad keeps one number a row (``adagrad="row"``; ``"coordinate"`` is the textbook's, ``"off"`` plain
+SGD); the gradient is not sent through the normalisation (``jacobian=True`` sends it); in ``mode`` 5 the window reaches
+one word less to the right than to the left (``short_window=False`` for both alike); rows are kept at length one or less
+(``norm_limit``). The released program stops after ``validationPatience`` epochs without a better validation error and
+keeps the last table; here the validation examples are a share of the data (``validation``), and the table of the best
+epoch is kept.
 """
 
 from __future__ import annotations
@@ -21,14 +22,14 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 from umekomi.contracts import Paper, Recipe
 from umekomi.data.columns import Retrieval, as_table, check, shape
 from umekomi.data.graphs import REVERSED
-from umekomi.data.tokens import resolve, split, tokens
+from umekomi.data.vocabulary import resolve, split, tokens
 from umekomi.errors import DataError, WrongUse
 from umekomi.files import content_hash
 from umekomi.models import load
 from umekomi.models.bags import BagEmbedder
 from umekomi.models.entity import begin_with
-from umekomi.parts.epochs import learn, order
 from umekomi.parts.kernels.threads import cores
+from umekomi.parts.learning.arrays import learn, order
 from umekomi.parts.ngrams import with_ngrams
 
 if TYPE_CHECKING:
@@ -37,7 +38,16 @@ if TYPE_CHECKING:
 
 LABEL = "__label__"
 CHOICES = {"similarity": ("cosine", "dot"), "loss": ("hinge", "softmax"), "adagrad": ("off", "row", "coordinate")}
-OF_SHAPE = {"labelled texts": 0, "bags": 0, "triples": 0, "graph": 0, "hierarchy": 0, "pairs": 4, "documents": 3, "texts": 5}
+OF_SHAPE = {
+    "labelled texts": 0,
+    "bags": 0,
+    "triples": 0,
+    "graph": 0,
+    "hierarchy": 0,
+    "pairs": 4,
+    "documents": 3,
+    "texts": 5,
+}
 
 
 class Examples(NamedTuple):
@@ -58,18 +68,21 @@ class Examples(NamedTuple):
 class StarSpace(Recipe):
     """One objective embeds words, texts, labels, users and graphs: whatever occurs together comes to lie together.
 
-    ``mode`` (None: by the data's shape): 0 left bag → one of its right bags (labels, links) · 1 of a collection, one item
-    from the others (recommendation) · 2 the others from one · 3 two of a collection (sentences of a document) · 4 the first
-    → the second (pairs) · 5 a word from its window. ``word_weight`` adds mode 5 on the left texts beside modes 0 to 4.
+    ``mode`` (None: by the data's shape): 0 left bag → one of its right bags (labels, links) · 1 of a collection, one
+    item from the others (recommendation) · 2 the others from one · 3 two of a collection (sentences of a document) · 4
+    the first → the second (pairs) · 5 a word from its window. ``word_weight`` adds mode 5 on the left texts beside
+    modes 0 to 4.
 
-    With ``validation`` above zero that share of the examples is held out, and the epochs end when the loss on them has not come below its
-    best for ``patience`` of them.
+    With ``validation`` above zero that share of the examples is held out, and the epochs end when the loss on them has
+    not come below its best for ``patience`` of them.
 
     ``threads`` 0 takes every core (Hogwild: not the same bits twice); 1 is reproducible.
     """
 
     name: ClassVar[str] = "starspace"
-    paper: ClassVar[Paper] = Paper("StarSpace: embed all the things!", "Wu, Fisch, Chopra, Adams, Bordes & Weston", 2018, "AAAI", "1709.03856")
+    paper: ClassVar[Paper] = Paper(
+        "StarSpace: embed all the things!", "Wu, Fisch, Chopra, Adams, Bordes & Weston", 2018, "AAAI", "1709.03856"
+    )
     columns: ClassVar[tuple[str, ...]] = ("left", "right")
     labelled: ClassVar[bool] = True
 
@@ -108,7 +121,15 @@ class StarSpace(Recipe):
     def small(cls) -> StarSpace:
         return cls(epochs=10, rate=0.05)
 
-    def fit(self, data: Any, *, start: Any = None, seed: int = 0, checkpoint: str | Path | None = None, progress: bool = False) -> BagEmbedder:
+    def fit(
+        self,
+        data: Any,
+        *,
+        start: Any = None,
+        seed: int = 0,
+        checkpoint: str | Path | None = None,
+        progress: bool = False,
+    ) -> BagEmbedder:
         import numpy as np
 
         from umekomi.parts.kernels.bags import starspace
@@ -126,7 +147,9 @@ class StarSpace(Recipe):
         width = (0, 1, self.dimensions)[adagrad]
         left_squares = np.zeros((len(found.names) if width else 1, max(width, 1)), np.float32)
         right_squares = left_squares if self.share else left_squares.copy()
-        arrays: dict[str, Any] = {"left": left, "left_squares": left_squares} | ({} if self.share else {"right": right, "right_squares": right_squares})
+        arrays: dict[str, Any] = {"left": left, "left_squares": left_squares} | (
+            {} if self.share else {"right": right, "right_squares": right_squares}
+        )
         sentence = np.repeat(np.arange(len(found.left_offsets) - 1), np.diff(found.left_offsets))
         passes = [(mode, 1.0)] + ([(5, self.word_weight)] if self.word_weight and mode != 5 else [])
         usable, positions = self._usable(mode, found), np.arange(len(found.left_ids))
@@ -146,12 +169,37 @@ class StarSpace(Recipe):
 
         def loss_of(kind: int, part: Any, rate: float, squares: Any, state: Any) -> float:
             return starspace(  # type: ignore[no-any-return]
-                left, right, *squares, part, found.left_offsets, found.left_ids, found.left_weights, found.example_offsets,
-                found.bag_offsets, found.bag_ids, found.bag_weights, sentence, longest[kind], kind, CHOICES["loss"].index(self.loss),
-                self.similarity == "cosine", np.float32(self.power), np.float32(self.margin), self.search, min(self.negatives, self.search), np.float32(rate),
-                adagrad, self.jacobian, np.float32(self.norm_limit), self.batch_size, self.window, self.short_window,
-                self.drop_left if rate else 0.0, self.drop_right if rate else 0.0, state,
-            )  # fmt: skip
+                left,
+                right,
+                *squares,
+                part,
+                found.left_offsets,
+                found.left_ids,
+                found.left_weights,
+                found.example_offsets,
+                found.bag_offsets,
+                found.bag_ids,
+                found.bag_weights,
+                sentence,
+                longest[kind],
+                kind,
+                CHOICES["loss"].index(self.loss),
+                self.similarity == "cosine",
+                np.float32(self.power),
+                np.float32(self.margin),
+                self.search,
+                min(self.negatives, self.search),
+                np.float32(rate),
+                adagrad,
+                self.jacobian,
+                np.float32(self.norm_limit),
+                self.batch_size,
+                self.window,
+                self.short_window,
+                self.drop_left if rate else 0.0,
+                self.drop_right if rate else 0.0,
+                state,
+            )
 
         def work(epoch: int, low: int, high: int, thread: int) -> float:
             total = 0.0
@@ -159,15 +207,20 @@ class StarSpace(Recipe):
                 part = shuffled[kind]
                 first, last = low * len(part) // count, high * len(part) // count
                 rate = max(self.rate * (1 - (epoch + low / count) / self.epochs), 1e-9) * weight
-                total += weight * loss_of(kind, part[first:last], rate, (left_squares, right_squares), mix(seed, epoch, low, thread, kind))
+                total += weight * loss_of(
+                    kind, part[first:last], rate, (left_squares, right_squares), mix(seed, epoch, low, thread, kind)
+                )
             return total
 
         def after(epoch: int) -> bool:
-            """The held-out examples' loss (a step of rate zero changes nothing but the squares, which are a copy's), and whether it is time to stop."""
+            """The held-out examples' loss (a step of rate zero changes nothing but the squares, which are a copy's),
+            and whether it is time to stop."""
             if not len(held):
                 return False
             seen = arrays["validation"]
-            seen[epoch] = loss_of(mode, held, 0.0, (left_squares.copy(), right_squares.copy()), mix(seed, mode)) / len(held)
+            seen[epoch] = loss_of(mode, held, 0.0, (left_squares.copy(), right_squares.copy()), mix(seed, mode)) / len(
+                held
+            )
             best = int(np.argmin(seen[: epoch + 1]))
             if best == epoch:
                 for name, table in tables.items():
@@ -176,7 +229,9 @@ class StarSpace(Recipe):
 
         tables = {"left": left} | ({} if self.share else {"right": right})
         if len(held):
-            arrays |= {f"best {name}": table.copy() for name, table in tables.items()} | {"validation": np.zeros(self.epochs)}
+            arrays |= {f"best {name}": table.copy() for name, table in tables.items()} | {
+                "validation": np.zeros(self.epochs)
+            }
         count = len(positions if mode == 5 else usable)
         losses = learn(
             arrays,
@@ -195,7 +250,12 @@ class StarSpace(Recipe):
             progress=progress,
             piece=20_000,
         )
-        about = {"mode": mode, "features": len(found.names), "examples": count, "loss": [float(f"{loss:.4g}") for loss in losses]}
+        about = {
+            "mode": mode,
+            "features": len(found.names),
+            "examples": count,
+            "loss": [float(f"{loss:.4g}") for loss in losses],
+        }
         if len(held):
             left, right = arrays["best left"], arrays.get("best right", right)
             about["validation loss"] = [float(f"{loss:.4g}") for loss in arrays["validation"][: len(losses)]]
@@ -218,7 +278,9 @@ class StarSpace(Recipe):
         self.one_of(**CHOICES)
         if self.mode is not None and self.mode not in range(6):
             raise WrongUse(f"starspace, mode: expected 0 to 5, found {self.mode}")
-        self.at_least(1, "dimensions", "epochs", "negatives", "search", "batch_size", "ngrams", "min_count", "window", "patience")
+        self.at_least(
+            1, "dimensions", "epochs", "negatives", "search", "batch_size", "ngrams", "min_count", "window", "patience"
+        )
         for field in ("drop_left", "drop_right", "validation"):
             if not 0 <= getattr(self, field) < 1:
                 raise WrongUse(f"starspace, {field}: expected 0 or more and less than 1, found {getattr(self, field)}")
@@ -241,7 +303,9 @@ class StarSpace(Recipe):
             data = data.pairs()
         kind = shape(data)
         if kind not in OF_SHAPE:
-            raise DataError(f"starspace learns from {', '.join(OF_SHAPE)}; found {kind} ({', '.join(data.column_names)})")
+            raise DataError(
+                f"starspace learns from {', '.join(OF_SHAPE)}; found {kind} ({', '.join(data.column_names)})"
+            )
         data = check(data, _COLUMNS[kind], self.name)
         left, right, tokenizer, weights = _sides(data, kind, self.tokenizer)
         if self.ngrams > 1:
@@ -314,7 +378,11 @@ def _sides(data: Any, kind: str, tokenizer: str) -> tuple[list[list[str]], list[
         left, right = [[] for _ in documents], [[next(words) for _ in document] for document in documents]
     elif kind == "triples":
         tokenizer = "spaces"
-        left = [bag for head, relation, tail in zip(*columns, strict=True) for bag in ([head, relation], [tail, relation + REVERSED])]
+        left = [
+            bag
+            for head, relation, tail in zip(*columns, strict=True)
+            for bag in ([head, relation], [tail, relation + REVERSED])
+        ]
         right = [bag for head, _, tail in zip(*columns, strict=True) for bag in ([[tail]], [[head]])]
     elif kind in ("graph", "hierarchy"):
         tokenizer = "spaces"
@@ -322,7 +390,10 @@ def _sides(data: Any, kind: str, tokenizer: str) -> tuple[list[list[str]], list[
     else:
         tokenizer = "spaces" if tokenizer == "auto" else tokenizer
         left = [[str(feature) for feature in bag or []] for bag in columns[0]]
-        right = [[[str(f) for f in bag] if isinstance(bag, list) else [str(bag)] for bag in bags or []] for bags in columns[1]]
+        right = [
+            [[str(f) for f in bag] if isinstance(bag, list) else [str(bag)] for bag in bags or []]
+            for bags in columns[1]
+        ]
         if "left_weights" in data.column_names:
             weights = data["left_weights"].to_pylist(), data["right_weights"].to_pylist()
     return left, right, tokenizer, weights
@@ -334,21 +405,37 @@ def _numbered(left: list[list[str]], right: list[list[list[str]]], weights: Any,
 
     bags = [bag for example in right for bag in example]
     kind = pa.large_list(pa.large_string())
-    found = tokens(pa.chunked_array([pa.array(left, kind), pa.array(bags, kind)]), min_count if weights is None else 1, who, keep=LABEL)
+    found = tokens(
+        pa.chunked_array([pa.array(left, kind), pa.array(bags, kind)]),
+        min_count if weights is None else 1,
+        who,
+        keep=LABEL,
+    )
     cut = found.offsets[len(left)]
     example_offsets = np.zeros(len(right) + 1, np.int64)
     np.cumsum([len(example) for example in right], out=example_offsets[1:])
     given = np.ones(len(found.ids), np.float32)
     if weights is not None:
         flat = [weight for row in weights[0] for weight in row or []]
-        flat += [weight for rows in weights[1] for row in rows or [] for weight in (row if isinstance(row, list) else [row])]
+        flat += [
+            weight for rows in weights[1] for row in rows or [] for weight in (row if isinstance(row, list) else [row])
+        ]
         if len(flat) != len(given):
             raise DataError(f"{who}: expected a weight for each of {len(given)} features, found {len(flat)}")
         given = np.array(flat, np.float32)
         if not np.isfinite(given).all():
-            raise DataError(f"{who}: feature {int(np.flatnonzero(~np.isfinite(given))[0]) + 1}: expected a finite weight")
+            raise DataError(
+                f"{who}: feature {int(np.flatnonzero(~np.isfinite(given))[0]) + 1}: expected a finite weight"
+            )
     labels = [name for name in found.names if name.startswith(LABEL)]
     return Examples(
-        found.names, labels, found.offsets[: len(left) + 1], found.ids[:cut], given[:cut],
-        example_offsets, found.offsets[len(left) :] - cut, found.ids[cut:], given[cut:],
-    )  # fmt: skip
+        found.names,
+        labels,
+        found.offsets[: len(left) + 1],
+        found.ids[:cut],
+        given[:cut],
+        example_offsets,
+        found.offsets[len(left) :] - cut,
+        found.ids[cut:],
+        given[cut:],
+    )

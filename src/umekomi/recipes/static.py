@@ -1,12 +1,12 @@
-"""Static distillation: a transformer's own vectors of its vocabulary as a token table, in the line of model2vec (Tulkens & van
-Dongen 2024), whitened under the tokens' real frequencies (Yokoi, Bao, Kurita & Shimodaira, "Zipfian whitening", NeurIPS
-2024, arXiv 2411.00680) where model2vec takes a token's rank for its frequency.
+"""Static distillation: a transformer's own vectors of its vocabulary as a token table, in the line of model2vec
+(Tulkens & van Dongen 2024), whitened under the tokens' real frequencies (Yokoi, Bao, Kurita & Shimodaira, "Zipfian
+whitening", NeurIPS 2024, arXiv 2411.00680) where model2vec takes a token's rank for its frequency.
 
-Every entry of the vocabulary goes through the model once, between the tokens the model puts around a text; its pooled vector,
-before any normalisation, is its row. With texts given, the rows are moved so that a text's mean of rows comes near to the
-model's own vector of it: one linear map for all of them, then each by ridge regression (``strength`` is the pull towards where
-it was; conjugate gradients). Then mean and covariance under the frequencies are taken out, the largest ``dimensions``
-directions kept. A text is the mean of its tokens' rows: no transformer at run time.
+Every entry of the vocabulary goes through the model once, between the tokens the model puts around a text; its pooled
+vector, before any normalisation, is its row. With texts given, the rows are moved so that a text's mean of rows comes
+near to the model's own vector of it: one linear map for all of them, then each by ridge regression (``strength`` is the
+pull towards where it was; conjugate gradients). Then mean and covariance under the frequencies are taken out, the
+largest ``dimensions`` directions kept. A text is the mean of its tokens' rows: no transformer at run time.
 """
 
 from __future__ import annotations
@@ -33,14 +33,18 @@ WHITEN = {"zipfian": ZipfianWhitening, "uniform": Whitening, "none": None}
 
 @dataclass(frozen=True)
 class Static(Recipe):
-    """A transformer's vectors of its own vocabulary, whitened by how often tokens occur: hundreds of times as fast as it.
+    """A transformer's vectors of its own vocabulary, whitened by how often tokens occur: hundreds of times as fast as
+    it.
 
-    ``start`` is the text embedder to distil. Texts are optional: with them the table learns the model's vectors of at most
-    ``texts`` of them. ``frequencies`` is a language that wordfreq knows, or ``"data"`` to count tokens in the texts given.
+    ``start`` is the text embedder to distil. Texts are optional: with them the table learns the model's vectors of at
+    most ``texts`` of them. ``frequencies`` is a language that wordfreq knows, or ``"data"`` to count tokens in the
+    texts given.
     """
 
     name: ClassVar[str] = "static"
-    paper: ClassVar[Paper] = Paper("Zipfian whitening", "Yokoi, Bao, Kurita & Shimodaira", 2024, "NeurIPS", "2411.00680")
+    paper: ClassVar[Paper] = Paper(
+        "Zipfian whitening", "Yokoi, Bao, Kurita & Shimodaira", 2024, "NeurIPS", "2411.00680"
+    )
     columns: ClassVar[tuple[str, ...]] = ("text",)
     extra: ClassVar[str] = "neural"
 
@@ -57,7 +61,15 @@ class Static(Recipe):
     def small(cls) -> Static:
         return cls(texts=5_000)
 
-    def fit(self, data: Any = None, *, start: Any = None, seed: int = 0, checkpoint: str | Path | None = None, progress: bool = False) -> StaticEmbedder:
+    def fit(
+        self,
+        data: Any = None,
+        *,
+        start: Any = None,
+        seed: int = 0,
+        checkpoint: str | Path | None = None,
+        progress: bool = False,
+    ) -> StaticEmbedder:
         import numpy as np
 
         self._check()
@@ -72,14 +84,20 @@ class Static(Recipe):
         about: dict[str, Any] = {"tokens": len(table), "tokens that occur": int((p > 0).sum())}
         if found and self.texts:
             if len(found) > self.texts:
-                found = [found[i] for i in np.random.default_rng(seed & 0xFFFFFFFF).choice(len(found), self.texts, replace=False)]
+                found = [
+                    found[i]
+                    for i in np.random.default_rng(seed & 0xFFFFFFFF).choice(len(found), self.texts, replace=False)
+                ]
             table, about["texts"], about["error"] = self._moved(table, tokenizer, found, start, progress)
         kind = WHITEN[self.whiten]
         if kind is not None:
             whitening = kind(self.dimensions).fit(table, weights=p)
             table = whitening.transform(table)
             if int(whitening.dropped_):
-                say(f"note: {self.name} dropped {int(whitening.dropped_)} directions of {start.name}'s token vectors that hold next to no variance")
+                say(
+                    f"note: {self.name} dropped {int(whitening.dropped_)} directions of {start.name}'s token vectors "
+                    "that hold next to no variance"
+                )
             about["directions dropped"] = int(whitening.dropped_)
         elif self.dimensions < table.shape[1]:
             from umekomi.transforms.linear import Pca
@@ -98,7 +116,9 @@ class Static(Recipe):
                 raise WrongUse(f"static, {field}: expected zero or more, found {getattr(self, field)}")
         self.at_least(1, "dimensions")
 
-    def _moved(self, table: Any, tokenizer: Any, found: list[str], start: Any, progress: bool) -> tuple[Any, int, float]:
+    def _moved(
+        self, table: Any, tokenizer: Any, found: list[str], start: Any, progress: bool
+    ) -> tuple[Any, int, float]:
         """(the table after regression on the model's vectors of texts, how many texts, the mean squared error left)."""
         import numpy as np
         from scipy.sparse import csr_array
@@ -121,8 +141,8 @@ class Static(Recipe):
 
 
 def ridge(bags: Any, target: NDArray[np.float32], strength: float, steps: int = 60) -> NDArray[np.float32]:
-    """X ``[m, d]`` that minimises |bags X - target|² + strength |X|², for CSR ``bags`` ``[n, m]``: conjugate gradients, all columns at
-    once, preconditioned by the diagonal."""
+    """X ``[m, d]`` that minimises |bags X - target|² + strength |X|², for CSR ``bags`` ``[n, m]``: conjugate gradients,
+    all columns at once, preconditioned by the diagonal."""
     import numpy as np
 
     turned = bags.T.tocsr()
@@ -149,7 +169,9 @@ def ridge(bags: Any, target: NDArray[np.float32], strength: float, steps: int = 
 def _teacher(start: Any) -> Any:
     model = getattr(start, "model", None)
     if model is None or not hasattr(model, "tokenizer"):
-        raise WrongUse("static needs start=: the text embedder to distil (a sentence-transformers model such as minilm)")
+        raise WrongUse(
+            "static needs start=: the text embedder to distil (a sentence-transformers model such as minilm)"
+        )
     return model
 
 
@@ -159,7 +181,9 @@ def _tokenizer(model: Any) -> Any:
 
     fast = getattr(model.tokenizer, "_tokenizer", None)
     if fast is None:
-        raise WrongUse("static needs a model whose tokenizer is of the tokenizers library; this one's is written in Python")
+        raise WrongUse(
+            "static needs a model whose tokenizer is of the tokenizers library; this one's is written in Python"
+        )
     copy = Tokenizer.from_str(fast.to_str())
     copy.no_padding()
     copy.no_truncation()
@@ -167,7 +191,8 @@ def _tokenizer(model: Any) -> Any:
 
 
 def _vocabulary(model: Any, tokenizer: Any, batch_size: int, progress: bool) -> NDArray[np.float32]:
-    """The pooled vector of every token between the tokens that the model puts around a text, float32 ``[vocabulary, d]``."""
+    """The pooled vector of every token between the tokens that the model puts around a text, float32 ``[vocabulary,
+    d]``."""
     import numpy as np
     import torch
 
@@ -195,4 +220,6 @@ def _around(tokenizer: Any) -> list[int]:
         whole = tokenizer.encode(word).ids
         if len(bare) == 1 and whole.count(bare[0]) == 1:
             return [-1 if token == bare[0] else token for token in whole]
-    raise WrongUse("static: the model's tokenizer makes a single token of no text: it cannot be asked for its tokens one by one")
+    raise WrongUse(
+        "static: the model's tokenizer makes a single token of no text: it cannot be asked for its tokens one by one"
+    )

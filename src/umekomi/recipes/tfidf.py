@@ -24,14 +24,30 @@ class TfIdf(Recipe):
 
     name: ClassVar[str] = "tfidf"
     paper: ClassVar[Paper] = Paper(
-        "A statistical interpretation of term specificity and its application in retrieval", "Spärck Jones", 1972, "Journal of Documentation 28"
+        "A statistical interpretation of term specificity and its application in retrieval",
+        "Spärck Jones",
+        1972,
+        "Journal of Documentation 28",
     )
     columns: ClassVar[tuple[str, ...]] = ("text",)
 
     sublinear: bool = True
     tokenizer: str | None = None
 
-    def fit(self, data: Any, *, start: Any = None, seed: int = 0, checkpoint: str | Path | None = None, progress: bool = False) -> TfIdfEmbedder:
+    def fit(
+        self,
+        data: Any,
+        *,
+        start: Any = None,
+        seed: int = 0,
+        checkpoint: str | Path | None = None,
+        progress: bool = False,
+    ) -> TfIdfEmbedder:
         embedder = TfIdfEmbedder.fit(texts(data, self.name), words=self.tokenizer, sublinear=self.sublinear)
-        embedder.card = {"recipe": self.settings(), "paper": self.paper.cite(), "tokenizer": embedder.words, "licence": "Apache-2.0"}
+        embedder.card = {
+            "recipe": self.settings(),
+            "paper": self.paper.cite(),
+            "tokenizer": embedder.words,
+            "licence": "Apache-2.0",
+        }
         return embedder

@@ -19,11 +19,25 @@ class Untrained(Recipe):
     """
 
     name: ClassVar[str] = "untrained"
-    paper: ClassVar[Paper] = Paper("No Training Required: Exploring Random Encoders for Sentence Classification", "Wieting & Kiela", 2019, "ICLR", "1901.10444")
+    paper: ClassVar[Paper] = Paper(
+        "No Training Required: Exploring Random Encoders for Sentence Classification",
+        "Wieting & Kiela",
+        2019,
+        "ICLR",
+        "1901.10444",
+    )
     columns: ClassVar[tuple[str, ...]] = ()
     extra: ClassVar[str] = "neural"
 
-    def fit(self, data: Any = None, *, start: Any = None, seed: int = 0, checkpoint: str | Path | None = None, progress: bool = False) -> Any:
+    def fit(
+        self,
+        data: Any = None,
+        *,
+        start: Any = None,
+        seed: int = 0,
+        checkpoint: str | Path | None = None,
+        progress: bool = False,
+    ) -> Any:
         from umekomi.models import load
         from umekomi.models.text import TextEmbedder
 
@@ -36,4 +50,8 @@ class Untrained(Recipe):
             model = copy.deepcopy(base.model)
             fresh = AutoModel.from_config(model.transformers_model.config)
             model.transformers_model.load_state_dict(fresh.state_dict())
-        return TextEmbedder(model, f"untrained-{base.name}", {"recipe": self.settings(), "start": base.name, "seed": seed, "licence": "Apache-2.0"})
+        return TextEmbedder(
+            model,
+            f"untrained-{base.name}",
+            {"recipe": self.settings(), "start": base.name, "seed": seed, "licence": "Apache-2.0"},
+        )

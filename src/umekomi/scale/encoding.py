@@ -1,4 +1,5 @@
-"""``encode`` over a Ray cluster: Ray Data hands shards to workers that hold the model; what is committed, resumed and joined is as on one machine."""
+"""``encode`` over a Ray cluster: Ray Data hands shards to workers that hold the model; what is committed, resumed and
+joined is as on one machine."""
 
 from __future__ import annotations
 
@@ -8,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from umekomi.data.readers import batches
-from umekomi.encoding import SHARD, Encoded, Work, begin, check_job, commit, finish
 from umekomi.errors import DataError, MissingExtra, UmekomiError, WrongUse
-from umekomi.models.engine import open_for_encoding
+from umekomi.models.engines.choice import open_for_encoding
 from umekomi.progress import Progress
+from umekomi.verbs.encode import SHARD, Encoded, Work, begin, check_job, commit, finish
 
 
 class Worker:
@@ -21,8 +22,20 @@ class Worker:
         self.source, self.shards, self.rows = Path(job["source"]), Path(job["shards"]), job["rows"]
         embedder = open_for_encoding(model, job["engine"])
         if embedder.fingerprint() != job["fingerprint"]:
-            raise UmekomiError(f"a worker finds another model at {model} than the one that began the job: the folder must be the same on every machine")
-        self.work = Work(embedder, job["column"], job["role"], job["dimensions"], job["truncation"], job["batch_size"], job["suffix"], None)
+            raise UmekomiError(
+                f"a worker finds another model at {model} than the one that began the job: the folder must be the "
+                "same on every machine"
+            )
+        self.work = Work(
+            embedder,
+            job["column"],
+            job["role"],
+            job["dimensions"],
+            job["truncation"],
+            job["batch_size"],
+            job["suffix"],
+            None,
+        )
         self._at = -1
         self._tables: Iterator[Any] = iter(())
 
@@ -41,7 +54,9 @@ class Worker:
             self._tables = batches(self.source, self.rows)
         table = next(islice(self._tables, number - self._at - 1, None), None)
         if table is None:
-            raise DataError(f"{self.source} ends before shard {number}: it is another file on this machine than where the job began")
+            raise DataError(
+                f"{self.source} ends before shard {number}: it is another file on this machine than where the job began"
+            )
         self._at = number
         return self.work.shard(table, self.source, self.shards, number, number * self.rows)
 
@@ -67,11 +82,13 @@ def encode(
 ) -> Encoded:
     """:func:`umekomi.encode` by ``workers`` processes of a Ray cluster, each with ``cpus`` cores and ``gpus`` GPUs.
 
-    ``address``: the cluster's (``"auto"``: the one this machine belongs to; None: the one that is connected, or a new one on this machine). The default for
-    ``workers`` is as many as fit with one core left over. A plan that would leave no core is refused: Ray Data's own readers would wait for one for ever.
+    ``address``: the cluster's (``"auto"``: the one this machine belongs to; None: the one that is connected, or a new
+    one on this machine). The default for ``workers`` is as many as fit with one core left over. A plan that would leave
+    no core is refused: Ray Data's own readers would wait for one for ever.
 
-    The model, the input and the folder of ``out`` must lie where every machine sees them under one path. A worker that dies is started again and its
-    shards are encoded anew; what had been committed stays, and ``resume`` goes on from it after the whole job died.
+    The model, the input and the folder of ``out`` must lie where every machine sees them under one path. A worker that
+    dies is started again and its shards are encoded anew; what had been committed stays, and ``resume`` goes on from it
+    after the whole job died.
     """
     try:
         import ray
@@ -80,9 +97,13 @@ def encode(
     out, source = Path(out).absolute(), Path(source).absolute()
     check_job(source, out, column, truncation, shard_rows, batch_size)
     if not isinstance(model, (str, Path)):
-        raise WrongUse("encoding over a cluster: expected a model's name or folder, which every machine can open, found an object")
+        raise WrongUse(
+            "encoding over a cluster: expected a model's name or folder, which every machine can open, found an object"
+        )
     if cpus <= 0 or gpus < 0:
-        raise WrongUse(f"expected part of a core at least for each worker and no negative GPUs, found {cpus} and {gpus}")
+        raise WrongUse(
+            f"expected part of a core at least for each worker and no negative GPUs, found {cpus} and {gpus}"
+        )
     name = str(Path(model).absolute()) if Path(model).is_dir() else str(model)
     begun = not ray.is_initialized()
     if begun:
@@ -90,7 +111,9 @@ def encode(
     try:
         workers = plan(ray.cluster_resources(), workers, cpus, gpus)
         embedder = open_for_encoding(name, engine)
-        shards, done, width, about = begin(embedder, name, source, out, column, role, dimensions, truncation, shard_rows, resume)
+        shards, done, width, about = begin(
+            embedder, name, source, out, column, role, dimensions, truncation, shard_rows, resume
+        )
         del embedder
         kept = sum(entry["rows"] for entry in done)
         counts = [table.num_rows for table in batches(source, shard_rows)]
@@ -99,9 +122,18 @@ def encode(
                 raise DataError(f"{shards}: shard {entry['shard']} is not the input's: start anew without resume")
         missing = sorted(set(range(len(counts))) - {entry["shard"] for entry in done})
         job = {
-            "source": str(source), "shards": str(shards), "rows": shard_rows, "engine": engine, "fingerprint": about["fingerprint"], "column": column, "role": role,
-            "dimensions": dimensions, "truncation": truncation, "batch_size": batch_size, "suffix": out.suffix,
-        }  # fmt: skip
+            "source": str(source),
+            "shards": str(shards),
+            "rows": shard_rows,
+            "engine": engine,
+            "fingerprint": about["fingerprint"],
+            "column": column,
+            "role": role,
+            "dimensions": dimensions,
+            "truncation": truncation,
+            "batch_size": batch_size,
+            "suffix": out.suffix,
+        }
         with Progress("encoding", sum(counts), "texts", progress, done=kept) as bar:
             for entry in _entries(missing, name, job, min(workers, max(len(missing), 1)), cpus, gpus):
                 commit(shards, entry)
@@ -115,7 +147,8 @@ def encode(
 
 
 def plan(resources: dict[str, float], workers: int | None, cpus: float, gpus: float) -> int:
-    """How many workers the cluster carries with one core left for Ray Data's readers; the error for a plan that leaves none.
+    """How many workers the cluster carries with one core left for Ray Data's readers; the error for a plan that leaves
+    none.
 
     >>> plan({"CPU": 8.0}, None, 1, 0)
     7
@@ -128,12 +161,19 @@ def plan(resources: dict[str, float], workers: int | None, cpus: float, gpus: fl
         workers = most
     if workers < 1 or workers > most:
         found = f"{cores:g} cores" + (f" and {cards:g} GPUs" if gpus else "")
-        asked = f"{max(workers, 1)} worker{'s' if workers != 1 else ''} of {cpus:g} core{'s' if cpus != 1 else ''}" + (f" and {gpus:g} GPUs" if gpus else "")
-        raise WrongUse(f"the cluster has {found}: expected a plan that leaves one core for reading, found {asked}; at most {max(most, 0)} such workers fit")
+        asked = f"{max(workers, 1)} worker{'s' if workers != 1 else ''} of {cpus:g} core{'s' if cpus != 1 else ''}" + (
+            f" and {gpus:g} GPUs" if gpus else ""
+        )
+        raise WrongUse(
+            f"the cluster has {found}: expected a plan that leaves one core for reading, found {asked}; at most "
+            f"{max(most, 0)} such workers fit"
+        )
     return workers
 
 
-def _entries(missing: list[int], name: str, job: dict[str, Any], workers: int, cpus: float, gpus: float) -> Iterator[dict[str, Any]]:
+def _entries(
+    missing: list[int], name: str, job: dict[str, Any], workers: int, cpus: float, gpus: float
+) -> Iterator[dict[str, Any]]:
     """What each missing shard came to, as they finish."""
     import ray
 
@@ -160,4 +200,6 @@ def _entries(missing: list[int], name: str, job: dict[str, Any], workers: int, c
             cause = getattr(cause, "cause", None) or cause.__cause__
         if isinstance(cause, UmekomiError):
             raise type(cause)(str(cause).split("\n")[0]) from None
-        raise UmekomiError(f"the cluster gave the job up: {' '.join(str(error).split())[:300]}; what was finished is kept for resume") from None
+        raise UmekomiError(
+            f"the cluster gave the job up: {' '.join(str(error).split())[:300]}; what was finished is kept for resume"
+        ) from None

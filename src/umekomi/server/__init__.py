@@ -10,7 +10,8 @@ from umekomi.errors import MissingExtra
 
 
 def serve(models: Sequence[Any], **options: Any) -> None:
-    """Answer requests until interrupted; the options are :class:`umekomi.server.running.Settings`'s and :func:`umekomi.server.running.run`'s."""
+    """Answer requests until interrupted; the options are :class:`umekomi.server.running.Settings`'s and
+    :func:`umekomi.server.running.run`'s."""
     try:
         import fastapi  # noqa: F401
         import orjson  # noqa: F401
@@ -24,7 +25,8 @@ def serve(models: Sequence[Any], **options: Any) -> None:
 
 
 def api_key(file: str | Path | None) -> str:
-    """The key that clients must send: the first line of ``file``, else ``UMEKOMI_API_KEY``; empty where there is none."""
+    """The key that clients must send: the first line of ``file``, else ``UMEKOMI_API_KEY``; empty where there is
+    none."""
     import os
 
     from umekomi.errors import WrongUse

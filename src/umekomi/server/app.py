@@ -18,13 +18,13 @@ from fastapi.responses import Response
 from umekomi.errors import WrongUse
 from umekomi.indexes import Hit, Index
 from umekomi.models.base import Reported
-from umekomi.searching import marked, pieces
 from umekomi.server.batching import Batcher, Busy
 from umekomi.server.errors import Answer, ApiError
 from umekomi.server.groups import grouped
-from umekomi.server.holding import Held, Holder, check_source, memory_there, memory_used, model_id
 from umekomi.server.metrics import Metrics
+from umekomi.server.model_pool import Held, Holder, check_source, memory_there, memory_used, model_id
 from umekomi.server.schemas import ROLES, EmbeddingRequest, RerankRequest, SearchRequest, SimilarityRequest
+from umekomi.verbs.search import marked, pieces
 
 MAP_ROWS = 100_000
 MARKED_SENTENCES = 32
@@ -32,8 +32,9 @@ MARKED_SENTENCES = 32
 
 @dataclass(frozen=True)
 class Settings:
-    """How a server answers. ``memory`` bytes for open models (0: half of the machine's); ``queue_tokens`` waiting per model; ``latency`` seconds a batch
-    should take at most; ``timeout`` seconds a request may take; ``body`` bytes it may have."""
+    """How a server answers. ``memory`` bytes for open models (0: half of the machine's); ``queue_tokens`` waiting per
+    model; ``latency`` seconds a batch should take at most; ``timeout`` seconds a request may take; ``body`` bytes it
+    may have."""
 
     engine: str = "auto"
     memory: int = 0
@@ -45,8 +46,8 @@ class Settings:
     batching: bool = True
     api_key: str = ""
     hosts: frozenset[str] = frozenset()
-    """The names that a request's Host may have where there is no key (all where empty): a page elsewhere cannot reach a server on loopback by a name of
-    its own."""
+    """The names that a request's Host may have where there is no key (all where empty): a page elsewhere cannot reach a
+    server on loopback by a name of its own."""
 
 
 class App:
@@ -74,11 +75,21 @@ class App:
                 self.models_of[name] = model_id(same or source)
         if not sources:
             raise WrongUse("serve: expected at least one model or one index")
-        self.holder = Holder(sources, memory=settings.memory or memory_there() // 2, engine=settings.engine, batcher=self._batcher)
+        self.holder = Holder(
+            sources, memory=settings.memory or memory_there() // 2, engine=settings.engine, batcher=self._batcher
+        )
         self.ready = self.draining = False
         self.maps: dict[str, tuple[int, Any, Any]] = {}
-        self.metrics.watch("umekomi_queue_tokens", "Tokens waiting, about", lambda: sum(h.batcher.queued for h in self.holder.models.values() if h.batcher))
-        self.metrics.watch("umekomi_models_open", "Models in memory", lambda: sum(h.opened is not None for h in self.holder.models.values()))
+        self.metrics.watch(
+            "umekomi_queue_tokens",
+            "Tokens waiting, about",
+            lambda: sum(h.batcher.queued for h in self.holder.models.values() if h.batcher),
+        )
+        self.metrics.watch(
+            "umekomi_models_open",
+            "Models in memory",
+            lambda: sum(h.opened is not None for h in self.holder.models.values()),
+        )
         self.metrics.watch("umekomi_evictions", "Models closed to make room", lambda: self.holder.evictions)
         self.metrics.watch("umekomi_memory_bytes", "Resident memory", memory_used)
 
@@ -98,7 +109,8 @@ class App:
 
     @asynccontextmanager
     async def lifespan(self, _: FastAPI) -> AsyncIterator[None]:
-        """The first model is opened before requests are taken; at the end every accepted one has been answered (uvicorn waits), and all is put away."""
+        """The first model is opened before requests are taken; at the end every accepted one has been answered (uvicorn
+        waits), and all is put away."""
         async with self.holder.using(next(iter(self.holder.models))):
             pass
         self.ready = True
@@ -133,7 +145,11 @@ class App:
                 role = None
             dimensions = asked.dimensions
             if not held.scorer and dimensions is not None and dimensions > held.opened.dimension:
-                raise ApiError(400, f"dimensions: expected 1 to {held.opened.dimension}, which {held.id} has, found {dimensions}", param="dimensions")
+                raise ApiError(
+                    400,
+                    f"dimensions: expected 1 to {held.opened.dimension}, which {held.id} has, found {dimensions}",
+                    param="dimensions",
+                )
             if asked.late_chunking:
                 from umekomi.models.within import late_chunks
 
@@ -148,9 +164,20 @@ class App:
             if dimensions is not None and dimensions < held.opened.dimension:
                 vectors = held.opened.cut(vectors, dimensions)
             packed = asked.encoding_format == "base64"
-            rows = [base64.b64encode(row.astype("<f4", copy=False).tobytes()).decode() for row in vectors] if packed else vectors
+            rows = (
+                [base64.b64encode(row.astype("<f4", copy=False).tobytes()).decode() for row in vectors]
+                if packed
+                else vectors
+            )
             data = [{"object": "embedding", "index": place, "embedding": row} for place, row in enumerate(rows)]
-            return Answer({"object": "list", "data": data, "model": held.id, **_told(int(found.tokens.sum()), _places(found.truncated))})
+            return Answer(
+                {
+                    "object": "list",
+                    "data": data,
+                    "model": held.id,
+                    **_told(int(found.tokens.sum()), _places(found.truncated)),
+                }
+            )
 
     def _texts(self, held: Held, given: Any) -> list[str]:
         """Texts as they are; arrays of token ids as the model's tokenizer writes them out."""
@@ -192,9 +219,13 @@ class App:
             return await asyncio.to_thread(held.opened.score, [query] * len(texts), texts), 0, []
         if held.batcher is not None and held.opened.outputs == {"multi"}:
             embedder = held.opened
-            scores = await held.batcher.run(lambda: embedder.similarity(embedder.encode_query([query]), embedder.encode_document(texts))[0])
+            scores = await held.batcher.run(
+                lambda: embedder.similarity(embedder.encode_query([query]), embedder.encode_document(texts))[0]
+            )
             return scores, 0, []
-        asked, given = await asyncio.gather(self.embedded(held, [query], "query", truncation), self.embedded(held, texts, "document", truncation))
+        asked, given = await asyncio.gather(
+            self.embedded(held, [query], "query", truncation), self.embedded(held, texts, "document", truncation)
+        )
         scores = held.opened.similarity(asked.vectors, given.vectors)[0]
         return np.asarray(scores), int(asked.tokens.sum() + given.tokens.sum()), _places(given.truncated)
 
@@ -203,11 +234,18 @@ class App:
     def index(self, name: str | None) -> tuple[str, Index, asyncio.Lock]:
         """The index of this id; the only one where none is named."""
         if not self.indexes:
-            raise ApiError(404, "this server has no index: start it with --index", param="index", code="index_not_found")
+            raise ApiError(
+                404, "this server has no index: start it with --index", param="index", code="index_not_found"
+            )
         if name is None and len(self.indexes) == 1:
             name = next(iter(self.indexes))
         if name not in self.indexes:
-            raise ApiError(404, f"index: expected one of {', '.join(self.indexes)}, found {name!r}", param="index", code="index_not_found")
+            raise ApiError(
+                404,
+                f"index: expected one of {', '.join(self.indexes)}, found {name!r}",
+                param="index",
+                code="index_not_found",
+            )
         return name, *self.indexes[name]
 
     async def search(self, asked: SearchRequest) -> Response:
@@ -224,7 +262,12 @@ class App:
         width = about["dimension"]
         if isinstance(asked.query, str):
             if model is None:
-                raise ApiError(400, f"query: the index {name} was made from vectors: expected a vector of {width} numbers, found a text", param="query")
+                raise ApiError(
+                    400,
+                    f"query: the index {name} was made from vectors: expected a vector of {width} numbers, found a "
+                    "text",
+                    param="query",
+                )
             async with self.holder.using(model) as held:
                 if "dense" in held.opened.outputs:
                     found = await self.embedded(held, [asked.query], "query", asked.truncation)
@@ -236,11 +279,17 @@ class App:
         else:
             vectors = np.asarray([asked.query], np.float32)
             if about["output"] != "dense" or vectors.shape[1] != width:
-                raise ApiError(400, f"query: expected a text or {width} numbers, found {vectors.shape[1]} numbers", param="query")
+                raise ApiError(
+                    400, f"query: expected a text or {width} numbers, found {vectors.shape[1]} numbers", param="query"
+                )
             if not np.isfinite(vectors).all():
                 raise ApiError(400, "query: expected finite numbers", param="query")
         async with lock:
-            hits = (await asyncio.to_thread(index.search, vectors, min(asked.k, rows), filter=asked.filter))[0] if rows else []
+            hits = (
+                (await asyncio.to_thread(index.search, vectors, min(asked.k, rows), filter=asked.filter))[0]
+                if rows
+                else []
+            )
         seconds = time.perf_counter() - begun
         if asked.rerank is not None and hits:
             async with self.holder.using(asked.rerank) as held:
@@ -258,7 +307,13 @@ class App:
                 "index": name,
                 "model": asked.rerank or model,
                 "results": [
-                    {"id": hit.id, "score": hit.score, "text": hit.text, "best": list(hit.best) if asked.mark else None, "payload": _plain(hit.payload)}
+                    {
+                        "id": hit.id,
+                        "score": hit.score,
+                        "text": hit.text,
+                        "best": list(hit.best) if asked.mark else None,
+                        "payload": _plain(hit.payload),
+                    }
                     for hit in hits
                 ],
                 **_told(tokens, cut),
@@ -277,7 +332,8 @@ class App:
         return marked(hits, spans, scores)
 
     async def map(self, name: str) -> Response:
-        """Places of the index's rows (at most 100,000 of them, evenly taken) in two dimensions: float32 x, y in [-1, 1], row by row."""
+        """Places of the index's rows (at most 100,000 of them, evenly taken) in two dimensions: float32 x, y in [-1,
+        1], row by row."""
         _, index, lock = self.index(name)
         async with lock:
             _, places = await asyncio.to_thread(self._placed, name, index)
@@ -291,14 +347,19 @@ class App:
         try:
             numbers = [int(word) for word in wanted.split(",")]
         except ValueError:
-            raise ApiError(400, f"points: expected numbers with commas between, found {wanted[:40]!r}", param="points") from None
+            raise ApiError(
+                400, f"points: expected numbers with commas between, found {wanted[:40]!r}", param="points"
+            ) from None
         async with lock:
             rows, _ = await asyncio.to_thread(self._placed, name, index)
             if len(numbers) > 1000 or any(not 0 <= number < len(rows) for number in numbers):
                 raise ApiError(400, f"points: expected at most 1,000 numbers from 0 to {len(rows) - 1}", param="points")
             found = await asyncio.to_thread(index.rows, [int(row) for row in np.asarray(rows)[numbers]])
             text = index.about["text"]
-        data = [{"id": row.pop("__id__"), "text": str(row.pop(text, "") or "") if text else "", "payload": _plain(row)} for row in found]
+        data = [
+            {"id": row.pop("__id__"), "text": str(row.pop(text, "") or "") if text else "", "payload": _plain(row)}
+            for row in found
+        ]
         return Answer({"object": "list", "data": data})
 
     async def groups(self, name: str, field: str) -> Response:
@@ -307,12 +368,25 @@ class App:
 
         def work() -> Any:
             if field not in index.fields:
-                raise ApiError(400, f"field: expected one of {', '.join(index.fields) or 'none, there is no payload'}, found {field[:40]!r}", param="field")
+                raise ApiError(
+                    400,
+                    f"field: expected one of {', '.join(index.fields) or 'none, there is no payload'}, found "
+                    f"{field[:40]!r}",
+                    param="field",
+                )
             return grouped(index.column(field, self._placed(name, index)[0]))
 
         async with lock:
             found, ordered, points = await asyncio.to_thread(work)
-        return Answer({"object": "groups", "field": field, "ordered": ordered, "groups": [asdict(group) for group in found], "points": points})
+        return Answer(
+            {
+                "object": "groups",
+                "field": field,
+                "ordered": ordered,
+                "groups": [asdict(group) for group in found],
+                "points": points,
+            }
+        )
 
     def _placed(self, name: str, index: Index) -> tuple[Any, Any]:
         """(row numbers, places float32 ``[rows, 2]``), worked out once for each state of the index."""
@@ -333,7 +407,13 @@ class App:
 
     def listed(self, held: Held) -> dict[str, Any]:
         """One model as ``GET /v1/models`` shows it."""
-        out: dict[str, Any] = {"id": held.id, "object": "model", "created": held.created, "owned_by": "umekomi", "open": held.opened is not None}
+        out: dict[str, Any] = {
+            "id": held.id,
+            "object": "model",
+            "created": held.created,
+            "owned_by": "umekomi",
+            "open": held.opened is not None,
+        }
         if held.opened is not None:
             out["kind"] = held.opened.kind
             if not held.scorer:
@@ -351,13 +431,19 @@ class App:
         data = []
         for name, (index, lock) in self.indexes.items():
             async with lock:
-                rows, about, fields = await asyncio.to_thread(lambda index=index: (len(index), index.about, index.fields))  # type: ignore[misc]
+                rows, about, fields = await asyncio.to_thread(_said, index)
             data.append(
                 {
-                    "id": name, "object": "index", "rows": rows, "model": self.models_of.get(name), "dimension": about["dimension"], "output": about["output"],
-                    "fields": [field for field in fields if field != about["text"]], "map": min(rows, MAP_ROWS) if about["output"] != "multi" else 0,
+                    "id": name,
+                    "object": "index",
+                    "rows": rows,
+                    "model": self.models_of.get(name),
+                    "dimension": about["dimension"],
+                    "output": about["output"],
+                    "fields": [field for field in fields if field != about["text"]],
+                    "map": min(rows, MAP_ROWS) if about["output"] != "multi" else 0,
                 }
-            )  # fmt: skip
+            )
         return Answer({"object": "list", "data": data})
 
 
@@ -398,7 +484,12 @@ def _written(held: Held, ids: list[int], place: int) -> str:
         raise ApiError(400, f"input.{place}: {held.id} has no tokenizer of ids: expected texts", param="input")
     size = inner.get_vocab_size()
     if max(ids) >= size:
-        raise ApiError(400, f"input.{place}: expected ids of {held.id}'s own tokenizer, below {size}, found {max(ids)}: send the text itself", param="input")
+        raise ApiError(
+            400,
+            f"input.{place}: expected ids of {held.id}'s own tokenizer, below {size}, found {max(ids)}: send the text "
+            "itself",
+            param="input",
+        )
     return str(inner.decode(ids, skip_special_tokens=True))
 
 
@@ -408,4 +499,12 @@ def _same(a: Any, b: str) -> bool:
 
 def _plain(payload: dict[str, Any]) -> dict[str, Any]:
     """Payload as JSON has it; what JSON has no word for, as text."""
-    return {key: value if isinstance(value, (str, int, float, bool, type(None), list, dict)) else str(value) for key, value in payload.items()}
+    return {
+        key: value if isinstance(value, (str, int, float, bool, type(None), list, dict)) else str(value)
+        for key, value in payload.items()
+    }
+
+
+def _said(index: Any) -> tuple[int, Any, Any]:
+    """(rows, what it says of itself, its payload's columns) of an index."""
+    return len(index), index.about, index.fields

@@ -1,7 +1,10 @@
-"""Requests of many clients in one batch of the model. While a batch runs, requests queue; when it ends, the next takes a piece of every waiting
-request in turn, up to as many tokens as keep the batch within the latency target. The queue is bounded in tokens.
+"""Requests of many clients in one batch of the model. While a batch runs, requests queue; when it ends, the next takes
+a piece of every waiting request in turn, up to as many tokens as keep the batch within the latency target. The queue is
+bounded in tokens.
 
-Where the model may run on several threads, each core runs a batch of its own: while one is being answered, another computes."""
+Where the model may run on several threads, each core runs a batch of its own: while one is being answered, another
+computes.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from umekomi.models.base import Reported
@@ -22,7 +26,8 @@ PIECE = 32
 GATHER_SECONDS = 0.001
 LEAST_TOKENS, LANE_TOKENS = 512, 512
 FULL_TOKENS = 128
-"""Tokens from which on a larger batch makes a token little cheaper (minilm on one core: 3.4 ms a text of 14 tokens by eights, 3.3 by sixteens, 4.3 alone)."""
+"""Tokens from which on a larger batch makes a token little cheaper (minilm on one core: 3.4 ms a text of 14 tokens by
+eights, 3.3 by sixteens, 4.3 alone)."""
 
 
 class Busy(Exception):
@@ -34,8 +39,11 @@ class Busy(Exception):
 
 
 def estimate(text: str) -> int:
-    """About how many tokens a text has, without a tokenizer: a quarter of its letters in ASCII, one a character elsewhere."""
-    return 2 + (len(text) // 4 if text.isascii() else len(text) - sum(character.isascii() for character in text) * 3 // 4)
+    """About how many tokens a text has, without a tokenizer: a quarter of its letters in ASCII, one a character
+    elsewhere."""
+    return 2 + (
+        len(text) // 4 if text.isascii() else len(text) - sum(character.isascii() for character in text) * 3 // 4
+    )
 
 
 @dataclass(eq=False)
@@ -50,8 +58,8 @@ class _Request:
 
 
 class Batcher:
-    """One model's queue. ``queue_tokens``: its bound; ``latency``: seconds that a batch should take at most; without ``batching`` each request is a batch
-    of its own."""
+    """One model's queue. ``queue_tokens``: its bound; ``latency``: seconds that a batch should take at most; without
+    ``batching`` each request is a batch of its own."""
 
     def __init__(
         self,
@@ -81,7 +89,8 @@ class Batcher:
         self._tasks = [asyncio.get_running_loop().create_task(self._run()) for _ in range(self.lanes)]
 
     async def encode(self, texts: list[str], *, role: str | None = None, truncation: str = "warn") -> Reported:
-        """Vectors of full width, tokens and cuts of ``texts``; :class:`Busy` where they do not fit in the queue. Cancelling takes them out of it."""
+        """Vectors of full width, tokens and cuts of ``texts``; :class:`Busy` where they do not fit in the queue.
+        Cancelling takes them out of it."""
         tokens = [estimate(text) for text in texts]
         total = sum(tokens)
         if self.queued and self.queued + total > self.queue_tokens:
@@ -117,7 +126,8 @@ class Batcher:
         if self.lanes == 1:
             budget = max(self.rate * self.latency, LEAST_TOKENS)
         else:
-            # what waits is shared with the cores that have nothing to do, and with the one that ends next: it would else stand idle until its clients ask again
+            # what waits is shared with the cores that have nothing to do, and with the one that ends next: it would
+            # else stand idle until its clients ask again
             share = max(self.queued // (self._idle + 2), min(self.queued // (self._idle + 1), FULL_TOKENS))
             budget = min(LANE_TOKENS, max(share, 1))
         batch: list[tuple[_Request, int, int]] = []
@@ -126,12 +136,16 @@ class Batcher:
         taken = 0
         while self.waiting and taken < budget:
             request = self.waiting.popleft()
-            if (request.role, request.truncation) != (first.role, first.truncation) or (batch and not self.batching and request is not first):
+            if (request.role, request.truncation) != (first.role, first.truncation) or (
+                batch and not self.batching and request is not first
+            ):
                 others.append(request)
                 continue
             start = end = request.at
             most = len(request.texts) if not self.batching else start + PIECE
-            while end < min(most, len(request.texts)) and ((not batch and end == start) or taken < budget or not self.batching):
+            while end < min(most, len(request.texts)) and (
+                (not batch and end == start) or taken < budget or not self.batching
+            ):
                 taken += request.tokens[end]
                 end += 1
             batch.append((request, start, end))
@@ -154,7 +168,9 @@ class Batcher:
                         await self._work.wait_for(lambda: bool(self.waiting))
                 finally:
                     self._idle -= 1
-                if self.batching and self._last > 1:  # where requests come together, the first of them waits a moment for the others
+                if (
+                    self.batching and self._last > 1
+                ):  # where requests come together, the first of them waits a moment for the others
                     await asyncio.sleep(GATHER_SECONDS)
                     if not self.waiting:
                         continue
@@ -166,7 +182,8 @@ class Batcher:
             role, truncation = batch[0][0].role, batch[0][0].truncation
             begun = time.perf_counter()
             try:
-                found = await loop.run_in_executor(self._thread, lambda: self._encode(self.embedder, texts, truncation=truncation, role=role))  # noqa: B023
+                encode = partial(self._encode, self.embedder, texts, truncation=truncation, role=role)
+                found = await loop.run_in_executor(self._thread, encode)
             except asyncio.CancelledError:
                 raise
             except Exception as error:
@@ -181,12 +198,20 @@ class Batcher:
             for request, start, end in batch:
                 request.parts[start] = Reported(*(each[at : at + end - start] for each in found))
                 at += end - start
-                if sum(len(part.tokens) for part in request.parts.values()) == len(request.texts) and not request.done.done():
+                if (
+                    sum(len(part.tokens) for part in request.parts.values()) == len(request.texts)
+                    and not request.done.done()
+                ):
                     parts = [request.parts[key] for key in sorted(request.parts)]
-                    request.done.set_result(parts[0] if len(parts) == 1 else Reported(*(np.concatenate(each) for each in zip(*parts, strict=True))))
+                    request.done.set_result(
+                        parts[0]
+                        if len(parts) == 1
+                        else Reported(*(np.concatenate(each) for each in zip(*parts, strict=True)))
+                    )
 
     async def _failed(self, batch: list[tuple[_Request, int, int]], error: Exception) -> None:
-        """One request's fault is not its neighbours': each is tried alone, and only those that fail again get the error."""
+        """One request's fault is not its neighbours': each is tried alone, and only those that fail again get the
+        error."""
         import numpy as np
 
         requests = list(dict.fromkeys(id(request) for request, _, _ in batch))
@@ -204,7 +229,9 @@ class Batcher:
             try:
                 found = await asyncio.get_running_loop().run_in_executor(
                     self._thread,
-                    lambda request=request: self._encode(self.embedder, request.texts, truncation=request.truncation, role=request.role),  # type: ignore[misc]
+                    lambda request=request: self._encode(
+                        self.embedder, request.texts, truncation=request.truncation, role=request.role
+                    ),  # type: ignore[misc]
                 )
             except asyncio.CancelledError:
                 raise

@@ -14,9 +14,25 @@ from umekomi.server.schemas import MOST_INPUTS
 class ApiError(Exception):
     """An answer that is an error, in OpenAI's shape."""
 
-    def __init__(self, status: int, message: str, *, kind: str = "invalid_request_error", param: str | None = None, code: str | None = None, after: float = 0):
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        *,
+        kind: str = "invalid_request_error",
+        param: str | None = None,
+        code: str | None = None,
+        after: float = 0,
+    ):
         super().__init__(message)
-        self.status, self.message, self.kind, self.param, self.code, self.after = status, message, kind, param, code, after
+        self.status, self.message, self.kind, self.param, self.code, self.after = (
+            status,
+            message,
+            kind,
+            param,
+            code,
+            after,
+        )
 
     def response(self) -> Response:
         """As it goes over the wire."""
@@ -38,7 +54,11 @@ class Answer(Response):
 
 def too_large(most: int) -> ApiError:
     """More bytes than ``most``."""
-    return ApiError(413, f"the body is too large: expected at most {most:,} bytes; send the texts in several requests", code="too_large")
+    return ApiError(
+        413,
+        f"the body is too large: expected at most {most:,} bytes; send the texts in several requests",
+        code="too_large",
+    )
 
 
 def invalid(error: ValidationError, body: bytes) -> ApiError:
@@ -46,12 +66,24 @@ def invalid(error: ValidationError, body: bytes) -> ApiError:
     found = error.errors(include_url=False, include_context=False, include_input=False)
     first = found[0]
     if first["type"] == "json_invalid":
-        return ApiError(400, f"expected JSON, found what is none: {first['msg'].removeprefix('Invalid JSON: ')}", code="invalid_json")
-    if first["loc"] and first["loc"][0] in UNIONS and first["type"] != "missing":  # pydantic names every branch of a union: none of them is what was meant
+        return ApiError(
+            400,
+            f"expected JSON, found what is none: {first['msg'].removeprefix('Invalid JSON: ')}",
+            code="invalid_json",
+        )
+    if (
+        first["loc"] and first["loc"][0] in UNIONS and first["type"] != "missing"
+    ):  # pydantic names every branch of a union: none of them is what was meant
         name = str(first["loc"][0])
-        return ApiError(400, f"{name}: expected {UNIONS[name]}, found {_told(orjson.loads(body).get(name))}", param=name)
+        return ApiError(
+            400, f"{name}: expected {UNIONS[name]}, found {_told(orjson.loads(body).get(name))}", param=name
+        )
     path = [str(part) for part in first["loc"]]
-    return ApiError(400, f"{'.'.join(path) or 'the body'}: {first['msg'].removeprefix('Value error, ')}", param=path[0] if path else None)
+    return ApiError(
+        400,
+        f"{'.'.join(path) or 'the body'}: {first['msg'].removeprefix('Value error, ')}",
+        param=path[0] if path else None,
+    )
 
 
 UNIONS = {
@@ -64,7 +96,12 @@ UNIONS = {
 def _told(value: Any) -> str:
     if isinstance(value, list):
         kinds = sorted(
-            {{str: "texts", int: "numbers", float: "numbers", list: "arrays", dict: "objects", bool: "booleans"}.get(type(each), "null") for each in value}
+            {
+                {str: "texts", int: "numbers", float: "numbers", list: "arrays", dict: "objects", bool: "booleans"}.get(
+                    type(each), "null"
+                )
+                for each in value
+            }
         )
         return f"an array of {len(value):,} {' and '.join(kinds)}" if value else "an empty array"
     if isinstance(value, str):

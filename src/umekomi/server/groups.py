@@ -10,7 +10,8 @@ MOST = 8
 
 @dataclass(frozen=True)
 class Group:
-    """``kind``: ``"value"`` (``label`` says which, or from what to what), ``"rest"`` (all other values) or ``"missing"``."""
+    """``kind``: ``"value"`` (``label`` says which, or from what to what), ``"rest"`` (all other values) or
+    ``"missing"``."""
 
     label: str | None
     kind: str
@@ -18,8 +19,9 @@ class Group:
 
 
 def grouped(values: Any) -> tuple[list[Group], bool, list[int]]:
-    """(the groups, whether they rise, each row's group) of an Arrow column: numbers and times of more than eight values in eight ranges of about as
-    many rows each; everything else by its eight most frequent values, the rest, and what is missing."""
+    """(the groups, whether they rise, each row's group) of an Arrow column: numbers and times of more than eight values
+    in eight ranges of about as many rows each; everything else by its eight most frequent values, the rest, and what is
+    missing."""
     import numpy as np
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -29,7 +31,12 @@ def grouped(values: Any) -> tuple[list[Group], bool, list[int]]:
     missing = values.is_null().to_numpy(zero_copy_only=False)
     if pa.types.is_floating(kind):
         missing |= np.isnan(values.fill_null(np.nan).to_numpy(zero_copy_only=False))
-    rises = pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind) or pa.types.is_temporal(kind)
+    rises = (
+        pa.types.is_integer(kind)
+        or pa.types.is_floating(kind)
+        or pa.types.is_decimal(kind)
+        or pa.types.is_temporal(kind)
+    )
     known = values.filter(pa.array(~missing))
     if not (rises or pa.types.is_boolean(kind) or pa.types.is_string(kind) or pa.types.is_large_string(kind)):
         known = pa.array([str(value) for value in known.to_pylist()], pa.string())

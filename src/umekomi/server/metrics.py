@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, disable_created_metrics, generate_latest
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    disable_created_metrics,
+    generate_latest,
+)
 
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
@@ -20,14 +28,24 @@ class Metrics:
         ProcessCollector(registry=self.registry)
         self.requests = Counter("umekomi_requests", "Answered requests", ["route", "status"], registry=self.registry)
         self.seconds = Histogram(
-            "umekomi_request_seconds", "Seconds from a request's first byte to its answer", ["route"], buckets=SECONDS, registry=self.registry
+            "umekomi_request_seconds",
+            "Seconds from a request's first byte to its answer",
+            ["route"],
+            buckets=SECONDS,
+            registry=self.registry,
         )
-        self.rejected = Counter("umekomi_rejected", "Requests refused because the queue was full", ["model"], registry=self.registry)
+        self.rejected = Counter(
+            "umekomi_rejected", "Requests refused because the queue was full", ["model"], registry=self.registry
+        )
         self.texts = Counter("umekomi_texts", "Texts embedded", ["model"], registry=self.registry)
         self.tokens = Counter("umekomi_tokens", "Tokens embedded", ["model"], registry=self.registry)
         self.truncated = Counter("umekomi_truncated_texts", "Texts that were cut", ["model"], registry=self.registry)
-        self.batch_texts = Histogram("umekomi_batch_texts", "Texts of a batch", ["model"], buckets=SIZES, registry=self.registry)
-        self.batch_seconds = Histogram("umekomi_batch_seconds", "Seconds a batch takes", ["model"], buckets=SECONDS, registry=self.registry)
+        self.batch_texts = Histogram(
+            "umekomi_batch_texts", "Texts of a batch", ["model"], buckets=SIZES, registry=self.registry
+        )
+        self.batch_seconds = Histogram(
+            "umekomi_batch_seconds", "Seconds a batch takes", ["model"], buckets=SECONDS, registry=self.registry
+        )
         self._gauges: list[Gauge] = []
 
     def watch(self, name: str, what: str, value: Callable[[], float]) -> None:

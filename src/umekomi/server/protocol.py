@@ -1,4 +1,5 @@
-"""uvicorn's protocol with a limit on how long a client may take to send a request's head: a connection that says nothing, or dribbles, is closed."""
+"""uvicorn's protocol with a limit on how long a client may take to send a request's head: a connection that says
+nothing, or dribbles, is closed."""
 
 from __future__ import annotations
 
@@ -16,7 +17,8 @@ HEAD_SECONDS = 10.0
 
 
 class HeadLimited(Fastest):
-    """Closes a connection whose first request's head, or whose next request's once begun, is not whole in :data:`HEAD_SECONDS`."""
+    """Closes a connection whose first request's head, or whose next request's once begun, is not whole in
+    :data:`HEAD_SECONDS`."""
 
     _late: asyncio.TimerHandle | None = None
 

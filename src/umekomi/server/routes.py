@@ -23,7 +23,12 @@ from umekomi.server.errors import Answer, ApiError, invalid, too_large
 from umekomi.server.schemas import EmbeddingRequest, RerankRequest, SearchRequest, SimilarityRequest
 
 PAGE = Path(__file__).parent / "page"
-TYPES = {".html": "text/html; charset=utf-8", ".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".svg": "image/svg+xml"}
+TYPES = {
+    ".html": "text/html; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".svg": "image/svg+xml",
+}
 HEADERS = {
     "content-security-policy": "default-src 'self'; img-src 'self' data:; frame-ancestors 'none'",
     "x-content-type-options": "nosniff",
@@ -33,7 +38,8 @@ AnyRequest = TypeVar("AnyRequest", bound=BaseModel)
 
 
 class Gate:
-    """What every request passes: the key, the host, draining, metrics; and an answer in OpenAI's shape to whatever goes wrong."""
+    """What every request passes: the key, the host, draining, metrics; and an answer in OpenAI's shape to whatever goes
+    wrong."""
 
     def __init__(self, app: Any, state: App) -> None:
         self.app, self.state = app, state
@@ -66,7 +72,9 @@ class Gate:
         except Exception as error:
             say(f"fault: {scope['method']} {scope['path']}: {type(error).__name__}: {error}")
             if not sent:
-                await ApiError(500, "the server failed; its log says why", kind="server_error").response()(scope, receive, sending)
+                await ApiError(500, "the server failed; its log says why", kind="server_error").response()(
+                    scope, receive, sending
+                )
         finally:
             route = getattr(scope.get("route"), "path", "other")
             self.state.metrics.requests.labels(route, str(status)).inc()
@@ -74,20 +82,37 @@ class Gate:
 
     def _refused(self, scope: Scope) -> ApiError | None:
         settings, path = self.state.settings, scope["path"]
-        headers = {key: value for key, value in scope["headers"] if key in (b"authorization", b"host", b"x-api-key", b"api-key")}
+        headers = {
+            key: value
+            for key, value in scope["headers"]
+            if key in (b"authorization", b"host", b"x-api-key", b"api-key")
+        }
         if settings.hosts:
             host = headers.get(b"host", b"").decode("latin-1").rsplit(":", 1)[0].lower()
             if host not in settings.hosts:
-                return ApiError(403, f"Host: expected {', '.join(sorted(settings.hosts))}, found {host!r}", kind="permission_error")
+                return ApiError(
+                    403, f"Host: expected {', '.join(sorted(settings.hosts))}, found {host!r}", kind="permission_error"
+                )
         if path in ("/health", "/ready"):
             return None
         if self.state.draining:
             return ApiError(503, "the server is shutting down", kind="server_error", code="draining", after=5)
-        if settings.api_key and (path.startswith("/v1") or path in ("/rerank", "/v2/rerank", "/metrics", "/openapi.json")):
+        if settings.api_key and (
+            path.startswith("/v1") or path in ("/rerank", "/v2/rerank", "/metrics", "/openapi.json")
+        ):
             given = headers.get(b"authorization", b"")
-            token = given[7:].strip() if given[:7].lower() == b"bearer " else headers.get(b"x-api-key") or headers.get(b"api-key") or b""
+            token = (
+                given[7:].strip()
+                if given[:7].lower() == b"bearer "
+                else headers.get(b"x-api-key") or headers.get(b"api-key") or b""
+            )
             if not hmac.compare_digest(token, settings.api_key.encode()):
-                return ApiError(401, "expected the server's API key as a bearer token", kind="authentication_error", code="invalid_api_key")
+                return ApiError(
+                    401,
+                    "expected the server's API key as a bearer token",
+                    kind="authentication_error",
+                    code="invalid_api_key",
+                )
         return None
 
 
@@ -95,7 +120,14 @@ def application(models: Sequence[Any], indexes: Sequence[str | Path] = (), setti
     """The ASGI application, for uvicorn or any other server; ``app.state.umekomi`` is the :class:`App` behind it."""
     settings = settings or Settings()
     state = App(models, indexes, settings)
-    app = FastAPI(title="Umekomi", version=__version__, docs_url=None, redoc_url=None, lifespan=state.lifespan, description="Embeddings, reranking and search.")
+    app = FastAPI(
+        title="Umekomi",
+        version=__version__,
+        docs_url=None,
+        redoc_url=None,
+        lifespan=state.lifespan,
+        description="Embeddings, reranking and search.",
+    )
     app.state.umekomi = state
     app.add_middleware(Gate, state=state)
 
@@ -112,19 +144,25 @@ def application(models: Sequence[Any], indexes: Sequence[str | Path] = (), setti
                         raise too_large(settings.body)
                     parts.append(part)
         except TimeoutError:
-            raise ApiError(408, f"the body did not arrive within {settings.body_seconds:g} s", code="slow_body") from None
+            raise ApiError(
+                408, f"the body did not arrive within {settings.body_seconds:g} s", code="slow_body"
+            ) from None
         try:
             return kind.model_validate_json(body := b"".join(parts))
         except ValidationError as error:
             raise invalid(error, body) from None
 
-    async def answered(request: Request, kind: type[AnyRequest], answer: Callable[[AnyRequest], Awaitable[Response]]) -> Response:
+    async def answered(
+        request: Request, kind: type[AnyRequest], answer: Callable[[AnyRequest], Awaitable[Response]]
+    ) -> Response:
         asked = await read(request, kind)
         try:
             async with asyncio.timeout(settings.timeout):
                 return await answer(asked)
         except TimeoutError:
-            raise ApiError(504, f"no answer within {settings.timeout:g} s", kind="server_error", code="timeout") from None
+            raise ApiError(
+                504, f"no answer within {settings.timeout:g} s", kind="server_error", code="timeout"
+            ) from None
 
     @app.exception_handler(ApiError)
     async def _api(_: Request, error: ApiError) -> Response:
@@ -153,23 +191,45 @@ def application(models: Sequence[Any], indexes: Sequence[str | Path] = (), setti
     errors: dict[int | str, dict[str, Any]] = {
         status: {"description": what, "content": {"application/json": {"schema": ERROR_SCHEMA}}}
         for status, what in (
-            (400, "A request that cannot be answered"), (401, "No key, or another"), (403, "Another host"), (404, "No such model or index"),
-            (408, "The body came too slowly"), (413, "The body is too large"), (429, "The queue is full"), (500, "A fault of the server"),
-            (503, "Not ready, or shutting down"), (504, "No answer in time"),
+            (400, "A request that cannot be answered"),
+            (401, "No key, or another"),
+            (403, "Another host"),
+            (404, "No such model or index"),
+            (408, "The body came too slowly"),
+            (413, "The body is too large"),
+            (429, "The queue is full"),
+            (500, "A fault of the server"),
+            (503, "Not ready, or shutting down"),
+            (504, "No answer in time"),
         )
-    }  # fmt: skip
+    }
 
-    @app.post("/v1/embeddings", openapi_extra=body(EmbeddingRequest), responses=errors, summary="Embed texts (OpenAI's request and response)")
+    @app.post(
+        "/v1/embeddings",
+        openapi_extra=body(EmbeddingRequest),
+        responses=errors,
+        summary="Embed texts (OpenAI's request and response)",
+    )
     async def embeddings(request: Request) -> Response:
         return await answered(request, EmbeddingRequest, state.embeddings)
 
     @app.post("/rerank", openapi_extra=body(RerankRequest), responses=errors, include_in_schema=False)
     @app.post("/v2/rerank", openapi_extra=body(RerankRequest), responses=errors, include_in_schema=False)
-    @app.post("/v1/rerank", openapi_extra=body(RerankRequest), responses=errors, summary="Order documents by a query (Cohere's and Jina's shape)")
+    @app.post(
+        "/v1/rerank",
+        openapi_extra=body(RerankRequest),
+        responses=errors,
+        summary="Order documents by a query (Cohere's and Jina's shape)",
+    )
     async def rerank(request: Request) -> Response:
         return await answered(request, RerankRequest, state.rerank)
 
-    @app.post("/v1/similarity", openapi_extra=body(SimilarityRequest), responses=errors, summary="Every text against every other")
+    @app.post(
+        "/v1/similarity",
+        openapi_extra=body(SimilarityRequest),
+        responses=errors,
+        summary="Every text against every other",
+    )
     async def similarity(request: Request) -> Response:
         return await answered(request, SimilarityRequest, state.similarity)
 
@@ -206,7 +266,11 @@ def application(models: Sequence[Any], indexes: Sequence[str | Path] = (), setti
     async def items_(index: str, points: str = "0") -> Response:
         return await state.items(index, points)
 
-    @app.get("/v1/indexes/{index}/groups", responses=errors, summary="The points of the map in groups by a column of the payload")
+    @app.get(
+        "/v1/indexes/{index}/groups",
+        responses=errors,
+        summary="The points of the map in groups by a column of the payload",
+    )
     async def groups_(index: str, field: str = "") -> Response:
         return await state.groups(index, field)
 
@@ -217,10 +281,19 @@ def application(models: Sequence[Any], indexes: Sequence[str | Path] = (), setti
     @app.get("/ready", responses={503: errors[503]}, summary="Does it take requests?")
     async def ready() -> Response:
         if state.draining or not state.ready:
-            return ApiError(503, "shutting down" if state.draining else "starting", kind="server_error", code="not_ready", after=1).response()
-        return Answer({"status": "ready", "models": [held.id for held in state.holder.models.values() if held.opened is not None]})
+            return ApiError(
+                503, "shutting down" if state.draining else "starting", kind="server_error", code="not_ready", after=1
+            ).response()
+        return Answer(
+            {"status": "ready", "models": [held.id for held in state.holder.models.values() if held.opened is not None]}
+        )
 
-    @app.get("/metrics", summary="Prometheus", response_class=Response, responses=binary("text/plain", "Prometheus' text format"))
+    @app.get(
+        "/metrics",
+        summary="Prometheus",
+        response_class=Response,
+        responses=binary("text/plain", "Prometheus' text format"),
+    )
     async def metrics() -> Response:
         return Response(state.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
@@ -229,10 +302,19 @@ def application(models: Sequence[Any], indexes: Sequence[str | Path] = (), setti
     def schema() -> dict[str, Any]:
         """The schema with the ids that this server knows."""
         if app.openapi_schema is None:
-            known = {"model": list(state.holder.models), "rerank": list(state.holder.models), "index": list(state.indexes)}
+            known = {
+                "model": list(state.holder.models),
+                "rerank": list(state.holder.models),
+                "index": list(state.indexes),
+            }
             for path in plain_schema()["paths"].values():
                 for operation in path.values():
-                    body_schema = operation.get("requestBody", {}).get("content", {}).get("application/json", {}).get("schema", {})
+                    body_schema = (
+                        operation.get("requestBody", {})
+                        .get("content", {})
+                        .get("application/json", {})
+                        .get("schema", {})
+                    )
                     for name, ids in known.items():
                         for branch in body_schema.get("properties", {}).get(name, {}).get("anyOf", []):
                             if branch.get("type") == "string" and ids:
@@ -243,7 +325,9 @@ def application(models: Sequence[Any], indexes: Sequence[str | Path] = (), setti
         return plain_schema()
 
     app.openapi = schema  # type: ignore[method-assign]
-    files = {path.name: (path.read_bytes(), TYPES[path.suffix]) for path in sorted(PAGE.iterdir()) if path.suffix in TYPES}
+    files = {
+        path.name: (path.read_bytes(), TYPES[path.suffix]) for path in sorted(PAGE.iterdir()) if path.suffix in TYPES
+    }
 
     @app.get("/", include_in_schema=False)
     async def page() -> Response:

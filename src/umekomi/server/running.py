@@ -51,14 +51,22 @@ def run(
     drain_seconds: int = DRAIN_SECONDS,
 ) -> None:
     """Listen on ``host`` and answer until SIGTERM or Ctrl-C. Anywhere but on loopback an ``api_key`` is needed."""
-    for name, value, least in (("queue_tokens", queue_tokens, 1), ("latency", latency, 0.001), ("timeout", timeout, 0.001), ("body_mb", body_mb, 0.001)):
+    for name, value, least in (
+        ("queue_tokens", queue_tokens, 1),
+        ("latency", latency, 0.001),
+        ("timeout", timeout, 0.001),
+        ("body_mb", body_mb, 0.001),
+    ):
         if not value >= least:
             raise WrongUse(f"serve, {name}: expected {least} or more, found {value}")
     if not 0 <= port <= 65535:
         raise WrongUse(f"serve, port: expected 0 to 65535, found {port}")
     local = is_loopback(host)
     if not local and not api_key:
-        raise WrongUse(f"serve: {host} can be reached from other machines: set an API key (UMEKOMI_API_KEY or --api-key-file) to listen there")
+        raise WrongUse(
+            f"serve: {host} can be reached from other machines: set an API key (UMEKOMI_API_KEY or --api-key-file) to "
+            "listen there"
+        )
     settings = Settings(
         engine=engine,
         memory=int(memory_gb * 1e9),
@@ -85,7 +93,10 @@ def run(
         backlog=2048,
     )
     address = f"[{host}]" if ":" in host else host
-    say(f"umekomi: {', '.join(app.state.umekomi.holder.models)} at http://{address}:{listening.getsockname()[1]} (schema at /openapi.json)")
+    say(
+        f"umekomi: {', '.join(app.state.umekomi.holder.models)} at http://{address}:{listening.getsockname()[1]} "
+        "(schema at /openapi.json)"
+    )
     server = Server(config)
     server.run(sockets=[listening])
     if not server.started:
@@ -108,6 +119,8 @@ def is_loopback(host: str) -> bool:
 
 def _listening(host: str, port: int) -> socket.socket:
     try:
-        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=2048)
+        return socket.create_server(
+            (host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=2048
+        )
     except OSError as error:
         raise UmekomiError(f"serve: {host}:{port} cannot be listened on: {error.strerror or error}") from None

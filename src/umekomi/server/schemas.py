@@ -19,9 +19,13 @@ class Asked(BaseModel):
 
     model_config = ConfigDict(extra="ignore")
 
-    model: StrictStr | None = Field(None, description="A model's id, as GET /v1/models lists them. May be left out where one is served.")
+    model: StrictStr | None = Field(
+        None, description="A model's id, as GET /v1/models lists them. May be left out where one is served."
+    )
     truncation: Truncation = Field(
-        "warn", description="Texts longer than the model reads: cut and listed (warn), an error, cut (silent), or read in windows (chunk)."
+        "warn",
+        description="Texts longer than the model reads: cut and listed (warn), an error, "
+        "cut (silent), or read in windows (chunk).",
     )
 
 
@@ -39,10 +43,16 @@ class EmbeddingRequest(Asked):
         None, description="Keep the first so many dimensions, brought to length one again."
     )
     user: StrictStr | None = None
-    role: StrictStr | None = Field(None, description="query, document, or a task of the model; the model's own prompt is put before the text.")
-    input_type: StrictStr | None = Field(None, description="Cohere's and NVIDIA's word for role: search_query, search_document, query, passage.")
+    role: StrictStr | None = Field(
+        None, description="query, document, or a task of the model; the model's own prompt is put before the text."
+    )
+    input_type: StrictStr | None = Field(
+        None, description="Cohere's and NVIDIA's word for role: search_query, search_document, query, passage."
+    )
     task: StrictStr | None = Field(None, description="Jina's word for role: retrieval.query, retrieval.passage.")
-    late_chunking: StrictBool = Field(False, description="Read all inputs as one text and give each its own part's vector (needs the torch engine).")
+    late_chunking: StrictBool = Field(
+        False, description="Read all inputs as one text and give each its own part's vector (needs the torch engine)."
+    )
 
 
 class RerankRequest(Asked):
@@ -78,18 +88,26 @@ class SimilarityRequest(Asked):
 class SearchRequest(Asked):
     """``POST /v1/search``."""
 
-    query: Annotated[Text, Field(min_length=1)] | Annotated[list[float], Field(min_length=1, max_length=1_000_000)] = Field(
-        description="A text, or a vector of the index's width."
+    query: Annotated[Text, Field(min_length=1)] | Annotated[list[float], Field(min_length=1, max_length=1_000_000)] = (
+        Field(description="A text, or a vector of the index's width.")
     )
-    index: StrictStr | None = Field(None, description="An index's id, as GET /v1/indexes lists them. May be left out where one is served.")
+    index: StrictStr | None = Field(
+        None, description="An index's id, as GET /v1/indexes lists them. May be left out where one is served."
+    )
     k: Annotated[StrictInt, Field(ge=1, le=1000)] = 10
-    filter: Annotated[StrictStr, Field(max_length=10_000)] | None = Field(None, description='A condition on the payload: year > 2020 and lang == "ja".')
+    filter: Annotated[StrictStr, Field(max_length=10_000)] | None = Field(
+        None, description='A condition on the payload: year > 2020 and lang == "ja".'
+    )
     mark: StrictBool = Field(False, description="Say where each hit's best sentence stands.")
     rerank: StrictStr | None = Field(None, description="A model's id: the hits in the order that it would give them.")
 
 
 ROLES = {
-    "search_query": "query", "search_document": "document", "passage": "document",
-    "retrieval.query": "query", "retrieval.passage": "document", "text-matching": "similarity",
-}  # fmt: skip
+    "search_query": "query",
+    "search_document": "document",
+    "passage": "document",
+    "retrieval.query": "query",
+    "retrieval.passage": "document",
+    "text-matching": "similarity",
+}
 """What Cohere, NVIDIA and Jina call the roles."""

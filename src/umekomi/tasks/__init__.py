@@ -52,8 +52,8 @@ def default_kind(split: Any) -> str:
 
 
 def make(task: str, data: Any = None, split: str | None = None) -> Task:
-    """The task of this name: a dataset's name (its main task on its test split), ``dataset:kind``, ``mteb:NAME``, or a kind
-    of task with the ``data`` to judge on."""
+    """The task of this name: a dataset's name (its main task on its test split), ``dataset:kind``, ``mteb:NAME``, or a
+    kind of task with the ``data`` to judge on."""
     if task.startswith("mteb:"):
         from umekomi.tasks.mteb import MtebTask
 
@@ -84,7 +84,8 @@ def make(task: str, data: Any = None, split: str | None = None) -> Task:
         dataset = Dataset(dataset.name, {**dataset.splits, split: chosen}, dataset.licence, dataset.notes)
     if shape(chosen) not in KINDS[kind].shapes:
         raise WrongUse(
-            f"the task {kind} takes {' or '.join(KINDS[kind].shapes)}; {dataset.name} holds {shape(chosen)}, which fits: {', '.join(fitting(chosen)) or 'no task'}"
+            f"the task {kind} takes {' or '.join(KINDS[kind].shapes)}; {dataset.name} holds {shape(chosen)}, which "
+            f"fits: {', '.join(fitting(chosen)) or 'no task'}"
         )
     label = f"{dataset.name}:{kind}" if kind != default_kind(chosen) else dataset.name
     return build(kind, dataset, split, label)
@@ -96,13 +97,17 @@ def build(kind: str, dataset: Dataset, split: str, name: str) -> Task:
     if kind in ("classification", "link-prediction"):
         train = dataset.splits.get("train") if split != "train" else None
         if kind == "link-prediction" and train is None:
-            raise WrongUse(f"link-prediction needs a split 'train' beside {split!r}; {dataset.name} has {', '.join(dataset)}")
+            raise WrongUse(
+                f"link-prediction needs a split 'train' beside {split!r}; {dataset.name} has {', '.join(dataset)}"
+            )
         return KINDS[kind](chosen, train=train, name=name)  # type: ignore[call-arg]
     if kind == "triple-ranking":
         import pyarrow as pa
 
         others = [table for other, table in dataset.splits.items() if other != split]
-        return TripleRanking(chosen, known=pa.concat_tables(others, promote_options="default") if others else None, name=name)
+        return TripleRanking(
+            chosen, known=pa.concat_tables(others, promote_options="default") if others else None, name=name
+        )
     return KINDS[kind](chosen, name=name)  # type: ignore[call-arg]
 
 
@@ -113,4 +118,6 @@ def held_out(dataset: Dataset) -> str:
             return split
     if len(dataset) == 1:
         return next(iter(dataset))
-    raise WrongUse(f"{dataset.name}: expected a split named test, dev or all; found {', '.join(dataset)}: name one with --split")
+    raise WrongUse(
+        f"{dataset.name}: expected a split named test, dev or all; found {', '.join(dataset)}: name one with --split"
+    )

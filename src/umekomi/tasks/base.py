@@ -34,7 +34,8 @@ class Score(NamedTuple):
 
 
 def own_role(model: Any, role: str) -> str | None:
-    """``role`` where the model has a prompt of its own for it, else None: a task asks for no role a model does not know."""
+    """``role`` where the model has a prompt of its own for it, else None: a task asks for no role a model does not
+    know."""
     return role if role in getattr(model, "roles", ()) else None
 
 

@@ -42,7 +42,10 @@ class Classification(Task):
     shapes: ClassVar[tuple[str, ...]] = ("labelled texts",)
 
     def size(self) -> Mapping[str, int]:
-        return {"texts": self.data.num_rows, "training texts": self.train.num_rows if self.train is not None else self.data.num_rows}
+        return {
+            "texts": self.data.num_rows,
+            "training texts": self.train.num_rows if self.train is not None else self.data.num_rows,
+        }
 
     def evaluate(self, model: Any, *, batch_size: int = 32, progress: bool = False) -> Result:
         import numpy as np
@@ -68,9 +71,7 @@ class Classification(Task):
         used = sorted(set().union(*map(set, chosen)))
         place = {row: number for number, row in enumerate(used)}
         seen = model.encode([texts[row] for row in used], role=role, batch_size=batch_size, progress=progress)
-        runs = []
-        for rows in chosen:
-            runs.append(self._predict(model, seen[[place[row] for row in rows]], known[rows], vectors))
+        runs = [self._predict(model, seen[[place[row] for row in rows]], known[rows], vectors) for rows in chosen]
         return self._result(gold, runs)
 
     def _samples(self, labels: Any) -> list[list[int]]:
@@ -99,7 +100,9 @@ class Classification(Task):
             from sklearn.linear_model import LogisticRegression
             from sklearn.utils._testing import ignore_warnings
 
-            fit = ignore_warnings(category=ConvergenceWarning)(LogisticRegression(max_iter=100, random_state=self.seed).fit)
+            fit = ignore_warnings(category=ConvergenceWarning)(
+                LogisticRegression(max_iter=100, random_state=self.seed).fit
+            )
             return fit(known, labels).predict(asked)
         from umekomi.tasks.retrieval import best
 
@@ -107,7 +110,11 @@ class Classification(Task):
         classes, codes = np.unique(labels, return_inverse=True)
         votes = np.zeros((len(numbers), len(classes)))
         # similarities may be negative distances: weigh by their place between the worst and best of the ten
-        finite = np.where(np.isfinite(scores), scores, np.nanmin(np.where(np.isfinite(scores), scores, np.nan), axis=1, initial=0)[:, None])
+        finite = np.where(
+            np.isfinite(scores),
+            scores,
+            np.nanmin(np.where(np.isfinite(scores), scores, np.nan), axis=1, initial=0)[:, None],
+        )
         spread = finite - finite.min(1, keepdims=True)
         weights = 1 + spread / np.maximum(spread.max(1, keepdims=True), 1e-12)
         for column in range(numbers.shape[1]):
@@ -145,6 +152,14 @@ class Clustering(Task):
 
         table = check(self.data, ("text", "label"), self.name)
         _, gold = np.unique(_labels(table, self.name), return_inverse=True)
-        vectors = model.encode(table["text"].to_pylist(), role=own_role(model, "clustering"), batch_size=batch_size, progress=progress)
-        clusters = MiniBatchKMeans(n_clusters=int(gold.max()) + 1, batch_size=500, n_init="auto", random_state=self.seed).fit(vectors).labels_
-        return Result(self.name, {"v-measure": Score(np.column_stack([gold, clusters]).astype(np.float64), "v_measure")})
+        vectors = model.encode(
+            table["text"].to_pylist(), role=own_role(model, "clustering"), batch_size=batch_size, progress=progress
+        )
+        clusters = (
+            MiniBatchKMeans(n_clusters=int(gold.max()) + 1, batch_size=500, n_init="auto", random_state=self.seed)
+            .fit(vectors)
+            .labels_
+        )
+        return Result(
+            self.name, {"v-measure": Score(np.column_stack([gold, clusters]).astype(np.float64), "v_measure")}
+        )

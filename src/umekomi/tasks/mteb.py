@@ -27,16 +27,24 @@ class MtebEncoder(AbsEncoder):  # type: ignore[misc]
 
     def __init__(self, embedder: Any) -> None:
         if "dense" not in embedder.outputs:
-            raise WrongUse(f"mteb's tasks take dense vectors; {embedder.name} gives {' and '.join(sorted(embedder.outputs))}")
+            raise WrongUse(
+                f"mteb's tasks take dense vectors; {embedder.name} gives {' and '.join(sorted(embedder.outputs))}"
+            )
         self.embedder = embedder
-        self.mteb_model_meta = ModelMeta.create_empty(overwrites={"name": f"umekomi/{embedder.fingerprint()}", "revision": "1"})
+        self.mteb_model_meta = ModelMeta.create_empty(
+            overwrites={"name": f"umekomi/{embedder.fingerprint()}", "revision": "1"}
+        )
         self.model_prompts = None
 
-    def encode(self, inputs: Any, *, task_metadata: Any, hf_split: str, hf_subset: str, prompt_type: Any = None, **options: Any) -> Any:
+    def encode(
+        self, inputs: Any, *, task_metadata: Any, hf_split: str, hf_subset: str, prompt_type: Any = None, **options: Any
+    ) -> Any:
         texts = [text for batch in inputs for text in batch["text"]]
         role = ROLES.get(getattr(prompt_type, "value", prompt_type) or "")
         if role is None:
-            wanted = {"Classification": "classification", "Clustering": "clustering", "STS": "similarity"}.get(task_metadata.type)
+            wanted = {"Classification": "classification", "Clustering": "clustering", "STS": "similarity"}.get(
+                task_metadata.type
+            )
             role = own_role(self.embedder, wanted) if wanted else None
         return self.embedder.encode(texts, output="dense", role=role, batch_size=options.get("batch_size", 32))
 

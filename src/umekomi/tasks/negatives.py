@@ -1,4 +1,5 @@
-"""Hard negatives: documents near to an anchor that are no answer. What the verb ``mine`` and the recipes that mine for themselves share."""
+"""Hard negatives: documents near to an anchor that are no answer. What the verb ``mine`` and the recipes that mine for
+themselves share."""
 
 from __future__ import annotations
 
@@ -16,7 +17,8 @@ RRF = 60
 
 @dataclass(frozen=True)
 class Negatives:
-    """``table`` (anchor, positive, negative_1 …), how many of the pairs had too few, and how many candidates each rule took out."""
+    """``table`` (anchor, positive, negative_1 …), how many of the pairs had too few, and how many candidates each rule
+    took out."""
 
     table: Any
     short: int
@@ -40,11 +42,12 @@ def hard_negatives(
     batch_size: int = 32,
     progress: bool = False,
 ) -> Negatives:
-    """The rules are :func:`umekomi.mine`'s. ``table`` has anchor and positive, ``more`` is searched beside the positives.
+    """The rules are :func:`umekomi.mine`'s. ``table`` has anchor and positive, ``more`` is searched beside the
+    positives.
 
-    With ``raters`` (embedders or scorers) the candidates left are ranked by each, the ranks are joined by Σ 1 / (60 + rank), and the highest
-    are taken; ``lowest`` takes the lowest-ranked instead (Gemini Embedding: the neighbours that all raters find least like an answer).
-    ``keep_short`` keeps pairs with too few negatives, the missing ones empty.
+    With ``raters`` (embedders or scorers) the candidates left are ranked by each, the ranks are joined by Σ 1 / (60 +
+    rank), and the highest are taken; ``lowest`` takes the lowest-ranked instead (Gemini Embedding: the neighbours that
+    all raters find least like an answer). ``keep_short`` keeps pairs with too few negatives, the missing ones empty.
     """
     import numpy as np
     import pyarrow as pa
@@ -66,7 +69,12 @@ def hard_negatives(
     numbers, scores = best(embedder, asked, documents, min(depth + max(map(len, known.values())), len(corpus)))
     row_of = {question: row for row, question in enumerate(questions)}
     counts = {"known positive": 0, "relative margin": 0, "margin": 0, "near-copy of the positive": 0}
-    guard = duplicate is not None and embedder.metric == "cosine" and hasattr(documents, "dtype") and not hasattr(documents, "indptr")
+    guard = (
+        duplicate is not None
+        and embedder.metric == "cosine"
+        and hasattr(documents, "dtype")
+        and not hasattr(documents, "indptr")
+    )
     lowest_of: dict[str, float] = {}
     for question, own in known.items():
         row = row_of[question]
@@ -101,11 +109,22 @@ def hard_negatives(
             mined = [corpus[n] for n in chosen[:negatives]]
             found.append((anchor, positive, *mined, *[""] * (negatives - len(mined))))
     names = ["anchor", "positive", *[f"negative_{i + 1}" for i in range(negatives)]]
-    return Negatives(pa.table({name: pa.array([row[i] for row in found], pa.string()) for i, name in enumerate(names)}), short, counts)
+    return Negatives(
+        pa.table({name: pa.array([row[i] for row in found], pa.string()) for i, name in enumerate(names)}),
+        short,
+        counts,
+    )
 
 
 def fused(
-    raters: Sequence[Any], anchors: Sequence[str], left: list[list[int]], corpus: Sequence[str], *, lowest: bool, batch_size: int = 32, progress: bool = False
+    raters: Sequence[Any],
+    anchors: Sequence[str],
+    left: list[list[int]],
+    corpus: Sequence[str],
+    *,
+    lowest: bool,
+    batch_size: int = 32,
+    progress: bool = False,
 ) -> list[list[int]]:
     """Each anchor's candidates in the order of their fused ranks, the best first; ``lowest``: the last first."""
     import numpy as np
@@ -116,14 +135,26 @@ def fused(
             asked = rater.encode(list(anchors), role="query", batch_size=batch_size, progress=progress)
             used = sorted({number for candidates in left for number in candidates})
             row_of = {number: row for row, number in enumerate(used)}
-            documents = rater.encode([corpus[number] for number in used], role="document", batch_size=batch_size, progress=progress) if used else None
+            documents = (
+                rater.encode(
+                    [corpus[number] for number in used], role="document", batch_size=batch_size, progress=progress
+                )
+                if used
+                else None
+            )
             rated = [
-                rater.similarity(similarities.rows(asked, row, row + 1), similarities.take(documents, [row_of[n] for n in candidates]))[0] if candidates else np.zeros(0)
+                rater.similarity(
+                    similarities.rows(asked, row, row + 1),
+                    similarities.take(documents, [row_of[n] for n in candidates]),
+                )[0]
+                if candidates
+                else np.zeros(0)
                 for row, candidates in enumerate(left)
-            ]  # fmt: skip
+            ]
         elif hasattr(rater, "score"):
             flat = rater.score(
-                [anchor for anchor, candidates in zip(anchors, left, strict=True) for _ in candidates], [corpus[n] for each in left for n in each]
+                [anchor for anchor, candidates in zip(anchors, left, strict=True) for _ in candidates],
+                [corpus[n] for each in left for n in each],
             )
             rated = np.split(np.asarray(flat), np.cumsum([len(each) for each in left])[:-1])
         else:
@@ -131,7 +162,10 @@ def fused(
         for total, values in zip(fusion, rated, strict=True):
             total[np.argsort(-values, kind="stable")] += 1 / (RRF + 1 + np.arange(len(values)))
     sign = 1 if lowest else -1
-    return [[candidates[i] for i in np.argsort(sign * total, kind="stable")] for candidates, total in zip(left, fusion, strict=True)]
+    return [
+        [candidates[i] for i in np.argsort(sign * total, kind="stable")]
+        for candidates, total in zip(left, fusion, strict=True)
+    ]
 
 
 def _plain(text: str) -> str:
@@ -139,8 +173,8 @@ def _plain(text: str) -> str:
 
 
 def with_negatives(table: Any, who: str, teacher: Any, count: int, **options: Any) -> Any:
-    """The pairs of a set that searches, with ``count`` mined negatives each where it brings none of its own; rows that find too few keep
-    what they find. ``options`` as of :func:`hard_negatives`."""
+    """The pairs of a set that searches, with ``count`` mined negatives each where it brings none of its own; rows that
+    find too few keep what they find. ``options`` as of :func:`hard_negatives`."""
     from umekomi.data.columns import Retrieval
     from umekomi.data.views import pairs
 
@@ -149,7 +183,11 @@ def with_negatives(table: Any, who: str, teacher: Any, count: int, **options: An
         return found
     more = table.corpus["text"].to_pylist() if isinstance(table, Retrieval) else ()
     documents = len({*found["positive"].to_pylist(), *more})
-    return hard_negatives(teacher, found, more, negatives=min(count, documents - 1), keep_short=True, **options).table if documents > 1 else found
+    return (
+        hard_negatives(teacher, found, more, negatives=min(count, documents - 1), keep_short=True, **options).table
+        if documents > 1
+        else found
+    )
 
 
 def lexical_teacher(tables: Sequence[Any], who: str) -> Any:

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 
 def pair_scores(model: Any, table: pa.Table, batch_size: int, progress: bool) -> Any:
-    """How alike the two texts of every row are, float64 ``[n]``: a scorer's own score, or an embedder's similarity in the
-    role ``similarity`` where the model has one. A text that occurs several times is encoded once."""
+    """How alike the two texts of every row are, float64 ``[n]``: a scorer's own score, or an embedder's similarity in
+    the role ``similarity`` where the model has one. A text that occurs several times is encoded once."""
     import numpy as np
 
     first, second = table["sentence1"].to_pylist(), table["sentence2"].to_pylist()

@@ -16,8 +16,8 @@ MEASURES = {"ndcg@10": "ndcg_cut_10", "mrr@10": "recip_rank", "recall@100": "rec
 
 
 def best(model: Any, queries: Any, documents: Any, k: int) -> tuple[Any, Any]:
-    """Exact search with the model's own similarity: (document numbers, scores), both ``[queries, k]``, best first; equal
-    scores in the documents' order. A sparse match of zero is no hit: its score is minus infinity."""
+    """Exact search with the model's own similarity: (document numbers, scores), both ``[queries, k]``, best first;
+    equal scores in the documents' order. A sparse match of zero is no hit: its score is minus infinity."""
     import numpy as np
 
     count, total = similarities.size(queries), similarities.size(documents)
@@ -45,14 +45,18 @@ def best(model: Any, queries: Any, documents: Any, k: int) -> tuple[Any, Any]:
 
 
 def trec(judgements: Mapping[str, Mapping[str, int]], run: Mapping[str, Mapping[str, float]]) -> dict[str, Score]:
-    """Figures by query. A query for which nothing was found counts as zero; MRR is cut at ten by giving trec_eval ten."""
+    """Figures by query. A query for which nothing was found counts as zero; MRR is cut at ten by giving trec_eval
+    ten."""
     import numpy as np
     import pytrec_eval
 
     names = {"ndcg_cut.10", "map", "recall.100"}
     whole = pytrec_eval.RelevanceEvaluator(dict(judgements), names).evaluate(dict(run))
     # trec_eval breaks ties by document id, last first: so must the cut
-    ten = {query: dict(sorted(found.items(), key=lambda hit: (hit[1], hit[0]), reverse=True)[:10]) for query, found in run.items()}
+    ten = {
+        query: dict(sorted(found.items(), key=lambda hit: (hit[1], hit[0]), reverse=True)[:10])
+        for query, found in run.items()
+    }
     first = pytrec_eval.RelevanceEvaluator(dict(judgements), {"recip_rank"}).evaluate(ten)
     scores = {}
     for metric, measure in MEASURES.items():
@@ -75,8 +79,12 @@ class Retrieval(Task):
         return {"queries": self.data.queries.num_rows, "documents": self.data.corpus.num_rows}
 
     def evaluate(self, model: Any, *, batch_size: int = 32, progress: bool = False) -> Result:
-        documents = model.encode(self.data.corpus["text"].to_pylist(), role="document", batch_size=batch_size, progress=progress)
-        queries = model.encode(self.data.queries["text"].to_pylist(), role="query", batch_size=batch_size, progress=progress)
+        documents = model.encode(
+            self.data.corpus["text"].to_pylist(), role="document", batch_size=batch_size, progress=progress
+        )
+        queries = model.encode(
+            self.data.queries["text"].to_pylist(), role="query", batch_size=batch_size, progress=progress
+        )
         return self.judge(model, queries, documents)
 
     def judge(self, model: Any, queries: Any, documents: Any) -> Result:
@@ -116,7 +124,10 @@ class Reranking(Task):
         corpus = dict(zip(self.data.corpus["id"].to_pylist(), self.data.corpus["text"].to_pylist(), strict=True))
         kept = {query: judged for query, judged in judgements.items() if len(judged) > 1 and any(judged.values())}
         if not kept:
-            raise DataError(f"{self.name}: reranking needs queries with two judged documents or more, one of them above zero; found none")
+            raise DataError(
+                f"{self.name}: reranking needs queries with two judged documents or more, one of them above zero; "
+                "found none"
+            )
         run: dict[str, dict[str, float]] = {}
         if hasattr(model, "score"):
             pairs = [(query, document) for query, judged in kept.items() for document in judged]
@@ -126,7 +137,9 @@ class Reranking(Task):
         else:
             used = sorted({document for judged in kept.values() for document in judged})
             place = {document: number for number, document in enumerate(used)}
-            documents = model.encode([corpus[d] for d in used], role="document", batch_size=batch_size, progress=progress)
+            documents = model.encode(
+                [corpus[d] for d in used], role="document", batch_size=batch_size, progress=progress
+            )
             asked = model.encode([queries[q] for q in kept], role="query", batch_size=batch_size, progress=progress)
             for row, (query, judged) in enumerate(kept.items()):
                 chosen = similarities.take(documents, [place[document] for document in judged])

@@ -51,7 +51,9 @@ def rank(model: Any, wanted: Mapping[int, set[int]], known: Mapping[int, set[int
 
     vectors, geometry = np.asarray(model.vectors, np.float64), hyperbolic.GEOMETRIES.get(model.metric)
     if geometry is None:
-        raise WrongUse(f"ranks are known for {', '.join(hyperbolic.GEOMETRIES)}; {model.name} compares by {model.metric}")
+        raise WrongUse(
+            f"ranks are known for {', '.join(hyperbolic.GEOMETRIES)}; {model.name} compares by {model.metric}"
+        )
     if model.metric == "cosine":
         vectors = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
     elif model.metric == "lorentz":
@@ -64,9 +66,17 @@ def rank(model: Any, wanted: Mapping[int, set[int]], known: Mapping[int, set[int
 
     def part(low: int, high: int) -> None:
         hyperbolic.ranks(
-            columns, weights, geometry, rows[low:high], wanted_offsets[low : high + 1], links, known_offsets[low : high + 1], others,
-            precision[low:high], places,
-        )  # fmt: skip
+            columns,
+            weights,
+            geometry,
+            rows[low:high],
+            wanted_offsets[low : high + 1],
+            links,
+            known_offsets[low : high + 1],
+            others,
+            precision[low:high],
+            places,
+        )
 
     over(part, shards(len(rows), cores()))
     scores = {"map": Score(precision), "mean rank": Score(places)}
@@ -124,9 +134,10 @@ class LinkPrediction(Task):
 
 @dataclass(frozen=True)
 class TripleRanking(Task):
-    """Held-out ``head, relation, tail``: where the tail stands among all entities for (head, relation), and the head for (tail,
-    relation turned round); other true answers, in ``data`` or ``known``, are left out (Bordes et al. 2013, filtered). MRR, mean
-    rank, hits@k. Triples with an entity or relation that the model does not know are left out and counted."""
+    """Held-out ``head, relation, tail``: where the tail stands among all entities for (head, relation), and the head
+    for (tail, relation turned round); other true answers, in ``data`` or ``known``, are left out (Bordes et al. 2013,
+    filtered). MRR, mean rank, hits@k. Triples with an entity or relation that the model does not know are left out and
+    counted."""
 
     data: pa.Table
     known: pa.Table | None = None
@@ -141,20 +152,36 @@ class TripleRanking(Task):
         import numpy as np
 
         if model.kind != "bags":
-            raise WrongUse(f"{self.name} asks a model that embeds bags (recipe starspace); {model.name} is of kind {model.kind}")
+            raise WrongUse(
+                f"{self.name} asks a model that embeds bags (recipe starspace); {model.name} is of kind {model.kind}"
+            )
         columns = ("head", "relation", "tail")
-        judged = list(zip(*(check(self.data, columns, self.name)[column].to_pylist() for column in columns), strict=True))
-        known = [] if self.known is None else list(zip(*(check(self.known, columns, self.name)[column].to_pylist() for column in columns), strict=True))
+        judged = list(
+            zip(*(check(self.data, columns, self.name)[column].to_pylist() for column in columns), strict=True)
+        )
+        known = (
+            []
+            if self.known is None
+            else list(
+                zip(*(check(self.known, columns, self.name)[column].to_pylist() for column in columns), strict=True)
+            )
+        )
         answers: dict[tuple[str, str], set[str]] = {}
         for head, relation, tail in [*judged, *known]:
             answers.setdefault((head, relation), set()).add(tail)
             answers.setdefault((tail, relation + REVERSED), set()).add(head)
         entities = sorted({name for head, _, tail in [*judged, *known] for name in (head, tail) if name in model.rows})
         place = {name: row for row, name in enumerate(entities)}
-        kept = [row for row in judged if row[0] in place and row[2] in place and row[1] in model.rows and row[1] + REVERSED in model.rows]
+        kept = [
+            row
+            for row in judged
+            if row[0] in place and row[2] in place and row[1] in model.rows and row[1] + REVERSED in model.rows
+        ]
         if not kept:
             raise DataError(f"{self.name}: expected triples of {model.name}'s entities, found none among {len(judged)}")
-        asked = [((head, relation), tail) for head, relation, tail in kept] + [((tail, relation + REVERSED), head) for head, relation, tail in kept]
+        asked = [((head, relation), tail) for head, relation, tail in kept] + [
+            ((tail, relation + REVERSED), head) for head, relation, tail in kept
+        ]
         candidates = model.encode([[name] for name in entities], role="document")
         ranks = np.empty(len(asked))
         for start in range(0, len(asked), 1024):
@@ -164,15 +191,19 @@ class TripleRanking(Task):
                 value = scores[place[answer]]
                 scores[[place[name] for name in answers[query] if name in place]] = -np.inf
                 ranks[row] = 1 + (scores > value).sum() + 0.5 * (scores == value).sum()
-        note = (f"{len(judged) - len(kept)} of {len(judged)} triples have a name that the model does not know",) if len(kept) < len(judged) else ()
+        note = (
+            (f"{len(judged) - len(kept)} of {len(judged)} triples have a name that the model does not know",)
+            if len(kept) < len(judged)
+            else ()
+        )
         hits = {f"hits@{k}": Score((ranks <= k).astype(np.float64)) for k in HITS}
         return Result(self.name, {"mrr": Score(1 / ranks), "mean rank": Score(ranks)} | hits, note)
 
 
 @dataclass(frozen=True)
 class HypernymyRanking(Task):
-    """Graded "is a kind of" (HyperLex, Vulić et al. 2017): Spearman of the gold with -(1 + alpha (|parent| - |child|)) d
-    (Nickel & Kiela 2017, eq. 8); ``alpha`` 0 asks the distance alone. Pairs with an unknown entity are left out and
+    """Graded "is a kind of" (HyperLex, Vulić et al. 2017): Spearman of the gold with -(1 + alpha (|parent| - |child|))
+    d (Nickel & Kiela 2017, eq. 8); ``alpha`` 0 asks the distance alone. Pairs with an unknown entity are left out and
     counted."""
 
     data: pa.Table
@@ -192,13 +223,21 @@ class HypernymyRanking(Task):
         rows = list(zip(*(table[column].to_pylist() for column in ("child", "parent", "score")), strict=True))
         kept = [row for row in rows if row[0] in model and row[1] in model]
         if len(kept) < 2:
-            raise DataError(f"{self.name}: expected pairs of entities of {model.name}, found {len(kept)} of {len(rows)}")
+            raise DataError(
+                f"{self.name}: expected pairs of entities of {model.name}, found {len(kept)} of {len(rows)}"
+            )
         child, parent = (np.stack([model[row[side]] for row in kept]) for side in (0, 1))
         distance = -np.asarray(model.similarity_pairwise(child, parent), np.float64)
         depth = _radius(parent, model.metric) - _radius(child, model.metric)
-        score = -(1 + self.alpha * depth) * distance if model.metric in ("poincare", "lorentz", "euclidean") else -distance
+        score = (
+            -(1 + self.alpha * depth) * distance if model.metric in ("poincare", "lorentz", "euclidean") else -distance
+        )
         values = np.column_stack([[row[2] for row in kept], score])
-        note = (f"{len(rows) - len(kept)} of {len(rows)} pairs have an entity that is not in the table",) if len(kept) < len(rows) else ()
+        note = (
+            (f"{len(rows) - len(kept)} of {len(rows)} pairs have an entity that is not in the table",)
+            if len(kept) < len(rows)
+            else ()
+        )
         return Result(self.name, {"spearman": Score(values, "spearman")}, note)
 
 

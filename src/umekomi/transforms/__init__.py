@@ -10,10 +10,38 @@ from umekomi.transforms.quantize import Binary, Int8
 from umekomi.transforms.whitening import AllButTheTop, Sif, Whitening, ZipfianCentring, ZipfianWhitening
 
 __all__ = [
-    "TRANSFORMS", "AllButTheTop", "Binary", "Centre", "Int8", "Normalise", "Pca", "RandomProjection", "Sif", "SparseCode", "Truncate", "Whitening", "ZipfianCentring", "ZipfianWhitening", "named",
-]  # fmt: skip
+    "TRANSFORMS",
+    "AllButTheTop",
+    "Binary",
+    "Centre",
+    "Int8",
+    "Normalise",
+    "Pca",
+    "RandomProjection",
+    "Sif",
+    "SparseCode",
+    "Truncate",
+    "Whitening",
+    "ZipfianCentring",
+    "ZipfianWhitening",
+    "named",
+]
 
-_ALL = (Truncate, Pca, RandomProjection, Centre, Normalise, Whitening, ZipfianWhitening, ZipfianCentring, Sif, AllButTheTop, SparseCode, Int8, Binary)
+_ALL = (
+    Truncate,
+    Pca,
+    RandomProjection,
+    Centre,
+    Normalise,
+    Whitening,
+    ZipfianWhitening,
+    ZipfianCentring,
+    Sif,
+    AllButTheTop,
+    SparseCode,
+    Int8,
+    Binary,
+)
 TRANSFORMS: dict[str, type[Transform]] = {kind.name: kind for kind in _ALL}
 
 

@@ -1,15 +1,16 @@
-"""CSR: T. Wen et al., "Beyond Matryoshka: Revisiting Sparse Coding for Adaptive Representation" (ICML 2025, arXiv 2503.01776), and
-CSRv2 (ICLR 2026, arXiv 2602.05735): a tied top-k autoencoder on vectors already computed, learned without torch.
+"""CSR: T. Wen et al., "Beyond Matryoshka: Revisiting Sparse Coding for Adaptive Representation" (ICML 2025, arXiv
+2503.01776), and CSRv2 (ICLR 2026, arXiv 2602.05735): a tied top-k autoencoder on vectors already computed, learned
+without torch.
 
 a = W (v - b_pre) + b_enc; z_k = relu(top_k(a)); v_k = W^T z_k + b_pre (eq. 2-3).
 L = |v - v_k|² + |v - v_4k|² / 8 + β L_aux + γ L_contrast. L_aux lets dead latents explain what v_k leaves (eq. 5).
 
-Where paper and code differ: the contrast of eq. 6 takes raw inner products, the code unit codes and a temperature of 0.2: the
-code's form is taken. The paper's L_aux is a plain square, the code divides it by the residual's variance in the batch: the
-code's is taken. There b_pre stands on both sides of it, on one without a gradient, so that the mean of what is left pulls at b_pre even while
-no latent is dead; here too. A latent is dead after 30 forward calls there, of which a step makes three: ``dead_after`` 10 steps here.
-Reconstruction is a mean over elements, as in the code. Without labels or positives both views of a text are one, and the contrast
-only pushes codes apart.
+Where paper and code differ: the contrast of eq. 6 takes raw inner products, the code unit codes and a temperature of
+0.2: the code's form is taken. The paper's L_aux is a plain square, the code divides it by the residual's variance in
+the batch: the code's is taken. There b_pre stands on both sides of it, on one without a gradient, so that the mean of
+what is left pulls at b_pre even while no latent is dead; here too. A latent is dead after 30 forward calls there, of
+which a step makes three: ``dead_after`` 10 steps here. Reconstruction is a mean over elements, as in the code. Without
+labels or positives both views of a text are one, and the contrast only pushes codes apart.
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from umekomi.contracts import Transform
 from umekomi.errors import DataError, WrongUse
-from umekomi.parts.epochs import learn, order
 from umekomi.parts.kernels.threads import alone, cores, over, shards
+from umekomi.parts.learning.arrays import learn, order
 
 if TYPE_CHECKING:
     import numpy as np
@@ -33,9 +34,9 @@ ADAM = (0.9, 0.999, 6.25e-10)
 class SparseCode(Transform):
     """``k`` active of ``width`` latents (0: four times the vectors' width), as scipy CSR float32 ``[n, width]``.
 
-    ``contrast`` weighs the contrastive term (γ), ``auxiliary`` the dead latents' (β), of which ``auxiliary_k`` help at a time.
-    ``start_k`` above ``k`` begins with so many active latents and comes down to ``k`` in a straight line over the first
-    ``annealing`` of all steps (CSRv2); 0 keeps ``k`` throughout.
+    ``contrast`` weighs the contrastive term (γ), ``auxiliary`` the dead latents' (β), of which ``auxiliary_k`` help at
+    a time. ``start_k`` above ``k`` begins with so many active latents and comes down to ``k`` in a straight line over
+    the first ``annealing`` of all steps (CSRv2); 0 keeps ``k`` throughout.
     """
 
     name: ClassVar[str] = "sparse-code"
@@ -60,19 +61,39 @@ class SparseCode(Transform):
         seed: int = 0,
         threads: int = 0,
     ) -> None:
-        for field, value, low in (("k", k, 1), ("width", width, 0), ("epochs", epochs, 1), ("batch_size", batch_size, 2), ("auxiliary_k", auxiliary_k, 1), ("dead_after", dead_after, 1)):  # fmt: skip
+        for field, value, low in (
+            ("k", k, 1),
+            ("width", width, 0),
+            ("epochs", epochs, 1),
+            ("batch_size", batch_size, 2),
+            ("auxiliary_k", auxiliary_k, 1),
+            ("dead_after", dead_after, 1),
+        ):
             if value < low:
                 raise WrongUse(f"{self.name}, {field}: expected {low} or more, found {value}")
         if not temperature > 0 or not learning_rate > 0:
-            raise WrongUse(f"{self.name}: expected a temperature and a learning rate above zero, found {temperature} and {learning_rate}")
+            raise WrongUse(
+                f"{self.name}: expected a temperature and a learning rate above zero, found {temperature} and "
+                f"{learning_rate}"
+            )
         if width and width < k:
             raise WrongUse(f"{self.name}: expected at least k = {k} latents, found a width of {width}")
         self.k, self.width = k, width
         self.training = {
-            "epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate, "weight_decay": weight_decay, "contrast": contrast,
-            "temperature": temperature, "auxiliary": auxiliary, "auxiliary_k": auxiliary_k, "dead_after": dead_after, "start_k": start_k, "annealing": annealing,
-            "seed": seed, "threads": threads,
-        }  # fmt: skip
+            "epochs": epochs,
+            "batch_size": batch_size,
+            "learning_rate": learning_rate,
+            "weight_decay": weight_decay,
+            "contrast": contrast,
+            "temperature": temperature,
+            "auxiliary": auxiliary,
+            "auxiliary_k": auxiliary_k,
+            "dead_after": dead_after,
+            "start_k": start_k,
+            "annealing": annealing,
+            "seed": seed,
+            "threads": threads,
+        }
 
     def dimensions(self, before: int) -> int:
         return self.width or 4 * before
@@ -86,10 +107,18 @@ class SparseCode(Transform):
         return {"k": self.k, "width": self.width} | self.training, arrays
 
     def fit(
-        self, vectors: Floats, *, weights: Any = None, labels: Any = None, positives: Any = None, checkpoint: Any = None, progress: bool = False
+        self,
+        vectors: Floats,
+        *,
+        weights: Any = None,
+        labels: Any = None,
+        positives: Any = None,
+        checkpoint: Any = None,
+        progress: bool = False,
     ) -> SparseCode:
-        """Learn from vectors float32 ``[n, d]``; ``labels`` ``[n]`` or ``positives`` ``[n, d]`` say what the contrast should keep
-        together. ``loss_`` is each epoch's mean loss, ``dead_`` the share of latents that no vector of the last epoch used."""
+        """Learn from vectors float32 ``[n, d]``; ``labels`` ``[n]`` or ``positives`` ``[n, d]`` say what the contrast
+        should keep together. ``loss_`` is each epoch's mean loss, ``dead_`` the share of latents that no vector of the
+        last epoch used."""
         import numpy as np
 
         from umekomi.files import content_hash
@@ -104,7 +133,10 @@ class SparseCode(Transform):
         if labels is not None:
             _, labels = np.unique(np.asarray(labels), return_inverse=True)
             if len(labels) != len(vectors):
-                raise WrongUse(f"{self.name}: expected one label for every vector, found {len(labels)} labels and {len(vectors)} vectors")
+                raise WrongUse(
+                    f"{self.name}: expected one label for every vector, found {len(labels)} labels and {len(vectors)} "
+                    "vectors"
+                )
         if positives is not None:
             positives = np.ascontiguousarray(positives, np.float32)
             if positives.shape != vectors.shape:
@@ -123,16 +155,30 @@ class SparseCode(Transform):
             for start in range(low, high, int(batch)):
                 chosen = rows[start : min(start + int(batch), high)]
                 total += len(chosen) * learner.step(
-                    vectors[chosen], None if labels is None else labels[chosen], None if positives is None else positives[chosen]
+                    vectors[chosen],
+                    None if labels is None else labels[chosen],
+                    None if positives is None else positives[chosen],
                 )
             return total
 
         learner.steps = int(self.training["epochs"]) * -(-len(vectors) // int(batch))
         with alone():
             self.loss_ = learn(
-                learner.arrays, int(self.training["epochs"]), len(vectors), work, who=self.name, unit="vectors", threads=1, begin=begin,
-                checkpoint=checkpoint, key=content_hash(self.k, self.width, self.training, vectors.tobytes()) if checkpoint is not None else "", progress=progress, piece=max(int(batch), 65536 // int(batch) * int(batch)),
-            )  # fmt: skip
+                learner.arrays,
+                int(self.training["epochs"]),
+                len(vectors),
+                work,
+                who=self.name,
+                unit="vectors",
+                threads=1,
+                begin=begin,
+                checkpoint=checkpoint,
+                key=content_hash(self.k, self.width, self.training, vectors.tobytes())
+                if checkpoint is not None
+                else "",
+                progress=progress,
+                piece=max(int(batch), 65536 // int(batch) * int(batch)),
+            )
         self.weight_, self.inner_, self.outer_ = (learner.arrays[name].copy() for name in ("weight", "inner", "outer"))
         self.dead_ = float(1 - learner.arrays["used"].mean())
         return self
@@ -181,12 +227,22 @@ class Learner:
         self.code, self.settings = code, code.training
         width = code.dimensions(dimension)
         bound = 1 / np.sqrt(dimension)
-        weight = np.random.default_rng(int(self.settings["seed"]) & 0xFFFFFFFF).uniform(-bound, bound, (width, dimension)).astype(np.float32)
+        weight = (
+            np.random.default_rng(int(self.settings["seed"]) & 0xFFFFFFFF)
+            .uniform(-bound, bound, (width, dimension))
+            .astype(np.float32)
+        )
         parameters = {"weight": weight, "inner": np.zeros(width, np.float32), "outer": np.zeros(dimension, np.float32)}
         self.names = tuple(parameters)
-        moments = {f"{name} {which}": np.zeros_like(array) for name, array in parameters.items() for which in ("mean", "square")}
+        moments = {
+            f"{name} {which}": np.zeros_like(array)
+            for name, array in parameters.items()
+            for which in ("mean", "square")
+        }
         self.arrays: dict[str, Any] = (
-            parameters | moments | {"idle": np.zeros(width, np.int64), "used": np.zeros(width, np.uint8), "step": np.zeros(1, np.int64)}
+            parameters
+            | moments
+            | {"idle": np.zeros(width, np.int64), "used": np.zeros(width, np.uint8), "step": np.zeros(1, np.int64)}
         )
         self.steps = 1
         self._space: Any = None
@@ -214,7 +270,8 @@ class Learner:
         return loss
 
     def slopes(self, inputs: Any, k: int, labels: Any = None, pairs: int = 0) -> tuple[float, dict[str, Any]]:
-        """(loss, its gradient by parameter) on a batch ``[n, d]``; with ``pairs``, row ``i`` and ``pairs + i`` belong together."""
+        """(loss, its gradient by parameter) on a batch ``[n, d]``; with ``pairs``, row ``i`` and ``pairs + i`` belong
+        together."""
         import numpy as np
 
         weight, inner, outer = (self.arrays[name] for name in self.names)
@@ -269,7 +326,13 @@ class Learner:
         from umekomi.parts.kernels.codes import top
 
         latents, values = np.empty((len(activations), k), np.int32), np.empty((len(activations), k), np.float32)
-        over(top, [(activations, first, allowed, low, high, latents, values) for low, high in shards(len(activations), self.threads)])
+        over(
+            top,
+            [
+                (activations, first, allowed, low, high, latents, values)
+                for low, high in shards(len(activations), self.threads)
+            ],
+        )
         return latents, values
 
     def _activations(self, centred: Any) -> Any:
@@ -296,22 +359,39 @@ class Learner:
 
         near, far = (np.empty((len(latents), len(bias)), np.float32) for _ in range(2))
         weight = self.arrays["weight"]
-        over(decode, [(latents, values, first, weight, bias, low, high, near, far) for low, high in shards(len(latents), self.threads)])
+        over(
+            decode,
+            [
+                (latents, values, first, weight, bias, low, high, near, far)
+                for low, high in shards(len(latents), self.threads)
+            ],
+        )
         return near, far
 
-    def _back(self, latents: Any, values: Any, first: int, near: Any, far: Any, inner: Any, centred: Any, out: dict[str, Any]) -> None:
+    def _back(
+        self, latents: Any, values: Any, first: int, near: Any, far: Any, inner: Any, centred: Any, out: dict[str, Any]
+    ) -> None:
         """Add the gradients of weight and inner bias; ``inner`` float32 ``[n, k]`` is what else pulls at the values."""
         from umekomi.parts.kernels import codes
 
         weight = self.arrays["weight"]
-        over(codes.pull, [(latents, first, weight, near, far, low, high, inner) for low, high in shards(len(latents), self.threads)])
+        over(
+            codes.pull,
+            [(latents, first, weight, near, far, low, high, inner) for low, high in shards(len(latents), self.threads)],
+        )
         dimension = weight.shape[1]
         pieces = [(begin, min(begin + codes.COLUMNS, dimension)) for begin in range(0, dimension, codes.COLUMNS)]
-        over(codes.spread, [(latents, values, inner, first, near, far, centred, begin, end, out["weight"], out["inner"]) for begin, end in pieces])
+        over(
+            codes.spread,
+            [
+                (latents, values, inner, first, near, far, centred, begin, end, out["weight"], out["inner"])
+                for begin, end in pieces
+            ],
+        )
 
     def _contrast(self, latents: Any, values: Any, labels: Any, pairs: int) -> Any:
-        """(contrastive loss, its gradient by active value): unit codes over the temperature. Positives are the item itself, its
-        pair, or all of its label (CSRv2: their sum over the sum of all)."""
+        """(contrastive loss, its gradient by active value): unit codes over the temperature. Positives are the item
+        itself, its pair, or all of its label (CSRv2: their sum over the sum of all)."""
         import numpy as np
 
         from umekomi.parts.kernels import codes
@@ -332,10 +412,13 @@ class Learner:
             return out
 
         there = others(b)
-        scores = each(codes.along, there, (latents[a], unit[a]), np.zeros((len(latents[a]), len(latents[b])), np.float32))
+        scores = each(
+            codes.along, there, (latents[a], unit[a]), np.zeros((len(latents[a]), len(latents[b])), np.float32)
+        )
         scores /= temperature
         if labels is None and not pairs:
-            # one batch against itself: scores are the same both ways, the largest is an item's own, and both ways' slopes are one sum
+            # one batch against itself: scores are the same both ways, the largest is an item's own, and both ways'
+            # slopes are one sum
             np.exp(scores - 1 / temperature, out=scores)
             own, share = np.diagonal(scores).copy(), 1 / scores.sum(1)
             loss = float(-np.log(own * share).mean())
@@ -363,13 +446,15 @@ class Learner:
             mean += np.float32(1 - first) * (slope - mean)
             square += np.float32(1 - second) * (slope**2 - square)
             value -= (
-                np.float32(self.settings["learning_rate"] / (1 - first**step)) * mean / (np.sqrt(square / np.float32(1 - second**step)) + np.float32(small))
+                np.float32(self.settings["learning_rate"] / (1 - first**step))
+                * mean
+                / (np.sqrt(square / np.float32(1 - second**step)) + np.float32(small))
             )
 
 
 def _apart(scores: Any, labels: Any) -> tuple[float, Any]:
-    """(mean of -log of the positives' share of all, its gradient) by row of scores ``[a, b]``. A row's positive is the one of its number; with labels
-    all others of its label, and a row without any counts nothing."""
+    """(mean of -log of the positives' share of all, its gradient) by row of scores ``[a, b]``. A row's positive is the
+    one of its number; with labels all others of its label, and a row without any counts nothing."""
     import numpy as np
 
     if labels is not None:
@@ -382,5 +467,7 @@ def _apart(scores: Any, labels: Any) -> tuple[float, Any]:
     counts = held > 0
     with np.errstate(divide="ignore", invalid="ignore"):
         loss = float(-np.log(held / total)[counts].mean()) if counts.any() else 0.0
-        slope = np.where(counts[:, None], weights / total[:, None] - good / held[:, None], 0) / max(int(counts.sum()), 1)
+        slope = np.where(counts[:, None], weights / total[:, None] - good / held[:, None], 0) / max(
+            int(counts.sum()), 1
+        )
     return loss, slope.astype(np.float32)

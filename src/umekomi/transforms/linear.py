@@ -81,7 +81,8 @@ class Pca(_Resize):
 
 
 class RandomProjection(_Resize):
-    """``width`` Gaussian directions drawn from ``seed`` (Johnson & Lindenstrauss 1984): the floor for any projection."""
+    """``width`` Gaussian directions drawn from ``seed`` (Johnson & Lindenstrauss 1984): the floor for any
+    projection."""
 
     name: ClassVar[str] = "random-projection"
 

@@ -1,5 +1,5 @@
-"""Fewer bits a dimension: whole numbers of 8 bits, or signs. Documents are stored so; queries stay as they are, and are compared
-with what the stored numbers stand for (asymmetric comparison: the query's precision costs no storage)."""
+"""Fewer bits a dimension: whole numbers of 8 bits, or signs. Documents are stored so; queries stay as they are, and are
+compared with what the stored numbers stand for (asymmetric comparison: the query's precision costs no storage)."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 
 class Int8(Transform):
-    """One byte a dimension: 256 levels between each dimension's ``low`` and ``high`` quantile in the vectors it learned from.
-    What lies outside is held to the ends, and counted in ``outside_`` (a share)."""
+    """One byte a dimension: 256 levels between each dimension's ``low`` and ``high`` quantile in the vectors it learned
+    from. What lies outside is held to the ends, and counted in ``outside_`` (a share)."""
 
     name: ClassVar[str] = "int8"
     stored_only: ClassVar[bool] = True
@@ -62,11 +62,14 @@ class Int8(Transform):
         return dimension
 
     def state(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        return {"low": self.low, "high": self.high}, {name: self.fitted(name) for name in ("start_", "step_", "outside_")}
+        return {"low": self.low, "high": self.high}, {
+            name: self.fitted(name) for name in ("start_", "step_", "outside_")
+        }
 
 
 class Binary(Transform):
-    """One bit a dimension: above or below the mean of the vectors it learned from, as +1 and -1 brought to length one."""
+    """One bit a dimension: above or below the mean of the vectors it learned from, as +1 and -1 brought to length
+    one."""
 
     name: ClassVar[str] = "binary"
     stored_only: ClassVar[bool] = True

@@ -30,8 +30,8 @@ def probabilities(weights: Any, count: int, who: str) -> NDArray[np.float64]:
 class Whitening(Transform):
     """Mean out, then every principal direction to unit variance, the largest first; every word counts alike.
 
-    Directions whose eigenvalue is below ``floor`` times the largest are dropped (``dropped_`` says how many): divided by
-    next to nothing they would be noise, or NaN. ``width`` keeps only so many of the others.
+    Directions whose eigenvalue is below ``floor`` times the largest are dropped (``dropped_`` says how many): divided
+    by next to nothing they would be noise, or NaN. ``width`` keeps only so many of the others.
     """
 
     name: ClassVar[str] = "whitening"
@@ -91,7 +91,9 @@ class ZipfianWhitening(Whitening):
 
     def _weights(self, weights: Any, count: int) -> NDArray[np.float64]:
         if weights is None:
-            raise WrongUse(f"{self.name} needs weights=, the words' probabilities (umekomi.data.frequencies gives them)")
+            raise WrongUse(
+                f"{self.name} needs weights=, the words' probabilities (umekomi.data.frequencies gives them)"
+            )
         return probabilities(weights, count, self.name)
 
 
@@ -131,7 +133,10 @@ class Sif(Transform):
     def transform(self, vectors: Floats) -> Floats:
         factors = self.fitted("factors_")
         if len(vectors) != len(factors):
-            raise WrongUse(f"sif was fitted on a table of {len(factors)} words and changes that table alone, found {len(vectors)} rows")
+            raise WrongUse(
+                f"sif was fitted on a table of {len(factors)} words and changes that table alone, found "
+                f"{len(vectors)} rows"
+            )
         return vectors * factors[:, None]
 
     def dimensions(self, before: int) -> int:
@@ -157,11 +162,17 @@ class AllButTheTop(Transform):
 
         vectors = np.asarray(vectors, np.float64)
         if vectors.shape[1] <= self.components:
-            raise WrongUse(f"{self.name}: expected fewer components than the {vectors.shape[1]} dimensions, found {self.components}")
+            raise WrongUse(
+                f"{self.name}: expected fewer components than the {vectors.shape[1]} dimensions, found "
+                f"{self.components}"
+            )
         mean = vectors.mean(0) if self.centre else np.zeros(vectors.shape[1])
         centred = vectors - mean
         _, directions = np.linalg.eigh(centred.T @ centred)
-        self.mean_, self.directions_ = mean.astype(np.float32), np.ascontiguousarray(directions[:, -self.components :], np.float32)
+        self.mean_, self.directions_ = (
+            mean.astype(np.float32),
+            np.ascontiguousarray(directions[:, -self.components :], np.float32),
+        )
         return self
 
     def transform(self, vectors: Floats) -> Floats:
@@ -178,4 +189,6 @@ class AllButTheTop(Transform):
         return before
 
     def state(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        return {"components": self.components, "centre": self.centre}, {name: self.fitted(name) for name in ("mean_", "directions_")}
+        return {"components": self.components, "centre": self.centre}, {
+            name: self.fitted(name) for name in ("mean_", "directions_")
+        }

@@ -1,7 +1,7 @@
 """Bags of features learned by ranking against negatives: the inner loop of StarSpace (Wu et al. 2018).
 
-An example is a left bag and one or more right bags; ``mode`` says which of them becomes left and which right:
-0 the left bag, one random right bag · 1 one random bag right, the others left · 2 one left, the others right · 3 two random
+An example is a left bag and one or more right bags; ``mode`` says which of them becomes left and which right: 0 the
+left bag, one random right bag · 1 one random bag right, the others left · 2 one left, the others right · 3 two random
 bags · 4 the first, the second · 5 a word of a sentence right, its window left. A batch shares its negatives.
 """
 
@@ -54,12 +54,24 @@ def _right(mode, first, last, bag_offsets, ids, weights, out_ids, out_weights, d
         at = 0
         for bag in range(count):
             if bag != left:
-                key, at = _copy(ids, weights, bag_offsets[first + bag], bag_offsets[first + bag + 1], out_ids, out_weights, at, dropout, key)
+                key, at = _copy(
+                    ids,
+                    weights,
+                    bag_offsets[first + bag],
+                    bag_offsets[first + bag + 1],
+                    out_ids,
+                    out_weights,
+                    at,
+                    dropout,
+                    key,
+                )
         return key, at
     bag = np.int64(1)
     if mode != 4:
         key, bag = _below(key, count)
-    return _copy(ids, weights, bag_offsets[first + bag], bag_offsets[first + bag + 1], out_ids, out_weights, 0, dropout, key)
+    return _copy(
+        ids, weights, bag_offsets[first + bag], bag_offsets[first + bag + 1], out_ids, out_weights, 0, dropout, key
+    )
 
 
 @njit(nogil=True, cache=True)
@@ -144,16 +156,45 @@ def _update(table, squares, ids, weights, count, gradient, rate, adagrad, limit)
 
 @njit(nogil=True, cache=True, fastmath=_FAST)
 def starspace(
-    left_table, right_table, left_squares, right_squares, order, left_offsets, left_ids, left_weights, example_offsets, bag_offsets, bag_ids, bag_weights, words,
-    longest, mode, loss, cosine, power, margin, draws, kept, rate, adagrad, jacobian, limit, batch, window, short, drop_left, drop_right, state,
-):  # fmt: skip
-    """One pass over the examples ``order``; in mode 5 they are positions in ``left_ids``. The tables, float32 ``[n, d]``, are
-    changed in place (the same array twice shares them).
+    left_table,
+    right_table,
+    left_squares,
+    right_squares,
+    order,
+    left_offsets,
+    left_ids,
+    left_weights,
+    example_offsets,
+    bag_offsets,
+    bag_ids,
+    bag_weights,
+    words,
+    longest,
+    mode,
+    loss,
+    cosine,
+    power,
+    margin,
+    draws,
+    kept,
+    rate,
+    adagrad,
+    jacobian,
+    limit,
+    batch,
+    window,
+    short,
+    drop_left,
+    drop_right,
+    state,
+):
+    """One pass over the examples ``order``; in mode 5 they are positions in ``left_ids``. The tables, float32 ``[n,
+    d]``, are changed in place (the same array twice shares them).
 
     Left features of example e are ``left_ids[left_offsets[e]:left_offsets[e + 1]]``; its right bags are
-    ``example_offsets[e]`` to ``example_offsets[e + 1]``, and bag b's features ``bag_ids[bag_offsets[b]:bag_offsets[b + 1]]``.
-    ``words`` int64: the sentence of every position (mode 5). ``longest``: the most features any side may have. ``draws``
-    negatives a batch; the hinge keeps the first ``kept`` that violate ``margin``. Returns the summed loss.
+    ``example_offsets[e]`` to ``example_offsets[e + 1]``, and bag b's features ``bag_ids[bag_offsets[b]:bag_offsets[b +
+    1]]``. ``words`` int64: the sentence of every position (mode 5). ``longest``: the most features any side may have.
+    ``draws`` negatives a batch; the hinge keeps the first ``kept`` that violate ``margin``. Returns the summed loss.
     """
     width = left_table.shape[1]
     examples = len(example_offsets) - 1
@@ -162,7 +203,11 @@ def starspace(
     nids, nweights = np.empty((draws, longest), np.int32), np.empty((draws, longest), np.float32)
     lcount, rcount, ncount = np.zeros(batch, np.int64), np.zeros(batch, np.int64), np.zeros(draws, np.int64)
     rhash, nhash = np.zeros(batch, np.uint64), np.zeros(draws, np.uint64)
-    left, right, negative = np.empty((batch, width), np.float32), np.empty((batch, width), np.float32), np.empty((draws, width), np.float32)
+    left, right, negative = (
+        np.empty((batch, width), np.float32),
+        np.empty((batch, width), np.float32),
+        np.empty((draws, width), np.float32),
+    )
     lnorm, rnorm, nnorm = np.ones(batch, np.float32), np.ones(batch, np.float32), np.ones(draws, np.float32)
     lgradient, rgradient = np.empty((batch, width), np.float32), np.empty((batch, width), np.float32)
     ngradient = np.empty((draws, width), np.float32)
@@ -181,19 +226,41 @@ def starspace(
                 sentence = words[example]
                 low = max(left_offsets[sentence], example - window)
                 high = min(left_offsets[sentence + 1], example + window + (0 if short else 1))
-                key, lat = _copy(left_ids, left_weights, low, example, lids[filled], lweights[filled], 0, drop_left, key)
-                key, lat = _copy(left_ids, left_weights, example + 1, high, lids[filled], lweights[filled], lat, drop_left, key)
-                key, rat = _copy(left_ids, left_weights, example, example + 1, rids[filled], rweights[filled], 0, 0.0, key)
+                key, lat = _copy(
+                    left_ids, left_weights, low, example, lids[filled], lweights[filled], 0, drop_left, key
+                )
+                key, lat = _copy(
+                    left_ids, left_weights, example + 1, high, lids[filled], lweights[filled], lat, drop_left, key
+                )
+                key, rat = _copy(
+                    left_ids, left_weights, example, example + 1, rids[filled], rweights[filled], 0, 0.0, key
+                )
             else:
                 first, last = example_offsets[example], example_offsets[example + 1]
                 count = last - first
                 if mode == 0:
                     key, lat = _copy(
-                        left_ids, left_weights, left_offsets[example], left_offsets[example + 1], lids[filled], lweights[filled], 0, drop_left, key
+                        left_ids,
+                        left_weights,
+                        left_offsets[example],
+                        left_offsets[example + 1],
+                        lids[filled],
+                        lweights[filled],
+                        0,
+                        drop_left,
+                        key,
                     )
                     key, chosen = _below(key, count)
                     key, rat = _copy(
-                        bag_ids, bag_weights, bag_offsets[first + chosen], bag_offsets[first + chosen + 1], rids[filled], rweights[filled], 0, drop_right, key
+                        bag_ids,
+                        bag_weights,
+                        bag_offsets[first + chosen],
+                        bag_offsets[first + chosen + 1],
+                        rids[filled],
+                        rweights[filled],
+                        0,
+                        drop_right,
+                        key,
                     )
                 elif mode == 1 or mode == 2:
                     key, chosen = _below(key, count)
@@ -201,9 +268,13 @@ def starspace(
                         alone = bag == chosen
                         start, stop = bag_offsets[first + bag], bag_offsets[first + bag + 1]
                         if alone == (mode == 2):
-                            key, lat = _copy(bag_ids, bag_weights, start, stop, lids[filled], lweights[filled], lat, drop_left, key)
+                            key, lat = _copy(
+                                bag_ids, bag_weights, start, stop, lids[filled], lweights[filled], lat, drop_left, key
+                            )
                         else:
-                            key, rat = _copy(bag_ids, bag_weights, start, stop, rids[filled], rweights[filled], rat, drop_right, key)
+                            key, rat = _copy(
+                                bag_ids, bag_weights, start, stop, rids[filled], rweights[filled], rat, drop_right, key
+                            )
                 else:
                     a, b = np.int64(0), np.int64(1)
                     if mode == 3:
@@ -211,10 +282,26 @@ def starspace(
                         key, b = _below(key, count - 1)
                         b += b >= a
                     key, lat = _copy(
-                        bag_ids, bag_weights, bag_offsets[first + a], bag_offsets[first + a + 1], lids[filled], lweights[filled], 0, drop_left, key
+                        bag_ids,
+                        bag_weights,
+                        bag_offsets[first + a],
+                        bag_offsets[first + a + 1],
+                        lids[filled],
+                        lweights[filled],
+                        0,
+                        drop_left,
+                        key,
                     )
                     key, rat = _copy(
-                        bag_ids, bag_weights, bag_offsets[first + b], bag_offsets[first + b + 1], rids[filled], rweights[filled], 0, drop_right, key
+                        bag_ids,
+                        bag_weights,
+                        bag_offsets[first + b],
+                        bag_offsets[first + b + 1],
+                        rids[filled],
+                        rweights[filled],
+                        0,
+                        drop_right,
+                        key,
                     )
             if lat == 0 or rat == 0:
                 continue
@@ -234,7 +321,16 @@ def starspace(
                 else:
                     key, example = _below(key, examples)
                     key, at = _right(
-                        mode, example_offsets[example], example_offsets[example + 1], bag_offsets, bag_ids, bag_weights, nids[j], nweights[j], drop_right, key
+                        mode,
+                        example_offsets[example],
+                        example_offsets[example + 1],
+                        bag_offsets,
+                        bag_ids,
+                        bag_weights,
+                        nids[j],
+                        nweights[j],
+                        drop_right,
+                        key,
                     )
                 if at > 0:
                     break

@@ -1,8 +1,9 @@
-"""Loops of a tied top-k sparse autoencoder: only active latents are decoded, and only they have gradients, so that beside one
-matrix product a step the cost goes with k and not with the width of the code.
+"""Loops of a tied top-k sparse autoencoder: only active latents are decoded, and only they have gradients, so that
+beside one matrix product a step the cost goes with k and not with the width of the code.
 
-Every row's latents stand with its ``first`` largest before all others, so that what holds of k and of 4k is done in one pass. Latent -1
-is none. Four latents are taken at a time: a row's vector is read and written once for four of the weight's rows.
+Every row's latents stand with its ``first`` largest before all others, so that what holds of k and of 4k is done in one
+pass. Latent -1 is none. Four latents are taken at a time: a row's vector is read and written once for four of the
+weight's rows.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ def reaching(bits, least):
 
 @njit(nogil=True, cache=True)
 def reach(bits, wanted, high):
-    """The highest number that ``wanted`` of ``bits`` reach, below ``high``, which fewer reach; 1 where fewer are above zero."""
+    """The highest number that ``wanted`` of ``bits`` reach, below ``high``, which fewer reach; 1 where fewer are above
+    zero."""
     low = max(high - EXPONENT, np.int32(1))  # most often the k-th is no sixteenth of the largest
     met = reaching(bits, low)
     if met < wanted:
@@ -47,11 +49,12 @@ def reach(bits, wanted, high):
 
 @njit(nogil=True, cache=True)
 def top(activations, first, allowed, low, high, latents, values):
-    """The k largest above zero of every row of ``activations`` float32 ``[n, h]`` among the latents ``allowed`` (uint8 ``[h]``, or
-    empty for all): into ``latents`` int32 and ``values`` float32, both ``[n, k]``, the ``first`` largest before the others, each
-    part in the order of its latents. Among equals the lower latent goes first.
+    """The k largest above zero of every row of ``activations`` float32 ``[n, h]`` among the latents ``allowed`` (uint8
+    ``[h]``, or empty for all): into ``latents`` int32 and ``values`` float32, both ``[n, k]``, the ``first`` largest
+    before the others, each part in the order of its latents. Among equals the lower latent goes first.
 
-    Numbers above zero have the order of their bits, and the bits of the k-th are found by halving."""
+    Numbers above zero have the order of their bits, and the bits of the k-th are found by halving.
+    """
     every, k, width = allowed.shape[0] == 0, latents.shape[1], activations.shape[1]
     bits = np.empty(width, np.int32)
     held = np.empty(width + 1, np.int32)
@@ -96,7 +99,12 @@ def add_up(latents, values, weight, target):
     """``target += sum_i values[i] weight[latents[i]]``."""
     i, size = 0, target.shape[0]
     while i + 4 <= latents.shape[0]:
-        a, b, c, d = weight[max(latents[i], 0)], weight[max(latents[i + 1], 0)], weight[max(latents[i + 2], 0)], weight[max(latents[i + 3], 0)]
+        a, b, c, d = (
+            weight[max(latents[i], 0)],
+            weight[max(latents[i + 1], 0)],
+            weight[max(latents[i + 2], 0)],
+            weight[max(latents[i + 3], 0)],
+        )
         p, q, r, s = values[i], values[i + 1], values[i + 2], values[i + 3]  # a latent that is none has the value zero
         for j in range(size):
             target[j] += p * a[j] + q * b[j] + r * c[j] + s * d[j]
@@ -110,8 +118,8 @@ def add_up(latents, values, weight, target):
 
 @njit(nogil=True, cache=True)
 def decode(latents, values, first, weight, bias, low, high, near, far):
-    """``far[row] = bias + sum_i values[row, i] weight[latents[row, i]]``, and ``near`` the same over the ``first``; ``weight`` is
-    ``[h, d]``, both results ``[n, d]``."""
+    """``far[row] = bias + sum_i values[row, i] weight[latents[row, i]]``, and ``near`` the same over the ``first``;
+    ``weight`` is ``[h, d]``, both results ``[n, d]``."""
     for row in range(low, high):
         near[row] = bias
         add_up(latents[row, :first], values[row, :first], weight, near[row])
@@ -124,7 +132,12 @@ def products(latents, weight, slope, out):
     """``out[i] += slope . weight[latents[i]]``."""
     i, size = 0, slope.shape[0]
     while i + 4 <= latents.shape[0]:
-        a, b, c, d = weight[max(latents[i], 0)], weight[max(latents[i + 1], 0)], weight[max(latents[i + 2], 0)], weight[max(latents[i + 3], 0)]
+        a, b, c, d = (
+            weight[max(latents[i], 0)],
+            weight[max(latents[i + 1], 0)],
+            weight[max(latents[i + 2], 0)],
+            weight[max(latents[i + 3], 0)],
+        )
         p = q = r = s = np.float32(0)
         for j in range(size):
             p += slope[j] * a[j]
@@ -146,8 +159,8 @@ def products(latents, weight, slope, out):
 
 @njit(nogil=True, cache=True)
 def pull(latents, first, weight, near, far, low, high, out):
-    """The gradient of every active value: ``out[row, i] += near[row] . weight[latents[row, i]]`` for the ``first``, ``far[row]`` for
-    the others; nothing for none."""
+    """The gradient of every active value: ``out[row, i] += near[row] . weight[latents[row, i]]`` for the ``first``,
+    ``far[row]`` for the others; nothing for none."""
     for row in range(low, high):
         products(latents[row, :first], weight, near[row], out[row, :first])
         products(latents[row, first:], weight, far[row], out[row, first:])
@@ -189,9 +202,9 @@ def add_to(latents, values, value_slopes, slope, own, target):
 
 @njit(nogil=True, cache=True)
 def spread(latents, values, value_slopes, first, near, far, inputs, begin, end, weight_slope, bias_slope):
-    """Gradients of the tied weight, dimensions ``begin`` to ``end``, and with dimension 0 of the encoder's bias: every use of a latent adds the
-    decoder's ``value * slope[row]`` and the encoder's ``value_slope * inputs[row]``. No two threads share a dimension, and rows come in order: one
-    result however many threads there are."""
+    """Gradients of the tied weight, dimensions ``begin`` to ``end``, and with dimension 0 of the encoder's bias: every
+    use of a latent adds the decoder's ``value * slope[row]`` and the encoder's ``value_slope * inputs[row]``. No two
+    threads share a dimension, and rows come in order: one result however many threads there are."""
     target = np.zeros((weight_slope.shape[0], end - begin), np.float32)
     for row in range(latents.shape[0]):
         own = inputs[row, begin:end]
@@ -227,8 +240,8 @@ def lists(latents, width):
 
 @njit(nogil=True, cache=True)
 def along(offsets, rows, other_values, latents, values, low, high, out):
-    """Inner products of codes with other codes, over the posting lists of the others (``rows`` and ``other_values`` in the order of their places): into
-    ``out`` float32 ``[n, others]``, zero on entry."""
+    """Inner products of codes with other codes, over the posting lists of the others (``rows`` and ``other_values`` in
+    the order of their places): into ``out`` float32 ``[n, others]``, zero on entry."""
     for row in range(low, high):
         target = out[row]
         for i in range(latents.shape[1]):
@@ -240,8 +253,8 @@ def along(offsets, rows, other_values, latents, values, low, high, out):
 
 @njit(nogil=True, cache=True, fastmath=LOOSE)
 def back_along(offsets, rows, other_values, slopes, latents, low, high, out):
-    """The gradient of codes through their inner products with other codes: ``out[row, i] += sum_b slopes[row, b] other[b,
-    latents[row, i]]``."""
+    """The gradient of codes through their inner products with other codes: ``out[row, i] += sum_b slopes[row, b]
+    other[b, latents[row, i]]``."""
     for row in range(low, high):
         own = slopes[row]
         for i in range(latents.shape[1]):

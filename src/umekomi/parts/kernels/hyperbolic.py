@@ -19,8 +19,8 @@ BALL, LORENTZ, EUCLIDEAN, DOT = 0, 1, 2, 3
 GEOMETRIES = {"poincare": BALL, "lorentz": LORENTZ, "euclidean": EUCLIDEAN, "cosine": DOT, "dot": DOT}
 """By the name of the similarity; cosine is dot of vectors of length one."""
 FARTHEST = 1e8
-"""The hyperboloid's points are kept at norms of the space part up to this, 19 from the middle: the table that is kept is float32, and farther out
-that cannot tell neighbours apart."""
+"""The hyperboloid's points are kept at norms of the space part up to this, 19 from the middle: the table that is kept
+is float32, and farther out that cannot tell neighbours apart."""
 _FAST = {"contract", "arcp", "nsz", "reassoc"}
 
 
@@ -41,11 +41,10 @@ def _related(start, stop, neighbours, node):
 
 @njit(nogil=True, cache=True, inline="always")
 def _cosh_less_one(columns, query, along, norm, out):
-    """t = cosh(d) - 1 of a point of the hyperboloid and each of ``columns`` ``[d, n]``, without the difference of large squares that
-    |u - x|² - (u0 - x0)² = 2 t is: with g = u - x and a = u + x of the space parts, g has a part along a, (u0 - x0)² (u0 + x0)² / |a|² long
-    (squared), and one across it, and (u0 + x0)² - |a|² = 4 + 2 t; so 2 t = across² + f (4 + 2 t), where f is (u0 - x0)² / |a|².
-    ``along`` and ``norm`` ``[n]`` are working space.
-    """
+    """t = cosh(d) - 1 of a point of the hyperboloid and each of ``columns`` ``[d, n]``, without the difference of large
+    squares that |u - x|² - (u0 - x0)² = 2 t is: with g = u - x and a = u + x of the space parts, g has a part along a,
+    (u0 - x0)² (u0 + x0)² / |a|² long (squared), and one across it, and (u0 + x0)² - |a|² = 4 + 2 t; so 2 t = across² +
+    f (4 + 2 t), where f is (u0 - x0)² / |a|². ``along`` and ``norm`` ``[n]`` are working space."""
     width, size = columns.shape
     for j in range(size):
         along[j] = 0.0
@@ -69,15 +68,33 @@ def _cosh_less_one(columns, query, along, norm, out):
 
 
 @njit(nogil=True, cache=True, fastmath=_FAST)
-def sgd(table, history, heads, tails, order, offsets, neighbours, pool, nearest, share, negatives, rate, edge, geometry, state):
-    """Relations ``order`` (indices into ``heads``, ``tails`` int32) once. ``table`` float64 ``[n, d]`` is changed in place.
+def sgd(
+    table,
+    history,
+    heads,
+    tails,
+    order,
+    offsets,
+    neighbours,
+    pool,
+    nearest,
+    share,
+    negatives,
+    rate,
+    edge,
+    geometry,
+    state,
+):
+    """Relations ``order`` (indices into ``heads``, ``tails`` int32) once. ``table`` float64 ``[n, d]`` is changed in
+    place.
 
     Negatives of head u are drawn from ``pool`` int32 (a node that stands there twice is drawn twice as often), or with
-    probability ``share`` from ``nearest[u]`` int32 ``[n, m]``, where u's closest unrelated nodes were put; those in u's own
-    ``neighbours[offsets[u]:offsets[u + 1]]`` (sorted) and u itself are drawn again. ``rate`` is the learning rate; the ball's
-    points are kept at norms up to 1 - ``edge``, the hyperboloid's within :data:`FARTHEST`. ``history`` float64 ``[n]`` adds up each node's squared gradients, and divides
-    its steps by their root (Adagrad with one number a point, as Riemannian spaces allow it: Bécigneul & Ganea 2019); an empty
-    one leaves the rate as it is. ``state`` uint64 ``[1]`` is the generator's.
+    probability ``share`` from ``nearest[u]`` int32 ``[n, m]``, where u's closest unrelated nodes were put; those in u's
+    own ``neighbours[offsets[u]:offsets[u + 1]]`` (sorted) and u itself are drawn again. ``rate`` is the learning rate;
+    the ball's points are kept at norms up to 1 - ``edge``, the hyperboloid's within :data:`FARTHEST`. ``history``
+    float64 ``[n]`` adds up each node's squared gradients, and divides its steps by their root (Adagrad with one number
+    a point, as Riemannian spaces allow it: Bécigneul & Ganea 2019); an empty one leaves the rate as it is. ``state``
+    uint64 ``[1]`` is the generator's.
 
     Returns the summed loss.
     """
@@ -230,7 +247,8 @@ def sgd(table, history, heads, tails, order, offsets, neighbours, pool, nearest,
                 push = push / max(slope[j], 1e-9) if chosen[j] != head else 0.0
                 weight[j] = push
                 along += push * (1.0 + squares[j])
-            # its length as the distances: the part across u, and the part along it, of which a tangent of the hyperboloid keeps 1 / u0²
+            # its length as the distances: the part across u, and the part along it, of which a tangent of the
+            # hyperboloid keeps 1 / u0²
             inner, norm = 0.0, 1e-300
             for i in range(1, width):
                 total = 0.0
@@ -248,12 +266,17 @@ def sgd(table, history, heads, tails, order, offsets, neighbours, pool, nearest,
                 own = rate / np.sqrt(history[head] + 1e-6)
             length = own * np.sqrt(length)
             for j in range(count):
-                # the tangent at x of length rate * |push| * sinh d, pointing away from or to u: the geodesic is ahead x + side tangent
+                # the tangent at x of length rate * |push| * sinh d, pointing away from or to u: the geodesic is ahead x
+                # + side tangent
                 step_length = rates[j] * weight[j]
                 far = abs(step_length) * slope[j]
                 x = min(far * far, 1.0)
-                ahead = 1.0 + x / 2.0 * (1.0 + x / 12.0 * (1.0 + x / 30.0 * (1.0 + x / 56.0 * (1.0 + x / 90.0 * (1.0 + x / 132.0)))))
-                side = 1.0 + x / 6.0 * (1.0 + x / 20.0 * (1.0 + x / 42.0 * (1.0 + x / 72.0 * (1.0 + x / 110.0 * (1.0 + x / 156.0)))))
+                ahead = 1.0 + x / 2.0 * (
+                    1.0 + x / 12.0 * (1.0 + x / 30.0 * (1.0 + x / 56.0 * (1.0 + x / 90.0 * (1.0 + x / 132.0))))
+                )
+                side = 1.0 + x / 6.0 * (
+                    1.0 + x / 20.0 * (1.0 + x / 42.0 * (1.0 + x / 72.0 * (1.0 + x / 110.0 * (1.0 + x / 156.0))))
+                )
                 weight[j] = side * step_length / max(far, 1.0)
                 inside[j] = ahead - weight[j] * (1.0 + squares[j])
                 squares[j] = 1.0
@@ -312,14 +335,16 @@ def sgd(table, history, heads, tails, order, offsets, neighbours, pool, nearest,
 
 
 def columns_of(points: Any, geometry: int) -> tuple[Any, Any]:
-    """What :func:`ranks` and :func:`closest` read: (float64 ``[d, n]``, the weights ``[n]`` of the ball's distance) of ``[n, d]``."""
+    """What :func:`ranks` and :func:`closest` read: (float64 ``[d, n]``, the weights ``[n]`` of the ball's distance) of
+    ``[n, d]``."""
     weights = 1 / (1 - (points**2).sum(1)) if geometry == BALL else np.ones(len(points))
     return np.ascontiguousarray(points.T), weights
 
 
 @njit(nogil=True, cache=True, fastmath=_FAST)
 def _keys(columns, weights, query, geometry, space, out):
-    """What orders all points by their distance to ``query`` (rising): ``out[i]``. ``space`` ``[2, n]`` is working space."""
+    """What orders all points by their distance to ``query`` (rising): ``out[i]``. ``space`` ``[2, n]`` is working
+    space."""
     width, size = columns.shape
     if geometry == LORENTZ:
         _cosh_less_one(columns, query, space[0], space[1], out)
@@ -401,8 +426,8 @@ def _sift(keys, numbers, at, size):
 
 @njit(nogil=True, cache=True)
 def closest(columns, weights, geometry, rows, offsets, neighbours, out):
-    """For each of ``rows`` its ``out.shape[1]`` closest nodes that it is not related to, closest first, into ``out[row]`` int32; the row itself where there
-    are fewer."""
+    """For each of ``rows`` its ``out.shape[1]`` closest nodes that it is not related to, closest first, into
+    ``out[row]`` int32; the row itself where there are fewer."""
     size = columns.shape[1]
     wanted = out.shape[1]
     key, space = np.empty(size), np.empty((2, size))

@@ -1,10 +1,12 @@
-"""Search loops: exact scans, bit codes, 8-bit codes, inverted lists, and the exact second look at what a coarse scan chose.
+"""Search loops: exact scans, bit codes, 8-bit codes, inverted lists, and the exact second look at what a coarse scan
+chose.
 
-A coarse scan gives every row a key, an unsigned 16-bit number below ``BINS``, higher is nearer, and counts how many rows have
-each key; from the counts of all threads one threshold follows, and :func:`rescore` looks again, with the stored vectors, only
-at rows that reach it. A scan counts only keys that may still be among the ``wanted`` best: after its first block, and each time it has
-seen four times as many rows, it leaves out what lies below the wanted-th so far, and at the end returns the key from which its counts are
-whole. Rows come in order, so among equals the first stays: one answer, however many threads there are.
+A coarse scan gives every row a key, an unsigned 16-bit number below ``BINS``, higher is nearer, and counts how many
+rows have each key; from the counts of all threads one threshold follows, and :func:`rescore` looks again, with the
+stored vectors, only at rows that reach it. A scan counts only keys that may still be among the ``wanted`` best: after
+its first block, and each time it has seen four times as many rows, it leaves out what lies below the wanted-th so far,
+and at the end returns the key from which its counts are whole. Rows come in order, so among equals the first stays: one
+answer, however many threads there are.
 """
 
 from __future__ import annotations
@@ -57,8 +59,8 @@ def put(scores, rows, score, row):
 
 @njit(nogil=True, cache=True)
 def exact(vectors, query, allowed, low, high, scores, rows):
-    """The best rows of ``vectors[low:high]`` by inner product with one query, into ``scores`` and ``rows`` (``[k]``, preset to
-    minus infinity and -1). ``allowed`` is uint8 ``[n]``, or empty for all."""
+    """The best rows of ``vectors[low:high]`` by inner product with one query, into ``scores`` and ``rows`` (``[k]``,
+    preset to minus infinity and -1). ``allowed`` is uint8 ``[n]``, or empty for all."""
     every = allowed.shape[0] == 0
     for row in range(low, high):
         if every or allowed[row]:
@@ -67,7 +69,8 @@ def exact(vectors, query, allowed, low, high, scores, rows):
 
 @njit(nogil=True, cache=True)
 def take_best(block, first, allowed, scores, rows):
-    """Scores ``[queries, rows of the block]``, whose first row has number ``first``, into the lists ``[queries, k]``."""
+    """Scores ``[queries, rows of the block]``, whose first row has number ``first``, into the lists ``[queries,
+    k]``."""
     every = allowed.shape[0] == 0
     last = scores.shape[1] - 1
     for q in range(block.shape[0]):
@@ -126,11 +129,12 @@ def unlike_one(codes, planes, word, start, unlike):
 
 @njit(nogil=True, cache=True, fastmath=LOOSE)
 def bit_keys(codes, factors, planes, scale, middle, offset, wanted, allowed, low, high, keys, counts):
-    """Keys of bit codes uint64 ``[words, n]`` (+1 or -1 a dimension) with a factor a row, float32 ``[n]``, for a query of odd
-    whole numbers from ``1 - 2^planes`` to ``2^planes - 1``, which come as bit planes uint64 ``[planes, words]``: ``scale factor
-    (middle - unlike) + offset``, where ``unlike`` is how many bits differ from the first plane's, twice those from the second's, and so
-    on. With ``middle`` half of ``(2^planes - 1)`` times the dimensions, twice the bracket is the signs' product with the query (after
-    Gao & Long 2024, eq. 20, whose whole numbers start at zero and need the code's own bits counted too)."""
+    """Keys of bit codes uint64 ``[words, n]`` (+1 or -1 a dimension) with a factor a row, float32 ``[n]``, for a query
+    of odd whole numbers from ``1 - 2^planes`` to ``2^planes - 1``, which come as bit planes uint64 ``[planes, words]``:
+    ``scale factor (middle - unlike) + offset``, where ``unlike`` is how many bits differ from the first plane's, twice
+    those from the second's, and so on. With ``middle`` half of ``(2^planes - 1)`` times the dimensions, twice the
+    bracket is the signs' product with the query (after Gao & Long 2024, eq. 20, whose whole numbers start at zero and
+    need the code's own bits counted too)."""
     differing = np.empty(BLOCK, np.uint64)
     floor, seen_at = 1, BLOCK
     fused = codes.shape[0] // 4 * 4 if planes.shape[0] == 4 else 0
@@ -155,7 +159,8 @@ def bit_keys(codes, factors, planes, scale, middle, offset, wanted, allowed, low
 
 @njit(nogil=True, cache=True)
 def count(keys, allowed, floor, counts):
-    """Count the keys from ``floor`` up; those of rows that are not ``allowed`` become zero (all are where it is empty)."""
+    """Count the keys from ``floor`` up; those of rows that are not ``allowed`` become zero (all are where it is
+    empty)."""
     for i in range(allowed.shape[0]):
         keys[i] *= allowed[i]
     for start in range(0, keys.shape[0], 64):
@@ -177,8 +182,8 @@ def highest(keys):
 
 @njit(nogil=True, cache=True, fastmath=LOOSE)
 def byte_products(codes, query, start, products):
-    """Inner products of int8 codes from row ``start`` on with an int16 query: as many as ``products`` int32 has room for. (Stored as
-    anything else they would be summed in 64 bits, at half the speed.)"""
+    """Inner products of int8 codes from row ``start`` on with an int16 query: as many as ``products`` int32 has room
+    for. (Stored as anything else they would be summed in 64 bits, at half the speed.)"""
     for row in range(products.shape[0]):
         total = np.int32(0)
         part = codes[start + row]
@@ -189,8 +194,8 @@ def byte_products(codes, query, start, products):
 
 @njit(nogil=True, cache=True, fastmath=LOOSE)
 def byte_keys(codes, query, scale, offset, wanted, allowed, low, high, keys, counts):
-    """Keys of 8-bit codes int8 ``[n, p]`` for one query int16 ``[p]``: ``scale (code . query) + offset``, held to the bins. ``scale`` and
-    ``offset`` are float32."""
+    """Keys of 8-bit codes int8 ``[n, p]`` for one query int16 ``[p]``: ``scale (code . query) + offset``, held to the
+    bins. ``scale`` and ``offset`` are float32."""
     sums = np.empty(BLOCK, np.int32)
     floor, seen_at = 1, BLOCK
     for start in range(low, high, BLOCK):
@@ -274,9 +279,9 @@ def add_postings(documents, values, amount, first, total):
 
 @njit(nogil=True, cache=True)
 def sparse_search(offsets, documents, values, pointers, latents, amounts, allowed, low, high, scores, rows):
-    """The best of documents ``low`` to ``high`` for every query of a CSR matrix (``pointers, latents, amounts``), by inner product
-    over inverted lists (``offsets, documents, values``; documents rise within a list). A product of zero is no match. The lists
-    are walked together, so many documents at a time as have their sums in the core's cache."""
+    """The best of documents ``low`` to ``high`` for every query of a CSR matrix (``pointers, latents, amounts``), by
+    inner product over inverted lists (``offsets, documents, values``; documents rise within a list). A product of zero
+    is no match. The lists are walked together, so many documents at a time as have their sums in the core's cache."""
     every = allowed.shape[0] == 0
     totals = np.zeros(DOCUMENTS, np.float32)
     last = scores.shape[1] - 1

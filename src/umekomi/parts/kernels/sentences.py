@@ -1,5 +1,5 @@
-"""FastSent's inner loop (Hill, Cho & Korhonen 2016): a sentence's sum of word vectors predicts the words of its neighbours
-through a hierarchical softmax (Morin & Bengio 2005)."""
+"""FastSent's inner loop (Hill, Cho & Korhonen 2016): a sentence's sum of word vectors predicts the words of its
+neighbours through a hierarchical softmax (Morin & Bengio 2005)."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ EXCHANGE = 64
 
 
 def huffman(counts: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float32]]:
-    """(offsets ``[words + 1]``, inner nodes, codes 0 or 1) of every word's path from the root, by its frequency. Node 0 is the
-    root, and nodes near it have low numbers."""
+    """(offsets ``[words + 1]``, inner nodes, codes 0 or 1) of every word's path from the root, by its frequency. Node 0
+    is the root, and nodes near it have low numbers."""
     size = len(counts)
     heap = [(int(count), word) for word, count in enumerate(counts)]
     heapq.heapify(heap)
@@ -49,12 +49,12 @@ def huffman(counts: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.in
 
 @njit(nogil=True, cache=True, fastmath=_FAST)
 def fastsent(words, nodes, order, offsets, ids, documents, path_offsets, paths, codes, autoencode, rate, hot):
-    """One pass over the sentences ``order``. ``words`` float32 ``[n, d]`` (the u of the paper) and ``nodes`` ``[n - 1, d]`` are
-    changed in place. Sentence i owns ``ids[offsets[i]:offsets[i + 1]]`` and is of document ``documents[i]``: neighbours are
-    of the same one. ``autoencode`` adds the sentence's own words to what it predicts.
+    """One pass over the sentences ``order``. ``words`` float32 ``[n, d]`` (the u of the paper) and ``nodes`` ``[n - 1,
+    d]`` are changed in place. Sentence i owns ``ids[offsets[i]:offsets[i + 1]]`` and is of document ``documents[i]``:
+    neighbours are of the same one. ``autoencode`` adds the sentence's own words to what it predicts.
 
-    Nodes up to ``hot`` are written on every word; with ``hot`` above zero each thread keeps its own copy of them, and adds
-    its changes to the shared ones every 64 sentences: else the threads' caches would wait for one another.
+    Nodes up to ``hot`` are written on every word; with ``hot`` above zero each thread keeps its own copy of them, and
+    adds its changes to the shared ones every 64 sentences: else the threads' caches would wait for one another.
 
     Returns (the summed loss of all predictions, their number).
     """
@@ -78,7 +78,12 @@ def fastsent(words, nodes, order, offsets, ids, documents, path_offsets, paths, 
                 total[k] += row[k]
         for side in range(-1, 2):
             other = index + side
-            if other < 0 or other >= len(documents) or documents[other] != documents[index] or (side == 0 and not autoencode):
+            if (
+                other < 0
+                or other >= len(documents)
+                or documents[other] != documents[index]
+                or (side == 0 and not autoencode)
+            ):
                 continue
             for i in range(offsets[other], offsets[other + 1]):
                 word = ids[i]

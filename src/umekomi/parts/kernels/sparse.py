@@ -1,5 +1,5 @@
-"""Sparse matrix times dense, moments of groups, and the unit-sphere step of EDRep: loops over rows, one range a thread. No BLAS:
-its threads would wait for ours."""
+"""Sparse matrix times dense, moments of groups, and the unit-sphere step of EDRep: loops over rows, one range a thread.
+No BLAS: its threads would wait for ours."""
 
 from __future__ import annotations
 
@@ -49,8 +49,8 @@ def _balanced(offsets: NDArray[Any], threads: int) -> list[tuple[int, int]]:
 
 @njit(nogil=True, cache=True, fastmath=_FAST)
 def mixture_row(point, sizes, means, covariances, exponents, pushes, out):
-    """Log of Σ_a sizes_a exp(x · μ_a + x Ω_a x / 2) for one ``point``; its gradient goes to ``out``. ``exponents [k]`` and
-    ``pushes [k, d]`` are working space."""
+    """Log of Σ_a sizes_a exp(x · μ_a + x Ω_a x / 2) for one ``point``; its gradient goes to ``out``. ``exponents [k]``
+    and ``pushes [k, d]`` are working space."""
     groups, width = means.shape
     top = np.float32(-np.inf)
     for a in range(groups):
@@ -132,8 +132,8 @@ def log_masses(points, sizes, means, covariances, out, low, high):
 
 @njit(nogil=True, cache=True, fastmath=_FAST)
 def moments(points, groups, weights, sums, outers, weighted, low, high):
-    """Add rows ``low`` to ``high`` to their group's sum ``[k, d]`` and outer products ``[k, d, d]``, and, times ``weights``, to
-    ``weighted [d]``."""
+    """Add rows ``low`` to ``high`` to their group's sum ``[k, d]`` and outer products ``[k, d, d]``, and, times
+    ``weights``, to ``weighted [d]``."""
     width = points.shape[1]
     for row in range(low, high):
         point, a, weight = points[row], groups[row], weights[row]

@@ -29,8 +29,8 @@ def shards(total: int, threads: int) -> list[tuple[int, int]]:
 
 
 def over(work: Callable[..., Any], calls: Sequence[tuple[Any, ...]]) -> list[Any]:
-    """``work(*call)`` for every call, each in a thread; one call alone runs in this one. Results in order; all have ended when an
-    error of one is raised."""
+    """``work(*call)`` for every call, each in a thread; one call alone runs in this one. Results in order; all have
+    ended when an error of one is raised."""
     if len(calls) == 1:
         return [work(*calls[0])]
     futures = [_pool(os.getpid(), len(calls)).submit(work, *call) for call in calls]
@@ -40,8 +40,9 @@ def over(work: Callable[..., Any], calls: Sequence[tuple[Any, ...]]) -> list[Any
 
 @contextmanager
 def alone() -> Iterator[None]:
-    """Inside, a matrix product runs in the thread that asks for it: share the rows out by :func:`over`. OpenBLAS's own threads wait
-    for more work by spinning, for tens of milliseconds, on the cores that the loops behind a product need."""
+    """Inside, a matrix product runs in the thread that asks for it: share the rows out by :func:`over`. OpenBLAS's own
+    threads wait for more work by spinning, for tens of milliseconds, on the cores that the loops behind a product
+    need."""
     with _blas(os.getpid()).limit(limits=1, user_api="blas"):
         yield
 

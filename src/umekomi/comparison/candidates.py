@@ -1,0 +1,41 @@
+"""What is compared: recipes and models, each also cut to fewer dimensions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from umekomi.contracts import Recipe
+from umekomi.errors import WrongUse, unknown_name
+from umekomi.models.opening import BUILT_IN
+from umekomi.models.published.catalogue import CATALOGUE
+from umekomi.recipes import get, names
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """``NAME`` or ``NAME@DIMENSIONS``: a recipe, a model's name, folder or hub id."""
+
+    spec: str
+    name: str
+    dimensions: int | None
+    recipe: Recipe | None
+
+    @staticmethod
+    def parse(spec: str, paper_settings: bool) -> Candidate:
+        cut = "@" in spec and not Path(spec).expanduser().is_dir()
+        name, at, width = spec.rpartition("@") if cut else (spec, "", "")
+        if at and not (width.isdigit() and int(width)):
+            raise WrongUse(f"{spec!r}: expected NAME@DIMENSIONS such as near2@64, found {width!r} after the @")
+        recipe = None
+        if name in names():
+            kind = get(name)
+            recipe = kind() if paper_settings else kind.small()
+        elif (
+            name not in CATALOGUE
+            and name not in BUILT_IN
+            and not Path(name).expanduser().is_dir()
+            and name.count("/") != 1
+        ):
+            raise unknown_name("model, recipe or folder", name, [*names(), *CATALOGUE, *BUILT_IN])
+        return Candidate(spec, name, int(width) if at else None, recipe)

@@ -1,0 +1,301 @@
+"""How candidates are learned, judged and kept.
+
+Candidates run one by one; whatever is finished is kept under a hash of data, candidate, settings and version, so that
+an interrupted comparison goes on where it stopped and a repeated one does nothing again.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from umekomi.comparison.candidates import Candidate
+from umekomi.comparison.leaderboard import Row, read_row, write_row
+from umekomi.comparison.meter import Journal, Meter
+from umekomi.comparison.plan import Plan
+from umekomi.contracts import Recipe
+from umekomi.data import Retrieval, shape
+from umekomi.data.sets import overlap
+from umekomi.data.views import TEXTS, as_retrieval, pairs, texts
+from umekomi.errors import DataError, WrongUse
+from umekomi.files import content_hash, folder_hash, read_json, write_json
+from umekomi.models.base import EmbedderBase
+from umekomi.models.engines.choice import open_for_encoding
+from umekomi.parts import similarity as similarities
+from umekomi.progress import say
+from umekomi.tasks import Result, Task
+from umekomi.tasks.retrieval import Retrieval as RetrievalTask
+from umekomi.tasks.retrieval import best
+
+FORMAT = 3
+"""Changes when a kept result of an older version may no longer be used."""
+RECIPROCAL_RANK = 60
+"""k of reciprocal rank fusion (Cormack, Clarke & Büttcher 2009)."""
+LATENCY_QUERIES = 20
+
+
+def check_folder(folder: Path) -> None:
+    """A comparison's own folder, a new one or an empty one; the error for everything else."""
+    if folder.is_file():
+        raise WrongUse(f"{folder} is a file: expected a folder for the results")
+    if (
+        folder.is_dir()
+        and any(folder.iterdir())
+        and not any((folder / name).exists() for name in ("journal.jsonl", "models", "results", "report.html"))
+    ):
+        raise WrongUse(f"{folder} holds files of something else: choose another folder with --out")
+
+
+class Judging:
+    """One comparison's folder and the models open in it."""
+
+    def __init__(
+        self, folder: Path, base: str, planned: Plan, start: str, seed: int, batch_size: int, progress: bool
+    ) -> None:
+        self.folder, self.base, self.plan, self.start = folder, base, planned, start
+        self.seed, self.batch_size, self.progress = seed, batch_size, progress
+        self.journal = Journal(folder / "journal.jsonl")
+        self.open: dict[str, tuple[EmbedderBase, str, float, str | None]] = {}
+        self.parsed: dict[str, Candidate] = {}
+
+    def candidate(self, candidate: Candidate) -> tuple[Row, bool]:
+        """The finished row, and whether it was finished before."""
+        self.parsed[candidate.spec] = candidate
+        key = content_hash(self.base, self._identity(candidate), candidate.dimensions)
+        file = self.folder / "results" / f"{key}.json"
+        if file.is_file():
+            return read_row(file), True
+        embedder, model_key, seconds, start = self.embedder(candidate)
+        if candidate.dimensions is not None and (
+            "sparse" in embedder.outputs or candidate.dimensions > embedder.dimension
+        ):
+            raise WrongUse(
+                f"cannot be cut to {candidate.dimensions} dimensions: {embedder.name} has "
+                f"{embedder.dimension}{' sparse ones' if 'sparse' in embedder.outputs else ''}"
+            )
+        meter = Meter(embedder, self.folder / "vectors" / model_key, self.journal, candidate.name, candidate.dimensions)
+        result = self.plan.task.evaluate(meter, batch_size=self.batch_size, progress=self.progress)
+        row = self._row(candidate, key, result, meter, seconds, start)
+        write_row(file, row)
+        self.journal.note("judged", candidate.spec, key)
+        return row, False
+
+    def _identity(self, candidate: Candidate) -> Any:
+        if candidate.recipe is not None:
+            start = self._start_identity() if candidate.recipe.extra == "neural" else None
+            return [candidate.recipe.settings(), start]
+        folder = Path(candidate.name).expanduser()
+        return folder_hash(folder) if folder.is_dir() else candidate.name
+
+    def _start_identity(self) -> str:
+        folder = Path(self.start).expanduser()
+        return folder_hash(folder) if folder.is_dir() else self.start
+
+    def embedder(self, candidate: Candidate) -> tuple[EmbedderBase, str, float, str | None]:
+        """(embedder, key of the model, seconds of training, what it was trained from); learned once, kept in
+        ``models/``."""
+        key = content_hash(self.base, self._identity(candidate))
+        if key in self.open:
+            return self.open[key]
+        if candidate.recipe is None:
+            model = open_for_encoding(candidate.name)
+            _warn_overlap(model, self.plan.dataset.name)
+            self.open[key] = (model, key, 0.0, None)
+            return self.open[key]
+        recipe = candidate.recipe
+        neural = recipe.extra == "neural"
+        folder = self._model_folder(recipe, key)
+        seconds_file = folder.with_suffix(".json")
+        if not seconds_file.is_file() or not folder.is_dir():
+            model, seconds = self._learn(recipe, neural, folder)
+            model.save(folder)
+            write_json(seconds_file, {"seconds": seconds})
+            self.journal.note("trained", recipe.name, key)
+        self.open[key] = (
+            open_for_encoding(folder),
+            key,
+            read_json(seconds_file)["seconds"],
+            self.start if neural and recipe.labelled else None,
+        )
+        return self.open[key]
+
+    def _model_folder(self, recipe: Recipe, key: str) -> Path:
+        return self.folder / "models" / f"{recipe.name}-{key[:8]}"
+
+    def _learn(self, recipe: Recipe, neural: bool, folder: Path) -> tuple[Any, float]:
+        import shutil
+
+        rows = self._rows(recipe)
+        checkpoint = folder.with_name(f".{folder.name}.checkpoints") if recipe.labelled else None
+        begun = time.perf_counter()
+        if recipe.labelled and self.progress:
+            say(
+                f"{recipe.name}: training{f' from {self.start}' if neural else ''} "
+                f"({', '.join(f'{k}={v}' for k, v in recipe.settings().items() if k not in ('recipe',))})"
+            )
+        model = recipe.fit(
+            rows, start=self.start if neural else None, seed=self.seed, checkpoint=checkpoint, progress=self.progress
+        )
+        seconds = time.perf_counter() - begun
+        model.card["trained_on"] = self.plan.dataset.name
+        if checkpoint:
+            shutil.rmtree(checkpoint, ignore_errors=True)
+        return model, seconds
+
+    def _rows(self, recipe: Recipe) -> Any:
+        """What the recipe learns from: texts alone, pairs, or the split as it is where the recipe reads other
+        columns."""
+        if not recipe.columns:
+            return None
+        if recipe.columns == ("text",):
+            return {"text": texts(self.plan.own_texts, recipe.name)}
+        if recipe.labelled and self.plan.train is None:
+            raise DataError(f"{recipe.name} learns from {' and '.join(recipe.columns)}, and there is no training split")
+        rows = self.plan.train if recipe.labelled else self.plan.own_texts
+        if recipe.columns[:2] != ("anchor", "positive"):
+            return rows
+        if shape(rows) == "texts":
+            rows = as_retrieval(rows)
+        return rows if isinstance(rows, Retrieval) else pairs(rows, recipe.name)
+
+    def _row(
+        self, candidate: Candidate, key: str, result: Result, meter: Meter, seconds: float, start: str | None
+    ) -> Row:
+        embedder = meter.embedder
+        latency = None
+        if not meter.seen:
+            meter.encode(embedder.names[:10_000], batch_size=self.batch_size)  # type: ignore[attr-defined]
+        if isinstance(self.plan.task, RetrievalTask):
+            latency = _latency(embedder, self.plan.task, meter.documents, candidate.dimensions)
+        notes = list(result.notes)
+        if embedder.card.get("tokenizer"):
+            notes.append(f"tokenizer: {embedder.card['tokenizer']}")
+        if candidate.recipe is not None and not candidate.recipe.labelled and candidate.recipe.columns:
+            notes.append(
+                "learned from the texts searched"
+                if isinstance(self.plan.task, RetrievalTask)
+                else "learned from the training texts"
+            )
+        cut = int(embedder.truncated(_judged_texts(self.plan.task)).sum())
+        if cut:
+            notes.append(f"{cut} texts are longer than the model reads and were cut")
+        model = (
+            self._model_folder(candidate.recipe, content_hash(self.base, self._identity(candidate)))
+            if candidate.recipe
+            else None
+        )
+        width = similarities.width(meter.documents)
+        return Row(
+            candidate=candidate.spec,
+            key=key,
+            metric=result.metric,
+            statistic=result.main.statistic,
+            values=result.main.values.tolist(),
+            others={metric: score.interval() for metric, score in list(result.scores.items())[1:]},
+            dimensions=int(width),
+            bytes_per_item=getattr(embedder, "item_bytes", None) or similarities.item_bytes(meter.documents),
+            texts_per_second=meter.rate("document")
+            or meter.rate("text")
+            or next(count / max(took, 1e-9) for count, took in meter.seen.values()),
+            queries_per_second=meter.rate("query"),
+            ms_per_query=latency,
+            training_seconds=seconds,
+            licence=str(embedder.card.get("licence") or "unknown"),
+            notes=tuple(notes),
+            hits={query: list(found) for query, found in result.hits.items()},
+            start=start,
+            model=str(model) if model else candidate.name,
+        )
+
+    def hybrids(self, rows: Sequence[Row], skipped: dict[str, str]) -> list[Row]:
+        """BM25 + each dense candidate by reciprocal rank fusion (k = 60) of their first hundred."""
+        import numpy as np
+
+        task = self.plan.task
+        if not isinstance(task, RetrievalTask):
+            skipped["--hybrid"] = f"fusion orders documents; the task is {task.kind}"
+            return []
+        lexical = next((row for row in rows if row.candidate == "bm25"), None)
+        if lexical is None:
+            skipped["--hybrid"] = "bm25 could not be judged"
+            return []
+        out = []
+        for row in rows:
+            if row.baseline and row.candidate.split("@")[0] != "lsa":
+                continue
+            spec = f"bm25+{row.candidate}"
+            key = content_hash(lexical.key, row.key, "rrf", RECIPROCAL_RANK)
+            file = self.folder / "results" / f"{key}.json"
+            if file.is_file():
+                out.append(read_row(file))
+                continue
+            rankings = [self._ranking(part) for part in (lexical, row)]
+            count = task.data.corpus.num_rows
+            fused = np.zeros((task.data.queries.num_rows, count), np.float32)
+            for numbers, scores in rankings:
+                weight = np.where(np.isfinite(scores), 1 / (RECIPROCAL_RANK + 1 + np.arange(numbers.shape[1])), 0)
+                np.put_along_axis(fused, numbers, np.take_along_axis(fused, numbers, 1) + weight.astype(np.float32), 1)
+            order = np.argsort(-fused, axis=1, kind="stable")[:, : task.depth]
+            scores = np.take_along_axis(fused, order, 1)
+            result = task.result(order, np.where(scores > 0, scores, -np.inf))
+            both = (lexical, row)
+            made = dataclasses.replace(
+                row,
+                candidate=spec,
+                key=key,
+                values=result.main.values.tolist(),
+                others={metric: score.interval() for metric, score in list(result.scores.items())[1:]},
+                bytes_per_item=sum(part.bytes_per_item for part in both),
+                texts_per_second=1 / sum(1 / part.texts_per_second for part in both),
+                queries_per_second=1 / sum(1 / (part.queries_per_second or float("inf")) for part in both),
+                ms_per_query=sum(part.ms_per_query or 0 for part in both),
+                training_seconds=sum(part.training_seconds for part in both),
+                notes=("reciprocal rank fusion, k = 60, of the first hundred of each",),
+                hits={query: list(found) for query, found in result.hits.items()},
+                start=None,
+            )
+            write_row(file, made)
+            self.journal.note("judged", spec, key)
+            say(f"{spec}: {made.metric} {made.score.value:.4f}")
+            out.append(made)
+        return out
+
+    def _ranking(self, row: Row) -> tuple[Any, Any]:
+        candidate = self.parsed[row.candidate]
+        embedder, key, _, _ = self.embedder(candidate)
+        task = self.plan.task
+        assert isinstance(task, RetrievalTask)
+        meter = Meter(embedder, self.folder / "vectors" / key, self.journal, candidate.name, candidate.dimensions)
+        documents = meter.encode(task.data.corpus["text"].to_pylist(), role="document", batch_size=self.batch_size)
+        queries = meter.encode(task.data.queries["text"].to_pylist(), role="query", batch_size=self.batch_size)
+        return best(embedder, queries, documents, task.depth)
+
+
+def _judged_texts(task: Task) -> list[str]:
+    rows = getattr(task, "data", None)
+    return texts(rows) if rows is not None and shape(rows) in (*TEXTS, "documents") else []
+
+
+def _warn_overlap(model: Any, name: str) -> None:
+    trained = model.card.get("trained_on")
+    shared = overlap(trained, name) if trained else None
+    if trained == name:
+        say(f"note: {model.name} was trained on {trained} (its training split)")
+    elif shared:
+        say(f"warning: {model.name} was trained on {trained}: {shared}")
+
+
+def _latency(embedder: Any, task: RetrievalTask, documents: Any, dimensions: int | None) -> float:
+    """Milliseconds from a query's text to its ten best, one query at a time: the median of twenty."""
+    import statistics
+
+    questions = task.data.queries["text"].to_pylist()[:LATENCY_QUERIES]
+    took = []
+    for question in [questions[0], *questions]:
+        begun = time.perf_counter()
+        best(embedder, embedder.encode([question], role="query", dimensions=dimensions), documents, 10)
+        took.append(time.perf_counter() - begun)
+    return 1000 * statistics.median(took[1:])

@@ -1,0 +1,250 @@
+"""A comparison's finished rows, and what follows from them: order, paired differences, a recommendation."""
+
+from __future__ import annotations
+
+import dataclasses
+import platform
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from umekomi.comparison.plan import Plan
+from umekomi.environment import hardware, package_versions
+from umekomi.files import read_json, write_json
+from umekomi.statistics import Interval, interval, paired_interval
+from umekomi.tasks import Score
+
+BASELINES = ("bm25", "tfidf", "random", "hashing", "lsa", "untrained")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One finished candidate."""
+
+    candidate: str
+    key: str
+    metric: str
+    statistic: str
+    values: list[Any]
+    others: dict[str, Interval]
+    dimensions: int
+    bytes_per_item: float
+    texts_per_second: float
+    queries_per_second: float | None
+    ms_per_query: float | None
+    training_seconds: float
+    licence: str
+    notes: tuple[str, ...] = ()
+    hits: dict[str, Any] = field(default_factory=dict)
+    start: str | None = None
+    model: str | None = None
+
+    @property
+    def score(self) -> Score:
+        """The value of every item."""
+        import numpy as np
+
+        return Score(np.array(self.values, np.float64), self.statistic)
+
+    @property
+    def baseline(self) -> bool:
+        """Whether this is something that knows nothing of language or of the task."""
+        return self.candidate.split("@")[0] in BASELINES
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """All finished candidates, best first, what was skipped and why, and what to do now."""
+
+    data: str
+    task: str
+    metric: str
+    size: dict[str, int]
+    rows: list[Row]
+    intervals: dict[str, Interval]
+    differences: dict[str, Interval]
+    baseline: str | None
+    gains: dict[str, tuple[str, Interval]]
+    """For a candidate that was trained from another one listed here: which, and the paired difference to it."""
+    skipped: dict[str, str]
+    notes: tuple[str, ...]
+    winner: str
+    recommendation: str
+    next_command: str
+    out: Path
+    about: dict[str, Any]
+
+    def to_json(self) -> dict[str, Any]:
+        """What ``--json`` prints: everything but the value of every item."""
+        rows = [
+            {key: value for key, value in dataclasses.asdict(row).items() if key not in ("values", "hits")}
+            | {
+                "value": self.intervals[row.candidate],
+                "difference": self.differences.get(row.candidate),
+                "gain": self.gains.get(row.candidate),
+            }
+            for row in self.rows
+        ]
+        own = {
+            name: getattr(self, name)
+            for name in (
+                "data",
+                "task",
+                "metric",
+                "size",
+                "baseline",
+                "skipped",
+                "notes",
+                "winner",
+                "recommendation",
+                "about",
+            )
+        }
+        return own | {"rows": rows, "next_command": self.next_command, "out": str(self.out)}
+
+
+def write_row(file: Path, row: Row) -> None:
+    """Keep a finished row."""
+    write_json(file, dataclasses.asdict(row))
+
+
+def read_row(file: Path) -> Row:
+    """A finished row, as it was kept."""
+    found = read_json(file)
+    found["others"] = {metric: Interval(*values) for metric, values in found["others"].items()}
+    found["notes"] = tuple(found["notes"])
+    return Row(**found)
+
+
+def conclude(
+    planned: Plan,
+    rows: list[Row],
+    skipped: dict[str, str],
+    folder: Path,
+    budget_bytes: float | None,
+    budget_ms: float | None,
+    specs: list[str],
+    data: Any,
+) -> Comparison:
+    """Order the rows, compare each with the best baseline and with what it was trained from, and say which to use."""
+    intervals = {row.candidate: interval(row.score.values, row.statistic) for row in rows}
+    rows = sorted(rows, key=lambda row: -intervals[row.candidate].value)
+    by_name = {row.candidate: row for row in rows}
+    baseline = next((row for row in rows if row.baseline), None)
+
+    def against(row: Row, other: Row) -> Interval:
+        return paired_interval(row.score.values, other.score.values, row.statistic)
+
+    differences = {
+        row.candidate: against(row, baseline) for row in rows if baseline is not None and row is not baseline
+    }
+    gains = {row.candidate: (row.start, against(row, by_name[row.start])) for row in rows if row.start in by_name}
+    winner, recommendation = _recommend(rows, intervals, differences, baseline, budget_bytes, budget_ms, against)
+    for name, (start, gain) in gains.items():
+        if gain.includes_zero and "@" not in name:
+            recommendation += (
+                f" Training {name} from {start} shows no settled gain here ({_signed(gain)} includes zero)."
+            )
+    model = by_name[winner].model or winner
+    source = data if isinstance(data, str) else "FILE"
+    if "+" in winner:
+        command = f'umekomi search {model} --in YOUR_TEXTS.jsonl "your query"'
+    else:
+        width = f" --dimensions {by_name[winner].dimensions}" if "@" in winner else ""
+        command = f"umekomi encode {model} YOUR_TEXTS.jsonl --out vectors.parquet{width}"
+        if not _dense(by_name[winner]):
+            command = f'umekomi search {model} --in YOUR_TEXTS.jsonl "your query"'
+    about = {
+        "command": f"umekomi compare {' '.join(specs)} --data {source}",
+        "python": platform.python_version(),
+        "machine": hardware(),
+        "versions": package_versions(),
+        "data": planned.dataset.fingerprint(),
+        "licence of the data": planned.dataset.licence,
+    }
+    return Comparison(
+        planned.dataset.name,
+        planned.task.kind,
+        rows[0].metric,
+        dict(planned.task.size()),
+        rows,
+        intervals,
+        differences,
+        baseline.candidate if baseline else None,
+        gains,
+        skipped,
+        planned.notes,
+        winner,
+        recommendation,
+        command,
+        folder,
+        about,
+    )
+
+
+def _dense(row: Row) -> bool:
+    return row.candidate.split("@")[0] not in ("bm25", "tfidf")
+
+
+def _signed(value: Interval) -> str:
+    return f"{value.value:+.3f} [{value.low:+.3f}, {value.high:+.3f}]"
+
+
+def _recommend(
+    rows: list[Row],
+    intervals: dict[str, Interval],
+    differences: dict[str, Interval],
+    baseline: Row | None,
+    budget_bytes: float | None,
+    budget_ms: float | None,
+    against: Any,
+) -> tuple[str, str]:
+    """The candidate to use and one sentence why: the best within the budgets, or one that cannot be told from it and
+    takes at most half the bytes."""
+    limits = []
+    if budget_bytes is not None:
+        limits.append(f"{budget_bytes:,.0f} bytes an item")
+    if budget_ms is not None:
+        limits.append(f"{budget_ms:g} ms a query")
+    fitting = [
+        row
+        for row in rows
+        if (budget_bytes is None or row.bytes_per_item <= budget_bytes)
+        and (budget_ms is None or row.ms_per_query is None or row.ms_per_query <= budget_ms)
+    ]
+    within = f" within {' and '.join(limits)}" if limits else ""
+    if not fitting:
+        nearest = min(
+            rows,
+            key=lambda row: (
+                (row.bytes_per_item / budget_bytes if budget_bytes else 0)
+                + ((row.ms_per_query or 0) / budget_ms if budget_ms else 0)
+            ),
+        )
+        text = (
+            f"Nothing fits{within}: {nearest.candidate} comes nearest "
+            f"({nearest.bytes_per_item:,.0f} bytes, {nearest.ms_per_query or 0:.1f} ms)."
+        )
+        return nearest.candidate, text
+    top = fitting[0]
+    chosen, why = top, "the best"
+    for row in fitting[1:]:
+        if row.bytes_per_item <= chosen.bytes_per_item / 2 and against(top, row).low <= 0:
+            chosen, why = (
+                row,
+                f"on these {len(row.values):,} items not to be told from {top.candidate} "
+                f"({_signed(against(top, row))}) in {row.bytes_per_item / top.bytes_per_item:.0%} of its bytes",
+            )
+    figure = intervals[chosen.candidate]
+    text = (
+        f"Use {chosen.candidate}: {why}{within} "
+        f"at {chosen.metric} {figure.value:.3f} [{figure.low:.3f}, {figure.high:.3f}]"
+    )
+    if baseline is not None and chosen is not baseline:
+        difference = differences[chosen.candidate]
+        settled = "" if not difference.includes_zero else ", which is not settled"
+        text += f", {_signed(difference)} against the best baseline {baseline.candidate}{settled}"
+    elif baseline is not None and len(rows) > 1:
+        better = any(not row.baseline and intervals[row.candidate].value > figure.value for row in rows)
+        text += f"; no learned candidate {'is settled to be' if better else 'does'} better here"
+    return chosen.candidate, text + "."

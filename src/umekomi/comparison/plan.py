@@ -1,0 +1,77 @@
+"""What a comparison judges on: the task that the columns ask for, and a held-out split where there is none."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from umekomi.data import Dataset, Retrieval, load, shape
+from umekomi.data.views import as_retrieval, carve
+from umekomi.files import content_hash
+from umekomi.tasks import Task, build, default_kind, held_out
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The task, what may be learned from, and what was said on the way."""
+
+    dataset: Dataset
+    task: Task
+    train: Any
+    own_texts: Any
+    notes: tuple[str, ...]
+
+
+def plan(data: Any, task: str | None, split: str | None, learns: bool, seed: int, max_queries: int | None) -> Plan:
+    """Work out from the columns which task fits, and carve a held-out split where there is none and one is needed."""
+    dataset = load(data)
+    split = split or held_out(dataset)
+    notes = list(dataset.notes)
+    trainable = [name for name in ("train", "all") if name in dataset.splits and name != split]
+    kind = task or _kind(dataset[split])
+    if shape(dataset[split]) in ("texts", "labelled texts") and kind == "retrieval":
+        notes.append(
+            "no queries: each text's first sentence asks for the rest of it (inverse cloze); a stand-in for real "
+            "queries"
+        )
+    whole = kind == "reconstruction"
+    if whole and not trainable:
+        notes.append("judged on what is learned from: how much of it the geometry holds")
+    if learns and not trainable and not whole and len(dataset) == 1:
+        dataset = carve(dataset, seed=seed)
+        notes += [note for note in dataset.notes if note not in notes]
+        split, trainable = "test", ["train"]
+    judged = dataset[split]
+    if kind == "retrieval":
+        if not isinstance(judged, Retrieval):
+            judged = as_retrieval(judged)
+            notes.append(
+                f"retrieval set made of the rows: {judged.queries.num_rows} queries, {judged.corpus.num_rows} "
+                "distinct documents"
+            )
+        if max_queries and judged.queries.num_rows > max_queries:
+            judged = _fewer(judged, max_queries)
+            notes.append(f"{max_queries} queries drawn by hash of their text; the corpus is whole")
+        dataset = Dataset(dataset.name, {**dataset.splits, split: judged}, dataset.licence, dataset.notes)
+    made = build(kind, dataset, split, dataset.name)
+    train = dataset[trainable[0]] if trainable else judged if whole else None
+    own = judged if kind == "retrieval" or train is None else train
+    return Plan(dataset, made, train, own, tuple(notes))
+
+
+def _kind(split: Any) -> str:
+    if shape(split) in ("pairs", "judged pairs", "texts"):
+        return "retrieval"
+    return default_kind(split)
+
+
+def _fewer(data: Retrieval, count: int) -> Retrieval:
+    import pyarrow.compute as pc
+
+    order = sorted(range(data.queries.num_rows), key=lambda row: content_hash(data.queries["text"][row].as_py()))[
+        :count
+    ]
+    queries = data.queries.take(sorted(order))
+    return Retrieval(
+        queries, data.corpus, data.qrels.filter(pc.is_in(data.qrels["query_id"], queries["id"].combine_chunks()))
+    )

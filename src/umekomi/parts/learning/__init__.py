@@ -1,0 +1,1 @@
+"""Learners: compiled arrays by epochs, sentence-transformers' trainer, language modelling."""

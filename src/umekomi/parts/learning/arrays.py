@@ -1,0 +1,115 @@
+"""Epochs of a compiled learner: progress, checkpoints, and a look at the numbers after each."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from umekomi.errors import UmekomiError
+from umekomi.files import whole_file
+from umekomi.parts.kernels.threads import cores, over, shards
+from umekomi.progress import Progress, say
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Arrays = Mapping[str, NDArray[Any]]
+
+PIECE = 200_000
+"""Items between two looks at the clock and the keyboard."""
+SAVE_SECONDS = 20.0
+
+
+def learn(
+    arrays: Arrays,
+    epochs: int,
+    size: int,
+    work: Callable[[int, int, int, int], float],
+    *,
+    who: str,
+    unit: str,
+    threads: int = 0,
+    begin: Callable[[int], None] = lambda epoch: None,
+    after: Callable[[int], bool] = lambda epoch: False,
+    rows: Mapping[str, Sequence[str]] | None = None,
+    hint: str = "a smaller rate usually mends this",
+    checkpoint: str | Path | None = None,
+    key: str = "",
+    progress: bool = False,
+    piece: int = PIECE,
+) -> list[float]:
+    """Change ``arrays`` in place, ``epochs`` times over ``size`` items; returns the mean loss of each epoch.
+
+    ``work(epoch, low, high, thread)`` runs items ``low`` to ``high`` of an epoch and returns their summed loss; it must
+    release the GIL, and is called by all ``threads`` at once on ranges of their own. ``begin(epoch)`` prepares one,
+    ``after(epoch)`` says whether it was the last; what it remembers is among ``arrays``. Numbers that are not finite
+    end the job with the epoch, the row (named by ``rows[array]``) and ``hint``. With ``checkpoint``, the arrays are
+    kept there every 20 seconds under ``key``, and an interrupted job goes on behind the last whole epoch.
+    """
+    import numpy as np
+
+    file = Path(checkpoint) / "epochs.npz" if checkpoint else None
+    done, losses = _resume(arrays, file, key, who)
+    saved = time.monotonic()
+    count = cores(threads)
+    with Progress(who, epochs * size, unit, progress, done=done * size) as bar:
+        for epoch in range(done, epochs):
+            begin(epoch)
+            total = 0.0
+            for start, stop in shards(size, -(-size // (piece * count)) or 1):
+                calls = [
+                    (epoch, start + low, start + high, thread)
+                    for thread, (low, high) in enumerate(shards(stop - start, count))
+                ]
+                total += sum(over(work, calls))
+                bar.advance(stop - start)
+            losses.append(total / max(size, 1))
+            _finite(arrays, losses[-1], epoch, who, rows or {}, hint)
+            if after(epoch):
+                break
+            if file is not None and time.monotonic() - saved > SAVE_SECONDS:
+                with whole_file(file) as temporary, temporary.open("wb") as stream:
+                    np.savez(stream, **{**arrays, "epochs_done": epoch + 1, "losses": losses, "key": key})  # type: ignore[arg-type]
+                saved = time.monotonic()
+    return losses
+
+
+def _resume(arrays: Arrays, file: Path | None, key: str, who: str) -> tuple[int, list[float]]:
+    import numpy as np
+
+    if file is None or not file.is_file():
+        return 0, []
+    with np.load(file, allow_pickle=False) as kept:
+        if str(kept["key"]) != key or any(kept[name].shape != array.shape for name, array in arrays.items()):
+            say(f"note: {file} belongs to other data or settings: {who} starts anew")
+            return 0, []
+        for name, array in arrays.items():
+            array[...] = kept[name]
+        return int(kept["epochs_done"]), [float(loss) for loss in kept["losses"]]
+
+
+def _finite(arrays: Arrays, loss: float, epoch: int, who: str, rows: Mapping[str, Sequence[str]], hint: str) -> None:
+    import numpy as np
+
+    for name, array in arrays.items():
+        if not np.isfinite(array.sum()):
+            bad = ~np.isfinite(array.reshape(len(array), -1)).all(1)
+            if bad.any():
+                row = int(np.flatnonzero(bad)[0])
+                called = f" ({rows[name][row]!r})" if name in rows and row < len(rows[name]) else ""
+                raise UmekomiError(
+                    f"{who}: epoch {epoch + 1}, {name} row {row + 1}{called}: expected finite numbers, found NaN or "
+                    f"infinity; {hint}"
+                )
+    if not np.isfinite(loss):
+        raise UmekomiError(f"{who}: epoch {epoch + 1}: expected a finite loss, found {loss}; {hint}")
+
+
+def order(size: int, seed: int, epoch: int) -> NDArray[np.int64]:
+    """The items of an epoch, shuffled: int64 ``[size]``."""
+    import numpy as np
+
+    return np.random.default_rng([seed & 0xFFFFFFFF, epoch]).permutation(size)

@@ -1,0 +1,182 @@
+"""The models and indexes that a server holds: opened when first asked for, the longest unused put away when memory runs
+short."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from umekomi.errors import UmekomiError, WrongUse, unknown_name
+from umekomi.files import folder_bytes
+from umekomi.models.engines.choice import open_to_judge
+from umekomi.progress import say
+from umekomi.server.batching import Batcher
+
+
+def memory_used() -> int:
+    """Bytes of this process that lie in memory."""
+    try:
+        with open("/proc/self/statm") as stream:
+            return int(stream.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError):
+        return 0
+
+
+def memory_there() -> int:
+    """Bytes of the machine's memory."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (ValueError, OSError):
+        return 8 << 30
+
+
+@dataclass
+class Held:
+    """One model by its id: open or not."""
+
+    id: str
+    source: Any
+    opened: Any = None
+    loaded: Any = None
+    """Read from disk, and not yet taken into service."""
+    batcher: Batcher | None = None
+    bytes: int = 0
+    used: float = 0.0
+    users: int = 0
+    created: int = field(default_factory=lambda: int(time.time()))
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    @property
+    def scorer(self) -> bool:
+        """Is it a model that judges pairs and gives no vectors?"""
+        return self.opened is not None and not hasattr(self.opened, "encode")
+
+
+class Holder:
+    """All models by id. ``memory``: bytes that open models may take together; the one asked for is opened even if it
+    alone takes more."""
+
+    def __init__(
+        self, sources: Sequence[Any], *, memory: int, engine: str, batcher: Callable[[Any, str], Batcher]
+    ) -> None:
+        self.memory, self.engine, self._batcher = memory, engine, batcher
+        self.models: dict[str, Held] = {}
+        self.evictions = 0
+        for source in sources:
+            name = model_id(source)
+            if name in self.models:
+                raise WrongUse(f"serve: two models are called {name!r}: give one folder another name")
+            self.models[name] = Held(name, source)
+
+    def named(self, name: str | None) -> Held:
+        """The model of this id; the only one where none is named."""
+        if name is None:
+            if len(self.models) != 1:
+                raise WrongUse(f"model: expected one of {', '.join(self.models)}, found none")
+            return next(iter(self.models.values()))
+        if name not in self.models:
+            raise unknown_name("model", name, self.models)
+        return self.models[name]
+
+    @asynccontextmanager
+    async def using(self, name: str | None) -> AsyncIterator[Held]:
+        """The model, open for as long as the block takes."""
+        held = self.named(name)
+        held.users += 1
+        try:
+            await self._open(held)
+            held.used = time.monotonic()
+            yield held
+        finally:
+            held.users -= 1
+
+    async def _open(self, held: Held) -> None:
+        if held.opened is not None:
+            return
+        async with held.lock:
+            if held.opened is not None:
+                return
+            await self._make_room(_bytes(held.source))
+            before = memory_used()
+            opened, held.loaded = held.loaded or await asyncio.to_thread(self._load, held.source), None
+            held.bytes = max(memory_used() - before, _bytes(held.source), 1)
+            if hasattr(opened, "encode"):
+                held.batcher = self._batcher(opened, held.id)
+            held.opened = opened
+        await self._make_room(0)
+
+    def load_first(self) -> None:
+        """Read the first model now, so that what is wrong with it is said before anything listens."""
+        held = next(iter(self.models.values()))
+        held.loaded = self._load(held.source)
+
+    def _load(self, source: Any) -> Any:
+        opened = open_to_judge(source, self.engine)
+        if hasattr(opened, "encode"):
+            if "text" not in opened.modalities:
+                raise WrongUse(f"serve: {opened.name} embeds {' and '.join(sorted(opened.modalities))}, not text")
+            opened.encode(
+                ["a text"]
+            ) if "dense" in opened.outputs else None  # what is compiled or made at the first call is made now
+        elif not hasattr(opened, "score"):
+            raise WrongUse(f"serve: {opened.name} is a {opened.kind}; expected an embedder or a scorer")
+        return opened
+
+    async def _make_room(self, need: int) -> None:
+        """Close the longest unused models that nobody uses until the open ones and ``need`` fit."""
+        while True:
+            open_ones = [held for held in self.models.values() if held.opened is not None]
+            idle = sorted((held for held in open_ones if not held.users), key=lambda held: held.used)
+            if not idle or sum(held.bytes for held in open_ones) + need <= self.memory:
+                return
+            await self.close(idle[0])
+            self.evictions += 1
+            say(
+                f"note: {idle[0].id} was closed to make room ({idle[0].bytes / 1e6:.0f} MB); it is opened again when "
+                "asked for"
+            )
+
+    async def close(self, held: Held) -> None:
+        """Put a model away."""
+        batcher, held.batcher, held.opened = held.batcher, None, None
+        if batcher is not None:
+            await batcher.close()
+        import gc
+
+        gc.collect()
+
+    async def close_all(self) -> None:
+        """Put all away."""
+        for held in self.models.values():
+            if held.opened is not None:
+                await self.close(held)
+
+
+def model_id(source: Any) -> str:
+    """What a model is called on the wire: its folder's name, or its name."""
+    if isinstance(source, (str, Path)):
+        return Path(source).resolve().name if Path(source).is_dir() else str(source)
+    return str(source.name)
+
+
+def _bytes(source: Any) -> int:
+    return folder_bytes(source) if isinstance(source, (str, Path)) and Path(source).is_dir() else 0
+
+
+def check_source(source: Any) -> None:
+    """The error for a model that is not there, before the server starts."""
+    if isinstance(source, (str, Path)):
+        from umekomi.models.opening import BUILT_IN
+        from umekomi.models.published.catalogue import CATALOGUE
+
+        text = str(source)
+        if not Path(text).is_dir() and text not in CATALOGUE and text not in BUILT_IN and text.count("/") != 1:
+            raise unknown_name("model or folder", text, {*CATALOGUE, *BUILT_IN})
+    elif not hasattr(source, "encode") and not hasattr(source, "score"):
+        raise UmekomiError(f"serve: expected embedders and scorers, found {type(source).__name__}")

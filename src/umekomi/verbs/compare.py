@@ -1,0 +1,99 @@
+"""The verb ``compare``, the main job: models and recipes on one's own data, with intervals, costs, and a
+recommendation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from umekomi import __version__
+from umekomi.comparison.candidates import Candidate
+from umekomi.comparison.judging import FORMAT, Judging, check_folder
+from umekomi.comparison.leaderboard import Comparison, Row, conclude
+from umekomi.comparison.plan import plan
+from umekomi.errors import DataError, MissingExtra, UmekomiError, WrongUse
+from umekomi.files import content_hash
+from umekomi.progress import say
+
+
+def compare(
+    candidates: Sequence[str],
+    data: Any,
+    *,
+    task: str | None = None,
+    split: str | None = None,
+    out: str | Path | None = None,
+    start: str = "minilm",
+    budget_bytes: float | None = None,
+    budget_ms: float | None = None,
+    hybrid: bool = False,
+    paper_settings: bool = False,
+    max_queries: int | None = None,
+    seed: int = 0,
+    batch_size: int = 64,
+    progress: bool = False,
+) -> Comparison:
+    """Judge models and recipes on the same held-out items.
+
+    ``candidates``: recipes (``"bm25"``, ``"near2"``), models (``"minilm"``, a folder, a hub id), each also cut
+    (``"near2@64"``). Recipes are fitted here: those without labels on the texts to be searched (or on the training
+    split of other tasks), those with labels on the training split, in their ``small()`` settings unless
+    ``paper_settings``, going on from ``start``. ``hybrid`` adds BM25 fused with every dense candidate by reciprocal
+    rank. ``budget_bytes`` (an item) and ``budget_ms`` (a query) bound the recommendation. Everything is kept in
+    ``out``; the report is written there.
+    """
+    if not candidates:
+        raise WrongUse("compare: expected at least one model or recipe")
+    wanted = [Candidate.parse(spec, paper_settings) for spec in dict.fromkeys(candidates)]
+    if hybrid and "bm25" not in [candidate.spec for candidate in wanted]:
+        wanted.insert(0, Candidate.parse("bm25", paper_settings))
+    learns = any(candidate.recipe is not None and candidate.recipe.labelled for candidate in wanted)
+    planned = plan(data, task, split, learns, seed, max_queries)
+    say(
+        f"{planned.dataset.name}: {planned.task.kind} on "
+        f"{', '.join(f'{count:,} {what}' for what, count in planned.task.size().items())}"
+    )
+    for note in planned.notes:
+        say(f"  {note}")
+    base = content_hash(
+        FORMAT,
+        __version__,
+        planned.dataset.fingerprint(),
+        planned.task.kind,
+        planned.task.size(),
+        seed,
+        task,
+        split,
+        max_queries,
+    )
+    name = Path(planned.dataset.name).stem.replace(" ", "-") or "data"
+    folder = Path(out) if out else Path("umekomi-compare") / f"{name}-{base[:8]}"
+    check_folder(folder)
+    run = Judging(folder, base, planned, start, seed, batch_size, progress)
+    rows: list[Row] = []
+    skipped: dict[str, str] = {}
+    for number, candidate in enumerate(wanted, 1):
+        try:
+            row, again = run.candidate(candidate)
+        except (MissingExtra, DataError, WrongUse) as error:
+            skipped[candidate.spec] = str(error)
+            say(f"[{number}/{len(wanted)}] {candidate.spec}: skipped: {error}")
+            continue
+        rows.append(row)
+        figure = row.score.value
+        say(
+            f"[{number}/{len(wanted)}] {row.candidate}: {row.metric} "
+            f"{figure:.4f}{' (finished before)' if again else ''}"
+        )
+    if hybrid:
+        rows += run.hybrids(rows, skipped)
+    if not rows:
+        raise UmekomiError(
+            "no candidate could be judged: " + "; ".join(f"{spec}: {why}" for spec, why in skipped.items())
+        )
+    comparison = conclude(planned, rows, skipped, folder, budget_bytes, budget_ms, list(candidates), data)
+    from umekomi.comparison.report import write_report
+
+    write_report(comparison, planned.task)
+    return comparison

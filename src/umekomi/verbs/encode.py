@@ -1,0 +1,422 @@
+"""The verb ``encode``: a file of texts into vectors, streamed, in shards that are kept as they finish."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from umekomi.caching import VectorCache
+from umekomi.data.columns import first_problem
+from umekomi.data.readers import batches
+from umekomi.errors import DataError, WrongUse
+from umekomi.files import source_hash, whole_file, write_json
+from umekomi.models.engines.choice import open_for_encoding
+from umekomi.models.within import check_truncation, encode_within
+from umekomi.progress import Progress, say
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+SHARD = 8192
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """What a run did: ``rows`` in all, of which ``kept`` lay finished from an earlier run of the same job, and
+    ``reused`` were texts that had a vector already, in this file or in the cache; ``truncated`` texts were cut."""
+
+    out: Path
+    rows: int
+    kept: int
+    truncated: int
+    dimension: int
+    reused: int = 0
+
+    def summary(self) -> str:
+        """One line."""
+        cut = f"; {self.truncated:,} were longer than the model reads and were cut" if self.truncated else ""
+        kept = f", {self.kept:,} of them by an earlier run" if self.kept else ""
+        reused = f", {self.reused:,} of them encoded before" if self.reused else ""
+        return f"{self.rows:,} texts in {self.dimension} dimensions{kept}{reused} -> {self.out}{cut}"
+
+
+def encode(
+    model: Any,
+    source: str | Path,
+    out: str | Path,
+    *,
+    column: str = "text",
+    role: str | None = "document",
+    dimensions: int | None = None,
+    truncation: str = "warn",
+    resume: bool = False,
+    shard_rows: int = SHARD,
+    batch_size: int = 32,
+    engine: str = "auto",
+    cache: bool | str | Path = True,
+    devices: Sequence[str] | None = None,
+    progress: bool = False,
+) -> Encoded:
+    """Vectors of every text in a file, in bounded memory.
+
+    ``out`` ends in ``.parquet`` (the input's columns, ``vector``, ``truncated``) or ``.npy`` (float32 ``[n, d]`` in the
+    input's order). Shards of ``shard_rows`` texts are committed as they finish in ``OUT.shards`` and joined at the end;
+    with ``resume`` an interrupted run goes on behind the last of them, if model, input and settings are the same.
+    ``truncation``: ``"warn"`` counts texts that were cut, ``"error"`` stops at the first, ``"silent"`` does not look,
+    ``"chunk"`` reads a long text in windows and takes their mean (:func:`umekomi.models.within.encode_within`).
+    ``engine``: :func:`umekomi.models.engines.choice.open_for_encoding`'s.
+
+    A text that has been encoded before, in this file or by an earlier run with the same model, role and truncation, is
+    not encoded again where that costs (transformers, services): its vector comes from the ``cache`` (a folder;
+    ``True``: ``vectors`` in the cache folder; ``False``: none). ``devices`` (``["cuda:0", "cuda:1"]``, ``["all"]`` for
+    every GPU) shares the texts out among processes, by torch.
+    """
+    out, source = Path(out), Path(source)
+    check_job(source, out, column, truncation, shard_rows, batch_size)
+    name = str(model) if isinstance(model, (str, Path)) else model.name
+    embedder = open_for_encoding(model, "torch" if devices else engine)
+    named = devices_named(embedder, devices)
+    shards, done, width, about = begin(
+        embedder, name, source, out, column, role, dimensions, truncation, shard_rows, resume
+    )
+    finished = {entry["shard"]: entry["rows"] for entry in done}
+    kept = sum(finished.values())
+    work = Work(embedder, column, role, dimensions, truncation, batch_size, out.suffix, None)
+    if embedder.costly and cache is not False:
+        work.cache = VectorCache(
+            about["fingerprint"],
+            embedder.dimension,
+            "\n".join([str(role), str(truncation == "chunk"), *rounded(embedder)]),
+            None if cache is True else cache,
+        )
+    with (
+        embedder.on(named) if named else nullcontext(),
+        Progress("encoding", lines(source) if progress else None, "texts", progress, done=kept) as bar,
+    ):
+        for number, table in enumerate(batches(source, shard_rows)):
+            if number in finished:
+                if table.num_rows != finished[number]:
+                    raise DataError(
+                        f"{shards}: shard {number} holds {finished[number]} rows, the input {table.num_rows}: start "
+                        "anew without --resume"
+                    )
+                continue
+            entry = work.shard(table, source, shards, number, number * shard_rows)
+            commit(shards, entry)
+            done.append(entry)
+            bar.advance(entry["rows"])
+    if work.cache is not None:
+        work.cache.close()
+    return finish(shards, done, out, width, kept, about)
+
+
+def rounded(embedder: Any) -> list[str]:
+    """What sets vectors of this embedder apart from its exact ones."""
+    return [embedder.rounding] if embedder.rounding else []
+
+
+def check_job(source: Path, out: Path, column: str, truncation: str, shard_rows: int, batch_size: int) -> None:
+    """The error for a job that cannot be, before a model is opened."""
+    if out.suffix not in (".parquet", ".npy"):
+        raise WrongUse(f"{out}: expected a file ending in .parquet or .npy")
+    check_truncation(truncation)
+    if shard_rows < 1 or batch_size < 1:
+        raise WrongUse(f"expected at least one row a shard and one text a batch, found {shard_rows} and {batch_size}")
+    if not source.exists():
+        raise WrongUse(f"{source}: no such file or folder")
+    _check_column(next(batches(source, 1), None), source, column)
+
+
+def _check_column(table: pa.Table | None, source: Path, column: str) -> None:
+    if table is not None and column not in table.column_names:
+        raise DataError(
+            f"{source}: expected the column {column!r}, found {', '.join(table.column_names)}: name one with --column"
+        )
+
+
+def begin(
+    embedder: Any,
+    name: str,
+    source: Path,
+    out: Path,
+    column: str,
+    role: str | None,
+    dimensions: int | None,
+    truncation: str,
+    shard_rows: int,
+    resume: bool,
+) -> tuple[Path, list[dict[str, Any]], int, dict[str, str]]:
+    """(the folder of shards, those that an earlier run of the same job finished, the vectors' width, what the output
+    says of itself)."""
+    if "dense" not in embedder.outputs:
+        raise WrongUse(f"encode writes dense vectors; {embedder.name} gives {' and '.join(sorted(embedder.outputs))}")
+    width = dimensions or embedder.dimension
+    if not 1 <= width <= embedder.dimension:
+        raise WrongUse(
+            f"{embedder.name} has {embedder.dimension} dimensions: expected 1 to {embedder.dimension}, found "
+            f"{dimensions}"
+        )
+    shards, fingerprint = out.with_name(out.name + ".shards"), embedder.fingerprint()
+    settings = [column, role, dimensions, truncation, shard_rows, out.suffix, *rounded(embedder)]
+    done = open_shards(shards, {"model": fingerprint, "source": source_hash(source), "settings": settings}, resume)
+    if done:
+        say(f"going on behind {sum(entry['rows'] for entry in done):,} finished texts in {shards}")
+    return shards, done, width, {"model": name, "fingerprint": fingerprint, "metric": embedder.metric, "column": column}
+
+
+def finish(
+    shards: Path, done: list[dict[str, Any]], out: Path, width: int, kept: int, about: dict[str, str]
+) -> Encoded:
+    """Join the shards, all of them done, and tell what was."""
+    rows = sum(entry["rows"] for entry in done)
+    joined = shards / f"joined{out.suffix}"
+    _join(shards, joined, rows, width, len(done), about)
+    joined.replace(out)
+    _remove(shards, shards.with_name(f".{shards.name}.old"))
+    return Encoded(
+        out, rows, kept, sum(entry["truncated"] for entry in done), width, sum(entry.get("reused", 0) for entry in done)
+    )
+
+
+def _remove(shards: Path, retired: Path) -> None:
+    """Take a folder away at once, whenever a kill comes; what an earlier kill left of such goes too."""
+    shutil.rmtree(retired, ignore_errors=True)
+    if shards.exists():
+        shards.rename(retired)
+        shutil.rmtree(retired)
+
+
+def devices_named(embedder: Any, devices: Sequence[str] | None) -> list[str]:
+    """The devices asked for, every one of which is there; the error for any other."""
+    if not devices:
+        return []
+    if embedder.kind != "text":
+        raise WrongUse(f"devices: expected a transformer text embedder, {embedder.name} is of kind {embedder.kind}")
+    import torch
+
+    found = torch.cuda.device_count()
+    if list(devices) == ["all"]:
+        if not found:
+            raise WrongUse("devices: expected a GPU, found none; name them (cpu,cpu) or leave devices out")
+        return [f"cuda:{number}" for number in range(found)]
+    for device in devices:
+        try:
+            place = torch.device(device)
+        except RuntimeError:
+            raise WrongUse(
+                f"devices: expected all, or names such as cuda:0,cuda:1 or cpu,cpu, found {device!r}"
+            ) from None
+        if place.type == "cuda" and (place.index or 0) >= found:
+            raise WrongUse(f"devices: found {found} GPU{'s' if found != 1 else ''}, none is {device!r}")
+    return list(devices)
+
+
+def encoded(source: Path) -> dict[str, str] | None:
+    """What ``encode`` wrote of itself into this Parquet file (model, fingerprint, metric, column); None for any other
+    file."""
+    import pyarrow.parquet as pq
+
+    if source.suffix != ".parquet":
+        return None
+    about = pq.read_schema(source)
+    if "vector" not in about.names or not about.metadata or b"fingerprint" not in about.metadata:
+        return None
+    return {key.decode(): value.decode() for key, value in about.metadata.items()}
+
+
+def vectors_of(table: pa.Table) -> Any:
+    """The column ``vector`` of what ``encode`` wrote, float32 ``[n, d]``."""
+    import pyarrow as pa
+
+    flat = table["vector"].combine_chunks()
+    return (
+        (flat.chunk(0) if isinstance(flat, pa.ChunkedArray) else flat)
+        .flatten()
+        .to_numpy(zero_copy_only=False)
+        .reshape(len(table), -1)
+    )
+
+
+def lines(source: Path) -> int | None:
+    """About how many texts there are, for the time left: rows of Parquet, line ends otherwise."""
+    if source.is_dir():
+        return None
+    if source.suffix == ".parquet":
+        import pyarrow.parquet as pq
+
+        return int(pq.ParquetFile(source).metadata.num_rows)
+    import gzip
+    from typing import cast
+
+    with cast(Any, gzip.open if source.suffix == ".gz" else open)(source, "rb") as stream:
+        return sum(block.count(b"\n") for block in iter(lambda: stream.read(1 << 20), b""))
+
+
+def open_shards(shards: Path, job: dict[str, Any], resume: bool) -> list[dict[str, Any]]:
+    """The finished shards of the same job; another job's are an error when going on was asked for."""
+    state = shards / "job.json"
+    if resume and state.is_file():
+        found = json.loads(state.read_text())
+        different = [key for key in job if found.get(key) != job[key]]
+        if different:
+            raise WrongUse(
+                f"{shards} was begun with another {' and '.join(different)}: finish it as it was begun, or leave out "
+                "--resume to start anew"
+            )
+        log = shards / "done.jsonl"
+        lines = log.read_bytes().split(b"\n")[:-1] if log.is_file() else []
+        if log.is_file():
+            os.truncate(log, sum(len(line) + 1 for line in lines))  # a line that a kill cut short was never committed
+        found = {entry["shard"]: entry for entry in map(json.loads, lines)}
+        return [found[number] for number in sorted(found)]
+    fresh, old = (shards.with_name(f".{shards.name}.{word}") for word in ("new", "old"))
+    if shards.exists() and not state.is_file() and any(shards.iterdir()):
+        raise WrongUse(f"{shards} holds files of something else: expected a folder of shards")
+    _remove(shards, old)
+    shutil.rmtree(fresh, ignore_errors=True)
+    fresh.mkdir(parents=True)
+    write_json(fresh / "job.json", job)
+    fresh.rename(shards)  # whole or not there: a kill leaves no folder that the next run does not know
+    return []
+
+
+@dataclass
+class Work:
+    """How every shard of a job is encoded."""
+
+    embedder: Any
+    column: str
+    role: str | None
+    dimensions: int | None
+    truncation: str
+    batch_size: int
+    suffix: str
+    cache: VectorCache | None
+
+    def shard(self, table: pa.Table, source: Path, shards: Path, number: int, first: int) -> dict[str, Any]:
+        """Encode the texts of one shard, rows from ``first`` on, and write its file; what :func:`commit` then writes
+        down."""
+        import numpy as np
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        _check_column(table, source, self.column)
+        problem = first_problem("text", table[self.column])
+        if problem:
+            raise DataError(
+                f"{source}, row {first + problem[0] + 1}, column {self.column!r}: expected {problem[1]}, found "
+                f"{problem[2]}"
+            )
+        texts = table[self.column].to_pylist()
+        vectors, cut, reused = self.encoded(texts, first)
+        with whole_file(shards / f"{number:06d}{self.suffix}") as temporary:
+            if self.suffix == ".npy":
+                with temporary.open("wb") as stream:
+                    np.save(stream, vectors)
+            else:
+                vector = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), vectors.shape[1])
+                table = table.append_column("vector", vector).append_column("truncated", pa.array(cut))
+                pq.write_table(table, temporary)
+        return {"shard": number, "rows": len(texts), "truncated": int(cut.sum()), "reused": reused}
+
+    def encoded(self, texts: list[str], first: int) -> tuple[Any, Any, int]:
+        """(vectors ``[n, d]``, which texts were cut, how many had a vector already)."""
+        import numpy as np
+
+        if self.cache is None:
+            found = encode_within(
+                self.embedder,
+                texts,
+                truncation=self.truncation,
+                role=self.role,
+                dimensions=self.dimensions,
+                batch_size=self.batch_size,
+                first=first,
+            )
+            return found.vectors, found.truncated, 0
+        keys = [self.cache.key(text) for text in texts]
+        known = self.cache.get(list(dict.fromkeys(keys)))
+        missing = {key: place for place, key in reversed(list(enumerate(keys))) if key not in known}
+        places = sorted(missing.values())
+        if self.truncation == "error":
+            long = {place for place, key in enumerate(keys) if key in known and known[key][2]}
+            long |= {
+                place
+                for place, cut in zip(
+                    places, self.embedder.truncated([texts[place] for place in places], self.role), strict=True
+                )
+                if cut
+            }
+            if long:
+                raise DataError(
+                    f"text {first + min(long) + 1} is longer than {self.embedder.name} reads: "
+                    f"{texts[min(long)][:60]!r}…"
+                )
+        if places:
+            # looked at even where truncation is silent: the vector may serve a run that asks
+            how = "chunk" if self.truncation == "chunk" else "warn"
+            found = encode_within(
+                self.embedder,
+                [texts[place] for place in places],
+                truncation=how,
+                role=self.role,
+                batch_size=self.batch_size,
+            )
+            self.cache.put([keys[place] for place in places], found.vectors, found.tokens, found.truncated)
+            known |= {
+                keys[place]: (found.vectors[row], 0, bool(found.truncated[row])) for row, place in enumerate(places)
+            }
+        vectors = (
+            np.stack([known[key][0] for key in keys]) if keys else np.zeros((0, self.embedder.dimension), np.float32)
+        )
+        cut = (
+            np.array([known[key][2] for key in keys], bool)
+            if self.truncation != "silent"
+            else np.zeros(len(keys), bool)
+        )
+        if self.dimensions not in (None, self.embedder.dimension):
+            vectors = self.embedder.cut(vectors, self.dimensions)
+        return vectors, cut, len(texts) - len(places)
+
+
+def commit(shards: Path, entry: dict[str, Any]) -> None:
+    """The line that says a shard's file is there and whole."""
+    with (shards / "done.jsonl").open("a") as stream:
+        stream.write(json.dumps(entry) + "\n")
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+def _join(shards: Path, out: Path, rows: int, width: int, count: int, about: dict[str, str]) -> None:
+    """One file of all shards, shard by shard."""
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    files = [shards / f"{number:06d}{out.suffix}" for number in range(count)]
+    with whole_file(out) as temporary:
+        if out.suffix == ".npy":
+            with temporary.open("wb") as stream:
+                np.lib.format.write_array_header_1_0(
+                    stream, {"descr": "<f4", "fortran_order": False, "shape": (rows, width)}
+                )
+                for file in files:
+                    stream.write(np.load(file).tobytes())
+            return
+        schema = pq.read_schema(files[0])
+        for file in files[1:]:
+            schema = pa.unify_schemas([schema, pq.read_schema(file)], promote_options="permissive")
+        schema = schema.with_metadata(about)
+        with pq.ParquetWriter(temporary, schema) as writer:
+            for file in files:
+                table = pq.read_table(file)
+                for field in schema:
+                    if field.name not in table.column_names:
+                        table = table.append_column(field.name, pa.nulls(len(table), field.type))
+                writer.write_table(table.select(schema.names).cast(schema))

@@ -1,0 +1,90 @@
+"""What there is by name: recipes, models, datasets, tasks, transforms. The verbs ``recipes`` and ``info``."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from umekomi.contracts import Recipe
+from umekomi.errors import unknown_name
+from umekomi.recipes import get, names
+
+
+def recipe(name: str, **settings: Any) -> Recipe:
+    """A recipe by name with its fields set.
+
+    >>> recipe("bm25", k1=1.2).k1
+    1.2
+    """
+    from umekomi.verbs.train import recipe_of
+
+    return recipe_of(name, settings)
+
+
+def recipes_table() -> list[dict[str, Any]]:
+    """One row a recipe: name, what it learns from and makes, extra, paper, claim."""
+    rows = []
+    for name in names():
+        kind = get(name)
+        rows.append(
+            {
+                "name": name,
+                "columns": list(kind.columns),
+                "makes": kind.makes,
+                "extra": kind.extra or "light",
+                "paper": kind.paper.cite(),
+                "claim": kind.claim(),
+            }
+        )
+    return rows
+
+
+def info(name: str) -> dict[str, Any]:
+    """What is known of a recipe, a published model, a dataset, or a saved folder of this name."""
+    from umekomi.data.sets import catalogue, offline_root
+    from umekomi.models.opening import BUILT_IN, load
+    from umekomi.models.published.catalogue import CATALOGUE
+
+    if name in names():
+        kind = get(name)
+        return {
+            "recipe": name,
+            "claim": kind.claim(),
+            "paper": kind.paper.cite(),
+            "learns from": ", ".join(kind.columns) or "nothing",
+            "makes": kind.makes,
+            "install": f"umekomi[{kind.extra}]" if kind.extra else "umekomi (light)",
+            "settings of the paper": kind().settings(),
+            "settings for two cores": kind.small().settings(),
+        } | {f"preset {preset}": getattr(kind, preset)().settings() for preset in kind.presets}
+    if name in CATALOGUE:
+        entry = CATALOGUE[name]
+        return {"model": name} | {
+            key: value
+            for key, value in dataclasses.asdict(entry).items()
+            if key != "name" and value not in ("", {}, ())
+        }
+    if name in catalogue():
+        data = catalogue()[name]
+        root = offline_root()
+        here = not data.files or bool(root and all((root / file).exists() for file in data.files))
+        return {
+            "dataset": name,
+            "shape": data.shape,
+            "language": data.language,
+            "licence": data.licence,
+            "citation": data.citation,
+            "home": data.home,
+            "on this machine": "yes" if here else "no",
+            "notes": "; ".join(data.notes),
+        }
+    if name in BUILT_IN or Path(name).is_dir():
+        model = load(name)
+        found = {"folder" if Path(name).is_dir() else "model": name, "kind": model.kind, "name": model.name}
+        for key in ("dimension", "metric", "outputs", "modalities"):
+            if hasattr(model, key):
+                value = getattr(model, key)
+                found[key] = ", ".join(sorted(value)) if isinstance(value, frozenset) else value
+        return found | {key: value for key, value in (getattr(model, "card", None) or {}).items() if value}
+    raise unknown_name("recipe, model, dataset or folder", name, [*names(), *CATALOGUE, *catalogue(), *BUILT_IN])

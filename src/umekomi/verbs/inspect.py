@@ -1,0 +1,282 @@
+"""The verb ``inspect``: what a model's space looks like, layer by layer where it has layers, beside how well each layer
+does on one's own data."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from umekomi.comparison.plan import Plan, plan
+from umekomi.data import load, shape
+from umekomi.data.views import texts
+from umekomi.errors import WrongUse
+from umekomi.files import whole_file
+from umekomi.models import load_embedder
+from umekomi.progress import say
+from umekomi.statistics import Interval, paired_interval
+
+DEPTH = 2 / 3
+"""The fixed rule that every metric must beat: this share of the layers."""
+
+
+@dataclass(frozen=True)
+class LayerRow:
+    """One layer: its figure on the task, the paired difference to the last layer, and its metrics."""
+
+    layer: int
+    value: float
+    low: float
+    high: float
+    difference: Interval
+    metrics: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A way to choose a layer without looking at the task (or, the oracle, with), the layer and its figure."""
+
+    rule: str
+    layer: int | None
+    value: float
+
+
+@dataclass(frozen=True)
+class Correlation:
+    """Spearman's correlation of a metric with the figure over layers, its sign kept, and the share of permutations as
+    far from zero."""
+
+    metric: str
+    value: float
+    p: float
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What was found: numbers of the finished vectors, rows by layer, what rules would choose, how metrics go with
+    quality."""
+
+    model: str
+    data: str
+    metric: str
+    space: dict[str, float]
+    layers: tuple[LayerRow, ...] = ()
+    choices: tuple[Choice, ...] = ()
+    correlations: tuple[Correlation, ...] = ()
+    notes: tuple[str, ...] = field(default=())
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data."""
+        return asdict(self)
+
+
+def inspect(
+    model: Any,
+    data: Any = "pydocs",
+    *,
+    out: str | Path | None = None,
+    task: str | None = None,
+    split: str | None = None,
+    layers: bool | None = None,
+    repository: bool = False,
+    views: int = 4,
+    most: int = 500,
+    seed: int = 0,
+    batch_size: int = 32,
+    progress: bool = False,
+) -> Inspection:
+    """Measure the space of ``model`` on the texts of ``data`` (at most ``most``, drawn with the seed): uniformity,
+    anisotropy, effective rank, matrix entropy, and alignment where the data has pairs. Of a transformer text embedder
+    also every layer (:func:`umekomi.inspection.layers.measure`), with the task that ``data`` makes judged at each,
+    unless ``layers`` is False.
+
+    ``repository`` takes the released code's definitions where they differ from the paper's. ``out`` writes one page,
+    self-contained.
+    """
+    from umekomi.parts import geometry
+
+    embedder = load_embedder(model)
+    if "dense" not in embedder.outputs:
+        raise WrongUse(
+            f"inspect: expected an embedder of dense vectors, {embedder.name} gives "
+            f"{' and '.join(sorted(embedder.outputs))}"
+        )
+    if out is not None and Path(out).suffix != ".html":
+        raise WrongUse(f"{out}: expected a file ending in .html")
+    by_layer = embedder.kind == "text" if layers is None else layers
+    made, name, own, notes = _planned(data, task, split, seed, most)
+    found = texts(own, "inspect")
+    some = _drawn(found, most, seed)
+    notes.append(f"metrics on {len(some):,} of {len(found):,} texts")
+    role = "document" if made is not None and made.task.kind in ("retrieval", "reranking") else None
+    vectors = embedder.encode(some, role=role, batch_size=batch_size, progress=progress)
+    space = {
+        "dimensions": float(embedder.dimension),
+        "uniformity": geometry.uniformity(vectors),
+        "anisotropy": geometry.anisotropy(vectors),
+        "effective rank": geometry.effective_rank(vectors),
+        "matrix entropy": geometry.matrix_entropy(vectors),
+    }
+    both = _pairs(made, most, seed) if made is not None else None
+    if both:
+        sides = [
+            embedder.encode(side, role=side_role, batch_size=batch_size)
+            for side, side_role in zip(both, ("query", "document") if role else (None, None), strict=True)
+        ]
+        space["alignment"] = geometry.alignment(*sides)
+    rows: list[LayerRow] = []
+    metric = ""
+    if by_layer:
+        from umekomi.inspection.layers import AllLayers, measure
+
+        every = AllLayers(embedder)
+        measured = measure(
+            every,
+            some,
+            role=role,
+            repository=repository,
+            views=views,
+            seed=seed,
+            batch_size=batch_size,
+            progress=progress,
+        )
+        if made is None:
+            gone = float("nan")
+            rows = [
+                LayerRow(number, gone, gone, gone, Interval(gone, gone, gone), numbers)
+                for number, numbers in enumerate(measured)
+            ]
+        else:
+            results = [
+                made.task.evaluate(every.layer(number), batch_size=batch_size, progress=progress and number == 0)
+                for number in range(every.count)
+            ]
+            metric, last = results[-1].metric, results[-1].main
+            for number, (result, numbers) in enumerate(zip(results, measured, strict=True)):
+                difference = paired_interval(result.main.values, last.values, last.statistic)
+                rows.append(LayerRow(number, *result.main.interval(), difference, numbers))
+            size = ", ".join(f"{count:,} {what}" for what, count in made.task.size().items())
+            notes.append(f"judged on {size} of {made.task.name}; layer 0 is the embeddings")
+        if repository:
+            notes.append("metrics as the paper's released code computes them, where it departs from the paper")
+    elif layers is None:
+        notes.append(f"{embedder.name} is of kind {embedder.kind}: it has no layers to look at")
+    judged = rows if made is not None else []
+    done = Inspection(
+        embedder.name,
+        name,
+        metric,
+        space,
+        tuple(rows),
+        tuple(_choices(judged)),
+        tuple(_correlations(judged, seed)),
+        tuple(notes),
+    )
+    if out is not None:
+        write_page(done, out)
+    return done
+
+
+def _planned(
+    data: Any, task: str | None, split: str | None, seed: int, most: int
+) -> tuple[Plan | None, str, Any, list[str]]:
+    """(the task, or None where bare texts make none; the data's name; whose texts; notes)."""
+    dataset = load(data)
+    chosen = dataset[split] if split else dataset[next(iter(dataset))]
+    if task is None and shape(chosen) in ("texts", "documents"):
+        return (
+            None,
+            dataset.name,
+            chosen,
+            [*dataset.notes, "bare texts: nothing to judge the layers on (pairs, labels or scores would do)"],
+        )
+    made = plan(data, task, split, learns=False, seed=seed, max_queries=most)
+    return made, made.dataset.name, made.own_texts, list(made.notes)
+
+
+def _drawn(items: Sequence[str], most: int, seed: int) -> list[str]:
+    import numpy as np
+
+    items = [item for item in items if item.strip()]
+    if len(items) <= most:
+        return list(items)
+    return [items[i] for i in np.sort(np.random.default_rng(seed).choice(len(items), most, replace=False))]
+
+
+def _pairs(made: Any, most: int, seed: int) -> tuple[list[str], list[str]] | None:
+    """The two sides of positive pairs, where the judged data has them: retrieval's relevant documents, pairs scored in
+    the top fifth."""
+    import numpy as np
+
+    data = getattr(made.task, "data", None)
+    if made.task.kind == "retrieval":
+        table = data.pairs()  # type: ignore[union-attr]
+        sides = table["anchor"].to_pylist(), table["positive"].to_pylist()
+    elif made.task.kind == "similarity" and data is not None:
+        scores = np.array(data["score"].to_pylist(), float)
+        good = np.flatnonzero(scores >= 0.8 * scores.max())
+        sides = tuple([data[name].to_pylist()[i] for i in good] for name in ("sentence1", "sentence2"))  # type: ignore[assignment]
+    else:
+        return None
+    if len(sides[0]) > most:
+        chosen = np.sort(np.random.default_rng(seed).choice(len(sides[0]), most, replace=False))
+        sides = [sides[0][i] for i in chosen], [sides[1][i] for i in chosen]
+    return (list(sides[0]), list(sides[1])) if len(sides[0]) else None
+
+
+def _choices(rows: Sequence[LayerRow]) -> list[Choice]:
+    """Last, a layer at random, a fixed depth and the oracle; then the lowest and the highest of every metric."""
+    import numpy as np
+
+    if not rows:
+        return []
+    values = np.array([row.value for row in rows])
+    fixed = round(DEPTH * (len(rows) - 1))
+    out = [
+        Choice("last layer", len(rows) - 1, float(values[-1])),
+        Choice("a layer at random (mean)", None, float(values.mean())),
+        Choice("two thirds of the depth", fixed, float(values[fixed])),
+        Choice("oracle (the best on this data)", int(values.argmax()), float(values.max())),
+    ]
+    for name in rows[0].metrics:
+        numbers = np.array([row.metrics[name] for row in rows])
+        if np.isfinite(numbers).all():
+            for how, place in (("lowest", int(numbers.argmin())), ("highest", int(numbers.argmax()))):
+                out.append(Choice(f"{how} {name}", place, float(values[place])))
+    return out
+
+
+def _correlations(rows: Sequence[LayerRow], seed: int) -> list[Correlation]:
+    import numpy as np
+    from scipy.stats import permutation_test, spearmanr
+
+    out: list[Correlation] = []
+    if len(rows) < 4:
+        return out
+    values = np.array([row.value for row in rows])
+    for name in rows[0].metrics:
+        numbers = np.array([row.metrics[name] for row in rows])
+        if not np.isfinite(numbers).all() or np.ptp(numbers) == 0 or np.ptp(values) == 0:
+            continue
+        test = permutation_test(
+            (numbers,),
+            lambda x: spearmanr(x, values).statistic,
+            permutation_type="pairings",
+            n_resamples=5000,
+            rng=np.random.default_rng(seed),
+        )
+        out.append(Correlation(name, float(test.statistic), float(test.pvalue)))
+    return out
+
+
+def write_page(done: Inspection, path: str | Path) -> Path:
+    """One self-contained page: the table, curves by depth, choices and correlations; light and dark, without
+    network."""
+    text = json.dumps(done.to_json(), ensure_ascii=False).replace("</", "<\\/").replace("NaN", "null")
+    template = (Path(__file__).parent / "inspect.html").read_text(encoding="utf-8")
+    with whole_file(Path(path)) as temporary:
+        temporary.write_text(template.replace('"UMEKOMI_DATA"', text, 1), encoding="utf-8")
+    say(f"page: {path}")
+    return Path(path)

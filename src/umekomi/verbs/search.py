@@ -1,0 +1,180 @@
+"""The verb ``search``: in an index, or exactly in a file of texts, or in vectors that ``encode`` saved."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from umekomi.errors import WrongUse
+from umekomi.indexes import Hit, Index
+from umekomi.indexes.store import Store
+from umekomi.models import load_embedder
+from umekomi.models.engines.choice import open_for_encoding
+from umekomi.progress import say
+from umekomi.verbs.encode import encoded, vectors_of
+
+
+def search(
+    model: Any,
+    query: str,
+    source: str | Path | None = None,
+    *,
+    k: int = 10,
+    filter: str | None = None,
+    column: str = "text",
+    mark: bool = True,
+    batch_size: int = 32,
+    progress: bool = False,
+) -> list[Hit]:
+    """The ``k`` texts most similar to ``query`` by the model's own similarity, best first.
+
+    ``model`` may be an index (its folder, or an :class:`~umekomi.indexes.Index`), which knows its own model; ``filter``
+    is then a condition on its payload. Otherwise the search is exact, in ``source``:
+
+    ``source`` is a file or folder of texts (encoded now), or a Parquet file that ``encode`` wrote, whose model is then
+    known: ``model`` may be None. Without it, the model must be a table of names, and its own names are searched, the
+    query being one of them. ``mark`` finds the sentence of each hit that is nearest to the query.
+    """
+    import pyarrow.parquet as pq
+
+    from umekomi.data import read
+    from umekomi.tasks.retrieval import best
+
+    if not query.strip():
+        raise WrongUse("search: expected a query, found empty text")
+    if k < 1:
+        raise WrongUse(f"search: expected at least one hit, found k = {k}")
+    opened = _index(model)
+    if opened is not None:
+        if source is not None:
+            raise WrongUse(f"{opened.store.folder} is an index: it is searched itself, without a file of texts")
+        return _in_index(opened, query, k, filter, mark)
+    if filter is not None:
+        raise WrongUse("search: a filter needs an index (umekomi index)")
+    if source is None:
+        return _names(model, query, k)
+    source = Path(source)
+    if not source.exists():
+        raise WrongUse(f"{source}: no such file or folder")
+    if source.suffix == ".npy":
+        raise WrongUse(f"{source} holds vectors without their texts: encode to .parquet to search them")
+    saved = encoded(source)
+    if saved:
+        embedder = open_for_encoding(model or saved["model"])
+        if embedder.fingerprint() != saved["fingerprint"]:
+            raise WrongUse(
+                f"{source} was encoded by another model ({saved['model']}) than {embedder.name}: their vectors do not "
+                "compare"
+            )
+        table: Any = pq.read_table(source)
+        column = saved["column"]
+        documents = vectors_of(table)
+    else:
+        if model is None:
+            raise WrongUse(f"{source} was not written by encode: name the model to search it with")
+        table = read(source)
+        if isinstance(table, dict) or not hasattr(table, "column_names"):
+            raise WrongUse(f"{source}: expected a file or a folder of texts; name one of its files")
+        if column not in table.column_names:
+            raise WrongUse(
+                f"{source}: expected the column {column!r}, found {', '.join(table.column_names)}: name one with "
+                "--column"
+            )
+        texts = table[column].to_pylist()
+        embedder = _fitted(model, texts)
+        documents = embedder.encode_document(texts, batch_size=batch_size, progress=progress)
+    dimensions = documents.shape[1] if saved and documents.shape[1] < embedder.dimension else None
+    asked = embedder.encode_query([query], dimensions=dimensions)
+    if bool(embedder.truncated([query])[0]):
+        say(f"note: the query is longer than {embedder.name} reads and was cut")
+    numbers, scores = best(embedder, asked, documents, k)
+    hits = []
+    for number, score in zip(numbers[0].tolist(), scores[0].tolist(), strict=True):
+        if score == float("-inf"):
+            continue
+        row = table.slice(number, 1).to_pylist()[0]
+        payload = {key: value for key, value in row.items() if key not in (column, "vector", "truncated", "id", "_id")}
+        hits.append(Hit(str(row.get("id", row.get("_id", number + 1))), score, row[column], (0, 0), payload))
+    return _marked(embedder, asked, hits, dimensions) if mark else hits
+
+
+def _index(model: Any) -> Index | None:
+    if isinstance(model, Index):
+        return model
+    return Index(model) if isinstance(model, (str, Path)) and Store(model).exists() else None
+
+
+def _in_index(opened: Index, query: str, k: int, filter: str | None, mark: bool) -> list[Hit]:
+    if not len(opened):
+        raise WrongUse(f"{opened.store.folder} is an empty index")
+    if not opened.about["model"]["name"]:
+        raise WrongUse(
+            f"{opened.store.folder} was made from vectors without a model: a text cannot be looked for in it"
+        )
+    embedder = opened.embedder
+    asked = opened.asked([query])
+    if bool(embedder.truncated([query])[0]):
+        say(f"note: the query is longer than {embedder.name} reads and was cut")
+    hits = opened.search(asked, min(k, len(opened)), filter=filter)[0]
+    dimension = opened.about["dimension"]
+    shorter = dimension if dimension < embedder.dimension else None
+    return _marked(embedder, asked, hits, shorter) if mark and opened.about["output"] == "dense" else hits
+
+
+def _names(model: Any, query: str, k: int) -> list[Hit]:
+    table = load_embedder(model)
+    if not hasattr(table, "most_similar"):
+        raise WrongUse(f"search: {table.name} is no table of names: say what to search with --in")
+    return [Hit(name, score, name) for name, score in table.most_similar(query, k=k)]
+
+
+def _fitted(model: Any, texts: list[str]) -> Any:
+    """A model, or a recipe that learns from the very texts to be searched."""
+    from umekomi.recipes import get, names
+
+    if isinstance(model, str) and model in names() and not get(model).labelled and get(model).columns:
+        return get(model)().fit(texts)
+    return open_for_encoding(model)
+
+
+def sentences(text: str) -> list[tuple[int, int]]:
+    """(start, end) of every sentence, white space around it left out.
+
+    >>> [ "It rains. Come in!"[a:b] for a, b in sentences("It rains. Come in!") ]
+    ['It rains.', 'Come in!']
+    """
+    out = []
+    for match in re.finditer(r"[^.!?。！？\n]+(?:[.!?](?=\s|$)|[.!?](?=\S)[^\s]*|[。！？]|\n|$)+", text):
+        piece = match.group()
+        start = match.start() + len(piece) - len(piece.lstrip())
+        end = match.end() - (len(piece) - len(piece.rstrip()))
+        if end > start:
+            out.append((start, end))
+    return out or [(0, len(text))]
+
+
+def pieces(hits: list[Hit], most: int = 64) -> tuple[list[list[tuple[int, int]]], list[str]]:
+    """(the first ``most`` sentences of every hit's text, the texts of those that have others beside them): what
+    :func:`marked` chooses among."""
+    spans = [sentences(hit.text)[:most] if hit.text.strip() else [] for hit in hits]
+    return spans, [hit.text[a:b] for hit, parts in zip(hits, spans, strict=True) if len(parts) > 1 for a, b in parts]
+
+
+def marked(hits: list[Hit], spans: list[list[tuple[int, int]]], scores: Any) -> list[Hit]:
+    """Every hit with the place of its best sentence; ``scores`` are those of the texts that :func:`pieces` gave."""
+    out, at = [], 0
+    for hit, parts in zip(hits, spans, strict=True):
+        if len(parts) > 1:
+            out.append(replace(hit, best=parts[int(scores[at : at + len(parts)].argmax())]))
+            at += len(parts)
+        else:
+            out.append(replace(hit, best=parts[0]) if parts else hit)
+    return out
+
+
+def _marked(embedder: Any, asked: Any, hits: list[Hit], dimensions: int | None) -> list[Hit]:
+    spans, texts = pieces(hits)
+    scores = embedder.similarity(asked, embedder.encode_document(texts, dimensions=dimensions))[0] if texts else []
+    return marked(hits, spans, scores)

@@ -1,0 +1,104 @@
+"""The verb ``train``: a recipe, data, and where the model goes."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from umekomi.contracts import Recipe
+from umekomi.data import Dataset, load
+from umekomi.data.contrast import are_sets
+from umekomi.errors import WrongUse, same_type, unknown_name
+from umekomi.recipes import get
+
+
+def recipe_of(recipe: str | Recipe, settings: dict[str, Any] | None = None, *, preset: str = "") -> Recipe:
+    """A recipe by name, with the paper's values or a preset's, and its fields set; values of the wrong type or unknown
+    fields are errors."""
+    if isinstance(recipe, Recipe):
+        return dataclasses.replace(recipe, **settings) if settings else recipe  # type: ignore[type-var]
+    kind = get(recipe)
+    known = ("small", *kind.presets)
+    if preset and preset not in known:
+        raise unknown_name(f"preset of {recipe}", preset, known)
+    base = getattr(kind, preset)() if preset else kind()
+    fields = kind.fields()
+    for name, value in (settings or {}).items():
+        if name not in fields:
+            raise unknown_name(f"field of {recipe}", name, fields)
+        same_type(f"{recipe}, {name}", getattr(base, name), value)
+    return dataclasses.replace(base, **(settings or {}))  # type: ignore[type-var]
+
+
+def training_split(dataset: Dataset, split: str | None = None) -> Any:
+    """The split to learn from: the one named, else train, else the only one."""
+    if split is not None:
+        return dataset[split]
+    if "train" in dataset.splits:
+        return dataset["train"]
+    if len(dataset) == 1:
+        return dataset[next(iter(dataset))]
+    raise WrongUse(f"{dataset.name}: expected a split named train, found {', '.join(dataset)}: name one with --split")
+
+
+def train(
+    recipe: str | Recipe,
+    data: Any,
+    out: str | Path | None = None,
+    *,
+    split: str | None = None,
+    start: Any = None,
+    settings: dict[str, Any] | None = None,
+    small: bool = False,
+    preset: str = "",
+    seed: int = 0,
+    resume: bool = True,
+    progress: bool = False,
+) -> Any:
+    """Learn an embedder (or scorer, or backbone) by a recipe, and save it to ``out``.
+
+    ``data`` is one set, or for recipes that take several a mapping of names to sets (each a name, a path or a table;
+    those whose name begins with ``weak`` are learned from first, where a recipe has such a stage). ``settings`` sets
+    fields of the recipe, ``preset`` takes other values of its own for the rest (``umekomi info RECIPE`` lists them),
+    ``small`` its sizes for two CPU cores. With ``out``, an interrupted training leaves its checkpoints beside it, and
+    the same call goes on from there (``resume=False`` starts anew).
+    """
+    import shutil
+
+    from umekomi.files import content_hash
+
+    if small and preset:
+        raise WrongUse(f"expected small or a preset, found both (preset {preset!r})")
+    chosen = recipe_of(recipe, settings, preset="small" if small else preset)
+    several = {name: load(each) for name, each in data.items()} if are_sets(data) else {}
+    if several and not chosen.takes_sets:
+        raise WrongUse(f"{chosen.name} learns from one set, found {len(several)}: {', '.join(several)}")
+    dataset = None if several else load(data)
+    rows = (
+        {name: training_split(each, split) for name, each in several.items()}
+        if dataset is None
+        else training_split(dataset, split)
+    )
+    said = (
+        [dataset.fingerprint()]
+        if dataset is not None
+        else [[name, each.fingerprint()] for name, each in several.items()]
+    )
+    checkpoint = None
+    if out is not None:
+        if Path(out).is_file():
+            raise WrongUse(f"{out} is a file: expected a folder to save to")
+        # the folder's name holds what is trained, so that a checkpoint of other data or settings is never gone on from
+        key = content_hash(chosen.settings(), str(start), seed, *said, split)[:12]
+        checkpoint = Path(out).parent / f".{Path(out).name}.{key}.checkpoints"
+        if not resume:
+            shutil.rmtree(checkpoint, ignore_errors=True)
+    model = chosen.fit(rows, start=start, seed=seed, checkpoint=checkpoint, progress=progress)
+    model.card["trained_on"] = (
+        dataset.name if dataset is not None else ", ".join(f"{name}: {each.name}" for name, each in several.items())
+    )
+    if out is not None:
+        model.save(out)
+        shutil.rmtree(checkpoint, ignore_errors=True)  # type: ignore[arg-type]
+    return model
