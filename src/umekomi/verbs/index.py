@@ -14,7 +14,7 @@ from umekomi.indexes.store import Store
 from umekomi.models.engines.choice import open_for_encoding
 from umekomi.parts import similarity as similarities
 from umekomi.progress import Progress, say
-from umekomi.recipes import get, names
+from umekomi.recipes import at_hand, get, names
 from umekomi.verbs.encode import encoded, lines, vectors_of
 
 if TYPE_CHECKING:
@@ -58,21 +58,17 @@ def index(
     if model is None and known is None:
         raise WrongUse(f"{source} was not written by encode: name the model to embed it with")
     inside = out / "model"
-    learns = (
-        isinstance(model, str)
-        and known is None
-        and model in names()
-        and not get(model).labelled
-        and bool(get(model).columns)
-    )
-    if learns and not inside.is_dir():
-        embedder = get(model)().fit(
-            [text for table in batches(source, ROWS) for text in _columns(table, source, column, id_column, 0, {})[0]]
-        )
-    else:
-        embedder = open_for_encoding(
-            inside if learns else model if model is not None else (known or {})["model"], engine
-        )
+
+    def searched() -> list[str]:
+        return [
+            text for table in batches(source, ROWS) for text in _columns(table, source, column, id_column, 0, {})[0]
+        ]
+
+    learns = known is None and isinstance(model, str) and model in names() and get(model).quick
+    embedder = None if inside.is_dir() and learns else at_hand(model, searched)
+    if embedder is None:
+        named = model if model is not None else (known or {})["model"]
+        embedder = open_for_encoding(inside if learns else named, engine)
     if known is not None:
         column = known["column"]
         if embedder.fingerprint() != known["fingerprint"]:

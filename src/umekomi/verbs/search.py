@@ -13,6 +13,7 @@ from umekomi.indexes.store import Store
 from umekomi.models import load_embedder
 from umekomi.models.engines.choice import open_for_encoding
 from umekomi.progress import say
+from umekomi.recipes import at_hand
 from umekomi.verbs.encode import encoded, vectors_of
 
 
@@ -83,7 +84,7 @@ def search(
                 "--column"
             )
         texts = table[column].to_pylist()
-        embedder = _fitted(model, texts)
+        embedder = at_hand(model, lambda: texts) or open_for_encoding(model)
         documents = embedder.encode_document(texts, batch_size=batch_size, progress=progress)
     dimensions = documents.shape[1] if saved and documents.shape[1] < embedder.dimension else None
     asked = embedder.encode_query([query], dimensions=dimensions)
@@ -128,15 +129,6 @@ def _names(model: Any, query: str, k: int) -> list[Hit]:
     if not hasattr(table, "most_similar"):
         raise WrongUse(f"search: {table.name} is no table of names: say what to search with --in")
     return [Hit(name, score, name) for name, score in table.most_similar(query, k=k)]
-
-
-def _fitted(model: Any, texts: list[str]) -> Any:
-    """A model, or a recipe that learns from the very texts to be searched."""
-    from umekomi.recipes import get, names
-
-    if isinstance(model, str) and model in names() and not get(model).labelled and get(model).columns:
-        return get(model)().fit(texts)
-    return open_for_encoding(model)
 
 
 def sentences(text: str) -> list[tuple[int, int]]:
