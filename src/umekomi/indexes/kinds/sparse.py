@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from umekomi.indexes.kinds.base import Kind
-from umekomi.indexes.scans import (
-    Part,
-    blank,
-    merged,
-)
+from umekomi.indexes.packing import Shape, rising
+from umekomi.indexes.scans import Part, blank, merged
 from umekomi.parts.kernels.threads import cores, over, shards
 
 
@@ -30,6 +28,14 @@ class Sparse(Kind):
             "documents": lists.indices.astype(np.int32),
             "values": lists.data.astype(np.float32),
         }
+
+    def derived(self, rows: int, width: int) -> dict[str, Shape]:
+        return {"offsets": ("<i8", (width + 1,)), "documents": ("<i4", (None,)), "values": ("<f4", (None,))}
+
+    def sound(self, arrays: Mapping[str, Any]) -> None:
+        rising("offsets", arrays["offsets"], len(arrays["documents"]))
+        if len(arrays["documents"]) != len(arrays["values"]):
+            raise ValueError("values: expected as many as documents")
 
     def search(self, part: Part, queries: Any, k: int, similarity: Any) -> tuple[Any, Any]:
         import numpy as np
