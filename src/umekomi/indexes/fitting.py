@@ -106,6 +106,8 @@ def _check_lengths(vectors: Any, output: str, metric: str, what: str) -> None:
         with np.errstate(over="ignore"):
             lengths = np.linalg.norm(array, axis=1)
         nonzero = array.any(1)
+        odd = nonzero & ~((lengths >= SHORT) & (lengths <= LONG))
+        lengths[odd] = np.abs(array[odd]).max(1, initial=0)  # whose squares no number holds
     # positions compare by their distance, directions by their product: only that vanishes with a small length
     least = SHORT if metric in ("dot", "maxsim") else 0.0
     bad = nonzero & ~((lengths >= least) & (lengths <= LONG))

@@ -17,13 +17,13 @@ FEW = 0.02
 @dataclass
 class Part:
     """A segment as a kind sees it: its vectors and derived arrays (memory maps), and which rows count (uint8, or
-    empty). ``proof`` reads an array's file against its checksum."""
+    empty). ``proof`` names the file of an array that is not sound."""
 
     vectors: Any
     arrays: dict[str, Any]
     allowed: Any
     living: int
-    proof: Callable[[str, Callable[[Any], None]], None] | None = None
+    proof: Callable[[str, Callable[[Any], None], bool], None] | None = None
 
     @classmethod
     def fresh(cls, vectors: Any, arrays: dict[str, Any]) -> Part:
@@ -32,11 +32,11 @@ class Part:
 
         return cls(vectors, arrays, np.zeros(0, np.uint8), similarities.size(vectors))
 
-    def prove(self, name: str, test: Callable[[Any], None]) -> None:
-        """DataError unless the array's file has its checksum, and ``test`` (ValueError) takes the array. For what a
-        library is handed that follows it blindly; what was just made is taken as it is."""
+    def prove(self, name: str, test: Callable[[Any], None], *, checksum: bool = False) -> None:
+        """DataError unless ``test`` takes the array (ValueError says what is wrong) and, with ``checksum``, its file
+        has its own. For what is followed unasked by what it is handed to; what was just made is taken as it is."""
         if self.proof is not None:
-            self.proof(name, test)
+            self.proof(name, test, checksum)
 
     @property
     def rows(self) -> int:

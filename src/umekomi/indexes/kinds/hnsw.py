@@ -78,7 +78,7 @@ class Hnsw(Kind):
         time: threads that ask in one moment would share its scratch."""
         with _opening:
             if "opened" not in part.arrays:
-                part.prove("graph", lambda data: graphs.whole(data, part.vectors, self.connections))
+                part.prove("graph", lambda data: graphs.whole(data, part.vectors, self.connections), checksum=True)
                 graph = self._graph(part.vectors.shape[1])
                 graph.view(memoryview(part.arrays["graph"]))
                 part.arrays["opened"] = graph, threading.Lock()

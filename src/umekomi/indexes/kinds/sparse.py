@@ -43,6 +43,9 @@ class Sparse(Kind):
         from umekomi.parts.kernels.scan import sparse_search
 
         lists = [part.arrays[name] for name in ("offsets", "documents", "values")]
+        if "proved" not in part.arrays:
+            part.prove("documents", lambda documents: _check_lists(lists[0], documents, part.rows))
+            part.arrays["proved"] = True
         pointers, asked = (
             queries.indptr.astype(np.int64),
             (queries.indices.astype(np.int32), queries.data.astype(np.float32)),
@@ -58,3 +61,11 @@ class Sparse(Kind):
             return merged(over(some, [(0, count, low, high) for low, high in shards(part.rows, threads)]), k)
         found = over(some, [(first, last, 0, part.rows) for first, last in shards(count, threads)])
         return np.concatenate([rows for rows, _ in found]), np.concatenate([scores for _, scores in found])
+
+
+def _check_lists(offsets: Any, documents: Any, rows: int) -> None:
+    from umekomi.parts.kernels.graphs import lists_fault
+
+    fault = lists_fault(offsets, documents, rows)
+    if fault >= 0:
+        raise ValueError(f"list {fault:,} has documents that do not rise below {rows:,}")

@@ -1,5 +1,5 @@
-"""Is a stored graph of neighbours whole? Before a library walks it: an edge to a node that is not there leads the walk
-out of its memory."""
+"""Are stored numbers whole that others follow unasked? An edge to a node that is not there, or a list with a document
+that is not, leads out of memory."""
 
 from __future__ import annotations
 
@@ -50,4 +50,19 @@ def graph_fault(data, levels, connections, base, seen):
             if list_fault(data, at, connections, levels, level):
                 return node
             at += 4 + 4 * connections
+    return -1
+
+
+@njit(nogil=True, cache=True)
+def lists_fault(offsets, documents, rows):
+    """The first inverted list whose documents do not rise from 0 up and stay below ``rows``, -1 where all do. List
+    ``i`` is ``documents[offsets[i]:offsets[i + 1]]``."""
+    for each in range(offsets.shape[0] - 1):
+        last = np.int64(-1)
+        for i in range(offsets[each], offsets[each + 1]):
+            if documents[i] <= last:
+                return each
+            last = np.int64(documents[i])
+        if last >= rows:
+            return each
     return -1
