@@ -79,9 +79,7 @@ class Index:
             dimension: of the vectors to come, where it is known.
             notes: facts of the caller's, as :meth:`note` takes them.
         """
-        _check_recall(recall)
-        if kind == "auto" and settings:
-            raise WrongUse(f"index: settings ({', '.join(settings)}) need a kind by name")
+        check_asked(kind, recall, settings)
         store = Store(folder)
         if store.folder.is_file() or (
             store.folder.is_dir() and any(not store.left_over(path) for path in store.folder.iterdir())
@@ -372,6 +370,15 @@ class Index:
 
 def _missing(error: FileNotFoundError) -> DataError:
     return DataError(f"{error.filename or error} is missing: restore it from a copy, or build the index anew")
+
+
+def check_asked(kind: str, recall: float, settings: Mapping[str, Any]) -> None:
+    """The error for a kind, its settings or a recall that no index has."""
+    _check_recall(recall)
+    if kind != "auto":
+        kinds.made(kind, dict(settings))
+    elif settings:
+        raise WrongUse(f"index: settings ({', '.join(settings)}) need a kind by name")
 
 
 def _check_recall(recall: Any) -> None:

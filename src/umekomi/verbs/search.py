@@ -44,6 +44,10 @@ def search(
 
     if not query.strip():
         raise WrongUse("search: expected a query, found empty text")
+    try:
+        query.encode()
+    except UnicodeEncodeError:
+        raise WrongUse(f"search: expected a query of whole characters, found {query!r}") from None
     if k < 1:
         raise WrongUse(f"search: expected at least one hit, found k = {k}")
     opened = _index(model)
