@@ -396,9 +396,7 @@ def test_a_hundred_kills_lose_no_committed_batch(tmp_path):
             got += len(more)
         os.close(read)
         index = Index(tmp_path / "i", verify=True)
-        rows = {
-            row["__id__"] for row in index.rows(index.living())
-        }
+        rows = {row["__id__"] for row in index.rows(index.living())}
         for batch in range(sure + got):
             assert set(names(3, 4 * batch + 1)) <= rows
             assert (f"n{4 * batch}" in rows) == (batch % 5 != 4)
