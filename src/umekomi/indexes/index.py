@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 from umekomi.contracts import Vectors
 from umekomi.errors import DataError, WrongUse, unknown_name
 from umekomi.indexes import kinds
-from umekomi.indexes.filters import arrow, tree
+from umekomi.indexes.filters import mask, tree
 from umekomi.indexes.kinds import Kind
 from umekomi.indexes.packing import ARRAYS, advise, joined, packed, plain, unpacked
+from umekomi.indexes.payload import as_table, row_of
 from umekomi.indexes.scans import Part, blank, merged, overlap
 from umekomi.indexes.store import SMALL, Manifest, Segment, Store, write_array
 from umekomi.parts import similarity as similarities
@@ -372,29 +373,10 @@ class Index:
     def _chosen(self, condition: str) -> list[Any]:
         """Which rows of every segment meet the condition, bool; the last condition's answer is kept until the next
         commit."""
-        import numpy as np
-        import pyarrow as pa
-        import pyarrow.dataset as ds
-
         if self._filtered[0] == condition:
             return self._filtered[1]  # type: ignore[no-any-return]
-        expression = arrow(tree(condition, self.fields))
-        out = []
-        for each in self._opened:
-            table = each.payload
-            for name in self.fields:
-                if name not in table.column_names:
-                    table = table.append_column(name, pa.nulls(len(table)))
-            numbered = table.append_column("__row__", pa.array(np.arange(len(table))))
-            try:
-                met = ds.dataset(numbered).to_table(columns=["__row__"], filter=expression)["__row__"].to_numpy()
-            except (pa.ArrowNotImplementedError, pa.ArrowInvalid) as error:
-                raise WrongUse(
-                    f"filter {condition!r} does not fit this index's fields: {str(error).splitlines()[0]}"
-                ) from None
-            mask = np.zeros(len(table), bool)
-            mask[met] = True
-            out.append(mask)
+        wanted = tree(condition, self.fields)
+        out = [mask(wanted, each.payload) for each in self._opened]
         self._filtered = (condition, out)
         return out
 
@@ -404,7 +386,7 @@ class Index:
         out = []
         for number in numbers:
             place = bisect_right(firsts, number) - 1
-            out.append(self._opened[place].payload.slice(number - firsts[place], 1).to_pylist()[0])
+            out.append(row_of(self._opened[place].payload, number - firsts[place]))
         return out
 
     def column(self, name: str, numbers: Any) -> Any:
@@ -516,7 +498,7 @@ class Index:
             )
         if not ids:
             return
-        table = payload if isinstance(payload, pa.Table) else pa.table(dict(payload or {}))
+        table = as_table(payload, "add")
         if table.num_columns and table.num_rows != len(ids):
             raise WrongUse(f"add: expected a payload of {len(ids):,} rows, found {table.num_rows:,}")
         if {"__id__", "__row__"} & set(table.column_names):
