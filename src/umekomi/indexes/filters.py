@@ -23,7 +23,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from umekomi.errors import SHOWN, WrongUse
-from umekomi.indexes.payload import DAY, NANOSECONDS, readable
+from umekomi.indexes.payload import DAY, NANOSECONDS, readable, typed
 
 if TYPE_CHECKING:
     import numpy as np
@@ -158,6 +158,11 @@ class _Token:
     said: str
     value: Any
     at: int
+
+    @property
+    def shown(self) -> str:
+        """As an error shows it."""
+        return self.said if self.kind == "end" else repr(self.said[:SHOWN])
 
 
 @dataclass(frozen=True, slots=True)
@@ -303,14 +308,13 @@ class _Reader:
         raise Where(self.condition, at).wrong(message)
 
     def _unexpected(self, token: _Token) -> NoReturn:
-        said = token.said if token.kind == "end" else repr(token.said[:SHOWN])
         before = self.tokens[self.next - 1] if self.next else None
         hint = ""
         if before is not None and token.said == "-" and re.fullmatch("[12][0-9]{3}", before.said):
             hint = " (a date stands in quotes)"
         elif before is not None and before.kind == token.kind == "name":
             hint = " (a name with a space stands in backticks)"
-        self._wrong(token.at, f"{_SAYS}, found {said}{hint}")
+        self._wrong(token.at, f"{_SAYS}, found {token.shown}{hint}")
 
     # conditions
 
@@ -375,7 +379,7 @@ class _Reader:
         if sign := self._taken("+", "-"):
             number = self.token
             if number.kind != "value" or isinstance(number.value, (bool, str)) or number.value is None:
-                self._wrong(number.at, f"expected a number behind {sign.said}, found {number.said[:SHOWN]}")
+                self._wrong(number.at, f"expected a number behind {sign.said}, found {number.shown}")
             self.next += 1
             # copy_negate: a minus sign would round to 28 digits
             value: Any = number.value
@@ -429,7 +433,8 @@ class _Reader:
             self._wrong(part.at, f"expected a field's name, found {self._told(part)}")
         if self.known is not None and part.found not in self.known:
             fields = self.fields or ()
-            there = ", ".join(fields[:SHOWN]) + (f" and {len(fields) - SHOWN} more" if len(fields) > SHOWN else "")
+            there = ", ".join(name[:SHOWN] if name.isprintable() else repr(name[:SHOWN]) for name in fields[:SHOWN])
+            there += f" and {len(fields) - SHOWN} more" if len(fields) > SHOWN else ""
             self._wrong(part.at, f"this index has no field {part.found[:SHOWN]!r}; there are: {there or 'none'}")
         return part.found  # type: ignore[no-any-return]
 
@@ -567,7 +572,7 @@ def _holds(kind: pa.DataType) -> str:
     import pyarrow as pa
 
     is_ = pa.types
-    said = str(kind) if len(str(kind)) <= SHOWN else str(kind)[:SHOWN] + "…"
+    said = typed(kind)
     for one, words in (
         (is_.is_boolean, "truth values: expected True or False"),
         (is_.is_integer, "whole numbers: expected a number"),
@@ -687,7 +692,7 @@ class _Masks:
             column = self.table[name] if name in self.table.column_names else None
             if column is None:
                 column = pa.chunked_array([pa.nulls(len(self.table))])
-            if not pa.types.is_nested(column.type):
+            if not pa.types.is_nested(column.type) or pa.types.is_run_end_encoded(column.type):
                 column = readable(column)
             if pa.types.is_floating(column.type):
                 nan = pc.is_nan(column)
@@ -838,7 +843,7 @@ def _literal(value: Any, kind: pa.DataType, name: str, where: Where) -> str:
     if pa.types.is_timestamp(kind):
         return f"timestamp '{np.datetime64(value, kind.unit)}{'' if kind.tz is None else 'Z'}'"
     if pa.types.is_temporal(kind):
-        raise where.wrong(f"LanceDB compares no {kind}, which {name[:SHOWN]!r} holds")
+        raise where.wrong(f"LanceDB compares no {typed(kind)}, which {name[:SHOWN]!r} holds")
     return quoted(value)
 
 

@@ -63,8 +63,8 @@ def as_table(payload: Mapping[str, Any] | pa.Table | None, where: str) -> pa.Tab
             counts = ", ".join(f"{name!r} of {len(values):,}" for name, values in list(columns.items())[:SHOWN])
             raise DataError(f"{where}: expected payload columns of one length, found {counts}") from None
     names = table.column_names
-    twice = next((name for number, name in enumerate(names) if name in names[:number]), None)
-    if twice is not None:
+    if len(set(names)) < len(names):
+        twice = max(names, key=names.count)
         raise DataError(f"{where}: expected every payload column once, found {twice!r} twice")
     return pa.table({name: _checked(name, table[name], where) for name in names})
 
@@ -84,8 +84,14 @@ def _checked(name: str, column: pa.ChunkedArray, where: str) -> pa.ChunkedArray:
 
 
 def _unfit(where: str, name: str, expected: str, kind: Any = None) -> DataError:
-    found = "" if kind is None else f", found {str(kind)[:_SHOWN]}"
+    found = "" if kind is None else f", found {typed(kind)}"
     return DataError(f"{where}: payload column {name!r}: expected {expected}{found}")
+
+
+def typed(kind: pa.DataType) -> str:
+    """A type as an error names it: on one line, and not without end."""
+    text = " ".join(str(kind).split())
+    return text if len(text) <= _SHOWN else text[:_SHOWN] + "…"
 
 
 def _line(error: Exception) -> str:
@@ -222,7 +228,7 @@ def value(scalar: pa.Scalar) -> Any:
         return [(value(pair[0]), value(pair[1])) for pair in scalar.values]
     if is_.is_struct(kind):
         return {field.name: value(scalar[place]) for place, field in enumerate(kind)}
-    if is_.is_nested(kind) and not is_.is_union(kind):
+    if is_.is_nested(kind) and not is_.is_union(kind) and not is_.is_run_end_encoded(kind):
         if _as_they_are(kind.value_type):
             return scalar.as_py()
         return [value(each) for each in scalar.values]
