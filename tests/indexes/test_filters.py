@@ -9,10 +9,10 @@ from decimal import Decimal
 import numpy as np
 import pyarrow as pa
 import pytest
+from fuzz import filters as fuzz
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.fuzz import filters as fuzz
 from umekomi.errors import WrongUse
 from umekomi.indexes import filters
 from umekomi.indexes.filters import Compare, mask, sql, tree
@@ -224,7 +224,8 @@ def test_texts_and_their_escapes():
         ("year > 007", "expected a number without zeros before it"),
         ("year > 1e400", "expected a number of at most 1.7976931348623157e+308, found 1e400"),
         ("year > 1e-400", "expected 0, or a number of at least 5e-324"),
-        ("year > " + "9" * 5000, "expected a number of at most 1.7976931348623157e+308"),
+        ("year > " + "9" * 500, "expected a number of at most 1.7976931348623157e+308"),
+        ("year > 0." + "9" * 5000, "expected a number of at most 1,000 digits, found 5,002"),
         ("year > 3x", "expected a number, found '3x'"),
         ("year > 1j", "expected a number, found '1j'"),
         ("year > -lang", "expected a number behind -"),
@@ -303,13 +304,13 @@ def test_sql_writes_values_as_the_columns_hold_them():
             sql(tree(condition, schema.names), schema)
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=100, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(st.randoms(use_true_random=False), st.integers(0, 1 << 20))
 def test_generated_conditions_find_what_a_slow_reading_finds(draw, number):
     fuzz.one_case(draw, number)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200, deadline=None, derandomize=True)
 @given(st.text() | st.text(string.printable + "｀あé\ud800", max_size=60))
 def test_any_text_gives_rows_or_one_line(text):
     of = table(a=[1, None], b=["x", "y"], c=[True, False])

@@ -36,6 +36,9 @@ COMPARISONS = 500
 DEPTH = 50
 """Brackets and ``not`` within one another: far more than anyone writes, and far from the end of Python's stack."""
 
+DIGITS = 1_000
+"""Characters of a number: 767 digits settle any double, a decimal column has 76, and exact arithmetic with tens of
+thousands takes seconds."""
 LARGEST = int(sys.float_info.max)
 """Numbers are those that a double holds, so that each can be compared with every column of numbers."""
 
@@ -270,11 +273,10 @@ class _Reader:
     def _number(self, said: str, at: int) -> int | Decimal:
         digits = said.replace("_", "")
         shown = said[:SHOWN] + ("…" if len(said) > SHOWN else "")
+        if len(digits) > DIGITS:
+            self._wrong(at, f"expected a number of at most {DIGITS:,} digits, found {len(digits):,}: {shown}")
         if _WHOLE.fullmatch(said):
-            # more digits than a double has are too many, and int() refuses to read some thousands
-            whole = 0 if not digits.strip("0") else LARGEST + 1
-            if digits[0] == "0" or len(digits) <= len(str(LARGEST)):
-                whole = int(digits, 0)
+            whole = int(digits, 0)
             if whole <= LARGEST:
                 return whole
         elif _FRACTION.fullmatch(said):
