@@ -179,6 +179,27 @@ def test_durations_in_iso_8601():
         assert duration(round(seconds * 10**9)) == as_json(datetime.timedelta(seconds=seconds)) == said
 
 
+def test_an_index_of_an_earlier_version_takes_rows_and_compacts(tmp_path, monkeypatch):
+    words = pa.array(["a", "b"])
+    old = {
+        "word": words.dictionary_encode(),
+        "view": words.cast(pa.string_view()),
+        "span": pa.array([pa.MonthDayNano([1, 2, 3])] * 2),
+    }
+    index = Index.create(tmp_path / "i", metric="cosine")
+    with monkeypatch.context() as earlier:
+        earlier.setattr("umekomi.indexes.index.as_table", lambda payload, where: payload)
+        index.add(["a", "b"], np.eye(2, 3, dtype="f4"), pa.table(old))
+    index = Index(tmp_path / "i")
+    index.add(["c"], np.ones((1, 3), "f4"), {"word": ["a"], "view": ["a"]})
+    index.delete(["b"])
+    for _ in range(2):
+        hits = index.search(np.ones((1, 3), "f4"), 2, filter="word == 'a' and view in ('a', 'c')")[0]
+        assert [(hit.id, hit.payload["view"]) for hit in hits] == [("c", "a"), ("a", "a")]
+        orjson.dumps([as_json(hit.payload) for hit in hits])
+        index.compact()
+
+
 def test_an_index_keeps_filters_and_compacts_every_type(tmp_path):
     """Views, dictionaries of several chunks and the rest go through a write, a compaction and a filter."""
     columns = {name: array for name, (array, _, _) in KINDS.items() if len(array) == 1}

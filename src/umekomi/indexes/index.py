@@ -16,7 +16,7 @@ from umekomi.indexes import kinds
 from umekomi.indexes.filters import mask, tree
 from umekomi.indexes.kinds import Kind
 from umekomi.indexes.packing import ARRAYS, advise, joined, packed, plain, unpacked
-from umekomi.indexes.payload import as_table, row_of
+from umekomi.indexes.payload import as_table, opened, row_of
 from umekomi.indexes.scans import Part, blank, merged, overlap
 from umekomi.indexes.store import SMALL, Manifest, Segment, Store, write_array
 from umekomi.parts import similarity as similarities
@@ -54,7 +54,7 @@ class _Opened:
             for name, (size, _) in segment.files.items()
             if name.endswith(".npy")
         }
-        self.payload = store.table(f"{segment.name}/payload.arrow", segment.files["payload.arrow"][0])
+        self.payload = opened(store.table(f"{segment.name}/payload.arrow", segment.files["payload.arrow"][0]))
         coarse = {"codes", "graph"} & set(arrays)
         for name, array in arrays.items():
             # a coarse scan reads its codes whole and then a few rows of the vectors, anywhere

@@ -180,11 +180,24 @@ def as_type(column: pa.ChunkedArray, plain: pa.DataType) -> pa.ChunkedArray:
 
 
 def readable(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """A stored column as its :func:`plain_type`; as it is where it has none, in an index of an earlier version."""
+    """A column that an earlier version stored, as its :func:`plain_type`; as it is where it has none."""
+    import pyarrow as pa
+
     try:
         return as_type(column, plain_type(column.type))
-    except _Refused:
+    except (_Refused, pa.ArrowException, ValueError):
         return column
+
+
+def opened(table: pa.Table) -> pa.Table:
+    """A stored table with every column :func:`readable`, so that it fits what is added now; those that are plain stay
+    mapped."""
+    for place, field in enumerate(table.schema):
+        column = table.column(place)
+        plain = readable(column)
+        if plain is not column:
+            table = table.set_column(place, field.with_type(plain.type), plain)
+    return table
 
 
 # --- values ----------------------------------------------------------------------------------------------------------
