@@ -9,8 +9,8 @@ import zlib
 
 import numpy as np
 import pytest
+from fuzz import indexes as fuzz
 
-from tests.fuzz import indexes as fuzz
 from umekomi.errors import DataError, UmekomiError
 from umekomi.indexes import Index
 from umekomi.indexes.store import Store

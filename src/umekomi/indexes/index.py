@@ -12,9 +12,10 @@ from umekomi.contracts import Vectors
 from umekomi.errors import DataError, UmekomiError, WrongUse
 from umekomi.indexes import kinds, upkeep
 from umekomi.indexes.fitting import fit
+from umekomi.indexes.joining import ID, ROW
 from umekomi.indexes.kinds import Kind
 from umekomi.indexes.manifest import ABOUT, Manifest, check_about
-from umekomi.indexes.payload import given
+from umekomi.indexes.payload import as_table
 from umekomi.indexes.reading import Hit, Snapshot, count
 from umekomi.indexes.scans import overlap
 from umekomi.indexes.store import LOCK, SMALL, Store
@@ -308,7 +309,11 @@ class Index:
                 "vectors"
             )
         notes = _noted(about)
-        table = given(payload, len(names))
+        table = as_table(payload, "add")
+        if table.num_columns and table.num_rows != len(names):
+            raise WrongUse(f"add: expected a payload of {len(names):,} rows, found {table.num_rows:,}")
+        if {ID, ROW} & set(table.column_names):
+            raise WrongUse(f"add: {ID} and {ROW} are the index's own names: rename that column of the payload")
         if not names:
             return
         if len(set(names)) < len(names):

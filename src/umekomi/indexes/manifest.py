@@ -75,6 +75,7 @@ class Manifest:
             if zlib.crc32(body.encode()) != outer["crc32"]:
                 raise ValueError("its checksum does not match")
             found = json.loads(body)
+            json.dumps(found, ensure_ascii=False).encode()  # half a surrogate pair could not be written again
             written = found.pop("format")
         except FileNotFoundError:
             raise WrongUse(f"{path.parent} holds no index (no {MANIFEST}): make one with umekomi index") from None

@@ -101,25 +101,36 @@ def unpacked(arrays: Mapping[str, Any], output: str) -> Any:
 
 def joined(parts: list[Any], kept: list[Any], output: str) -> dict[str, Any]:
     """The kept rows of several segments as arrays to write; dense ones block by block, so that they need not fit in
-    memory."""
+    memory. ValueError, then or while they are written, where they are damaged."""
     import numpy as np
 
     if output == "multi":
-        return packed(Vectors.of([part.item(i) for part, rows in zip(parts, kept, strict=True) for i in rows]))
+        tokens = Vectors.of([part.item(i) for part, rows in zip(parts, kept, strict=True) for i in rows])
+        return packed(Vectors(_finite(tokens.flat), tokens.offsets))
     if output == "sparse":
         from scipy import sparse
 
         for part in parts:
+            _finite(part.data)
             if len(part.indices) and not 0 <= part.indices.min() <= part.indices.max() < part.shape[1]:
                 raise ValueError(f"latents: expected numbers below {part.shape[1]}")
         return packed(sparse.vstack([part[rows] for part, rows in zip(parts, kept, strict=True)]).tocsr())
     shape = (sum(map(len, kept)), parts[0].shape[1])
     blocks = (
-        part[rows[start : start + BLOCK]]
+        _finite(part[rows[start : start + BLOCK]])
         for part, rows in zip(parts, kept, strict=True)
         for start in range(0, len(rows), BLOCK)
     )
     return {"vectors": (shape, np.dtype(np.float32), blocks)}
+
+
+def _finite(numbers: Any) -> Any:
+    """ValueError for NaN and infinity, which no index takes: damage is not carried on."""
+    import numpy as np
+
+    if not np.isfinite(numbers).all():
+        raise ValueError("vectors: expected finite numbers, found NaN or infinity")
+    return numbers
 
 
 def plain(array: Any) -> Any:

@@ -7,16 +7,18 @@ from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
+from pathlib import Path
 from typing import Any
 
 from umekomi.contracts import Vectors
 from umekomi.errors import WrongUse, unknown_name
-from umekomi.indexes import kinds, payload
-from umekomi.indexes.filters import arrow, tree
+from umekomi.indexes import joining, kinds
+from umekomi.indexes.filters import mask, tree
 from umekomi.indexes.fitting import fit
 from umekomi.indexes.kinds import Kind
 from umekomi.indexes.manifest import PAYLOAD, Manifest, Segment, array_key
 from umekomi.indexes.packing import ARRAYS, advise, expected, plain, shaped, sound, unpacked
+from umekomi.indexes.payload import opened, row_of
 from umekomi.indexes.scans import Part, blank, merged
 from umekomi.indexes.store import Store, checksum, damaged
 from umekomi.parts import similarity as similarities
@@ -53,7 +55,7 @@ class Opened:
             # a coarse scan reads its codes whole and then a few rows of the vectors, anywhere
             advise(array, "MADV_WILLNEED" if name in coarse else "MADV_RANDOM" if coarse and name == "vectors" else "")
         arrays = {name: plain(array) for name, array in self._maps.items()}
-        self.payload = store.table(f"{segment.name}/{PAYLOAD}", segment.files[PAYLOAD][0])
+        self.payload = _payload(store.table(f"{segment.name}/{PAYLOAD}", segment.files[PAYLOAD][0]), self.folder)
         try:
             shaped(arrays, self.shapes)
             sound(arrays, output, segment.rows, width)
@@ -110,8 +112,8 @@ class Opened:
         found = self.payload.slice(number, 1)
         try:
             found.validate(full=True)
-            return found.to_pylist()[0]  # type: ignore[no-any-return]
-        except Exception as error:  # text that is none, a time beyond Python's: Arrow has a kind of error for each
+            return row_of(found, 0)
+        except Exception as error:  # Arrow has a kind of error for each sort of damage
             raise damaged(self.folder / PAYLOAD, f"row {number + 1}: {error}") from None
 
     def whole_payload(self) -> Any:
@@ -124,7 +126,7 @@ class Opened:
         """The living row of every id, by its hash, -1 where there is none; int64 ``[n]``."""
         import numpy as np
 
-        known, names = self.arrays["ids"], self.column(payload.ID)
+        known, names = self.arrays["ids"], self.column(joining.ID)
         rows = np.full(len(hashes), -1, np.int64)
         at = np.searchsorted(known, hashes)
         inside = at < len(known)
@@ -148,11 +150,37 @@ class Opened:
         return out
 
 
+class _Columns:
+    """A segment's payload as a condition reads it: each column looked through when it is first asked for."""
+
+    def __init__(self, opened: Opened) -> None:
+        self.opened, self.column_names = opened, opened.payload.column_names
+
+    def __len__(self) -> int:
+        return self.opened.segment.rows
+
+    def __getitem__(self, name: str) -> Any:
+        return self.opened.column(name)
+
+
+def _payload(table: Any, folder: Path) -> Any:
+    """A stored payload in the types that are kept now; what has to be turned into them is looked through first."""
+    from pyarrow import types
+
+    try:
+        for place, each in enumerate(table.schema):
+            if not (types.is_primitive(each.type) or types.is_string(each.type) or types.is_large_string(each.type)):
+                table.column(place).validate(full=True)
+        return opened(table)
+    except Exception as error:
+        raise damaged(folder / PAYLOAD, error) from None
+
+
 def _check_payload(table: Any, rows: int, file: Any) -> None:
     import pyarrow as pa
 
     names = table.column_names
-    if table.num_rows != rows or names[:1] != [payload.ID] or payload.ROW in names or len(set(names)) < len(names):
+    if table.num_rows != rows or names[:1] != [joining.ID] or joining.ROW in names or len(set(names)) < len(names):
         raise damaged(file, f"expected {rows} rows with their ids, found {table.num_rows} of {', '.join(names)}")
     kind = table.schema.field(0).type
     if not pa.types.is_string(kind) or table.column(0).null_count:
@@ -216,34 +244,11 @@ class Snapshot:
 
     def _chosen(self, condition: str) -> list[Any]:
         """Which rows of every segment meet the condition, bool; the last condition's answer is kept."""
-        import numpy as np
-        import pyarrow as pa
-        import pyarrow.dataset as ds
-
         known, masks = self._filtered
         if known == condition:
             return masks
-        expression = arrow(tree(condition, self.fields))
-        types = {each.name: each.type for opened in self.segments for each in opened.payload.schema}
-        asked = [name for name in self.fields if name in condition]
-        masks = []
-        for each in self.segments:
-            columns = {
-                name: each.column(name)
-                if name in each.payload.column_names
-                else pa.nulls(each.segment.rows, types[name])
-                for name in asked
-            }
-            numbered = pa.table(columns | {payload.ROW: pa.array(np.arange(each.segment.rows))})
-            try:
-                met = ds.dataset(numbered).to_table(columns=[payload.ROW], filter=expression)[payload.ROW].to_numpy()
-            except (pa.ArrowNotImplementedError, pa.ArrowInvalid) as error:
-                raise WrongUse(
-                    f"filter {condition!r} does not fit this index's fields: {str(error).splitlines()[0]}"
-                ) from None
-            mask = np.zeros(each.segment.rows, bool)
-            mask[met] = True
-            masks.append(mask)
+        wanted = tree(condition, self.fields)
+        masks = [mask(wanted, _Columns(each)) for each in self.segments]
         self._filtered = (condition, masks)
         return masks
 
@@ -270,7 +275,7 @@ class Snapshot:
             for each in self.segments
         ]
         try:
-            return payload.joined(tables, f"{self.folder}: its payload does not fit together")[name].take(
+            return joining.joined(tables, f"{self.folder}: its payload does not fit together")[name].take(
                 pa.array(numbers, pa.int64())
             )
         except pa.ArrowIndexError:
@@ -282,7 +287,7 @@ class Snapshot:
         found = [(int(number), float(score)) for number, score in zip(numbers, scores, strict=True) if number >= 0]
         hits = []
         for (_, score), row in zip(found, self.rows([number for number, _ in found]), strict=True):
-            name = row.pop(payload.ID)
+            name = row.pop(joining.ID)
             hits.append(Hit(name, score, str(row.pop(text, "") or "") if text else "", (0, 0), row))
         return hits
 

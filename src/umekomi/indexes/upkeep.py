@@ -10,7 +10,7 @@ from copy import deepcopy
 from typing import Any
 
 from umekomi.errors import DataError
-from umekomi.indexes import kinds, payload
+from umekomi.indexes import joining, kinds
 from umekomi.indexes.kinds import Kind
 from umekomi.indexes.manifest import Manifest, Segment
 from umekomi.indexes.packing import ARRAYS, joined, packed, plain, unpacked
@@ -48,9 +48,9 @@ def added(store: Store, now: Snapshot, ids: list[str], vectors: Any, table: Any,
 
     manifest = copied(now)
     hashes = hashed(ids)
-    table = pa.table({payload.ID: pa.array(ids, pa.string())} | {name: table[name] for name in table.column_names})
+    table = pa.table({joining.ID: pa.array(ids, pa.string())} | {name: table[name] for name in table.column_names})
     columns = [(each.payload.schema, each.column) for each in now.segments]
-    payload.joint([*columns, (table.schema, table.column)], f"add: the payload does not fit that of {store.folder}")
+    joining.joint([*columns, (table.schema, table.column)], f"add: the payload does not fit that of {store.folder}")
     there = [each.find(ids, hashes) for each in now.segments]
     doubles = [(number, int(i)) for number, rows in enumerate(there) for i in np.flatnonzero(rows >= 0)]
     if doubles and not replace:
@@ -209,19 +209,17 @@ def rebuilt(store: Store, now: Snapshot, manifest: Manifest, numbers: list[int],
         return manifest
     where = f"{store.folder}: its payload does not fit together"
     # rows are left out chunk by chunk: taken by number, a column of text could not grow above 2 GB
-    table = payload.joined(
-        [payload.plain(each.whole_payload(), where).filter(pa.array(each.living == 1)) for each, _ in kept], where
-    )
+    table = joining.joined([each.whole_payload().filter(pa.array(each.living == 1)) for each, _ in kept], where)
     hashes = np.concatenate([each.hashes()[rows] for each, rows in kept])
     order = np.argsort(hashes, kind="stable")
     manifest.serial += 1
     try:
+        # arrays may be made as they are written
         arrays = joined([each.vectors for each, _ in kept], [rows for _, rows in kept], output)
+        arrays |= {"ids": hashes[order], "places": order.astype(np.uint32)}
+        segment = store.segment(f"segment-{manifest.serial:06d}", arrays, table)
     except ValueError as error:
         raise damaged(store.folder, error) from None
-    segment = store.segment(
-        f"segment-{manifest.serial:06d}", arrays | {"ids": hashes[order], "places": order.astype(np.uint32)}, table
-    )
     vectors = unpacked(
         {name: store.array(f"{segment.name}/{name}.npy", segment.files[f"{name}.npy"][0]) for name in ARRAYS[output]},
         output,

@@ -11,6 +11,7 @@ from umekomi.errors import DataError, WrongUse
 from umekomi.files import content_hash, source_hash
 from umekomi.indexes import Index
 from umekomi.indexes.index import check_asked
+from umekomi.indexes.payload import as_table
 from umekomi.indexes.store import Store
 from umekomi.models.engines.choice import open_for_encoding
 from umekomi.parts import similarity as similarities
@@ -216,4 +217,5 @@ def _columns(
     left_out = {"vector", "truncated", own}
     for name, kind in types.items():
         table = table.set_column(table.column_names.index(name), name, _cast(table[name], kind))
-    return table[column].to_pylist(), ids, table.select([name for name in table.column_names if name not in left_out])
+    payload = table.select([name for name in table.column_names if name not in left_out])
+    return table[column].to_pylist(), ids, as_table(payload, f"{source}")
