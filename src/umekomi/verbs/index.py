@@ -10,6 +10,8 @@ from umekomi.data.readers import batches
 from umekomi.errors import DataError, WrongUse
 from umekomi.files import content_hash, source_hash
 from umekomi.indexes import Index
+from umekomi.indexes.index import check_asked
+from umekomi.indexes.payload import as_table
 from umekomi.indexes.store import Store
 from umekomi.models.engines.choice import open_for_encoding
 from umekomi.parts import similarity as similarities
@@ -54,6 +56,9 @@ def index(
         raise WrongUse(f"{source}: no such file or folder")
     if batch_size < 1:
         raise WrongUse(f"expected at least one text a batch, found {batch_size}")
+    if dimensions is not None and dimensions < 1:
+        raise WrongUse(f"index: expected one dimension or more, found {dimensions}")
+    check_asked(kind, recall, settings)
     known = encoded(source)
     if model is None and known is None:
         raise WrongUse(f"{source} was not written by encode: name the model to embed it with")
@@ -80,8 +85,8 @@ def index(
     job = content_hash(embedder.fingerprint(), source_hash(source), column, id_column, dimensions, ROWS)
     opened = _open(out, embedder, job, add)
     types = _types(source, {column, id_column, "id", "_id", "vector"})
-    begun = opened.about.get("job", {}) if opened is not None else {}
-    done = begun["rows"] if begun.get("key") == job and not begun["finished"] else 0
+    begun = _job(opened)
+    done = begun["rows"] if begun["key"] == job and not begun["finished"] else 0
     if done:
         say(f"going on behind {done:,} finished rows in {out}")
     row = 0
@@ -100,10 +105,19 @@ def index(
             if opened is None:
                 width = similarities.width(vectors)
                 opened = Index.create(
-                    out, model=embedder, kind=kind, recall=recall, source=name, text=column, dimension=width, **settings
+                    out,
+                    model=embedder,
+                    kind=kind,
+                    recall=recall,
+                    source=name,
+                    text=column,
+                    dimension=width,
+                    # a run that is killed before its first rows are there goes on too
+                    notes={"job": {"key": job, "rows": 0, "finished": False}},
+                    **settings,
                 )
-                if learns:
-                    embedder.save(inside)
+            if learns and not inside.is_dir():
+                embedder.save(inside)
             opened.add(ids, vectors, payload, replace=replace, job={"key": job, "rows": row, "finished": False})
             bar.advance(table.num_rows)
     if opened is None or not row:
@@ -122,6 +136,18 @@ def _where(model: Any) -> str:
     return str(Path(model).resolve()) if Path(model).is_dir() else str(model)
 
 
+def _job(opened: Index | None) -> dict[str, Any]:
+    """The run that filled an index: its key, how many rows it had finished, whether that was all."""
+    found = opened.about.get("job") if opened is not None else None
+    if found is None:
+        return {"key": "", "rows": 0, "finished": True}
+    types = {"key": str, "rows": int, "finished": bool}
+    if not isinstance(found, dict) or not all(type(found.get(name)) is kind for name, kind in types.items()):
+        where = "" if opened is None else opened.store.manifest
+        raise DataError(f"{where}: job: expected the key, rows and end of a run of umekomi index, found {found!r}")
+    return found
+
+
 def _open(out: Path, embedder: Any, job: str, add: bool) -> Index | None:
     """The index to add to, or to go on with; None where there is none yet."""
     if not Store(out).exists():
@@ -130,8 +156,8 @@ def _open(out: Path, embedder: Any, job: str, add: bool) -> Index | None:
         return None
     opened = Index(out)
     opened.use(embedder)
-    begun = opened.about.get("job", {})
-    if not add and (begun.get("finished", True) or begun["key"] != job):
+    begun = _job(opened)
+    if not add and (begun["finished"] or begun["key"] != job):
         raise WrongUse(f"{out} holds an index already: add to it with --add, or choose a new folder")
     return opened
 
@@ -187,4 +213,5 @@ def _columns(
     left_out = {"vector", "truncated", own}
     for name, kind in types.items():
         table = table.set_column(table.column_names.index(name), name, _cast(table[name], kind))
-    return table[column].to_pylist(), ids, table.select([name for name in table.column_names if name not in left_out])
+    payload = table.select([name for name in table.column_names if name not in left_out])
+    return table[column].to_pylist(), ids, as_table(payload, f"{source}")

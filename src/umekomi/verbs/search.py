@@ -9,6 +9,7 @@ from typing import Any
 
 from umekomi.errors import WrongUse
 from umekomi.indexes import Hit, Index
+from umekomi.indexes.payload import row_of
 from umekomi.indexes.store import Store
 from umekomi.models import load_embedder
 from umekomi.models.engines.choice import open_for_encoding
@@ -45,6 +46,10 @@ def search(
 
     if not query.strip():
         raise WrongUse("search: expected a query, found empty text")
+    try:
+        query.encode()
+    except UnicodeEncodeError:
+        raise WrongUse(f"search: expected a query of whole characters, found {query!r}") from None
     if k < 1:
         raise WrongUse(f"search: expected at least one hit, found k = {k}")
     opened = _index(model)
@@ -95,7 +100,7 @@ def search(
     for number, score in zip(numbers[0].tolist(), scores[0].tolist(), strict=True):
         if score == float("-inf"):
             continue
-        row = table.slice(number, 1).to_pylist()[0]
+        row = row_of(table, number)
         payload = {key: value for key, value in row.items() if key not in (column, "vector", "truncated", "id", "_id")}
         hits.append(Hit(str(row.get("id", row.get("_id", number + 1))), score, row[column], (0, 0), payload))
     return _marked(embedder, asked, hits, dimensions) if mark else hits
