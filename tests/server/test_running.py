@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures as futures
 import json
 import signal
 import subprocess
@@ -19,11 +20,12 @@ pytest.importorskip("sentence_transformers")
 
 from served import Server
 
-from umekomi.errors import UmekomiError, WrongUse
+from umekomi.errors import DataError, UmekomiError, WrongUse
 from umekomi.models.untrained import HashingEmbedder
 from umekomi.server.batching import Batcher, Busy
 from umekomi.server.model_pool import Holder
 from umekomi.server.running import is_loopback, run
+from umekomi.server.workers import Panic
 
 
 def command(*words, **env):
@@ -288,6 +290,65 @@ def test_one_requests_fault_is_not_its_neighbours():
     found = batched(Recording(seconds=0.01), [(["first"], None), (["a"], None), (["poison"], None), (["b"], None)])
     assert [type(each).__name__ for each in found] == ["Reported", "Reported", "ValueError", "Reported"]
     assert (found[3].vectors == HashingEmbedder(16).encode(["b"])).all()
+
+
+class Panics(BaseException):
+    """As pyo3's PanicException: no Exception."""
+
+
+@pytest.mark.parametrize(
+    "thrown", [Panics, SystemExit, KeyboardInterrupt, asyncio.CancelledError, futures.CancelledError, StopIteration]
+)
+def test_whatever_a_library_throws_the_lane_lives_on(thrown):
+    class Throwing(Recording):
+        def _encode(self, items, **options):
+            if "poison" in items:
+                raise thrown("called `Option::unwrap()` on a `None` value\nnote: run with RUST_BACKTRACE=1")
+            return super()._encode(items, **options)
+
+    jobs = [(["first"], None), (["a"], None), (["b", "c", "poison"], None), (["poison"], None), (["d"], None)]
+    for batching in (True, False):
+        found = batched(Throwing(seconds=0.01), jobs, batching=batching)
+        assert [type(each).__name__ for each in found] == ["Reported", "Reported", "Panic", "Panic", "Reported"]
+        assert (found[4].vectors == HashingEmbedder(16).encode(["d"])).all()
+        assert str(found[2]).startswith(f"text 3: a library gave up with {thrown.__name__}: called `Option")
+        assert "\n" not in str(found[2])
+
+
+def test_a_job_between_batches_may_throw_anything():
+    def job():
+        raise Panics("no")
+
+    async def go():
+        batcher = Batcher(Recording(), queue_tokens=100, latency=1)
+        with pytest.raises(Panic, match="a library gave up with Panics: no"):
+            await batcher.run(job)
+        assert len((await batcher.encode(["a"])).vectors) == 1
+        await batcher.close()
+
+    asyncio.run(go())
+
+
+def test_a_model_that_gives_too_few_vectors_fails_its_request():
+    def encode(e, texts, truncation, role):
+        from umekomi.models.within import encode_within
+
+        return encode_within(e, texts[:1] if "short" in texts else texts)
+
+    found = batched(Recording(), [(["a", "short"], None), (["b"], None)], encode=encode)
+    assert "gave 1 vectors for 2 texts" in str(found[0]) and len(found[1].vectors) == 1
+
+
+def test_the_number_of_a_text_is_its_place_in_its_request():
+    def encode(e, texts, truncation, role):
+        from umekomi.models.within import encode_within
+
+        if "long" in texts:
+            raise DataError(f"text {texts.index('long') + 1} is longer than it reads")
+        return encode_within(e, texts)
+
+    (found,) = batched(Recording(), [([*["a"] * 40, "long"], None)], encode=encode)
+    assert str(found) == "text 41 is longer than it reads"
 
 
 def test_what_does_not_fit_is_refused_and_cancelling_makes_room():
