@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import signal
 import socket
@@ -11,11 +12,12 @@ from types import FrameType
 from typing import Any
 
 import uvicorn
+from fastapi import FastAPI
 
 from umekomi.errors import UmekomiError, WrongUse
 from umekomi.progress import say
 from umekomi.server.app import Settings
-from umekomi.server.protocol import HeadLimited
+from umekomi.server.protocol import Bounded
 from umekomi.server.routes import application
 
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "[::1]", "::1"})
@@ -32,6 +34,31 @@ class Server(uvicorn.Server):
         if not state.draining:
             say(f"umekomi: {signal.Signals(sig).name}: answering what was accepted, taking nothing new")
         state.draining = self.should_exit = True
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self.server_state.draining = True  # type: ignore[attr-defined]
+        # who has connected and was not yet taken in would be reset with the listening socket
+        waiting = [connection for each in sockets or [] for connection in _accepted(each)]
+        for server in self.servers:
+            server.close()
+        for each in sockets or []:
+            each.close()
+        loop = asyncio.get_running_loop()
+        for connection in waiting:
+            await loop.connect_accepted_socket(self._protocol, connection)
+        await super().shutdown(sockets)
+
+    def _protocol(self) -> Bounded:
+        return Bounded(self.config, self.server_state, self.lifespan.state)
+
+
+def _accepted(listening: socket.socket) -> list[socket.socket]:
+    found = []
+    while True:
+        try:
+            found.append(listening.accept()[0])
+        except OSError:  # none is left
+            return found
 
 
 def run(
@@ -81,26 +108,33 @@ def run(
     app = application(models, indexes, settings)
     app.state.umekomi.holder.load_first()
     listening = _listening(host, port)
-    config = uvicorn.Config(
-        app,
-        http=HeadLimited,
-        ws="none",
-        lifespan="on",
-        log_level="warning",
-        access_log=False,
-        server_header=False,
-        timeout_graceful_shutdown=drain_seconds,
-        backlog=2048,
-    )
     address = f"[{host}]" if ":" in host else host
     say(
         f"umekomi: {', '.join(app.state.umekomi.holder.models)} at http://{address}:{listening.getsockname()[1]} "
         "(schema at /openapi.json)"
     )
-    server = Server(config)
+    server = server_of(app, drain_seconds)
     server.run(sockets=[listening])
     if not server.started:
         raise UmekomiError("the server could not start; the line above says why")
+
+
+def server_of(app: FastAPI, drain_seconds: int = DRAIN_SECONDS) -> Server:
+    """uvicorn's server of the application, with the bounds of :mod:`umekomi.server.protocol`."""
+    return Server(
+        uvicorn.Config(
+            app,
+            http=Bounded,
+            ws="none",
+            lifespan="on",
+            log_level="warning",
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            timeout_graceful_shutdown=drain_seconds,
+            backlog=2048,
+        )
+    )
 
 
 def is_loopback(host: str) -> bool:
