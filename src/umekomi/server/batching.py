@@ -214,9 +214,8 @@ class Batcher:
         encode = partial(self._encode, self.embedder, texts, truncation=request.truncation, role=request.role)
         found: Reported = await in_thread(encode, self._thread)
         if any(len(each) != len(texts) for each in found):
-            raise UmekomiError(
-                f"{getattr(self.embedder, 'name', 'the model')} gave {len(found.vectors)} vectors for {len(texts)} texts"
-            )
+            name = getattr(self.embedder, "name", "the model")
+            raise UmekomiError(f"{name} gave {len(found.vectors)} vectors for {len(texts)} texts")
         return found
 
     async def _failed(self, batch: list[tuple[_Request, int, int]], error: Exception) -> None:

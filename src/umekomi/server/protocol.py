@@ -1,7 +1,6 @@
-"""uvicorn's protocol with bounds on what a stranger can send and on how long it may take, and an end that loses nothing:
-a head is bounded in bytes, fields and seconds; what comes after an answer that could not wait for it is read for a
-moment and thrown away; a client that has closed its half is answered; when the server ends, requests that were sent are
-answered."""
+"""uvicorn's protocol with bounds on what a stranger can send and how long it may take, and an end that loses nothing. A
+head is bounded in bytes, fields and seconds; what comes after an answer that could not wait for it is read for a moment
+and thrown away; a client that has closed its half is answered; when the server ends, what was sent is answered."""
 
 from __future__ import annotations
 
@@ -74,7 +73,7 @@ class Bounded(HttpToolsProtocol):
         if self._in_head and not self._busy and self._late is None and not self._ending:
             self._watch()
 
-    def eof_received(self) -> bool:
+    def eof_received(self) -> bool:  # type: ignore[override]
         """The client sends no more: what it asked is answered, and the connection closed then."""
         self._half_closed = True
         if not self._ending and self._refusal is None:

@@ -16,12 +16,23 @@ from fastapi import FastAPI
 
 from umekomi.errors import UmekomiError, WrongUse
 from umekomi.progress import say
+from umekomi.server import SHORTEST_KEY, GaveUp
 from umekomi.server.app import Settings
 from umekomi.server.protocol import Bounded
 from umekomi.server.routes import application
 
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "[::1]", "::1"})
 DRAIN_SECONDS = 60
+RANGES = {
+    "port": (0, 65535),
+    "memory_gb": (0, 1_000_000),
+    "queue_tokens": (1, 10**12),
+    "latency": (0.001, 3600),
+    "timeout": (0.001, 86_400),
+    "body_mb": (0.001, 100_000),
+    "drain_seconds": (0, 86_400),
+}
+"""What each option may be, from and to."""
 
 
 class Server(uvicorn.Server):
@@ -78,16 +89,26 @@ def run(
     drain_seconds: int = DRAIN_SECONDS,
 ) -> None:
     """Listen on ``host`` and answer until SIGTERM or Ctrl-C. Anywhere but on loopback an ``api_key`` is needed."""
-    for name, value, least in (
-        ("queue_tokens", queue_tokens, 1),
-        ("latency", latency, 0.001),
-        ("timeout", timeout, 0.001),
-        ("body_mb", body_mb, 0.001),
+    for name, value in (
+        ("port", port),
+        ("memory_gb", memory_gb),
+        ("queue_tokens", queue_tokens),
+        ("latency", latency),
+        ("timeout", timeout),
+        ("body_mb", body_mb),
+        ("drain_seconds", drain_seconds),
     ):
-        if not value >= least:
+        least, most = RANGES[name]
+        if not isinstance(value, (int, float)) or isinstance(value, bool):
+            raise WrongUse(f"serve, {name}: expected a number, found {value!r}")
+        if name == "port" and not least <= value <= most:
+            raise WrongUse(f"serve, port: expected {least} to {most}, found {value}")
+        if not value >= least:  # NaN is not
             raise WrongUse(f"serve, {name}: expected {least} or more, found {value}")
-    if not 0 <= port <= 65535:
-        raise WrongUse(f"serve, port: expected 0 to 65535, found {port}")
+        if value > most:
+            raise WrongUse(f"serve, {name}: expected {most:,} or less, found {value}")
+    if 0 < len(api_key) < SHORTEST_KEY:
+        raise WrongUse(f"serve: expected an API key of {SHORTEST_KEY} characters or more, found {len(api_key)}")
     local = is_loopback(host)
     if not local and not api_key:
         raise WrongUse(
@@ -117,6 +138,8 @@ def run(
     server.run(sockets=[listening])
     if not server.started:
         raise UmekomiError("the server could not start; the line above says why")
+    if server.force_exit:
+        raise GaveUp("serve: interrupted twice: what was still being answered was given up")
 
 
 def server_of(app: FastAPI, drain_seconds: int = DRAIN_SECONDS) -> Server:
@@ -158,3 +181,5 @@ def _listening(host: str, port: int) -> socket.socket:
         )
     except OSError as error:
         raise UmekomiError(f"serve: {host}:{port} cannot be listened on: {error.strerror or error}") from None
+    except (ValueError, TypeError) as error:  # a name that no resolver is even asked for
+        raise WrongUse(f"serve, host: expected an address or a name, found {host[:80]!r} ({error})") from None

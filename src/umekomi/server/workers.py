@@ -1,6 +1,6 @@
 """Work for a request in a thread of its own. Whatever a library throws there reaches the one who waits as a plain
-exception: a panic of a library in Rust is no ``Exception``, and SystemExit or a cancellation from within a library would
-end the task that waits, or the loop."""
+exception: a panic of a library in Rust is no ``Exception``, and SystemExit or a cancellation from within a library
+would end the task that waits, or the loop."""
 
 from __future__ import annotations
 
