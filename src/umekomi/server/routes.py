@@ -50,7 +50,7 @@ class Gate:
 
     def __init__(self, app: Any, state: App) -> None:
         self.app, self.state = app, state
-        self.hosts = {_host(each) for each in state.settings.hosts}
+        self.hosts = {_host(f"[{each}]" if ":" in each and each[0] != "[" else each) for each in state.settings.hosts}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
@@ -102,8 +102,8 @@ class Gate:
                     return ApiError(400, f"{key.decode()}: expected this header field once, found it twice")
                 headers[key] = value
         if self.hosts:
-            host = _host(headers.get(b"host", b"").decode("latin-1"))
-            if host not in self.hosts:
+            host = headers.get(b"host", b"").decode("latin-1")
+            if _host(host) not in self.hosts:
                 return ApiError(
                     403,
                     f"Host: expected {', '.join(sorted(settings.hosts))}, found {host[:80]!r}",
@@ -137,13 +137,16 @@ def _ending() -> ApiError:
 
 
 def _host(field: str) -> str:
-    """The host of a Host field without its port; an address in its one short form, without brackets.
+    """The host of a Host field without its port; an address in its one short form, without brackets. Empty where the
+    field is none.
 
     >>> _host("LOCALHOST:8080"), _host("[::1]"), _host("[0:0::1]:80"), _host("127.0.0.1")
     ('localhost', '::1', '::1', '127.0.0.1')
     """
     found = HOST.fullmatch(field)
-    name = (found[1] if found else field).lower()
+    if found is None:
+        return ""
+    name = found[1].lower()
     try:
         return str(ipaddress.ip_address(name.strip("[]")))
     except ValueError:
