@@ -30,8 +30,10 @@ HEALTH = b"GET /health HTTP/1.1\r\nHost: localhost\r\n"
 class Slow(HashingEmbedder):
     """Takes a moment for texts that say so."""
 
+    seconds = 0.5
+
     def _encode(self, items, **options):
-        time.sleep(0.5 if any("slow" in item for item in items) else 0)
+        time.sleep(self.seconds if any("slow" in item for item in items) else 0)
         return super()._encode(items, **options)
 
 
@@ -243,6 +245,21 @@ def test_what_is_wrong_with_the_second_is_not_the_firsts(running):
         assert statuses(running.ask(first + WHOLE + second)) in ([200, 200, 400], [200, 200, 431])
 
 
+def test_who_leaves_with_requests_in_a_row_is_no_fault(running, capfd):
+    slow = json.dumps({"input": "slow"}).encode()
+    first = POST + b"Content-Length: %d\r\n\r\n" % len(slow) + slow
+    with running.connect() as connection:
+        connection.sendall(first + first + WHOLE)
+        time.sleep(0.1)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")  # close by a reset
+    time.sleep(1.0)
+    with running.connect() as connection:
+        connection.sendall(WHOLE[:-3])
+    assert statuses(running.ask(WHOLE, half=True)) == [200]
+    said = capfd.readouterr()
+    assert said.err == said.out == ""
+
+
 def test_a_slow_body_ends_and_says_so(running):
     begun = time.monotonic()
     assert told(running.ask(WHOLE[:-3]))[0] == 408
@@ -277,6 +294,23 @@ def test_at_the_end_all_that_was_sent_is_answered(capfd):
             assert statuses(rest(each)) == [503]
         assert rest(idle) == b""
     assert "Traceback" not in capfd.readouterr().err
+
+
+def test_a_second_ctrl_c_does_not_wait_and_says_nothing_of_tracebacks(capfd):
+    slow = json.dumps({"input": ["very slow"]}).encode()
+    server = InThread()
+    server.app.state.umekomi.holder.models["hashing"].source.seconds = 3.0
+    with server, server.connect() as connection:
+        connection.sendall(POST + b"Content-Length: %d\r\n\r\n" % len(slow) + slow)
+        time.sleep(0.3)
+        begun = time.monotonic()
+        server.server.handle_exit(signal.SIGINT, None)
+        time.sleep(0.3)
+        server.server.handle_exit(signal.SIGINT, None)
+        assert statuses(rest(connection)) == [503]
+        server.thread.join(10)
+        assert time.monotonic() - begun < 2.5 and server.server.force_exit
+    assert capfd.readouterr().err.splitlines() == ["umekomi: SIGINT: answering what was accepted, taking nothing new"]
 
 
 async def _hold(event):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures as futures
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -198,6 +199,64 @@ def test_models_are_opened_when_asked_for_and_closed_for_memory(folders, tmp_pat
         Holder([tmp_path / "m0", tmp_path / "m0"], memory=1, engine="auto", batcher=None)
 
 
+def test_a_model_that_opens_slowly_is_opened_once(tmp_path):
+    HashingEmbedder(8).save(tmp_path / "m")
+    times = []
+
+    class Slow(Holder):
+        def _load(self, source):
+            times.append(source)
+            time.sleep(0.4)
+            return super()._load(source)
+
+    async def go() -> None:
+        make = lambda e, _: Batcher(e, queue_tokens=1000, latency=0.1)  # noqa: E731
+        holder = Slow([tmp_path / "m"], memory=1, engine="auto", batcher=make)
+        for seconds in (0.1, 0.1, 5):
+            try:
+                async with asyncio.timeout(seconds), holder.using(None) as held:
+                    assert held.opened is not None
+            except TimeoutError:
+                assert seconds < 1
+        assert len(times) == 1 and holder.models["m"].users == 0
+        await holder.close_all()
+
+    asyncio.run(go())
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"memory_gb": float("nan")}, "memory_gb: expected 0 or more, found nan"),
+        ({"memory_gb": -1}, "memory_gb: expected 0 or more, found -1"),
+        ({"memory_gb": float("inf")}, "memory_gb: expected 1,000,000 or less, found inf"),
+        ({"timeout": float("inf")}, "timeout: expected 86,400 or less, found inf"),
+        ({"latency": float("nan")}, "latency: expected 0.001 or more, found nan"),
+        ({"body_mb": 1e300}, "body_mb: expected 100,000 or less, found 1e+300"),
+        ({"queue_tokens": -5}, "queue_tokens: expected 1 or more, found -5"),
+        ({"queue_tokens": "many"}, "queue_tokens: expected a number, found 'many'"),
+        ({"port": -1}, "port: expected 0 to 65535, found -1"),
+        ({"api_key": "a"}, "expected an API key of 8 characters or more, found 1"),
+        ({"host": "a" * 300, "api_key": "a" * 8}, "host: expected an address or a name, found 'aaa"),
+    ],
+)
+def test_options_are_in_their_ranges(options, says):
+    with pytest.raises(WrongUse, match=re.escape(says)):
+        run([HashingEmbedder(8)], **options)
+
+
+def test_a_key_of_the_environment_is_as_long_as_one_of_a_file(monkeypatch):
+    from umekomi.server import api_key
+
+    monkeypatch.setenv("UMEKOMI_API_KEY", "a")
+    with pytest.raises(WrongUse, match="UMEKOMI_API_KEY: expected a key of 8 characters or more, found 1"):
+        api_key(None)
+    monkeypatch.setenv("UMEKOMI_API_KEY", " a-long-key\n")
+    assert api_key(None) == "a-long-key"
+    monkeypatch.setenv("UMEKOMI_API_KEY", "")
+    assert api_key(None) == ""
+
+
 # --- batching -------------------------------------------------------------------------------------------------------
 
 
@@ -324,6 +383,20 @@ def test_a_job_between_batches_may_throw_anything():
         with pytest.raises(Panic, match="a library gave up with Panics: no"):
             await batcher.run(job)
         assert len((await batcher.encode(["a"])).vectors) == 1
+        await batcher.close()
+
+    asyncio.run(go())
+
+
+def test_jobs_are_bounded_by_the_queue_too():
+    async def go():
+        batcher = Batcher(Recording(), queue_tokens=50, latency=1)
+        first = asyncio.create_task(batcher.run(lambda: time.sleep(0.2), ["a" * 120]))
+        await asyncio.sleep(0.05)
+        with pytest.raises(Busy):
+            await batcher.run(lambda: None, ["a" * 120])
+        await first
+        assert batcher.queued == 0 and await batcher.run(lambda: 3, ["a" * 120]) == 3
         await batcher.close()
 
     asyncio.run(go())

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -80,7 +80,7 @@ class Batcher:
         self.rate = 2000.0
         """Tokens a second, as the last batches ran; a first guess until then."""
         self._encode, self._seen = encode, seen
-        self.lanes = cores() if embedder.parallel else 1
+        self.lanes = cores() if getattr(embedder, "parallel", False) else 1
         if self.lanes > 1:
             inner = getattr(embedder, "base", embedder)
             inner.alone = max(getattr(inner, "alone", 0), 2 * LANE_TOKENS)  # a lane is one core: it shares nothing out
@@ -95,8 +95,7 @@ class Batcher:
         Cancelling takes them out of it."""
         tokens = [estimate(text) for text in texts]
         total = sum(tokens)
-        if self.queued and self.queued + total > self.queue_tokens:
-            raise Busy(max((self.queued + total - self.queue_tokens) / self.rate, 1.0))
+        self._admit(total)
         request = _Request(texts, role, truncation, tokens, asyncio.get_running_loop().create_future())
         self.waiting.append(request)
         self.queued += total
@@ -109,9 +108,20 @@ class Batcher:
                 self.waiting.remove(request)
                 self.queued -= sum(tokens[request.at :])
 
-    async def run(self, job: Callable[[], Any]) -> Any:
-        """Something else for the model, between batches, in its thread."""
-        return await in_thread(job, self._thread)
+    async def run(self, job: Callable[[], Any], texts: Sequence[str] = ()) -> Any:
+        """Something else for the model, between batches, in its thread; :class:`Busy` where the ``texts`` that it is
+        about do not fit in the queue."""
+        tokens = sum(estimate(text) for text in texts)
+        self._admit(tokens)
+        self.queued += tokens
+        try:
+            return await in_thread(job, self._thread)
+        finally:
+            self.queued -= tokens
+
+    def _admit(self, tokens: int) -> None:
+        if self.queued and self.queued + tokens > self.queue_tokens:
+            raise Busy(max((self.queued + tokens - self.queue_tokens) / self.rate, 1.0))
 
     async def close(self) -> None:
         """No more batches; the one that runs ends first."""

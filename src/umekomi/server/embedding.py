@@ -29,11 +29,8 @@ async def embedded(app: App, held: Held, texts: list[str], role: str | None, tru
         raise ApiError(400, f"role: expected one of {known}, found {role!r}", param="role")
     try:
         found = await held.batcher.encode(texts, role=role, truncation=truncation)
-    except Busy as busy:
-        app.metrics.rejected.labels(held.id).inc()
-        raise ApiError(429, str(busy), kind="rate_limit_error", code="queue_full", after=busy.after) from None
-    except Panic as error:
-        raise unreadable(held, error) from None
+    except (Busy, Panic) as error:
+        raise refusal(app, held, error) from None
     if not np.isfinite(found.vectors).all():
         raise UmekomiError(f"{held.id} gave a vector with NaN or infinity in it: its weights are damaged")
     cut = int(found.truncated.sum())
@@ -46,7 +43,7 @@ async def embeddings(app: App, asked: EmbeddingRequest) -> Response:
     """``POST /v1/embeddings``."""
     role = next((ROLES.get(word, word) for word in (asked.role, asked.input_type, asked.task) if word), None)
     async with app.holder.using(asked.model) as held:
-        texts = await _texts(held, asked.input)
+        texts = await _texts(app, held, asked.input)
         if role == "similarity" and "similarity" not in getattr(held.opened, "roles", ()):
             role = None
         dimensions = asked.dimensions
@@ -57,7 +54,7 @@ async def embeddings(app: App, asked: EmbeddingRequest) -> Response:
                 param="dimensions",
             )
         if asked.late_chunking:
-            found = await _late(held, texts, role)
+            found = await _late(app, held, texts, role)
         else:
             found = await embedded(app, held, texts, role, asked.truncation)
         vectors = found.vectors
@@ -80,31 +77,31 @@ async def embeddings(app: App, asked: EmbeddingRequest) -> Response:
         )
 
 
-async def _late(held: Held, texts: list[str], role: str | None) -> Reported:
+async def _late(app: App, held: Held, texts: list[str], role: str | None) -> Reported:
     if held.scorer or held.batcher is None:
         raise ApiError(400, f"model: {held.id} gives no vectors", param="model")
     try:
         from umekomi.models.within import late_chunks
 
-        late = await held.batcher.run(lambda: late_chunks(held.opened, [texts], role=role))
+        late = await held.batcher.run(lambda: late_chunks(held.opened, [texts], role=role), texts)
         lengths = await held.batcher.run(lambda: held.opened.lengths(texts, role))
     except ImportError as error:
         raise ApiError(
             400, f"late_chunking needs the torch engine, and {error.name} is not installed", param="late_chunking"
         ) from None
-    except Panic as error:
-        raise unreadable(held, error) from None
+    except (Busy, Panic) as error:
+        raise refusal(app, held, error) from None
     return Reported(late.flat, lengths, lengths < 0)
 
 
-async def _texts(held: Held, given: Any) -> list[str]:
+async def _texts(app: App, held: Held, given: Any) -> list[str]:
     """Texts as they are; arrays of token ids as the model's tokenizer writes them out."""
     one = isinstance(given, str) or (given and isinstance(given[0], int))
     items = [given] if one else list(given)
     try:
         texts = items if isinstance(items[0], str) else await in_thread(partial(_written, held, items))
     except Panic as error:
-        raise unreadable(held, error) from None
+        raise refusal(app, held, error) from None
     for place, text in enumerate(texts):
         if not text:
             where = "input" if one else f"input.{place}"
@@ -139,9 +136,12 @@ async def similarity(app: App, asked: SimilarityRequest) -> Response:
     return Answer({"model": held.id, "metric": held.opened.metric, "similarity": values, **named})
 
 
-def unreadable(held: Held, error: Panic) -> ApiError:
-    """A text that a library gives up on is the request's, as any other that a model cannot read."""
-    return ApiError(400, f"{held.id} cannot read {error}", code="unreadable_text")
+def refusal(app: App, held: Held, error: Busy | Panic) -> ApiError:
+    """The answer where the queue is full, or a library gives up on a text: as any other that a model cannot read."""
+    if isinstance(error, Panic):
+        return ApiError(400, f"{held.id} cannot read {error}", code="unreadable_text")
+    app.metrics.rejected.labels(held.id).inc()
+    return ApiError(429, str(error), kind="rate_limit_error", code="queue_full", after=error.after)
 
 
 def told(tokens: int, truncated: Any) -> dict[str, Any]:

@@ -47,6 +47,7 @@ class Held:
     opened: Any = None
     loaded: Any = None
     """Read from disk, and not yet taken into service."""
+    loading: asyncio.Task[Any] | None = None
     batcher: Batcher | None = None
     bytes: int = 0
     used: float = 0.0
@@ -106,10 +107,15 @@ class Holder:
                 return
             if held.loaded is None:
                 await self._make_room(_bytes(held.source))
-                held.loaded, held.bytes = await in_thread(partial(self._weighed, held.source))
+                if held.loading is None:
+                    held.loading = asyncio.create_task(in_thread(partial(self._weighed, held.source)))
+                try:  # shielded: a request that no longer waits leaves what was read to the next one
+                    held.loaded, held.bytes = await asyncio.shield(held.loading)
+                finally:
+                    if held.loading.done():
+                        held.loading = None
             opened, held.loaded = held.loaded, None
-            if hasattr(opened, "encode"):
-                held.batcher = self._batcher(opened, held.id)
+            held.batcher = self._batcher(opened, held.id)
             held.opened = opened
         await self._make_room(0)
 

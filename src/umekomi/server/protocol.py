@@ -210,6 +210,7 @@ class Bounded(HttpToolsProtocol):
             self._write(error)
 
     def _write(self, error: ApiError) -> None:
+        self.config.app.state.umekomi.metrics.requests.labels("other", str(error.status)).inc()  # type: ignore[union-attr]
         body = bytes(error.response().body)
         self.transport.write(
             b"HTTP/1.1 %d %s\r\ncontent-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%s"
@@ -279,8 +280,11 @@ class _Closing:
 
     def __init__(self, protocol: Bounded) -> None:
         self._protocol = protocol
-        self.write = protocol.transport.write
         self.is_closing = protocol.transport.is_closing
+
+    def write(self, data: bytes) -> None:
+        if not self.is_closing():  # of several requests of one connection uvicorn tells only the last that it is lost
+            self._protocol.transport.write(data)
 
     def close(self) -> None:
         self._protocol.end()

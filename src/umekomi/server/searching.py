@@ -14,7 +14,8 @@ from fastapi.responses import Response
 from umekomi.errors import UmekomiError
 from umekomi.indexes import Hit
 from umekomi.server.app import App
-from umekomi.server.embedding import embedded, places, told, unreadable
+from umekomi.server.batching import Busy
+from umekomi.server.embedding import embedded, places, refusal, told
 from umekomi.server.errors import Answer, ApiError, plain
 from umekomi.server.model_pool import Held
 from umekomi.server.schemas import RerankRequest, SearchRequest
@@ -67,16 +68,20 @@ async def _scored(
 
     none = np.zeros(len(texts), bool)
     try:
+        assert held.batcher is not None
         if held.scorer:
-            return await in_thread(lambda: held.opened.score([query] * len(texts), texts)), none, 0, []
-        if held.batcher is not None and held.opened.outputs == {"multi"}:
+            pairs = [query] * len(texts)
+            scores = await held.batcher.run(lambda: held.opened.score(pairs, texts), [*pairs, *texts])
+            return scores, none, 0, []
+        if held.opened.outputs == {"multi"}:
             embedder = held.opened
             scores = await held.batcher.run(
-                lambda: embedder.similarity(embedder.encode_query([query]), embedder.encode_document(texts))[0]
+                lambda: embedder.similarity(embedder.encode_query([query]), embedder.encode_document(texts))[0],
+                [query, *texts],
             )
             return scores, none, 0, []
-    except Panic as error:
-        raise unreadable(held, error) from None
+    except (Busy, Panic) as error:
+        raise refusal(app, held, error) from None
     asked, given = await asyncio.gather(
         embedded(app, held, [query], "query", truncation), embedded(app, held, texts, "document", truncation)
     )
@@ -111,9 +116,9 @@ async def search(app: App, asked: SearchRequest) -> Response:
             else:
                 assert held.batcher is not None
                 try:
-                    vectors = await held.batcher.run(partial(held.opened.encode_query, [asked.query]))
-                except Panic as error:
-                    raise unreadable(held, error) from None
+                    vectors = await held.batcher.run(partial(held.opened.encode_query, [asked.query]), [asked.query])
+                except (Busy, Panic) as error:
+                    raise refusal(app, held, error) from None
     else:
         vectors = _vector(asked.query, about)
     async with lock:
