@@ -248,10 +248,11 @@ def encoded(source: Path) -> dict[str, str] | None:
     with faults(source):
         schema = pq.read_schema(source)
         found = {name: (schema.metadata or {}).get(name.encode(), b"").decode() for name in ABOUT}
-        return found if WRITTEN[0] in schema.names and all(found.values()) else None
+        whole = all(found[name] for name in ("model", "fingerprint", "column"))
+        return found if WRITTEN[0] in schema.names and whole else None
 
 
-def vectors_of(table: pa.Table) -> Any:
+def vectors_of(table: pa.Table, source: str | Path = "the data") -> Any:
     """The column ``vector`` of what ``encode`` wrote, float32 ``[n, d]``."""
     import numpy as np
     import pyarrow as pa
@@ -260,7 +261,9 @@ def vectors_of(table: pa.Table) -> Any:
     array = pa.concat_arrays(flat.chunks) if isinstance(flat, pa.ChunkedArray) else flat
     kind = array.type
     if not pa.types.is_fixed_size_list(kind) or not pa.types.is_floating(kind.value_type) or array.null_count:
-        raise DataError(f"the column 'vector': expected what encode wrote, found {kind} with {array.null_count} missing")
+        raise DataError(
+            f"{source}, column 'vector': expected what encode wrote, found {kind} with {array.null_count} missing"
+        )
     return array.flatten().to_numpy(zero_copy_only=False).astype(np.float32, copy=False).reshape(len(array), -1)
 
 

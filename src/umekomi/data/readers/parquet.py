@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from umekomi.data.lines import UNREADABLE, content, named, shown
+from umekomi.data.lines import UNREADABLE, content, shown
 from umekomi.data.plain import plain, plain_type
 from umekomi.errors import DataError, UmekomiError
 
@@ -66,13 +66,14 @@ def batches(path: Path, file: Any, rows: int, columns: list[str] | None, as_text
     import pyarrow as pa
 
     done = 0
+    held: list[pa.Table] = []
     with faults(path):
         found = file.iter_batches(rows, columns=columns)
     while True:
         with faults(path, f", row {done + 1} or after"):
             batch = next(found, None)
             if batch is None:
-                return
+                break
             batch.validate(full=True)
             table = plain(pa.Table.from_batches([batch]))
             for name in as_text & set(table.column_names):
@@ -80,12 +81,10 @@ def batches(path: Path, file: Any, rows: int, columns: list[str] | None, as_text
                 if pa.types.is_binary(table.schema.field(place).type):
                     table = table.set_column(place, name, table.column(place).cast(pa.string()))
         done += len(table)
-        yield table
-
-
-def count(path: Path) -> int:
-    """How many rows a Parquet file says it has."""
-    return int(opened(path, False).metadata.num_rows)
-
-
-__all__ = ["batches", "count", "faults", "named", "opened", "texts", "textual"]
+        held.append(table)
+        while sum(map(len, held)) >= rows:  # Arrow's batches may end with a row group
+            joined = pa.concat_tables(held)
+            held = [joined.slice(rows)] if len(joined) > rows else []
+            yield joined.slice(0, rows)
+    if held:
+        yield pa.concat_tables(held)

@@ -201,9 +201,13 @@ class Source:
     def _whole(self) -> Any:
         if self._documents is None:
             if self.is_folder:
-                from umekomi.data.readers.folders import documents_of
+                from umekomi.data.readers.folders import folder
 
-                self._documents = documents_of(self.path, self.encoding)
+                self._documents = folder(self.path, self.encoding)
+                if not hasattr(self._documents, "column_names"):
+                    raise WrongUse(
+                        f"{self.path}: expected a file, or a folder of documents; name one of its files"
+                    )
             else:
                 self._documents = read_bags(self.path, self.kind[1:], encoding=self.encoding)
         return self._documents
