@@ -51,7 +51,13 @@ def check_encoding(encoding: str | None) -> str | None:
     except (LookupError, ValueError):
         found = None
     # a codec such as hex or rot13 makes bytes of bytes or text of text, and an escape is no way to keep a file
-    if found is None or not found._is_text_encoding or found.incrementaldecoder is None or "escape" in found.name or found.name in ("undefined", "idna"):
+    if (
+        found is None
+        or not found._is_text_encoding
+        or found.incrementaldecoder is None
+        or "escape" in found.name
+        or found.name in ("undefined", "idna")
+    ):
         raise WrongUse(f"encoding: expected a name such as utf-8, cp932, euc-jp or utf-16, found {encoding!r}")
     return None if found.name in ("utf-8", "utf-8-sig") else found.name
 

@@ -1,4 +1,5 @@
-"""Arrow's many ways to keep the same values (dictionaries, views, large offsets, extensions), each as the plain type."""
+"""Arrow's many ways to keep the same values (dictionaries, views, large offsets, extensions), each as its plain
+type."""
 
 from __future__ import annotations
 
@@ -15,9 +16,9 @@ def plain_type(kind: Any, large: bool = True) -> Any:
         return pa.string() if kind.extension_name == "arrow.uuid" else plain_type(kind.storage_type, large)
     if types.is_dictionary(kind) or types.is_run_end_encoded(kind):
         return plain_type(kind.value_type, large)
-    if types.is_string_view(kind) or large and types.is_large_string(kind):
+    if types.is_string_view(kind) or (large and types.is_large_string(kind)):
         return pa.string()
-    if types.is_binary_view(kind) or large and types.is_large_binary(kind):
+    if types.is_binary_view(kind) or (large and types.is_large_binary(kind)):
         return pa.binary()
     if types.is_struct(kind):
         return pa.struct([field.with_type(plain_type(field.type, large)) for field in kind])

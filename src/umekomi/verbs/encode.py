@@ -74,11 +74,13 @@ def encode(
     ``out`` ends in ``.parquet`` (the input's columns, ``vector``, ``truncated``) or ``.npy`` (float32 ``[n, d]`` in the
     input's order). An input with columns of its own of these two names is refused for Parquet, unless ``encode`` wrote
     them: then the new ones take their place. A row without ``text`` is encoded by its ``title``. ``encoding``: of an
-    input that is not UTF-8. Shards of ``shard_rows`` texts are committed as they finish in ``OUT.shards`` and joined at the end;
-    with ``resume`` an interrupted run goes on behind the last of them, if model, input and settings are the same.
-    ``truncation``: ``"warn"`` counts texts that were cut, ``"error"`` stops at the first, ``"silent"`` does not look,
-    ``"chunk"`` reads a long text in windows and takes their mean (:func:`umekomi.models.within.encode_within`).
-    ``engine``: :func:`umekomi.models.engines.choice.open_for_encoding`'s.
+    input that is not UTF-8.
+
+    Shards of ``shard_rows`` texts are committed as they finish in ``OUT.shards`` and joined at the end; with ``resume``
+    an interrupted run goes on behind the last of them, if model, input and settings are the same. ``truncation``:
+    ``"warn"`` counts texts that were cut, ``"error"`` stops at the first, ``"silent"`` does not look, ``"chunk"`` reads
+    a long text in windows and takes their mean (:func:`umekomi.models.within.encode_within`). ``engine``:
+    :func:`umekomi.models.engines.choice.open_for_encoding`'s.
 
     A text that has been encoded before, in this file or by an earlier run with the same model, role and truncation, is
     not encoded again where that costs (transformers, services): its vector comes from the ``cache`` (a folder;

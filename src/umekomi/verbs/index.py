@@ -45,8 +45,8 @@ def index(
 
     ``source`` is a file or folder of texts, or a Parquet file that ``encode`` wrote (its vectors are taken, and
     ``model`` may be None). Ids come from ``id_column`` (by default ``id`` or ``_id`` where there is one, else row
-    numbers from 1) and are text or whole numbers. A row without ``text`` is embedded by its ``title``. A column of a CSV
-    or TSV file is numbers in the payload, which a filter can compare, where every field comes back from them as it
+    numbers from 1) and are text or whole numbers. A row without ``text`` is embedded by its ``title``. A column of a
+    CSV or TSV file is numbers in the payload, which a filter can compare, where every field comes back from them as it
     stands; ``numbers`` names columns for which that need not be (``1.50``). ``encoding``: of a file that is not UTF-8.
     ``kind``, ``recall`` and ``settings`` are :meth:`Index.create`'s, ``engine``
     :func:`umekomi.models.engines.choice.open_for_encoding`'s. Rows are committed as they are embedded; the same call on
@@ -79,9 +79,7 @@ def index(
         and bool(get(model).columns)
     )
     if learns and not inside.is_dir():
-        embedder = get(model)().fit(
-            [text for table in read.tables(ROWS) for text in read.texts(table)]
-        )
+        embedder = get(model)().fit([text for table in read.tables(ROWS) for text in read.texts(table)])
     else:
         embedder = open_for_encoding(
             inside if learns else model if model is not None else (known or {})["model"], engine

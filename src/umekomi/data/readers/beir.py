@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from umekomi.data.columns import Retrieval, first_problem
 from umekomi.data.lines import check_encoding, lines, named, shown
-from umekomi.data.readers.parsing import bare
 from umekomi.data.plain import plain_type
 from umekomi.data.readers.parquet import textual
+from umekomi.data.readers.parsing import bare
 from umekomi.data.readers.source import TITLE, Source, identifiers, kind_of, value_problem
 from umekomi.errors import DataError, WrongUse, where
 from umekomi.progress import say
@@ -78,7 +78,9 @@ def _judged(path: Path) -> dict[str, Path]:
     for file in sorted(file for file in files if file.name.lower().endswith(endings)):
         split = split_name(file) if inside.is_dir() else "test"
         if split in found:
-            raise WrongUse(f"{path}: expected one file of judgements of {split}, found {found[split].name}, {file.name}")
+            raise WrongUse(
+                f"{path}: expected one file of judgements of {split}, found {found[split].name}, {file.name}"
+            )
         found[split] = file
     return found
 
@@ -126,7 +128,7 @@ def judgements(file: Path, encoding: str | None = None) -> tuple[pa.Table, list[
         first = next(rows, None)
         if first is None:
             raise DataError(f"{file}: expected at least one row, found zero rows")
-        if len(first[1]) in _JUDGEMENT and _grade(first[1][-1]) is not None or kind != ".tsv":
+        if (len(first[1]) in _JUDGEMENT and _grade(first[1][-1]) is not None) or kind != ".tsv":
             places: list[int] = []
             found: list[list[str]] = []
             count = len(first[1])
@@ -216,9 +218,7 @@ def retrieval(
             if value not in known[column]:
                 kind = "queries" if column == "query_id" else "the corpus"
                 line = lines[row] if lines is not None else row + 2
-                raise DataError(
-                    f"{where(source, line, column)}: expected an id of {kind}, found {shown(value)}"
-                )
+                raise DataError(f"{where(source, line, column)}: expected an id of {kind}, found {shown(value)}")
         judged.append(values)
     if problem := first_problem("text", queries["text"]):
         row, expected, found = problem

@@ -21,7 +21,14 @@ MOST_KEYS = 2000
 """How many different keys the objects of one column may have: each is a column of its own in Arrow."""
 EXACT = 1 << 53
 """Up to here every whole number is a float64, too."""
-_NAMES: dict[type, str] = {bool: "bool", int: "int64", float: "double", str: "string", list: "a list", dict: "an object"}
+_NAMES: dict[type, str] = {
+    bool: "bool",
+    int: "int64",
+    float: "double",
+    str: "string",
+    list: "a list",
+    dict: "an object",
+}
 
 
 class Misfit(ValueError):
@@ -125,7 +132,7 @@ class Kind:
 
     def emptied(self, value: Any) -> Any:
         """A value as :meth:`arrow`'s type takes it."""
-        if value is None or self.name == "an object" and not self.keys:
+        if value is None or (self.name == "an object" and not self.keys):
             return None
         if self.name == "a list":
             return [self.item.emptied(part) for part in value] if self.item else value

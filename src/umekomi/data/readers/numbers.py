@@ -1,5 +1,5 @@
-"""Numbers in files that know only text (CSV, TSV): a column becomes numbers where every field comes back from them as it
-stands, or where the user says so."""
+"""Numbers in files that know only text (CSV, TSV): a column becomes numbers where every field comes back from them as
+it stands, or where the user says so."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ _TAKEN_WHOLE = re.compile(r"[+-]?[0-9]+")
 class Numbers:
     """A column's numbers so far: ``name`` is "int64", "double", or "string" once a field is no number.
 
-    A field is one where the number is written as it stands: not ``007``, ``+1``, ``0x1F``, ``1.50`` or ``nan``. An empty
-    field is no value. ``wanted``: the user says that these are numbers; zeros that a number does not keep may go.
+    A field is one where the number is written as it stands: not ``007``, ``+1``, ``0x1F``, ``1.50`` or ``nan``. An
+    empty field is no value. ``wanted``: the user says that these are numbers; zeros that a number does not keep may go.
     """
 
     wanted: bool = False
@@ -63,7 +63,7 @@ class Numbers:
         else:
             return False
         # beside fractions 5 is 5.0: then 5.0 must not be there as well, nor a whole number that would be rounded
-        return self.name == "int64" or not self.wide and not (self.whole and self.point_zero)
+        return self.name == "int64" or (not self.wide and not (self.whole and self.point_zero))
 
     def _taken(self, value: str) -> bool:
         if not _TAKEN.fullmatch(value) or not math.isfinite(float(value)):
@@ -82,7 +82,7 @@ class Numbers:
 
     def values(self, fields: Sequence[str]) -> Any:
         """The fields as numbers, where they are."""
-        if self.name == "string" or self.name == "null" and not self.wanted:
+        if self.name == "string" or (self.name == "null" and not self.wanted):
             return fields
         number = int if self.name == "int64" else float
         return [number(field) if field else None for field in fields]

@@ -104,9 +104,7 @@ def _jsonl(form: Form, strict: bool) -> Iterator[tuple[int, dict[str, Any], str]
             row = read(line)
         except json.JSONDecodeError as error:
             if not line.endswith("\n"):
-                raise DataError(
-                    f"{place}: expected a whole JSON object, found that the file ends mid-line"
-                ) from None
+                raise DataError(f"{place}: expected a whole JSON object, found that the file ends mid-line") from None
             raise DataError(
                 f"{place}: expected a JSON object, found {error.msg} at character {error.pos + 1}"
             ) from None

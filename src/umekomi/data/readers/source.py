@@ -143,9 +143,7 @@ class Source:
                 )
         for name in self.numbers:
             if name not in settled.columns:
-                raise DataError(
-                    f"{self.path}: expected the column {name!r} of numbers, found {named(settled.columns)}"
-                )
+                raise DataError(f"{self.path}: expected the column {name!r} of numbers, found {named(settled.columns)}")
         return settled
 
     def tables(self, rows: int = BATCH) -> Iterator[pa.Table]:
@@ -205,9 +203,7 @@ class Source:
 
                 self._documents = folder(self.path, self.encoding)
                 if not hasattr(self._documents, "column_names"):
-                    raise WrongUse(
-                        f"{self.path}: expected a file, or a folder of documents; name one of its files"
-                    )
+                    raise WrongUse(f"{self.path}: expected a file, or a folder of documents; name one of its files")
             else:
                 self._documents = read_bags(self.path, self.kind[1:], encoding=self.encoding)
         return self._documents
@@ -281,7 +277,8 @@ class Source:
             for line, value, raw in zip(part.lines, values, part.raw, strict=True):
                 if endless([value]) and "Infinity" not in raw:
                     raise DataError(
-                        f"{where(str(self.path), line, name)}: expected a number of at most 64 bits, found a greater one"
+                        f"{where(str(self.path), line, name)}: expected a number of at most 64 bits, found a greater "
+                        "one"
                     )
 
     def _misplaced(self, part: Part, name: str, numbers: Numbers, values: list[Any], error: Misfit) -> DataError:
@@ -376,7 +373,7 @@ def _silent(line: str) -> None:
 
 
 def _blank(value: Any) -> bool:
-    return value is None or isinstance(value, str) and not value.strip()
+    return value is None or (isinstance(value, str) and not value.strip())
 
 
 def _fine(role: str, values: list[Any]) -> bool:
@@ -449,8 +446,8 @@ def texts(table: pa.Table, column: str, source: str, first: int = 0, titles: boo
     found = table[column].to_pylist()
     if titles and column == "text" and TITLE in table.column_names:
         _titled(table, source, first)
-        titles = table[TITLE].to_pylist()
-        return [title if _blank(text) else text for text, title in zip(found, titles, strict=True)]
+        headed = table[TITLE].to_pylist()
+        return [title if _blank(text) else text for text, title in zip(found, headed, strict=True)]
     problem = first_problem("text", table[column])
     if problem:
         raise DataError(
@@ -464,9 +461,7 @@ def _titled(table: pa.Table, source: str, first: int) -> int:
     if not parquet.textual(table["text"].type):
         raise DataError(f"{source}, column 'text': expected text, found {table['text'].type}")
     count = 0
-    for row, (text, title) in enumerate(
-        zip(table["text"].to_pylist(), table[TITLE].to_pylist(), strict=True)
-    ):
+    for row, (text, title) in enumerate(zip(table["text"].to_pylist(), table[TITLE].to_pylist(), strict=True)):
         if _blank(text):
             count += 1
             if not isinstance(title, str) or not title.strip():
