@@ -127,10 +127,7 @@ def _named(path: Path, stream: Any, encoding: str) -> Iterator[str]:
             text = decoder.decode(block, final=not block)
             text.encode("utf-8")  # some codecs give half surrogate pairs
         except UnicodeError as error:
-            lenient = codecs.getincrementaldecoder(encoding)(errors="ignore")
-            lenient.setstate((b"", state))
-            good = getattr(error, "object", b"")[: getattr(error, "start", 0)]
-            good = good if isinstance(good, str) else lenient.decode(good)
+            good = _decodable(encoding, state, getattr(error, "object", b"")[: getattr(error, "start", 0)])
             raise DataError(
                 f"{where(str(path), number + good.count(chr(10)))}: expected {encoding}, found: "
                 f"{getattr(error, 'reason', error)}"
@@ -145,6 +142,18 @@ def _named(path: Path, stream: Any, encoding: str) -> Iterator[str]:
             break
     if last := "".join(parts):
         yield last
+
+
+def _decodable(encoding: str, state: int, before: str | bytes) -> str:
+    """What a block holds before the place that no character of the encoding stands at."""
+    if isinstance(before, str):
+        return before
+    lenient = codecs.getincrementaldecoder(encoding)(errors="ignore")
+    lenient.setstate((b"", state))
+    try:
+        return lenient.decode(before)
+    except UnicodeError:
+        return ""
 
 
 def text_of(path: Path, encoding: str | None = None) -> str:

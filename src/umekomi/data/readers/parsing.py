@@ -99,28 +99,28 @@ def _jsonl(form: Form, strict: bool) -> Iterator[tuple[int, dict[str, Any], str]
     for number, line in lines(form.path, form.packed, form.encoding):
         if not line.strip():
             continue
-        place = where(str(form.path), number)
         try:
             row = read(line)
-        except json.JSONDecodeError as error:
-            if not line.endswith("\n"):
-                raise DataError(f"{place}: expected a whole JSON object, found that the file ends mid-line") from None
-            raise DataError(
-                f"{place}: expected a JSON object, found {error.msg} at character {error.pos + 1}"
-            ) from None
-        except RecursionError:
-            raise DataError(f"{place}: expected values nested at most {DEEPEST} deep, found deeper ones") from None
-        except _Twice as error:
-            raise DataError(f"{place}: expected distinct keys in an object, found {shown(str(error))} twice") from None
-        except ValueError:  # Python reads no whole number of more than some thousand digits
-            raise DataError(
-                f"{place}: expected a whole number of at most 64 bits, found one of thousands of digits"
-            ) from None
+        except (ValueError, RecursionError) as error:
+            raise _no_json(where(str(form.path), number), line, error) from None
         if not isinstance(row, dict):
-            raise DataError(f"{place}: expected a JSON object, found {type(row).__name__}")
+            raise DataError(f"{where(str(form.path), number)}: expected a JSON object, found {type(row).__name__}")
         if strict and _HALF.search(line):
             _whole_signs(form, number, row)
         yield number, row, line if strict else ""
+
+
+def _no_json(place: str, line: str, error: Exception) -> DataError:
+    if isinstance(error, json.JSONDecodeError):
+        if not line.endswith("\n"):
+            return DataError(f"{place}: expected a whole JSON object, found that the file ends mid-line")
+        return DataError(f"{place}: expected a JSON object, found {error.msg} at character {error.pos + 1}")
+    if isinstance(error, RecursionError):
+        return DataError(f"{place}: expected values nested at most {DEEPEST} deep, found deeper ones")
+    if isinstance(error, _Twice):
+        return DataError(f"{place}: expected distinct keys in an object, found {shown(str(error))} twice")
+    # Python reads no whole number of more than some thousand digits
+    return DataError(f"{place}: expected a whole number of at most 64 bits, found one of thousands of digits")
 
 
 def _whole_signs(form: Form, number: int, row: dict[str, Any]) -> None:
