@@ -144,6 +144,11 @@ class Source:
         for name in self.numbers:
             if name not in settled.columns:
                 raise DataError(f"{self.path}: expected the column {name!r} of numbers, found {named(settled.columns)}")
+            if settled.columns[name].numbers is None and settled.columns[name].role != "number":
+                raise WrongUse(
+                    f"{self.path}, column {name!r} of numbers: expected a column of a CSV or TSV file that holds no "
+                    "texts or ids"
+                )
         return settled
 
     def tables(self, rows: int = BATCH) -> Iterator[pa.Table]:
