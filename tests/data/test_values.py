@@ -15,7 +15,7 @@ from fuzz import files
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from umekomi.data import load, read
+from umekomi.data import check, load, read
 from umekomi.data.readers import Source, tables
 from umekomi.data.readers.kinds import EXACT
 from umekomi.errors import DataError, UmekomiError, WrongUse
@@ -483,3 +483,36 @@ def test_a_folder_never_leaves_a_file_out_in_silence(tmp_path):
     written(tmp_path, "notes.txt", "a note")
     with pytest.raises(WrongUse, match=r"expected tables or documents, found both \(mine.jsonl and notes.txt\)"):
         read(tmp_path)
+
+
+# --- tables in memory -----------------------------------------------------------------------------------------------
+
+
+def test_rows_in_memory_keep_late_keys(tmp_path):
+    assert load([{"text": "a"}, {"text": "b", "late": 1}], "all").to_pylist()[1] == {"text": "b", "late": 1}
+    column = pa.array(["a", "b"])
+    for kept in (column.dictionary_encode(), column.cast(pa.string_view()), pa.array(["a", "b"], pa.large_string())):
+        found = check({"text": kept}, ("text",), "test")
+        assert found["text"].to_pylist() == ["a", "b"]
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame({"text": pandas.Series(["a", "b"], dtype="category")})
+    assert check(frame, ("text",), "test")["text"].to_pylist() == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        [{"x": 1}, {"x": "a"}],
+        [{"x": EXACT + 1}, {"x": 0.5}],
+        [{"x": 10**30}],
+        [{"x": "\ud800"}],
+        [{1: 2}],
+        {"x": [1], "y": [1, 2]},
+        {"x": 3},
+        [{"x": True}, {"x": 1}],
+    ],
+)
+def test_rows_in_memory_that_make_no_table_are_one_line(data):
+    with pytest.raises(DataError, match="the data: expected columns of one type and length each, found: .") as caught:
+        load(data)
+    assert "\n" not in str(caught.value)

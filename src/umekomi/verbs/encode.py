@@ -417,8 +417,14 @@ def _join(shards: Path, out: Path, rows: int, width: int, count: int, about: dic
                     stream.write(np.load(file).tobytes())
             return
         schema = pq.read_schema(files[0])
-        for file in files[1:]:  # shards of an older version may differ, each from its own rows
-            schema = pa.unify_schemas([schema, pq.read_schema(file)], promote_options="permissive")
+        try:  # shards of an older version may differ, each having its types from its own rows
+            for file in files[1:]:
+                schema = pa.unify_schemas([schema, pq.read_schema(file)], promote_options="permissive")
+        except pa.ArrowException as error:
+            raise DataError(
+                f"{shards}: an older version's shards do not join ({' '.join(str(error).split())}): start anew without "
+                "--resume"
+            ) from None
         schema = schema.with_metadata(about)
         with pq.ParquetWriter(temporary, schema) as writer:
             for file in files:

@@ -149,7 +149,10 @@ def write(table: Any, out: str | Path) -> None:
                 for fields in [table.column_names, *(row.values() for row in table.to_pylist())]:
                     stream.write(
                         "\t".join(
-                            " ".join(str(field).split("\t")).replace("\r", " ").replace("\n", " ") for field in fields
+                            " ".join(("" if field is None else str(field)).split("\t"))
+                            .replace("\r", " ")
+                            .replace("\n", " ")
+                            for field in fields
                         )
                         + "\n"
                     )
