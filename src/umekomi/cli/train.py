@@ -7,6 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
+from umekomi.cli.options import Encoding
+
 
 def value_of(text: str) -> Any:
     """A setting's value as written: a number, true or false, none, a list by commas, or text.
@@ -71,6 +73,7 @@ def train(
     preset: Annotated[str, typer.Option(help="Other values of the recipe's own (umekomi info RECIPE).")] = "",
     seed: Annotated[int, typer.Option(help="Seed of all random draws.")] = 0,
     fresh: Annotated[bool, typer.Option("--fresh", help="Do not go on from an interrupted training.")] = False,
+    encoding: Encoding = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Learn a model by a recipe and save it. An interrupted training goes on where it stopped."""
@@ -88,6 +91,7 @@ def train(
         preset=preset,
         seed=seed,
         resume=not fresh,
+        encoding=encoding,
         progress=True,
     )
     if json:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from umekomi.data.plain import plain
 from umekomi.errors import DataError, where
 
 if TYPE_CHECKING:
@@ -121,7 +122,19 @@ def fingerprint(split: Split) -> str:
 
 def as_table(data: Any) -> Any:
     """A ``pyarrow.Table`` or :class:`Retrieval` from what users hold: those, a ``datasets.Dataset`` (without copying),
-    a pandas or polars frame, a mapping of columns, or a list of row dictionaries."""
+    a pandas or polars frame, a mapping of columns, or a list of row dictionaries. Dictionaries, views and extensions
+    become the plain type of the same values."""
+    import pyarrow as pa
+
+    try:
+        table = _as_table(data)
+        return table if isinstance(table, Retrieval) else plain(table, large=False)
+    except (pa.ArrowException, ArithmeticError, LookupError, TypeError, ValueError) as error:
+        said = " ".join(str(error).split())[:200]
+        raise DataError(f"the data: expected columns of one type and length each, found: {said}") from None
+
+
+def _as_table(data: Any) -> Any:
     import pyarrow as pa
 
     if isinstance(data, (pa.Table, Retrieval)):
@@ -135,7 +148,8 @@ def as_table(data: Any) -> Any:
             data = data.flatten_indices()
         return data.data.table
     if isinstance(data, (list, tuple)) and data and isinstance(data[0], Mapping):
-        return pa.Table.from_pylist(list(data))
+        names = dict.fromkeys(name for row in data for name in row)
+        return pa.table({name: pa.array([row.get(name) for row in data]) for name in names})
     if isinstance(data, (list, tuple)) and all(isinstance(item, str) for item in data):
         return pa.table({"text": pa.array(data, pa.string())})
     if hasattr(data, "__dataframe__") or hasattr(data, "__arrow_c_stream__"):

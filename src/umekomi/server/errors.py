@@ -52,14 +52,6 @@ class Answer(Response):
         return orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
-def plain(payload: dict[str, Any]) -> dict[str, Any]:
-    """Payload as JSON has it; what JSON has no word for, as text."""
-    return {
-        key: value if isinstance(value, (str, int, float, bool, type(None), list, dict)) else str(value)
-        for key, value in payload.items()
-    }
-
-
 def too_large(most: int) -> ApiError:
     """More bytes than ``most``."""
     return ApiError(

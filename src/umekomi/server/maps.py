@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from fastapi.responses import Response
 
 from umekomi.indexes import Index
-from umekomi.server.errors import Answer, ApiError, plain
+from umekomi.indexes.payload import as_json
+from umekomi.server.errors import Answer, ApiError
 from umekomi.server.groups import grouped
 from umekomi.server.workers import in_thread
 from umekomi.transforms import Pca
@@ -75,7 +76,7 @@ async def items(app: App, name: str, wanted: str) -> Response:
         found = await in_thread(partial(index.rows, [int(row) for row in np.asarray(rows)[numbers]]))
         text = index.about["text"]
     data = [
-        {"id": row.pop("__id__"), "text": str(row.pop(text, "") or "") if text else "", "payload": plain(row)}
+        {"id": row.pop("__id__"), "text": str(row.pop(text, "") or "") if text else "", "payload": as_json(row)}
         for row in found
     ]
     return Answer({"object": "list", "data": data})

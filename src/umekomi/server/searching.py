@@ -13,10 +13,11 @@ from fastapi.responses import Response
 
 from umekomi.errors import UmekomiError
 from umekomi.indexes import Hit
+from umekomi.indexes.payload import as_json
 from umekomi.server.app import App
 from umekomi.server.batching import Busy
 from umekomi.server.embedding import embedded, places, refusal, told
-from umekomi.server.errors import Answer, ApiError, plain
+from umekomi.server.errors import Answer, ApiError
 from umekomi.server.model_pool import Held
 from umekomi.server.schemas import RerankRequest, SearchRequest
 from umekomi.server.workers import Panic, in_thread
@@ -148,7 +149,7 @@ async def search(app: App, asked: SearchRequest) -> Response:
                     "score": hit.score,
                     "text": hit.text,
                     "best": list(hit.best) if asked.mark else None,
-                    "payload": plain(hit.payload),
+                    "payload": as_json(hit.payload),
                 }
                 for hit in hits
             ],

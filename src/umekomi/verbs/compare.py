@@ -12,6 +12,7 @@ from umekomi.comparison.candidates import Candidate
 from umekomi.comparison.judging import FORMAT, Judging, check_folder
 from umekomi.comparison.leaderboard import Comparison, Row, conclude
 from umekomi.comparison.plan import plan
+from umekomi.data import load
 from umekomi.errors import DataError, MissingExtra, UmekomiError, WrongUse
 from umekomi.files import content_hash
 from umekomi.progress import say
@@ -32,6 +33,7 @@ def compare(
     max_queries: int | None = None,
     seed: int = 0,
     batch_size: int = 64,
+    encoding: str | None = None,
     progress: bool = False,
 ) -> Comparison:
     """Judge models and recipes on the same held-out items.
@@ -41,7 +43,7 @@ def compare(
     split of other tasks), those with labels on the training split, in their ``small()`` settings unless
     ``paper_settings``, going on from ``start``. ``hybrid`` adds BM25 fused with every dense candidate by reciprocal
     rank. ``budget_bytes`` (an item) and ``budget_ms`` (a query) bound the recommendation. Everything is kept in
-    ``out``; the report is written there.
+    ``out``; the report is written there. ``encoding``: of a file that is not UTF-8.
     """
     if not candidates:
         raise WrongUse("compare: expected at least one model or recipe")
@@ -49,7 +51,7 @@ def compare(
     if hybrid and "bm25" not in [candidate.spec for candidate in wanted]:
         wanted.insert(0, Candidate.parse("bm25", paper_settings))
     learns = any(candidate.recipe is not None and candidate.recipe.supervised for candidate in wanted)
-    planned = plan(data, task, split, learns, seed, max_queries)
+    planned = plan(load(data, encoding=encoding) if encoding else data, task, split, learns, seed, max_queries)
     say(
         f"{planned.dataset.name}: {planned.task.kind} on "
         f"{', '.join(f'{count:,} {what}' for what, count in planned.task.size().items())}"
@@ -92,7 +94,16 @@ def compare(
         raise UmekomiError(
             "no candidate could be judged: " + "; ".join(f"{spec}: {why}" for spec, why in skipped.items())
         )
-    comparison = conclude(planned, rows, skipped, folder, budget_bytes, budget_ms, list(candidates), data)
+    comparison = conclude(
+        planned,
+        rows,
+        skipped,
+        folder,
+        budget_bytes,
+        budget_ms,
+        list(candidates),
+        f"{data} --encoding {encoding}" if encoding else data,
+    )
     from umekomi.comparison.report import write_report
 
     write_report(comparison, planned.task)

@@ -77,8 +77,6 @@ def _texts(data: Any) -> list[str]:
         return list(data)
     from umekomi.data.readers import batches
 
-    if not Path(data).exists():
-        raise WrongUse(f"{data}: no such file or folder")
     table = next(batches(Path(data), 4096))
     column = next(
         (name for name in ("text", "anchor", "sentence1", *table.column_names) if name in table.column_names), "text"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from umekomi.data import load
 from umekomi.data.sets import overlap
 from umekomi.data.shapes import texts
 from umekomi.errors import WrongUse
@@ -22,15 +23,17 @@ def evaluate(
     dimensions: int | None = None,
     engine: str = "auto",
     batch_size: int = 32,
+    encoding: str | None = None,
     progress: bool = False,
 ) -> Result:
     """Judge a model on a task: a dataset's name, ``"dataset:kind"``, ``"mteb:NAME"``, or a kind of task with ``data``.
 
     ``dimensions`` judges the first so many; ``engine`` is :func:`umekomi.models.engines.choice.open_for_encoding`'s. A
-    recipe that learns from texts alone (``"bm25"``) is first fitted on the texts judged on.
+    recipe that learns from texts alone (``"bm25"``) is first fitted on the texts judged on. ``encoding``: of a file
+    that is not UTF-8.
     """
     if isinstance(task, str):
-        task = make(task, data, split)
+        task = make(task, load(data, encoding=encoding) if encoding else data, split)
     model = opened(model, task, engine)
     if not hasattr(model, "encode") and not (task.scores_pairs and hasattr(model, "score")):
         raise WrongUse(

@@ -85,6 +85,7 @@ def inspect(
     most: int = 500,
     seed: int = 0,
     batch_size: int = 32,
+    encoding: str | None = None,
     progress: bool = False,
 ) -> Inspection:
     """Measure the space of ``model`` on the texts of ``data`` (at most ``most``, drawn with the seed): uniformity,
@@ -93,7 +94,7 @@ def inspect(
     unless ``layers`` is False.
 
     ``repository`` takes the released code's definitions where they differ from the paper's. ``out`` writes one page,
-    self-contained.
+    self-contained. ``encoding``: of a file that is not UTF-8.
     """
     from umekomi.parts import geometry
 
@@ -106,7 +107,7 @@ def inspect(
     if out is not None and Path(out).suffix != ".html":
         raise WrongUse(f"{out}: expected a file ending in .html")
     by_layer = embedder.kind == "text" if layers is None else layers
-    made, name, own, notes = _planned(data, task, split, seed, most)
+    made, name, own, notes = _planned(load(data, encoding=encoding) if encoding else data, task, split, seed, most)
     found = texts(own, "inspect")
     some = _drawn(found, most, seed)
     notes.append(f"metrics on {len(some):,} of {len(found):,} texts")

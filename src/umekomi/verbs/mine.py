@@ -50,6 +50,7 @@ def mine(
     raters: Sequence[Any] = (),
     lowest: bool = False,
     batch_size: int = 32,
+    encoding: str | None = None,
     progress: bool = False,
 ) -> Mined:
     """For every (anchor, positive) the ``negatives`` most similar documents that are no positive, by ``model``'s own
@@ -60,7 +61,7 @@ def mine(
     ``relative_margin`` keeps a candidate only below s(pos) - relative_margin · \\|s(pos)\\| with the anchor's
     lowest-scored positive (NV-Embed's TopKPercPos 95 %); ``margin`` only below s(pos) - margin; ``duplicate`` takes out
     one whose similarity to the positive itself is that high (cosine embedders only: a near-copy of the answer is an
-    answer). ``skip`` passes over the first so many.
+    answer). ``skip`` passes over the first so many. ``encoding``: of a file that is not UTF-8.
 
     ``raters`` (models, or recipes that learn from texts alone) rank what is left, their ranks are fused, and the
     highest are taken; ``lowest`` takes the lowest-ranked, as Gemini Embedding does (arXiv 2503.07891; its raters are
@@ -76,7 +77,7 @@ def mine(
     if out is not None:
         _check_ending(out)
     embedder = open_for_encoding(model)
-    rows = as_table(training_split(load(data), split))
+    rows = as_table(training_split(load(data, encoding=encoding), split))
     table = pairs(rows, "mine")
     judges = [_rater(rater, table, rows) for rater in raters]
     found = hard_negatives(
@@ -146,7 +147,10 @@ def write(table: Any, out: str | Path) -> None:
                 for fields in [table.column_names, *(row.values() for row in table.to_pylist())]:
                     stream.write(
                         "\t".join(
-                            " ".join(str(field).split("\t")).replace("\r", " ").replace("\n", " ") for field in fields
+                            " ".join(("" if field is None else str(field)).split("\t"))
+                            .replace("\r", " ")
+                            .replace("\n", " ")
+                            for field in fields
                         )
                         + "\n"
                     )

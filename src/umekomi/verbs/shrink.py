@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from umekomi.comparison.plan import Plan, plan
+from umekomi.data import load
 from umekomi.data.shapes import texts
 from umekomi.errors import WrongUse
 from umekomi.models import load_embedder
@@ -73,6 +74,7 @@ def shrink(
     plot: str | Path | None = None,
     seed: int = 0,
     batch_size: int = 32,
+    encoding: str | None = None,
     progress: bool = False,
 ) -> Shrinking:
     """Try prefixes and main directions (``dims``: halvings from the whole to 16), each with ``bits`` 32, 8 and 1 a
@@ -89,7 +91,7 @@ def shrink(
 
     ``layers``: of a transformer, the first so many layers are tried as well; the fewest whose paired difference to the
     whole lies above minus one point with its lower end are kept, and everything else is tried behind them. Where none
-    does, all layers stay.
+    does, all layers stay. ``encoding``: of a file that is not UTF-8.
     """
     embedder = load_embedder(model)
     if "dense" not in embedder.outputs:
@@ -113,7 +115,9 @@ def shrink(
         _drawable(Path(plot))
     if out is not None and Path(out).is_file():
         raise WrongUse(f"{out} is a file: expected a folder to save to")
-    made = plan(data, task, split, learns=True, seed=seed, max_queries=None)
+    made = plan(
+        load(data, encoding=encoding) if encoding else data, task, split, learns=True, seed=seed, max_queries=None
+    )
     once = Once(embedder)
     full = made.task.evaluate(once, batch_size=batch_size, progress=progress)
     values, statistic = full.main.values, full.main.statistic

@@ -52,6 +52,7 @@ def train(
     preset: str = "",
     seed: int = 0,
     resume: bool = True,
+    encoding: str | None = None,
     progress: bool = False,
 ) -> Any:
     """Learn an embedder (or scorer, or backbone) by a recipe, and save it to ``out``.
@@ -60,7 +61,7 @@ def train(
     those whose name begins with ``weak`` are learned from first, where a recipe has such a stage). ``settings`` sets
     fields of the recipe, ``preset`` takes other values of its own for the rest (``umekomi info RECIPE`` lists them),
     ``small`` its sizes for two CPU cores. With ``out``, an interrupted training leaves its checkpoints beside it, and
-    the same call goes on from there (``resume=False`` starts anew).
+    the same call goes on from there (``resume=False`` starts anew). ``encoding``: of files that are not UTF-8.
     """
     import shutil
 
@@ -69,8 +70,8 @@ def train(
     if small and preset:
         raise WrongUse(f"expected small or a preset, found both (preset {preset!r})")
     chosen = recipe_of(recipe, settings, preset="small" if small else preset)
-    several = {name: load(each) for name, each in data.items()} if are_sets(data) else {}
-    dataset = None if several else load(data)
+    several = {name: load(each, encoding=encoding) for name, each in data.items()} if are_sets(data) else {}
+    dataset = None if several else load(data, encoding=encoding)
     rows = (
         {name: training_split(each, split) for name, each in several.items()}
         if dataset is None
