@@ -33,8 +33,8 @@ class Run:
         place = None if self.checkpoint is None else self.checkpoint / name
         return dataclasses.replace(self, who=f"{self.who}: {name}", checkpoint=place)
 
-    def bar(self, total: int, unit: str, done: int = 0) -> Progress:
-        """A bar with rate and remaining time, shown where this run shows progress."""
+    def bar(self, total: int | None, unit: str, done: int = 0) -> Progress:
+        """A bar with rate and remaining time (where ``total`` is known), shown where this run shows progress."""
         return Progress(self.who, total, unit, self.progress, done=done)
 
     def generator(self, *keys: int) -> np.random.Generator:
