@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -112,7 +114,7 @@ def test_streams_go_on_from_batch_to_batch(lanes):
         joined = np.concatenate([mine[0][:, :1], *[batch[:, 1:] for batch in mine]], 1)
         begin = lane * 3 * columns
         np.testing.assert_array_equal(joined, flat[begin : begin + 3 * columns].reshape(3, columns))
-        assert all((a[:, -1] == b[:, 0]).all() for a, b in zip(mine, mine[1:], strict=False))
+        assert all((a[:, -1] == b[:, 0]).all() for a, b in pairwise(mine))
         assert all(batch.shape[1] == 5 for batch in mine[:-1]) and 2 <= mine[-1].shape[1] <= 5
     assert made.items == sum(batch[:, 1:].size for batch in plan)
 

@@ -102,10 +102,10 @@ def learn(
     Random numbers: torch's, NumPy's and Python's global generators are seeded for each batch from the run's seed, the
     epoch and the batch's number, and put back at the end. So nothing that came before has an influence on them.
 
-    With a checkpoint folder in ``run``, everything is kept there every ``save_seconds`` (seldomer where writing takes
-    long) and at the end: an interrupted run goes on behind its last kept step, a finished one is not run again. ``key``
-    names the data and what the functions do (:func:`umekomi.files.content_hash`); the initial weights, the seed and all
-    settings are in it anyway. A checkpoint of anything else is left out, and that is said.
+    With a checkpoint folder in ``run``, everything is kept there every ``save_seconds`` (0: after each step; seldomer
+    where writing takes long) and at the end: an interrupted run goes on behind its last kept step, a finished one is
+    not run again. ``key`` names the data and what the functions do (:func:`umekomi.files.content_hash`); the initial
+    weights, the seed and all settings are in it anyway. A checkpoint of anything else is left out, and that is said.
 
     Loss, gradient or weights that are not finite raise :class:`UmekomiError` with the epoch, the batch (both from 1)
     and ``hint``. Started by ``accelerate launch`` or ``torchrun``, processes share the batches of a step, and the
@@ -121,7 +121,7 @@ def learn(
         )
     device = next((weight.device for weight in module.parameters()), torch.device("cpu"))
     objective = _Objective(module, loss, carry)
-    with _fork(accelerator.device):
+    with _fork(accelerator.device), torch.enable_grad():
         whole = accelerator.prepare_model(objective)
         weights = [weight for weight in objective.parameters() if weight.requires_grad]
         if not weights:
@@ -399,7 +399,7 @@ class _Training:
     def save_now_and_then(self) -> None:
         """Save where the last time is long enough ago; all processes do, or none."""
         if self.file is not None:
-            due = time.monotonic() - self.saved > max(self.wait, 10 * self.took)
+            due = not self.wait or time.monotonic() - self.saved > max(self.wait, 10 * self.took)
             if self.summed(float(due and self.accelerator.is_main_process)):
                 self.save()
 
@@ -434,6 +434,9 @@ class _Training:
     def resume(self, key: str) -> None:
         """Go on from what was kept under ``key``, and keep under it."""
         self.key = key
+        if self.file is not None and self.accelerator.is_main_process:
+            for half in self.file.parent.glob(f".{self.file.name}.*"):  # what a kill cut off while it was written
+                half.unlink(missing_ok=True)
         kept = read_tree(self.file) if self.file is not None and self.file.is_file() else None
         ours = kept is not None and kept.get("key") == key
         if self.summed(float(ours)) not in (0, self.accelerator.num_processes):
