@@ -43,8 +43,8 @@ class Run:
             for number in range(count)
         ]
 
-    def bar(self, total: int, unit: str, done: int = 0) -> Progress:
-        """A bar with rate and remaining time, shown where this run shows progress."""
+    def bar(self, total: int | None, unit: str, done: int = 0) -> Progress:
+        """A bar with rate and remaining time (where ``total`` is known), shown where this run shows progress."""
         return Progress(self.who, total, unit, self.progress, done=done)
 
     def generator(self, *keys: int) -> np.random.Generator:
