@@ -69,7 +69,7 @@ def index(
             source,
             out,
             kind=kind,
-            recall=recall or 0.95,
+            recall=0.95 if recall is None else recall,
             column=column,
             id_column=id_column,
             dimensions=dimensions,

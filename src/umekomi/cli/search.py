@@ -35,11 +35,12 @@ def search(
     from dataclasses import asdict
 
     from umekomi.cli import show
+    from umekomi.indexes.payload import as_json
     from umekomi.verbs.search import search as run
 
     hits = run(model, query, source, k=k, filter=filter, column=column, encoding=encoding, progress=True)
     if json:
-        show.as_json([asdict(hit) for hit in hits])
+        show.as_json([asdict(hit) | {"payload": as_json(hit.payload)} for hit in hits])
         return
     from rich.console import Console
     from rich.text import Text

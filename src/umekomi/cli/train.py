@@ -66,7 +66,9 @@ def train(
     out: Annotated[Path, typer.Option("--out", help="The folder to save to.")],
     start: Annotated[str | None, typer.Option(help="The model to go on from.")] = None,
     split: Annotated[str | None, typer.Option(help="The split to learn from (train).")] = None,
-    settings: Annotated[list[str] | None, typer.Option("--set", help="A field of the recipe: --set epochs=2.")] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="A field of the recipe: --set epochs=2 (umekomi info RECIPE).")
+    ] = None,
     small: Annotated[bool, typer.Option("--small", help="The recipe's sizes for two CPU cores.")] = False,
     preset: Annotated[str, typer.Option(help="Other values of the recipe's own (umekomi info RECIPE).")] = "",
     seed: Annotated[int, typer.Option(help="Seed of all random draws.")] = 0,

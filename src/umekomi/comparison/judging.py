@@ -7,6 +7,7 @@ an interrupted comparison goes on where it stopped and a repeated one does nothi
 from __future__ import annotations
 
 import dataclasses
+import shutil
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,16 +17,16 @@ from umekomi.comparison.candidates import Candidate
 from umekomi.comparison.leaderboard import Row, read_row, write_row
 from umekomi.comparison.meter import Journal, Meter
 from umekomi.comparison.plan import Plan
-from umekomi.contracts import Recipe
-from umekomi.data import Retrieval, shape
 from umekomi.data.sets import overlap
-from umekomi.data.views import TEXTS, as_retrieval, pairs, texts
+from umekomi.data.shapes import seen_name, shape, shape_of, texts
+from umekomi.data.views import as_retrieval
 from umekomi.errors import DataError, WrongUse
 from umekomi.files import content_hash, folder_hash, read_json, write_json
 from umekomi.models.base import EmbedderBase
 from umekomi.models.engines.choice import open_for_encoding
 from umekomi.parts import similarity as similarities
 from umekomi.progress import say
+from umekomi.recipes import OPTIONAL, Recipe
 from umekomi.tasks import Result, Task
 from umekomi.tasks.retrieval import Retrieval as RetrievalTask
 from umekomi.tasks.retrieval import best
@@ -85,7 +86,7 @@ class Judging:
 
     def _identity(self, candidate: Candidate) -> Any:
         if candidate.recipe is not None:
-            start = self._start_identity() if candidate.recipe.extra == "neural" else None
+            start = self._start_identity() if _begins_from_a_model(candidate.recipe) else None
             return [candidate.recipe.settings(), start]
         folder = Path(candidate.name).expanduser()
         return folder_hash(folder) if folder.is_dir() else candidate.name
@@ -106,11 +107,11 @@ class Judging:
             self.open[key] = (model, key, 0.0, None)
             return self.open[key]
         recipe = candidate.recipe
-        neural = recipe.extra == "neural"
+        start = self.start if _begins_from_a_model(recipe) else None
         folder = self._model_folder(recipe, key)
         seconds_file = folder.with_suffix(".json")
         if not seconds_file.is_file() or not folder.is_dir():
-            model, seconds = self._learn(recipe, neural, folder)
+            model, seconds = self._learn(recipe, start, folder)
             model.save(folder)
             write_json(seconds_file, {"seconds": seconds})
             self.journal.note("trained", recipe.name, key)
@@ -118,48 +119,44 @@ class Judging:
             open_for_encoding(folder),
             key,
             read_json(seconds_file)["seconds"],
-            self.start if neural and recipe.labelled else None,
+            start if recipe.learns else None,
         )
         return self.open[key]
 
     def _model_folder(self, recipe: Recipe, key: str) -> Path:
         return self.folder / "models" / f"{recipe.name}-{key[:8]}"
 
-    def _learn(self, recipe: Recipe, neural: bool, folder: Path) -> tuple[Any, float]:
-        import shutil
-
+    def _learn(self, recipe: Recipe, start: str | None, folder: Path) -> tuple[Any, float]:
         rows = self._rows(recipe)
-        checkpoint = folder.with_name(f".{folder.name}.checkpoints") if recipe.labelled else None
+        checkpoint = folder.with_name(f".{folder.name}.checkpoints")
         begun = time.perf_counter()
-        if recipe.labelled and self.progress:
-            say(
-                f"{recipe.name}: training{f' from {self.start}' if neural else ''} "
-                f"({', '.join(f'{k}={v}' for k, v in recipe.settings().items() if k not in ('recipe',))})"
-            )
-        model = recipe.fit(
-            rows, start=self.start if neural else None, seed=self.seed, checkpoint=checkpoint, progress=self.progress
-        )
+        if not recipe.quick and self.progress:
+            settings = ", ".join(f"{name}={value}" for name, value in recipe.settings().items() if name != "recipe")
+            say(f"{recipe.name}: training{f' from {start}' if start else ''} ({settings})")
+        model = recipe.fit(rows, start=start, seed=self.seed, checkpoint=checkpoint, progress=self.progress)
         seconds = time.perf_counter() - begun
         model.card["trained_on"] = self.plan.dataset.name
-        if checkpoint:
-            shutil.rmtree(checkpoint, ignore_errors=True)
+        shutil.rmtree(checkpoint, ignore_errors=True)
         return model, seconds
 
     def _rows(self, recipe: Recipe) -> Any:
-        """What the recipe learns from: texts alone, pairs, or the split as it is where the recipe reads other
-        columns."""
-        if not recipe.columns:
+        """What the recipe learns from: the training split where it needs one, or likes it better than bare texts; else
+        the texts to be searched."""
+        if not recipe.learns:
             return None
-        if recipe.columns == ("text",):
-            return {"text": texts(self.plan.own_texts, recipe.name)}
-        if recipe.labelled and self.plan.train is None:
-            raise DataError(f"{recipe.name} learns from {' and '.join(recipe.columns)}, and there is no training split")
-        rows = self.plan.train if recipe.labelled else self.plan.own_texts
-        if recipe.columns[:2] != ("anchor", "positive"):
-            return rows
-        if shape(rows) == "texts":
+        if self.plan.train is not None and (recipe.supervised or self._learns_more(recipe)):
+            rows = self.plan.train
+        elif recipe.supervised:
+            raise DataError(f"{recipe.name} learns from {' or '.join(recipe.learns)}, and there is no training split")
+        else:
+            rows = self.plan.own_texts
+        if seen_name(shape_of(rows), recipe.learns) is None and "pairs" in recipe.learns and shape(rows) == "texts":
             rows = as_retrieval(rows)
-        return rows if isinstance(rows, Retrieval) else pairs(rows, recipe.name)
+        return rows
+
+    def _learns_more(self, recipe: Recipe) -> bool:
+        """Does the training split hold more for this recipe than texts?"""
+        return seen_name(shape_of(self.plan.train), recipe.learns) not in (None, "texts")
 
     def _row(
         self, candidate: Candidate, key: str, result: Result, meter: Meter, seconds: float, start: str | None
@@ -173,12 +170,12 @@ class Judging:
         notes = list(result.notes)
         if embedder.card.get("tokenizer"):
             notes.append(f"tokenizer: {embedder.card['tokenizer']}")
-        if candidate.recipe is not None and not candidate.recipe.labelled and candidate.recipe.columns:
-            notes.append(
-                "learned from the texts searched"
-                if isinstance(self.plan.task, RetrievalTask)
-                else "learned from the training texts"
-            )
+        if candidate.recipe is not None and candidate.recipe.learns and not candidate.recipe.supervised:
+            searched = isinstance(self.plan.task, RetrievalTask)
+            if self.plan.train is not None and self._learns_more(candidate.recipe):
+                notes.append("learned from the training split")
+            else:
+                notes.append(f"learned from the {'texts searched' if searched else 'training texts'}")
         cut = int(embedder.truncated(_judged_texts(self.plan.task)).sum())
         if cut:
             notes.append(f"{cut} texts are longer than the model reads and were cut")
@@ -276,7 +273,12 @@ class Judging:
 
 def _judged_texts(task: Task) -> list[str]:
     rows = getattr(task, "data", None)
-    return texts(rows) if rows is not None and shape(rows) in (*TEXTS, "documents") else []
+    return texts(rows) if rows is not None and shape_of(rows).texts else []
+
+
+def _begins_from_a_model(recipe: Recipe) -> bool:
+    """Does it go on from the model that the comparison names?"""
+    return recipe.begins not in (None, OPTIONAL)
 
 
 def _warn_overlap(model: Any, name: str) -> None:

@@ -7,8 +7,9 @@ import os
 from pathlib import Path
 from typing import Any
 
-from umekomi.data.columns import SHAPES, Dataset, Retrieval, as_table, check, fingerprint, shape
+from umekomi.data.columns import Dataset, Retrieval, as_table, check, fingerprint
 from umekomi.data.readers import read, retrieval, tables
+from umekomi.data.shapes import SHAPES, shape
 from umekomi.errors import DataError, WrongUse, unknown_name
 
 __all__ = [

@@ -1,4 +1,4 @@
-"""The standard columns, what may stand in them, and which shapes of data a table has."""
+"""The standard columns, what may stand in them, and the containers of data."""
 
 from __future__ import annotations
 
@@ -12,42 +12,27 @@ from umekomi.errors import DataError, where
 if TYPE_CHECKING:
     import pyarrow as pa
 
-TEXT = frozenset(
-    [
-        "text",
-        "anchor",
-        "positive",
-        "sentence1",
-        "sentence2",
-        "query",
-        "condition",
-        "essay",
-        "prompt",
-        "head",
-        "relation",
-        "tail",
-        "child",
-        "parent",
-    ]
-)
-NUMBER = frozenset({"score", "weight"})
-IDENTIFIER = frozenset({"id", "_id", "query_id", "corpus_id"})
-LIST = frozenset({"document", "left", "right"})
-
-SHAPES: dict[str, tuple[str, ...]] = {
-    "pairs": ("anchor", "positive"),
-    "scored pairs": ("sentence1", "sentence2", "score"),
-    "labelled pairs": ("sentence1", "sentence2", "label"),
-    "judged pairs": ("query", "document", "score"),
-    "labelled texts": ("text", "label"),
-    "texts": ("text",),
-    "documents": ("document",),
-    "hierarchy": ("child", "parent"),
-    "graph": ("source", "target"),
-    "triples": ("head", "relation", "tail"),
-    "bags": ("left", "right"),
+COLUMNS: dict[str, str] = {
+    **dict.fromkeys(
+        ("text", "anchor", "positive", "negative", "sentence1", "sentence2", "query", "condition", "essay", "prompt",
+         "head", "relation", "tail", "child", "parent", "instruction", "document_instruction"), "text"),
+    **dict.fromkeys(("score", "weight"), "number"),
+    **dict.fromkeys(("document", "left", "right"), "texts"),
+    **dict.fromkeys(("label", "target", "source", "traits"), "value"),
+    **dict.fromkeys(("id", "_id", "query_id", "corpus_id"), "id"),
+    "image": "image",
+    "audio": "audio",
+}  # fmt: skip
+"""The standard columns, and what stands in each: a text, a finite number, a list of texts, a value of any type, an
+identifier, a picture or a sound."""
+TEXT = frozenset(name for name, kind in COLUMNS.items() if kind == "text") - {
+    "instruction",
+    "document_instruction",
+    "negative",
 }
-"""Shapes of data by their columns, the most telling first."""
+NUMBER = frozenset(name for name, kind in COLUMNS.items() if kind == "number")
+IDENTIFIER = frozenset(name for name, kind in COLUMNS.items() if kind == "id")
+LIST = frozenset(name for name, kind in COLUMNS.items() if kind == "texts")
 
 
 class Retrieval(NamedTuple):
@@ -133,20 +118,6 @@ def fingerprint(split: Split) -> str:
     with pa.ipc.new_stream(sink, plain.schema) as writer:
         writer.write_table(plain)
     return content_hash(sink.getvalue())
-
-
-def shape(split: Split) -> str:
-    """What kind of data this is: one of :data:`SHAPES`, or ``"retrieval"``."""
-    if isinstance(split, Retrieval):
-        return "retrieval"
-    found = set(split.column_names)
-    for name, columns in SHAPES.items():
-        if found.issuperset(columns):
-            return name
-    wanted = "; ".join(" + ".join(columns) for columns in SHAPES.values())
-    raise DataError(
-        f"columns {', '.join(split.column_names)} make no shape of data known here; expected one of: {wanted}"
-    )
 
 
 def as_table(data: Any) -> Any:

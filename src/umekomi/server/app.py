@@ -17,6 +17,7 @@ from fastapi.responses import Response
 
 from umekomi.errors import WrongUse
 from umekomi.indexes import Hit, Index
+from umekomi.indexes.payload import as_json
 from umekomi.models.base import Reported
 from umekomi.server.batching import Batcher, Busy
 from umekomi.server.errors import Answer, ApiError
@@ -312,7 +313,7 @@ class App:
                         "score": hit.score,
                         "text": hit.text,
                         "best": list(hit.best) if asked.mark else None,
-                        "payload": _plain(hit.payload),
+                        "payload": as_json(hit.payload),
                     }
                     for hit in hits
                 ],
@@ -357,7 +358,7 @@ class App:
             found = await asyncio.to_thread(index.rows, [int(row) for row in np.asarray(rows)[numbers]])
             text = index.about["text"]
         data = [
-            {"id": row.pop("__id__"), "text": str(row.pop(text, "") or "") if text else "", "payload": _plain(row)}
+            {"id": row.pop("__id__"), "text": str(row.pop(text, "") or "") if text else "", "payload": as_json(row)}
             for row in found
         ]
         return Answer({"object": "list", "data": data})
@@ -495,14 +496,6 @@ def _written(held: Held, ids: list[int], place: int) -> str:
 
 def _same(a: Any, b: str) -> bool:
     return str(a) == b or (Path(a).is_dir() and Path(b).is_dir() and Path(a).resolve() == Path(b).resolve())
-
-
-def _plain(payload: dict[str, Any]) -> dict[str, Any]:
-    """Payload as JSON has it; what JSON has no word for, as text."""
-    return {
-        key: value if isinstance(value, (str, int, float, bool, type(None), list, dict)) else str(value)
-        for key, value in payload.items()
-    }
 
 
 def _said(index: Any) -> tuple[int, Any, Any]:

@@ -95,9 +95,7 @@ class SearchRequest(Asked):
         None, description="An index's id, as GET /v1/indexes lists them. May be left out where one is served."
     )
     k: Annotated[StrictInt, Field(ge=1, le=1000)] = 10
-    filter: Annotated[StrictStr, Field(max_length=10_000)] | None = Field(
-        None, description='A condition on the payload: year > 2020 and lang == "ja".'
-    )
+    filter: StrictStr | None = Field(None, description='A condition on the payload: year > 2020 and lang == "ja".')
     mark: StrictBool = Field(False, description="Say where each hit's best sentence stands.")
     rerank: StrictStr | None = Field(None, description="A model's id: the hits in the order that it would give them.")
 

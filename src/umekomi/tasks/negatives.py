@@ -176,7 +176,7 @@ def with_negatives(table: Any, who: str, teacher: Any, count: int, **options: An
     """The pairs of a set that searches, with ``count`` mined negatives each where it brings none of its own; rows that
     find too few keep what they find. ``options`` as of :func:`hard_negatives`."""
     from umekomi.data.columns import Retrieval
-    from umekomi.data.views import pairs
+    from umekomi.data.shapes import pairs
 
     found = pairs(table, who)
     if not count or any(name.startswith("negative") for name in found.column_names):
@@ -192,7 +192,7 @@ def with_negatives(table: Any, who: str, teacher: Any, count: int, **options: An
 
 def lexical_teacher(tables: Sequence[Any], who: str) -> Any:
     """BM25 over the documents of all sets: who finds the negatives where no embedder can yet."""
-    from umekomi.data.views import texts
+    from umekomi.data.shapes import texts
     from umekomi.models.lexical import Bm25Embedder
 
     return Bm25Embedder.fit(list(dict.fromkeys(text for table in tables for text in texts(table, who))))

@@ -50,7 +50,7 @@ def compare(
     wanted = [Candidate.parse(spec, paper_settings) for spec in dict.fromkeys(candidates)]
     if hybrid and "bm25" not in [candidate.spec for candidate in wanted]:
         wanted.insert(0, Candidate.parse("bm25", paper_settings))
-    learns = any(candidate.recipe is not None and candidate.recipe.labelled for candidate in wanted)
+    learns = any(candidate.recipe is not None and candidate.recipe.supervised for candidate in wanted)
     planned = plan(load(data, encoding=encoding) if encoding else data, task, split, learns, seed, max_queries)
     say(
         f"{planned.dataset.name}: {planned.task.kind} on "

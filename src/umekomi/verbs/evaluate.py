@@ -6,9 +6,11 @@ from typing import Any
 
 from umekomi.data import load
 from umekomi.data.sets import overlap
+from umekomi.data.shapes import texts
 from umekomi.errors import WrongUse
 from umekomi.models.engines.choice import open_to_judge
 from umekomi.progress import say
+from umekomi.recipes import at_hand
 from umekomi.tasks import Result, Task, make
 
 
@@ -32,7 +34,7 @@ def evaluate(
     """
     if isinstance(task, str):
         task = make(task, load(data, encoding=encoding) if encoding else data, split)
-    model = resolve(model, task, engine)
+    model = opened(model, task, engine)
     if not hasattr(model, "encode") and not (task.scores_pairs and hasattr(model, "score")):
         raise WrongUse(
             f"{task.name} ({task.kind}) judges embedders{' and scorers' if task.scores_pairs else ''}; {model.name} "
@@ -49,13 +51,7 @@ def evaluate(
     return task.evaluate(model, batch_size=batch_size, progress=progress)
 
 
-def resolve(model: Any, task: Task, engine: str = "auto") -> Any:
-    """A model by name, folder or hub id; a recipe that needs no labels is fitted on the task's own texts."""
-    if isinstance(model, str):
-        from umekomi.data.views import texts
-        from umekomi.recipes import get, names
-
-        if model in names() and not get(model).labelled:
-            rows = getattr(task, "data", None)
-            return get(model)().fit(texts(rows, model) if rows is not None and get(model).columns else None)
-    return open_to_judge(model, engine)
+def opened(model: Any, task: Task, engine: str = "auto") -> Any:
+    """A model by name, folder or hub id; a quick recipe is fitted on the task's own texts."""
+    found = at_hand(model, lambda: texts(getattr(task, "data", None), model))
+    return open_to_judge(model, engine) if found is None else found

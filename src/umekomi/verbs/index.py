@@ -10,11 +10,13 @@ from umekomi.data.readers import Source, identifiers
 from umekomi.errors import DataError, WrongUse
 from umekomi.files import content_hash, source_hash
 from umekomi.indexes import Index
+from umekomi.indexes.index import check_asked
+from umekomi.indexes.payload import as_table
 from umekomi.indexes.store import Store
 from umekomi.models.engines.choice import open_for_encoding
 from umekomi.parts import similarity as similarities
 from umekomi.progress import Progress, say
-from umekomi.recipes import get, names
+from umekomi.recipes import at_hand, get, names
 from umekomi.verbs.encode import WRITTEN, encoded, vectors_of
 
 ROWS = 4096
@@ -58,6 +60,9 @@ def index(
     source, out = Path(source), Path(out)
     if batch_size < 1:
         raise WrongUse(f"expected at least one text a batch, found {batch_size}")
+    if dimensions is not None and dimensions < 1:
+        raise WrongUse(f"index: expected one dimension or more, found {dimensions}")
+    check_asked(kind, recall, settings)
     known = encoded(source)
     if model is None and known is None:
         raise WrongUse(f"{source} was not written by encode: name the model to embed it with")
@@ -71,19 +76,15 @@ def index(
     if taken is not None:
         raise WrongUse(f"{source}: the column {taken!r} has a name that an index uses itself: rename it")
     inside = out / "model"
-    learns = (
-        isinstance(model, str)
-        and known is None
-        and model in names()
-        and not get(model).labelled
-        and bool(get(model).columns)
-    )
-    if learns and not inside.is_dir():
-        embedder = get(model)().fit([text for table in read.tables(ROWS) for text in read.texts(table)])
-    else:
-        embedder = open_for_encoding(
-            inside if learns else model if model is not None else (known or {})["model"], engine
-        )
+
+    def searched() -> list[str]:
+        return [text for table in read.tables(ROWS) for text in read.texts(table)]
+
+    learns = known is None and isinstance(model, str) and model in names() and get(model).quick
+    embedder = None if inside.is_dir() and learns else at_hand(model, searched)
+    if embedder is None:
+        named = model if model is not None else (known or {})["model"]
+        embedder = open_for_encoding(inside if learns else named, engine)
     if known is not None and embedder.fingerprint() != known["fingerprint"]:
         raise WrongUse(
             f"{source} was encoded by another model ({known['model']}) than {embedder.name}: their vectors do not "
@@ -93,8 +94,8 @@ def index(
     how = [[encoding, *numbers]] if encoding or numbers else []
     job = content_hash(embedder.fingerprint(), source_hash(source), column, id_column, dimensions, ROWS, *how)
     opened = _open(out, embedder, job, add)
-    begun = opened.about.get("job", {}) if opened is not None else {}
-    done = begun["rows"] if begun.get("key") == job and not begun["finished"] else 0
+    begun = _job(opened)
+    done = begun["rows"] if begun["key"] == job and not begun["finished"] else 0
     if done:
         say(f"going on behind {done:,} finished rows in {out}")
     row = 0
@@ -112,7 +113,8 @@ def index(
             left_out = {own_id, *(WRITTEN if known is not None else ())} - {column}
             # a hit shows what was embedded, be it a title
             table = table.set_column(table.column_names.index(column), column, pa.array(texts, pa.string()))
-            payload = table.select([name for name in table.column_names if name not in left_out])
+            rest = table.select([name for name in table.column_names if name not in left_out])
+            payload = as_table(rest, str(source))
             vectors = (
                 vectors_of(table, source)
                 if known is not None
@@ -122,10 +124,19 @@ def index(
             if opened is None:
                 width = similarities.width(vectors)
                 opened = Index.create(
-                    out, model=embedder, kind=kind, recall=recall, source=name, text=column, dimension=width, **settings
+                    out,
+                    model=embedder,
+                    kind=kind,
+                    recall=recall,
+                    source=name,
+                    text=column,
+                    dimension=width,
+                    # a run that is killed before its first rows are there goes on too
+                    notes={"job": {"key": job, "rows": 0, "finished": False}},
+                    **settings,
                 )
-                if learns:
-                    embedder.save(inside)
+            if learns and not inside.is_dir():
+                embedder.save(inside)
             opened.add(ids, vectors, payload, replace=replace, job={"key": job, "rows": row, "finished": False})
             bar.advance(table.num_rows)
     if opened is None or not row:
@@ -144,6 +155,18 @@ def _where(model: Any) -> str:
     return str(Path(model).resolve()) if Path(model).is_dir() else str(model)
 
 
+def _job(opened: Index | None) -> dict[str, Any]:
+    """The run that filled an index: its key, how many rows it had finished, whether that was all."""
+    found = opened.about.get("job") if opened is not None else None
+    if found is None:
+        return {"key": "", "rows": 0, "finished": True}
+    types = {"key": str, "rows": int, "finished": bool}
+    if not isinstance(found, dict) or not all(type(found.get(name)) is kind for name, kind in types.items()):
+        where = "" if opened is None else opened.store.manifest
+        raise DataError(f"{where}: job: expected the key, rows and end of a run of umekomi index, found {found!r}")
+    return found
+
+
 def _open(out: Path, embedder: Any, job: str, add: bool) -> Index | None:
     """The index to add to, or to go on with; None where there is none yet."""
     if not Store(out).exists():
@@ -152,7 +175,7 @@ def _open(out: Path, embedder: Any, job: str, add: bool) -> Index | None:
         return None
     opened = Index(out)
     opened.use(embedder)
-    begun = opened.about.get("job", {})
-    if not add and (begun.get("finished", True) or begun["key"] != job):
+    begun = _job(opened)
+    if not add and (begun["finished"] or begun["key"] != job):
         raise WrongUse(f"{out} holds an index already: add to it with --add, or choose a new folder")
     return opened

@@ -11,7 +11,7 @@ from typing import Any
 
 from umekomi.comparison.plan import Plan, plan
 from umekomi.data import load, shape
-from umekomi.data.views import texts
+from umekomi.data.shapes import texts
 from umekomi.errors import WrongUse
 from umekomi.files import whole_file
 from umekomi.models import load_embedder

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from umekomi.data import load
-from umekomi.data.columns import Retrieval, as_table, shape
-from umekomi.data.views import pairs
+from umekomi.data.columns import Retrieval, as_table
+from umekomi.data.shapes import pairs, shape
 from umekomi.errors import WrongUse
 from umekomi.models.engines.choice import open_for_encoding, open_to_judge
+from umekomi.recipes import at_hand
 from umekomi.tasks.negatives import hard_negatives
 from umekomi.verbs.train import training_split
 
@@ -101,11 +102,8 @@ def mine(
 
 def _rater(rater: Any, table: Any, rows: Any) -> Any:
     """A model, or a recipe that learns from texts alone (bm25, tfidf, lsa), learned from the documents mined from."""
-    from umekomi.recipes import get, names
-
-    if isinstance(rater, str) and rater in names():
-        return get(rater)().fit({"text": list(dict.fromkeys([*table["positive"].to_pylist(), *_more(rows)]))})
-    return open_to_judge(rater)
+    found = at_hand(rater, lambda: dict.fromkeys([*table["positive"].to_pylist(), *_more(rows)]))
+    return open_to_judge(rater) if found is None else found
 
 
 def _more(rows: Any) -> list[str]:

@@ -9,10 +9,12 @@ from typing import Any
 
 from umekomi.errors import WrongUse
 from umekomi.indexes import Hit, Index
+from umekomi.indexes.payload import row_of
 from umekomi.indexes.store import Store
 from umekomi.models import load_embedder
 from umekomi.models.engines.choice import open_for_encoding
 from umekomi.progress import say
+from umekomi.recipes import at_hand
 from umekomi.verbs.encode import WRITTEN, encoded, vectors_of
 
 
@@ -44,6 +46,10 @@ def search(
 
     if not query.strip():
         raise WrongUse("search: expected a query, found empty text")
+    try:
+        query.encode()
+    except UnicodeEncodeError:
+        raise WrongUse(f"search: expected a query of whole characters, found {query!r}") from None
     if k < 1:
         raise WrongUse(f"search: expected at least one hit, found k = {k}")
     opened = _index(model)
@@ -76,7 +82,7 @@ def search(
         read = Source(source, encoding=encoding, column=column, titles=True)
         table = read.read()
         texts = read.texts(table)
-        embedder = _fitted(model, texts)
+        embedder = at_hand(model, lambda: texts) or open_for_encoding(model)
         documents = embedder.encode_document(texts, batch_size=batch_size, progress=progress)
     own_id = next((name for name in ("id", "_id") if name in table.column_names), None)
     left_out = {read.column, own_id, *(WRITTEN if saved else ())}
@@ -89,9 +95,10 @@ def search(
     for number, score in zip(numbers[0].tolist(), scores[0].tolist(), strict=True):
         if score == float("-inf"):
             continue
-        row = table.slice(number, 1)
-        name = identifiers(row[own_id], str(source), own_id, number)[0] if own_id else str(number + 1)
-        payload = {key: value for key, value in row.to_pylist()[0].items() if key not in left_out}
+        name = (
+            identifiers(table.slice(number, 1)[own_id], str(source), own_id, number)[0] if own_id else str(number + 1)
+        )
+        payload = {key: value for key, value in row_of(table, number).items() if key not in left_out}
         hits.append(Hit(name, score, texts[number], (0, 0), payload))
     return _marked(embedder, asked, hits, dimensions) if mark else hits
 
@@ -124,15 +131,6 @@ def _names(model: Any, query: str, k: int) -> list[Hit]:
     if not hasattr(table, "most_similar"):
         raise WrongUse(f"search: {table.name} is no table of names: say what to search with --in")
     return [Hit(name, score, name) for name, score in table.most_similar(query, k=k)]
-
-
-def _fitted(model: Any, texts: list[str]) -> Any:
-    """A model, or a recipe that learns from the very texts to be searched."""
-    from umekomi.recipes import get, names
-
-    if isinstance(model, str) and model in names() and not get(model).labelled and get(model).columns:
-        return get(model)().fit(texts)
-    return open_for_encoding(model)
 
 
 def sentences(text: str) -> list[tuple[int, int]]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from umekomi.comparison.plan import Plan, plan
 from umekomi.data import load
-from umekomi.data.views import texts
+from umekomi.data.shapes import texts
 from umekomi.errors import WrongUse
 from umekomi.models import load_embedder
 from umekomi.models.base import StandIn
