@@ -113,8 +113,8 @@ def index(
             left_out = {own_id, *(WRITTEN if known is not None else ())} - {column}
             # a hit shows what was embedded, be it a title
             table = table.set_column(table.column_names.index(column), column, pa.array(texts, pa.string()))
-            kept = table.select([name for name in table.column_names if name not in left_out])
-            payload = as_table(kept, str(source))
+            rest = table.select([name for name in table.column_names if name not in left_out])
+            payload = as_table(rest, str(source))
             vectors = (
                 vectors_of(table, source)
                 if known is not None

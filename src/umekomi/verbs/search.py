@@ -95,8 +95,9 @@ def search(
     for number, score in zip(numbers[0].tolist(), scores[0].tolist(), strict=True):
         if score == float("-inf"):
             continue
-        row = table.slice(number, 1)
-        name = identifiers(row[own_id], str(source), own_id, number)[0] if own_id else str(number + 1)
+        name = (
+            identifiers(table.slice(number, 1)[own_id], str(source), own_id, number)[0] if own_id else str(number + 1)
+        )
         payload = {key: value for key, value in row_of(table, number).items() if key not in left_out}
         hits.append(Hit(name, score, texts[number], (0, 0), payload))
     return _marked(embedder, asked, hits, dimensions) if mark else hits
