@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from umekomi.cli.options import Engine
+from umekomi.cli.options import Engine, settings_of
 
 
 def index(
@@ -45,7 +45,6 @@ def index(
 ) -> None:
     """Make an index of texts, add to it, look after it; umekomi search then takes it in a model's place."""
     from umekomi.cli import show
-    from umekomi.cli.train import settings_of
     from umekomi.errors import WrongUse
     from umekomi.indexes import Index
     from umekomi.verbs.index import index as run
@@ -61,7 +60,7 @@ def index(
             source,
             out,
             kind=kind,
-            recall=recall or 0.95,
+            recall=0.95 if recall is None else recall,
             column=column,
             id_column=id_column,
             dimensions=dimensions,

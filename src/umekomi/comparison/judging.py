@@ -44,7 +44,7 @@ def check_folder(folder: Path) -> None:
         and any(folder.iterdir())
         and not any((folder / name).exists() for name in ("journal.jsonl", "models", "results", "report.html"))
     ):
-        raise WrongUse(f"{folder} holds files of something else: choose another folder with --out")
+        raise WrongUse(f"{folder} holds files of something else", parameter="out", advice="choose another folder with")
 
 
 def why(error: Exception) -> str:
@@ -218,11 +218,11 @@ class Judging:
         """BM25 + each dense candidate by reciprocal rank fusion (k = 60) of their first hundred."""
         task = self.plan.task
         if not isinstance(task, RetrievalTask):
-            skipped["--hybrid"] = f"fusion orders documents; the task is {task.kind}"
+            skipped["hybrid"] = f"fusion orders documents; the task is {task.kind}"
             return []
         lexical = next((row for row in rows if row.candidate == "bm25"), None)
         if lexical is None:
-            skipped["--hybrid"] = "bm25 could not be judged"
+            skipped["hybrid"] = "bm25 could not be judged"
             return []
         out = []
         for row in rows:

@@ -64,7 +64,9 @@ def make(task: str, data: Any = None, split: str | None = None) -> Task:
     if data is None:
         name, _, kind = task.partition(":")
         if name in KINDS:
-            raise WrongUse(f"the task {name!r} needs data to judge on: --data NAME or FILE")
+            raise WrongUse(
+                f"the task {name!r} needs data to judge on", parameter="data", advice="name a set or a file with"
+            )
         if name not in names():
             try:
                 from umekomi.tasks.mteb import MtebTask
@@ -138,7 +140,7 @@ def _made(kind: str, dataset: Dataset, split: str, name: str) -> Task:
             )
         if kind == "link-prediction":
             return LinkPrediction(chosen, train, name=name)
-        judged, notes = (chosen, ()) if train is not None else rare_left_out(chosen, name)
+        judged, notes = (chosen, ()) if train is not None else rare_left_out(chosen)
         return Classification(judged, train=train, name=name, notes=notes)
     if kind == "triple-ranking":
         import pyarrow as pa
@@ -158,5 +160,7 @@ def held_out(dataset: Dataset) -> str:
     if len(dataset) == 1:
         return next(iter(dataset))
     raise WrongUse(
-        f"{dataset.name}: expected a split named test, dev or all; found {', '.join(dataset)}: name one with --split"
+        f"{dataset.name}: expected a split named test, dev or all; found {', '.join(dataset)}",
+        parameter="split",
+        advice="name one with",
     )

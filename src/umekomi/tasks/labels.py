@@ -34,12 +34,12 @@ def two_labels(labels: Sequence[str], who: str, more: str = "") -> None:
         )
 
 
-def rare_left_out(table: pa.Table, who: str) -> tuple[pa.Table, tuple[str, ...]]:
+def rare_left_out(table: pa.Table) -> tuple[pa.Table, tuple[str, ...]]:
     """(the rows whose label another row has too, a note on the others): what cross-validation can judge, since a label
     that occurs once cannot be learned from one fold and asked in another."""
     import pyarrow as pa
 
-    labels = labels_of(table, who)
+    labels = labels_of(table, "classification")
     counts = Counter(labels)
     once = [label for label, count in counts.items() if count == 1]
     if not once or len(once) == len(counts):
@@ -88,7 +88,7 @@ class Classification(Task):
         }
 
     def check(self) -> None:
-        gold = labels_of(self.data, self.name)
+        gold = labels_of(self.data, self.kind)
         if self.train is None:
             two_labels(gold, self.name)
             once = [label for label, count in Counter(gold).items() if count == 1]
@@ -98,9 +98,8 @@ class Classification(Task):
                     f"of {_some(once)}"
                 )
             return
-        who = f"{self.name}: training split"
-        known = labels_of(self.train, who)
-        two_labels(known, who)
+        known = labels_of(self.train, f"{self.kind}, training split")
+        two_labels(known, f"{self.name}: training split")
         others = [label for label in dict.fromkeys(known) if label not in set(gold)]
         two_labels(gold, self.name, f"; the training split has {_some(others)} too" if others else "")
         if not set(gold) & set(known):
@@ -112,7 +111,7 @@ class Classification(Task):
     def _evaluate(self, model: Any, batch_size: int, progress: bool) -> Result:
         import numpy as np
 
-        gold = np.array(labels_of(self.data, self.name))
+        gold = np.array(labels_of(self.data, self.kind))
         role = own_role(model, "classification")
         vectors = _of_texts(model, self.data, role, batch_size, progress)
         if self.train is None:
@@ -123,7 +122,7 @@ class Classification(Task):
             for fit, held in StratifiedKFold(folds, shuffle=True, random_state=self.seed).split(gold, gold):
                 predicted[held] = self._predict(model, vectors[fit], gold[fit], vectors[held])
             return self._result(gold, [predicted], (*self.notes, f"{folds}-fold cross-validation"))
-        known = np.array(labels_of(self.train, self.name))
+        known = np.array(labels_of(self.train, self.kind))
         texts = self.train["text"].to_pylist()
         chosen = self._samples(known)
         used = sorted(set().union(*map(set, chosen)))
@@ -223,7 +222,7 @@ class Clustering(Task):
         return {"texts": self.data.num_rows}
 
     def check(self) -> None:
-        labels = labels_of(self.data, self.name)
+        labels = labels_of(self.data, self.kind)
         two_labels(labels, self.name)
         if len(set(labels)) == len(labels):
             raise DataError(
@@ -236,7 +235,7 @@ class Clustering(Task):
         from sklearn.cluster import MiniBatchKMeans
         from sklearn.exceptions import ConvergenceWarning
 
-        _, gold = np.unique(labels_of(self.data, self.name), return_inverse=True)
+        _, gold = np.unique(labels_of(self.data, self.kind), return_inverse=True)
         vectors = _of_texts(model, self.data, own_role(model, "clustering"), batch_size, progress)
         means = MiniBatchKMeans(n_clusters=int(gold.max()) + 1, batch_size=500, n_init="auto", random_state=self.seed)
         with warnings.catch_warnings():

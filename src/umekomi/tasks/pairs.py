@@ -55,7 +55,7 @@ class Similarity(Task):
         return {"pairs": self.data.num_rows}
 
     def check(self) -> None:
-        table = check(self.data, ("sentence1", "sentence2", "score"), self.name)
+        table = check(self.data, ("sentence1", "sentence2", "score"), self.kind)
         scores = table["score"].unique()
         if len(scores) < 2:
             raise DataError(
@@ -85,7 +85,7 @@ class PairClassification(Task):
         return {"pairs": self.data.num_rows}
 
     def check(self) -> None:
-        table = check(self.data, ("sentence1", "sentence2", "label"), self.name)
+        table = check(self.data, ("sentence1", "sentence2", "label"), self.kind)
         labels = [str(label).strip().lower() for label in table["label"].to_pylist()]
         for row, label in enumerate(labels):
             if label not in SAME:

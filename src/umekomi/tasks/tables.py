@@ -124,11 +124,11 @@ class Reconstruction(Task):
         return {"links": self.data.num_rows}
 
     def check(self) -> None:
-        _edges(self.data, self.name)
+        _edges(self.data, self.kind)
 
     def _evaluate(self, model: Any, batch_size: int, progress: bool) -> Result:
         _is_table(model, self.name)
-        wanted = neighbours(model, zip(*_edges(self.data, self.name), strict=True), self.name)
+        wanted = neighbours(model, zip(*_edges(self.data, self.kind), strict=True), self.name)
         return Result(self.name, _ranked(self.name, model, wanted, {}, "found each linked to itself alone"))
 
 
@@ -146,13 +146,13 @@ class LinkPrediction(Task):
         return {"links": self.data.num_rows}
 
     def check(self) -> None:
-        _edges(self.data, self.name)
-        _edges(self.train, f"{self.name}: training split")
+        _edges(self.data, self.kind)
+        _edges(self.train, f"{self.kind}, training split")
 
     def _evaluate(self, model: Any, batch_size: int, progress: bool) -> Result:
         _is_table(model, self.name)
-        wanted = neighbours(model, zip(*_edges(self.data, self.name), strict=True), self.name)
-        known = neighbours(model, zip(*_edges(self.train, self.name), strict=True), self.name)
+        wanted = neighbours(model, zip(*_edges(self.data, self.kind), strict=True), self.name)
+        known = neighbours(model, zip(*_edges(self.train, self.kind), strict=True), self.name)
         new = {row: links - known.get(row, set()) for row, links in wanted.items()}
         asked = {row: links for row, links in new.items() if links}
         scores = _ranked(self.name, model, asked, known, "found none that the training split does not hold")
@@ -179,7 +179,7 @@ class TripleRanking(Task):
 
     def check(self) -> None:
         for table in (self.data, *(() if self.known is None else (self.known,))):
-            check(table, ("head", "relation", "tail"), self.name)
+            check(table, ("head", "relation", "tail"), self.kind)
 
     def _evaluate(self, model: Any, batch_size: int, progress: bool) -> Result:
         import numpy as np
@@ -252,7 +252,7 @@ class HypernymyRanking(Task):
         return {"pairs": self.data.num_rows}
 
     def check(self) -> None:
-        scores = check(self.data, ("child", "parent", "score"), self.name)["score"].unique()
+        scores = check(self.data, ("child", "parent", "score"), self.kind)["score"].unique()
         if len(scores) < 2:
             raise DataError(
                 f"{self.name}: column 'score': expected two scores or more that differ, found {scores[0].as_py()} in "

@@ -14,9 +14,11 @@ from umekomi.comparison.leaderboard import Comparison, Row, conclude
 from umekomi.comparison.plan import plan
 from umekomi.errors import UmekomiError, WrongUse
 from umekomi.files import content_hash
+from umekomi.limits import checked
 from umekomi.progress import say
 
 
+@checked
 def compare(
     candidates: Sequence[str],
     data: Any,

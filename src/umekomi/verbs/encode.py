@@ -16,6 +16,7 @@ from umekomi.data.columns import first_problem
 from umekomi.data.readers import batches
 from umekomi.errors import DataError, WrongUse
 from umekomi.files import source_hash, whole_file, write_json
+from umekomi.limits import check, checked
 from umekomi.models.engines.choice import open_for_encoding
 from umekomi.models.within import check_truncation, encode_within
 from umekomi.progress import Progress, say
@@ -46,6 +47,7 @@ class Encoded:
         return f"{self.rows:,} texts in {self.dimension} dimensions{kept}{reused} -> {self.out}{cut}"
 
 
+@checked
 def encode(
     model: Any,
     source: str | Path,
@@ -103,8 +105,9 @@ def encode(
             if number in finished:
                 if table.num_rows != finished[number]:
                     raise DataError(
-                        f"{shards}: shard {number} holds {finished[number]} rows, the input {table.num_rows}: start "
-                        "anew without --resume"
+                        f"{shards}: shard {number} holds {finished[number]} rows, the input {table.num_rows}",
+                        parameter="resume",
+                        advice="start anew without",
                     )
                 continue
             entry = work.shard(table, source, shards, number, number * shard_rows)
@@ -126,8 +129,8 @@ def check_job(source: Path, out: Path, column: str, truncation: str, shard_rows:
     if out.suffix not in (".parquet", ".npy"):
         raise WrongUse(f"{out}: expected a file ending in .parquet or .npy")
     check_truncation(truncation)
-    if shard_rows < 1 or batch_size < 1:
-        raise WrongUse(f"expected at least one row a shard and one text a batch, found {shard_rows} and {batch_size}")
+    check("shard_rows", shard_rows)
+    check("batch_size", batch_size)
     if not source.exists():
         raise WrongUse(f"{source}: no such file or folder")
     _check_column(next(batches(source, 1), None), source, column)
@@ -136,7 +139,9 @@ def check_job(source: Path, out: Path, column: str, truncation: str, shard_rows:
 def _check_column(table: pa.Table | None, source: Path, column: str) -> None:
     if table is not None and column not in table.column_names:
         raise DataError(
-            f"{source}: expected the column {column!r}, found {', '.join(table.column_names)}: name one with --column"
+            f"{source}: expected the column {column!r}, found {', '.join(table.column_names)}",
+            parameter="column",
+            advice="name one with",
         )
 
 
@@ -266,8 +271,9 @@ def open_shards(shards: Path, job: dict[str, Any], resume: bool) -> list[dict[st
         different = [key for key in job if found.get(key) != job[key]]
         if different:
             raise WrongUse(
-                f"{shards} was begun with another {' and '.join(different)}: finish it as it was begun, or leave out "
-                "--resume to start anew"
+                f"{shards} was begun with another {' and '.join(different)}",
+                parameter="resume",
+                advice="finish it as it was begun, or start anew without",
             )
         log = shards / "done.jsonl"
         lines = log.read_bytes().split(b"\n")[:-1] if log.is_file() else []

@@ -6,11 +6,13 @@ from typing import Any
 
 from umekomi.data.sets import overlap
 from umekomi.errors import WrongUse
+from umekomi.limits import checked
 from umekomi.models.engines.choice import open_to_judge
 from umekomi.progress import say
 from umekomi.tasks import Result, Task, make
 
 
+@checked
 def evaluate(
     model: Any,
     task: str | Task,

@@ -11,6 +11,7 @@ from umekomi.errors import DataError, WrongUse
 from umekomi.files import content_hash, source_hash
 from umekomi.indexes import Index
 from umekomi.indexes.store import Store
+from umekomi.limits import checked
 from umekomi.models.engines.choice import open_for_encoding
 from umekomi.parts import similarity as similarities
 from umekomi.progress import Progress, say
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 ROWS = 4096
 
 
+@checked
 def index(
     model: Any,
     source: str | Path,
@@ -52,8 +54,6 @@ def index(
     source, out = Path(source), Path(out)
     if not source.exists():
         raise WrongUse(f"{source}: no such file or folder")
-    if batch_size < 1:
-        raise WrongUse(f"expected at least one text a batch, found {batch_size}")
     known = encoded(source)
     if model is None and known is None:
         raise WrongUse(f"{source} was not written by encode: name the model to embed it with")
@@ -136,7 +136,9 @@ def _open(out: Path, embedder: Any, job: str, add: bool) -> Index | None:
     opened.use(embedder)
     begun = opened.about.get("job", {})
     if not add and (begun.get("finished", True) or begun["key"] != job):
-        raise WrongUse(f"{out} holds an index already: add to it with --add, or choose a new folder")
+        raise WrongUse(
+            f"{out} holds an index already", parameter="add", advice="choose a new folder, or add to it with"
+        )
     return opened
 
 
@@ -177,7 +179,9 @@ def _columns(
     """Texts, ids, and the payload: the text and every other column."""
     if column not in table.column_names:
         raise DataError(
-            f"{source}: expected the column {column!r}, found {', '.join(table.column_names)}: name one with --column"
+            f"{source}: expected the column {column!r}, found {', '.join(table.column_names)}",
+            parameter="column",
+            advice="name one with",
         )
     problem = first_problem("text", table[column])
     if problem:

@@ -10,12 +10,14 @@ from typing import Any
 from umekomi.errors import WrongUse
 from umekomi.indexes import Hit, Index
 from umekomi.indexes.store import Store
+from umekomi.limits import checked
 from umekomi.models import load_embedder
 from umekomi.models.engines.choice import open_for_encoding
 from umekomi.progress import say
 from umekomi.verbs.encode import encoded, vectors_of
 
 
+@checked
 def search(
     model: Any,
     query: str,
@@ -44,8 +46,6 @@ def search(
 
     if not query.strip():
         raise WrongUse("search: expected a query, found empty text")
-    if k < 1:
-        raise WrongUse(f"search: expected at least one hit, found k = {k}")
     opened = _index(model)
     if opened is not None:
         if source is not None:
@@ -79,8 +79,9 @@ def search(
             raise WrongUse(f"{source}: expected a file or a folder of texts; name one of its files")
         if column not in table.column_names:
             raise WrongUse(
-                f"{source}: expected the column {column!r}, found {', '.join(table.column_names)}: name one with "
-                "--column"
+                f"{source}: expected the column {column!r}, found {', '.join(table.column_names)}",
+                parameter="column",
+                advice="name one with",
             )
         texts = table[column].to_pylist()
         embedder = _fitted(model, texts)
@@ -126,7 +127,9 @@ def _in_index(opened: Index, query: str, k: int, filter: str | None, mark: bool)
 def _names(model: Any, query: str, k: int) -> list[Hit]:
     table = load_embedder(model)
     if not hasattr(table, "most_similar"):
-        raise WrongUse(f"search: {table.name} is no table of names: say what to search with --in")
+        raise WrongUse(
+            f"search: {table.name} is no table of names", parameter="source", advice="say what to search with"
+        )
     return [Hit(name, score, name) for name, score in table.most_similar(query, k=k)]
 
 

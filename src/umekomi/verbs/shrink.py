@@ -10,6 +10,7 @@ from typing import Any
 from umekomi.comparison.plan import Plan, plan
 from umekomi.data.views import texts
 from umekomi.errors import WrongUse
+from umekomi.limits import checked
 from umekomi.models import load_embedder
 from umekomi.models.kept import CachedEmbedder
 from umekomi.progress import Progress
@@ -57,6 +58,7 @@ class Shrinking:
     out: Path | None = None
 
 
+@checked
 def shrink(
     model: Any,
     data: Any,
@@ -107,8 +109,6 @@ def shrink(
             raise WrongUse(f"shrink, {what}: expected 1 to {most}, found {', '.join(map(str, asked))}")
     if not set(levels) <= set(BITS):
         raise WrongUse(f"shrink, bits: expected 32, 8 or 1, found {', '.join(map(str, levels))}")
-    if target_bytes is not None and target_bytes <= 0:
-        raise WrongUse(f"shrink: expected a target of at least one byte, found {target_bytes:g}")
     if plot is not None:
         _drawable(Path(plot))
     if out is not None and Path(out).is_file():

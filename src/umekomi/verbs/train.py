@@ -10,6 +10,7 @@ from umekomi.contracts import Recipe
 from umekomi.data import Dataset, load
 from umekomi.data.contrast import are_sets
 from umekomi.errors import WrongUse, same_type, unknown_name
+from umekomi.limits import checked
 from umekomi.recipes import get
 
 
@@ -39,9 +40,14 @@ def training_split(dataset: Dataset, split: str | None = None) -> Any:
         return dataset["train"]
     if len(dataset) == 1:
         return dataset[next(iter(dataset))]
-    raise WrongUse(f"{dataset.name}: expected a split named train, found {', '.join(dataset)}: name one with --split")
+    raise WrongUse(
+        f"{dataset.name}: expected a split named train, found {', '.join(dataset)}",
+        parameter="split",
+        advice="name one with",
+    )
 
 
+@checked
 def train(
     recipe: str | Recipe,
     data: Any,
