@@ -134,9 +134,9 @@ class Classification(Task):
     def _seen_before(self, gold: Any, known: Any) -> list[str]:
         """What makes the figure less than it seems: labels never learned, texts that were learned from."""
         notes = []
-        strange = sorted(set(gold) - set(known))
+        strange = sorted(set(gold.tolist()) - set(known.tolist()))
         if strange:
-            count = int(sum(label in strange for label in gold))
+            count = sum(label in strange for label in gold.tolist())
             notes.append(f"{counted(count, 'text')} with a label that the training split lacks: {_some(strange)}")
         learned = set(self.train["text"].to_pylist()) if self.train is not None else set()
         again = sum(text in learned for text in self.data["text"].to_pylist())

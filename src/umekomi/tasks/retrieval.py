@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -36,7 +37,8 @@ def whole_grades(judgements: Judgements) -> tuple[dict[str, dict[str, int]], str
         (
             factor
             for factor in FACTORS
-            if factor * top <= MOST_GRADE and all(abs(factor * g - round(factor * g)) < 1e-6 for g in grades)
+            if factor * top <= MOST_GRADE
+            and all(math.isclose(factor * g, round(factor * g), rel_tol=1e-6) for g in grades)
         ),
         None,
     )
