@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import shutil
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -147,6 +148,28 @@ def _umask() -> int:
 def cache_folder() -> Path:
     """Where downloads, exported graphs and finished vectors are kept: ``UMEKOMI_CACHE``, or ``~/.cache/umekomi``."""
     return Path(os.environ.get("UMEKOMI_CACHE") or Path.home() / ".cache" / "umekomi")
+
+
+def plain(value: Any) -> Any:
+    """``value`` as strict JSON can hold it: what is no finite number becomes null, NumPy's numbers and arrays Python's,
+    sets sorted lists, a named tuple a list, and everything else that JSON does not know its text.
+
+    >>> plain({"a": float("nan"), 1: (2, Path("x"))})
+    {'a': None, '1': [2, 'x']}
+    """
+    if value is None or isinstance(value, (str, bool, int)):
+        return value
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(name): plain(part) for name, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(part) for part in value]
+    if isinstance(value, (set, frozenset)):
+        return sorted((plain(part) for part in value), key=str)
+    if hasattr(value, "tolist"):
+        return plain(value.tolist())
+    return str(value)
 
 
 def write_json(path: str | Path, value: Any) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from umekomi.cli.options import Encoding, Engine
+from umekomi.cli.options import Encoding, Engine, settings_of
 
 
 def index(
@@ -53,7 +53,6 @@ def index(
 ) -> None:
     """Make an index of texts, add to it, look after it; umekomi search then takes it in a model's place."""
     from umekomi.cli import show
-    from umekomi.cli.train import settings_of
     from umekomi.errors import WrongUse
     from umekomi.indexes import Index
     from umekomi.verbs.index import index as run

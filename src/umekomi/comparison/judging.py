@@ -20,21 +20,19 @@ from umekomi.comparison.plan import Plan
 from umekomi.data.sets import overlap
 from umekomi.data.shapes import seen_name, shape, shape_of, texts
 from umekomi.data.views import as_retrieval
-from umekomi.errors import DataError, WrongUse
+from umekomi.errors import DataError, UmekomiError, WrongUse
 from umekomi.files import content_hash, folder_hash, read_json, write_json
 from umekomi.models.base import EmbedderBase
 from umekomi.models.engines.choice import open_for_encoding
 from umekomi.parts import similarity as similarities
+from umekomi.parts.ranking import RRF_K, exact_search, fuse_ranks
 from umekomi.progress import say
 from umekomi.recipes import OPTIONAL, Recipe
 from umekomi.tasks import Result, Task
 from umekomi.tasks.retrieval import Retrieval as RetrievalTask
-from umekomi.tasks.retrieval import best
 
 FORMAT = 3
 """Changes when a kept result of an older version may no longer be used."""
-RECIPROCAL_RANK = 60
-"""k of reciprocal rank fusion (Cormack, Clarke & Büttcher 2009)."""
 LATENCY_QUERIES = 20
 
 
@@ -47,7 +45,13 @@ def check_folder(folder: Path) -> None:
         and any(folder.iterdir())
         and not any((folder / name).exists() for name in ("journal.jsonl", "models", "results", "report.html"))
     ):
-        raise WrongUse(f"{folder} holds files of something else: choose another folder with --out")
+        raise WrongUse(f"{folder} holds files of something else", parameter="out", advice="choose another folder with")
+
+
+def why(error: Exception) -> str:
+    """Why a candidate is left out, in one line."""
+    text = " ".join(str(error).split())
+    return text if isinstance(error, UmekomiError) else f"{type(error).__name__}: {text[:300]}"
 
 
 class Judging:
@@ -209,56 +213,68 @@ class Judging:
 
     def hybrids(self, rows: Sequence[Row], skipped: dict[str, str]) -> list[Row]:
         """BM25 + each dense candidate by reciprocal rank fusion (k = 60) of their first hundred."""
-        import numpy as np
-
         task = self.plan.task
         if not isinstance(task, RetrievalTask):
-            skipped["--hybrid"] = f"fusion orders documents; the task is {task.kind}"
+            skipped["hybrid"] = f"fusion orders documents; the task is {task.kind}"
             return []
         lexical = next((row for row in rows if row.candidate == "bm25"), None)
         if lexical is None:
-            skipped["--hybrid"] = "bm25 could not be judged"
+            skipped["hybrid"] = "bm25 could not be judged"
             return []
         out = []
         for row in rows:
             if row.baseline and row.candidate.split("@")[0] != "lsa":
                 continue
             spec = f"bm25+{row.candidate}"
-            key = content_hash(lexical.key, row.key, "rrf", RECIPROCAL_RANK)
-            file = self.folder / "results" / f"{key}.json"
-            if file.is_file():
-                out.append(read_row(file))
+            try:
+                fused, again = self._fused(spec, lexical, row)
+            except Exception as error:
+                skipped[spec] = why(error)
+                say(f"{spec}: skipped: {skipped[spec]}")
                 continue
-            rankings = [self._ranking(part) for part in (lexical, row)]
-            count = task.data.corpus.num_rows
-            fused = np.zeros((task.data.queries.num_rows, count), np.float32)
-            for numbers, scores in rankings:
-                weight = np.where(np.isfinite(scores), 1 / (RECIPROCAL_RANK + 1 + np.arange(numbers.shape[1])), 0)
-                np.put_along_axis(fused, numbers, np.take_along_axis(fused, numbers, 1) + weight.astype(np.float32), 1)
-            order = np.argsort(-fused, axis=1, kind="stable")[:, : task.depth]
-            scores = np.take_along_axis(fused, order, 1)
-            result = task.result(order, np.where(scores > 0, scores, -np.inf))
-            both = (lexical, row)
-            made = dataclasses.replace(
-                row,
-                candidate=spec,
-                key=key,
-                values=result.main.values.tolist(),
-                others={metric: score.interval() for metric, score in list(result.scores.items())[1:]},
-                bytes_per_item=sum(part.bytes_per_item for part in both),
-                texts_per_second=1 / sum(1 / part.texts_per_second for part in both),
-                queries_per_second=1 / sum(1 / (part.queries_per_second or float("inf")) for part in both),
-                ms_per_query=sum(part.ms_per_query or 0 for part in both),
-                training_seconds=sum(part.training_seconds for part in both),
-                notes=("reciprocal rank fusion, k = 60, of the first hundred of each",),
-                hits={query: list(found) for query, found in result.hits.items()},
-                start=None,
-            )
-            write_row(file, made)
-            self.journal.note("judged", spec, key)
-            say(f"{spec}: {made.metric} {made.score.value:.4f}")
-            out.append(made)
+            if not again:
+                say(f"{spec}: {fused.metric} {fused.score.value:.4f}")
+            out.append(fused)
         return out
+
+    def _fused(self, spec: str, lexical: Row, row: Row) -> tuple[Row, bool]:
+        """The finished row of two rankings as one, and whether it was finished before."""
+        import numpy as np
+
+        task = self.plan.task
+        assert isinstance(task, RetrievalTask)
+        key = content_hash(lexical.key, row.key, "rrf", RRF_K)
+        file = self.folder / "results" / f"{key}.json"
+        if file.is_file():
+            return read_row(file), True
+        both = (lexical, row)
+        rankings = [self._ranking(part) for part in both]
+        order = np.zeros((task.data.queries.num_rows, min(task.depth, task.data.corpus.num_rows)), np.int64)
+        scores = np.zeros(order.shape)
+        for query in range(len(order)):
+            found = [numbers[query][np.isfinite(values[query])] for numbers, values in rankings]
+            total = fuse_ranks(found, task.data.corpus.num_rows)
+            order[query] = np.argsort(-total, kind="stable")[: order.shape[1]]
+            scores[query] = total[order[query]]
+        result = task.result(order, np.where(scores > 0, scores, -np.inf))
+        made = dataclasses.replace(
+            row,
+            candidate=spec,
+            key=key,
+            values=result.main.values.tolist(),
+            others={metric: score.interval() for metric, score in list(result.scores.items())[1:]},
+            bytes_per_item=sum(part.bytes_per_item for part in both),
+            texts_per_second=1 / sum(1 / part.texts_per_second for part in both),
+            queries_per_second=1 / sum(1 / (part.queries_per_second or float("inf")) for part in both),
+            ms_per_query=sum(part.ms_per_query or 0 for part in both),
+            training_seconds=sum(part.training_seconds for part in both),
+            notes=(f"reciprocal rank fusion, k = {RRF_K}, of the first hundred of each", *result.notes),
+            hits={query: list(found) for query, found in result.hits.items()},
+            start=None,
+        )
+        write_row(file, made)
+        self.journal.note("judged", spec, key)
+        return made, False
 
     def _ranking(self, row: Row) -> tuple[Any, Any]:
         candidate = self.parsed[row.candidate]
@@ -268,7 +284,7 @@ class Judging:
         meter = Meter(embedder, self.folder / "vectors" / key, self.journal, candidate.name, candidate.dimensions)
         documents = meter.encode(task.data.corpus["text"].to_pylist(), role="document", batch_size=self.batch_size)
         queries = meter.encode(task.data.queries["text"].to_pylist(), role="query", batch_size=self.batch_size)
-        return best(embedder, queries, documents, task.depth)
+        return exact_search(embedder, queries, documents, task.depth)
 
 
 def _judged_texts(task: Task) -> list[str]:
@@ -298,6 +314,6 @@ def _latency(embedder: Any, task: RetrievalTask, documents: Any, dimensions: int
     took = []
     for question in [questions[0], *questions]:
         begun = time.perf_counter()
-        best(embedder, embedder.encode([question], role="query", dimensions=dimensions), documents, 10)
+        exact_search(embedder, embedder.encode([question], role="query", dimensions=dimensions), documents, 10)
         took.append(time.perf_counter() - begun)
     return 1000 * statistics.median(took[1:])

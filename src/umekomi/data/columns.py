@@ -47,12 +47,14 @@ class Retrieval(NamedTuple):
         """How many judged queries."""
         return len(set(self.qrels["query_id"].to_pylist()))
 
-    def judgements(self) -> dict[str, dict[str, int]]:
-        """``{query_id: {corpus_id: grade}}``, whole grades as trec_eval takes them."""
-        out: dict[str, dict[str, int]] = {}
+    def judgements(self) -> dict[str, dict[str, float]]:
+        """``{query_id: {corpus_id: grade}}``, fractions as they are; of two grades for one pair the higher."""
+        out: dict[str, dict[str, float]] = {}
         columns = (self.qrels[name].to_pylist() for name in ("query_id", "corpus_id", "score"))
         for query, document, score in zip(*columns, strict=True):
-            out.setdefault(query, {})[document] = int(score)
+            grade = int(score) if float(score).is_integer() else float(score)
+            judged = out.setdefault(query, {})
+            judged[document] = max(grade, judged.get(document, grade))
         return out
 
     def pairs(self) -> pa.Table:
@@ -210,5 +212,11 @@ def first_problem(name: str, values: Any) -> tuple[int, str, str] | None:
     listed = pa.types.is_list(kind) or pa.types.is_large_list(kind)
     if name in LIST and not listed and not (name == "document" and pa.types.is_string(kind)):
         return 0, "a list of texts", f"{kind}"
-    row = pc.index(pc.is_null(values), True).as_py()
-    return (row, "a value", "nothing") if row >= 0 else None
+    row = pc.index(pc.is_null(values, nan_is_null=True), True).as_py()
+    if row >= 0:
+        return row, "a value", "nothing" if values[row].as_py() is None else "no number (NaN)"
+    words = values.cast(kind.value_type) if name == "label" and pa.types.is_dictionary(kind) else values
+    if name == "label" and (pa.types.is_string(words.type) or pa.types.is_large_string(words.type)):
+        row = pc.index(pc.equal(pc.utf8_length(pc.utf8_trim_whitespace(words)), 0), True).as_py()
+        return (row, "a label", "empty text") if row >= 0 else None
+    return None

@@ -138,7 +138,7 @@ def _sides(rows: list[Any], share: float, seed: int, labels: list[Any] | None = 
     keys = np.array([str(label) for label in labels])
     for key in np.unique(keys):
         mine = np.flatnonzero(keys == key)
-        side[mine] = _fill(chance[mine], component[mine], share * len(mine))
+        side[mine] = _fill(chance[mine], component[mine], max(share * len(mine), 1 if len(mine) == 2 else 0))
     # a text with two labels may have been drawn twice: all of its rows go where its first row went
     first = {group: side[row] for row, group in reversed(list(enumerate(component)))}
     return np.array([first[group] for group in component])

@@ -9,15 +9,17 @@ from typing import Any
 
 from umekomi import __version__
 from umekomi.comparison.candidates import Candidate
-from umekomi.comparison.judging import FORMAT, Judging, check_folder
+from umekomi.comparison.judging import FORMAT, Judging, check_folder, why
 from umekomi.comparison.leaderboard import Comparison, Row, conclude
 from umekomi.comparison.plan import plan
 from umekomi.data import load
-from umekomi.errors import DataError, MissingExtra, UmekomiError, WrongUse
+from umekomi.errors import UmekomiError, WrongUse
 from umekomi.files import content_hash
+from umekomi.limits import checked
 from umekomi.progress import say
 
 
+@checked
 def compare(
     candidates: Sequence[str],
     data: Any,
@@ -68,6 +70,7 @@ def compare(
         task,
         split,
         max_queries,
+        *planned.task.edition(),
     )
     name = Path(planned.dataset.name).stem.replace(" ", "-") or "data"
     folder = Path(out) if out else Path("umekomi-compare") / f"{name}-{base[:8]}"
@@ -78,9 +81,9 @@ def compare(
     for number, candidate in enumerate(wanted, 1):
         try:
             row, again = run.candidate(candidate)
-        except (MissingExtra, DataError, WrongUse) as error:
-            skipped[candidate.spec] = str(error)
-            say(f"[{number}/{len(wanted)}] {candidate.spec}: skipped: {error}")
+        except Exception as error:  # whatever it is that fails in one candidate, the others' rows stay
+            skipped[candidate.spec] = why(error)
+            say(f"[{number}/{len(wanted)}] {candidate.spec}: skipped: {skipped[candidate.spec]}")
             continue
         rows.append(row)
         figure = row.score.value

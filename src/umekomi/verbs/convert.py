@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from umekomi.errors import WrongUse
+from umekomi.limits import checked
 from umekomi.models import load
 
 FORMATS = ("word2vec", "safetensors", "sentence-transformers", "onnx")
 
 
+@checked
 def convert(
     source: Any,
     out: str | Path,

@@ -17,6 +17,7 @@ from umekomi.data.readers import Source, texts
 from umekomi.data.readers.parquet import faults
 from umekomi.errors import DataError, WrongUse
 from umekomi.files import source_hash, whole_file, write_json
+from umekomi.limits import check, checked
 from umekomi.models.engines.choice import open_for_encoding
 from umekomi.models.within import check_truncation, encode_within
 from umekomi.progress import Progress, say
@@ -51,6 +52,7 @@ class Encoded:
         return f"{self.rows:,} texts in {self.dimension} dimensions{kept}{reused} -> {self.out}{cut}"
 
 
+@checked
 def encode(
     model: Any,
     source: str | Path,
@@ -113,8 +115,9 @@ def encode(
             if number in finished:
                 if table.num_rows != finished[number]:
                     raise DataError(
-                        f"{shards}: shard {number} holds {finished[number]} rows, the input {table.num_rows}: start "
-                        "anew without --resume"
+                        f"{shards}: shard {number} holds {finished[number]} rows, the input {table.num_rows}",
+                        parameter="resume",
+                        advice="start anew without",
                     )
                 continue
             entry = work.shard(table, source, shards, number, number * shard_rows)
@@ -146,8 +149,8 @@ def check_job(
     if out.is_dir():
         raise WrongUse(f"{out}: expected a file to write to, found a folder")
     check_truncation(truncation)
-    if shard_rows < 1 or batch_size < 1:
-        raise WrongUse(f"expected at least one row a shard and one text a batch, found {shard_rows} and {batch_size}")
+    check("shard_rows", shard_rows)
+    check("batch_size", batch_size)
     read = Source(source, encoding=encoding, column=column, titles=True)
     own = [name for name in WRITTEN if name in read.names]
     if own and out.suffix == ".parquet":
@@ -277,8 +280,9 @@ def open_shards(shards: Path, job: dict[str, Any], resume: bool) -> list[dict[st
         different = [key for key in job if found.get(key) != job[key]]
         if different:
             raise WrongUse(
-                f"{shards} was begun with another {' and '.join(different)}: finish it as it was begun, or leave out "
-                "--resume to start anew"
+                f"{shards} was begun with another {' and '.join(different)}",
+                parameter="resume",
+                advice="finish it as it was begun, or start anew without",
             )
         log = shards / "done.jsonl"
         lines = log.read_bytes().split(b"\n")[:-1] if log.is_file() else []

@@ -8,12 +8,14 @@ from umekomi.data import load
 from umekomi.data.sets import overlap
 from umekomi.data.shapes import texts
 from umekomi.errors import WrongUse
+from umekomi.limits import checked
 from umekomi.models.engines.choice import open_to_judge
 from umekomi.progress import say
 from umekomi.recipes import at_hand
 from umekomi.tasks import Result, Task, make
 
 
+@checked
 def evaluate(
     model: Any,
     task: str | Task,

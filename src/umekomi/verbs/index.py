@@ -13,6 +13,7 @@ from umekomi.indexes import Index
 from umekomi.indexes.index import check_asked
 from umekomi.indexes.payload import as_table
 from umekomi.indexes.store import Store
+from umekomi.limits import checked
 from umekomi.models.engines.choice import open_for_encoding
 from umekomi.parts import similarity as similarities
 from umekomi.progress import Progress, say
@@ -24,6 +25,7 @@ TAKEN = ("__id__", "__row__")
 """Columns of the payload that are the index's own."""
 
 
+@checked
 def index(
     model: Any,
     source: str | Path,
@@ -58,10 +60,6 @@ def index(
     import pyarrow as pa
 
     source, out = Path(source), Path(out)
-    if batch_size < 1:
-        raise WrongUse(f"expected at least one text a batch, found {batch_size}")
-    if dimensions is not None and dimensions < 1:
-        raise WrongUse(f"index: expected one dimension or more, found {dimensions}")
     check_asked(kind, recall, settings)
     known = encoded(source)
     if model is None and known is None:
@@ -177,5 +175,7 @@ def _open(out: Path, embedder: Any, job: str, add: bool) -> Index | None:
     opened.use(embedder)
     begun = _job(opened)
     if not add and (begun["finished"] or begun["key"] != job):
-        raise WrongUse(f"{out} holds an index already: add to it with --add, or choose a new folder")
+        raise WrongUse(
+            f"{out} holds an index already", parameter="add", advice="choose a new folder, or add to it with"
+        )
     return opened

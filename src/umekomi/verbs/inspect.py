@@ -13,7 +13,8 @@ from umekomi.comparison.plan import Plan, plan
 from umekomi.data import load, shape
 from umekomi.data.shapes import texts
 from umekomi.errors import WrongUse
-from umekomi.files import whole_file
+from umekomi.files import plain, whole_file
+from umekomi.limits import checked
 from umekomi.models import load_embedder
 from umekomi.progress import say
 from umekomi.statistics import Interval, paired_interval
@@ -72,6 +73,7 @@ class Inspection:
         return asdict(self)
 
 
+@checked
 def inspect(
     model: Any,
     data: Any = "pydocs",
@@ -275,7 +277,7 @@ def _correlations(rows: Sequence[LayerRow], seed: int) -> list[Correlation]:
 def write_page(done: Inspection, path: str | Path) -> Path:
     """One self-contained page: the table, curves by depth, choices and correlations; light and dark, without
     network."""
-    text = json.dumps(done.to_json(), ensure_ascii=False).replace("</", "<\\/").replace("NaN", "null")
+    text = json.dumps(plain(done.to_json()), ensure_ascii=False, allow_nan=False).replace("</", "<\\/")
     template = (Path(__file__).parent / "inspect.html").read_text(encoding="utf-8")
     with whole_file(Path(path)) as temporary:
         temporary.write_text(template.replace('"UMEKOMI_DATA"', text, 1), encoding="utf-8")

@@ -11,6 +11,7 @@ from umekomi.data import load
 from umekomi.data.columns import Retrieval, as_table
 from umekomi.data.shapes import pairs, shape
 from umekomi.errors import WrongUse
+from umekomi.limits import checked
 from umekomi.models.engines.choice import open_for_encoding, open_to_judge
 from umekomi.recipes import at_hand
 from umekomi.tasks.negatives import hard_negatives
@@ -35,6 +36,7 @@ class Mined:
         )
 
 
+@checked
 def mine(
     model: Any,
     data: Any,
@@ -67,10 +69,10 @@ def mine(
     highest are taken; ``lowest`` takes the lowest-ranked, as Gemini Embedding does (arXiv 2503.07891; its raters are
     two prompts of a language model).
     """
-    if negatives < 1 or depth < negatives + skip:
+    if depth < negatives + skip:
         raise WrongUse(
-            f"mine: expected at least one negative and a depth of {negatives + skip} or more, found {negatives} and "
-            f"{depth}"
+            f"expected {negatives + skip} or more, the negatives and those passed over, found {depth}",
+            parameter="depth",
         )
     if lowest and not raters:
         raise WrongUse("mine: expected raters whose lowest-ranked candidates are taken, found none")

@@ -11,6 +11,7 @@ from umekomi.errors import WrongUse
 from umekomi.indexes import Hit, Index
 from umekomi.indexes.payload import row_of
 from umekomi.indexes.store import Store
+from umekomi.limits import checked
 from umekomi.models import load_embedder
 from umekomi.models.engines.choice import open_for_encoding
 from umekomi.progress import say
@@ -18,6 +19,7 @@ from umekomi.recipes import at_hand
 from umekomi.verbs.encode import WRITTEN, encoded, vectors_of
 
 
+@checked
 def search(
     model: Any,
     query: str,
@@ -50,8 +52,6 @@ def search(
         query.encode()
     except UnicodeEncodeError:
         raise WrongUse(f"search: expected a query of whole characters, found {query!r}") from None
-    if k < 1:
-        raise WrongUse(f"search: expected at least one hit, found k = {k}")
     opened = _index(model)
     if opened is not None:
         if source is not None:
@@ -129,7 +129,9 @@ def _in_index(opened: Index, query: str, k: int, filter: str | None, mark: bool)
 def _names(model: Any, query: str, k: int) -> list[Hit]:
     table = load_embedder(model)
     if not hasattr(table, "most_similar"):
-        raise WrongUse(f"search: {table.name} is no table of names: say what to search with --in")
+        raise WrongUse(
+            f"search: {table.name} is no table of names", parameter="source", advice="say what to search with"
+        )
     return [Hit(name, score, name) for name, score in table.most_similar(query, k=k)]
 
 

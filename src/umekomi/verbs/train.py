@@ -9,6 +9,7 @@ from typing import Any
 from umekomi.data import Dataset, load
 from umekomi.data.contrast import are_sets
 from umekomi.errors import WrongUse, unknown_name
+from umekomi.limits import checked
 from umekomi.recipes import Recipe, get
 
 
@@ -37,9 +38,14 @@ def training_split(dataset: Dataset, split: str | None = None) -> Any:
         return dataset["train"]
     if len(dataset) == 1:
         return dataset[next(iter(dataset))]
-    raise WrongUse(f"{dataset.name}: expected a split named train, found {', '.join(dataset)}: name one with --split")
+    raise WrongUse(
+        f"{dataset.name}: expected a split named train, found {', '.join(dataset)}",
+        parameter="split",
+        advice="name one with",
+    )
 
 
+@checked
 def train(
     recipe: str | Recipe,
     data: Any,
