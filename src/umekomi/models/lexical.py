@@ -7,14 +7,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from umekomi.errors import DataError, WrongUse
-from umekomi.files import read_json, write_json
-from umekomi.models.base import EmbedderBase
+from umekomi.files import write_json
+from umekomi.models.base import EmbedderBase, Open
+from umekomi.models.folders import read_floats, read_list, settings
 from umekomi.parts.words import choose, tokenizer
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
     from scipy.sparse import csr_array
+
+
+VARIANTS = ("lucene", "robertson", "atire")
 
 
 class LexicalEmbedder(EmbedderBase):
@@ -30,6 +34,11 @@ class LexicalEmbedder(EmbedderBase):
         super().__init__(name, card)
         self.terms, self.idf, self.words = list(terms), idf, words
         self.dimension = len(self.terms)
+        if len(idf) != len(self.terms) or len(set(self.terms)) < len(self.terms) or not self.terms:
+            raise DataError(
+                f"{name}: expected distinct terms and a weight for each, found {len(self.terms)} terms, "
+                f"{len(set(self.terms))} distinct, and {len(idf)} weights"
+            )
         self._counter = CountVectorizer(
             analyzer=tokenizer(words), vocabulary={term: i for i, term in enumerate(self.terms)}
         )
@@ -64,9 +73,7 @@ class LexicalEmbedder(EmbedderBase):
 
     @staticmethod
     def _read_terms(folder: Path) -> tuple[list[str], Any]:
-        from safetensors.numpy import load_file
-
-        return read_json(folder / "terms.json"), load_file(folder / "terms.safetensors")["idf"]
+        return read_list(folder / "terms.json"), read_floats(folder / "terms.safetensors", "idf", 1)
 
 
 class Bm25Embedder(LexicalEmbedder):
@@ -90,6 +97,16 @@ class Bm25Embedder(LexicalEmbedder):
         card: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(name, terms, idf, words, card)
+        if variant not in VARIANTS:
+            raise WrongUse(
+                f"bm25 variant: expected lucene, robertson or atire, found {variant!r} (bm25l and bm25+ score absent "
+                "terms, which no sparse row can)"
+            )
+        if not (average_length > 0 and k1 >= 0 and 0 <= b <= 1):
+            raise WrongUse(
+                f"bm25: expected an average length above 0, k1 of 0 or more and b of 0 to 1, found {average_length}, "
+                f"{k1} and {b}"
+            )
         self.average_length, self.k1, self.b, self.variant = average_length, k1, b, variant
 
     @classmethod
@@ -106,7 +123,7 @@ class Bm25Embedder(LexicalEmbedder):
         import numpy as np
         from bm25s.scoring import _select_idf_scorer
 
-        if variant not in ("lucene", "robertson", "atire"):
+        if variant not in VARIANTS:
             raise WrongUse(
                 f"bm25 variant: expected lucene, robertson or atire, found {variant!r} (bm25l and bm25+ score absent "
                 "terms, which no sparse row can)"
@@ -138,8 +155,9 @@ class Bm25Embedder(LexicalEmbedder):
         return super()._write(folder) | own
 
     @classmethod
-    def _read(cls, folder: Path, head: dict[str, Any]) -> Bm25Embedder:
-        return cls(*cls._read_terms(folder), **head["settings"])
+    def _read(cls, folder: Path, head: dict[str, Any], open: Open) -> Bm25Embedder:
+        own = settings(folder, head, words=str, average_length=float, k1=float, b=float, variant=str)
+        return cls(*cls._read_terms(folder), **own)
 
 
 class TfIdfEmbedder(LexicalEmbedder):
@@ -183,8 +201,5 @@ class TfIdfEmbedder(LexicalEmbedder):
         return super()._write(folder) | {"sublinear": self.sublinear}
 
     @classmethod
-    def _read(cls, folder: Path, head: dict[str, Any]) -> TfIdfEmbedder:
-        return cls(*cls._read_terms(folder), **head["settings"])
-
-
-MODELS = {"bm25": Bm25Embedder, "tfidf": TfIdfEmbedder}
+    def _read(cls, folder: Path, head: dict[str, Any], open: Open) -> TfIdfEmbedder:
+        return cls(*cls._read_terms(folder), **settings(folder, head, words=str, sublinear=bool))

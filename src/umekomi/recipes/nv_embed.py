@@ -104,10 +104,10 @@ class NvEmbed(Recipe):
         self.one_of(order=ORDERS)
         named = sets(data, self.name)
         from umekomi.models import load
-        from umekomi.models.networks import decodes, with_eos
         from umekomi.models.text import TextEmbedder, pooled
         from umekomi.parts.learning.sentences import Stage, drawn, tuned
         from umekomi.parts.losses.contrastive import Candidates, InfoNCE
+        from umekomi.parts.networks import decodes, with_eos
         from umekomi.tasks.negatives import lexical_teacher, with_negatives
 
         given = load(start or "minilm")

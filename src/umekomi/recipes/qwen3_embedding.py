@@ -105,11 +105,11 @@ class Qwen3Embedding(Recipe):
             )
         weak, strong = stages(data, self.name)
         from umekomi.models import load
-        from umekomi.models.networks import decodes, with_eos
         from umekomi.models.text import TextEmbedder, pooled
         from umekomi.parts import merging
         from umekomi.parts.learning.sentences import drawn, taught
         from umekomi.parts.losses.contrastive import Candidates, InfoNCE
+        from umekomi.parts.networks import decodes, with_eos
         from umekomi.tasks.negatives import with_negatives
 
         given = load(start or "minilm")
