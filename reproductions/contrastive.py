@@ -17,7 +17,7 @@ from umekomi.data import Dataset, load
 from umekomi.data.contrast import rows
 from umekomi.files import content_hash
 from umekomi.models import load as load_model
-from umekomi.models.networks import scratch
+from umekomi.models.scratch import scratch
 from umekomi.progress import say
 from umekomi.recipes import get
 from umekomi.run import Run

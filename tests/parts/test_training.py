@@ -5,7 +5,7 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("sentence_transformers")
 
 from umekomi.data.contrast import blended, rows
-from umekomi.models.networks import scratch
+from umekomi.models.scratch import scratch
 from umekomi.parts.learning.batches import InstructedCollator
 from umekomi.parts.learning.language import packed, pretrain
 from umekomi.parts.learning.sentences import Stage, fine_tune

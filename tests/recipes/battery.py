@@ -75,7 +75,7 @@ def sample(name: str, shape: str) -> Any:
 @cache
 def network() -> Any:
     """What neural recipes go on from here: a network of one layer."""
-    from umekomi.models.networks import scratch
+    from umekomi.models.scratch import scratch
 
     return scratch("bert", [*TEXTS, *ASKED], layers=1, width=16, heads=2, vocabulary=300, max_length=32).embedder()
 

@@ -12,8 +12,9 @@ pytest.importorskip("sentence_transformers")
 
 from umekomi.errors import DataError, WrongUse
 from umekomi.models import load
-from umekomi.models.networks import scratch, sees
+from umekomi.models.scratch import scratch
 from umekomi.parts.learning.sentences import Stage
+from umekomi.parts.networks import sees
 from umekomi.recipes import get
 
 ANIMALS = ("cat", "dog", "owl", "eel")

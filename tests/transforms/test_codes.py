@@ -178,7 +178,7 @@ def test_csr_tunes_its_backbone(tune, tmp_path):
 
     from umekomi.errors import WrongUse
     from umekomi.models import load
-    from umekomi.models.networks import scratch
+    from umekomi.models.scratch import scratch
     from umekomi.recipes import get
 
     texts = [

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from umekomi.errors import DataError, WrongUse
-from umekomi.files import read_json, write_json
-from umekomi.models.base import EmbedderBase
+from umekomi.files import write_json
+from umekomi.models.base import EmbedderBase, Open
+from umekomi.models.folders import read_floats, read_list, settings
 from umekomi.parts.words import choose, tokenizer
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 NORMALISATION = "NFKC"
 """What models learned now bring texts to; one learned before it has no such setting, and neither its vocabulary nor its
 queries are changed."""
+VARIANTS = ("lucene", "robertson", "atire")
 
 
 class LexicalEmbedder(EmbedderBase):
@@ -42,6 +44,11 @@ class LexicalEmbedder(EmbedderBase):
         super().__init__(name, card)
         self.terms, self.idf, self.words, self.normalisation = list(terms), idf, words, normalisation
         self.dimension = len(self.terms)
+        if len(idf) != len(self.terms) or len(set(self.terms)) < len(self.terms) or not self.terms:
+            raise DataError(
+                f"{name}: expected distinct terms and a weight for each, found {len(self.terms)} terms, "
+                f"{len(set(self.terms))} distinct, and {len(idf)} weights"
+            )
         self._split = tokenizer(words, normalisation)
         self._counter = CountVectorizer(analyzer=self._split, vocabulary={term: i for i, term in enumerate(self.terms)})
 
@@ -75,9 +82,7 @@ class LexicalEmbedder(EmbedderBase):
 
     @staticmethod
     def _read_terms(folder: Path) -> tuple[list[str], Any]:
-        from safetensors.numpy import load_file
-
-        return read_json(folder / "terms.json"), load_file(folder / "terms.safetensors")["idf"]
+        return read_list(folder / "terms.json"), read_floats(folder / "terms.safetensors", "idf", 1)
 
 
 class Bm25Embedder(LexicalEmbedder):
@@ -102,6 +107,16 @@ class Bm25Embedder(LexicalEmbedder):
         normalisation: str = "",
     ) -> None:
         super().__init__(name, terms, idf, words, card, normalisation)
+        if variant not in VARIANTS:
+            raise WrongUse(
+                f"bm25 variant: expected lucene, robertson or atire, found {variant!r} (bm25l and bm25+ score absent "
+                "terms, which no sparse row can)"
+            )
+        if not (average_length > 0 and k1 >= 0 and 0 <= b <= 1):
+            raise WrongUse(
+                f"bm25: expected an average length above 0, k1 of 0 or more and b of 0 to 1, found {average_length}, "
+                f"{k1} and {b}"
+            )
         self.average_length, self.k1, self.b, self.variant = average_length, k1, b, variant
 
     @classmethod
@@ -118,7 +133,7 @@ class Bm25Embedder(LexicalEmbedder):
         import numpy as np
         from bm25s.scoring import _select_idf_scorer
 
-        if variant not in ("lucene", "robertson", "atire"):
+        if variant not in VARIANTS:
             raise WrongUse(
                 f"bm25 variant: expected lucene, robertson or atire, found {variant!r} (bm25l and bm25+ score absent "
                 "terms, which no sparse row can)"
@@ -151,8 +166,9 @@ class Bm25Embedder(LexicalEmbedder):
         return super()._write(folder) | own
 
     @classmethod
-    def _read(cls, folder: Path, head: dict[str, Any]) -> Bm25Embedder:
-        return cls(*cls._read_terms(folder), **head["settings"])
+    def _read(cls, folder: Path, head: dict[str, Any], open: Open) -> Bm25Embedder:
+        own = settings(folder, head, words=str, average_length=float, k1=float, b=float, variant=str)
+        return cls(*cls._read_terms(folder), **own)
 
 
 class TfIdfEmbedder(LexicalEmbedder):
@@ -198,8 +214,5 @@ class TfIdfEmbedder(LexicalEmbedder):
         return super()._write(folder) | {"sublinear": self.sublinear}
 
     @classmethod
-    def _read(cls, folder: Path, head: dict[str, Any]) -> TfIdfEmbedder:
-        return cls(*cls._read_terms(folder), **head["settings"])
-
-
-MODELS = {"bm25": Bm25Embedder, "tfidf": TfIdfEmbedder}
+    def _read(cls, folder: Path, head: dict[str, Any], open: Open) -> TfIdfEmbedder:
+        return cls(*cls._read_terms(folder), **settings(folder, head, words=str, sublinear=bool))

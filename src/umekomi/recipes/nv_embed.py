@@ -108,10 +108,10 @@ class NvEmbed(Recipe):
         )
 
     def learn(self, data: Any, start: Any, run: Run) -> Any:
-        from umekomi.models.networks import decodes, with_eos
         from umekomi.models.text import TextEmbedder, pooled
         from umekomi.parts.learning.sentences import Stage, fine_tune, sample_rows
         from umekomi.parts.losses.contrastive import Candidates, InfoNCE
+        from umekomi.parts.networks import decodes, with_eos
         from umekomi.tasks.negatives import lexical_teacher, with_negatives
 
         own = None if self.pooling == "own" else self.pooling

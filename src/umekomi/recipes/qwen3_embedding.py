@@ -106,11 +106,11 @@ class Qwen3Embedding(Recipe):
         )
 
     def learn(self, data: Any, start: Any, run: Run) -> Any:
-        from umekomi.models.networks import decodes, with_eos
         from umekomi.models.text import TextEmbedder, pooled
         from umekomi.parts import merging
         from umekomi.parts.learning.sentences import by_turns, fine_tune, sample_rows
         from umekomi.parts.losses.contrastive import Candidates, InfoNCE
+        from umekomi.parts.networks import decodes, with_eos
         from umekomi.tasks.negatives import with_negatives
 
         weak, strong = stages(data, self.name)
