@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from umekomi.data import Retrieval as RetrievalData
 from umekomi.files import plain, whole_file
 from umekomi.tasks import Task
 from umekomi.tasks.retrieval import Retrieval
@@ -37,7 +38,7 @@ def samples(comparison: Comparison, task: Task) -> list[dict[str, Any]]:
     if isinstance(task, Retrieval):
         return _queries(comparison, task, order[: SAMPLES * 4 : 4] if len(order) > SAMPLES * 8 else order[:SAMPLES])
     rows = getattr(task, "data", None)
-    if rows is None or rows.num_rows != values.shape[1]:
+    if rows is None or isinstance(rows, RetrievalData) or rows.num_rows != values.shape[1]:
         return []
     out = []
     for number in order[:SAMPLES]:

@@ -104,6 +104,8 @@ class CachedEmbedder(StandIn):
         """(the vectors, the seconds that it took to make them)."""
         items = [items] if isinstance(items, (str, dict)) else items if isinstance(items, list) else list(items)
         options = {name: value for name, value in options.items() if value is not None}
+        if "output" in options and options["output"] == getattr(self.embedder, "default_output", None):
+            del options["output"]  # what it gives when not told
         key = self.key(items, role, options)
         found = self.store.get(key)
         if found is not None and similarities.size(found[0]) == len(items):
