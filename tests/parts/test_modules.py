@@ -28,6 +28,7 @@ SGD = partial(torch.optim.SGD, lr=0.1)
 DATA = np.random.default_rng(0)
 POINTS = DATA.normal(size=(37, 5)).astype(np.float32)
 CLASSES = (POINTS @ DATA.normal(size=5) > 0).astype(np.int64)
+TOKENS = np.random.default_rng(3).integers(0, 11, 200)
 
 
 @pytest.fixture(autouse=True)
@@ -193,6 +194,42 @@ def test_a_loss_may_have_weights_and_weights_may_be_frozen(tmp_path):
     second.layers[0].weight.requires_grad_(False)
     fit(second, objective=again, checkpoint=tmp_path)
     assert float(again.scale.detach()) == kept and same(module, second)
+
+
+def test_sparse_gradients_are_clipped_and_used(tmp_path):
+    class Words(nn.Module):
+        def __init__(self, sparse):
+            super().__init__()
+            self.table, self.out = nn.Embedding(11, 4, sparse=sparse), nn.Linear(4, 2)
+
+    def score(module, batch):
+        return functional.cross_entropy(module.out(module.table(batch).mean(1)), batch[:, 0] % 2)
+
+    def made(sparse, **options):
+        with seeded(0):
+            module = Words(sparse)
+        rows = shuffled(24, lambda rows, generator: torch.from_numpy(TOKENS[:192].reshape(24, 8)[rows]), 6)
+        adagrad = partial(torch.optim.Adagrad, lr=0.2)
+        return fit(module, rows, score, clip=0.2, clip_value=0.1, optimiser=adagrad, **options)[0]
+
+    dense, sparse = made(False), made(True)
+    for name, value in dense.state_dict().items():
+        torch.testing.assert_close(sparse.state_dict()[name], value)
+    made(True, checkpoint=tmp_path)
+    assert same(sparse, made(True, checkpoint=tmp_path))
+
+
+def test_shards_of_weights_are_refused(monkeypatch):
+    monkeypatch.setattr("accelerate.Accelerator.distributed_type", type("T", (), {"value": "FSDP"}))
+    with pytest.raises(WrongUse, match="expected processes with all weights each, found FSDP"):
+        fit()
+
+
+def test_processes_that_do_not_find_each_other_are_an_error(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setattr("torch.accelerator.is_available", lambda: True)
+    with pytest.raises(WrongUse, match="expected 2 processes as launched, accelerate found 1"):
+        fit()
 
 
 def test_after_each_step_weights_may_be_bounded():
@@ -485,8 +522,6 @@ def test_trees_are_cut_from_their_graph_and_moved():
 
 
 # truncated back-propagation
-
-TOKENS = np.random.default_rng(3).integers(0, 11, 200)
 
 
 class Reader(nn.Module):

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import clip_grad_value_, clip_grads_with_norm_, get_total_norm
+from torch.nn.utils import get_total_norm
 
 from umekomi.errors import DataError, UmekomiError, WrongUse
 from umekomi.files import content_hash
@@ -325,28 +325,42 @@ class _Training:
                         f"{self.run.who}: expected a loss that is a scalar tensor and depends on the weights"
                     )
                 share = count * self.accelerator.num_processes / items
-                self.accelerator.backward(value if share == 1 else value * share)
+                (value if share == 1 else value * share).backward()
             if numbers:
                 total += float(value.detach()) * count
                 self.states[number % self.lanes] = state
         total = self.summed(total)
         if not np.isfinite(total):
             raise UmekomiError(f"{self.place}: expected a finite loss, found {total / items}; {self.hint}")
-        gradients = [weight.grad for weight in self.weights if weight.grad is not None]
+        gradients = self._gradients()
         norm = get_total_norm(gradients)
         if not torch.isfinite(norm):
             found = f"{float(norm)}{self._where(gradient=True)}"
             raise UmekomiError(f"{self.place}: expected a finite gradient, found {found}; {self.hint}")
         if self.clip_value is not None:
-            clip_grad_value_(self.weights, self.clip_value)
+            for gradient in gradients:
+                gradient.clamp_(-self.clip_value, self.clip_value)
             norm = get_total_norm(gradients)
         if self.clip is not None:
-            clip_grads_with_norm_(self.weights, self.clip, norm)
+            factor = (self.clip / (norm + 1e-6)).clamp(max=1.0)
+            for gradient in gradients:
+                gradient.mul_(factor.to(gradient.device))
         self.optimiser.step()
         self.total += total
         self.items += items
         self.seen += items
         return items
+
+    def _gradients(self) -> list[Tensor]:
+        """The numbers of every gradient, of a sparse one those that are there; changing them changes it."""
+        found = []
+        for weight in self.weights:
+            if weight.grad is not None and weight.grad.is_sparse:
+                weight.grad = weight.grad.coalesce()
+                found.append(weight.grad._values())
+            elif weight.grad is not None:
+                found.append(weight.grad)
+        return found
 
     @property
     def place(self) -> str:
@@ -356,6 +370,8 @@ class _Training:
     def _where(self, *, gradient: bool) -> str:
         for name, weight in self.objective.named_parameters():
             found = weight.grad if gradient else weight
+            if found is not None and found.is_sparse:
+                found = found._values()
             if found is not None and not torch.isfinite(found).all():
                 return f" in {name.removeprefix('module.')!r}"
         return ""
@@ -518,6 +534,8 @@ def _accelerator(run: Run, precision: str) -> Accelerator:
         cpu=cpu,
         kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
     )
+    if made.distributed_type.value in ("FSDP", "DEEPSPEED", "MEGATRON_LM"):
+        raise WrongUse(f"{run.who}: expected processes with all weights each, found {made.distributed_type.value}")
     if made.num_processes != processes:
         raise WrongUse(f"{run.who}: expected {processes} processes as launched, accelerate found {made.num_processes}")
     return made
