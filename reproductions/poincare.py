@@ -89,7 +89,7 @@ def dimensions(progress: bool) -> Iterator[Measured]:
                     dimensions=width,
                     manifold=manifold,
                     negatives=20,
-                    rate=RATES[manifold],
+                    learning_rate=RATES[manifold],
                     epochs=EPOCHS,
                     burn_in=BURN_IN,
                     schedule="linear",

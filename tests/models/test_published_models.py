@@ -10,9 +10,10 @@ pytest.importorskip("sentence_transformers")
 
 from umekomi.errors import WrongUse
 from umekomi.models import load
-from umekomi.models.networks import scratch, sees
 from umekomi.models.published.catalogue import CATALOGUE
 from umekomi.models.published.nv_embed import HEAD, PARTS, QUERY, TRUNK
+from umekomi.models.scratch import scratch
+from umekomi.parts.networks import sees
 from umekomi.parts.pooling import LatentAttention
 
 TEXTS = [f"passage {i} tells of the river and the {animal}" for i in range(40) for animal in ("cat", "otter", "heron")]
