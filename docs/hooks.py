@@ -12,7 +12,7 @@ from typing import Any
 from mkdocs.structure.files import File, Files
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT / "src"), str(ROOT / "docs")]
+sys.path[:0] = [str(ROOT / "src"), str(ROOT / "docs"), str(ROOT)]
 
 import tables  # noqa: E402
 
@@ -58,6 +58,7 @@ def on_files(files: Files, config: Any) -> Files:
     pages |= {f"recipes/{name}.md": recipe_page(name) for name in names()}
     pages["speed.md"] = tables.benchmarks_page()
     pages["bytes.md"] = tables.bytes_page()
+    pages["parity.md"] = parity_page()
     pages["systems.md"] = "# The systems\n\n" + tables.systems_table(links=True) + "\n"
     pages["verbs/index.md"] = "# Verbs\n\nEach verb is a Python function of the same name first.\n\n" + "".join(
         f"- [{verb}]({page('', verb)})\n" for verb in VERBS
@@ -66,6 +67,20 @@ def on_files(files: Files, config: Any) -> Files:
     for uri, content in pages.items():
         files.append(File.generated(config, uri, content=content))
     return files
+
+
+def parity_page() -> str:
+    """What is compared with a reference, and how near it must be."""
+    from tests.parity import table
+
+    return f"""# As elsewhere
+
+What has a reference is compared with the reference's own outputs on small fixed inputs, each time the tests run; the
+differences are absolute. `make parity` prints how far each is today; `python -m tests.parity.references` makes the
+references anew.
+
+{table()}
+"""
 
 
 def verb_page(verb: str) -> str:
