@@ -38,7 +38,7 @@ _CLASSES = {
 
 
 def _layers() -> dict[str, str]:
-    known = {}
+    known: dict[str, str] = {}
     for family, files in _HOMES.items():
         for file in files:
             name = _CLASSES[file]

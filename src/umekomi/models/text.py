@@ -74,6 +74,38 @@ def _bare(folder: Path, kind: Any) -> list[Any]:
     return [network, Pooling(network.get_embedding_dimension(), "lasttoken" if causal else "mean")]
 
 
+def _fast(model: Any) -> Iterator[Any]:
+    """The tokenizers of a model's networks, as the tokenizers library has them."""
+    for module in model.modules():
+        fast = getattr(module.tokenizer, "_tokenizer", None) if isinstance(module, Transformer) else None
+        if fast is not None:
+            yield fast
+
+
+def _set(fast: Any, truncation: Any, padding: Any) -> None:
+    fast.enable_truncation(**truncation) if truncation else fast.no_truncation()
+    fast.enable_padding(**padding) if padding else fast.no_padding()
+
+
+def states(model: Any) -> list[Any]:
+    """How the tokenizers of a model cut and pad."""
+    return [(fast.truncation, fast.padding) for fast in _fast(model)]
+
+
+@contextmanager
+def at_rest(model: Any, before: list[Any]) -> Iterator[None]:
+    """The tokenizers as they were ``before`` anything was encoded: encoding sets their truncation and padding, which
+    are saved with them, and a model would be another one, by its fingerprint, once it has encoded."""
+    now = states(model)
+    for fast, state in zip(_fast(model), before, strict=False):
+        _set(fast, *state)
+    try:
+        yield
+    finally:
+        for fast, state in zip(_fast(model), now, strict=True):
+            _set(fast, *state)
+
+
 class TextEmbedder(TokenizedEmbedder):
     """A :class:`sentence_transformers.SentenceTransformer` with the house's face."""
 
@@ -81,7 +113,7 @@ class TextEmbedder(TokenizedEmbedder):
 
     def __init__(self, model: SentenceTransformer, name: str = "text", card: dict[str, Any] | None = None) -> None:
         super().__init__(name, card)
-        self.model = model.eval()
+        self.model, self._before = model.eval(), states(model)
         self.metric = {"cosine": "cosine", "dot": "dot", "euclidean": "euclidean"}.get(
             model.similarity_fn_name or "cosine", "cosine"
         )
@@ -211,7 +243,8 @@ class TextEmbedder(TokenizedEmbedder):
             self._pool = None
 
     def _write(self, folder: Path) -> dict[str, Any]:
-        self.model.save(str(folder), create_model_card=False, safe_serialization=True)
+        with at_rest(self.model, self._before):
+            self.model.save(str(folder), create_model_card=False, safe_serialization=True)
         return {}
 
     @classmethod
