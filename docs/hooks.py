@@ -86,6 +86,8 @@ def verb_page(verb: str) -> str:
 
 def recipe_page(name: str) -> str:
     """Module docstring, claim, fields with both settings, measured rows."""
+    from umekomi.data.shapes import RETRIEVAL, SHAPES
+    from umekomi.fields import declared, describe
     from umekomi.recipes import get
 
     kind = get(name)
@@ -94,22 +96,26 @@ def recipe_page(name: str) -> str:
         f"`--preset {preset}`": getattr(kind, preset)() for preset in kind.presets
     }
     told = [preset.settings() for preset in presets.values()]
+    legal = {key: describe(hint) for key, hint in declared(kind).items()}
     fields = "\n".join(
-        f"| `{key}` | {' | '.join(f'`{each[key]!r}`' for each in told)} |" for key in told[0] if key != "recipe"
+        f"| `{key}` | {' | '.join(f'`{each[key]!r}`' for each in told)} | {legal[key]} |"
+        for key in told[0]
+        if key != "recipe"
     )
     install = f"`umekomi[{kind.extra}]`" if kind.extra else "light"
     parts = [
         f"# {name}",
         inspect.getdoc(kind) or "",
-        f"**Paper:** {kind.paper.cite()}  \n**Learns from:** {', '.join(f'`{c}`' for c in kind.columns) or 'nothing'} "
-        f" \n**Install:** {install}",
+        f"**Paper:** {kind.paper.cite()}  \n**Learns from:** "
+        f"{'; '.join(str(SHAPES.get(each, RETRIEVAL)) for each in kind.learns) or 'nothing'}  \n"
+        f"**Begins from:** {kind.begins or 'nothing'}  \n**Makes:** {kind.makes}  \n**Install:** {install}",
         "## The method",
         inspect.getdoc(module) or "",
     ]
     if fields:
         parts += [
             "## Fields",
-            "| field | " + " | ".join(presets) + " |\n" + "|---" * (len(presets) + 1) + "|\n" + fields,
+            "| field | " + " | ".join(presets) + " | expected |\n" + "|---" * (len(presets) + 2) + "|\n" + fields,
         ]
     rows = results(name)
     if rows:

@@ -20,6 +20,7 @@ from umekomi.models import load as load_model
 from umekomi.models.scratch import scratch
 from umekomi.progress import say
 from umekomi.recipes import get
+from umekomi.run import Run
 from umekomi.statistics import STATISTICS, Interval, interval, paired_interval
 from umekomi.tasks import make
 from umekomi.verbs.reproduce import Claim, Measured, kept, root
@@ -61,7 +62,7 @@ def backbone(kind: str, seed: int = 0) -> Any:
             length=LENGTH,
             steps=STEPS,
             batch_size=BATCH,
-            seed=seed,
+            run=Run(kind, seed),
         )
         made.card |= {"losses": losses}
         say(f"  loss {losses[0]:.2f} -> {losses[-1]:.2f} nats a token")
@@ -108,15 +109,14 @@ def tuned(
 ) -> Any:
     """``start`` (an embedder) fine-tuned by InfoNCE on rows of the contrast."""
     from umekomi.models.text import TextEmbedder
-    from umekomi.parts.learning.sentences import Stage
-    from umekomi.parts.learning.sentences import tuned as train
+    from umekomi.parts.learning.sentences import Stage, fine_tune
     from umekomi.parts.losses.contrastive import InfoNCE
 
     def plan(model: Any) -> list[Any]:
         loss = InfoNCE(model, **options)
         return [Stage(tables, dict.fromkeys(tables, loss), epochs, batch, rate, 0.1, "shuffle")]
 
-    return TextEmbedder(train(start.model, plan, max_length=max_length, seed=seed), "tuned")
+    return TextEmbedder(fine_tune(start.model, plan, run=Run("tuned", seed), max_length=max_length), "tuned")
 
 
 class Arms:

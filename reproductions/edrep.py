@@ -70,7 +70,7 @@ def normaliser(progress: bool) -> Iterator[Measured]:
 
     words, _ = minilm_table()
     generator = np.random.default_rng(0)
-    graph = get("edrep")(dimensions=32, epochs=50, rate=1.0, walk=3).fit(load("blogcatalog")["train"]).vectors
+    graph = get("edrep")(dimensions=32, epochs=50, learning_rate=1.0, walk=3).fit(load("blogcatalog")["train"]).vectors
     for name, table in (("minilm's tokens", words.table), ("nodes of blogcatalog", graph)):
         table = table / np.linalg.norm(table, axis=1).mean()
         rows = generator.choice(len(table), 1000, replace=False)

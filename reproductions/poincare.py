@@ -85,7 +85,7 @@ def dimensions(progress: bool) -> Iterator[Measured]:
                     dimensions=width,
                     manifold=manifold,
                     negatives=20,
-                    rate=RATES[manifold],
+                    learning_rate=RATES[manifold],
                     epochs=600,
                     burn_in=20,
                     schedule="linear",

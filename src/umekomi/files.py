@@ -4,19 +4,94 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import shutil
+import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from umekomi.errors import WrongUse
+from umekomi.errors import DataError, WrongUse
 
 MODEL_FILE = "umekomi.json"
 SUMS_FILE = "SHA256SUMS"
 _OURS = (MODEL_FILE, "modules.json")
+_DEVICES = {"con", "prn", "aux", "nul", "conin$", "conout$", "clock$"} | {
+    f"{port}{number}" for port in ("com", "lpt") for number in "0123456789¹²³"
+}
+"""Names that Windows keeps for devices, whatever stands behind their first dot."""
+
+
+def inside(folder: str | Path, name: object, what: str, *, nested: bool = False, links: bool = False) -> Path:
+    """``folder / name`` for a name that a file or an archive gave, or the error that it is not a plain one: nothing may
+    be read, written or deleted elsewhere because a file says so.
+
+    Plain on every system: not empty, no separator, drive, ``..``, device, control character, nor a dot or a blank at
+    its end. With ``nested`` the name may have several such parts with ``/`` between. What is there under that name may
+    be no link, device, FIFO or socket, nor may a folder on the way be a link; with ``links`` a link is followed (a
+    hub's cache keeps models as links: for what is only read). ``what`` says whose name it is.
+
+    >>> inside("model", "1_Pooling/config.json", "modules.json", nested=True).as_posix()
+    'model/1_Pooling/config.json'
+    >>> inside("model", "../config.json", "modules.json", nested=True)
+    Traceback (most recent call last):
+    umekomi.errors.DataError: modules.json: expected a plain name within model, found '../config.json'
+    """
+    parts = name.split("/") if nested and isinstance(name, str) else [name]
+    if not all(isinstance(part, str) and _plain(part) for part in parts):
+        shown = repr(name)
+        raise DataError(
+            f"{what}: expected a plain name within {folder}, found {shown if len(shown) <= 200 else shown[:199] + '…'}"
+        )
+    path = Path(folder)
+    for place, part in enumerate(parts):
+        path = path / str(part)
+        try:
+            mode = (path.stat() if links else path.lstat()).st_mode
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        if not (stat.S_ISDIR(mode) or (stat.S_ISREG(mode) and place == len(parts) - 1)):
+            raise DataError(f"{path}: expected a file or a folder of its own, found {_sort_of_file(mode)}")
+    return path
+
+
+def regular_file(path: str | Path) -> os.stat_result:
+    """What the system says of a file, or the error that it is none: a link, a device or a FIFO is never opened (one may
+    lie elsewhere, the other never ends). FileNotFoundError where there is nothing."""
+    about = Path(path).lstat()
+    if not stat.S_ISREG(about.st_mode):
+        raise DataError(f"{path}: expected a file, found {_sort_of_file(about.st_mode)}")
+    return about
+
+
+def _plain(name: str) -> bool:
+    """Is this one name that every system takes as a file's, in the folder it is looked for in?"""
+    try:
+        length = len(name.encode())
+    except UnicodeEncodeError:  # half a surrogate pair
+        return False
+    return (
+        0 < length <= 255
+        and not any(character in '/\\:<>"|?*' or character < " " or character == "\x7f" for character in name)
+        and name[-1] not in ". "
+        and name.split(".")[0].rstrip().lower() not in _DEVICES
+    )
+
+
+def _sort_of_file(mode: int) -> str:
+    for test, name in (
+        (stat.S_ISLNK, "a link"),
+        (stat.S_ISDIR, "a folder"),
+        (stat.S_ISREG, "a file"),
+        (stat.S_ISFIFO, "a FIFO"),
+        (stat.S_ISSOCK, "a socket"),
+    ):
+        if test(mode):
+            return name
+    return "a device"
 
 
 @contextmanager
@@ -77,6 +152,28 @@ def _umask() -> int:
 def cache_folder() -> Path:
     """Where downloads, exported graphs and finished vectors are kept: ``UMEKOMI_CACHE``, or ``~/.cache/umekomi``."""
     return Path(os.environ.get("UMEKOMI_CACHE") or Path.home() / ".cache" / "umekomi")
+
+
+def plain(value: Any) -> Any:
+    """``value`` as strict JSON can hold it: what is no finite number becomes null, NumPy's numbers and arrays Python's,
+    sets sorted lists, a named tuple a list, and everything else that JSON does not know its text.
+
+    >>> plain({"a": float("nan"), 1: (2, Path("x"))})
+    {'a': None, '1': [2, 'x']}
+    """
+    if value is None or isinstance(value, (str, bool, int)):
+        return value
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(name): plain(part) for name, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(part) for part in value]
+    if isinstance(value, (set, frozenset)):
+        return sorted((plain(part) for part in value), key=str)
+    if hasattr(value, "tolist"):
+        return plain(value.tolist())
+    return str(value)
 
 
 def write_json(path: str | Path, value: Any) -> None:

@@ -50,13 +50,13 @@ def stages_run(monkeypatch):
     from umekomi.parts.learning import sentences as training
 
     seen: list[Stage] = []
-    real = training.train
+    real = training._train
 
-    def train(model, stages, **options):
-        seen.extend(stages)
-        return real(model, stages, **options)
+    def train(model, stage, *rest):
+        seen.append(stage)
+        return real(model, stage, *rest)
 
-    monkeypatch.setattr(training, "train", train)
+    monkeypatch.setattr(training, "_train", train)
     return seen
 
 

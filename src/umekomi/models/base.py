@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from umekomi.errors import UmekomiError, WrongUse
 from umekomi.files import MODEL_FILE, content_hash, whole_folder, write_json
+from umekomi.models.kept import StandIn as StandIn
 from umekomi.parts import similarity as similarities
 
 if TYPE_CHECKING:
@@ -257,26 +258,3 @@ class EmbedderBase(ABC):
         with tempfile.TemporaryDirectory() as scratch:
             self.save(Path(scratch) / "model")
             return content_hash(folder_hash(Path(scratch) / "model"))
-
-
-class StandIn(ABC):
-    """The face of ``embedder`` with vectors from elsewhere: what it does not say itself, ``embedder`` says."""
-
-    embedder: Any
-
-    def __getattr__(self, name: str) -> Any:
-        if name == "embedder":
-            raise AttributeError(name)
-        return getattr(self.embedder, name)
-
-    @abstractmethod
-    def encode(self, items: Any, *, role: str | None = None, **options: Any) -> Any:
-        """The vectors."""
-
-    def encode_query(self, items: Any, **options: Any) -> Any:
-        """:meth:`encode` with ``role="query"``."""
-        return self.encode(items, role="query", **options)
-
-    def encode_document(self, items: Any, **options: Any) -> Any:
-        """:meth:`encode` with ``role="document"``."""
-        return self.encode(items, role="document", **options)

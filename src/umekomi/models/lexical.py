@@ -18,40 +18,49 @@ if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
 
+NORMALISATION = "NFKC"
+"""What models learned now bring texts to; one learned before it has no such setting, and neither its vocabulary nor its
+queries are changed."""
 VARIANTS = ("lucene", "robertson", "atire")
 
 
 class LexicalEmbedder(EmbedderBase):
-    """Term weights over a vocabulary learned from texts; words outside it count for nothing."""
+    """Term weights over a vocabulary learned from texts; words outside it count for nothing. ``normalisation``: what
+    every text is brought to before it is split, while learning and after."""
 
     outputs = frozenset({"sparse"})
 
     def __init__(
-        self, name: str, terms: Sequence[str], idf: NDArray[np.float32], words: str, card: dict[str, Any] | None = None
+        self,
+        name: str,
+        terms: Sequence[str],
+        idf: NDArray[np.float32],
+        words: str,
+        card: dict[str, Any] | None = None,
+        normalisation: str = "",
     ) -> None:
         from sklearn.feature_extraction.text import CountVectorizer
 
         super().__init__(name, card)
-        self.terms, self.idf, self.words = list(terms), idf, words
+        self.terms, self.idf, self.words, self.normalisation = list(terms), idf, words, normalisation
         self.dimension = len(self.terms)
         if len(idf) != len(self.terms) or len(set(self.terms)) < len(self.terms) or not self.terms:
             raise DataError(
                 f"{name}: expected distinct terms and a weight for each, found {len(self.terms)} terms, "
                 f"{len(set(self.terms))} distinct, and {len(idf)} weights"
             )
-        self._counter = CountVectorizer(
-            analyzer=tokenizer(words), vocabulary={term: i for i, term in enumerate(self.terms)}
-        )
+        self._split = tokenizer(words, normalisation)
+        self._counter = CountVectorizer(analyzer=self._split, vocabulary={term: i for i, term in enumerate(self.terms)})
 
     @staticmethod
     def learn(texts: Sequence[str], words: str | None) -> tuple[str, list[str], csr_array]:
-        """(tokenizer's name, vocabulary, term counts of the texts ``[n, terms]``)."""
+        """(tokenizer's name, vocabulary, term counts of the texts in their normal form ``[n, terms]``)."""
         from sklearn.feature_extraction.text import CountVectorizer
 
         if not len(texts):
             raise DataError("learning a vocabulary needs at least one text; found zero rows")
         words = words or choose(texts)
-        counter = CountVectorizer(analyzer=tokenizer(words))
+        counter = CountVectorizer(analyzer=tokenizer(words, NORMALISATION))
         try:
             counts = counter.fit_transform(texts)
         except ValueError:
@@ -69,7 +78,7 @@ class LexicalEmbedder(EmbedderBase):
 
         save_file({"idf": self.idf}, folder / "terms.safetensors")
         write_json(folder / "terms.json", self.terms)
-        return {"words": self.words}
+        return {"words": self.words} | ({"normalisation": self.normalisation} if self.normalisation else {})
 
     @staticmethod
     def _read_terms(folder: Path) -> tuple[list[str], Any]:
@@ -95,8 +104,9 @@ class Bm25Embedder(LexicalEmbedder):
         variant: str = "lucene",
         name: str = "bm25",
         card: dict[str, Any] | None = None,
+        normalisation: str = "",
     ) -> None:
-        super().__init__(name, terms, idf, words, card)
+        super().__init__(name, terms, idf, words, card, normalisation)
         if variant not in VARIANTS:
             raise WrongUse(
                 f"bm25 variant: expected lucene, robertson or atire, found {variant!r} (bm25l and bm25+ score absent "
@@ -133,7 +143,8 @@ class Bm25Embedder(LexicalEmbedder):
         frequencies = np.bincount(counts.indices, minlength=len(terms))
         by_frequency = {frequency: idf_of(int(frequency), N=len(texts)) for frequency in np.unique(frequencies)}
         idf = np.array([by_frequency[frequency] for frequency in frequencies], np.float32)
-        return cls(terms, idf, words, average_length=float(counts.sum() / len(texts)), k1=k1, b=b, variant=variant)
+        length = float(counts.sum() / len(texts))
+        return cls(terms, idf, words, average_length=length, k1=k1, b=b, variant=variant, normalisation=NORMALISATION)
 
     def _encode(self, items: list[Any], *, output: str, role: str | None, batch_size: int, progress: bool) -> csr_array:
         import numpy as np
@@ -143,7 +154,7 @@ class Bm25Embedder(LexicalEmbedder):
         counts = self.counts(items)
         if role == "query":
             return counts.astype(np.float32)
-        lengths = np.array([len(tokenizer(self.words)(item)) for item in items], np.float64)
+        lengths = np.array([len(self._split(item)) for item in items], np.float64)
         row_lengths = np.repeat(lengths, np.diff(counts.indptr))
         tf = counts.data.astype(np.float64)
         weights = _select_tfc_scorer(self.variant)(tf, row_lengths, self.average_length, self.k1, self.b, None)
@@ -174,10 +185,11 @@ class TfIdfEmbedder(LexicalEmbedder):
         sublinear: bool = True,
         name: str = "tfidf",
         card: dict[str, Any] | None = None,
+        normalisation: str = "",
     ) -> None:
         from sklearn.feature_extraction.text import TfidfTransformer
 
-        super().__init__(name, terms, idf, words, card)
+        super().__init__(name, terms, idf, words, card, normalisation)
         self.sublinear = sublinear
         self._weigh = TfidfTransformer(sublinear_tf=sublinear)
         self._weigh.idf_ = idf
@@ -189,7 +201,8 @@ class TfIdfEmbedder(LexicalEmbedder):
         from sklearn.feature_extraction.text import TfidfTransformer
 
         words, terms, counts = cls.learn(texts, words)
-        return cls(terms, TfidfTransformer().fit(counts).idf_.astype(np.float32), words, sublinear=sublinear)
+        idf = TfidfTransformer().fit(counts).idf_.astype(np.float32)
+        return cls(terms, idf, words, sublinear=sublinear, normalisation=NORMALISATION)
 
     def _encode(self, items: list[Any], *, output: str, role: str | None, batch_size: int, progress: bool) -> csr_array:
         import numpy as np

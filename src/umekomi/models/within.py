@@ -84,11 +84,11 @@ def late_chunks(embedder: TextEmbedder, texts: Sequence[Sequence[str]], *, role:
     mean, so that a piece knows what stands around it. Needs a transformer whose own pooling is the mean; a text that is
     longer than the model reads is an error that names it.
     """
+    if embedder.kind != "text":
+        raise WrongUse(f"late chunking needs a transformer with torch; {embedder.name} is of kind {embedder.kind}")
     import numpy as np
     import torch
 
-    if embedder.kind != "text":
-        raise WrongUse(f"late chunking needs a transformer with torch; {embedder.name} is of kind {embedder.kind}")
     layers = [type(module).__name__ for module in embedder.model]
     pooling = getattr(embedder.model[1], "pooling_mode", None) if layers[:2] == ["Transformer", "Pooling"] else None
     if pooling != "mean" or layers[2:] not in ([], ["Normalize"]):

@@ -7,11 +7,13 @@ from typing import Any
 
 from umekomi.errors import WrongUse
 from umekomi.files import MODEL_FILE, SUMS_FILE
+from umekomi.limits import checked
 from umekomi.models import load, word2vec
 
 FORMATS = ("word2vec", "safetensors", "sentence-transformers", "onnx")
 
 
+@checked
 def convert(
     source: Any,
     out: str | Path,
@@ -77,8 +79,6 @@ def _texts(data: Any) -> list[str]:
         return list(data)
     from umekomi.data.readers import batches
 
-    if not Path(data).exists():
-        raise WrongUse(f"{data}: no such file or folder")
     table = next(batches(Path(data), 4096))
     column = next(
         (name for name in ("text", "anchor", "sentence1", *table.column_names) if name in table.column_names), "text"
