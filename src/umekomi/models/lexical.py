@@ -167,7 +167,9 @@ class Bm25Embedder(LexicalEmbedder):
 
     @classmethod
     def _read(cls, folder: Path, head: dict[str, Any], open: Open) -> Bm25Embedder:
-        own = settings(folder, head, words=str, average_length=float, k1=float, b=float, variant=str)
+        own = settings(
+            folder, head, words=str, average_length=float, k1=float, b=float, variant=str, normalisation_=str
+        )
         return cls(*cls._read_terms(folder), **own)
 
 
@@ -215,4 +217,4 @@ class TfIdfEmbedder(LexicalEmbedder):
 
     @classmethod
     def _read(cls, folder: Path, head: dict[str, Any], open: Open) -> TfIdfEmbedder:
-        return cls(*cls._read_terms(folder), **settings(folder, head, words=str, sublinear=bool))
+        return cls(*cls._read_terms(folder), **settings(folder, head, words=str, sublinear=bool, normalisation_=str))
