@@ -17,7 +17,7 @@ try:
 except ImportError as error:
     raise MissingExtra(error.name or "sentence-transformers", "neural", "a multi-vector embedder") from None
 
-from umekomi.models.text import TextEmbedder, opened
+from umekomi.models.text import TextEmbedder, at_rest, opened, states
 
 
 class MultiVectorEmbedder(EmbedderBase):
@@ -29,7 +29,7 @@ class MultiVectorEmbedder(EmbedderBase):
 
     def __init__(self, model: MultiVectorEncoder, name: str = "multi", card: dict[str, Any] | None = None) -> None:
         super().__init__(name, card)
-        self.model = model.eval()
+        self.model, self._before = model.eval(), states(model)
         self.dimension = int(model.get_embedding_dimension() or 0)
 
     @classmethod
@@ -64,7 +64,8 @@ class MultiVectorEmbedder(EmbedderBase):
         return Vectors.of(parts)
 
     def _write(self, folder: Path) -> dict[str, Any]:
-        self.model.save(str(folder), create_model_card=False, safe_serialization=True)
+        with at_rest(self.model, self._before):
+            self.model.save(str(folder), create_model_card=False, safe_serialization=True)
         return {}
 
     @classmethod

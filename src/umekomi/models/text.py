@@ -3,7 +3,6 @@ their trainers, mteb and LangChain take."""
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -74,6 +73,38 @@ def _bare(folder: Path, kind: Any) -> list[Any]:
     return [network, Pooling(network.get_embedding_dimension(), "lasttoken" if causal else "mean")]
 
 
+def _fast(model: Any) -> Iterator[Any]:
+    """The tokenizers of a model's networks, as the tokenizers library has them."""
+    for module in model.modules():
+        fast = getattr(module.tokenizer, "_tokenizer", None) if isinstance(module, Transformer) else None
+        if fast is not None:
+            yield fast
+
+
+def _set(fast: Any, truncation: Any, padding: Any) -> None:
+    fast.enable_truncation(**truncation) if truncation else fast.no_truncation()
+    fast.enable_padding(**padding) if padding else fast.no_padding()
+
+
+def states(model: Any) -> list[Any]:
+    """How the tokenizers of a model cut and pad."""
+    return [(fast.truncation, fast.padding) for fast in _fast(model)]
+
+
+@contextmanager
+def at_rest(model: Any, before: list[Any]) -> Iterator[None]:
+    """The tokenizers as they were ``before`` anything was encoded: encoding sets their truncation and padding, which
+    are saved with them, and a model would be another one, by its fingerprint, once it has encoded."""
+    now = states(model)
+    for fast, state in zip(_fast(model), before, strict=False):
+        _set(fast, *state)
+    try:
+        yield
+    finally:
+        for fast, state in zip(_fast(model), now, strict=True):
+            _set(fast, *state)
+
+
 class TextEmbedder(TokenizedEmbedder):
     """A :class:`sentence_transformers.SentenceTransformer` with the house's face."""
 
@@ -81,7 +112,7 @@ class TextEmbedder(TokenizedEmbedder):
 
     def __init__(self, model: SentenceTransformer, name: str = "text", card: dict[str, Any] | None = None) -> None:
         super().__init__(name, card)
-        self.model = model.eval()
+        self.model, self._before = model.eval(), states(model)
         self.metric = {"cosine": "cosine", "dot": "dot", "euclidean": "euclidean"}.get(
             model.similarity_fn_name or "cosine", "cosine"
         )
@@ -211,57 +242,13 @@ class TextEmbedder(TokenizedEmbedder):
             self._pool = None
 
     def _write(self, folder: Path) -> dict[str, Any]:
-        self.model.save(str(folder), create_model_card=False, safe_serialization=True)
+        with at_rest(self.model, self._before):
+            self.model.save(str(folder), create_model_card=False, safe_serialization=True)
         return {}
 
     @classmethod
     def _read(cls, folder: Path, head: dict[str, Any], open: Open) -> TextEmbedder:
         return cls(opened(SentenceTransformer, folder), head.get("name") or folder.name, head.get("card"))
-
-
-def trainable(start: Any, who: str) -> TextEmbedder:
-    """The transformer text embedder that a recipe goes on from: minilm where none is named; a backbone gets its
-    pooling."""
-    from umekomi.models.opening import load
-
-    base = load(start or "minilm")
-    if base.kind == "backbone":
-        base = base.embedder()
-    if not isinstance(base, TextEmbedder):
-        raise WrongUse(f"{who} trains a transformer text embedder; {base.name} is of kind {base.kind}")
-    return base
-
-
-def pooled(
-    start: Any, who: str, pooling: str | None, *, bidirectional: bool | None = None, **options: Any
-) -> TextEmbedder:
-    """The embedder that a recipe goes on from, with the ``pooling`` it wants (None: the model's own; a backbone's
-    mean): a copy whose network looks both ways or back only (decoders; encoders see all as they are). ``options`` as of
-    :meth:`umekomi.models.backbone.TransformerBackbone.embedder`."""
-    from umekomi.models.backbone import TransformerBackbone
-    from umekomi.models.opening import load
-    from umekomi.parts.networks import bidirectional as turn
-    from umekomi.parts.networks import decodes
-
-    base = load(start or "minilm")
-    if not isinstance(base, (TextEmbedder, TransformerBackbone)):
-        raise WrongUse(f"{who} trains a transformer text embedder; {base.name} is of kind {base.kind}")
-    network = base.model if isinstance(base, TransformerBackbone) else base.model.transformers_model
-    looks = bidirectional if decodes(network) else None
-    if isinstance(base, TransformerBackbone):
-        return base.embedder(pooling or "mean", bidirectional=looks, **options)  # type: ignore[no-any-return]
-    if pooling is None:
-        if looks is None:
-            return base
-        out = TextEmbedder(copy.deepcopy(base.model), base.name, base.card)
-        turn(out.model.transformers_model, looks)
-        return out
-    backbone = TransformerBackbone(network, base.model.tokenizer, base.name, base.card)
-    made: TextEmbedder = backbone.embedder(
-        pooling or "mean", bidirectional=looks, **({"max_length": base.model.max_seq_length} | options)
-    )
-    made.model.prompts = {**(made.model.prompts or {}), **(base.model.prompts or {})}
-    return made
 
 
 def device() -> str:

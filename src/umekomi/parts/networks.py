@@ -4,6 +4,7 @@ transformers before they are needed."""
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -107,9 +108,16 @@ _NUMBER = re.compile(r"(?<=\.)\d+(?=\.)")
 
 def check_weights(model: Any, report: dict[str, Any], folder: Path) -> None:
     """The error where ``report`` (transformers' ``output_loading_info``) says that weights of ``folder`` were missing,
-    which transformers then draws at random, but for a pooler's, which nothing here reads; or that layers of a kind that
-    the network has were left over."""
-    missing = sorted(name for name in report["missing_keys"] if "pooler" not in name)
+    which transformers then draws at random; or that layers of a kind that the network has were left over. A pooler that
+    was missing is taken out or zero, since nothing here reads it: drawn at random, it would be another one at each
+    opening."""
+    poolers = sorted(name for name in report["missing_keys"] if name.startswith("pooler."))
+    missing = sorted(set(report["missing_keys"]) - set(poolers))
+    if poolers and "add_pooling_layer" in inspect.signature(type(model).__init__).parameters:
+        model.pooler = None
+    elif poolers:
+        for name in poolers:
+            model.get_parameter(name).data.zero_()
     if missing:
         raise DataError(
             f"{folder / 'config.json'}: expected a network whose weights lie beside it, {len(missing)} of its "

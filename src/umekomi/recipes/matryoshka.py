@@ -67,7 +67,8 @@ class Matryoshka(Recipe):
             raise WrongUse(f"{self.name}: expected a weight for each prefix, found {self.weights} for {self.prefixes}")
 
     def learn(self, data: Any, start: Any, run: Run) -> Any:
-        from umekomi.models.text import TextEmbedder, trainable
+        from umekomi.models.starting import trainable
+        from umekomi.models.text import TextEmbedder
         from umekomi.parts.learning.sentences import Stage, fine_tune, sample_rows
 
         objective, rows = self._prepared(data)

@@ -64,7 +64,8 @@ class Near2(Recipe):
         return cls(prefixes=(16, 8), batch_size=4, max_length=16, max_pairs=16)
 
     def learn(self, data: Any, start: Any, run: Run) -> Any:
-        from umekomi.models.text import TextEmbedder, trainable
+        from umekomi.models.starting import trainable
+        from umekomi.models.text import TextEmbedder
         from umekomi.parts.learning.sentences import Stage, fine_tune, sample_rows
 
         rows = pairs(data, self.name) if self.loss == "mnr" else self._graded(data)

@@ -108,7 +108,8 @@ class NvEmbed(Recipe):
         )
 
     def learn(self, data: Any, start: Any, run: Run) -> Any:
-        from umekomi.models.text import TextEmbedder, pooled
+        from umekomi.models.starting import pooled
+        from umekomi.models.text import TextEmbedder
         from umekomi.parts.learning.sentences import Stage, fine_tune, sample_rows
         from umekomi.parts.losses.contrastive import Candidates, InfoNCE
         from umekomi.parts.networks import decodes, with_eos

@@ -106,7 +106,8 @@ class Qwen3Embedding(Recipe):
         )
 
     def learn(self, data: Any, start: Any, run: Run) -> Any:
-        from umekomi.models.text import TextEmbedder, pooled
+        from umekomi.models.starting import pooled
+        from umekomi.models.text import TextEmbedder
         from umekomi.parts import merging
         from umekomi.parts.learning.sentences import by_turns, fine_tune, sample_rows
         from umekomi.parts.losses.contrastive import Candidates, InfoNCE

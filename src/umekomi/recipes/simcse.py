@@ -76,7 +76,8 @@ class SimCse(Recipe):
         return cls(pooling="own", batch_size=4, max_length=16, max_rows=16)
 
     def learn(self, data: Any, start: Any, run: Run) -> Any:
-        from umekomi.models.text import TextEmbedder, pooled
+        from umekomi.models.starting import pooled
+        from umekomi.models.text import TextEmbedder
         from umekomi.parts.learning.sentences import Stage, fine_tune, sample_rows
         from umekomi.parts.losses.contrastive import Candidates, InfoNCE
 

@@ -35,7 +35,8 @@ class Untrained(Recipe):
         import torch
         from transformers import AutoModel
 
-        from umekomi.models.text import TextEmbedder, trainable
+        from umekomi.models.starting import trainable
+        from umekomi.models.text import TextEmbedder
 
         base = trainable(start, self.name)
         with torch.random.fork_rng():
