@@ -86,7 +86,6 @@ def test_what_is_left_out_is_counted_and_the_file_is_data(tmp_path):
     assert len(rows) == found.table.num_rows
     assert found.table.num_rows + found.short == found.pairs == 7
     assert "left out" in found.summary()
-    from umekomi.data import load
 
     for ending in ("tsv", "csv", "parquet"):
         negatives_of("q 0", out=tmp_path / f"n.{ending}")
