@@ -30,6 +30,7 @@ NAMES = (
     "codes",
     "encode",
     "serve",
+    "recurrent",
 )
 
 

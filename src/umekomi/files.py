@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import shutil
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from typing import Any
 from umekomi.errors import DataError, WrongUse
 
 MODEL_FILE = "umekomi.json"
+SUMS_FILE = "SHA256SUMS"
 _OURS = (MODEL_FILE, "modules.json")
 _DEVICES = {"con", "prn", "aux", "nul", "conin$", "conout$", "clock$"} | {
     f"{port}{number}" for port in ("com", "lpt") for number in "0123456789¹²³"
@@ -124,7 +126,10 @@ def whole_folder(path: str | Path) -> Iterator[Path]:
     retired = temporary.with_name(temporary.name + ".old")
     try:
         yield temporary
-        temporary.chmod(0o777 & ~_umask())
+        mask = _umask()
+        for place in (temporary, *temporary.rglob("*")):  # libraries leave weights that only their owner may read
+            if not place.is_symlink():
+                place.chmod((0o777 if place.is_dir() else 0o666) & ~mask)
         if path.exists():
             path.rename(retired)
         try:
@@ -149,6 +154,28 @@ def cache_folder() -> Path:
     return Path(os.environ.get("UMEKOMI_CACHE") or Path.home() / ".cache" / "umekomi")
 
 
+def plain(value: Any) -> Any:
+    """``value`` as strict JSON can hold it: what is no finite number becomes null, NumPy's numbers and arrays Python's,
+    sets sorted lists, a named tuple a list, and everything else that JSON does not know its text.
+
+    >>> plain({"a": float("nan"), 1: (2, Path("x"))})
+    {'a': None, '1': [2, 'x']}
+    """
+    if value is None or isinstance(value, (str, bool, int)):
+        return value
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(name): plain(part) for name, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(part) for part in value]
+    if isinstance(value, (set, frozenset)):
+        return sorted((plain(part) for part in value), key=str)
+    if hasattr(value, "tolist"):
+        return plain(value.tolist())
+    return str(value)
+
+
 def write_json(path: str | Path, value: Any) -> None:
     """Write ``value`` as JSON, whole or not at all. NaN and infinity are refused: they are no JSON."""
     text = json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False)
@@ -160,7 +187,7 @@ def read_json(path: str | Path) -> Any:
     """Read a JSON file; a broken one is named."""
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # ValueError: not UTF-8, no JSON, or an integer without end
         raise WrongUse(f"{path} is not valid JSON: {error}") from None
 
 
@@ -198,9 +225,10 @@ def source_hash(source: Path) -> str:
 
 
 def folder_hash(folder: str | Path) -> str:
-    """Names what a folder holds: its files' relative paths and contents, not their times."""
+    """Names what a folder holds: its files' relative paths and contents, not their times. Its card and its checksums
+    say nothing that the other files do not."""
     folder = Path(folder)
-    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != "README.md")
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name not in ("README.md", SUMS_FILE))
     return content_hash(*[[path.relative_to(folder).as_posix(), file_hash(path)] for path in files])
 
 

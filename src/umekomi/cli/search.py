@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from umekomi.cli.options import Encoding
+
 
 def search(
     model: Annotated[
@@ -26,6 +28,7 @@ def search(
         typer.Option("--filter", help="A condition on an index's payload: 'year > 2020 and lang == \"ja\"'."),
     ] = None,
     column: Annotated[str, typer.Option(help="The column of texts.")] = "text",
+    encoding: Encoding = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """The texts most similar to a query, the best sentence of each marked: in an index, or exactly in a file."""
@@ -35,7 +38,7 @@ def search(
     from umekomi.indexes.payload import as_json
     from umekomi.verbs.search import search as run
 
-    hits = run(model, query, source, k=k, filter=filter, column=column, progress=True)
+    hits = run(model, query, source, k=k, filter=filter, column=column, encoding=encoding, progress=True)
     if json:
         show.as_json([asdict(hit) | {"payload": as_json(hit.payload)} for hit in hits])
         return

@@ -1,1 +1,1 @@
-"""Learners: compiled arrays by epochs, sentence-transformers' trainer, language modelling."""
+"""Learners: compiled arrays by epochs, sentence-transformers' trainer, language modelling, plain torch modules."""
