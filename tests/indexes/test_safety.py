@@ -99,7 +99,7 @@ def test_a_name_that_no_index_writes_is_refused(tmp_path, index, place, name):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs links and FIFOs")
-@pytest.mark.parametrize("what", ["segment", "vectors", "fifo", "zero", "lock"])
+@pytest.mark.parametrize("what", ["segment", "vectors", "fifo", "zero", "lock", "manifest"])
 def test_links_and_fifos_of_an_index_are_refused(tmp_path, index, what):
     folder = tmp_path / "i"
     segment = first(folder)
@@ -112,6 +112,9 @@ def test_links_and_fifos_of_an_index_are_refused(tmp_path, index, what):
     elif what == "lock":
         (folder / "lock").unlink()
         (folder / "lock").symlink_to(tmp_path / "beside" / "made")
+    elif what == "manifest":
+        index.store.manifest.unlink()
+        os.mkfifo(index.store.manifest)
     elif what == "vectors":
         file.rename(tmp_path / "beside" / "vectors")
         file.symlink_to(tmp_path / "beside" / "vectors")
