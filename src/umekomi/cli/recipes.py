@@ -16,5 +16,5 @@ def recipes(json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = 
     if json:
         show.as_json(rows)
         return
-    cells = [(row["name"], ", ".join(row["columns"]) or "nothing", row["extra"], row["claim"]) for row in rows]
+    cells = [(row["name"], ", ".join(row["learns"]) or "nothing", row["extra"], row["claim"]) for row in rows]
     show.table(["recipe", "learns from", "install", "claim"], cells, left=(0, 1, 2), wrap=(3,))
