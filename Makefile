@@ -28,7 +28,13 @@ demo: $(VENV)/.neural ## compare BM25, TF-IDF, random, minilm and minilm adapted
 	@du -sh $(VENV) | awk '{print "installed: " $$1}'
 	$(IN) umekomi compare bm25 tfidf random minilm near2 near2@64 --data pydocs --out demo-output
 
-demo-light: $(LIGHT)/.light ## the same with the light install alone: no torch
+demo-house: $(VENV)/.dev ## count the source, and draw its rooms into docs/house.md
+	$(IN) python docs/house.py && python docs/house.py --write
+
+parity: $(VENV)/.dev ## how far models, losses and formulas are from their references
+	$(IN) python -m tests.parity
+
+light: $(LIGHT)/.light ## the same with the light install alone: no torch
 	@du -sh $(LIGHT) | awk '{print "installed: " $$1}'
 	. $(LIGHT)/bin/activate && umekomi compare bm25 tfidf random lsa --data pydocs --out demo-light-output
 
@@ -51,4 +57,4 @@ test: lint docs light $(VENV)/.dev ## everything that CI runs
 clean: ## remove what was built
 	rm -rf $(VENV) $(LIGHT) site demo-output demo-light-output
 
-.PHONY: help setup demo demo-light lint docs tables light test clean
+.PHONY: help setup demo demo-light lint docs tables house parity light test clean

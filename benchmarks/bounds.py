@@ -175,7 +175,7 @@ def _bags(table, order, offsets, ids):
 def _starspace() -> Iterator[Measured]:
     train = load("agnews")["train"]
     recipe = get("starspace")(
-        dimensions=10, similarity="dot", adagrad="off", rate=0.01, search=5, negatives=3, epochs=1, threads=1
+        dimensions=10, similarity="dot", adagrad="off", learning_rate=0.01, search=5, negatives=3, epochs=1, threads=1
     )
     loop, seen = _kernels(bags, ("starspace",), lambda: recipe.fit(train))
     table, offsets, ids = (seen["starspace"][0][place] for place in (0, 5, 6))
@@ -240,7 +240,7 @@ def _edrep() -> Iterator[Measured]:
     for name in ("pubmed", "blogcatalog"):
         names, _, step = walk(load(name)["train"])
         for kappa in (1, 4):
-            recipe = get("edrep")(dimensions=32, epochs=50, rate=1.0, kappa=kappa, threads=1)
+            recipe = get("edrep")(dimensions=32, epochs=50, learning_rate=1.0, kappa=kappa, threads=1)
             loop, seen = _kernels(
                 sparse,
                 ("_product", "sphere_step", "moments"),

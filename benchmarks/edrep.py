@@ -60,7 +60,7 @@ def arms(edges: Any) -> Iterator[tuple[str, Callable[[int], Any]]]:
 
     names, adjacency, step = walk(edges)
     for kappa in (1, 4):
-        recipe = get("edrep")(dimensions=32, epochs=50, rate=1.0, kappa=kappa)
+        recipe = get("edrep")(dimensions=32, epochs=50, learning_rate=1.0, kappa=kappa)
         yield (
             f"umekomi, κ = {kappa}",
             lambda seed, recipe=recipe: recipe.fit_matrix([step] * 3, names, partial=True, seed=seed).vectors,

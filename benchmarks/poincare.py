@@ -17,6 +17,7 @@ from umekomi.models.entity import EntityEmbedder
 from umekomi.parts.kernels.threads import cores
 from umekomi.progress import say
 from umekomi.recipes import get
+from umekomi.run import Run
 from umekomi.tasks.tables import Reconstruction
 from umekomi.verbs.reproduce import Measured
 
@@ -29,7 +30,13 @@ def measure() -> Iterator[Measured]:
     for negatives in (10, 20):
         for threads in dict.fromkeys((1, cores())):
             recipe = get("poincare")(
-                dimensions=5, negatives=negatives, rate=0.1, epochs=150, burn_in=15, threads=threads, transitive=False
+                dimensions=5,
+                negatives=negatives,
+                learning_rate=0.1,
+                epochs=150,
+                burn_in=15,
+                threads=threads,
+                transitive=False,
             )
             recipe.fit(mammals)
             took = timed(lambda recipe=recipe: recipe.fit(mammals))
@@ -96,7 +103,9 @@ def _loop(nouns: object, negatives: int, threads: int) -> Measured:
             mix(epoch, low, thread),
         )
 
-    took = timed(lambda: learn({"points": table}, 5, len(rows), work, who=CLAIM, unit="relations", threads=threads))
+    took = timed(
+        lambda: learn({"points": table}, 5, len(rows), work, run=Run(CLAIM), unit="relations", threads=threads)
+    )
     return rate(
         CLAIM,
         f"umekomi, {negatives} negatives, {threads} thread{'s' * (threads > 1)}",

@@ -146,11 +146,15 @@ def one_set(data: str, vectors: Any, graphs: bool) -> Iterator[Measured]:
             what = kind if kind == "binary" else f"{kind} of {own['width']} bytes"
             yield figure(CLAIM, f"umekomi {what}, tuned", data, rows, "shortlist for .95", [own["shortlist"]])
             for shortlist in (0, *((50, 100, 200, 400, 1000, 3000) if kind == "binary" else (200, 1000, 3000))):
-                codec = index.kind.codec
-                index._kind = made(kind, own | {"shortlist": shortlist or own["shortlist"]})
-                index._kind.codec = codec
+                now = index.snapshot()
+                tried = made(kind, own | {"shortlist": shortlist or own["shortlist"]})
+                tried.codec = now.kind.codec
                 arm = f"umekomi {what}, shortlist {shortlist}" if shortlist else f"umekomi {what}, tuned"
-                yield from measured(arm, data, rows, lambda asked: index.nearest(asked, 10)[0], queries, true)
+
+                def ask(asked: Any, now: Any = now, tried: Any = tried) -> Any:
+                    return now.nearest(asked, 10, kind=tried)[0]
+
+                yield from measured(arm, data, rows, ask, queries, true)
         yield from peers(stored, queries, true, data, rows, graphs)
 
 

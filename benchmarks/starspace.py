@@ -50,7 +50,14 @@ def _topics() -> Iterator[Measured]:
 
     for arm, threads in _threads("umekomi, as the published example: dim 10, dot, no Adagrad"):
         recipe = get("starspace")(
-            dimensions=10, similarity="dot", adagrad="off", rate=0.01, search=5, negatives=3, epochs=20, threads=threads
+            dimensions=10,
+            similarity="dot",
+            adagrad="off",
+            learning_rate=0.01,
+            search=5,
+            negatives=3,
+            epochs=20,
+            threads=threads,
         )
         recipe.fit(train.slice(0, 100))
         yield rate(
@@ -130,7 +137,7 @@ def _triples() -> Iterator[Measured]:
     task = TripleRanking(data["test"], known=pa.concat_tables([train, data["dev"]]))
     for arm, threads in _threads("umekomi, dim 50, dot, rate .1, 50 negatives, 20 epochs"):
         recipe = get("starspace")(
-            dimensions=50, similarity="dot", rate=0.1, epochs=20, search=50, negatives=50, threads=threads
+            dimensions=50, similarity="dot", learning_rate=0.1, epochs=20, search=50, negatives=50, threads=threads
         )
         took = timed(lambda recipe=recipe: recipe.fit(train), repeats=1)
         yield rate(CLAIM, arm, "fb15k-237", train.num_rows, "examples/s, the whole fit", 40 * train.num_rows, took)
@@ -151,7 +158,7 @@ def _sentences() -> Iterator[Measured]:
     long = [[s for s in document if len(s.split()) >= 8] for document in novels["test"]["document"].to_pylist()]
     pairs = [(document[0], document[1]) for document in long if len(document) > 1][:5000]
     for arm, threads in _threads("umekomi, mode 3, dim 100, rate .05, 50 negatives, 5 epochs"):
-        recipe = get("starspace")(dimensions=100, rate=0.05, epochs=5, search=50, min_count=5, threads=threads)
+        recipe = get("starspace")(dimensions=100, learning_rate=0.05, epochs=5, search=50, min_count=5, threads=threads)
         took = timed(lambda recipe=recipe: recipe.fit(novels["train"]), repeats=1)
         model = recipe.fit(novels["train"]) if threads == cores() else None
         examples = sum(len(document) > 1 for document in novels["train"]["document"].to_pylist())

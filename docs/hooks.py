@@ -12,7 +12,7 @@ from typing import Any
 from mkdocs.structure.files import File, Files
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT / "src"), str(ROOT / "docs")]
+sys.path[:0] = [str(ROOT / "src"), str(ROOT / "docs"), str(ROOT)]
 
 import tables  # noqa: E402
 
@@ -58,6 +58,7 @@ def on_files(files: Files, config: Any) -> Files:
     pages |= {f"recipes/{name}.md": recipe_page(name) for name in names()}
     pages["speed.md"] = tables.benchmarks_page()
     pages["bytes.md"] = tables.bytes_page()
+    pages["parity.md"] = parity_page()
     pages["systems.md"] = "# The systems\n\n" + tables.systems_table(links=True) + "\n"
     pages["verbs/index.md"] = "# Verbs\n\nEach verb is a Python function of the same name first.\n\n" + "".join(
         f"- [{verb}]({page('', verb)})\n" for verb in VERBS
@@ -66,6 +67,20 @@ def on_files(files: Files, config: Any) -> Files:
     for uri, content in pages.items():
         files.append(File.generated(config, uri, content=content))
     return files
+
+
+def parity_page() -> str:
+    """What is compared with a reference, and how near it must be."""
+    from tests.parity import table
+
+    return f"""# As elsewhere
+
+What has a reference is compared with the reference's own outputs on small fixed inputs, each time the tests run; the
+differences are absolute. `make parity` prints how far each is today; `python -m tests.parity.references` makes the
+references anew.
+
+{table()}
+"""
 
 
 def verb_page(verb: str) -> str:
@@ -86,6 +101,8 @@ def verb_page(verb: str) -> str:
 
 def recipe_page(name: str) -> str:
     """Module docstring, claim, fields with both settings, measured rows."""
+    from umekomi.data.shapes import RETRIEVAL, SHAPES
+    from umekomi.fields import declared, describe
     from umekomi.recipes import get
 
     kind = get(name)
@@ -94,22 +111,26 @@ def recipe_page(name: str) -> str:
         f"`--preset {preset}`": getattr(kind, preset)() for preset in kind.presets
     }
     told = [preset.settings() for preset in presets.values()]
+    legal = {key: describe(hint) for key, hint in declared(kind).items()}
     fields = "\n".join(
-        f"| `{key}` | {' | '.join(f'`{each[key]!r}`' for each in told)} |" for key in told[0] if key != "recipe"
+        f"| `{key}` | {' | '.join(f'`{each[key]!r}`' for each in told)} | {legal[key]} |"
+        for key in told[0]
+        if key != "recipe"
     )
     install = f"`umekomi[{kind.extra}]`" if kind.extra else "light"
     parts = [
         f"# {name}",
         inspect.getdoc(kind) or "",
-        f"**Paper:** {kind.paper.cite()}  \n**Learns from:** {', '.join(f'`{c}`' for c in kind.columns) or 'nothing'} "
-        f" \n**Install:** {install}",
+        f"**Paper:** {kind.paper.cite()}  \n**Learns from:** "
+        f"{'; '.join(str(SHAPES.get(each, RETRIEVAL)) for each in kind.learns) or 'nothing'}  \n"
+        f"**Begins from:** {kind.begins or 'nothing'}  \n**Makes:** {kind.makes}  \n**Install:** {install}",
         "## The method",
         inspect.getdoc(module) or "",
     ]
     if fields:
         parts += [
             "## Fields",
-            "| field | " + " | ".join(presets) + " |\n" + "|---" * (len(presets) + 1) + "|\n" + fields,
+            "| field | " + " | ".join(presets) + " | expected |\n" + "|---" * (len(presets) + 2) + "|\n" + fields,
         ]
     rows = results(name)
     if rows:

@@ -25,6 +25,7 @@ LENGTHS = {"scifact": 64}
 HALFWAY = ("pydocs", "jaquad")
 """Where the mean of minilm and the adapted model is judged as well."""
 CLAIM = "adapted-search"
+QUICK = {"SEEDS": (0,)}
 
 
 def recipe() -> Any:

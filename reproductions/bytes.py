@@ -26,6 +26,9 @@ ACTIVE = (8, 16, 32)
 PIECES = (48, 24, 12)
 SHORTLIST = 100
 DOCUMENTS = 6000
+EPOCHS = 60
+CENTROIDS = 256
+QUICK = {"SEEDS": (0,), "SETS": ("cranfield",), "TOKENS": 16, "DOCUMENTS": 300, "EPOCHS": 1, "CENTROIDS": 16}
 
 
 @cache
@@ -111,7 +114,7 @@ def product_quantised(documents: Any, pieces: int, seed: int) -> Any:
 
     out = np.empty_like(documents)
     for columns in np.array_split(np.arange(documents.shape[1]), pieces):
-        means = MiniBatchKMeans(256, random_state=seed, n_init=1, batch_size=2048).fit(documents[:, columns])
+        means = MiniBatchKMeans(CENTROIDS, random_state=seed, n_init=1, batch_size=2048).fit(documents[:, columns])
         out[:, columns] = means.cluster_centers_[means.labels_]
     return out
 
@@ -180,7 +183,7 @@ def ways(name: str) -> Iterator[tuple[str, float, list[Any]]]:
             pieces + 384,
             [second_look(name, queries, documents, each) for each in coarse],
         )
-    epochs = min(60, max(5, 400_000 // len(documents)))
+    epochs = min(EPOCHS, max(5, 400_000 // len(documents)))
     for k in ACTIVE:
         runs = []
         for seed in SEEDS:

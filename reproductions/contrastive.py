@@ -17,18 +17,25 @@ from umekomi.data import Dataset, load
 from umekomi.data.contrast import rows
 from umekomi.files import content_hash
 from umekomi.models import load as load_model
-from umekomi.models.networks import scratch
+from umekomi.models.scratch import scratch
 from umekomi.progress import say
 from umekomi.recipes import get
+from umekomi.run import Run
 from umekomi.statistics import STATISTICS, Interval, interval, paired_interval
 from umekomi.tasks import make
-from umekomi.verbs.reproduce import Claim, Measured, kept, root
+from umekomi.verbs.reproduce import Claim, Measured, kept, kept_folder
 
 SEEDS = (0, 1, 2)
 STEPS, BATCH, LENGTH = 500, 16, 128
 SHAPE: dict[str, Any] = {"layers": 4, "width": 128, "heads": 4, "vocabulary": 4000, "max_length": 256}
 RATE = 5e-4
 """Of all fine-tuning here: small networks take larger steps."""
+QUICK = {
+    "SEEDS": (0,),
+    "STEPS": 2,
+    "LENGTH": 32,
+    "SHAPE": {"layers": 2, "width": 32, "heads": 4, "vocabulary": 400, "max_length": 48},
+}
 
 
 @cache
@@ -48,7 +55,7 @@ def backbone(kind: str, seed: int = 0) -> Any:
     kept beside the other arms."""
     from umekomi.parts.learning.language import pretrain
 
-    folder = root() / "results" / ".kept" / f"{kind}-{content_hash(SHAPE, STEPS, BATCH, LENGTH, seed, kind)}"
+    folder = kept_folder() / f"{kind}-{content_hash(SHAPE, STEPS, BATCH, LENGTH, seed, kind)}"
     if not folder.is_dir():
         say(f"  pre-training the {kind}, seed {seed}")
         made = scratch("qwen3" if kind == "decoder" else "bert", corpus(), seed=seed, **SHAPE)
@@ -61,7 +68,7 @@ def backbone(kind: str, seed: int = 0) -> Any:
             length=LENGTH,
             steps=STEPS,
             batch_size=BATCH,
-            seed=seed,
+            run=Run(kind, seed),
         )
         made.card |= {"losses": losses}
         say(f"  loss {losses[0]:.2f} -> {losses[-1]:.2f} nats a token")
@@ -108,15 +115,14 @@ def tuned(
 ) -> Any:
     """``start`` (an embedder) fine-tuned by InfoNCE on rows of the contrast."""
     from umekomi.models.text import TextEmbedder
-    from umekomi.parts.learning.sentences import Stage
-    from umekomi.parts.learning.sentences import tuned as train
+    from umekomi.parts.learning.sentences import Stage, fine_tune
     from umekomi.parts.losses.contrastive import InfoNCE
 
     def plan(model: Any) -> list[Any]:
         loss = InfoNCE(model, **options)
         return [Stage(tables, dict.fromkeys(tables, loss), epochs, batch, rate, 0.1, "shuffle")]
 
-    return TextEmbedder(train(start.model, plan, max_length=max_length, seed=seed), "tuned")
+    return TextEmbedder(fine_tune(start.model, plan, run=Run("tuned", seed), max_length=max_length), "tuned")
 
 
 class Arms:
@@ -129,14 +135,14 @@ class Arms:
         claim: str,
         tasks: Sequence[str],
         make_arm: Callable[[str, int], Any],
-        seeds: Sequence[int] = SEEDS,
+        seeds: Sequence[int] = (),
         about: tuple[Any, ...] = (),
     ) -> None:
         self.claim, self.tasks, self.make_arm, self.seeds, self.about = (
             claim,
             tuple(tasks),
             make_arm,
-            tuple(seeds),
+            tuple(seeds) or SEEDS,
             about,
         )
 

@@ -13,6 +13,8 @@ from umekomi.recipes import get
 from umekomi.verbs.reproduce import Claim, Measured, kept
 
 SEEDS, GRAPHS = (0, 1, 2), ("cora", "citeseer", "pubmed", "blogcatalog")
+SAMPLE = 1000
+QUICK = {"SEEDS": (0,), "GRAPHS": ("cora",), "SAMPLE": 100}
 
 
 def quality(progress: bool) -> Iterator[Measured]:
@@ -70,15 +72,15 @@ def normaliser(progress: bool) -> Iterator[Measured]:
 
     words, _ = minilm_table()
     generator = np.random.default_rng(0)
-    graph = get("edrep")(dimensions=32, epochs=50, rate=1.0, walk=3).fit(load("blogcatalog")["train"]).vectors
+    graph = get("edrep")(dimensions=32, epochs=50, learning_rate=1.0, walk=3).fit(load("blogcatalog")["train"]).vectors
     for name, table in (("minilm's tokens", words.table), ("nodes of blogcatalog", graph)):
         table = table / np.linalg.norm(table, axis=1).mean()
-        rows = generator.choice(len(table), 1000, replace=False)
+        rows = generator.choice(len(table), SAMPLE, replace=False)
         truth = exact(table[rows], table)
         for kappa in (1, 2, 4, 8):
             about, _ = mixture(table, groups_of(table, kappa))
             error = np.abs(np.expm1(estimate(table[rows], about) - truth))
-            sampled = generator.choice(len(table), table.shape[1] * kappa, replace=False)
+            sampled = generator.choice(len(table), min(table.shape[1] * kappa, len(table)), replace=False)
             guess = exact(table[rows], table[sampled]) + np.log(len(table) / len(sampled))
             uniform = np.abs(np.expm1(guess - truth))
             for arm, values in ((f"κ = {kappa}", error), (f"uniform sample of {len(sampled)}", uniform)):

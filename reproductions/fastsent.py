@@ -35,6 +35,7 @@ PAPER = {  # MR, CR, SUBJ, MPQA, TREC accuracy; STS14, SICK Spearman
 PAPER |= {"PV-DBOW": (60.2, 66.9, 76.3, 70.7, 59.4, 0.42, 0.42), "PV-DM": (61.5, 68.6, 76.4, 78.1, 55.8, None, None)}
 WIDTH = 100
 ONE_SEED = ("TF-IDF", "PV-DBOW", "PV-DM")
+QUICK = {"SEEDS": (0,)}
 
 
 class Paragraphs:

@@ -22,6 +22,10 @@ from umekomi.verbs.reproduce import Claim, Measured, kept
 
 SEEDS = (0, 1, 2)
 RATES = {"ball": 0.1, "lorentz": 0.1, "euclidean": 0.01}
+EPOCHS, BURN_IN = 600, 20
+NOUNS: dict[str, Any] = {}
+"""Settings of the nouns beside ``Poincare.nouns()``'s."""
+QUICK = {"SEEDS": (0,), "EPOCHS": 4, "BURN_IN": 1, "NOUNS": {"epochs": 4}}
 
 
 def split(table: pa.Table, seed: int, held_out: float) -> tuple[pa.Table, pa.Table]:
@@ -85,9 +89,9 @@ def dimensions(progress: bool) -> Iterator[Measured]:
                     dimensions=width,
                     manifold=manifold,
                     negatives=20,
-                    rate=RATES[manifold],
-                    epochs=600,
-                    burn_in=20,
+                    learning_rate=RATES[manifold],
+                    epochs=EPOCHS,
+                    burn_in=BURN_IN,
                     schedule="linear",
                 )
                 found[manifold] = [values("wordnet-mammals", recipe, seed, held_out) for seed in SEEDS]
@@ -113,7 +117,7 @@ def dimensions(progress: bool) -> Iterator[Measured]:
 
 @cache
 def nouns(seed: int, width: int, held_out: float = 0.0) -> list[Any]:
-    return values("wordnet-nouns", replace(get("poincare").nouns(), dimensions=width), seed, held_out)
+    return values("wordnet-nouns", replace(get("poincare").nouns(), dimensions=width, **NOUNS), seed, held_out)
 
 
 def links(progress: bool) -> Iterator[Measured]:

@@ -24,6 +24,8 @@ SEEDS = (0, 1, 2)
 DATA = "wordnet-topics, minilm"
 TRAIN, TEST = 40_000, 5_000
 WIDTHS = (8, 16, 32, 64, 128, 256)
+EPOCHS = {"heads": 15, "codes": 10}
+QUICK = {"SEEDS": (0,), "TRAIN": 300, "TEST": 60, "EPOCHS": {"heads": 1, "codes": 1}}
 
 
 @cache
@@ -106,7 +108,7 @@ def mapped(widths: Sequence[int], tied: bool, seed: int) -> tuple[Any, list[Any]
         heads = NestedHeads(None, len(classes), widths, [1.0] * len(widths), tied=tied, seed=seed)
         optimizer = torch.optim.AdamW([*layer.parameters(), *heads.parameters()], 2e-3, weight_decay=1e-4)
         x, target = torch.from_numpy(train), torch.from_numpy(y)
-        epochs, batch = 15, 256
+        epochs, batch = EPOCHS["heads"], 256
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, total_steps=epochs * -(-len(x) // batch))
         for _ in range(epochs):
             for rows in torch.randperm(len(x)).split(batch):
@@ -204,7 +206,7 @@ def coded(k: int, seed: int, contrast: str = "none", start_k: int = 0) -> Any:
     def learn() -> list[Any]:
         say(f"  k {k}, contrast {contrast}, from {start_k or k}, seed {seed}")
         settings: dict[str, Any] = {
-            "epochs": 10,
+            "epochs": EPOCHS["codes"],
             "batch_size": 1024,
             "learning_rate": 1e-3,
             "weight_decay": 0.0,

@@ -15,6 +15,7 @@ from umekomi.statistics import interval, paired_interval
 from umekomi.verbs.reproduce import Claim, Measured, kept
 
 SEEDS, SETS = (0, 1, 2), ("agnews", "trec", "sst2", "subj")
+QUICK = {"SEEDS": (0,), "SETS": ("trec", "subj")}
 ARMS = {
     "StarSpace, hinge, cosine": {"dimensions": 50, "epochs": 20, "rate": 0.05},
     "StarSpace, hinge, dot, no Adagrad (the published example)": {

@@ -28,6 +28,9 @@ from umekomi.transforms import AllButTheTop, Sif, Whitening, ZipfianCentring, Zi
 from umekomi.verbs.reproduce import Claim, Measured, kept
 
 ENGLISH = ("sts12", "sts13", "sts14", "sts15", "sts16", "stsb", "sick-r")
+QUICK = {"ENGLISH": ("stsb", "sick-r"), "SEEDS": (0,), "RESAMPLES": 20}
+SEEDS = (0, 1, 2)
+RESAMPLES = 300
 PAPER = {  # word2vec, GloVe 840B: average of the same sets, Spearman × 100
     "as it is": "63.30 / 52.69",
     "uniform centring": "62.10 / 50.87",
@@ -106,11 +109,11 @@ def judge(model: Any, sets: tuple[str, ...]) -> list[Any]:
     return out
 
 
-def averages(runs: list[list[Any]], resamples: int = 300) -> Any:
-    """[the average of Spearman over sets, mean over seeds; the same on ``resamples`` resamples of every set's
+def averages(runs: list[list[Any]]) -> Any:
+    """[the average of Spearman over sets, mean over seeds; the same on :data:`RESAMPLES` resamples of every set's
     pairs]."""
     generator = np.random.default_rng(0)
-    rows = [[generator.integers(0, len(values), len(values)) for values in runs[0]] for _ in range(resamples)]
+    rows = [[generator.integers(0, len(values), len(values)) for values in runs[0]] for _ in range(RESAMPLES)]
     point = np.mean([[spearman(values) for values in run] for run in runs])
     drawn = [
         np.mean([[spearman(values[chosen]) for values, chosen in zip(run, row, strict=True)] for run in runs])
@@ -167,10 +170,14 @@ def compared(
 def whitening(progress: bool) -> Iterator[Measured]:
     yield from compared("zipfian-whitening", "minilm's tokens", ENGLISH, [minilm_table()], 1)
     yield from compared(
-        "zipfian-whitening", "word2vec of novels and brown", ENGLISH, [word2vec("en", seed) for seed in (0, 1, 2)], 3
+        "zipfian-whitening",
+        "word2vec of novels and brown",
+        ENGLISH,
+        [word2vec("en", seed) for seed in SEEDS],
+        len(SEEDS),
     )
     yield from compared(
-        "zipfian-whitening", "word2vec of JaQuAD", ("jsts",), [word2vec("ja", seed) for seed in (0, 1, 2)], 3
+        "zipfian-whitening", "word2vec of JaQuAD", ("jsts",), [word2vec("ja", seed) for seed in SEEDS], len(SEEDS)
     )
 
 

@@ -82,3 +82,39 @@ def test_every_verb_has_a_page_of_its_own():
     assert verbs == set(hooks.VERBS)
     pages = {hooks.page("verbs", verb) for verb in verbs} | {"verbs/index.md"}
     assert len(pages) == len(verbs) + 1
+
+
+def test_the_picture_of_the_rooms_is_what_the_imports_give():
+    house = module(ROOT / "docs" / "house.py", "house")
+    page = (ROOT / "docs" / "house.md").read_text(encoding="utf-8")
+    assert house.page_with(house.drawn(), page) == page, "run make house"
+    rooms = {room for pair in house.rooms() for room in pair}
+    told = {word.strip("`/") for word in re.findall(r"^\| (`\w+/`|ground) \|", page, re.MULTILINE)}
+    assert told == rooms
+
+
+def test_the_house_is_counted_rightly(tmp_path):
+    house = module(ROOT / "docs" / "house.py", "house")
+    files = {
+        "__init__.py": "",
+        "errors.py": "class Fault(Exception):\n    'A fault.'\n",
+        "models/__init__.py": "",
+        "models/a.py": "from typing import TYPE_CHECKING, Any\nif TYPE_CHECKING:\n    from pack.recipes import one\n"
+        "from pack.models import b\ndef load(name: Any, kind: str = 'x') -> Any:\n    'shape(x)'\n"
+        "    return name.kind == 'text'\n",
+        "models/b.py": "def f(x):\n    from pack.models.a import load\n    return load(x)\n",
+        "recipes/__init__.py": "",
+        "recipes/one.py": "from pack.models.a import load\nfrom pack import errors\n",
+    }
+    for name, source in files.items():
+        (tmp_path / "pack" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "pack" / name).write_text(source)
+    found = house.counted(tmp_path / "pack")
+    assert (found["modules at the root"], found["folders at the root"], found["modules"]) == ("2", "2", "7")
+    assert found["circles in models/"] == found["circles overall"] == "1, of 2 modules"
+    assert found["parameters and returns typed Any"] == "2 of 5"
+    assert found["recipes: longest"] == "2 (one)"
+    assert found["places that know a kind of model"] == "1 in 1 modules"
+    assert found["places that know a shape of data"] == "0 in 0 modules", "a docstring is no place"
+    assert dict(house.rooms(tmp_path / "pack")) == {("recipes", "models"): 1, ("recipes", "ground"): 1}
+    assert "recipes -- 1 --> models" in house.drawn(tmp_path / "pack")

@@ -1,9 +1,19 @@
 import json
+import os
 
 import pytest
 
-from umekomi.errors import WrongUse
-from umekomi.files import content_hash, folder_hash, read_json, whole_file, whole_folder, write_json
+from umekomi.errors import DataError, WrongUse
+from umekomi.files import (
+    content_hash,
+    folder_hash,
+    inside,
+    read_json,
+    regular_file,
+    whole_file,
+    whole_folder,
+    write_json,
+)
 
 
 def test_an_interrupted_write_leaves_the_old_file(tmp_path):
@@ -50,3 +60,66 @@ def test_hashes_tell_contents_apart(tmp_path):
     before = folder_hash(tmp_path)
     (tmp_path / "a").write_text("2")
     assert folder_hash(tmp_path) != before
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("", ".", "..", "../x", "x/..", "/etc/passwd", "a/b", "\\\\host\\share", "..\\x", "C:x", "x:stream"),
+        *(
+            "NUL",
+            "con.txt",
+            "LPT1.npy",
+            "com¹",
+            "aux .x",
+            "x.",
+            "x ",
+            "...",
+            "a\0b",
+            "a\nb",
+            "a\x7f",
+            "x" * 256,
+            "あ" * 86,
+        ),
+        *("\ud800", 'a"b', "a*", "a?", "a|b", "<a>", None, 3, b"x", ["x"]),
+    ],
+)
+def test_a_name_from_a_file_that_leads_elsewhere_is_refused(tmp_path, name):
+    with pytest.raises(DataError, match="the list: expected a plain name within"):
+        inside(tmp_path, name, "the list")
+    with pytest.raises(DataError, match="the list: expected a plain name within"):
+        inside(
+            tmp_path,
+            f"x/{name}" if isinstance(name, str) and "/" not in name else name and "//",
+            "the list",
+            nested=True,
+        )
+
+
+def test_plain_names_of_every_script_are_taken(tmp_path):
+    for name in ("a", "segment-000001", ".hidden", "console", "コンピュータ", "a b.npy", "com10", "nulls.txt", "a..b"):
+        assert inside(tmp_path, name, "the list") == tmp_path / name
+        assert inside(tmp_path, f"{name}/{name}", "the list", nested=True) == tmp_path / name / name
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs links and FIFOs")
+def test_links_and_fifos_are_no_files_of_a_folder(tmp_path):
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "outside" / "file").write_text("mine")
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "link").symlink_to(tmp_path / "outside")
+    (folder / "gone").symlink_to(tmp_path / "nowhere")
+    os.mkfifo(folder / "fifo")
+    (folder / "own").mkdir()
+    (folder / "own" / "file").symlink_to(tmp_path / "outside" / "file")
+    for name, said in (("link/file", "a link"), ("gone", "a link"), ("fifo", "a FIFO"), ("own/file", "a link")):
+        with pytest.raises(DataError, match=f"expected a file or a folder of its own, found {said}"):
+            inside(folder, name, "the list", nested=True)
+    assert inside(folder, "own/file", "the list", nested=True, links=True).read_text() == "mine"
+    for path, said in ((folder / "fifo", "a FIFO"), (folder / "own", "a folder"), (folder / "own" / "file", "a link")):
+        with pytest.raises(DataError, match=f"expected a file, found {said}"):
+            regular_file(path)
+    with pytest.raises(FileNotFoundError):
+        regular_file(folder / "nothing")
+    assert regular_file(tmp_path / "outside" / "file").st_size == 4

@@ -29,19 +29,19 @@ _WHERE = {
     "shrink": "umekomi.verbs.shrink",
     "train": "umekomi.verbs.train",
     "Index": "umekomi.indexes",
-    "Recipe": "umekomi.contracts",
+    "Recipe": "umekomi.recipes",
     "Transform": "umekomi.contracts",
     "UmekomiError": "umekomi.errors",
     "Vectors": "umekomi.contracts",
 }
 
 if TYPE_CHECKING:
-    from umekomi.contracts import Recipe as Recipe
     from umekomi.contracts import Transform as Transform
     from umekomi.contracts import Vectors as Vectors
     from umekomi.errors import UmekomiError as UmekomiError
     from umekomi.indexes import Index as Index
     from umekomi.models import load as load
+    from umekomi.recipes import Recipe as Recipe
     from umekomi.server import serve as serve
     from umekomi.verbs.compare import compare as compare
     from umekomi.verbs.convert import convert as convert

@@ -1,7 +1,8 @@
 """Vectors that were finished before, under the content that made them: one SQLite file a model, so that no text is
 encoded twice.
 
-Each addition is one transaction: a kill leaves the vectors of all finished ones. Several processes may share a file.
+Each addition is one transaction: a kill leaves the vectors of all finished ones. Several processes may share a file. No
+job ends because of its cache: one that cannot be used is said once, and the vectors are made.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from umekomi.errors import UmekomiError
 from umekomi.files import cache_folder
 from umekomi.progress import say
 
@@ -41,6 +41,7 @@ class VectorCache:
         self.file, self.dimension, self.largest = place / f"{fingerprint}.sqlite", dimension, largest
         self._salt = hashlib.blake2b(setting.encode(), digest_size=16).digest()
         self._full = False
+        self._base: sqlite3.Connection | None = None
         try:
             place.mkdir(parents=True, exist_ok=True)
             self._base = sqlite3.connect(self.file, timeout=60, check_same_thread=False)
@@ -51,10 +52,14 @@ class VectorCache:
                 "without rowid"
             )
         except (sqlite3.Error, OSError) as error:
-            raise UmekomiError(
-                f"{self.file}: expected a cache of vectors, found what SQLite cannot use ({error}): remove it, or "
-                "leave the cache out"
-            ) from None
+            self._left_out(error)
+
+    def _left_out(self, error: Exception) -> None:
+        """Go on without the cache, and say so: once, since nothing asks it again."""
+        self.close()
+        damaged = isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.OperationalError)
+        advice = "; remove it to have a new one" if damaged else ""
+        say(f"note: no vectors are taken from {self.file} or kept there ({error}){advice}")
 
     def key(self, text: str) -> bytes:
         """What the vector of a text is kept under."""
@@ -64,7 +69,9 @@ class VectorCache:
         """(vector, tokens, whether it was cut) of every key that is there."""
         import numpy as np
 
-        found = {}
+        found: dict[bytes, tuple[NDArray[np.float32], int, bool]] = {}
+        if self._base is None:
+            return found
         try:
             for start in range(0, len(keys), _ASKED):
                 part = keys[start : start + _ASKED]
@@ -72,19 +79,19 @@ class VectorCache:
                     f"select key, tokens, cut, vector from vectors where key in ({','.join('?' * len(part))})", part
                 )
                 for key, tokens, cut, vector in rows:
-                    if len(vector) == 4 * self.dimension:
-                        found[key] = (np.frombuffer(vector, "<f4"), tokens, bool(cut))
-        except sqlite3.Error as error:
-            raise UmekomiError(
-                f"{self.file}: the cache of vectors cannot be read ({error}): remove it, or leave the cache out"
-            ) from None
+                    if isinstance(vector, bytes) and len(vector) == 4 * self.dimension:
+                        numbers = np.frombuffer(vector, "<f4")
+                        if np.isfinite(numbers).all():  # a broken model's, kept by an earlier version
+                            found[key] = (numbers, int(tokens), bool(cut))
+        except (sqlite3.Error, TypeError, ValueError) as error:  # a damaged file, or another one with our name
+            self._left_out(error)
         return found
 
     def put(self, keys: Sequence[bytes], vectors: Any, tokens: Any, cut: Any) -> None:
         """Keep these, in one transaction. A full cache, or a full disk, is said once and adds no more."""
         import numpy as np
 
-        if self._full:
+        if self._full or self._base is None:
             return
         try:
             if self.file.stat().st_size > self.largest:
@@ -102,8 +109,10 @@ class VectorCache:
             say(f"note: {self.file} takes no more vectors ({error}); the rest is not kept")
 
     def __len__(self) -> int:
-        return int(self._base.execute("select count(*) from vectors").fetchone()[0])
+        return int(self._base.execute("select count(*) from vectors").fetchone()[0]) if self._base is not None else 0
 
     def close(self) -> None:
         """Done with the file."""
-        self._base.close()
+        if self._base is not None:
+            self._base.close()
+            self._base = None

@@ -5,13 +5,11 @@ Everything here is light: NumPy and scipy are imported by type checkers only.
 
 from __future__ import annotations
 
-import dataclasses
-import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol, runtime_checkable
 
 from umekomi.errors import WrongUse
 
@@ -113,6 +111,14 @@ class Backbone(Protocol):
         """Write a folder that :func:`umekomi.load` gives back."""
 
 
+Pooling = Literal[
+    "own", "mean", "cls", "max", "lasttoken", "weightedmean", "mean_sqrt_len_tokens",
+    "tailmean", "layermix", "latent", "latent-paper", "latent-control",
+]  # fmt: skip
+"""How a network's token vectors become one (:mod:`umekomi.models.backbone`); ``own``: as the model that is gone on from
+does it."""
+
+
 @dataclass(frozen=True)
 class Paper:
     """Where a recipe comes from."""
@@ -128,84 +134,6 @@ class Paper:
         """One line for tables and pages."""
         place = ", ".join(part for part in (self.venue, f"arXiv {self.arxiv}" if self.arxiv else "") if part)
         return f"{self.authors} ({self.year}). {self.title}." + (f" {place}." if place else "")
-
-
-class Recipe(ABC):
-    """A published way to learn an embedder: a frozen dataclass whose fields are the paper's hyper-parameters.
-
-    A subclass says its ``name``, ``paper`` and ``columns`` (the standard columns it learns from), and writes
-    :meth:`fit`.
-    """
-
-    name: ClassVar[str]
-    paper: ClassVar[Paper]
-    columns: ClassVar[tuple[str, ...]]
-    extra: ClassVar[str] = ""
-    makes: ClassVar[str] = "embedder"
-    labelled: ClassVar[bool] = False
-    takes_sets: ClassVar[bool] = False
-    """Does it learn from several sets by name (a mapping) as well as from one?"""
-    presets: ClassVar[tuple[str, ...]] = ()
-    """Class methods beside :meth:`small` that give it with other values: a released program's, another claim's."""
-
-    @abstractmethod
-    def fit(
-        self,
-        data: Any,
-        *,
-        start: Any = None,
-        seed: int = 0,
-        checkpoint: str | Path | None = None,
-        progress: bool = False,
-    ) -> Any:
-        """Learn from ``data`` (a table, a split of a dataset, or a mapping of columns).
-
-        ``start`` is the embedder or backbone to go on from; ``checkpoint`` a folder in which an interrupted fit
-        leaves what the next one picks up.
-        """
-
-    @classmethod
-    def small(cls) -> Recipe:
-        """The recipe sized for two CPU cores; the plain constructor has the paper's values."""
-        return cls()
-
-    @classmethod
-    def fields(cls) -> dict[str, Any]:
-        """Every hyper-parameter with its default."""
-        return {field.name: field.default for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
-
-    @classmethod
-    def claim(cls) -> str:
-        """The first paragraph of the recipe's docstring."""
-        return " ".join((inspect.getdoc(cls) or "").split("\n\n")[0].split())
-
-    def card(self, seed: int, training: dict[str, Any], **more: Any) -> dict[str, Any]:
-        """What a model learned by this recipe says of itself: settings, paper, seed, how the training went."""
-        return {
-            "recipe": self.settings(),
-            "paper": self.paper.cite(),
-            "seed": seed,
-            "training": training,
-            "licence": "Apache-2.0",
-        } | more
-
-    def at_least(self, low: int, *names: str) -> None:
-        """One error for the first of these fields that is below ``low``."""
-        for field in names:
-            if getattr(self, field) < low:
-                raise WrongUse(f"{self.name}, {field}: expected {low} or more, found {getattr(self, field)}")
-
-    def one_of(self, **known: Collection[str]) -> None:
-        """One error for the first of these fields whose value is none of those known."""
-        for field, values in known.items():
-            if getattr(self, field) not in values:
-                raise WrongUse(
-                    f"{self.name}, {field}: expected one of {', '.join(values)}, found {getattr(self, field)!r}"
-                )
-
-    def settings(self) -> dict[str, Any]:
-        """The recipe's own values, for hashes and model cards."""
-        return {"recipe": self.name} | dataclasses.asdict(self)  # type: ignore[call-overload]
 
 
 class Transform(ABC):

@@ -10,9 +10,32 @@ SHOWN = 40
 
 
 class UmekomiError(Exception):
-    """The job failed for a reason the user can act on. The command line prints it and exits with 1."""
+    """The job failed for a reason the user can act on. The command line prints it and exits with 1.
+
+    ``parameter`` names the argument that it is about, by its name in Python; the command line puts the option in its
+    place. With ``advice`` it stands behind the message, in what to do about it; without, before it.
+
+    >>> str(WrongUse("expected 1 or more, found 0", parameter="seed"))
+    'seed: expected 1 or more, found 0'
+    >>> WrongUse("a.csv has no column 'text'", parameter="column", advice="name one with").told("--column")
+    "a.csv has no column 'text': name one with --column"
+    """
 
     exit_code = 1
+
+    def __init__(self, message: str = "", *, parameter: str = "", advice: str = "") -> None:
+        super().__init__(message)
+        self.parameter, self.advice = parameter, advice
+
+    def told(self, name: str) -> str:
+        """The whole line, its parameter called ``name``."""
+        message = str(self.args[0]) if self.args else ""
+        if not self.parameter:
+            return message
+        return f"{message}: {self.advice} {name}" if self.advice else f"{name}: {message}"
+
+    def __str__(self) -> str:
+        return self.told(self.parameter)
 
 
 class DataError(UmekomiError):

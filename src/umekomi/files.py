@@ -4,18 +4,94 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import shutil
+import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from umekomi.errors import WrongUse
+from umekomi.errors import DataError, WrongUse
 
 MODEL_FILE = "umekomi.json"
+SUMS_FILE = "SHA256SUMS"
 _OURS = (MODEL_FILE, "modules.json")
+_DEVICES = {"con", "prn", "aux", "nul", "conin$", "conout$", "clock$"} | {
+    f"{port}{number}" for port in ("com", "lpt") for number in "0123456789¹²³"
+}
+"""Names that Windows keeps for devices, whatever stands behind their first dot."""
+
+
+def inside(folder: str | Path, name: object, what: str, *, nested: bool = False, links: bool = False) -> Path:
+    """``folder / name`` for a name that a file or an archive gave, or the error that it is not a plain one: nothing may
+    be read, written or deleted elsewhere because a file says so.
+
+    Plain on every system: not empty, no separator, drive, ``..``, device, control character, nor a dot or a blank at
+    its end. With ``nested`` the name may have several such parts with ``/`` between. What is there under that name may
+    be no link, device, FIFO or socket, nor may a folder on the way be a link; with ``links`` a link is followed (a
+    hub's cache keeps models as links: for what is only read). ``what`` says whose name it is.
+
+    >>> inside("model", "1_Pooling/config.json", "modules.json", nested=True).as_posix()
+    'model/1_Pooling/config.json'
+    >>> inside("model", "../config.json", "modules.json", nested=True)
+    Traceback (most recent call last):
+    umekomi.errors.DataError: modules.json: expected a plain name within model, found '../config.json'
+    """
+    parts = name.split("/") if nested and isinstance(name, str) else [name]
+    if not all(isinstance(part, str) and _plain(part) for part in parts):
+        shown = repr(name)
+        raise DataError(
+            f"{what}: expected a plain name within {folder}, found {shown if len(shown) <= 200 else shown[:199] + '…'}"
+        )
+    path = Path(folder)
+    for place, part in enumerate(parts):
+        path = path / str(part)
+        try:
+            mode = (path.stat() if links else path.lstat()).st_mode
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        if not (stat.S_ISDIR(mode) or (stat.S_ISREG(mode) and place == len(parts) - 1)):
+            raise DataError(f"{path}: expected a file or a folder of its own, found {_sort_of_file(mode)}")
+    return path
+
+
+def regular_file(path: str | Path) -> os.stat_result:
+    """What the system says of a file, or the error that it is none: a link, a device or a FIFO is never opened (one may
+    lie elsewhere, the other never ends). FileNotFoundError where there is nothing."""
+    about = Path(path).lstat()
+    if not stat.S_ISREG(about.st_mode):
+        raise DataError(f"{path}: expected a file, found {_sort_of_file(about.st_mode)}")
+    return about
+
+
+def _plain(name: str) -> bool:
+    """Is this one name that every system takes as a file's, in the folder it is looked for in?"""
+    try:
+        length = len(name.encode())
+    except UnicodeEncodeError:  # half a surrogate pair
+        return False
+    return (
+        0 < length <= 255
+        and not any(character in '/\\:<>"|?*' or character < " " or character == "\x7f" for character in name)
+        and name[-1] not in ". "
+        and name.split(".")[0].rstrip().lower() not in _DEVICES
+    )
+
+
+def _sort_of_file(mode: int) -> str:
+    for test, name in (
+        (stat.S_ISLNK, "a link"),
+        (stat.S_ISDIR, "a folder"),
+        (stat.S_ISREG, "a file"),
+        (stat.S_ISFIFO, "a FIFO"),
+        (stat.S_ISSOCK, "a socket"),
+    ):
+        if test(mode):
+            return name
+    return "a device"
 
 
 @contextmanager
@@ -50,7 +126,10 @@ def whole_folder(path: str | Path) -> Iterator[Path]:
     retired = temporary.with_name(temporary.name + ".old")
     try:
         yield temporary
-        temporary.chmod(0o777 & ~_umask())
+        mask = _umask()
+        for place in (temporary, *temporary.rglob("*")):  # libraries leave weights that only their owner may read
+            if not place.is_symlink():
+                place.chmod((0o777 if place.is_dir() else 0o666) & ~mask)
         if path.exists():
             path.rename(retired)
         try:
@@ -75,6 +154,28 @@ def cache_folder() -> Path:
     return Path(os.environ.get("UMEKOMI_CACHE") or Path.home() / ".cache" / "umekomi")
 
 
+def plain(value: Any) -> Any:
+    """``value`` as strict JSON can hold it: what is no finite number becomes null, NumPy's numbers and arrays Python's,
+    sets sorted lists, a named tuple a list, and everything else that JSON does not know its text.
+
+    >>> plain({"a": float("nan"), 1: (2, Path("x"))})
+    {'a': None, '1': [2, 'x']}
+    """
+    if value is None or isinstance(value, (str, bool, int)):
+        return value
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(name): plain(part) for name, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(part) for part in value]
+    if isinstance(value, (set, frozenset)):
+        return sorted((plain(part) for part in value), key=str)
+    if hasattr(value, "tolist"):
+        return plain(value.tolist())
+    return str(value)
+
+
 def write_json(path: str | Path, value: Any) -> None:
     """Write ``value`` as JSON, whole or not at all. NaN and infinity are refused: they are no JSON."""
     text = json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False)
@@ -86,7 +187,7 @@ def read_json(path: str | Path) -> Any:
     """Read a JSON file; a broken one is named."""
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # ValueError: not UTF-8, no JSON, or an integer without end
         raise WrongUse(f"{path} is not valid JSON: {error}") from None
 
 
@@ -124,9 +225,10 @@ def source_hash(source: Path) -> str:
 
 
 def folder_hash(folder: str | Path) -> str:
-    """Names what a folder holds: its files' relative paths and contents, not their times."""
+    """Names what a folder holds: its files' relative paths and contents, not their times. Its card and its checksums
+    say nothing that the other files do not."""
     folder = Path(folder)
-    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != "README.md")
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name not in ("README.md", SUMS_FILE))
     return content_hash(*[[path.relative_to(folder).as_posix(), file_hash(path)] for path in files])
 
 

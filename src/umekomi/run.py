@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Run:
-    """``who`` names the recipe in progress and errors; ``checkpoint`` is a folder or None; ``seed`` any whole number."""
+    """``who`` names the recipe in progress and errors; ``checkpoint`` is a folder or None."""
 
     who: str
     seed: int = 0
@@ -30,8 +30,18 @@ class Run:
         >>> Run("ruri", checkpoint=Path("c")).stage("weak").checkpoint.as_posix()
         'c/weak'
         """
-        place = None if self.checkpoint is None else self.checkpoint / name
-        return dataclasses.replace(self, who=f"{self.who}: {name}", checkpoint=place)
+        return dataclasses.replace(self.at(name), who=f"{self.who}, {name}")
+
+    def at(self, folder: str) -> Run:
+        """The same run with its checkpoints in a folder below its own."""
+        return dataclasses.replace(self, checkpoint=None if self.checkpoint is None else self.checkpoint / folder)
+
+    def several(self, count: int) -> list[Run]:
+        """So many runs of one recipe, each with a seed and checkpoints of its own."""
+        return [
+            dataclasses.replace(self.stage(f"run {number + 1} of {count}"), seed=self.seed + number)
+            for number in range(count)
+        ]
 
     def bar(self, total: int | None, unit: str, done: int = 0) -> Progress:
         """A bar with rate and remaining time (where ``total`` is known), shown where this run shows progress."""

@@ -100,7 +100,7 @@ def test_recipes_info_and_version(command):
 
 
 def test_values_of_settings():
-    from umekomi.cli.train import value_of
+    from umekomi.cli.options import value_of
 
     assert value_of("64,32") == (64, 32)
     assert value_of("none") is None

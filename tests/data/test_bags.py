@@ -54,7 +54,7 @@ def test_broken_lines_say_where(tmp_path):
     with pytest.raises(DataError, match="line 1: expected a feature with a weight such as word:0.3, found 'b'"):
         read_bags(file, "labeldoc", weights=True)
     file.write_bytes(b"a\tb\nc\t\xff\n")
-    with pytest.raises(DataError, match="line 2: expected UTF-8, found the byte 0xff"):
+    with pytest.raises(DataError, match="line 2: expected UTF-8, found byte 0xff"):
         load(file)
     file.write_text("\n")
     with pytest.raises(DataError, match="found zero rows"):

@@ -2,7 +2,8 @@ import pyarrow as pa
 import pytest
 
 from umekomi.data import DataError, Dataset
-from umekomi.data.views import as_retrieval, carve, cloze, pairs, texts
+from umekomi.data.shapes import pairs, texts
+from umekomi.data.views import as_retrieval, carve, cloze
 
 
 def made(**columns):

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import datetime
+from decimal import Decimal
+
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from umekomi.errors import DataError, WrongUse
@@ -89,6 +93,92 @@ def test_all_find_filter_replace_and_delete_alike(kind, metric, tmp_path):
         index.search(vectors[:, :3])
     with pytest.raises(DataError, match="NaN or infinity in row 2"):
         index.search(np.where(np.arange(2)[:, None] == 1, np.nan, vectors[:2]))
+
+
+@pytest.mark.parametrize("kind", ["umekomi", "lance", "qdrant"])
+def test_missing_values_names_and_dates_mean_the_same_everywhere(kind, tmp_path):
+    vectors = np.eye(4, 16, dtype=np.float32)
+    index = made(kind, tmp_path, "dot")
+    columns = {
+        "x": [1, 2, None, 3],
+        "s": ["a", None, "b", "a"],
+        "b": [True, False, None, None],
+        "f": [0.5, float("nan"), None, 1.5],
+        "small": pa.array([1, 2, None, -3], pa.int8()),
+        "pub year": [2019, 2020, 2021, None],
+        "ｶﾃｺﾞﾘ": ["x", "y", None, "x"],
+        "day": [datetime.date(2024, 1, day) for day in (14, 15, 16)] + [None],
+        "at": pa.array([datetime.datetime(2024, 1, day) for day in (14, 15, 16)] + [None], pa.timestamp("us", "UTC")),
+        "price": [Decimal("1.10"), Decimal("2.00"), None, Decimal("3.30")],
+    }
+    index.add(["0", "1", "2", "3"], vectors, columns)
+    for condition, found in (
+        ("x != 1", "13"),
+        ("not x == 1", "13"),
+        ("x not in (1, 7)", "13"),
+        ("not (x == 1 or s == 'a')", ""),
+        ("not (x == 2 and s == 'a')", "023"),
+        ("not (x < 2 or s != 'a')", "3"),
+        ("x is None or x == 3", "23"),
+        ("x == None", "2"),
+        ("x != None and not s is None", "03"),
+        ("x in (1, None)", "02"),
+        ("x not in (1, None)", "13"),
+        ("x not in ()", "0123"),
+        ("not b", "1"),
+        ("not not b", "0"),
+        ("f is None", "12"),
+        ("not f == 0.5", "3"),
+        ("not f > 1", "0"),
+        ("x > 1.5", "13"),
+        ("small < 1000", "013"),
+        ("not small < 1000", ""),
+        ("small in (1, 1000)", "0"),
+        ("1 <= small", "01"),
+        ("`pub year` >= 2020", "12"),
+        ("not `ｶﾃｺﾞﾘ` == 'x'", "1"),
+        ("ｶﾃｺﾞﾘ == 'x'", "03"),
+        ("day > '2024-01-14'", "12"),
+        ("not day == '2024-01-15'", "02"),
+        ("day in ('2024-01-15', '2024-01-16')", "12"),
+        ("'2024-01-14T12:00:00Z' < at <= '2024-01-15T09:00:00+09:00'", "1"),
+        ("at is None", "3"),
+    ):
+        hits = index.search(np.ones((1, 16), np.float32), 4, filter=condition)[0]
+        assert sorted(hit.id for hit in hits) == list(found), condition
+    if kind != "qdrant":  # whose payload is JSON: decimals are texts there
+        hits = index.search(np.ones((1, 16), np.float32), 4, filter="price >= 1.1 and price != 2")[0]
+        assert sorted(hit.id for hit in hits) == ["0", "3"]
+        assert {hit.payload["price"] for hit in hits} == {Decimal("1.10"), Decimal("3.30")}
+    for condition, said in (("`a`b` == 1", "filter"), ("x > ", "expected a condition"), ("day > 'soon'", "filter")):
+        with pytest.raises(WrongUse, match=said):
+            index.search(np.ones((1, 16), np.float32), 4, filter=condition)
+
+
+def test_what_a_database_cannot_compare_is_one_line(tmp_path):
+    index = made("lance", tmp_path, "dot")
+    index.add(["a"], np.eye(1, 16, dtype=np.float32), {"t": [datetime.time(12)], "s": ["x"], "tags": [["x"]]})
+    for condition, said in (
+        ("t > '11:00'", "LanceDB compares no time64"),
+        ("s", "holds text"),
+        ("tags == 'x'", "can only be asked for by is None"),
+    ):
+        with pytest.raises(WrongUse, match=said):
+            index.search(np.ones((1, 16), np.float32), 1, filter=condition)
+    with pytest.raises(DataError, match="add: LanceDB does not take it"):
+        made("lance", tmp_path / "b", "dot").add(["a"], np.eye(1, 16, dtype=np.float32), {"a.b": [1]})
+    with pytest.raises(DataError, match="payload column 'x': expected values of one type"):
+        index.add(["b"], np.eye(1, 16, dtype=np.float32), {"x": [1, "b"]})
+    index = made("qdrant", tmp_path, "dot")
+    index.add(["a"], np.eye(1, 16, dtype=np.float32), {"s": ["x"], "raw": [b"\xff"], 'a"b': [1]})
+    assert index.search(np.ones((1, 16), np.float32), 1)[0][0].payload == {"s": "x", "raw": "/w==", 'a"b': 1}
+    for condition, said in (
+        ("s > 'b'", "Qdrant compares numbers and dates by >"),
+        ('`a"b` == 1', "none with a double quote"),
+        ("s > '12024-01-01'", "up to the year 9999"),
+    ):
+        with pytest.raises(WrongUse, match=said):
+            index.search(np.ones((1, 16), np.float32), 1, filter=condition)
 
 
 def test_lance_compacts_itself_and_is_found_again(tmp_path):

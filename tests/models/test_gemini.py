@@ -143,3 +143,19 @@ def test_wrong_use(service):
         with pytest.raises(WrongUse):
             wrong()
     assert embedder.encode([]).shape == (0, 3072)
+
+
+@pytest.mark.parametrize(
+    "name", ["gemini-embedding-2", "gemini-embedding-exp-03-07", "text-embedding-004", "gemini-embedding-2-preview"]
+)
+def test_other_models_of_the_service_are_refused(name, tmp_path):
+    with pytest.raises(
+        WrongUse, match=f"{name}: expected gemini-embedding-001; other models of the service take no task"
+    ):
+        GeminiEmbedder(name)
+    GeminiEmbedder().save(tmp_path / "m")
+    head = json.loads((tmp_path / "m" / "umekomi.json").read_text())
+    head["settings"]["model"] = name
+    (tmp_path / "m" / "umekomi.json").write_text(json.dumps(head))
+    with pytest.raises(WrongUse, match=f"m: {name}: expected gemini-embedding-001"):
+        load(tmp_path / "m")

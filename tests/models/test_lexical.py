@@ -66,3 +66,32 @@ def test_hashing_is_streamed_alike_whatever_the_chunk():
     model = HashingEmbedder(64)
     many = [f"word{i} shared" for i in range(5000)]
     assert (model.encode(many)[4500:] == model.encode(many[4500:])).all()
+
+
+@pytest.mark.parametrize("kind", [Bm25Embedder, TfIdfEmbedder])
+@pytest.mark.parametrize("words", ["words", "bigrams"])
+def test_full_and_half_width_are_one_word_on_both_sides(kind, words):
+    documents = ["ＡＢＣ株式会社のｶﾞｲﾄﾞ", "ABC inventory １２３", "something else entirely"]
+    model = kind.fit(documents, words=words)
+    assert not any("\uff01" <= character <= "\uff9f" for term in model.terms for character in term)
+    for query, plain in (("ａｂｃ", "abc"), ("ガイド", "ｶﾞｲﾄﾞ"), ("１２３", "123")):
+        wide, narrow = (
+            model.similarity(model.encode_query([text]), model.encode_document(documents)) for text in (query, plain)
+        )
+        assert np.array_equal(wide, narrow)
+        assert wide.max() > 0 or words == "words", query
+
+
+def test_a_model_saved_before_texts_were_folded_stays_as_it_was(tmp_path):
+    """Its vocabulary holds words in full width, and a query in full width still finds them."""
+    from umekomi.models import load
+
+    terms = ["abc", "ａｂｃ"]
+    old = Bm25Embedder(terms, np.ones(2, np.float32), "words", average_length=2.0)
+    old.save(tmp_path / "old")
+    assert "normalisation" not in (tmp_path / "old" / "umekomi.json").read_text()
+    found = load(tmp_path / "old")
+    assert found.encode_query(["ＡＢＣ ａｂｃ abc"]).toarray().tolist() == [[1, 2]]
+    new = Bm25Embedder.fit(["ＡＢＣ ａｂｃ abc", "def"])
+    new.save(tmp_path / "new")
+    assert load(tmp_path / "new").encode_query(["ＡＢＣ ａｂｃ abc"]).toarray().max() == 3

@@ -8,7 +8,8 @@ pytest.importorskip("sentence_transformers")
 
 from umekomi.errors import DataError, WrongUse
 from umekomi.models import load
-from umekomi.models.networks import ARCHITECTURES, DECODERS, bidirectional, needs, scratch, sees, tokenizer, with_eos
+from umekomi.models.scratch import ARCHITECTURES, DECODERS, scratch, tokenizer
+from umekomi.parts.networks import bidirectional, needs, sees, with_eos
 
 TEXTS = [f"the cat number {i} sat on the mat and looked at {i * 7} birds; 埋め込みの検索 {i}" for i in range(200)]
 SOME = ["a", "the cat sat on the mat " * 4, "birds", "埋め込み", "looked at the mat"]

@@ -10,9 +10,10 @@ pytest.importorskip("sentence_transformers")
 
 from umekomi.errors import WrongUse
 from umekomi.models import load
-from umekomi.models.networks import scratch, sees
 from umekomi.models.published.catalogue import CATALOGUE
 from umekomi.models.published.nv_embed import HEAD, PARTS, QUERY, TRUNK
+from umekomi.models.scratch import scratch
+from umekomi.parts.networks import sees
 from umekomi.parts.pooling import LatentAttention
 
 TEXTS = [f"passage {i} tells of the river and the {animal}" for i in range(40) for animal in ("cat", "otter", "heron")]
@@ -130,8 +131,6 @@ def test_qwen3_takes_the_last_token_and_every_text_ends_in_its_mark(tmp_path, mo
     from sentence_transformers import SentenceTransformer
     from tokenizers import processors
 
-    from umekomi.models.published import catalogue
-
     backbone = scratch("qwen3", TEXTS, layers=2, width=32, heads=4, vocabulary=400, max_length=64)
     words = backbone.tokenizer
     words.add_special_tokens({"additional_special_tokens": ["<|endoftext|>"]})
@@ -157,11 +156,11 @@ def test_qwen3_takes_the_last_token_and_every_text_ends_in_its_mark(tmp_path, mo
 
     entry = CATALOGUE["qwen3-embedding-0.6b"]
     assert entry.ends_in == "<|endoftext|>" and entry.prompts["query"].endswith("Query:")
-    from umekomi.models.opening import load_folder
+    from umekomi.models import opening
 
     for folder in ("whole", "broken"):  # as files that lost their post-processor are mended
-        monkeypatch.setattr(catalogue, "open_hub", lambda hub, folder=folder: load_folder(tmp_path / folder))
-        found = catalogue.open_entry(entry)
+        monkeypatch.setattr(opening, "_fetched", lambda hub, folder=folder: tmp_path / folder)
+        found = load(entry.name)
         assert found.model.tokenizer("river")["input_ids"][-1] == end
         np.testing.assert_allclose(
             found.encode(TEXTS[:5], role="document"),
@@ -171,10 +170,9 @@ def test_qwen3_takes_the_last_token_and_every_text_ends_in_its_mark(tmp_path, mo
 
 
 def test_non_commercial_licences_are_said(nv_folder, monkeypatch, capsys):
-    from umekomi.models.opening import load_folder
-    from umekomi.models.published import catalogue
+    from umekomi.models import opening
 
-    monkeypatch.setattr(catalogue, "open_hub", lambda hub: load_folder(nv_folder[0]))
+    monkeypatch.setattr(opening, "_fetched", lambda hub: nv_folder[0])
     found = load("nv-embed-v2")
     assert "not for commercial use" in capsys.readouterr().err and found.card["licence"] == "CC-BY-NC-4.0"
 

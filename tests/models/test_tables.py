@@ -117,3 +117,80 @@ def test_onnx_gives_the_same_vectors_without_torch(minilm, tmp_path, fresh):
     assert float(worst) > 0.9999
     assert torch == "False"
     assert cut.strip() == "[False, True, False, False]"
+
+
+def test_words_with_spaces_and_other_ways_to_write_a_line(tmp_path):
+    """The last numbers are the vector: GloVe 840B has words such as ". . ." and "at name@domain.com"."""
+    lines = "the 0.1 0.2 0.3\n. . . 0.4 0.5 0.6\nat name@domain.com 1 2 3\n7 up 1 1 1\n2008 7 8 9\n\u00a0 1 0 0\n"
+    (tmp_path / "g.txt").write_text(lines, encoding="utf-8")
+    found = word2vec.read(tmp_path / "g.txt")
+    assert found.names == ["the", ". . .", "at name@domain.com", "7 up", "2008", "\u00a0"]
+    assert found["7 up"].tolist() == [1, 1, 1]
+    (tmp_path / "h.vec").write_text("6 3\n" + lines, encoding="utf-8")
+    assert word2vec.read(tmp_path / "h.vec").names == found.names
+    (tmp_path / "t.txt").write_text("the\t0.1\t0.2 \r\ncat\t0.3\t0.4\r\n")
+    assert word2vec.read(tmp_path / "t.txt").names == ["the", "cat"]
+    (tmp_path / "cut.txt").write_text("the 0.1 0.2 0.3\ncat 0.3 0.4\n")
+    with pytest.raises(DataError, match=r"cut.txt, line 2: expected a name and 3 numbers, found 2"):
+        word2vec.read(tmp_path / "cut.txt")
+    (tmp_path / "empty.txt").write_text("")
+    with pytest.raises(DataError, match=r"empty.txt, line 1: expected a name and its numbers"):
+        word2vec.read(tmp_path / "empty.txt")
+    (tmp_path / "nan.txt").write_text("the 0.1 nan\ncat 0.3 0.4\n")
+    with pytest.raises(DataError, match=r"nan.txt: nan: expected finite vectors.*row 1 \('the'\)"):
+        word2vec.read(tmp_path / "nan.txt")
+
+
+@pytest.mark.parametrize("ending", [".txt", ".bin"])
+def test_words_that_are_no_utf8_keep_their_bytes_and_are_told(ending, tmp_path, capsys):
+    path = tmp_path / f"w{ending}"
+    vector = b" 1 2\n" if ending == ".txt" else b" " + np.ones(2, np.float32).tobytes() + b"\n"
+    path.write_bytes(b"3 2\n" + b"caf\xe9" + vector + b"caf\xe8" + vector + "café".encode() + vector)
+    assert word2vec.read(path).names == ["caf\\xe9", "caf\\xe8", "café"]
+    assert "note: 2 words of" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["t.vec.gz", "t.bin.gz", "t.txt.bz2", "t.bin.xz", "t.vec.zip"])
+def test_packed_files(name, tmp_path):
+    import bz2
+    import lzma
+    import zipfile
+
+    plain = tmp_path / name.rpartition(".")[0]
+    word2vec.write(TABLE, plain)
+    if name.endswith(".zip"):
+        with zipfile.ZipFile(tmp_path / name, "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.write(plain, plain.name)
+    elif name.endswith(".gz"):
+        word2vec.write(TABLE, tmp_path / name)
+    else:
+        (tmp_path / name).write_bytes({"bz2": bz2, "xz": lzma}[name[-3:].lstrip(".")].compress(plain.read_bytes()))
+    back = word2vec.read(tmp_path / name)
+    assert back.names == TABLE.names and back.name == "t"
+    assert (back.vectors == TABLE.vectors).all()
+    convert(tmp_path / name, tmp_path / "m")
+    assert (load(tmp_path / "m").vectors == TABLE.vectors).all()
+    data = (tmp_path / name).read_bytes()
+    (tmp_path / name).write_bytes(data[: len(data) // 2])
+    with pytest.raises(DataError, match=str(tmp_path / name)):
+        word2vec.read(tmp_path / name)
+
+
+def test_packed_archives_of_several_files_and_other_formats_are_named(tmp_path):
+    import zipfile
+
+    with zipfile.ZipFile(tmp_path / "glove.6B.txt.zip", "w") as archive:
+        archive.writestr("a.txt", "a 1 2")
+        archive.writestr("b.txt", "a 1 2")
+    with pytest.raises(WrongUse, match="expected one file in the archive, found a.txt, b.txt"):
+        word2vec.read(tmp_path / "glove.6B.txt.zip")
+    (tmp_path / "cc.bin").write_bytes((793712314).to_bytes(4, "little") + b"\0" * 50)
+    with pytest.raises(DataError, match="found a model of fastText: use its .vec file"):
+        word2vec.read(tmp_path / "cc.bin")
+    (tmp_path / "huge.bin").write_bytes(b"999999999999 1000\na ")
+    with pytest.raises(DataError, match="ends in vector 1"):
+        word2vec.read(tmp_path / "huge.bin")
+    with pytest.raises(WrongUse, match="no such file"):
+        convert(tmp_path / "none.vec.gz", tmp_path / "m")
+    with pytest.raises(WrongUse, match="or one of these and .gz"):
+        word2vec.write(TABLE, tmp_path / "t.vec.xz")

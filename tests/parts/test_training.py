@@ -5,11 +5,12 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("sentence_transformers")
 
 from umekomi.data.contrast import blended, rows
-from umekomi.models.networks import scratch
+from umekomi.models.scratch import scratch
 from umekomi.parts.learning.batches import InstructedCollator
 from umekomi.parts.learning.language import packed, pretrain
-from umekomi.parts.learning.sentences import Stage, tuned
+from umekomi.parts.learning.sentences import Stage, fine_tune
 from umekomi.parts.losses.contrastive import InfoNCE
+from umekomi.run import Run
 
 TEXTS = [f"the {animal} number {i} sat on mat {i * 7 % 13}" for i in range(24) for animal in ("cat", "dog")]
 
@@ -36,16 +37,18 @@ def test_an_interrupted_stage_goes_on_to_the_same_bits(backbone, lora, tmp_path)
     if lora:
         pytest.importorskip("peft")
     base = backbone.embedder("latent", bidirectional=True, latents=4, heads=2).model
-    whole = tuned(base, stage(table(), lora=lora), seed=1)
+    whole = fine_tune(base, stage(table(), lora=lora), run=Run("test", 1))
 
     def stop(model, step):
         if step == 9:
             raise Stop
 
     with pytest.raises(Stop):
-        tuned(base, stage(table(), lora=lora, watch=stop, watch_every=3), seed=1, checkpoint=tmp_path, save_steps=4)
+        fine_tune(
+            base, stage(table(), lora=lora, watch=stop, watch_every=3), run=Run("test", 1, tmp_path), save_steps=4
+        )
     assert [folder.name for folder in (tmp_path / "stage_0").iterdir()] == ["checkpoint-8"]
-    again = tuned(base, stage(table(), lora=lora), seed=1, checkpoint=tmp_path, save_steps=4)
+    again = fine_tune(base, stage(table(), lora=lora), run=Run("test", 1, tmp_path), save_steps=4)
     assert all(torch.equal(value, again.state_dict()[name]) for name, value in whole.state_dict().items())
     assert not any(
         torch.equal(value, whole.state_dict()[name])
@@ -59,21 +62,21 @@ def test_an_interrupted_stage_goes_on_to_the_same_bits(backbone, lora, tmp_path)
 
 def test_a_checkpoint_cut_off_while_it_was_written_is_passed_over(backbone, tmp_path):
     base = backbone.embedder("mean").model
-    whole = tuned(base, stage(table()), seed=1)
+    whole = fine_tune(base, stage(table()), run=Run("test", 1))
 
     def stop(model, step):
         if step == 9:
             raise Stop
 
     with pytest.raises(Stop):
-        tuned(base, stage(table(), watch=stop, watch_every=3), seed=1, checkpoint=tmp_path, save_steps=4)
+        fine_tune(base, stage(table(), watch=stop, watch_every=3), run=Run("test", 1, tmp_path), save_steps=4)
     for step, state in ((9, None), (10, "{"), (11, "")):
         cut = tmp_path / "stage_0" / f"checkpoint-{step}"
         cut.mkdir()
         (cut / "weights.safetensors").write_bytes(b"half of it")
         if state is not None:
             (cut / "trainer_state.json").write_text(state)
-    again = tuned(base, stage(table()), seed=1, checkpoint=tmp_path, save_steps=4)
+    again = fine_tune(base, stage(table()), run=Run("test", 1, tmp_path), save_steps=4)
     assert all(torch.equal(value, again.state_dict()[name]) for name, value in whole.state_dict().items())
 
 
@@ -91,10 +94,10 @@ def test_the_objectives_own_parameters_are_kept_too(backbone, tmp_path):
 
         return [Stage({"a": table()}, {"a": loss}, 2, 8, 1e-2, 0.0, "shuffle", watch=watch, watch_every=1)]
 
-    tuned(base, plan, seed=1)
+    fine_tune(base, plan, run=Run("test", 1))
     with pytest.raises(Stop):
-        tuned(base, lambda model: plan(model, 9), seed=1, checkpoint=tmp_path, save_steps=4)
-    tuned(base, plan, seed=1, checkpoint=tmp_path, save_steps=4)
+        fine_tune(base, lambda model: plan(model, 9), run=Run("test", 1, tmp_path), save_steps=4)
+    fine_tune(base, plan, run=Run("test", 1, tmp_path), save_steps=4)
     assert float(seen[0].temperature) != pytest.approx(0.05, rel=1e-3)
     assert float(seen[2].temperature) == float(seen[0].temperature)
 
@@ -102,13 +105,13 @@ def test_the_objectives_own_parameters_are_kept_too(backbone, tmp_path):
 def test_watching_changes_nothing(backbone):
     base = backbone.embedder("mean").model
     steps = []
-    plain = tuned(base, stage(table()), seed=1)
-    watched = tuned(
+    plain = fine_tune(base, stage(table()), run=Run("test", 1))
+    watched = fine_tune(
         base,
         stage(
             table(), watch=lambda model, step: steps.append((step, model.training, torch.rand(1).item())), watch_every=5
         ),
-        seed=1,
+        run=Run("test", 1),
     )
     assert [step for step, *_ in steps] == [0, 5, 10, 12] and not any(training for _, training, _ in steps)
     assert all(torch.equal(value, watched.state_dict()[name]) for name, value in plain.state_dict().items())
@@ -149,13 +152,17 @@ def test_one_set_a_batch_or_all_of_them(backbone):
             return super().forward(sentence_features, None)
 
     base = backbone.embedder("mean").model
-    tuned(base, lambda model: [Stage(parts, dict.fromkeys(parts, Loss(model)), 1, 8, 1e-3, 0.0, "shuffle")], seed=1)
+    fine_tune(
+        base,
+        lambda model: [Stage(parts, dict.fromkeys(parts, Loss(model)), 1, 8, 1e-3, 0.0, "shuffle")],
+        run=Run("test", 1),
+    )
     assert sorted(map(sorted, seen)) == [[0]] * 3 + [[1]] * 3
     seen.clear()
-    tuned(
+    fine_tune(
         base,
         lambda model: [Stage({"all": blended(list(parts.values()))}, {"all": Loss(model)}, 1, 8, 1e-3, 0.0, "shuffle")],
-        seed=1,
+        run=Run("test", 1),
     )
     assert len(seen) == 6 and {0, 1} in seen
 
@@ -166,12 +173,20 @@ def test_one_set_a_batch_or_all_of_them(backbone):
 def test_pre_training_learns_and_goes_on_where_it_stopped(architecture, objective, tmp_path):
     made = scratch(architecture, TEXTS, layers=1, width=32, heads=4, vocabulary=300, max_length=32)
     losses = pretrain(
-        made.model, made.tokenizer, TEXTS, objective=objective, length=16, steps=40, batch_size=8, learning_rate=3e-3
+        made.model,
+        made.tokenizer,
+        TEXTS,
+        run=Run("test"),
+        objective=objective,
+        length=16,
+        steps=40,
+        batch_size=8,
+        learning_rate=3e-3,
     )
     assert len(losses) == 10 and losses[-1] < losses[0] - 0.5
     again = scratch(architecture, TEXTS, layers=1, width=32, heads=4, vocabulary=300, max_length=32)
     options = {"objective": objective, "length": 16, "batch_size": 8, "learning_rate": 3e-3}
-    pretrain(again.model, again.tokenizer, TEXTS, steps=40, checkpoint=tmp_path, save_steps=20, **options)
+    pretrain(again.model, again.tokenizer, TEXTS, steps=40, run=Run("test", 0, tmp_path), save_steps=20, **options)
     assert all(torch.equal(value, again.model.state_dict()[name]) for name, value in made.model.state_dict().items())
 
 
@@ -187,5 +202,5 @@ def test_wrong_pre_training_is_one_line(backbone):
 
     for options in ({"objective": "other"}, {"masked": 1.5}, {"steps": 0}, {"length": 10_000}):
         with pytest.raises(UmekomiError) as error:
-            pretrain(backbone.model, backbone.tokenizer, TEXTS, **options)
+            pretrain(backbone.model, backbone.tokenizer, TEXTS, run=Run("test"), **options)
         assert "expected" in str(error.value) and "\n" not in str(error.value)

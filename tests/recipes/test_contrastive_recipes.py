@@ -12,8 +12,9 @@ pytest.importorskip("sentence_transformers")
 
 from umekomi.errors import DataError, WrongUse
 from umekomi.models import load
-from umekomi.models.networks import scratch, sees
+from umekomi.models.scratch import scratch
 from umekomi.parts.learning.sentences import Stage
+from umekomi.parts.networks import sees
 from umekomi.recipes import get
 
 ANIMALS = ("cat", "dog", "owl", "eel")
@@ -49,13 +50,13 @@ def stages_run(monkeypatch):
     from umekomi.parts.learning import sentences as training
 
     seen: list[Stage] = []
-    real = training.train
+    real = training._train
 
-    def train(model, stages, **options):
-        seen.extend(stages)
-        return real(model, stages, **options)
+    def train(model, stage, *rest):
+        seen.append(stage)
+        return real(model, stage, *rest)
 
-    monkeypatch.setattr(training, "train", train)
+    monkeypatch.setattr(training, "_train", train)
     return seen
 
 

@@ -25,6 +25,13 @@ def test_a_value_that_most_rows_have_is_one_range():
     assert sorted(points) == points
 
 
+def test_times_that_python_cannot_hold_have_a_label():
+    far = pa.array([1 << 61, None], pa.int64()).cast(pa.timestamp("us"))
+    assert grouped(far)[0] == [Group("75039-04-04T19:00:13.693952000", "value", 1), Group(None, "missing", 1)]
+    assert grouped(pa.array([[1 << 62]], pa.list_(pa.timestamp("s"))))[0][0].label == "['146138514283-06-19T07:45:04']"
+    assert grouped(pa.array([[b"\xff"]]))[0][0].label == "['/w==']"
+
+
 def test_words_by_their_number_and_the_rest():
     words = [word for number, word in enumerate("abcdefghijk") for _ in range(20 - number)]
     found, ordered, points = grouped(pa.chunked_array([words[:50], [*words[50:], None]]))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures as futures
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -19,11 +21,12 @@ pytest.importorskip("sentence_transformers")
 
 from served import Server
 
-from umekomi.errors import UmekomiError, WrongUse
+from umekomi.errors import DataError, UmekomiError, WrongUse
 from umekomi.models.untrained import HashingEmbedder
 from umekomi.server.batching import Batcher, Busy
 from umekomi.server.model_pool import Holder
 from umekomi.server.running import is_loopback, run
+from umekomi.server.workers import Panic
 
 
 def command(*words, **env):
@@ -196,6 +199,64 @@ def test_models_are_opened_when_asked_for_and_closed_for_memory(folders, tmp_pat
         Holder([tmp_path / "m0", tmp_path / "m0"], memory=1, engine="auto", batcher=None)
 
 
+def test_a_model_that_opens_slowly_is_opened_once(tmp_path):
+    HashingEmbedder(8).save(tmp_path / "m")
+    times = []
+
+    class Slow(Holder):
+        def _load(self, source):
+            times.append(source)
+            time.sleep(0.4)
+            return super()._load(source)
+
+    async def go() -> None:
+        make = lambda e, _: Batcher(e, queue_tokens=1000, latency=0.1)  # noqa: E731
+        holder = Slow([tmp_path / "m"], memory=1, engine="auto", batcher=make)
+        for seconds in (0.1, 0.1, 5):
+            try:
+                async with asyncio.timeout(seconds), holder.using(None) as held:
+                    assert held.opened is not None
+            except TimeoutError:
+                assert seconds < 1
+        assert len(times) == 1 and holder.models["m"].users == 0
+        await holder.close_all()
+
+    asyncio.run(go())
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"memory_gb": float("nan")}, "memory_gb: expected 0 or more, found nan"),
+        ({"memory_gb": -1}, "memory_gb: expected 0 or more, found -1"),
+        ({"memory_gb": float("inf")}, "memory_gb: expected 1,000,000 or less, found inf"),
+        ({"timeout": float("inf")}, "timeout: expected 86,400 or less, found inf"),
+        ({"latency": float("nan")}, "latency: expected 0.001 or more, found nan"),
+        ({"body_mb": 1e300}, "body_mb: expected 100,000 or less, found 1e+300"),
+        ({"queue_tokens": -5}, "queue_tokens: expected 1 or more, found -5"),
+        ({"queue_tokens": "many"}, "queue_tokens: expected a number, found 'many'"),
+        ({"port": -1}, "port: expected 0 to 65535, found -1"),
+        ({"api_key": "a"}, "expected an API key of 8 characters or more, found 1"),
+        ({"host": "a" * 300, "api_key": "a" * 8}, "host: expected an address or a name, found 'aaa"),
+    ],
+)
+def test_options_are_in_their_ranges(options, says):
+    with pytest.raises(WrongUse, match=re.escape(says)):
+        run([HashingEmbedder(8)], **options)
+
+
+def test_a_key_of_the_environment_is_as_long_as_one_of_a_file(monkeypatch):
+    from umekomi.server import api_key
+
+    monkeypatch.setenv("UMEKOMI_API_KEY", "a")
+    with pytest.raises(WrongUse, match="UMEKOMI_API_KEY: expected a key of 8 characters or more, found 1"):
+        api_key(None)
+    monkeypatch.setenv("UMEKOMI_API_KEY", " a-long-key\n")
+    assert api_key(None) == "a-long-key"
+    monkeypatch.setenv("UMEKOMI_API_KEY", "")
+    assert api_key(None) == ""
+
+
 # --- batching -------------------------------------------------------------------------------------------------------
 
 
@@ -288,6 +349,79 @@ def test_one_requests_fault_is_not_its_neighbours():
     found = batched(Recording(seconds=0.01), [(["first"], None), (["a"], None), (["poison"], None), (["b"], None)])
     assert [type(each).__name__ for each in found] == ["Reported", "Reported", "ValueError", "Reported"]
     assert (found[3].vectors == HashingEmbedder(16).encode(["b"])).all()
+
+
+class Panics(BaseException):
+    """As pyo3's PanicException: no Exception."""
+
+
+@pytest.mark.parametrize(
+    "thrown", [Panics, SystemExit, KeyboardInterrupt, asyncio.CancelledError, futures.CancelledError, StopIteration]
+)
+def test_whatever_a_library_throws_the_lane_lives_on(thrown):
+    class Throwing(Recording):
+        def _encode(self, items, **options):
+            if "poison" in items:
+                raise thrown("called `Option::unwrap()` on a `None` value\nnote: run with RUST_BACKTRACE=1")
+            return super()._encode(items, **options)
+
+    jobs = [(["first"], None), (["a"], None), (["b", "c", "poison"], None), (["poison"], None), (["d"], None)]
+    for batching in (True, False):
+        found = batched(Throwing(seconds=0.01), jobs, batching=batching)
+        assert [type(each).__name__ for each in found] == ["Reported", "Reported", "Panic", "Panic", "Reported"]
+        assert (found[4].vectors == HashingEmbedder(16).encode(["d"])).all()
+        assert str(found[2]).startswith(f"text 3: a library gave up with {thrown.__name__}: called `Option")
+        assert "\n" not in str(found[2])
+
+
+def test_a_job_between_batches_may_throw_anything():
+    def job():
+        raise Panics("no")
+
+    async def go():
+        batcher = Batcher(Recording(), queue_tokens=100, latency=1)
+        with pytest.raises(Panic, match="a library gave up with Panics: no"):
+            await batcher.run(job)
+        assert len((await batcher.encode(["a"])).vectors) == 1
+        await batcher.close()
+
+    asyncio.run(go())
+
+
+def test_jobs_are_bounded_by_the_queue_too():
+    async def go():
+        batcher = Batcher(Recording(), queue_tokens=50, latency=1)
+        first = asyncio.create_task(batcher.run(lambda: time.sleep(0.2), ["a" * 120]))
+        await asyncio.sleep(0.05)
+        with pytest.raises(Busy):
+            await batcher.run(lambda: None, ["a" * 120])
+        await first
+        assert batcher.queued == 0 and await batcher.run(lambda: 3, ["a" * 120]) == 3
+        await batcher.close()
+
+    asyncio.run(go())
+
+
+def test_a_model_that_gives_too_few_vectors_fails_its_request():
+    def encode(e, texts, truncation, role):
+        from umekomi.models.within import encode_within
+
+        return encode_within(e, texts[:1] if "short" in texts else texts)
+
+    found = batched(Recording(), [(["a", "short"], None), (["b"], None)], encode=encode)
+    assert "gave 1 vectors for 2 texts" in str(found[0]) and len(found[1].vectors) == 1
+
+
+def test_the_number_of_a_text_is_its_place_in_its_request():
+    def encode(e, texts, truncation, role):
+        from umekomi.models.within import encode_within
+
+        if "long" in texts:
+            raise DataError(f"text {texts.index('long') + 1} is longer than it reads")
+        return encode_within(e, texts)
+
+    (found,) = batched(Recording(), [([*["a"] * 40, "long"], None)], encode=encode)
+    assert str(found) == "text 41 is longer than it reads"
 
 
 def test_what_does_not_fit_is_refused_and_cancelling_makes_room():

@@ -178,7 +178,7 @@ def test_csr_tunes_its_backbone(tune, tmp_path):
 
     from umekomi.errors import WrongUse
     from umekomi.models import load
-    from umekomi.models.networks import scratch
+    from umekomi.models.scratch import scratch
     from umekomi.recipes import get
 
     texts = [
@@ -195,7 +195,7 @@ def test_csr_tunes_its_backbone(tune, tmp_path):
         batch_size=16,
         contrast=1.0,
         tune=tune,
-        tune_rate=1e-3,
+        tune_learning_rate=1e-3,
         tune_epochs=2,
         tune_batch=16,
         lora=(2, 4.0, 0.0),

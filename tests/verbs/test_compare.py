@@ -182,9 +182,9 @@ def test_a_folder_of_japanese_texts(tmp_path):
 
 def test_retrieval_rows_of_reciprocal_rank_fusion_by_hand(tmp_path):
     """Two rankings of three documents: 1/61 + 1/63 for the first of one and third of the other."""
-    from umekomi.comparison.judging import RECIPROCAL_RANK
+    from umekomi.parts.ranking import RRF_K
 
-    assert 1 / (RECIPROCAL_RANK + 1) + 1 / (RECIPROCAL_RANK + 3) > 2 / (RECIPROCAL_RANK + 2)
+    assert 1 / (RRF_K + 1) + 1 / (RRF_K + 3) > 2 / (RRF_K + 2)
     found = compare(["bm25", "lsa"], PAIRS, out=tmp_path / "c", hybrid=True)
     fused = next(row for row in found.rows if row.candidate == "bm25+lsa")
     ranks = {}

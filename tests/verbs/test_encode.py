@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from umekomi.errors import DataError, UmekomiError, WrongUse
+from umekomi.errors import DataError, WrongUse
 from umekomi.models.untrained import HashingEmbedder, RandomEmbedder
 from umekomi.verbs.encode import encode
 from umekomi.verbs.search import search
@@ -214,10 +214,38 @@ def test_cuts_are_told_of_vectors_from_the_cache_too(minilm, tmp_path):
     assert (chunked.truncated, chunked.reused) == (0, 0), "a chunked vector is another one"
 
 
-def test_a_cache_that_is_none_is_one_line(tmp_path):
-    (tmp_path / "cache").write_text("a file")
-    with pytest.raises(UmekomiError, match="expected a cache of vectors"):
-        encode(Counting(32), texts(tmp_path / "a.jsonl", 3), tmp_path / "v.npy", cache=tmp_path / "cache")
+def test_a_cache_that_cannot_be_written_is_said_once_and_costs_no_vector(tmp_path, capsys):
+    (tmp_path / "file").write_text("a file")
+    source = texts(tmp_path / "a.jsonl", 60)
+    encode(Counting(32), source, tmp_path / "without.npy", cache=False)
+    for cache in (tmp_path / "file", tmp_path / "file" / "below"):
+        assert encode(Counting(32), source, tmp_path / "v.npy", cache=cache, shard_rows=20).rows == 60
+        assert np.array_equal(np.load(tmp_path / "v.npy"), np.load(tmp_path / "without.npy"))
+        assert capsys.readouterr().err.count("note: no vectors are taken from") == 1
+
+
+@pytest.mark.parametrize("content", [b"no database, but long enough to look like one" * 99, b""])
+def test_a_damaged_cache_is_said_once_and_costs_no_vector(tmp_path, capsys, content):
+    cache, model = tmp_path / "cache", Counting(32)
+    cache.mkdir()
+    (cache / f"{model.fingerprint()}.sqlite").write_bytes(content)
+    done = encode(model, texts(tmp_path / "a.jsonl", 5), tmp_path / "v.npy", cache=cache)
+    assert done.rows == 5
+    assert capsys.readouterr().err.count("remove it to have a new one") == bool(content)
+    assert np.isfinite(np.load(tmp_path / "v.npy")).all()
+
+
+def test_a_cache_damaged_while_it_is_open(tmp_path, capsys):
+    from umekomi.caching import VectorCache
+
+    cache = VectorCache("f", 4, folder=tmp_path)
+    cache._base.execute("drop table vectors")
+    keys = [cache.key("a")]
+    assert cache.get(keys) == cache.get(keys) == {}
+    cache.put(keys, np.ones((1, 4), np.float32), [1], [False])
+    cache.close()
+    assert len(cache) == 0
+    assert capsys.readouterr().err.count("note:") == 1
 
 
 def test_a_full_cache_is_read_and_no_longer_added_to(tmp_path, capsys):

@@ -39,7 +39,7 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("sentence_transformers")
 
 from umekomi.inspection.layers import AllLayers, cut
-from umekomi.models.networks import scratch
+from umekomi.models.scratch import scratch
 
 
 @pytest.fixture(scope="module")

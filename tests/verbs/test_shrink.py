@@ -214,7 +214,7 @@ def test_what_is_chosen_is_exported_in_standard_layers(tmp_path):
     from sentence_transformers import SentenceTransformer
 
     import umekomi
-    from umekomi.models.networks import scratch
+    from umekomi.models.scratch import scratch
 
     texts = [
         f"the {a} number {i} lives by {b}" for i in range(6) for a in ("cat", "dog", "owl") for b in ("water", "trees")

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from umekomi.cli.options import Encoding
+
 if TYPE_CHECKING:
     from umekomi.comparison.leaderboard import Comparison
 
@@ -29,6 +31,7 @@ def compare(
     max_queries: Annotated[int | None, typer.Option(help="Judge on at most so many queries.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of all random draws.")] = 0,
     batch_size: Annotated[int, typer.Option(help="Texts a batch.")] = 64,
+    encoding: Encoding = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Compare models and recipes on your own data, and say which to use.
@@ -52,6 +55,7 @@ def compare(
         max_queries=max_queries,
         seed=seed,
         batch_size=batch_size,
+        encoding=encoding,
         progress=True,
     )
     if json:

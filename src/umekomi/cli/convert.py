@@ -10,7 +10,10 @@ import typer
 
 def convert(
     source: Annotated[
-        str, typer.Argument(help="A model's name or folder, or a word2vec file (.txt, .vec, .bin).", metavar="IN")
+        str,
+        typer.Argument(
+            help="A model's name or folder, or a word2vec file (.txt, .vec, .bin, packed or not).", metavar="IN"
+        ),
     ],
     out: Annotated[Path, typer.Option("--out", help="The file or folder to write.")],
     to: Annotated[

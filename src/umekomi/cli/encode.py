@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from umekomi.cli.options import Engine
+from umekomi.cli.options import Encoding, Engine
 
 
 def encode(
@@ -31,6 +31,7 @@ def encode(
         Path | None, typer.Option(help="Where finished vectors are kept; the cache folder's when left out.")
     ] = None,
     no_cache: Annotated[bool, typer.Option("--no-cache", help="Neither take nor keep finished vectors.")] = False,
+    encoding: Encoding = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Turn a file of texts into vectors, in bounded memory whatever its size."""
@@ -52,6 +53,7 @@ def encode(
         engine=engine,
         devices=devices.split(",") if devices else None,
         cache=False if no_cache else cache or True,
+        encoding=encoding,
         progress=True,
     )
     if json:

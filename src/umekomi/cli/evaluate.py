@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from umekomi.cli.options import Engine
+from umekomi.cli.options import Encoding, Engine
 
 
 def evaluate(
@@ -19,6 +19,7 @@ def evaluate(
     dimensions: Annotated[int | None, typer.Option(help="Judge only the first so many dimensions.")] = None,
     engine: Engine = "auto",
     batch_size: Annotated[int, typer.Option(help="Texts a batch.")] = 32,
+    encoding: Encoding = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Judge a model on a task, with 95 % intervals over items."""
@@ -26,7 +27,15 @@ def evaluate(
     from umekomi.verbs.evaluate import evaluate as run
 
     result = run(
-        model, task, data, split=split, dimensions=dimensions, engine=engine, batch_size=batch_size, progress=True
+        model,
+        task,
+        data,
+        split=split,
+        dimensions=dimensions,
+        engine=engine,
+        batch_size=batch_size,
+        encoding=encoding,
+        progress=True,
     )
     rows = result.rows()
     if json:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from umekomi.cli.options import Engine
+from umekomi.cli.options import Encoding, Engine, settings_of
 
 
 def index(
@@ -28,6 +28,13 @@ def index(
     ] = None,
     column: Annotated[str, typer.Option(help="The column of texts.")] = "text",
     id_column: Annotated[str | None, typer.Option("--id", help="The column of ids.")] = None,
+    number: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--number",
+            help="A CSV column that is numbers whatever zeros that costs (1.50); others are where nothing is lost.",
+        ),
+    ] = None,
     dimensions: Annotated[int | None, typer.Option(help="Keep the first so many dimensions.")] = None,
     add: Annotated[bool, typer.Option("--add", help="Add to an index that is there.")] = False,
     replace: Annotated[
@@ -41,11 +48,11 @@ def index(
     verify: Annotated[bool, typer.Option("--verify", help="Read every file against its checksum.")] = False,
     engine: Engine = "auto",
     batch_size: Annotated[int, typer.Option(help="Texts a batch.")] = 32,
+    encoding: Encoding = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Make an index of texts, add to it, look after it; umekomi search then takes it in a model's place."""
     from umekomi.cli import show
-    from umekomi.cli.train import settings_of
     from umekomi.errors import WrongUse
     from umekomi.indexes import Index
     from umekomi.verbs.index import index as run
@@ -61,7 +68,7 @@ def index(
             source,
             out,
             kind=kind,
-            recall=recall or 0.95,
+            recall=0.95 if recall is None else recall,
             column=column,
             id_column=id_column,
             dimensions=dimensions,
@@ -69,6 +76,8 @@ def index(
             replace=replace,
             engine=engine,
             batch_size=batch_size,
+            encoding=encoding,
+            numbers=number or (),
             progress=True,
             **chosen,
         )

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from umekomi.cli.options import Encoding
+
 
 def inspect(
     model: Annotated[str, typer.Argument(help="A model's name, folder or hub id.")],
@@ -31,6 +33,7 @@ def inspect(
     most: Annotated[int, typer.Option(help="Texts to look at, and queries to judge on, at most.")] = 500,
     seed: Annotated[int, typer.Option(help="Seed of all random draws.")] = 0,
     batch_size: Annotated[int, typer.Option(help="Texts a batch.")] = 32,
+    encoding: Encoding = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """What a model's space looks like: uniformity, rank, entropy; layer by layer, beside quality on your data."""
@@ -49,6 +52,7 @@ def inspect(
         most=most,
         seed=seed,
         batch_size=batch_size,
+        encoding=encoding,
         progress=True,
     )
     if json:

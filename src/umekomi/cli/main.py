@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import io
+import logging
 import os
 import sys
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Annotated, Any
 
 import typer
@@ -25,6 +29,7 @@ from umekomi.cli import (
     shrink,
     train,
 )
+from umekomi.limits import LIMITS, checked
 
 app = typer.Typer(
     name="umekomi",
@@ -70,7 +75,51 @@ for verb in (
     info.info,
     reproduce.reproduce,
 ):
-    app.command()(verb)
+    app.command()(checked(verb))
+
+
+def flag(command: Any, verb: str | None, parameter: str) -> str:
+    """What a parameter of a verb's function is called on the command line.
+
+    >>> flag(typer.main.get_command(app), "search", "source"), flag(typer.main.get_command(app), "search", "k")
+    ('--in', '-k')
+    """
+    for option in getattr(command.commands.get(verb), "params", ()):
+        if option.name in (parameter, parameter.rstrip("s")):
+            name = max(option.opts, key=len)
+            return str(name if name.startswith("-") else option.metavar or name)
+    return parameter
+
+
+def _described(command: Any) -> Any:
+    """``command``, the legal range behind the help of every number."""
+    for verb in command.commands.values():
+        for option in verb.params:
+            if option.name in LIMITS and getattr(option, "help", None):
+                option.help = f"{option.help} [{LIMITS[option.name]}]"
+    return command
+
+
+@contextmanager
+def _calm(debug: bool) -> Iterator[None]:
+    """Standard output that loses no character, and none of the warnings by which libraries speak to their developers;
+    ``--debug`` shows them."""
+    reconfigure = getattr(sys.stdout, "reconfigure", None)
+    if reconfigure is not None:
+        reconfigure(errors="backslashreplace")
+    if debug or sys.warnoptions:
+        yield
+        return
+    for name in ("TRANSFORMERS_VERBOSITY", "HF_HUB_VERBOSITY"):
+        os.environ.setdefault(name, "error")
+    last = logging.lastResort
+    logging.lastResort = logging.StreamHandler(io.StringIO())
+    try:
+        with warnings.catch_warnings():
+            warnings.showwarning = lambda *_, **__: None  # a filter would give way to those that libraries set
+            yield
+    finally:
+        logging.lastResort = last
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -79,11 +128,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     debug = "--debug" in words
     if debug:
         words = ["--debug", *[word for word in words if word != "--debug"]]
+    command: Any = _described(typer.main.get_command(app))
+    verb = next((word for word in words if not word.startswith("-")), None)
     try:
-        command = typer.main.get_command(app)
         # not command(...): that turns Ctrl-C into an exit of its own before it can be answered here
-        with command.make_context("umekomi", words) as context:
+        with _calm(debug), command.make_context("umekomi", words) as context:
             command.invoke(context)
+            sys.stdout.flush()
         return 0
     except typer.Exit as done:
         return int(done.exit_code)
@@ -111,7 +162,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from umekomi.errors import UmekomiError
 
         if isinstance(error, UmekomiError):
-            return _failed(str(error), error.exit_code)
+            return _failed(error.told(flag(command, verb, error.parameter)), error.exit_code)
         if isinstance(error, (OSError, MemoryError)):
             return _failed(str(error) or type(error).__name__, 1)
         return _failed(f"{type(error).__name__}: {error} (a fault of umekomi's: --debug shows where)", 1)

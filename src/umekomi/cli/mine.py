@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from umekomi.cli.options import Encoding
+
 
 def mine(
     model: Annotated[str, typer.Argument(help="The embedder that finds candidates.")],
@@ -31,6 +33,7 @@ def mine(
         bool, typer.Option("--lowest", help="Take the raters' lowest-ranked candidates (Gemini Embedding).")
     ] = False,
     batch_size: Annotated[int, typer.Option(help="Texts a batch.")] = 64,
+    encoding: Encoding = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Find hard negatives for your own pairs, as a data set that recipes take."""
@@ -51,6 +54,7 @@ def mine(
         raters=rater or (),
         lowest=lowest,
         batch_size=batch_size,
+        encoding=encoding,
         progress=True,
     )
     if json:

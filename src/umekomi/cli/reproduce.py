@@ -11,6 +11,9 @@ def reproduce(
     name: Annotated[
         str | None, typer.Argument(help="A claim, or a recipe for all of its claims; none lists them.")
     ] = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="In seconds, on some rows: whether it still runs. Writes nothing.")
+    ] = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="Measure finished arms again too.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
@@ -34,7 +37,7 @@ def reproduce(
                 wrap=(2,),
             )
         return
-    rows = run(name, fresh=fresh, progress=True)
+    rows = run(name, quick=quick, fresh=fresh, progress=True)
     if json:
         show.as_json(rows)
         return

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from umekomi.cli.options import Encoding
+
 
 def search(
     model: Annotated[
@@ -26,17 +28,19 @@ def search(
         typer.Option("--filter", help="A condition on an index's payload: 'year > 2020 and lang == \"ja\"'."),
     ] = None,
     column: Annotated[str, typer.Option(help="The column of texts.")] = "text",
+    encoding: Encoding = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """The texts most similar to a query, the best sentence of each marked: in an index, or exactly in a file."""
     from dataclasses import asdict
 
     from umekomi.cli import show
+    from umekomi.indexes.payload import as_json
     from umekomi.verbs.search import search as run
 
-    hits = run(model, query, source, k=k, filter=filter, column=column, progress=True)
+    hits = run(model, query, source, k=k, filter=filter, column=column, encoding=encoding, progress=True)
     if json:
-        show.as_json([asdict(hit) for hit in hits])
+        show.as_json([asdict(hit) | {"payload": as_json(hit.payload)} for hit in hits])
         return
     from rich.console import Console
     from rich.text import Text

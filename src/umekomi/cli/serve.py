@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -38,20 +40,25 @@ def serve(
     no_batching: Annotated[bool, typer.Option("--no-batching", help="Every request a batch of its own.")] = False,
 ) -> None:
     """Answer over HTTP: OpenAI's embeddings, reranking, search in an index, and a page to try them on."""
-    from umekomi.server import api_key
+    from umekomi.server import GaveUp, api_key
     from umekomi.server import serve as run
 
-    run(
-        models or [],
-        indexes=index or [],
-        host=host,
-        port=port,
-        api_key=api_key(api_key_file),
-        engine=engine,
-        memory_gb=memory_gb,
-        queue_tokens=queue_tokens,
-        latency=latency,
-        timeout=timeout,
-        body_mb=body_mb,
-        batching=not no_batching,
-    )
+    try:
+        run(
+            models or [],
+            indexes=index or [],
+            host=host,
+            port=port,
+            api_key=api_key(api_key_file),
+            engine=engine,
+            memory_gb=memory_gb,
+            queue_tokens=queue_tokens,
+            latency=latency,
+            timeout=timeout,
+            body_mb=body_mb,
+            batching=not no_batching,
+        )
+    except GaveUp as error:
+        # Python would wait for the batches that still run in threads
+        print(f"umekomi: {error}", file=sys.stderr, flush=True)
+        os._exit(error.exit_code)

@@ -9,8 +9,19 @@ from typing import Any
 
 
 def as_json(value: Any) -> None:
-    """One JSON document on standard output."""
-    print(json.dumps(value, ensure_ascii=False, indent=2, default=str))
+    """One JSON document on standard output, strict: NaN is null. Where the output is not UTF-8, everything beyond ASCII
+    is escaped: it is the same document in any encoding."""
+    from umekomi.files import plain
+
+    strict = plain(value)
+    text = json.dumps(strict, ensure_ascii=False, indent=2, allow_nan=False)
+    if (getattr(sys.stdout, "encoding", None) or "").lower().replace("_", "-") not in ("utf-8", "utf8", "utf-8-sig"):
+        text = json.dumps(strict, indent=2, allow_nan=False)
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # half a surrogate pair, in a file's name
+        text = json.dumps(strict, indent=2, allow_nan=False)
+    print(text)
 
 
 def table(

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from umekomi.cli.options import Encoding
+
 
 def shrink(
     model: Annotated[str, typer.Argument(help="A model's name, folder or hub id.")],
@@ -29,6 +31,7 @@ def shrink(
     plot: Annotated[Path | None, typer.Option(help="Draw quality against bytes: a .png, .svg or .pdf file.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of all random draws.")] = 0,
     batch_size: Annotated[int, typer.Option(help="Texts a batch.")] = 32,
+    encoding: Encoding = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Try fewer dimensions, fewer bits and sparse codes; show quality against bytes; save the best."""
@@ -53,6 +56,7 @@ def shrink(
         plot=plot,
         seed=seed,
         batch_size=batch_size,
+        encoding=encoding,
         progress=True,
     )
     if json:

@@ -7,34 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-
-def value_of(text: str) -> Any:
-    """A setting's value as written: a number, true or false, none, a list by commas, or text.
-
-    >>> value_of("3"), value_of("1e-3"), value_of("true"), value_of("64,32"), value_of("mnr")
-    (3, 0.001, True, (64, 32), 'mnr')
-    """
-    if "," in text:
-        return tuple(value_of(part) for part in text.split(",") if part)
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return {"true": True, "false": False, "none": None}.get(text.lower(), text)
-
-
-def settings_of(pairs: list[str] | None) -> dict[str, Any]:
-    """``FIELD=VALUE`` pairs, as ``--set`` takes them."""
-    from umekomi.errors import WrongUse
-
-    chosen = {}
-    for setting in pairs or []:
-        name, equals, text = setting.partition("=")
-        if not equals:
-            raise WrongUse(f"--set: expected FIELD=VALUE, found {setting!r}")
-        chosen[name] = value_of(text)
-    return chosen
+from umekomi.cli.options import Encoding, settings_of
 
 
 def sets_of(data: list[str]) -> Any:
@@ -64,11 +37,14 @@ def train(
     out: Annotated[Path, typer.Option("--out", help="The folder to save to.")],
     start: Annotated[str | None, typer.Option(help="The model to go on from.")] = None,
     split: Annotated[str | None, typer.Option(help="The split to learn from (train).")] = None,
-    settings: Annotated[list[str] | None, typer.Option("--set", help="A field of the recipe: --set epochs=2.")] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="A field of the recipe: --set epochs=2 (umekomi info RECIPE).")
+    ] = None,
     small: Annotated[bool, typer.Option("--small", help="The recipe's sizes for two CPU cores.")] = False,
     preset: Annotated[str, typer.Option(help="Other values of the recipe's own (umekomi info RECIPE).")] = "",
     seed: Annotated[int, typer.Option(help="Seed of all random draws.")] = 0,
     fresh: Annotated[bool, typer.Option("--fresh", help="Do not go on from an interrupted training.")] = False,
+    encoding: Encoding = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Learn a model by a recipe and save it. An interrupted training goes on where it stopped."""
@@ -86,6 +62,7 @@ def train(
         preset=preset,
         seed=seed,
         resume=not fresh,
+        encoding=encoding,
         progress=True,
     )
     if json:

@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from umekomi.contracts import Recipe
 from umekomi.errors import WrongUse, unknown_name
 from umekomi.models.opening import BUILT_IN
 from umekomi.models.published.catalogue import CATALOGUE
-from umekomi.recipes import get, names
+from umekomi.recipes import Recipe, get, names
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ an interrupted comparison goes on where it stopped and a repeated one does nothi
 from __future__ import annotations
 
 import dataclasses
+import shutil
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,24 +17,22 @@ from umekomi.comparison.candidates import Candidate
 from umekomi.comparison.leaderboard import Row, read_row, write_row
 from umekomi.comparison.meter import Journal, Meter
 from umekomi.comparison.plan import Plan
-from umekomi.contracts import Recipe
-from umekomi.data import Retrieval, shape
 from umekomi.data.sets import overlap
-from umekomi.data.views import TEXTS, as_retrieval, pairs, texts
-from umekomi.errors import DataError, WrongUse
+from umekomi.data.shapes import seen_name, shape, shape_of, texts
+from umekomi.data.views import as_retrieval
+from umekomi.errors import DataError, UmekomiError, WrongUse
 from umekomi.files import content_hash, folder_hash, read_json, write_json
 from umekomi.models.base import EmbedderBase
 from umekomi.models.engines.choice import open_for_encoding
 from umekomi.parts import similarity as similarities
+from umekomi.parts.ranking import RRF_K, exact_search, fuse_ranks
 from umekomi.progress import say
+from umekomi.recipes import OPTIONAL, Recipe
 from umekomi.tasks import Result, Task
 from umekomi.tasks.retrieval import Retrieval as RetrievalTask
-from umekomi.tasks.retrieval import best
 
 FORMAT = 3
 """Changes when a kept result of an older version may no longer be used."""
-RECIPROCAL_RANK = 60
-"""k of reciprocal rank fusion (Cormack, Clarke & Büttcher 2009)."""
 LATENCY_QUERIES = 20
 
 
@@ -46,7 +45,13 @@ def check_folder(folder: Path) -> None:
         and any(folder.iterdir())
         and not any((folder / name).exists() for name in ("journal.jsonl", "models", "results", "report.html"))
     ):
-        raise WrongUse(f"{folder} holds files of something else: choose another folder with --out")
+        raise WrongUse(f"{folder} holds files of something else", parameter="out", advice="choose another folder with")
+
+
+def why(error: Exception) -> str:
+    """Why a candidate is left out, in one line."""
+    text = " ".join(str(error).split())
+    return text if isinstance(error, UmekomiError) else f"{type(error).__name__}: {text[:300]}"
 
 
 class Judging:
@@ -85,7 +90,7 @@ class Judging:
 
     def _identity(self, candidate: Candidate) -> Any:
         if candidate.recipe is not None:
-            start = self._start_identity() if candidate.recipe.extra == "neural" else None
+            start = self._start_identity() if _begins_from_a_model(candidate.recipe) else None
             return [candidate.recipe.settings(), start]
         folder = Path(candidate.name).expanduser()
         return folder_hash(folder) if folder.is_dir() else candidate.name
@@ -106,11 +111,11 @@ class Judging:
             self.open[key] = (model, key, 0.0, None)
             return self.open[key]
         recipe = candidate.recipe
-        neural = recipe.extra == "neural"
+        start = self.start if _begins_from_a_model(recipe) else None
         folder = self._model_folder(recipe, key)
         seconds_file = folder.with_suffix(".json")
         if not seconds_file.is_file() or not folder.is_dir():
-            model, seconds = self._learn(recipe, neural, folder)
+            model, seconds = self._learn(recipe, start, folder)
             model.save(folder)
             write_json(seconds_file, {"seconds": seconds})
             self.journal.note("trained", recipe.name, key)
@@ -118,48 +123,44 @@ class Judging:
             open_for_encoding(folder),
             key,
             read_json(seconds_file)["seconds"],
-            self.start if neural and recipe.labelled else None,
+            start if recipe.learns else None,
         )
         return self.open[key]
 
     def _model_folder(self, recipe: Recipe, key: str) -> Path:
         return self.folder / "models" / f"{recipe.name}-{key[:8]}"
 
-    def _learn(self, recipe: Recipe, neural: bool, folder: Path) -> tuple[Any, float]:
-        import shutil
-
+    def _learn(self, recipe: Recipe, start: str | None, folder: Path) -> tuple[Any, float]:
         rows = self._rows(recipe)
-        checkpoint = folder.with_name(f".{folder.name}.checkpoints") if recipe.labelled else None
+        checkpoint = folder.with_name(f".{folder.name}.checkpoints")
         begun = time.perf_counter()
-        if recipe.labelled and self.progress:
-            say(
-                f"{recipe.name}: training{f' from {self.start}' if neural else ''} "
-                f"({', '.join(f'{k}={v}' for k, v in recipe.settings().items() if k not in ('recipe',))})"
-            )
-        model = recipe.fit(
-            rows, start=self.start if neural else None, seed=self.seed, checkpoint=checkpoint, progress=self.progress
-        )
+        if not recipe.quick and self.progress:
+            settings = ", ".join(f"{name}={value}" for name, value in recipe.settings().items() if name != "recipe")
+            say(f"{recipe.name}: training{f' from {start}' if start else ''} ({settings})")
+        model = recipe.fit(rows, start=start, seed=self.seed, checkpoint=checkpoint, progress=self.progress)
         seconds = time.perf_counter() - begun
         model.card["trained_on"] = self.plan.dataset.name
-        if checkpoint:
-            shutil.rmtree(checkpoint, ignore_errors=True)
+        shutil.rmtree(checkpoint, ignore_errors=True)
         return model, seconds
 
     def _rows(self, recipe: Recipe) -> Any:
-        """What the recipe learns from: texts alone, pairs, or the split as it is where the recipe reads other
-        columns."""
-        if not recipe.columns:
+        """What the recipe learns from: the training split where it needs one, or likes it better than bare texts; else
+        the texts to be searched."""
+        if not recipe.learns:
             return None
-        if recipe.columns == ("text",):
-            return {"text": texts(self.plan.own_texts, recipe.name)}
-        if recipe.labelled and self.plan.train is None:
-            raise DataError(f"{recipe.name} learns from {' and '.join(recipe.columns)}, and there is no training split")
-        rows = self.plan.train if recipe.labelled else self.plan.own_texts
-        if recipe.columns[:2] != ("anchor", "positive"):
-            return rows
-        if shape(rows) == "texts":
+        if self.plan.train is not None and (recipe.supervised or self._learns_more(recipe)):
+            rows = self.plan.train
+        elif recipe.supervised:
+            raise DataError(f"{recipe.name} learns from {' or '.join(recipe.learns)}, and there is no training split")
+        else:
+            rows = self.plan.own_texts
+        if seen_name(shape_of(rows), recipe.learns) is None and "pairs" in recipe.learns and shape(rows) == "texts":
             rows = as_retrieval(rows)
-        return rows if isinstance(rows, Retrieval) else pairs(rows, recipe.name)
+        return rows
+
+    def _learns_more(self, recipe: Recipe) -> bool:
+        """Does the training split hold more for this recipe than texts?"""
+        return seen_name(shape_of(self.plan.train), recipe.learns) not in (None, "texts")
 
     def _row(
         self, candidate: Candidate, key: str, result: Result, meter: Meter, seconds: float, start: str | None
@@ -173,12 +174,12 @@ class Judging:
         notes = list(result.notes)
         if embedder.card.get("tokenizer"):
             notes.append(f"tokenizer: {embedder.card['tokenizer']}")
-        if candidate.recipe is not None and not candidate.recipe.labelled and candidate.recipe.columns:
-            notes.append(
-                "learned from the texts searched"
-                if isinstance(self.plan.task, RetrievalTask)
-                else "learned from the training texts"
-            )
+        if candidate.recipe is not None and candidate.recipe.learns and not candidate.recipe.supervised:
+            searched = isinstance(self.plan.task, RetrievalTask)
+            if self.plan.train is not None and self._learns_more(candidate.recipe):
+                notes.append("learned from the training split")
+            else:
+                notes.append(f"learned from the {'texts searched' if searched else 'training texts'}")
         cut = int(embedder.truncated(_judged_texts(self.plan.task)).sum())
         if cut:
             notes.append(f"{cut} texts are longer than the model reads and were cut")
@@ -212,56 +213,68 @@ class Judging:
 
     def hybrids(self, rows: Sequence[Row], skipped: dict[str, str]) -> list[Row]:
         """BM25 + each dense candidate by reciprocal rank fusion (k = 60) of their first hundred."""
-        import numpy as np
-
         task = self.plan.task
         if not isinstance(task, RetrievalTask):
-            skipped["--hybrid"] = f"fusion orders documents; the task is {task.kind}"
+            skipped["hybrid"] = f"fusion orders documents; the task is {task.kind}"
             return []
         lexical = next((row for row in rows if row.candidate == "bm25"), None)
         if lexical is None:
-            skipped["--hybrid"] = "bm25 could not be judged"
+            skipped["hybrid"] = "bm25 could not be judged"
             return []
         out = []
         for row in rows:
             if row.baseline and row.candidate.split("@")[0] != "lsa":
                 continue
             spec = f"bm25+{row.candidate}"
-            key = content_hash(lexical.key, row.key, "rrf", RECIPROCAL_RANK)
-            file = self.folder / "results" / f"{key}.json"
-            if file.is_file():
-                out.append(read_row(file))
+            try:
+                fused, again = self._fused(spec, lexical, row)
+            except Exception as error:
+                skipped[spec] = why(error)
+                say(f"{spec}: skipped: {skipped[spec]}")
                 continue
-            rankings = [self._ranking(part) for part in (lexical, row)]
-            count = task.data.corpus.num_rows
-            fused = np.zeros((task.data.queries.num_rows, count), np.float32)
-            for numbers, scores in rankings:
-                weight = np.where(np.isfinite(scores), 1 / (RECIPROCAL_RANK + 1 + np.arange(numbers.shape[1])), 0)
-                np.put_along_axis(fused, numbers, np.take_along_axis(fused, numbers, 1) + weight.astype(np.float32), 1)
-            order = np.argsort(-fused, axis=1, kind="stable")[:, : task.depth]
-            scores = np.take_along_axis(fused, order, 1)
-            result = task.result(order, np.where(scores > 0, scores, -np.inf))
-            both = (lexical, row)
-            made = dataclasses.replace(
-                row,
-                candidate=spec,
-                key=key,
-                values=result.main.values.tolist(),
-                others={metric: score.interval() for metric, score in list(result.scores.items())[1:]},
-                bytes_per_item=sum(part.bytes_per_item for part in both),
-                texts_per_second=1 / sum(1 / part.texts_per_second for part in both),
-                queries_per_second=1 / sum(1 / (part.queries_per_second or float("inf")) for part in both),
-                ms_per_query=sum(part.ms_per_query or 0 for part in both),
-                training_seconds=sum(part.training_seconds for part in both),
-                notes=("reciprocal rank fusion, k = 60, of the first hundred of each",),
-                hits={query: list(found) for query, found in result.hits.items()},
-                start=None,
-            )
-            write_row(file, made)
-            self.journal.note("judged", spec, key)
-            say(f"{spec}: {made.metric} {made.score.value:.4f}")
-            out.append(made)
+            if not again:
+                say(f"{spec}: {fused.metric} {fused.score.value:.4f}")
+            out.append(fused)
         return out
+
+    def _fused(self, spec: str, lexical: Row, row: Row) -> tuple[Row, bool]:
+        """The finished row of two rankings as one, and whether it was finished before."""
+        import numpy as np
+
+        task = self.plan.task
+        assert isinstance(task, RetrievalTask)
+        key = content_hash(lexical.key, row.key, "rrf", RRF_K)
+        file = self.folder / "results" / f"{key}.json"
+        if file.is_file():
+            return read_row(file), True
+        both = (lexical, row)
+        rankings = [self._ranking(part) for part in both]
+        order = np.zeros((task.data.queries.num_rows, min(task.depth, task.data.corpus.num_rows)), np.int64)
+        scores = np.zeros(order.shape)
+        for query in range(len(order)):
+            found = [numbers[query][np.isfinite(values[query])] for numbers, values in rankings]
+            total = fuse_ranks(found, task.data.corpus.num_rows)
+            order[query] = np.argsort(-total, kind="stable")[: order.shape[1]]
+            scores[query] = total[order[query]]
+        result = task.result(order, np.where(scores > 0, scores, -np.inf))
+        made = dataclasses.replace(
+            row,
+            candidate=spec,
+            key=key,
+            values=result.main.values.tolist(),
+            others={metric: score.interval() for metric, score in list(result.scores.items())[1:]},
+            bytes_per_item=sum(part.bytes_per_item for part in both),
+            texts_per_second=1 / sum(1 / part.texts_per_second for part in both),
+            queries_per_second=1 / sum(1 / (part.queries_per_second or float("inf")) for part in both),
+            ms_per_query=sum(part.ms_per_query or 0 for part in both),
+            training_seconds=sum(part.training_seconds for part in both),
+            notes=(f"reciprocal rank fusion, k = {RRF_K}, of the first hundred of each", *result.notes),
+            hits={query: list(found) for query, found in result.hits.items()},
+            start=None,
+        )
+        write_row(file, made)
+        self.journal.note("judged", spec, key)
+        return made, False
 
     def _ranking(self, row: Row) -> tuple[Any, Any]:
         candidate = self.parsed[row.candidate]
@@ -271,12 +284,17 @@ class Judging:
         meter = Meter(embedder, self.folder / "vectors" / key, self.journal, candidate.name, candidate.dimensions)
         documents = meter.encode(task.data.corpus["text"].to_pylist(), role="document", batch_size=self.batch_size)
         queries = meter.encode(task.data.queries["text"].to_pylist(), role="query", batch_size=self.batch_size)
-        return best(embedder, queries, documents, task.depth)
+        return exact_search(embedder, queries, documents, task.depth)
 
 
 def _judged_texts(task: Task) -> list[str]:
     rows = getattr(task, "data", None)
-    return texts(rows) if rows is not None and shape(rows) in (*TEXTS, "documents") else []
+    return texts(rows) if rows is not None and shape_of(rows).texts else []
+
+
+def _begins_from_a_model(recipe: Recipe) -> bool:
+    """Does it go on from the model that the comparison names?"""
+    return recipe.begins not in (None, OPTIONAL)
 
 
 def _warn_overlap(model: Any, name: str) -> None:
@@ -296,6 +314,6 @@ def _latency(embedder: Any, task: RetrievalTask, documents: Any, dimensions: int
     took = []
     for question in [questions[0], *questions]:
         begun = time.perf_counter()
-        best(embedder, embedder.encode([question], role="query", dimensions=dimensions), documents, 10)
+        exact_search(embedder, embedder.encode([question], role="query", dimensions=dimensions), documents, 10)
         took.append(time.perf_counter() - begun)
     return 1000 * statistics.median(took[1:])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import platform
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 
 from umekomi.comparison.plan import Plan
 from umekomi.environment import hardware, package_versions
-from umekomi.files import read_json, write_json
+from umekomi.files import plain, read_json, write_json
 from umekomi.statistics import Interval, interval, paired_interval
 from umekomi.tasks import Score
 
@@ -105,13 +106,16 @@ class Comparison:
 
 def write_row(file: Path, row: Row) -> None:
     """Keep a finished row."""
-    write_json(file, dataclasses.asdict(row))
+    write_json(file, plain(dataclasses.asdict(row)))
 
 
 def read_row(file: Path) -> Row:
     """A finished row, as it was kept."""
     found = read_json(file)
-    found["others"] = {metric: Interval(*values) for metric, values in found["others"].items()}
+    others = found["others"].items()  # null: a figure that is no number
+    found["others"] = {
+        metric: Interval(*(math.nan if value is None else value for value in values)) for metric, values in others
+    }
     found["notes"] = tuple(found["notes"])
     return Row(**found)
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from umekomi.data import Dataset, Retrieval, load, shape
-from umekomi.data.views import as_retrieval, carve
+from umekomi.data.views import carve
 from umekomi.files import content_hash
-from umekomi.tasks import Task, build, default_kind, held_out
+from umekomi.tasks import RANKS, Task, build, default_kind, held_out, known_kind, searchable
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,8 @@ def plan(data: Any, task: str | None, split: str | None, learns: bool, seed: int
     split = split or held_out(dataset)
     notes = list(dataset.notes)
     trainable = [name for name in ("train", "all") if name in dataset.splits and name != split]
+    if task is not None:
+        known_kind(task)
     kind = task or _kind(dataset[split])
     if shape(dataset[split]) in ("texts", "labelled texts") and kind == "retrieval":
         notes.append(
@@ -42,9 +44,9 @@ def plan(data: Any, task: str | None, split: str | None, learns: bool, seed: int
         notes += [note for note in dataset.notes if note not in notes]
         split, trainable = "test", ["train"]
     judged = dataset[split]
-    if kind == "retrieval":
+    if kind in RANKS:
         if not isinstance(judged, Retrieval):
-            judged = as_retrieval(judged)
+            judged = searchable(judged, dataset.name)
             notes.append(
                 f"retrieval set made of the rows: {judged.queries.num_rows} queries, {judged.corpus.num_rows} "
                 "distinct documents"
@@ -55,7 +57,7 @@ def plan(data: Any, task: str | None, split: str | None, learns: bool, seed: int
         dataset = Dataset(dataset.name, {**dataset.splits, split: judged}, dataset.licence, dataset.notes)
     made = build(kind, dataset, split, dataset.name)
     train = dataset[trainable[0]] if trainable else judged if whole else None
-    own = judged if kind == "retrieval" or train is None else train
+    own = judged if kind in RANKS or train is None else train
     return Plan(dataset, made, train, own, tuple(notes))
 
 

@@ -6,7 +6,8 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from umekomi.files import whole_file
+from umekomi.data import Retrieval as RetrievalData
+from umekomi.files import plain, whole_file
 from umekomi.tasks import Task
 from umekomi.tasks.retrieval import Retrieval
 
@@ -20,7 +21,7 @@ SNIPPET = 280
 def write_report(comparison: Comparison, task: Task) -> Path:
     """``report.html`` in the comparison's folder."""
     data = comparison.to_json() | {"samples": samples(comparison, task)}
-    text = json.dumps(data, ensure_ascii=False, default=str).replace("</", "<\\/")
+    text = json.dumps(plain(data), ensure_ascii=False, allow_nan=False).replace("</", "<\\/")
     template = (Path(__file__).parent / "report.html").read_text(encoding="utf-8")
     path = comparison.out / "report.html"
     with whole_file(path) as temporary:
@@ -37,7 +38,7 @@ def samples(comparison: Comparison, task: Task) -> list[dict[str, Any]]:
     if isinstance(task, Retrieval):
         return _queries(comparison, task, order[: SAMPLES * 4 : 4] if len(order) > SAMPLES * 8 else order[:SAMPLES])
     rows = getattr(task, "data", None)
-    if rows is None or rows.num_rows != values.shape[1]:
+    if rows is None or isinstance(rows, RetrievalData) or rows.num_rows != values.shape[1]:
         return []
     out = []
     for number in order[:SAMPLES]:

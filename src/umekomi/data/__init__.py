@@ -7,8 +7,9 @@ import os
 from pathlib import Path
 from typing import Any
 
-from umekomi.data.columns import SHAPES, Dataset, Retrieval, as_table, check, fingerprint, shape
+from umekomi.data.columns import Dataset, Retrieval, as_table, check, fingerprint
 from umekomi.data.readers import read, retrieval, tables
+from umekomi.data.shapes import SHAPES, shape
 from umekomi.errors import DataError, WrongUse, unknown_name
 
 __all__ = [
@@ -35,28 +36,32 @@ def names() -> list[str]:
     return list(catalogue())
 
 
-def load(data: Any, split: str | None = None) -> Any:
+def load(data: Any, split: str | None = None, *, encoding: str | None = None) -> Any:
     """A :class:`Dataset` of splits, or with ``split`` that table.
 
     ``data`` is a named dataset (``"stsb"``), a file (JSONL, CSV, TSV, Parquet, text; each also gzipped), a folder
     (BEIR, files named train/dev/test, or documents), a hub id (``"user/name"``), or what :func:`as_table` takes. A
-    single table becomes the split ``"all"``.
+    single table becomes the split ``"all"``. ``encoding``: of files that are not UTF-8.
     """
-    dataset = _load(data)
+    dataset = _load(data, encoding)
     return dataset[split] if split is not None else dataset
 
 
-def _load(data: Any) -> Dataset:
+def _load(data: Any, encoding: str | None = None) -> Dataset:
+    at = Path(data).expanduser() if isinstance(data, (str, os.PathLike)) else None
+    if encoding is not None and (at is None or not at.exists()):
+        what = f"{data}, which is no file here" if at is not None else type(data).__name__
+        raise WrongUse(f"encoding: expected a file or folder to read in {encoding}, found {what}")
     if isinstance(data, Dataset):
         return data
     if isinstance(data, (str, os.PathLike)):
         from umekomi.data import sets as named
 
-        if isinstance(data, str) and data in named.catalogue():
+        if encoding is None and isinstance(data, str) and data in named.catalogue():
             return named.load(data)
         path = Path(data).expanduser()
         if path.exists():
-            found = read(path)
+            found = read(path, encoding=encoding)
             splits = found if isinstance(found, dict) else {"all": found}
             return Dataset(str(path), splits)
         text = os.fspath(data)

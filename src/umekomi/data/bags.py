@@ -7,11 +7,11 @@ weights.
 
 from __future__ import annotations
 
-import gzip
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from umekomi.data.lines import check_encoding, lines
 from umekomi.errors import DataError, WrongUse
 
 if TYPE_CHECKING:
@@ -21,9 +21,17 @@ FORMATS = ("fasttext", "labeldoc")
 _WEIGHTED = re.compile(r"^(.+):([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)$")
 
 
-def read_bags(path: str | Path, form: str, *, weights: bool | None = None, label: str = "__label__") -> pa.Table:
+def read_bags(
+    path: str | Path,
+    form: str,
+    *,
+    weights: bool | None = None,
+    label: str = "__label__",
+    encoding: str | None = None,
+) -> pa.Table:
     """The table (left list<string>, right list<list<string>>[, left_weights, right_weights]) of a file. ``weights``
-    None looks at the features: weights are read where every one of them has one."""
+    None looks at the features: weights are read where every one of them has one. ``encoding``: of a file that is not
+    UTF-8."""
     import pyarrow as pa
 
     path = Path(path)
@@ -31,14 +39,8 @@ def read_bags(path: str | Path, form: str, *, weights: bool | None = None, label
         raise WrongUse(f"format of {path}: expected one of {', '.join(FORMATS)}, found {form!r}")
     if not path.is_file():
         raise WrongUse(f"{path}: no such file")
-    raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-    try:
-        lines = raw.decode("utf-8").splitlines()
-    except UnicodeDecodeError as error:
-        broken = raw[: error.start].count(b"\n") + 1
-        raise DataError(f"{path}, line {broken}: expected UTF-8, found the byte {raw[error.start]:#04x}") from None
     rows: list[tuple[int, list[list[str]]]] = []
-    for number, line in enumerate(lines, 1):
+    for number, line in lines(path, path.suffix.lower() == ".gz", check_encoding(encoding)):
         if not line.strip():
             continue
         if form == "fasttext":

@@ -1,4 +1,4 @@
-"""The standard columns, what may stand in them, and which shapes of data a table has."""
+"""The standard columns, what may stand in them, and the containers of data."""
 
 from __future__ import annotations
 
@@ -6,47 +6,33 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from umekomi.data.plain import plain
 from umekomi.errors import DataError, where
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-TEXT = frozenset(
-    [
-        "text",
-        "anchor",
-        "positive",
-        "sentence1",
-        "sentence2",
-        "query",
-        "condition",
-        "essay",
-        "prompt",
-        "head",
-        "relation",
-        "tail",
-        "child",
-        "parent",
-    ]
-)
-NUMBER = frozenset({"score", "weight"})
-IDENTIFIER = frozenset({"id", "_id", "query_id", "corpus_id"})
-LIST = frozenset({"document", "left", "right"})
-
-SHAPES: dict[str, tuple[str, ...]] = {
-    "pairs": ("anchor", "positive"),
-    "scored pairs": ("sentence1", "sentence2", "score"),
-    "labelled pairs": ("sentence1", "sentence2", "label"),
-    "judged pairs": ("query", "document", "score"),
-    "labelled texts": ("text", "label"),
-    "texts": ("text",),
-    "documents": ("document",),
-    "hierarchy": ("child", "parent"),
-    "graph": ("source", "target"),
-    "triples": ("head", "relation", "tail"),
-    "bags": ("left", "right"),
+COLUMNS: dict[str, str] = {
+    **dict.fromkeys(
+        ("text", "anchor", "positive", "negative", "sentence1", "sentence2", "query", "condition", "essay", "prompt",
+         "head", "relation", "tail", "child", "parent", "instruction", "document_instruction"), "text"),
+    **dict.fromkeys(("score", "weight"), "number"),
+    **dict.fromkeys(("document", "left", "right"), "texts"),
+    **dict.fromkeys(("label", "target", "source", "traits"), "value"),
+    **dict.fromkeys(("id", "_id", "query_id", "corpus_id"), "id"),
+    "image": "image",
+    "audio": "audio",
+}  # fmt: skip
+"""The standard columns, and what stands in each: a text, a finite number, a list of texts, a value of any type, an
+identifier, a picture or a sound."""
+TEXT = frozenset(name for name, kind in COLUMNS.items() if kind == "text") - {
+    "instruction",
+    "document_instruction",
+    "negative",
 }
-"""Shapes of data by their columns, the most telling first."""
+NUMBER = frozenset(name for name, kind in COLUMNS.items() if kind == "number")
+IDENTIFIER = frozenset(name for name, kind in COLUMNS.items() if kind == "id")
+LIST = frozenset(name for name, kind in COLUMNS.items() if kind == "texts")
 
 
 class Retrieval(NamedTuple):
@@ -61,12 +47,14 @@ class Retrieval(NamedTuple):
         """How many judged queries."""
         return len(set(self.qrels["query_id"].to_pylist()))
 
-    def judgements(self) -> dict[str, dict[str, int]]:
-        """``{query_id: {corpus_id: grade}}``, whole grades as trec_eval takes them."""
-        out: dict[str, dict[str, int]] = {}
+    def judgements(self) -> dict[str, dict[str, float]]:
+        """``{query_id: {corpus_id: grade}}``, fractions as they are; of two grades for one pair the higher."""
+        out: dict[str, dict[str, float]] = {}
         columns = (self.qrels[name].to_pylist() for name in ("query_id", "corpus_id", "score"))
         for query, document, score in zip(*columns, strict=True):
-            out.setdefault(query, {})[document] = int(score)
+            grade = int(score) if float(score).is_integer() else float(score)
+            judged = out.setdefault(query, {})
+            judged[document] = max(grade, judged.get(document, grade))
         return out
 
     def pairs(self) -> pa.Table:
@@ -134,23 +122,21 @@ def fingerprint(split: Split) -> str:
     return content_hash(sink.getvalue())
 
 
-def shape(split: Split) -> str:
-    """What kind of data this is: one of :data:`SHAPES`, or ``"retrieval"``."""
-    if isinstance(split, Retrieval):
-        return "retrieval"
-    found = set(split.column_names)
-    for name, columns in SHAPES.items():
-        if found.issuperset(columns):
-            return name
-    wanted = "; ".join(" + ".join(columns) for columns in SHAPES.values())
-    raise DataError(
-        f"columns {', '.join(split.column_names)} make no shape of data known here; expected one of: {wanted}"
-    )
-
-
 def as_table(data: Any) -> Any:
     """A ``pyarrow.Table`` or :class:`Retrieval` from what users hold: those, a ``datasets.Dataset`` (without copying),
-    a pandas or polars frame, a mapping of columns, or a list of row dictionaries."""
+    a pandas or polars frame, a mapping of columns, or a list of row dictionaries. Dictionaries, views and extensions
+    become the plain type of the same values."""
+    import pyarrow as pa
+
+    try:
+        table = _as_table(data)
+        return table if isinstance(table, Retrieval) else plain(table, large=False)
+    except (pa.ArrowException, ArithmeticError, LookupError, TypeError, ValueError) as error:
+        said = " ".join(str(error).split())[:200]
+        raise DataError(f"the data: expected columns of one type and length each, found: {said}") from None
+
+
+def _as_table(data: Any) -> Any:
     import pyarrow as pa
 
     if isinstance(data, (pa.Table, Retrieval)):
@@ -164,7 +150,8 @@ def as_table(data: Any) -> Any:
             data = data.flatten_indices()
         return data.data.table
     if isinstance(data, (list, tuple)) and data and isinstance(data[0], Mapping):
-        return pa.Table.from_pylist(list(data))
+        names = dict.fromkeys(name for row in data for name in row)
+        return pa.table({name: pa.array([row.get(name) for row in data]) for name in names})
     if isinstance(data, (list, tuple)) and all(isinstance(item, str) for item in data):
         return pa.table({"text": pa.array(data, pa.string())})
     if hasattr(data, "__dataframe__") or hasattr(data, "__arrow_c_stream__"):
@@ -225,5 +212,11 @@ def first_problem(name: str, values: Any) -> tuple[int, str, str] | None:
     listed = pa.types.is_list(kind) or pa.types.is_large_list(kind)
     if name in LIST and not listed and not (name == "document" and pa.types.is_string(kind)):
         return 0, "a list of texts", f"{kind}"
-    row = pc.index(pc.is_null(values), True).as_py()
-    return (row, "a value", "nothing") if row >= 0 else None
+    row = pc.index(pc.is_null(values, nan_is_null=True), True).as_py()
+    if row >= 0:
+        return row, "a value", "nothing" if values[row].as_py() is None else "no number (NaN)"
+    words = values.cast(kind.value_type) if name == "label" and pa.types.is_dictionary(kind) else values
+    if name == "label" and (pa.types.is_string(words.type) or pa.types.is_large_string(words.type)):
+        row = pc.index(pc.equal(pc.utf8_length(pc.utf8_trim_whitespace(words)), 0), True).as_py()
+        return (row, "a label", "empty text") if row >= 0 else None
+    return None

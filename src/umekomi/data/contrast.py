@@ -9,13 +9,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from umekomi.data.columns import Dataset, Retrieval, as_table, check, shape
-from umekomi.data.views import pairs
+from umekomi.data.columns import Dataset, Retrieval, as_table, check
+from umekomi.data.shapes import pairs, shape, shape_of
 from umekomi.errors import DataError
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+CONTRASTS = ("pairs", "judged pairs", "retrieval", "labelled pairs", "scored pairs", "labelled texts")
+"""The shapes of data that :func:`rows` makes rows of."""
 GRADE = 4.0
 """Scored pairs of 0 to 5 from this on are positives, both ways round (NV-Embed, 4.1); a scale of 0 to 1 is
 stretched."""
@@ -245,12 +247,10 @@ def stages(data: Any, who: str) -> tuple[dict[str, Any], dict[str, Any]]:
 
 def role_of(table: Any) -> str:
     """The role whose instruction fits a set's anchors: ``"query"``, ``"classification"`` or ``"similarity"``."""
-    return {"labelled texts": "classification", "scored pairs": "similarity", "labelled pairs": "similarity"}.get(
-        shape(as_table(table)), "query"
-    )
+    return shape_of(as_table(table)).role
 
 
 def searches(table: Any) -> bool:
     """Does this set ask for a document (pairs, judged pairs, a retrieval set), so that hard negatives can be mined for
     it?"""
-    return shape(as_table(table)) in ("pairs", "judged pairs", "retrieval")
+    return shape_of(as_table(table)).searches

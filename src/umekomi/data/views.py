@@ -1,76 +1,13 @@
-"""One kind of data seen as another: the texts in it, the pairs in it, and a held-out part that leaks nothing."""
+"""A retrieval set made of other data, and a held-out part that leaks nothing."""
 
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from umekomi.data.columns import Dataset, Retrieval, as_table, shape
+from umekomi.data.columns import Dataset, Retrieval, as_table
+from umekomi.data.shapes import shape, shape_of
 from umekomi.errors import DataError
-
-if TYPE_CHECKING:
-    import pyarrow as pa
-
-TEXTS = {
-    "pairs": ("positive", "anchor"),
-    "scored pairs": ("sentence1", "sentence2"),
-    "labelled pairs": ("sentence1", "sentence2"),
-    "judged pairs": ("document", "query"),
-    "labelled texts": ("text",),
-    "texts": ("text",),
-    "retrieval": ("text",),
-}
-GROUPS = {
-    "pairs": ("anchor", "positive"),
-    "scored pairs": ("sentence1", "sentence2"),
-    "labelled pairs": ("sentence1", "sentence2"),
-    "judged pairs": ("query",),
-    "labelled texts": ("text",),
-    "texts": ("text",),
-}
-
-
-def texts(data: Any, who: str = "this") -> list[str]:
-    """The texts an unsupervised recipe learns from: a corpus, documents of pairs, both sides of scored pairs; each
-    once."""
-    data = as_table(data)
-    kind = shape(data)
-    if kind == "documents":
-        return [
-            " ".join(sentences) if isinstance(sentences, list) else sentences
-            for sentences in data["document"].to_pylist()
-        ]
-    if kind not in TEXTS:
-        raise DataError(f"{who} learns from texts; found {kind} ({', '.join(data.column_names)})")
-    columns = TEXTS[kind]
-    table = data.corpus if isinstance(data, Retrieval) else data
-    from umekomi.data.columns import check
-
-    table = check(table, columns[:1], who)
-    found = list(dict.fromkeys(text for column in columns for text in table[column].to_pylist()))
-    return found
-
-
-def pairs(data: Any, who: str = "this") -> pa.Table:
-    """anchor, positive[, negative …] from pairs, judged pairs or a retrieval set; grades above zero are positives."""
-    import pyarrow as pa
-
-    from umekomi.data.columns import check
-
-    data = as_table(data)
-    kind = shape(data)
-    if kind == "retrieval":
-        return data.pairs()
-    if kind == "judged pairs":
-        rows = [
-            (q, d)
-            for q, d, s in zip(*(data[c].to_pylist() for c in ("query", "document", "score")), strict=True)
-            if s > 0
-        ]
-        if not rows:
-            raise DataError(f"{who} learns from pairs; no row of the judged pairs has a score above zero")
-        return pa.table({"anchor": [q for q, _ in rows], "positive": [d for _, d in rows]})
-    return check(data, ("anchor", "positive"), who)
 
 
 def as_retrieval(data: Any) -> Retrieval:
@@ -141,14 +78,14 @@ def carve(dataset: Dataset, share: float = 0.3, seed: int = 0) -> Dataset:
             dataset.licence,
             dataset.notes,
         )
-    kind = shape(only)
-    if kind not in GROUPS:
+    about = shape_of(only)
+    if not about.together:
         raise DataError(
-            f"{dataset.name}: no held-out split can be carved of {kind} ({', '.join(only.column_names)}): give files "
-            "named train and test"
+            f"{dataset.name}: no held-out split can be carved of {about.name} ({', '.join(only.column_names)}): give "
+            "files named train and test"
         )
-    columns = [only[column].to_pylist() for column in GROUPS[kind]]
-    labels = only["label"].to_pylist() if kind == "labelled texts" else None
+    columns = [only[column].to_pylist() for column in about.together]
+    labels = only[about.classes].to_pylist() if about.classes else None
     side = _sides(list(zip(*columns, strict=True)), share, seed, labels)
     if side.all() or not side.any():
         raise DataError(
@@ -201,7 +138,7 @@ def _sides(rows: list[Any], share: float, seed: int, labels: list[Any] | None = 
     keys = np.array([str(label) for label in labels])
     for key in np.unique(keys):
         mine = np.flatnonzero(keys == key)
-        side[mine] = _fill(chance[mine], component[mine], share * len(mine))
+        side[mine] = _fill(chance[mine], component[mine], max(share * len(mine), 1 if len(mine) == 2 else 0))
     # a text with two labels may have been drawn twice: all of its rows go where its first row went
     first = {group: side[row] for row, group in reversed(list(enumerate(component)))}
     return np.array([first[group] for group in component])

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from umekomi.errors import DataError, MissingExtra, WrongUse
 from umekomi.indexes.filters import qdrant, quoted, sql, tree
 from umekomi.indexes.index import Hit
+from umekomi.indexes.payload import as_json, as_table, row_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -46,11 +47,9 @@ class Adapter(ABC):
         replace: bool = False,
     ) -> None:
         """Add rows; an id that is there already is an error, unless ``replace``."""
-        import pyarrow as pa
-
         vectors = self._vectors(items, "added", "document")
         names = [str(name) for name in ids]
-        table = payload if isinstance(payload, pa.Table) else pa.table(dict(payload or {}))
+        table = as_table(payload, "add")
         if len(names) != len(vectors) or (table.num_columns and table.num_rows != len(names)):
             raise WrongUse(
                 f"add: expected as many ids and payload rows as vectors, found {len(names)}, {table.num_rows} and "
@@ -178,12 +177,17 @@ class LanceIndex(Adapter):
 
         vector = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), self.dimension)
         table = pa.table(
-            {"__id__": pa.array(names), "vector": vector} | {name: payload[name] for name in payload.column_names}
+            {"__id__": pa.array(names), "vector": vector}
+            | {name: _present(payload[name]) for name in payload.column_names}
         )
-        if self._table is None:
-            self._table = self._database.create_table(self.name, table)
-        else:
-            self._table.merge_insert("__id__").when_matched_update_all().when_not_matched_insert_all().execute(table)
+        try:
+            if self._table is None:
+                self._table = self._database.create_table(self.name, table)
+            else:
+                rows = self._table.merge_insert("__id__").when_matched_update_all().when_not_matched_insert_all()
+                rows.execute(table)
+        except (ValueError, RuntimeError, NotImplementedError) as error:
+            raise DataError(f"add: LanceDB does not take it: {str(error).splitlines()[0][:200]}") from None
         self._written()
 
     def _delete(self, names: list[str]) -> None:
@@ -204,15 +208,32 @@ class LanceIndex(Adapter):
             return []
         asked = self._table.search(query).distance_type({"euclidean": "l2"}.get(self.metric, self.metric)).limit(k)
         if condition is not None:
-            asked = asked.where(sql(condition), prefilter=True)
+            asked = asked.where(sql(condition, self._table.schema), prefilter=True)
+        try:
+            table = asked.to_arrow()
+        except (ValueError, RuntimeError) as error:
+            # what LanceDB's planner does not take; without a condition nothing of the user's reaches it
+            if condition is None:
+                raise
+            raise WrongUse(f"filter: LanceDB does not take it: {str(error).splitlines()[0][:200]}") from None
         hits = []
-        for row in asked.to_arrow().to_pylist():
-            distance = row.pop("_distance")
-            row.pop("vector")
+        for number in range(table.num_rows):
+            found = row_of(table.drop_columns(["vector"]), number)
+            distance = found.pop("_distance")
             # LanceDB's distances: 1 - cosine, 1 - inner product, the square of Euclid's
             score = -(distance**0.5) if self.metric == "euclidean" else 1 - distance
-            hits.append(self._hit(row.pop("__id__"), float(score), row))
+            hits.append(self._hit(found.pop("__id__"), float(score), found))
         return hits
+
+
+def _present(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """A column with null for NaN: to DataFusion NaN is a number above all others, to a filter it is missing."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if not pa.types.is_floating(column.type):
+        return column
+    return pc.if_else(pc.is_nan(column), pa.scalar(None, column.type), column)
 
 
 class QdrantIndex(Adapter):
@@ -274,10 +295,10 @@ class QdrantIndex(Adapter):
     def _add(self, names: list[str], vectors: Any, payload: pa.Table) -> None:
         from qdrant_client import models
 
-        rows = payload.to_pylist() if payload.num_columns else [{} for _ in names]
+        rows = [as_json(row_of(payload, number)) if payload.num_columns else {} for number in range(len(names))]
         points = [
-            models.PointStruct(id=self._point(name), vector=vector.tolist(), payload={"__id__": name} | row)
-            for name, vector, row in zip(names, vectors, rows, strict=True)
+            models.PointStruct(id=self._point(name), vector=vector.tolist(), payload={"__id__": name} | each)
+            for name, vector, each in zip(names, vectors, rows, strict=True)
         ]
         for start in range(0, len(points), self.batch):
             self.client.upsert(self.name, points[start : start + self.batch], wait=True)
@@ -288,12 +309,12 @@ class QdrantIndex(Adapter):
         self.client.delete(self.name, models.PointIdsList(points=[self._point(name) for name in names]), wait=True)
 
     def _search(self, query: Any, k: int, condition: Any) -> list[Hit]:
-        found = self.client.query_points(
+        answer = self.client.query_points(
             self.name, query=query.tolist(), limit=k, query_filter=None if condition is None else qdrant(condition)
         )
         sign = -1 if self.metric == "euclidean" else 1
         hits = []
-        for point in found.points:
-            row = dict(point.payload or {})
-            hits.append(self._hit(row.pop("__id__"), sign * float(point.score), row))
+        for point in answer.points:
+            found = dict(point.payload or {})
+            hits.append(self._hit(found.pop("__id__"), sign * float(point.score), found))
         return hits

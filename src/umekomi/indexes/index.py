@@ -2,102 +2,30 @@
 
 from __future__ import annotations
 
-import hashlib
-from bisect import bisect_right
+import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from itertools import accumulate
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from umekomi.contracts import Vectors
-from umekomi.errors import DataError, WrongUse, unknown_name
-from umekomi.indexes import kinds
-from umekomi.indexes.filters import arrow, tree
+from umekomi.errors import DataError, UmekomiError, WrongUse
+from umekomi.indexes import kinds, upkeep
+from umekomi.indexes.fitting import fit
+from umekomi.indexes.joining import ID, ROW
 from umekomi.indexes.kinds import Kind
-from umekomi.indexes.packing import ARRAYS, advise, joined, packed, plain, unpacked
-from umekomi.indexes.scans import Part, blank, merged, overlap
-from umekomi.indexes.store import SMALL, Manifest, Segment, Store, write_array
+from umekomi.indexes.manifest import ABOUT, Manifest, check_about
+from umekomi.indexes.payload import as_table
+from umekomi.indexes.reading import Hit, Snapshot, count
+from umekomi.indexes.scans import overlap
+from umekomi.indexes.store import LOCK, SMALL, Store
 from umekomi.parts import similarity as similarities
+from umekomi.progress import say
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-AUTO_ROWS = 50_000
-"""Below this many rows the automatic kind looks at every vector."""
-SEGMENTS = 16
-SAMPLE = 50_000
-
-
-@dataclass(frozen=True)
-class Hit:
-    """One found item: its id, score (higher is nearer), text, where in it the query's best sentence stands, and
-    payload."""
-
-    id: str
-    score: float
-    text: str = ""
-    best: tuple[int, int] = (0, 0)
-    payload: dict[str, Any] = field(default_factory=dict)
-
-
-class _Opened:
-    """A committed segment with its files mapped, and which of its rows live."""
-
-    def __init__(self, store: Store, segment: Segment, output: str, sizes: Mapping[str, tuple[int, int]]) -> None:
-        import numpy as np
-
-        self.segment = segment
-        arrays = {
-            name[:-4].split("-")[0]: store.array(f"{segment.name}/{name}", size)
-            for name, (size, _) in segment.files.items()
-            if name.endswith(".npy")
-        }
-        self.payload = store.table(f"{segment.name}/payload.arrow", segment.files["payload.arrow"][0])
-        coarse = {"codes", "graph"} & set(arrays)
-        for name, array in arrays.items():
-            # a coarse scan reads its codes whole and then a few rows of the vectors, anywhere
-            advise(array, "MADV_WILLNEED" if name in coarse else "MADV_RANDOM" if coarse and name == "vectors" else "")
-        self.vectors = unpacked(arrays, output)
-        self.arrays = {name: plain(array) for name, array in arrays.items() if name not in ARRAYS[output]}
-        self.living = np.ones(segment.rows, np.uint8)
-        if segment.deleted:
-            path = store.folder / segment.deleted
-            dead = plain(store.array(segment.deleted, sizes[segment.deleted][0]))
-            if len(dead) != segment.dead or (len(dead) and dead.max() >= segment.rows):
-                raise DataError(
-                    f"{path} is damaged: expected {segment.dead} rows of {segment.rows}: restore it from a copy, or "
-                    "build the index anew"
-                )
-            self.living[dead] = 0
-
-    def part(self, chosen: Any = None) -> Part:
-        """What a kind searches: living rows, of which ``chosen`` (bool) may leave some."""
-        import numpy as np
-
-        if chosen is None and not self.segment.dead:
-            return Part(self.vectors, self.arrays, np.zeros(0, np.uint8), self.segment.rows)
-        allowed = self.living if chosen is None else (self.living & chosen).astype(np.uint8)
-        return Part(self.vectors, self.arrays, allowed, int(allowed.sum()))
-
-    def find(self, ids: Sequence[str], hashes: Any) -> Any:
-        """The living row of every id, by its hash, -1 where there is none; int64 ``[n]``."""
-        import numpy as np
-
-        known = self.arrays["ids"]
-        rows = np.full(len(hashes), -1, np.int64)
-        at = np.searchsorted(known, hashes)
-        inside = at < len(known)
-        same = np.flatnonzero(inside)[known[at[inside]] == hashes[inside]]
-        for i in same:
-            place = int(at[i])
-            while place < len(known) and known[place] == hashes[i]:
-                row = int(self.arrays["places"][place])
-                if self.living[row] and self.payload["__id__"][row].as_py() == ids[i]:
-                    rows[i] = row
-                    break
-                place += 1
-        return rows
+__all__ = ["Hit", "Index"]
 
 
 class Index:
@@ -112,19 +40,17 @@ class Index:
     (2, 'c')
 
     Opening maps files; nothing but bit masks and scratch lies in memory. What another process commits is seen at the
-    next call. ``verify`` reads every file against its checksum; by default that is done up to 64 MB.
+    next call; one call sees one commit. Several questions of one commit go to its :meth:`snapshot`. ``verify`` reads
+    every file against its checksum; by default that is done up to 64 MB.
     """
 
     def __init__(self, folder: str | Path, *, verify: bool | None = None) -> None:
         self.store = Store(folder)
         self._embedder: Any = None
-        self._stamp: Any = None
-        self._filtered: tuple[Any, Any] = (None, None)
-        self._kind: Kind = kinds.Exact()
-        self._opened: list[_Opened] = []
+        self._seen: tuple[Any, Snapshot] | None = None
         if verify is not False:
             self._verified(None if verify else SMALL)
-        self._load()
+        self.snapshot()
 
     @classmethod
     def create(
@@ -139,20 +65,25 @@ class Index:
         source: str = "",
         text: str = "",
         dimension: int = 0,
+        notes: Mapping[str, Any] | None = None,
         **settings: Any,
     ) -> Index:
-        """A new, empty index. ``model`` is the embedder whose vectors it holds (its fingerprint is kept, and ``source``
-        is where to find it again); without one, say the ``metric``. ``kind`` is ``auto`` or one of :data:`kinds.KINDS`,
-        with its ``settings``; ``recall`` at 10 is what an approximate kind is tuned to. ``text`` names the payload
-        column shown. A kind that cannot search such vectors (of ``dimension`` dimensions, where it is given) is an
-        error before anything is written."""
-        if not 0 < recall <= 1:
-            raise WrongUse(f"recall: expected a share above 0 and at most 1, found {recall}")
-        if kind == "auto" and settings:
-            raise WrongUse(f"index: settings ({', '.join(settings)}) need a kind by name")
+        """A new, empty index. A kind that cannot search such vectors is an error before anything is written.
+
+        Args:
+            model: the embedder whose vectors it holds: its fingerprint is kept. Without one, say the ``metric``.
+            metric, output: how vectors compare and what they are, where they are not the model's.
+            kind: ``auto`` or one of :data:`kinds.KINDS`, with its ``settings``.
+            recall: what an approximate kind is tuned to, at 10 hits, and keeps for more and with filters.
+            source: where to find the model again.
+            text: the payload column shown.
+            dimension: of the vectors to come, where it is known.
+            notes: facts of the caller's, as :meth:`note` takes them.
+        """
+        check_asked(kind, recall, settings)
         store = Store(folder)
         if store.folder.is_file() or (
-            store.folder.is_dir() and any(path.name != "lock" for path in store.folder.iterdir())
+            store.folder.is_dir() and any(not store.left_over(path) for path in store.folder.iterdir())
         ):
             raise WrongUse(f"{store.folder} exists already: choose a new folder, or add to the index in it")
         about: dict[str, Any] = {
@@ -168,47 +99,48 @@ class Index:
             "kind": {},
         }
         similarities.named(about["metric"])
-        manifest = Manifest(about)
-        _named(manifest)
-        with store.lock():
-            store.commit(manifest)
+        manifest = Manifest(about | _noted(notes or {}))
+        upkeep.named(manifest)
+        try:
+            check_about(about)
+        except ValueError as error:
+            raise WrongUse(f"index: {error}") from None
+        new = not store.folder.exists()
+        try:
+            with store.lock():
+                if store.exists():
+                    raise WrongUse(f"{store.folder} exists already: choose a new folder, or add to the index in it")
+                store.commit(manifest)
+        except BaseException:
+            if new and not store.exists():
+                with suppress(OSError):
+                    (store.folder / LOCK).unlink(missing_ok=True)
+                    store.folder.rmdir()
+            raise
         index = cls(folder)
         index._embedder = model
         return index
 
     # --- reading ----------------------------------------------------------------------------------------------------
 
-    def _load(self) -> None:
-        """Open the last commit; once more if a writer replaced a segment in between."""
+    def snapshot(self) -> Snapshot:
+        """The index as its last commit left it, for questions that belong together."""
         for attempt in range(50):
             stamp = self.store.stamp() if self.store.exists() else None
-            if stamp == self._stamp and stamp is not None:
-                return
+            seen = self._seen
+            if seen is not None and seen[0] == stamp and stamp is not None:
+                return seen[1]
             manifest = self.store.read()
-            known = {each.segment.name: each for each in self._opened}
             try:
-                opened = []
-                for segment in manifest.segments:
-                    old = known.get(segment.name)
-                    same = old is not None and (old.segment.deleted, list(old.segment.files)) == (
-                        segment.deleted,
-                        list(segment.files),
-                    )
-                    opened.append(
-                        old
-                        if same and old is not None
-                        else _Opened(self.store, segment, manifest.about["output"], manifest.files)
-                    )
-                self._kind = self._kind_of(manifest)
+                now = Snapshot(self.store, manifest, None if seen is None else seen[1])
             except FileNotFoundError as error:
+                # a writer replaced a segment in between: once more
                 if attempt == 49 or self.store.stamp() == stamp:
-                    raise DataError(
-                        f"{error.filename} is missing: restore it from a copy, or build the index anew"
-                    ) from None
+                    raise _missing(error) from None
                 continue
-            self._manifest, self._opened, self._stamp = manifest, opened, stamp
-            self._filtered = (None, None)
-            return
+            self._seen = stamp, now
+            return now
+        raise AssertionError("the last attempt returns or raises")
 
     def _verified(self, most: int | None) -> None:
         """Compare checksums; once more if a writer removed a file meanwhile."""
@@ -220,44 +152,25 @@ class Index:
                 return
             except FileNotFoundError as error:
                 if self.store.stamp() == stamp:
-                    raise DataError(
-                        f"{error.filename} is missing: restore it from a copy, or build the index anew"
-                    ) from None
-
-    def _kind_of(self, manifest: Manifest) -> Kind:
-        about = manifest.about["kind"]
-        if not about:
-            return kinds.plain(manifest.about["output"])
-        kind = kinds.made(about["name"], about["settings"])
-        kind.codec = {
-            key: plain(self.store.array(file, manifest.files[file][0])) for key, file in about["codec"].items()
-        }
-        return kind
+                    raise _missing(error) from None
 
     @property
     def about(self) -> dict[str, Any]:
         """What the last commit says of itself: model, metric, kind, settings, dimension."""
-        self._load()
-        return self._manifest.about
+        return self.snapshot().about
 
     @property
     def kind(self) -> Kind:
         """How it searches now."""
-        self._load()
-        return self._kind
+        return self.snapshot().kind
 
     def __len__(self) -> int:
-        self._load()
-        return self._manifest.rows
+        return len(self.snapshot())
 
     @property
     def fields(self) -> list[str]:
         """The payload's columns."""
-        self._load()
-        names: dict[str, None] = {}
-        for each in self._opened:
-            names |= dict.fromkeys(each.payload.column_names[1:])
-        return list(names)
+        return self.snapshot().fields
 
     @property
     def embedder(self) -> Any:
@@ -270,7 +183,7 @@ class Index:
                 raise WrongUse(f"{self.store.folder} was made from vectors: search it with vectors, or name its model")
             self.use(
                 open_for_encoding(
-                    self.store.folder / model["name"] if model["name"].startswith("./") else model["name"]
+                    self.store.path(model["name"][2:]) if model["name"].startswith("./") else model["name"]
                 )
             )
         return self._embedder
@@ -290,204 +203,86 @@ class Index:
         d]``.
 
         ``filter`` is a condition on the payload: ``year > 2020 and lang in ("ja", "en")``. Fewer hits come back where
-        fewer rows meet it, or share nothing with a sparse query.
+        fewer rows are there or meet it, or share nothing with a sparse query.
         """
+        k = count(k)
+        if isinstance(queries, (list, tuple)) and not isinstance(queries, Vectors) and not len(queries):
+            return []
         vectors = self.asked(queries)
-        numbers, scores = self.nearest(vectors, k, filter=filter)
-        return [self._hits(row, values) for row, values in zip(numbers, scores, strict=True)]
+        now = self.snapshot()
+        numbers, scores = now.nearest(vectors, k, filter=filter)
+        return [now.hits(row, values) for row, values in zip(numbers, scores, strict=True)]
 
     def nearest(self, vectors: Any, k: int = 10, *, filter: str | None = None) -> tuple[Any, Any]:
-        """(row numbers int64, scores float32), both ``[queries, k]``, best first; -1 and minus infinity where there are
-        fewer. Row numbers hold until the next commit."""
-        import numpy as np
-
-        self._load()
-        vectors = self._checked(vectors, "query")
-        if not 1 <= k <= max(len(self), 0):
-            raise WrongUse(f"k: expected 1 to {len(self):,} (the rows of {self.store.folder}), found {k}")
-        chosen = self._chosen(filter) if filter else None
-        lists = []
-        for number, (each, first) in enumerate(zip(self._opened, self._firsts(), strict=True)):
-            part = each.part(None if chosen is None else chosen[number])
-            if part.living:
-                rows, scores = self._kind.search(part, vectors, k, self._similarity())
-                lists.append((np.where(rows >= 0, rows + first, -1), scores))
-        if not lists:
-            scores, rows = blank(similarities.size(vectors), k)
-            return rows, scores
-        return merged(lists, k)
-
-    def _similarity(self) -> Any:
-        """The model's own measure where it is no plain inner product of what is stored."""
-        metric = self._manifest.about["metric"]
-        return None if metric in ("cosine", "dot") else similarities.named(metric)
+        """(row numbers int64, scores float32), both ``[queries, k]`` (or as many columns as there are rows, where those
+        are fewer), best first; -1 and minus infinity where fewer meet the filter. Row numbers hold until the next
+        commit."""
+        return self.snapshot().nearest(vectors, k, filter=filter)
 
     def asked(self, queries: Any) -> Any:
         """The vectors of queries given as texts, in the index's width; vectors come back as they are."""
         import numpy as np
 
-        if isinstance(queries, (np.ndarray, Vectors)) or hasattr(queries, "indptr"):
+        if isinstance(queries, (np.ndarray, Vectors)) or hasattr(queries, "tocsr"):
             return queries
-        texts = [queries] if isinstance(queries, str) else list(queries)
+        items = [queries] if isinstance(queries, str) else list(queries)
+        if not any(isinstance(item, str) for item in items):
+            return items
         dimension = self.about["dimension"]
         embedder = self.embedder
         return embedder.encode_query(
-            texts,
+            _texts(items, "search"),
             dimensions=dimension if 0 < dimension < embedder.dimension and self.about["output"] != "sparse" else None,
         )
 
-    def _checked(self, vectors: Any, what: str) -> Any:
-        """Vectors of the right kind and width, finite; of length one where the model compares by cosine."""
-        import numpy as np
-
-        about = self._manifest.about
-        output = "multi" if isinstance(vectors, Vectors) else "sparse" if hasattr(vectors, "indptr") else "dense"
-        if output == "dense":
-            vectors = np.asarray(vectors, np.float32)
-            if vectors.ndim != 2:
-                raise WrongUse(f"{what} vectors: expected an array of two dimensions, found {vectors.ndim}")
-        if output != about["output"]:
-            raise WrongUse(f"{what} vectors: this index holds {about['output']} vectors, found {output} ones")
-        width = similarities.width(vectors)
-        if about["dimension"] and width != about["dimension"]:
-            raise WrongUse(f"{what} vectors: expected {about['dimension']} dimensions, found {width}")
-        data = vectors.flat if output == "multi" else vectors.data if output == "sparse" else vectors
-        finite = np.isfinite(data)
-        if not finite.all():
-            first = int(np.flatnonzero(~finite.reshape(len(data), -1).all(1))[0])
-            row = (
-                int(
-                    np.searchsorted((vectors.offsets if output == "multi" else vectors.indptr), first, side="right") - 1
-                )
-                if output != "dense"
-                else first
-            )
-            raise DataError(f"{what} vectors: expected finite numbers, found NaN or infinity in row {row + 1}")
-        if output == "sparse":
-            vectors = vectors.tocsr()
-        if about["metric"] == "cosine":
-            vectors = similarities.normalise(vectors)
-        return np.ascontiguousarray(vectors) if output == "dense" else vectors
-
-    def _chosen(self, condition: str) -> list[Any]:
-        """Which rows of every segment meet the condition, bool; the last condition's answer is kept until the next
-        commit."""
-        import numpy as np
-        import pyarrow as pa
-        import pyarrow.dataset as ds
-
-        if self._filtered[0] == condition:
-            return self._filtered[1]  # type: ignore[no-any-return]
-        expression = arrow(tree(condition, self.fields))
-        out = []
-        for each in self._opened:
-            table = each.payload
-            for name in self.fields:
-                if name not in table.column_names:
-                    table = table.append_column(name, pa.nulls(len(table)))
-            numbered = table.append_column("__row__", pa.array(np.arange(len(table))))
-            try:
-                met = ds.dataset(numbered).to_table(columns=["__row__"], filter=expression)["__row__"].to_numpy()
-            except (pa.ArrowNotImplementedError, pa.ArrowInvalid) as error:
-                raise WrongUse(
-                    f"filter {condition!r} does not fit this index's fields: {str(error).splitlines()[0]}"
-                ) from None
-            mask = np.zeros(len(table), bool)
-            mask[met] = True
-            out.append(mask)
-        self._filtered = (condition, out)
-        return out
-
     def rows(self, numbers: Sequence[int]) -> list[dict[str, Any]]:
         """Id and payload of rows by number, as :meth:`nearest` gives them."""
-        firsts = self._firsts()
-        out = []
-        for number in numbers:
-            place = bisect_right(firsts, number) - 1
-            out.append(self._opened[place].payload.slice(number - firsts[place], 1).to_pylist()[0])
-        return out
+        return self._last().rows(numbers)
 
     def column(self, name: str, numbers: Any) -> Any:
         """One of :attr:`fields` of rows by number: an Arrow array, null where a row has none."""
-        import pyarrow as pa
-
-        if name not in self.fields:
-            raise unknown_name("column of the payload", name, self.fields)
-        return pa.concat_tables([each.payload for each in self._opened], promote_options="permissive")[name].take(
-            pa.array(numbers)
-        )
-
-    def _hits(self, numbers: Any, scores: Any) -> list[Hit]:
-        text = self._manifest.about["text"]
-        found = [(int(number), float(score)) for number, score in zip(numbers, scores, strict=True) if number >= 0]
-        hits = []
-        for (_, score), row in zip(found, self.rows([number for number, _ in found]), strict=True):
-            name = row.pop("__id__")
-            hits.append(Hit(name, score, str(row.pop(text, "") or "") if text else "", (0, 0), row))
-        return hits
-
-    def check(self, k: int = 10, sample: int = 200, *, seed: int = 1, queries: Any = None) -> float:
-        """Recall at ``k``: the share of the exact neighbours that the index finds, over ``sample`` of its own rows
-        asked as queries (each without itself), or over ``queries``."""
-        import numpy as np
-
-        if not len(self):
-            raise WrongUse(f"{self.store.folder} is an empty index: there is nothing to check")
-        own = np.full(0, -1)
-        if queries is None:
-            living = self.living()
-            own = np.sort(np.random.default_rng(seed).choice(living, min(sample, len(living)), replace=False))
-            vectors, asked = self.vectors(own), min(k + 1, len(self))
-        else:
-            vectors, asked = self._checked(self.asked(queries), "query"), min(k, len(self))
-            own = np.full(similarities.size(vectors), -1)
-        found, _ = self.nearest(vectors, asked)
-        kind, self._kind = self._kind, kinds.plain(self._manifest.about["output"])
-        try:
-            true, _ = self.nearest(vectors, asked)
-        finally:
-            self._kind = kind
-        return overlap(true, found, own, k)
-
-    def _firsts(self) -> list[int]:
-        """The number of each segment's first row."""
-        return list(accumulate((each.segment.rows for each in self._opened), initial=0))[:-1]
+        return self._last().column(name, numbers)
 
     def living(self) -> Any:
         """The numbers of all rows that are not deleted, in rising order, int64; they hold until the next commit."""
-        import numpy as np
-
-        self._load()
-        parts = [np.flatnonzero(each.living) + first for each, first in zip(self._opened, self._firsts(), strict=True)]
-        return np.concatenate(parts) if parts else np.zeros(0, np.int64)
+        return self.snapshot().living()
 
     def vectors(self, numbers: Any) -> Any:
         """The stored vectors of rows by number, which are in rising order."""
+        return self._last().vectors(numbers)
+
+    def _last(self) -> Snapshot:
+        """What the call before this one saw: row numbers are of that."""
+        return self.snapshot() if self._seen is None else self._seen[1]
+
+    def check(self, k: int = 10, sample: int = 200, *, seed: int = 1, queries: Any = None) -> float:
+        """Recall at ``k``: the share of the exact neighbours that the index finds (or others as near), over ``sample``
+        of its own rows asked as queries (each without itself), or over ``queries``."""
         import numpy as np
 
-        parts = []
-        for each, first in zip(self._opened, self._firsts(), strict=True):
-            inside = numbers[(numbers >= first) & (numbers < first + each.segment.rows)] - first
-            if len(inside):
-                parts.append(similarities.take(each.vectors, inside))
-        output = self._manifest.about["output"]
-        if output == "multi":
-            return Vectors.of([part.item(i) for part in parts for i in range(part.items)])
-        if output == "sparse":
-            from scipy import sparse
-
-            return sparse.vstack(parts).tocsr()
-        return np.concatenate(parts)
+        k, sample = count(k), count(sample)
+        now = self.snapshot()
+        if not len(now):
+            raise WrongUse(f"{self.store.folder} is an empty index: there is nothing to check")
+        if queries is None:
+            if len(now) < 2:
+                raise WrongUse(f"{self.store.folder} holds one row, which has no neighbours: there is nothing to check")
+            living = now.living()
+            own = np.sort(np.random.default_rng(seed).choice(living, min(sample, len(living)), replace=False))
+            vectors, asked = now.vectors(own), k + 1
+        else:
+            vectors, asked = fit(self.asked(queries), now.about, "query"), k
+            own = np.full(similarities.size(vectors), -1)
+        true = now.nearest(vectors, asked, kind=kinds.plain(now.about["output"]))
+        return overlap(true, now.nearest(vectors, asked), own, k)
 
     def verify(self) -> int:
         """Read every file against its checksum; the bytes read. The error names the damaged file."""
-        self._load()
-        return self.store.verify(self._manifest)
+        return self.store.verify(self.snapshot().manifest)
 
     def bytes_on_disk(self) -> int:
         """What the committed files take."""
-        self._load()
-        return sum(size for size, _ in self.store.files(self._manifest).values())
+        return sum(size for size, _ in self.store.files(self.snapshot().manifest).values())
 
     # --- writing ----------------------------------------------------------------------------------------------------
 
@@ -501,295 +296,128 @@ class Index:
         **about: Any,
     ) -> None:
         """Add rows in one commit: all of them, or none. ``items`` are vectors, or texts for the index's model. An id
-        that is there already is an error, unless ``replace``."""
-        import numpy as np
-        import pyarrow as pa
-
-        self._load()
+        that is there already is an error, unless ``replace``. ``about`` are facts of the caller's, as :meth:`note`
+        takes them."""
         texts = isinstance(items, (list, tuple)) and bool(items) and isinstance(items[0], str)
-        vectors = self._checked(self.embedder.encode_document(list(items)) if texts else items, "added")
-        ids = [str(name) for name in ids]
-        if len(ids) != similarities.size(vectors):
+        vectors = fit(
+            self.embedder.encode_document(_texts(items, "add")) if texts else items, self.snapshot().about, "added"
+        )
+        names = _ids(ids, "add")
+        if len(names) != similarities.size(vectors):
             raise WrongUse(
-                f"add: expected one id for every vector, found {len(ids):,} ids and {similarities.size(vectors):,} "
+                f"add: expected one id for every vector, found {len(names):,} ids and {similarities.size(vectors):,} "
                 "vectors"
             )
-        if not ids:
+        notes = _noted(about)
+        table = as_table(payload, "add")
+        if table.num_columns and table.num_rows != len(names):
+            raise WrongUse(f"add: expected a payload of {len(names):,} rows, found {table.num_rows:,}")
+        if {ID, ROW} & set(table.column_names):
+            raise WrongUse(f"add: {ID} and {ROW} are the index's own names: rename that column of the payload")
+        if not names:
             return
-        table = payload if isinstance(payload, pa.Table) else pa.table(dict(payload or {}))
-        if table.num_columns and table.num_rows != len(ids):
-            raise WrongUse(f"add: expected a payload of {len(ids):,} rows, found {table.num_rows:,}")
-        if {"__id__", "__row__"} & set(table.column_names):
-            raise WrongUse("add: __id__ and __row__ are the index's own names: rename that column of the payload")
-        hashes = np.array([_hash(name) for name in ids], np.uint64)
-        order = np.argsort(hashes, kind="stable")
-        if len(set(ids)) < len(ids):
+        if len(set(names)) < len(names):
             seen: set[str] = set()
-            twice = next(name for name in ids if name in seen or seen.add(name))  # type: ignore[func-returns-value]
+            twice = next(name for name in names if name in seen or seen.add(name))  # type: ignore[func-returns-value]
             raise DataError(f"add: expected every id once, found {twice!r} twice")
-        for each in self._opened[-1:]:
-            try:
-                pa.unify_schemas([each.payload.schema, table.schema], promote_options="permissive")
-            except pa.ArrowTypeError as error:
-                raise DataError(
-                    f"add: the payload does not fit that of {self.store.folder}: {str(error).splitlines()[0]}"
-                ) from None
-        table = pa.table({"__id__": pa.array(ids)} | {name: table[name] for name in table.column_names})
         with self.store.lock():
-            self._load()
-            manifest = self._copy()
-            there = [each.find(ids, hashes) for each in self._opened]
-            doubles = [(number, int(i)) for number, rows in enumerate(there) for i in np.flatnonzero(rows >= 0)]
-            if doubles and not replace:
-                names = [ids[i] for _, i in doubles]
-                raise DataError(
-                    f"add: {len(names):,} ids are in {self.store.folder} already "
-                    f"({', '.join(names[:5])}{', …' if len(names) > 5 else ''}): say replace to replace them"
-                )
-            if replace:
-                for number in sorted({number for number, _ in doubles}):
-                    self._bury(manifest, number, there[number][there[number] >= 0])
-            manifest.about["dimension"] = manifest.about["dimension"] or similarities.width(vectors)
-            manifest.about |= about
-            if not manifest.about["kind"]:
-                self._begin(manifest, vectors)
-            arrays = packed(vectors) | {"ids": hashes[order], "places": order.astype(np.uint32)}
-            manifest.serial += 1
-            segment = self.store.segment(f"segment-{manifest.serial:06d}", arrays, table)
-            self.store.add_files(segment, self._kind.derive(vectors), manifest.serial)
-            manifest.segments.append(segment)
+            now = self.snapshot()
+            vectors = fit(vectors, now.about, "added")  # another writer may have come first, with another width
+            manifest = upkeep.added(self.store, now, names, vectors, table, replace=replace)
+            manifest.about |= notes
             self._commit(manifest)
-            self._tidy()
+            self._tend()
 
     def delete(self, ids: Sequence[Any]) -> None:
         """Delete rows by id, in one commit; an id that is not there is an error, and nothing is deleted."""
-        import numpy as np
-
-        ids = list(dict.fromkeys(str(name) for name in ids))
-        hashes = np.array([_hash(name) for name in ids], np.uint64)
+        names = list(dict.fromkeys(_ids(ids, "delete")))
         with self.store.lock():
-            self._load()
-            manifest = self._copy()
-            there = [each.find(ids, hashes) for each in self._opened]
-            found = np.any([rows >= 0 for rows in there], axis=0) if there else np.zeros(len(ids), bool)
-            if not found.all():
-                missing = [ids[i] for i in np.flatnonzero(~found)]
-                raise DataError(
-                    f"delete: {len(missing):,} of {len(ids):,} ids are not in {self.store.folder} "
-                    f"({', '.join(missing[:5])}{', …' if len(missing) > 5 else ''}); nothing was deleted"
-                )
-            for number, rows in enumerate(there):
-                if (rows >= 0).any():
-                    self._bury(manifest, number, rows[rows >= 0])
-            self._commit(manifest)
+            self._commit(upkeep.deleted(self.store, self.snapshot(), names))
 
     def compact(self, kind: str | None = None, *, recall: float | None = None, **settings: Any) -> None:
         """Everything into one segment, deleted rows gone, the kind chosen anew (or ``kind``, with its ``settings``) and
         tuned. Searches go on meanwhile: the new state comes with one commit."""
-        if recall is not None and not 0 < recall <= 1:
-            raise WrongUse(f"recall: expected a share above 0 and at most 1, found {recall}")
+        if recall is not None:
+            _check_recall(recall)
         with self.store.lock():
-            self._load()
-            manifest = self._copy()
+            now = self.snapshot()
+            manifest = upkeep.copied(now)
             if kind is not None:
                 manifest.about["asked"] |= {"kind": kind, "settings": settings}
-                _named(manifest)
+                upkeep.named(manifest)
             if recall is not None:
                 manifest.about["asked"] |= {"recall": recall}
-            self._rebuild(manifest, list(range(len(self._opened))), self._choice(manifest))
+            numbers = list(range(len(now.segments)))
+            self._commit(upkeep.rebuilt(self.store, now, manifest, numbers, upkeep.choice(manifest)))
 
     def note(self, **about: Any) -> None:
         """Keep facts of the caller's (JSON) in the index."""
+        notes = _noted(about)
         with self.store.lock():
-            manifest = self._copy()
-            manifest.about |= about
+            manifest = upkeep.copied(self.snapshot())
+            manifest.about |= notes
             self._commit(manifest)
-
-    def _copy(self) -> Manifest:
-        return self.store.read()
 
     def _commit(self, manifest: Manifest) -> None:
         self.store.commit(manifest)
-        self._load()
+        self.store.sweep(self.snapshot().manifest)
 
-    def _bury(self, manifest: Manifest, number: int, rows: Any) -> None:
-        """Mark rows of a segment as deleted, in a file of its own."""
-        import numpy as np
-
-        dead = np.union1d(np.flatnonzero(self._opened[number].living == 0), rows).astype(np.int64)
-        manifest.serial += 1
-        name = f"deleted-{manifest.serial:06d}.npy"
-        segment = manifest.segments[number]
-        old = segment.deleted
-        manifest.files = {file: about for file, about in manifest.files.items() if file != old}
-        manifest.files[name] = write_array(self.store.folder / name, dead)
-        segment.deleted, segment.dead = name, len(dead)
-
-    def _choice(self, manifest: Manifest) -> Kind:
-        """The kind by name, or by size: every vector up to :data:`AUTO_ROWS` rows, then bits with a second look."""
-        about = manifest.about
-        kind = _named(manifest)
-        if kind is not None:
-            return kind
-        coarse = about["output"] == "dense" and about["metric"] in ("cosine", "dot") and manifest.rows >= AUTO_ROWS
-        return kinds.Binary() if coarse else kinds.plain(about["output"])
-
-    def _begin(self, manifest: Manifest, vectors: Any) -> None:
-        """The first rows: a kind by name learns its codec from them."""
-        self._kind = _named(manifest) or kinds.plain(manifest.about["output"])
-        self._kind.check(manifest.about["output"], manifest.about["metric"], manifest.about["dimension"])
-        if manifest.about["output"] == "dense":
-            self._kind.learn(vectors[:SAMPLE])
-        self._keep(manifest, self._kind, min(similarities.size(vectors), SAMPLE))
-
-    def _keep(self, manifest: Manifest, kind: Kind, rows: int) -> None:
-        """Write a kind's codec and settings into the manifest; ``rows`` is how many it learned from."""
-        old = set(manifest.about["kind"].get("codec", {}).values())
-        manifest.files = {name: about for name, about in manifest.files.items() if name not in old}
-        codec = {}
-        for key, array in kind.codec.items():
-            manifest.serial += 1
-            codec[key] = f"codec-{manifest.serial:06d}.npy"
-            manifest.files[codec[key]] = write_array(self.store.folder / codec[key], array)
-        manifest.about["kind"] = {
-            "name": kind.name,
-            "settings": kind.settings(),
-            "codec": codec,
-            "learned from": rows,
-            "tuned at": 0,
-        }
-
-    def _tidy(self) -> None:
-        """After an addition: learn anew what was learned from few rows, choose the kind anew when rows have doubled,
-        tune it when they have, and keep the number of segments down."""
-        manifest = self._manifest
-        about, rows, count = manifest.about["kind"], manifest.rows, len(self._opened)
-        choice = self._choice(manifest)
-        # an automatic kind that found bits wanting is not tried again before the rows have doubled
-        changed = choice.name != about["name"] and (about["tuned at"] < AUTO_ROWS or rows >= 2 * about["tuned at"])
-        if changed or (about["codec"] and rows >= 4 * about["learned from"] and about["learned from"] < SAMPLE):
-            self._rebuild(self._copy(), list(range(count)), choice)
-        elif rows >= max(2 * about["tuned at"], 1000) and self._tunes():
-            fresh = self._copy()
-            self._tune(fresh, self._kind, [each.part() for each in self._opened])
-            self._commit(fresh)
-        if len(self._opened) > SEGMENTS:
-            smallest = sorted(range(len(self._opened)), key=lambda i: self._opened[i].segment.rows)[: SEGMENTS // 2]
-            self._rebuild(self._copy(), sorted(smallest), None)
-
-    def _tunes(self) -> bool:
-        return any(
-            not value for name, value in self._manifest.about["asked"]["settings"].items() if name in kinds.TUNED
-        ) or not set(self._manifest.about["asked"]["settings"]) & set(kinds.TUNED)
-
-    def _tune(self, manifest: Manifest, kind: Kind, parts: list[Part]) -> None:
-        """Set the kind's shortlist or effort to the recall asked for, where it was left to the index."""
-        if self._tunes():
-            for name, value in kind.tuned(parts, manifest.about["asked"]["recall"]).items():
-                setattr(kind, name, value)
-        manifest.about["kind"] |= {"settings": kind.settings(), "tuned at": manifest.rows}
-
-    def _rebuild(self, manifest: Manifest, numbers: list[int], kind: Kind | None) -> None:
-        """Segments ``numbers`` into one, deleted rows left out, in one commit. With ``kind`` they must be all segments:
-        it learns from them, and is tuned."""
-        import numpy as np
-        import pyarrow as pa
-
-        about, output = manifest.about, manifest.about["output"]
-        parts = [self._opened[number] for number in numbers]
-        kept = [np.flatnonzero(each.living) for each in parts]
-        gone = {each.segment.deleted for each in parts}
-        manifest.files = {name: sums for name, sums in manifest.files.items() if name not in gone}
-        left = [segment for number, segment in enumerate(manifest.segments) if number not in set(numbers)]
-        if sum(map(len, kept)):
-            table = pa.concat_tables(
-                [
-                    each.payload.take(rows) if len(rows) < each.segment.rows else each.payload
-                    for each, rows in zip(parts, kept, strict=True)
-                ],
-                promote_options="permissive",
-            )
-            hashes = np.concatenate([_by_row(each)[rows] for each, rows in zip(parts, kept, strict=True)])
-            order = np.argsort(hashes, kind="stable")
-            manifest.serial += 1
-            arrays = joined([each.vectors for each in parts], kept, output) | {
-                "ids": hashes[order],
-                "places": order.astype(np.uint32),
-            }
-            segment = self.store.segment(f"segment-{manifest.serial:06d}", arrays, table)
-            vectors = unpacked(
-                {
-                    name: self.store.array(f"{segment.name}/{name}.npy", segment.files[f"{name}.npy"][0])
-                    for name in ARRAYS[output]
-                },
-                output,
-            )
-            if kind is not None:
-                kind.check(output, about["metric"], about["dimension"])
-                if output == "dense":
-                    kind.learn(_drawn(vectors))
-                self._keep(manifest, kind, min(segment.rows, SAMPLE))
-            derived = (kind or self._kind).derive(vectors)
-            self.store.add_files(segment, derived, manifest.serial)
-            manifest.segments = [segment]
-            if kind is not None:
-                self._tune(
-                    manifest,
-                    kind,
-                    [
-                        Part(
-                            vectors,
-                            {name: plain(array) for name, array in derived.items()},
-                            np.zeros(0, np.uint8),
-                            segment.rows,
-                        )
-                    ],
-                )
-                if about["asked"]["kind"] == "auto" and getattr(kind, "shortlist", 0) > segment.rows // 20:
-                    # bits say too little about these vectors: looking at each costs no more
-                    self._keep(manifest, kinds.Exact(), segment.rows)
-                    segment.files = {
-                        name: sums for name, sums in segment.files.items() if name.split("-")[0] not in derived
-                    }
-                    manifest.about["kind"]["tuned at"] = manifest.rows
-            left.insert(0, segment)
-        elif kind is not None:
-            gone = set(about["kind"].get("codec", {}).values())
-            manifest.files = {name: sums for name, sums in manifest.files.items() if name not in gone}
-            about["kind"] = {}
-        manifest.segments = left
-        self._commit(manifest)
-        for each in parts:
-            self.store.remove(each.segment)
+    def _tend(self) -> None:
+        """What is due after an addition. The rows are committed: where it fails, it is said, and due again next
+        time."""
+        try:
+            while (manifest := upkeep.tended(self.store, self.snapshot())) is not None:
+                self._commit(manifest)
+        except (UmekomiError, OSError, MemoryError) as error:
+            self.store.sweep()
+            say(f"note: the rows are in {self.store.folder}, but looking after it failed: {error}")
 
 
-def _named(manifest: Manifest) -> Kind | None:
-    """The kind asked for by name, fit for these vectors; None for the automatic one."""
-    about = manifest.about
-    if about["asked"]["kind"] == "auto":
-        return None
-    kind = kinds.made(about["asked"]["kind"], about["asked"]["settings"])
-    kind.check(about["output"], about["metric"], about["dimension"] or 1 << 20)
-    return kind
+def _missing(error: FileNotFoundError) -> DataError:
+    return DataError(f"{error.filename or error} is missing: restore it from a copy, or build the index anew")
 
 
-def _drawn(vectors: Any) -> Any:
-    """Rows to learn from: all, or :data:`SAMPLE` drawn."""
-    import numpy as np
-
-    count = len(vectors)
-    return (
-        vectors if count <= SAMPLE else vectors[np.sort(np.random.default_rng(0).choice(count, SAMPLE, replace=False))]
-    )
-
-
-def _by_row(each: _Opened) -> Any:
-    import numpy as np
-
-    out = np.empty(each.segment.rows, np.uint64)
-    out[each.arrays["places"]] = each.arrays["ids"]
-    return out
+def check_asked(kind: str, recall: float, settings: Mapping[str, Any]) -> None:
+    """The error for a kind, its settings or a recall that no index has."""
+    _check_recall(recall)
+    if kind != "auto":
+        kinds.made(kind, dict(settings))
+    elif settings:
+        raise WrongUse(f"index: settings ({', '.join(settings)}) need a kind by name")
 
 
-def _hash(name: str) -> int:
-    return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "little")
+def _check_recall(recall: Any) -> None:
+    if isinstance(recall, bool) or not isinstance(recall, (int, float)) or not 0 < recall <= 1:
+        raise WrongUse(f"recall: expected a share above 0 and at most 1, found {recall}")
+
+
+def _texts(items: Sequence[Any], what: str) -> list[str]:
+    for row, item in enumerate(items, 1):
+        if not isinstance(item, str):
+            raise WrongUse(f"{what}: expected texts, found {type(item).__name__} in row {row}")
+    return list(items)
+
+
+def _ids(ids: Sequence[Any], what: str) -> list[str]:
+    """Ids as text."""
+    names = []
+    for row, name in enumerate(ids, 1):
+        if name is None:
+            raise DataError(f"{what}: expected an id, found None in row {row}")
+        try:
+            str(name).encode()
+        except UnicodeEncodeError:
+            raise DataError(f"{what}: expected an id of whole characters, found {str(name)!r} in row {row}") from None
+        names.append(str(name))
+    return names
+
+
+def _noted(notes: Mapping[str, Any]) -> dict[str, Any]:
+    """Facts of the caller's, as JSON can hold them, under names that are not the index's own."""
+    taken = ABOUT & set(notes)
+    if taken:
+        raise WrongUse(f"index: {', '.join(sorted(taken))} are the index's own facts: give yours another name")
+    try:
+        return json.loads(json.dumps(dict(notes), allow_nan=False).encode())  # type: ignore[no-any-return]
+    except (TypeError, ValueError, RecursionError) as error:
+        raise WrongUse(f"index: expected facts that JSON can hold: {error}") from None

@@ -11,6 +11,8 @@ BLOCK = 8192
 """Rows that are copied at a time."""
 ARRAYS = {"dense": ("vectors",), "sparse": ("pointers", "latents", "amounts", "shape"), "multi": ("flat", "starts")}
 """The arrays that hold the vectors themselves, by kind of output."""
+Shape = tuple[str, tuple[int | None, ...]]
+"""An array's type as NumPy writes it, and how long each axis is; None is any length."""
 
 
 def packed(vectors: Any) -> dict[str, Any]:
@@ -27,6 +29,59 @@ def packed(vectors: Any) -> dict[str, Any]:
             "shape": np.array(vectors.shape, np.int64),
         }
     return {"vectors": vectors}
+
+
+def expected(output: str, rows: int, width: int) -> dict[str, Shape]:
+    """The shapes of a segment's own arrays: its vectors, its ids' hashes in rising order and their rows."""
+    vectors: dict[str, Shape]
+    if output == "multi":
+        vectors = {"flat": ("<f4", (None, width)), "starts": ("<i8", (rows + 1,))}
+    elif output == "sparse":
+        numbers: tuple[int | None, ...] = (None,)
+        vectors = {"pointers": ("<i8", (rows + 1,)), "latents": ("<i4", numbers), "amounts": ("<f4", numbers)}
+        vectors["shape"] = ("<i8", (2,))
+    else:
+        vectors = {"vectors": ("<f4", (rows, width))}
+    return vectors | {"ids": ("<u8", (rows,)), "places": ("<u4", (rows,))}
+
+
+def sound(arrays: Mapping[str, Any], output: str, rows: int, width: int) -> None:
+    """ValueError where a number in a segment's own arrays would lead out of another: compiled code follows them
+    unasked. (Which latents a sparse row has is looked at when they are joined: :func:`joined`.)"""
+    if rows and int(arrays["places"].max()) >= rows:
+        raise ValueError(f"places: expected rows below {rows}")
+    if output == "multi":
+        rising("starts", arrays["starts"], len(arrays["flat"]))
+    if output == "sparse":
+        if arrays["shape"].tolist() != [rows, width]:
+            raise ValueError(f"shape: expected {rows} rows of {width} dimensions")
+        rising("pointers", arrays["pointers"], len(arrays["latents"]))
+        if len(arrays["latents"]) != len(arrays["amounts"]):
+            raise ValueError("amounts: expected as many as latents")
+
+
+def rising(name: str, offsets: Any, last: int) -> None:
+    """ValueError unless ``offsets`` go from 0 up to ``last``."""
+    import numpy as np
+
+    if offsets[0] != 0 or offsets[-1] != last or (np.diff(offsets) < 0).any():
+        raise ValueError(f"{name}: expected numbers that rise from 0 to {last}")
+
+
+def shaped(found: Mapping[str, Any], shapes: Mapping[str, Shape]) -> None:
+    """ValueError unless every array is there, of its type, shape and order in memory."""
+    import numpy as np
+
+    for name, (kind, shape) in shapes.items():
+        array = found.get(name)
+        if array is None:
+            raise ValueError(f"{name}: expected an array, found none")
+        fits = len(array.shape) == len(shape) and all(
+            most is None or size == most for size, most in zip(array.shape, shape, strict=True)
+        )
+        if array.dtype != np.dtype(kind) or not fits or not array.flags.c_contiguous:
+            sizes = ", ".join("any" if n is None else str(n) for n in shape)
+            raise ValueError(f"{name}: expected {np.dtype(kind)} [{sizes}], found {array.dtype} {list(array.shape)}")
 
 
 def unpacked(arrays: Mapping[str, Any], output: str) -> Any:
@@ -46,22 +101,36 @@ def unpacked(arrays: Mapping[str, Any], output: str) -> Any:
 
 def joined(parts: list[Any], kept: list[Any], output: str) -> dict[str, Any]:
     """The kept rows of several segments as arrays to write; dense ones block by block, so that they need not fit in
-    memory."""
+    memory. ValueError, then or while they are written, where they are damaged."""
     import numpy as np
 
     if output == "multi":
-        return packed(Vectors.of([part.item(i) for part, rows in zip(parts, kept, strict=True) for i in rows]))
+        tokens = Vectors.of([part.item(i) for part, rows in zip(parts, kept, strict=True) for i in rows])
+        return packed(Vectors(_finite(tokens.flat), tokens.offsets))
     if output == "sparse":
         from scipy import sparse
 
+        for part in parts:
+            _finite(part.data)
+            if len(part.indices) and not 0 <= part.indices.min() <= part.indices.max() < part.shape[1]:
+                raise ValueError(f"latents: expected numbers below {part.shape[1]}")
         return packed(sparse.vstack([part[rows] for part, rows in zip(parts, kept, strict=True)]).tocsr())
     shape = (sum(map(len, kept)), parts[0].shape[1])
     blocks = (
-        part[rows[start : start + BLOCK]]
+        _finite(part[rows[start : start + BLOCK]])
         for part, rows in zip(parts, kept, strict=True)
         for start in range(0, len(rows), BLOCK)
     )
     return {"vectors": (shape, np.dtype(np.float32), blocks)}
+
+
+def _finite(numbers: Any) -> Any:
+    """ValueError for NaN and infinity, which no index takes: damage is not carried on."""
+    import numpy as np
+
+    if not np.isfinite(numbers).all():
+        raise ValueError("vectors: expected finite numbers, found NaN or infinity")
+    return numbers
 
 
 def plain(array: Any) -> Any:

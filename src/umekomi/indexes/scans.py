@@ -1,8 +1,8 @@
-"""What the kinds of index are made of: a segment as they see it, exact scans, a coarse scan with a second look, and how
-many candidates a recall needs."""
+"""What the kinds of index are made of: a segment as they see it, exact scans, and the recall of a search."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,12 +17,26 @@ FEW = 0.02
 @dataclass
 class Part:
     """A segment as a kind sees it: its vectors and derived arrays (memory maps), and which rows count (uint8, or
-    empty)."""
+    empty). ``proof`` names the file of an array that is not sound."""
 
     vectors: Any
     arrays: dict[str, Any]
     allowed: Any
     living: int
+    proof: Callable[[str, Callable[[Any], None], bool], None] | None = None
+
+    @classmethod
+    def fresh(cls, vectors: Any, arrays: dict[str, Any]) -> Part:
+        """Of arrays that were just made: every row counts."""
+        import numpy as np
+
+        return cls(vectors, arrays, np.zeros(0, np.uint8), similarities.size(vectors))
+
+    def prove(self, name: str, test: Callable[[Any], None], *, checksum: bool = False) -> None:
+        """DataError unless ``test`` takes the array (ValueError says what is wrong) and, with ``checksum``, its file
+        has its own. For what is followed unasked by what it is handed to; what was just made is taken as it is."""
+        if self.proof is not None:
+            self.proof(name, test, checksum)
 
     @property
     def rows(self) -> int:
@@ -97,101 +111,31 @@ def listed(part: Part, queries: Any, numbers: Any, k: int) -> tuple[Any, Any]:
     return rows, scores
 
 
-def scanned(kernel: Any, inputs: tuple[Any, ...], part: Part, threads: int, wanted: int) -> tuple[Any, int]:
-    """A coarse scan over all rows: (key of every row, the highest key that ``wanted`` rows reach)."""
-    import numpy as np
-
-    from umekomi.parts.kernels.scan import BINS, threshold
-
-    keys = np.empty(part.rows, np.uint16)
-    ranges = shards(part.rows, threads)
-    counts = np.zeros((len(ranges), BINS), np.int32)
-    over(kernel, [(*inputs, wanted, part.allowed, low, high, keys, counts[i]) for i, (low, high) in enumerate(ranges)])
-    # a thread leaves out only what `wanted` of its own rows are above: from the threshold up the sum is whole
-    return keys, max(threshold(counts.sum(0), wanted), 1)
-
-
-def coarse_then_exact(part: Part, queries: Any, k: int, wanted: int, keys_of: Any) -> tuple[Any, Any]:
-    """A coarse scan, one threshold, the exact look at what reaches it: one query over all threads, many each in one."""
-    import numpy as np
-
-    from umekomi.parts.kernels.scan import rescore
-
-    if part.few(k):
-        return listed(part, queries, np.flatnonzero(part.allowed), k)
-    threads = cores()
-
-    def ask(query: Any, threads: int) -> tuple[Any, Any]:
-        keys, least = keys_of(part, query, threads, wanted)
-        ranges = shards(part.rows, threads)
-        found = [blank(1, k) for _ in ranges]
-        over(
-            rescore,
-            [
-                (part.vectors, query, keys, least, low, high, s[0], r[0])
-                for (low, high), (s, r) in zip(ranges, found, strict=True)
-            ],
-        )
-        return merged([(r, s) for s, r in found], k)
-
-    if len(queries) < 2 * threads:
-        out = [ask(query, threads) for query in queries]
-    else:
-        out = [
-            each
-            for some in over(
-                lambda low, high: [ask(query, 1) for query in queries[low:high]], shards(len(queries), threads)
-            )
-            for each in some
-        ]
-    return np.concatenate([rows for rows, _ in out]), np.concatenate([scores for _, scores in out])
-
-
-def ranks_of_neighbours(parts: list[Part], keys_of: Any, k: int, sample: int, seed: int) -> Any:
-    """For rows drawn as queries: how far down the coarse order each of their ``k`` true neighbours stands (1 is
-    first)."""
-    import numpy as np
-
-    part = max(parts, key=lambda each: each.rows)
-    generator = np.random.default_rng(seed)
-    living = np.flatnonzero(part.allowed) if len(part.allowed) else np.arange(part.rows)
-    asked = np.sort(generator.choice(living, min(sample, len(living)), replace=False))
-    queries = np.asarray(part.vectors[asked], np.float32)
-    rows, _ = scan(part, queries, k + 1)
-    out = []
-    for q, own in enumerate(asked):
-        keys, _ = keys_of(part, queries[q])
-        counts = np.bincount(keys)
-        counts[keys[own]] -= 1
-        above = np.cumsum(counts[::-1])[::-1]
-        near = [row for row in rows[q] if row >= 0 and row != own][:k]
-        out.append([above[keys[row]] for row in near])
-    return np.array([rank for ranks in out for rank in ranks])
-
-
 def found_share(kind: Any, part: Part, k: int, sample: int, seed: int) -> float:
     """Recall at ``k`` of a kind's whole search, rows drawn as queries, each without itself."""
     import numpy as np
 
-    asked = np.random.default_rng(seed).choice(part.rows, min(sample, part.rows), replace=False)
+    asked = drawn(part, sample, seed)
     queries = np.asarray(part.vectors[asked], np.float32)
-    return overlap(scan(part, queries, k + 1)[0], kind.search(part, queries, k + 1, None)[0], asked, k)
+    return overlap(scan(part, queries, k + 1), kind.search(part, queries, k + 1, None), asked, k)
 
 
-def shortlist_for(ranks: Any, recall: float, k: int) -> int:
-    """The shortlist that holds this share of the true neighbours, a tenth more for chance."""
+def drawn(part: Part, sample: int, seed: int) -> Any:
+    """Rows that count, to ask as queries, in rising order."""
     import numpy as np
 
-    return (
-        max(2 * k, int(np.ceil(1.1 * np.quantile(ranks, min(recall, 1.0), method="higher")))) if len(ranks) else 2 * k
-    )
+    living = np.flatnonzero(part.allowed) if len(part.allowed) else np.arange(part.rows)
+    return np.sort(np.random.default_rng(seed).choice(living, min(sample, len(living)), replace=False))
 
 
-def overlap(true: Any, found: Any, own: Any, k: int) -> float:
-    """The share of true neighbours among those found, each query's own row left out: recall at ``k``."""
+def overlap(true: tuple[Any, Any], found: tuple[Any, Any], own: Any, k: int) -> float:
+    """Recall at ``k``: the share of the places of true neighbours that rows as near were found for, each query's own
+    row left out; of (rows, scores) as a search gives them. Among equals it does not matter which one was found."""
     hits = total = 0
-    for row, (a, b) in zip(own, zip(true, found, strict=True), strict=True):
-        wanted = [number for number in a if number >= 0 and number != row][:k]
-        hits += len(set(wanted) & set([number for number in b if number != row][:k]))
-        total += len(wanted)
+    for row, true_rows, true_scores, rows, scores in zip(own, *true, *found, strict=True):
+        wanted = true_scores[(true_rows >= 0) & (true_rows != row)][:k]
+        if len(wanted):
+            near = scores[(rows >= 0) & (rows != row)][:k] >= wanted[-1] - 1e-6 * max(abs(float(wanted[-1])), 1.0)
+            hits += min(int(near.sum()), len(wanted))
+            total += len(wanted)
     return hits / max(total, 1)

@@ -5,82 +5,38 @@ memory maps that stay valid while segments behind them are replaced."""
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import time
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from umekomi.errors import DataError, UmekomiError, WrongUse
-from umekomi.files import whole_file
+from umekomi.errors import DataError, UmekomiError
+from umekomi.files import inside, regular_file, whole_file
+from umekomi.indexes.manifest import (
+    ARRAY_NAME,
+    CODEC_NAME,
+    DELETED_NAME,
+    MANIFEST,
+    PAYLOAD,
+    SEGMENT_NAME,
+    Manifest,
+    Segment,
+)
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-MANIFEST = "umekomi-index.json"
-FORMAT = 1
+LOCK = "lock"
 SMALL = 64 << 20
 CHUNK = 1 << 20
 
 
 class IndexBusy(UmekomiError):
     """Another process is writing this index."""
-
-
-@dataclass
-class Segment:
-    """Rows that were written together: their folder, how many, every file's (bytes, CRC-32), and the file of deleted
-    rows."""
-
-    name: str
-    rows: int
-    files: dict[str, tuple[int, int]]
-    deleted: str | None = None
-    dead: int = 0
-
-
-@dataclass
-class Manifest:
-    """What a commit says: ``about`` (model, metric, kind and its settings), the segments, files of the whole index."""
-
-    about: dict[str, Any]
-    segments: list[Segment] = field(default_factory=list)
-    files: dict[str, tuple[int, int]] = field(default_factory=dict)
-    generation: int = 0
-    serial: int = 0
-
-    @property
-    def rows(self) -> int:
-        """Rows that live."""
-        return sum(segment.rows - segment.dead for segment in self.segments)
-
-    def text(self) -> str:
-        """The file's content: the body and its checksum."""
-        body = json.dumps(asdict(self) | {"format": FORMAT}, ensure_ascii=False)
-        return json.dumps({"crc32": zlib.crc32(body.encode()), "manifest": body}, ensure_ascii=False) + "\n"
-
-    @classmethod
-    def read(cls, path: Path) -> Manifest:
-        """The manifest, or the error that says what is wrong with it."""
-        try:
-            outer = json.loads(path.read_text(encoding="utf-8"))
-            body = outer["manifest"]
-            if zlib.crc32(body.encode()) != outer["crc32"]:
-                raise ValueError("its checksum does not match")
-            found = json.loads(body)
-        except FileNotFoundError:
-            raise WrongUse(f"{path.parent} holds no index (no {MANIFEST}): make one with umekomi index") from None
-        except (ValueError, KeyError, TypeError) as error:
-            raise DataError(f"{path} is damaged ({error}): restore it from a copy, or build the index anew") from None
-        if found.pop("format") != FORMAT:
-            raise WrongUse(f"{path} was written in another format than this version's ({FORMAT}): build the index anew")
-        segments = [Segment(**segment) for segment in found.pop("segments")]
-        return cls(segments=segments, **found)
 
 
 class Store:
@@ -107,11 +63,22 @@ class Store:
         """The last commit."""
         return Manifest.read(self.manifest)
 
+    def left_over(self, path: Path) -> bool:
+        """Is this what a killed process leaves that had not yet made its index?"""
+        return path.name == LOCK or path.name.startswith(f".{MANIFEST}.")
+
+    def path(self, name: str) -> Path:
+        """Where a name of the manifest lies: in this folder, and no link, device or FIFO."""
+        return inside(self.folder, name, f"{self.manifest}: the name of a file", nested=True)
+
     @contextmanager
     def lock(self, wait: float = 10.0) -> Iterator[None]:
-        """Be the one writer; what dead writers left is removed. Waits ``wait`` seconds for another."""
+        """Be the one writer; what dead writers left is removed, and what this one leaves uncommitted when it fails: a
+        full disk is as empty as before. Waits ``wait`` seconds for another."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / "lock").open("a+b") as stream:
+        with suppress(FileNotFoundError):
+            regular_file(self.folder / LOCK)
+        with (self.folder / LOCK).open("a+b") as stream:
             until = time.monotonic() + wait
             while not _take(stream):
                 if time.monotonic() > until:
@@ -120,31 +87,35 @@ class Store:
                     )
                 time.sleep(0.02)
             try:
-                if self.exists():
-                    self._sweep(self.read())
-                yield
+                self.sweep()
+                try:
+                    yield
+                except BaseException:
+                    with suppress(UmekomiError, OSError):
+                        self.sweep()
+                    raise
             finally:
                 _give(stream)
 
-    def _sweep(self, manifest: Manifest) -> None:
-        known = (
-            {segment.name for segment in manifest.segments}
-            | {segment.deleted for segment in manifest.segments}
-            | set(manifest.files)
-        )
-        for segment in manifest.segments:
-            for path in (self.folder / segment.name).iterdir():
-                if path.name not in segment.files:
-                    with suppress(OSError):
-                        path.unlink()
+    def sweep(self, manifest: Manifest | None = None) -> None:
+        """Remove files of an index that are not in the last commit (``manifest``, where it was read already); only the
+        one writer may."""
+        for path in self.folder.glob(f".{MANIFEST}.*"):
+            _unlink(path)
+        if not self.exists():
+            return
+        manifest = manifest or self.read()
+        segments = {segment.name: segment for segment in manifest.segments}
         for path in self.folder.iterdir():
-            if path.name in (MANIFEST, "lock") or path.name in known:
-                continue
-            if path.is_dir() and path.name.startswith("segment-"):
+            name, folder = path.name, path.is_dir() and not path.is_symlink()
+            if folder and name in segments:
+                for file in path.iterdir():
+                    if ARRAY_NAME.fullmatch(file.name) and file.name not in segments[name].files:
+                        _unlink(file)
+            elif folder and SEGMENT_NAME.fullmatch(name):
                 shutil.rmtree(path, ignore_errors=True)
-            elif path.name.startswith((f".{MANIFEST}.", "deleted-", "codec-")):
-                with suppress(OSError):
-                    path.unlink()
+            elif (DELETED_NAME.fullmatch(name) or CODEC_NAME.fullmatch(name)) and name not in manifest.files:
+                _unlink(path)
 
     def commit(self, manifest: Manifest) -> None:
         """Make ``manifest`` the state of the index. Its files have been written and flushed."""
@@ -159,7 +130,7 @@ class Store:
         folder = self.folder / name
         folder.mkdir()
         files = {f"{key}.npy": write_array(folder / f"{key}.npy", array) for key, array in arrays.items()}
-        files["payload.arrow"] = write_table(folder / "payload.arrow", payload)
+        files[PAYLOAD] = write_table(folder / PAYLOAD, payload)
         _flush_folder(folder)
         return Segment(name, payload.num_rows, files)
 
@@ -172,43 +143,38 @@ class Store:
         if arrays:
             _flush_folder(folder)
 
-    def remove(self, segment: Segment) -> None:
-        """Delete the files of a segment that is in no commit any more. Who has them mapped keeps them."""
-        shutil.rmtree(self.folder / segment.name, ignore_errors=True)
-        if segment.deleted:
-            (self.folder / segment.deleted).unlink(missing_ok=True)
-
     def array(self, path: str, size: int) -> Any:
         """A committed ``.npy`` file as a memory map; ``size`` is its length in the manifest."""
         import numpy as np
 
-        file = self.folder / path
+        file = self.path(path)
         self._sized(file, size)
         try:
             return np.load(file, mmap_mode="r", allow_pickle=False)
         except FileNotFoundError:
             raise
         except Exception as error:  # NumPy reads the header as Python: damage there can end in anything
-            raise DataError(f"{file} is damaged ({error}): restore it from a copy, or build the index anew") from None
+            raise damaged(file, error) from None
 
     def table(self, path: str, size: int) -> pa.Table:
         """A committed Arrow file, memory-mapped."""
         import pyarrow as pa
 
-        file = self.folder / path
+        file = self.path(path)
         self._sized(file, size)
         try:
-            return pa.ipc.open_file(pa.memory_map(str(file))).read_all()
-        except pa.ArrowInvalid as error:
-            raise DataError(f"{file} is damaged ({error}): restore it from a copy, or build the index anew") from None
+            found = pa.ipc.open_file(pa.memory_map(str(file))).read_all()
+            found.validate()
+            return found
+        except FileNotFoundError:
+            raise
+        except Exception as error:  # Arrow says what it cannot read in errors of many kinds
+            raise damaged(file, error) from None
 
     def _sized(self, file: Path, size: int) -> None:
-        found = file.stat().st_size
+        found = regular_file(file).st_size
         if found != size:
-            raise DataError(
-                f"{file} is damaged: expected {size:,} bytes, found {found:,}: restore it from a copy, or build the "
-                "index anew"
-            )
+            raise damaged(file, f"expected {size:,} bytes, found {found:,}")
 
     def files(self, manifest: Manifest) -> dict[str, tuple[int, int]]:
         """Every committed file, by its path in the folder: (bytes, CRC-32)."""
@@ -225,13 +191,16 @@ class Store:
         if most is not None and total > most:
             return 0
         for name, (size, expected) in files.items():
-            self._sized(self.folder / name, size)
+            self._sized(self.path(name), size)
             if _checksum(self.folder / name) != expected:
-                raise DataError(
-                    f"{self.folder / name} is damaged: its checksum does not match: restore it from a copy, or build "
-                    "the index anew"
-                )
+                raise damaged(self.folder / name, "its checksum does not match")
         return total
+
+
+def damaged(file: Path, why: object) -> DataError:
+    """The error for a file of an index that is not as it was written."""
+    said = " ".join(str(why).split()) or type(why).__name__
+    return DataError(f"{file} is damaged ({said[:200]}): restore it from a copy, or build the index anew")
 
 
 def write_array(path: Path, array: Any) -> tuple[int, int]:
@@ -292,6 +261,19 @@ class _Summed:
         self.stream.flush()
         os.fsync(self.stream.fileno())
         return self.size, self.crc
+
+
+def _unlink(path: Path) -> None:
+    with suppress(OSError):
+        path.unlink()
+
+
+def checksum(data: Any) -> int:
+    """The CRC-32 of bytes, taken a piece at a time: a memory map need not fit in memory."""
+    view, crc = memoryview(data), 0
+    for start in range(0, len(view), CHUNK):
+        crc = zlib.crc32(view[start : start + CHUNK], crc)
+    return crc
 
 
 def _checksum(path: Path) -> int:

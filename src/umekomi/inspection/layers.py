@@ -9,7 +9,7 @@ from typing import Any
 
 from umekomi.data.augment import damaged
 from umekomi.errors import WrongUse
-from umekomi.models.base import StandIn
+from umekomi.models.kept import StandIn, refuse
 from umekomi.parts import geometry
 from umekomi.progress import Progress
 
@@ -114,6 +114,7 @@ class OneLayer(StandIn):
         self, items: Any, *, role: str | None = None, batch_size: int = 32, progress: bool = False, **options: Any
     ) -> Any:
         """The layer's vectors, float32 ``[n, d]``."""
+        refuse(options, self.name)
         return self.layers.encode(list(items), role, batch_size, progress)[self.number]
 
 

@@ -7,8 +7,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from umekomi.errors import MissingExtra, WrongUse
+from umekomi.errors import DataError, MissingExtra, WrongUse
 from umekomi.files import MODEL_FILE, whole_folder, write_json
+from umekomi.models.base import Open
+from umekomi.models.borders import border, hush
+from umekomi.models.folders import check_layers, settings
+from umekomi.parts import networks
 
 POOLINGS = (
     "mean",
@@ -65,7 +69,6 @@ class TransformerBackbone:
         from sentence_transformers.base.modules import Normalize, Transformer
         from sentence_transformers.sentence_transformer.modules import Pooling
 
-        from umekomi.models import networks
         from umekomi.models.text import TextEmbedder, device
         from umekomi.parts.pooling import InstructedTransformer, LatentAttention, LayerMix, TailMean, WithoutPrompt
 
@@ -117,20 +120,25 @@ class TransformerBackbone:
             write_json(place / MODEL_FILE, head | {"settings": {"architecture": type(self.model).__name__}})
 
     @classmethod
-    def _read(cls, folder: Path, head: dict[str, Any]) -> TransformerBackbone:
+    def _read(cls, folder: Path, head: dict[str, Any], open: Open) -> TransformerBackbone:
         try:
             import transformers
         except ImportError as error:
             raise MissingExtra(error.name or "transformers", "neural", "a backbone") from None
         transformers.utils.logging.disable_progress_bar()
-        architecture: Any = getattr(transformers, str(head["settings"]["architecture"]), None)
+        hush()
+        named = settings(folder, head, architecture=str)["architecture"]
+        architecture: Any = getattr(transformers, named, None)
         if not (isinstance(architecture, type) and issubclass(architecture, transformers.PreTrainedModel)):
-            raise WrongUse(
-                f"{folder}: expected an architecture of transformers, found {head['settings']['architecture']!r}"
+            raise WrongUse(f"{folder}: expected an architecture of transformers, found {named!r}")
+        check_layers(folder, {})
+        with border(str(folder), DataError):
+            model, report = architecture.from_pretrained(  # type: ignore[attr-defined]
+                folder, local_files_only=True, trust_remote_code=False, output_loading_info=True
             )
-        model = architecture.from_pretrained(folder, local_files_only=True, trust_remote_code=False)  # type: ignore[attr-defined]
-        tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+            networks.check_weights(model, report, folder)
+            tokenizer = transformers.AutoTokenizer.from_pretrained(
+                folder, local_files_only=True, trust_remote_code=False
+            )
+            networks.check_words(tokenizer, model, folder)
         return cls(model, tokenizer, head.get("name") or folder.name, head.get("card"))
-
-
-MODELS = {"backbone": TransformerBackbone}

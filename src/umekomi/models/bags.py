@@ -8,10 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from umekomi.data.vocabulary import split
-from umekomi.errors import WrongUse
+from umekomi.errors import DataError, WrongUse, unknown_name
+from umekomi.models.base import Open
 from umekomi.models.entity import EntityEmbedder
+from umekomi.models.folders import read_floats, read_list, settings
 from umekomi.parts.ngrams import with_ngrams
 from umekomi.parts.similarity import normalise
+from umekomi.parts.words import TOKENIZERS
 from umekomi.progress import say
 
 if TYPE_CHECKING:
@@ -57,6 +60,19 @@ class BagEmbedder(EntityEmbedder):
             raise WrongUse(f"{name}: bags compare by cosine or dot, not {metric!r}")
         self.power, self.tokenizer, self.ngrams, self.buckets = power, tokenizer, ngrams, buckets
         self.labels, self.right = list(labels), right
+        if tokenizer not in ("plain", "spaces", "auto", *TOKENIZERS):
+            raise unknown_name("tokenizer", tokenizer, ("plain", "spaces", "auto", *TOKENIZERS))
+        if not -8 <= power <= 8:
+            raise WrongUse(f"{name}, power: expected -8 to 8, found {power}")
+        if ngrams < 1 or buckets < 0 or (ngrams > 1 and not buckets):
+            raise WrongUse(
+                f"{name}: expected n-grams of one word or more, and buckets for those of several, found {ngrams} and "
+                f"{buckets}"
+            )
+        if right is not None and right.shape != self.vectors.shape:
+            raise DataError(
+                f"{name}: expected a right table as large as the left, found {right.shape} beside {self.vectors.shape}"
+            )
 
     def with_table(self, transforms: Sequence[Transform]) -> BagEmbedder:
         """Both tables changed alike."""
@@ -123,7 +139,7 @@ class BagEmbedder(EntityEmbedder):
         if not self.labels:
             raise WrongUse(f"{self.name} was learned without labels: there is nothing to predict")
         k = min(k, len(self.labels))
-        rows = [self.rows[label] for label in self.labels]
+        rows = [self.row(label) for label in self.labels]
         candidates = (self.vectors if self.right is None else self.right)[rows]
         scores = self.similarity(self.encode(items), candidates)
         best = np.argsort(-scores, axis=1, kind="stable")[:, :k]
@@ -139,17 +155,19 @@ class BagEmbedder(EntityEmbedder):
         return settings | {key: getattr(self, key) for key in keys} | {"shared": self.right is None}
 
     @classmethod
-    def _read(cls, folder: Path, head: dict[str, Any]) -> BagEmbedder:
-        from safetensors.numpy import load_file
-
-        from umekomi.files import read_json
-
-        settings = dict(head["settings"])
-        right = None if settings.pop("shared") else load_file(folder / "right.safetensors")["right"]
-        vectors = load_file(folder / "vectors.safetensors")["vectors"]
-        return cls(
-            read_json(folder / "names.json"), vectors, metric=head["metric"], name=head["name"], right=right, **settings
+    def _read(cls, folder: Path, head: dict[str, Any], open: Open) -> BagEmbedder:
+        own = settings(
+            folder,
+            head,
+            unknown=str,
+            power=float,
+            tokenizer=str,
+            ngrams=int,
+            buckets=int,
+            labels=list,
+            shared=bool,
         )
-
-
-MODELS = {"bags": BagEmbedder}
+        right = None if own.pop("shared") else read_floats(folder / "right.safetensors", "right", 2)
+        vectors = read_floats(folder / "vectors.safetensors", "vectors", 2)
+        names = read_list(folder / "names.json")
+        return cls(names, vectors, metric=head["metric"], name=head["name"], right=right, **own)

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
-from umekomi.errors import WrongUse
+from umekomi.errors import UmekomiError, WrongUse
 from umekomi.files import MODEL_FILE, content_hash, whole_folder, write_json
+from umekomi.models.kept import StandIn as StandIn
 from umekomi.parts import similarity as similarities
 
 if TYPE_CHECKING:
     from umekomi.contracts import Transform
 
 FORMAT = 1
+"""The format of ``umekomi.json`` that is written, and the newest that is read."""
+Open = Callable[[Path], Any]
+"""Opens a folder."""
 
 
 class Reported(NamedTuple):
@@ -87,6 +91,7 @@ class EmbedderBase(ABC):
         self._check_dimensions(dimensions, output)
         items = [items] if isinstance(items, (str, dict)) else items if isinstance(items, list) else list(items)
         vectors = self._encode(items, output=output, role=role, batch_size=batch_size, progress=progress)
+        self._check_finite(vectors, items)
         if dimensions is not None and dimensions < self.dimension:
             vectors = self.cut(vectors, dimensions)
         return vectors
@@ -97,6 +102,23 @@ class EmbedderBase(ABC):
                 f"{self.name} has {self.dimension} {output} dimensions: expected 1 to {self.dimension}, found "
                 f"{dimensions}"
             )
+
+    def _check_finite(self, vectors: Any, items: Sequence[Any]) -> None:
+        """The error that names the first item whose vector has a NaN or an infinity in it: what damaged weights, and
+        numbers too large for them, give."""
+        import numpy as np
+
+        from umekomi.contracts import Vectors
+
+        values = vectors.flat if isinstance(vectors, Vectors) else getattr(vectors, "data", vectors)
+        values = values if isinstance(values, np.ndarray) else vectors
+        if values.dtype.kind != "f" or np.isfinite(values).all():
+            return
+        bad = int(np.flatnonzero(~np.isfinite(values).reshape(len(values), -1).all(1))[0])
+        starts = vectors.offsets if isinstance(vectors, Vectors) else getattr(vectors, "indptr", None)
+        row = bad if starts is None else int(np.searchsorted(starts, bad, side="right")) - 1
+        named = f" for item {row + 1}, {str(items[row])[:60]!r}" if similarities.size(vectors) == len(items) else ""
+        raise UmekomiError(f"{self.name}: expected finite vectors, found NaN or infinity{named}")
 
     @abstractmethod
     def _encode(self, items: list[Any], *, output: str, role: str | None, batch_size: int, progress: bool) -> Any:
@@ -170,7 +192,9 @@ class EmbedderBase(ABC):
     ) -> Reported:
         """Dense vectors, and what was seen of the texts on the way."""
         self._check_dimensions(dimensions)
-        found = self._reported(list(items), role, batch_size)
+        items = list(items)
+        found = self._reported(items, role, batch_size)
+        self._check_finite(found.vectors, items)
         return (
             found
             if dimensions in (None, self.dimension)
@@ -205,12 +229,14 @@ class EmbedderBase(ABC):
     def save(self, folder: str | Path) -> None:
         """Write the model: safetensors, JSON, a model card. Whole or not at all; an older model there is replaced."""
         from umekomi.models.cards import model_card
+        from umekomi.models.folders import write_sums
 
         with whole_folder(folder) as place:
             settings = self._write(place)
             head = {"format": FORMAT, "kind": self.kind, "name": self.name, "metric": self.metric, "card": self.card}
             write_json(place / MODEL_FILE, head | {"settings": settings})
             (place / "README.md").write_text(model_card(self), encoding="utf-8")
+            write_sums(place)
 
     @abstractmethod
     def _write(self, folder: Path) -> dict[str, Any]:
@@ -218,8 +244,8 @@ class EmbedderBase(ABC):
 
     @classmethod
     @abstractmethod
-    def _read(cls, folder: Path, head: dict[str, Any]) -> Any:
-        """The embedder that ``_write`` wrote; ``head`` is ``umekomi.json``."""
+    def _read(cls, folder: Path, head: dict[str, Any], open: Open) -> Any:
+        """The embedder that ``_write`` wrote; ``head`` is ``umekomi.json``, and ``open`` opens a model within."""
 
     def fingerprint(self) -> str:
         """Names the model's content: what its folder would hold. Two embedders with one fingerprint are the same."""
@@ -232,26 +258,3 @@ class EmbedderBase(ABC):
         with tempfile.TemporaryDirectory() as scratch:
             self.save(Path(scratch) / "model")
             return content_hash(folder_hash(Path(scratch) / "model"))
-
-
-class StandIn(ABC):
-    """The face of ``embedder`` with vectors from elsewhere: what it does not say itself, ``embedder`` says."""
-
-    embedder: Any
-
-    def __getattr__(self, name: str) -> Any:
-        if name == "embedder":
-            raise AttributeError(name)
-        return getattr(self.embedder, name)
-
-    @abstractmethod
-    def encode(self, items: Any, *, role: str | None = None, **options: Any) -> Any:
-        """The vectors."""
-
-    def encode_query(self, items: Any, **options: Any) -> Any:
-        """:meth:`encode` with ``role="query"``."""
-        return self.encode(items, role="query", **options)
-
-    def encode_document(self, items: Any, **options: Any) -> Any:
-        """:meth:`encode` with ``role="document"``."""
-        return self.encode(items, role="document", **options)

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from umekomi.errors import DataError, WrongUse, unknown_name
-from umekomi.files import read_json, write_json
-from umekomi.models.base import EmbedderBase
+from umekomi.files import write_json
+from umekomi.models.base import EmbedderBase, Open
+from umekomi.models.folders import read_floats, read_list, settings
 from umekomi.parts import similarity as similarities
 from umekomi.progress import say
 
@@ -145,17 +146,10 @@ class EntityEmbedder(EmbedderBase):
         return {"unknown": self.unknown}
 
     @classmethod
-    def _read(cls, folder: Path, head: dict[str, Any]) -> EntityEmbedder:
-        from safetensors.numpy import load_file
-
-        vectors = load_file(folder / "vectors.safetensors")["vectors"]
-        return cls(
-            read_json(folder / "names.json"),
-            vectors,
-            metric=head["metric"],
-            unknown=head["settings"]["unknown"],
-            name=head["name"],
-        )
+    def _read(cls, folder: Path, head: dict[str, Any], open: Open) -> EntityEmbedder:
+        own = settings(folder, head, unknown=str)
+        vectors = read_floats(folder / "vectors.safetensors", "vectors", 2)
+        return cls(read_list(folder / "names.json"), vectors, metric=head["metric"], name=head["name"], **own)
 
 
 def begin_with(table: NDArray[Any], names: Sequence[str], start: Any, who: str, skip: int = 0) -> None:
@@ -168,6 +162,3 @@ def begin_with(table: NDArray[Any], names: Sequence[str], start: Any, who: str, 
     for row, name in enumerate(names):
         if name in start.rows:
             table[row] = start[name][skip:]
-
-
-MODELS = {"entity": EntityEmbedder}

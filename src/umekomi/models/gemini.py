@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from umekomi.errors import MissingExtra, UmekomiError, WrongUse
-from umekomi.models.base import EmbedderBase
+from umekomi.models.base import EmbedderBase, Open
+from umekomi.models.folders import settings
 from umekomi.parts.similarity import normalise
 from umekomi.progress import Progress
 
+MODEL = "gemini-embedding-001"
 TASKS = {
     "query": "RETRIEVAL_QUERY",
     "document": "RETRIEVAL_DOCUMENT",
@@ -43,7 +45,7 @@ class GeminiEmbedder(EmbedderBase):
 
     def __init__(
         self,
-        model: str = "gemini-embedding-001",
+        model: str = MODEL,
         dimension: int = 3072,
         *,
         url: str = "",
@@ -54,6 +56,11 @@ class GeminiEmbedder(EmbedderBase):
         super().__init__(
             name or model, {"licence": "service", "service": "https://ai.google.dev/gemini-api/docs/embeddings"}
         )
+        if model != MODEL:
+            raise WrongUse(
+                f"{model}: expected {MODEL}; other models of the service take no task types, which are what a role is "
+                "to this one"
+            )
         if not 1 <= dimension <= 3072:
             raise WrongUse(
                 f"{model}: expected 1 to 3072 dimensions (its makers recommend {', '.join(map(str, WIDTHS))}), found "
@@ -172,8 +179,6 @@ class GeminiEmbedder(EmbedderBase):
         }
 
     @classmethod
-    def _read(cls, folder: Path, head: dict[str, Any]) -> GeminiEmbedder:
-        return cls(**head["settings"], name=head.get("name", ""))
-
-
-MODELS = {"gemini": GeminiEmbedder}
+    def _read(cls, folder: Path, head: dict[str, Any], open: Open) -> GeminiEmbedder:
+        own = settings(folder, head, model=str, dimension=int, url=str, attempts=int, delay=float)
+        return cls(**own, name=head.get("name", ""))

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from umekomi.errors import DataError, WrongUse
-from umekomi.files import read_json, write_json
-from umekomi.models.base import EmbedderBase
+from umekomi.files import write_json
+from umekomi.models.base import EmbedderBase, Open
+from umekomi.models.folders import read_floats, read_list, settings
 from umekomi.parts.words import choose, tokenizer
 
 if TYPE_CHECKING:
@@ -17,32 +18,49 @@ if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
 
+NORMALISATION = "NFKC"
+"""What models learned now bring texts to; one learned before it has no such setting, and neither its vocabulary nor its
+queries are changed."""
+VARIANTS = ("lucene", "robertson", "atire")
+
+
 class LexicalEmbedder(EmbedderBase):
-    """Term weights over a vocabulary learned from texts; words outside it count for nothing."""
+    """Term weights over a vocabulary learned from texts; words outside it count for nothing. ``normalisation``: what
+    every text is brought to before it is split, while learning and after."""
 
     outputs = frozenset({"sparse"})
 
     def __init__(
-        self, name: str, terms: Sequence[str], idf: NDArray[np.float32], words: str, card: dict[str, Any] | None = None
+        self,
+        name: str,
+        terms: Sequence[str],
+        idf: NDArray[np.float32],
+        words: str,
+        card: dict[str, Any] | None = None,
+        normalisation: str = "",
     ) -> None:
         from sklearn.feature_extraction.text import CountVectorizer
 
         super().__init__(name, card)
-        self.terms, self.idf, self.words = list(terms), idf, words
+        self.terms, self.idf, self.words, self.normalisation = list(terms), idf, words, normalisation
         self.dimension = len(self.terms)
-        self._counter = CountVectorizer(
-            analyzer=tokenizer(words), vocabulary={term: i for i, term in enumerate(self.terms)}
-        )
+        if len(idf) != len(self.terms) or len(set(self.terms)) < len(self.terms) or not self.terms:
+            raise DataError(
+                f"{name}: expected distinct terms and a weight for each, found {len(self.terms)} terms, "
+                f"{len(set(self.terms))} distinct, and {len(idf)} weights"
+            )
+        self._split = tokenizer(words, normalisation)
+        self._counter = CountVectorizer(analyzer=self._split, vocabulary={term: i for i, term in enumerate(self.terms)})
 
     @staticmethod
     def learn(texts: Sequence[str], words: str | None) -> tuple[str, list[str], csr_array]:
-        """(tokenizer's name, vocabulary, term counts of the texts ``[n, terms]``)."""
+        """(tokenizer's name, vocabulary, term counts of the texts in their normal form ``[n, terms]``)."""
         from sklearn.feature_extraction.text import CountVectorizer
 
         if not len(texts):
             raise DataError("learning a vocabulary needs at least one text; found zero rows")
         words = words or choose(texts)
-        counter = CountVectorizer(analyzer=tokenizer(words))
+        counter = CountVectorizer(analyzer=tokenizer(words, NORMALISATION))
         try:
             counts = counter.fit_transform(texts)
         except ValueError:
@@ -60,13 +78,11 @@ class LexicalEmbedder(EmbedderBase):
 
         save_file({"idf": self.idf}, folder / "terms.safetensors")
         write_json(folder / "terms.json", self.terms)
-        return {"words": self.words}
+        return {"words": self.words} | ({"normalisation": self.normalisation} if self.normalisation else {})
 
     @staticmethod
     def _read_terms(folder: Path) -> tuple[list[str], Any]:
-        from safetensors.numpy import load_file
-
-        return read_json(folder / "terms.json"), load_file(folder / "terms.safetensors")["idf"]
+        return read_list(folder / "terms.json"), read_floats(folder / "terms.safetensors", "idf", 1)
 
 
 class Bm25Embedder(LexicalEmbedder):
@@ -88,8 +104,19 @@ class Bm25Embedder(LexicalEmbedder):
         variant: str = "lucene",
         name: str = "bm25",
         card: dict[str, Any] | None = None,
+        normalisation: str = "",
     ) -> None:
-        super().__init__(name, terms, idf, words, card)
+        super().__init__(name, terms, idf, words, card, normalisation)
+        if variant not in VARIANTS:
+            raise WrongUse(
+                f"bm25 variant: expected lucene, robertson or atire, found {variant!r} (bm25l and bm25+ score absent "
+                "terms, which no sparse row can)"
+            )
+        if not (average_length > 0 and k1 >= 0 and 0 <= b <= 1):
+            raise WrongUse(
+                f"bm25: expected an average length above 0, k1 of 0 or more and b of 0 to 1, found {average_length}, "
+                f"{k1} and {b}"
+            )
         self.average_length, self.k1, self.b, self.variant = average_length, k1, b, variant
 
     @classmethod
@@ -106,7 +133,7 @@ class Bm25Embedder(LexicalEmbedder):
         import numpy as np
         from bm25s.scoring import _select_idf_scorer
 
-        if variant not in ("lucene", "robertson", "atire"):
+        if variant not in VARIANTS:
             raise WrongUse(
                 f"bm25 variant: expected lucene, robertson or atire, found {variant!r} (bm25l and bm25+ score absent "
                 "terms, which no sparse row can)"
@@ -116,7 +143,8 @@ class Bm25Embedder(LexicalEmbedder):
         frequencies = np.bincount(counts.indices, minlength=len(terms))
         by_frequency = {frequency: idf_of(int(frequency), N=len(texts)) for frequency in np.unique(frequencies)}
         idf = np.array([by_frequency[frequency] for frequency in frequencies], np.float32)
-        return cls(terms, idf, words, average_length=float(counts.sum() / len(texts)), k1=k1, b=b, variant=variant)
+        length = float(counts.sum() / len(texts))
+        return cls(terms, idf, words, average_length=length, k1=k1, b=b, variant=variant, normalisation=NORMALISATION)
 
     def _encode(self, items: list[Any], *, output: str, role: str | None, batch_size: int, progress: bool) -> csr_array:
         import numpy as np
@@ -126,7 +154,7 @@ class Bm25Embedder(LexicalEmbedder):
         counts = self.counts(items)
         if role == "query":
             return counts.astype(np.float32)
-        lengths = np.array([len(tokenizer(self.words)(item)) for item in items], np.float64)
+        lengths = np.array([len(self._split(item)) for item in items], np.float64)
         row_lengths = np.repeat(lengths, np.diff(counts.indptr))
         tf = counts.data.astype(np.float64)
         weights = _select_tfc_scorer(self.variant)(tf, row_lengths, self.average_length, self.k1, self.b, None)
@@ -138,8 +166,11 @@ class Bm25Embedder(LexicalEmbedder):
         return super()._write(folder) | own
 
     @classmethod
-    def _read(cls, folder: Path, head: dict[str, Any]) -> Bm25Embedder:
-        return cls(*cls._read_terms(folder), **head["settings"])
+    def _read(cls, folder: Path, head: dict[str, Any], open: Open) -> Bm25Embedder:
+        own = settings(
+            folder, head, words=str, average_length=float, k1=float, b=float, variant=str, normalisation_=str
+        )
+        return cls(*cls._read_terms(folder), **own)
 
 
 class TfIdfEmbedder(LexicalEmbedder):
@@ -156,10 +187,11 @@ class TfIdfEmbedder(LexicalEmbedder):
         sublinear: bool = True,
         name: str = "tfidf",
         card: dict[str, Any] | None = None,
+        normalisation: str = "",
     ) -> None:
         from sklearn.feature_extraction.text import TfidfTransformer
 
-        super().__init__(name, terms, idf, words, card)
+        super().__init__(name, terms, idf, words, card, normalisation)
         self.sublinear = sublinear
         self._weigh = TfidfTransformer(sublinear_tf=sublinear)
         self._weigh.idf_ = idf
@@ -171,7 +203,8 @@ class TfIdfEmbedder(LexicalEmbedder):
         from sklearn.feature_extraction.text import TfidfTransformer
 
         words, terms, counts = cls.learn(texts, words)
-        return cls(terms, TfidfTransformer().fit(counts).idf_.astype(np.float32), words, sublinear=sublinear)
+        idf = TfidfTransformer().fit(counts).idf_.astype(np.float32)
+        return cls(terms, idf, words, sublinear=sublinear, normalisation=NORMALISATION)
 
     def _encode(self, items: list[Any], *, output: str, role: str | None, batch_size: int, progress: bool) -> csr_array:
         import numpy as np
@@ -183,8 +216,5 @@ class TfIdfEmbedder(LexicalEmbedder):
         return super()._write(folder) | {"sublinear": self.sublinear}
 
     @classmethod
-    def _read(cls, folder: Path, head: dict[str, Any]) -> TfIdfEmbedder:
-        return cls(*cls._read_terms(folder), **head["settings"])
-
-
-MODELS = {"bm25": Bm25Embedder, "tfidf": TfIdfEmbedder}
+    def _read(cls, folder: Path, head: dict[str, Any], open: Open) -> TfIdfEmbedder:
+        return cls(*cls._read_terms(folder), **settings(folder, head, words=str, sublinear=bool, normalisation_=str))

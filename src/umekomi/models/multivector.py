@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from umekomi.contracts import Vectors
-from umekomi.errors import MissingExtra
-from umekomi.models.base import EmbedderBase
+from umekomi.errors import MissingExtra, WrongUse
+from umekomi.models.base import EmbedderBase, Open
+from umekomi.models.borders import border
 from umekomi.progress import Progress
 
 try:
@@ -16,8 +17,7 @@ try:
 except ImportError as error:
     raise MissingExtra(error.name or "sentence-transformers", "neural", "a multi-vector embedder") from None
 
-from umekomi.models.text import TextEmbedder, check_modules, device
-from umekomi.parts.pooling import LAYERS
+from umekomi.models.text import TextEmbedder, at_rest, opened, states
 
 
 class MultiVectorEmbedder(EmbedderBase):
@@ -29,7 +29,7 @@ class MultiVectorEmbedder(EmbedderBase):
 
     def __init__(self, model: MultiVectorEncoder, name: str = "multi", card: dict[str, Any] | None = None) -> None:
         super().__init__(name, card)
-        self.model = model.eval()
+        self.model, self._before = model.eval(), states(model)
         self.dimension = int(model.get_embedding_dimension() or 0)
 
     @classmethod
@@ -38,6 +38,10 @@ class MultiVectorEmbedder(EmbedderBase):
         from sentence_transformers.base.modules import Normalize
         from sentence_transformers.multi_vector_encoder.modules import MultiVectorMask
 
+        if type(embedder.model[0]).__name__ not in ("Transformer", "InstructedTransformer"):
+            raise WrongUse(
+                f"token vectors: expected a transformer, {embedder.name} begins with {type(embedder.model[0]).__name__}"
+            )
         key = "token_embeddings"
         modules = [embedder.model[0], MultiVectorMask(), Normalize(module_input_name=key, module_output_name=key)]
         return cls(
@@ -53,21 +57,17 @@ class MultiVectorEmbedder(EmbedderBase):
         with Progress(f"{self.name}: encoding", len(items), "texts", progress) as bar:
             for start in range(0, len(items), step):
                 chunk = items[start : start + step]
-                parts += [part.cpu().numpy() for part in encode(chunk, batch_size=batch_size, show_progress_bar=False)]
+                with border(self.name):
+                    found = encode(chunk, batch_size=batch_size, show_progress_bar=False)
+                parts += [part.cpu().numpy() for part in found]
                 bar.advance(len(chunk))
         return Vectors.of(parts)
 
     def _write(self, folder: Path) -> dict[str, Any]:
-        self.model.save(str(folder), create_model_card=False, safe_serialization=True)
+        with at_rest(self.model, self._before):
+            self.model.save(str(folder), create_model_card=False, safe_serialization=True)
         return {}
 
     @classmethod
-    def _read(cls, folder: Path, head: dict[str, Any]) -> MultiVectorEmbedder:
-        check_modules(folder)
-        model = MultiVectorEncoder._load_with_module_classes(
-            str(folder), LAYERS, device=device(), trust_remote_code=False, local_files_only=True
-        )
-        return cls(model, head.get("name") or folder.name, head.get("card"))
-
-
-MODELS = {"multi": MultiVectorEmbedder}
+    def _read(cls, folder: Path, head: dict[str, Any], open: Open) -> MultiVectorEmbedder:
+        return cls(opened(MultiVectorEncoder, folder), head.get("name") or folder.name, head.get("card"))

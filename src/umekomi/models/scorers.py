@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from umekomi.errors import MissingExtra, WrongUse
+from umekomi.errors import MissingExtra, UmekomiError, WrongUse
 from umekomi.files import MODEL_FILE, whole_folder, write_json
+from umekomi.models.base import Open
+from umekomi.models.borders import border
 
 
 class EmbedderScorer:
@@ -45,7 +47,17 @@ class CrossEncoderScorer:
 
         if condition is not None:
             raise WrongUse(f"{self.name} takes no condition")
-        return np.asarray(self.model.predict(list(zip(a, b, strict=True)), show_progress_bar=False), np.float32)
+        with border(self.name):
+            found = self.model.predict(list(zip(a, b, strict=True)), show_progress_bar=False)
+        scores = np.asarray(found, np.float32)
+        if scores.shape != (len(a),):
+            raise UmekomiError(f"{self.name}: expected one score a pair, found an array of shape {list(scores.shape)}")
+        if not np.isfinite(scores).all():
+            bad = int(np.flatnonzero(~np.isfinite(scores))[0])
+            raise UmekomiError(
+                f"{self.name}: expected finite scores, found NaN or infinity for pair {bad + 1}, {str(a[bad])[:60]!r}"
+            )
+        return scores
 
     def save(self, folder: str | Path) -> None:
         """A cross-encoder folder that sentence-transformers opens as it is, with ``umekomi.json`` beside it."""
@@ -57,13 +69,11 @@ class CrossEncoderScorer:
             )
 
     @classmethod
-    def _read(cls, folder: Path, head: dict[str, Any]) -> CrossEncoderScorer:
+    def _read(cls, folder: Path, head: dict[str, Any], open: Open) -> CrossEncoderScorer:
         try:
             from sentence_transformers import CrossEncoder
         except ImportError as error:
             raise MissingExtra(error.name or "sentence-transformers", "neural", "a cross-encoder") from None
-        model = CrossEncoder(str(folder), trust_remote_code=False, local_files_only=True)
-        return cls(model, head.get("name") or folder.name, head.get("card"))
+        from umekomi.models.text import opened
 
-
-MODELS = {"cross-encoder": CrossEncoderScorer}
+        return cls(opened(CrossEncoder, folder), head.get("name") or folder.name, head.get("card"))

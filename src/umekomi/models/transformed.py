@@ -3,13 +3,19 @@ transforms out without saying so."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from umekomi.contracts import Transform
-from umekomi.errors import WrongUse
-from umekomi.models.base import EmbedderBase, Reported
+from umekomi.errors import DataError, WrongUse
+from umekomi.files import MODEL_FILE
+from umekomi.models.base import EmbedderBase, Open, Reported
+from umekomi.models.borders import border
+from umekomi.models.folders import fields, read_arrays, settings
+
+_LEARNED = re.compile(r"[a-z][a-z_]*_")
 
 
 class TransformedEmbedder(EmbedderBase):
@@ -88,21 +94,35 @@ class TransformedEmbedder(EmbedderBase):
         return {"transforms": steps}
 
     @classmethod
-    def _read(cls, folder: Path, head: dict[str, Any], base: EmbedderBase | None = None) -> TransformedEmbedder:
-        from safetensors.numpy import load_file
-
-        from umekomi.models.opening import load_folder
+    def _read(cls, folder: Path, head: dict[str, Any], open: Open) -> TransformedEmbedder:
         from umekomi.transforms import named
 
         transforms = []
-        for index, step in enumerate(head["settings"]["transforms"]):
-            transform = named(step["name"])(**step["settings"])
-            transforms.append(
-                transform.restore(load_file(folder / f"transform_{index}.safetensors"))
-                if step["learned"]
-                else transform
-            )
-        return cls(base or load_folder(folder / "base"), transforms)
+        where = f"{folder / MODEL_FILE}, settings"
+        for index, step in enumerate(settings(folder, head, transforms=list)["transforms"]):
+            if not isinstance(step, dict):
+                raise DataError(f"{where}: expected a list of transforms, found {step!r:.60} in it")
+            fields(step, where, name=str, settings=dict, learned=bool)
+            with border(where, DataError):
+                transform = named(step["name"])(**step["settings"])
+            if step["learned"]:
+                file = folder / f"transform_{index}.safetensors"
+                arrays = read_arrays(file)
+                strange = next((key for key in arrays if not _LEARNED.fullmatch(key)), None)
+                if strange is not None:
+                    raise DataError(f"{file}: expected arrays that a transform has learned, found {strange!r}")
+                transform = transform.restore(arrays)
+            transforms.append(transform)
+        model = cls(open(folder / "base"), transforms)
+        with border(where, DataError):
+            model._try()
+        return model
 
+    def _try(self) -> None:
+        """The error for transforms that do not fit the base or one another, found with one vector."""
+        import numpy as np
 
-MODELS = {"transformed": TransformedEmbedder}
+        width = self.base.dimension
+        found = self.apply(np.full((1, width), 1 / np.sqrt(width), np.float32))
+        if found.shape != (1, self.dimension):
+            raise DataError(f"expected {self.dimension} dimensions behind {self.name}, found shape {list(found.shape)}")

@@ -6,7 +6,15 @@ from pathlib import Path
 from typing import Any
 
 from umekomi.errors import WrongUse
-from umekomi.models.base import EmbedderBase
+from umekomi.models.base import EmbedderBase, Open
+from umekomi.models.folders import settings
+
+WIDEST = 1 << 24
+
+
+def _check_width(who: str, dimension: int) -> None:
+    if not 1 <= dimension <= WIDEST:
+        raise WrongUse(f"{who}: expected 1 to {WIDEST:,} dimensions, found {dimension}")
 
 
 class RandomEmbedder(EmbedderBase):
@@ -19,8 +27,9 @@ class RandomEmbedder(EmbedderBase):
 
     def __init__(self, dimension: int = 384, seed: int = 0, name: str = "random") -> None:
         super().__init__(name, {"licence": "Apache-2.0"})
-        if dimension < 1:
-            raise WrongUse(f"random vectors: expected at least one dimension, found {dimension}")
+        _check_width("random vectors", dimension)
+        if not -(2**63) <= seed < 2**63:
+            raise WrongUse(f"random vectors, seed: expected a whole number of 64 bits, found {seed}")
         self.dimension, self.seed = dimension, seed
 
     @classmethod
@@ -52,8 +61,8 @@ class RandomEmbedder(EmbedderBase):
         return {"dimension": self.dimension, "seed": self.seed}
 
     @classmethod
-    def _read(cls, folder: Path, head: dict[str, Any]) -> RandomEmbedder:
-        return cls(**head["settings"])
+    def _read(cls, folder: Path, head: dict[str, Any], open: Open) -> RandomEmbedder:
+        return cls(**settings(folder, head, dimension=int, seed=int))
 
 
 class HashingEmbedder(EmbedderBase):
@@ -68,6 +77,7 @@ class HashingEmbedder(EmbedderBase):
 
         from umekomi.parts.words import tokenizer
 
+        _check_width("hashing", dimension)
         self.dimension, self.words = dimension, words
         self._hash = HashingVectorizer(
             n_features=dimension, analyzer=tokenizer(words), norm="l2", alternate_sign=True, dtype="float32"
@@ -82,16 +92,14 @@ class HashingEmbedder(EmbedderBase):
         import numpy as np
 
         out = np.empty((len(items), self.dimension), np.float32)
-        for start in range(0, len(items), 4096):
-            out[start : start + 4096] = self._hash.transform(items[start : start + 4096]).toarray()
+        step = max(1, min(4096, WIDEST // self.dimension))
+        for start in range(0, len(items), step):
+            out[start : start + step] = self._hash.transform(items[start : start + step]).toarray()
         return out
 
     def _write(self, folder: Path) -> dict[str, Any]:
         return {"dimension": self.dimension, "words": self.words}
 
     @classmethod
-    def _read(cls, folder: Path, head: dict[str, Any]) -> HashingEmbedder:
-        return cls(**head["settings"])
-
-
-MODELS = {"random": RandomEmbedder, "hashing": HashingEmbedder}
+    def _read(cls, folder: Path, head: dict[str, Any], open: Open) -> HashingEmbedder:
+        return cls(**settings(folder, head, dimension=int, words=str))

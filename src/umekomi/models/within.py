@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from umekomi.contracts import Vectors
 from umekomi.errors import DataError, WrongUse
 from umekomi.models.base import EmbedderBase, Reported
+from umekomi.models.borders import border
 from umekomi.parts.similarity import normalise
 
 if TYPE_CHECKING:
@@ -83,11 +84,11 @@ def late_chunks(embedder: TextEmbedder, texts: Sequence[Sequence[str]], *, role:
     mean, so that a piece knows what stands around it. Needs a transformer whose own pooling is the mean; a text that is
     longer than the model reads is an error that names it.
     """
+    if embedder.kind != "text":
+        raise WrongUse(f"late chunking needs a transformer with torch; {embedder.name} is of kind {embedder.kind}")
     import numpy as np
     import torch
 
-    if embedder.kind != "text":
-        raise WrongUse(f"late chunking needs a transformer with torch; {embedder.name} is of kind {embedder.kind}")
     layers = [type(module).__name__ for module in embedder.model]
     pooling = getattr(embedder.model[1], "pooling_mode", None) if layers[:2] == ["Transformer", "Pooling"] else None
     if pooling != "mean" or layers[2:] not in ([], ["Normalize"]):
@@ -102,16 +103,17 @@ def late_chunks(embedder: TextEmbedder, texts: Sequence[Sequence[str]], *, role:
             raise WrongUse(f"late chunking: expected at least one piece a text, found none in text {number + 1}")
         ends = np.cumsum([len(piece) for piece in pieces]) + len(before)
         whole = before + "".join(pieces)
-        with embedder.whole() as tokenizer:
+        with embedder.whole(role) as tokenizer:
             if tokenizer is None:
                 raise WrongUse(
                     f"{embedder.name}: its tokenizer does not say where tokens stand in a text, so late chunking "
                     "cannot find the pieces"
                 )
             encoding = tokenizer.encode(whole)
-        if embedder.reads is not None and len(encoding.ids) > embedder.reads:
+        reads = embedder.reads(role)
+        if reads is not None and len(encoding.ids) > reads:
             raise DataError(
-                f"text {number + 1} has {len(encoding.ids)} tokens, {embedder.name} reads {embedder.reads} at once: "
+                f"text {number + 1} has {len(encoding.ids)} tokens, {embedder.name} reads {reads} at once: "
                 "pass fewer pieces together"
             )
         # a token belongs to the piece that its first character is in; special tokens (no characters) to none, and the
@@ -120,7 +122,7 @@ def late_chunks(embedder: TextEmbedder, texts: Sequence[Sequence[str]], *, role:
             -1 if special or end <= start or start < len(before) else int(np.searchsorted(ends, start, side="right"))
             for (start, end), special in zip(encoding.offsets, encoding.special_tokens_mask, strict=True)
         ]
-        with torch.inference_mode():
+        with torch.inference_mode(), border(embedder.name):
             tokens = embedder.model.encode(
                 whole, output_value="token_embeddings", convert_to_numpy=False, show_progress_bar=False
             )

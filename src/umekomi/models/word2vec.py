@@ -1,72 +1,235 @@
-"""The word2vec text and binary formats (Mikolov et al. 2013), which gensim, fastText and GloVe tools read."""
+"""The word2vec text and binary formats (Mikolov et al. 2013), which gensim, fastText and GloVe tools read, as they are
+found: packed or not, with a header or without, with words that hold spaces or bytes that are no UTF-8."""
 
 from __future__ import annotations
 
+import bz2
+import gzip
+import lzma
+import zipfile
+import zlib
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
 
-from umekomi.errors import DataError, where
+from umekomi.errors import DataError, WrongUse, where
 from umekomi.files import whole_file
 from umekomi.models.entity import EntityEmbedder
+from umekomi.progress import say
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+ENDINGS = (".txt", ".vec", ".bin")
+PACKED: dict[str, Callable[..., IO[bytes]]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}  # type: ignore[dict-item]
+DAMAGED = (EOFError, OSError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, NotImplementedError, RuntimeError)
+"""What the packers raise: cut, broken, encrypted, or packed by another method."""
+LOOK = 1000
+"""Lines of a file without a header by which its width is worked out."""
+WIDEST = 1 << 20
+LONGEST = 1 << 20
+"""Bytes that a word may have."""
+FASTTEXT = (793712314).to_bytes(4, "little")
+"""How fastText's own binary models begin."""
+
+
+def is_named(path: str | Path) -> bool:
+    """Is this a file's name that says word2vec: ``.txt``, ``.vec`` or ``.bin``, packed (``.gz``, ``.bz2``, ``.xz``,
+    ``.zip``) or not?
+
+    >>> is_named("crawl-300d-2M.vec.zip"), is_named("vectors.parquet")
+    (True, False)
+    """
+    return _ending(Path(path)) in ENDINGS
+
+
+def _ending(path: Path) -> str:
+    return Path(path.stem).suffix if path.suffix in (*PACKED, ".zip") else path.suffix
+
+
+def _name(path: Path) -> str:
+    return Path(path.stem).stem if path.suffix in (*PACKED, ".zip") else path.stem
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[IO[bytes]]:
+    """The file's bytes, unpacked; what cannot be unpacked is one line."""
+    if not path.is_file():
+        raise WrongUse(f"{path}: {'expected a file' if path.exists() else 'no such file'}")
+    try:
+        if path.suffix == ".zip":
+            with zipfile.ZipFile(path) as archive:
+                members = [member for member in archive.infolist() if not member.is_dir()]
+                if len(members) != 1:
+                    listed = ", ".join(member.filename for member in members[:5]) or "none"
+                    raise WrongUse(f"{path}: expected one file in the archive, found {listed}: unpack it and name one")
+                with archive.open(members[0]) as stream:
+                    yield stream
+        else:
+            with PACKED.get(path.suffix, open)(path, "rb") as stream:
+                yield stream
+    except DAMAGED as error:
+        raise DataError(f"{path}: cannot be read to its end: {error or type(error).__name__}") from error
 
 
 def read(path: str | Path, *, binary: bool | None = None) -> EntityEmbedder:
     """A table from a word2vec file; ``binary`` is worked out from the ending ``.bin`` when not said. A GloVe text file,
-    which has no header, is read too."""
-    import numpy as np
+    which has no header, is read too.
 
+    On a line the last numbers are the vector, and what stands before them is the word, spaces and all. Bytes of a word
+    that are no UTF-8 are written ``\\\\xe9``, which is said.
+    """
     path = Path(path)
     if binary is None:
-        binary = path.suffix == ".bin"
-    data = path.read_bytes()
-    end = data.find(b"\n")
-    header = data[:end].split()
-    if len(header) != 2 or not all(part.isdigit() for part in header):
-        if binary:
-            raise DataError(f"{where(str(path), 1)}: expected 'count dimensions', found {data[:60]!r}")
-        header, end = [b"0", b"%d" % (len(header) - 1)], -1
-    count, dimension = int(header[0]), int(header[1])
-    names: list[str] = []
-    rows = []
-    if binary:
-        position, width = end + 1, 4 * dimension
-        for number in range(count):
+        binary = _ending(path) == ".bin"
+    with _opened(path) as stream:
+        names, vectors = (_binary if binary else _text)(path, stream)
+    odd = 0
+    words = []
+    for name in names:
+        try:
+            words.append(name.decode("utf-8"))
+        except UnicodeDecodeError:
+            odd += 1
+            words.append(name.decode("utf-8", "backslashreplace"))
+    if odd:
+        first = next(word for word, name in zip(words, names, strict=True) if word.encode() != name)
+        say(f"note: {odd:,} words of {path} are no UTF-8; the bytes that are not are written as in {first!r}")
+    try:
+        return EntityEmbedder(words, vectors, name=_name(path))
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from error
+
+
+def _header(line: bytes) -> tuple[int, int] | None:
+    """(how many vectors, how wide) where a first line says so."""
+    parts = line.split()
+    if len(parts) != 2 or not all(part.isdigit() and len(part) < 19 for part in parts):
+        return None
+    return int(parts[0]), int(parts[1])
+
+
+def _binary(path: Path, stream: IO[bytes]) -> tuple[list[bytes], NDArray[np.float32]]:
+    import numpy as np
+
+    line = stream.readline(LONGEST)
+    if line.startswith(FASTTEXT):
+        raise DataError(f"{path}: expected word2vec's format, found a model of fastText: use its .vec file")
+    header = _header(line)
+    if header is None or not 1 <= header[1] <= WIDEST:
+        raise DataError(f"{where(str(path), 1)}: expected 'count dimensions', found {line[:60]!r}")
+    count, dimension = header
+    width = 4 * dimension
+    # the array grows with what is there, so that a header cannot ask for more memory than the file fills
+    vectors = np.empty((min(count, max((1 << 26) // width, 1)), dimension), np.float32)
+    names: list[bytes] = []
+    data, position = b"", 0
+    for number in range(count):
+        while True:
             space = data.find(b" ", position)
-            if space < 0 or space + 1 + width > len(data):
+            if space >= 0 and len(data) >= space + 1 + width:
+                break
+            more = stream.read(1 << 22)
+            if not more or (space < 0 and len(data) - position > LONGEST):
                 raise DataError(f"{path}: expected {count} vectors, found that the file ends in vector {number + 1}")
-            names.append(data[position:space].decode("utf-8").lstrip("\n"))
-            rows.append(np.frombuffer(data, np.float32, dimension, space + 1))
-            position = space + 1 + width
+            data, position = data[position:] + more, 0
+        if number == len(vectors):
+            vectors = np.concatenate([vectors, np.empty((min(max(number, 1), count - number), dimension), np.float32)])
+        names.append(data[position:space].lstrip(b"\n"))
+        vectors[number] = np.frombuffer(data, "<f4", dimension, space + 1)
+        position = space + 1 + width
+    return names, vectors[:count]
+
+
+def _text(path: Path, stream: IO[bytes]) -> tuple[list[bytes], NDArray[np.float32]]:
+    import numpy as np
+
+    head = [line.rstrip(b"\r\n") for line in islice(stream, LOOK)]
+    header = _header(head[0]) if head else None
+    if header is not None:
+        count, dimension, first, head = *header, 2, head[1:]
     else:
-        for number, line in enumerate(data[end + 1 :].decode("utf-8").split("\n"), 2 if count else 1):
-            if not line:
-                continue
-            name, *values = line.rstrip(" ").split(" ")
-            if len(values) != dimension:
-                raise DataError(
-                    f"{where(str(path), number)}: expected a name and {dimension} numbers, found {len(values)} numbers"
-                )
-            try:
-                rows.append(np.array(values, np.float32))
-            except ValueError:
-                raise DataError(
-                    f"{where(str(path), number)}: expected numbers, found {' '.join(values)[:60]!r}"
-                ) from None
-            names.append(name)
-        if count and count != len(names):
-            raise DataError(f"{path}: expected {count} vectors, found {len(names)}")
-    return EntityEmbedder(names, np.stack(rows) if rows else np.zeros((0, dimension), np.float32), name=path.stem)
+        widths = Counter(_numbers(line) for line in head if line.strip())
+        # words that end in numbers are few, and so are cut lines; where they are as many, an error tells
+        count, dimension, first = 0, max(widths, key=lambda width: (widths[width], width), default=0), 1
+    if dimension < 1:
+        found = (head[0] if head else b"")[:60].decode("utf-8", "backslashreplace")
+        raise DataError(f"{where(str(path), 1)}: expected a name and its numbers, found {found!r}")
+    names: list[bytes] = []
+    blocks: list[Any] = []
+    rows: list[Any] = []
+    for number, line in enumerate(_lines(head, stream), first):
+        if not line.strip():
+            continue
+        name, row = _row(path, number, line, dimension)
+        names.append(name)
+        rows.append(row)
+        if len(rows) == 4096:
+            blocks.append(np.stack(rows))
+            rows = []
+    if rows:
+        blocks.append(np.stack(rows))
+    if count and count != len(names):
+        raise DataError(f"{path}: expected {count} vectors, found {len(names)}")
+    return names, np.concatenate(blocks) if blocks else np.zeros((0, dimension), np.float32)
+
+
+def _lines(head: list[bytes], stream: IO[bytes]) -> Iterator[bytes]:
+    yield from head
+    for line in stream:
+        yield line.rstrip(b"\r\n")
+
+
+def _numbers(line: bytes) -> int:
+    """How many numbers a line ends in, a word before them."""
+    parts = line.split()
+    for count, part in enumerate(reversed(parts[1:])):
+        try:
+            float(part)
+        except ValueError:
+            return count
+    return max(len(parts) - 1, 0)
+
+
+def _row(path: Path, number: int, line: bytes, dimension: int) -> tuple[bytes, NDArray[np.float32]]:
+    """(the word, its numbers): the last ``dimension`` parts of the line are numbers, and one space stands before
+    them."""
+    import numpy as np
+
+    name, *values = line.rstrip(b" \t").rsplit(b" ", dimension)
+    if len(values) == dimension and not all(values):
+        values = []
+    if len(values) != dimension:  # by tabs, or several spaces
+        name, *values = line.rsplit(None, dimension)
+    if len(values) != dimension:
+        raise DataError(
+            f"{where(str(path), number)}: expected a name and {dimension} numbers, found {max(len(values), 0)} numbers"
+        )
+    try:
+        return name, np.array(values, np.float32)
+    except ValueError:
+        shown = b" ".join(values)[:60].decode("utf-8", "backslashreplace")
+        raise DataError(f"{where(str(path), number)}: expected {dimension} numbers, found {shown!r}") from None
 
 
 def write(table: EntityEmbedder, path: str | Path, *, binary: bool | None = None) -> None:
-    """The table as a word2vec file. A name with white space cannot stand in this format: an error, not a changed
-    name."""
+    """The table as a word2vec file, packed where it ends in ``.gz``. A name with white space cannot stand in this
+    format: an error, not a changed name."""
     path = Path(path)
     if binary is None:
-        binary = path.suffix == ".bin"
+        binary = _ending(path) == ".bin"
+    if path.suffix in (*PACKED, ".zip") and path.suffix != ".gz":
+        raise WrongUse(f"{path}: expected a file ending in {', '.join(ENDINGS)}, or one of these and .gz")
     for name in table.names:
         if not name or any(character.isspace() for character in name):
             raise DataError(f"the word2vec format separates by spaces: the name {name!r} cannot be written")
-    with whole_file(path) as temporary, temporary.open("wb") as stream:
+    with whole_file(path) as temporary, temporary.open("wb") as file:
+        packed = gzip.GzipFile("", "wb", fileobj=file, mtime=0) if path.suffix == ".gz" else None
+        stream: Any = packed or file
         stream.write(f"{len(table.names)} {table.dimension}\n".encode())
         for name, vector in zip(table.names, table.vectors, strict=True):
             if binary:
@@ -74,3 +237,5 @@ def write(table: EntityEmbedder, path: str | Path, *, binary: bool | None = None
             else:
                 # repr of float32 is the shortest text that reads back to the same number
                 stream.write((name + " " + " ".join(str(value) for value in vector) + "\n").encode())
+        if packed is not None:
+            packed.close()

@@ -7,6 +7,7 @@ stands, and give ``sentence_embedding`` ``[batch, dim]``, the same whatever else
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from umekomi.errors import WrongUse
+from umekomi.parts.networks import check_weights
 
 
 class Layer(Module):
@@ -109,7 +111,20 @@ class WithoutPrompt(Layer):
         return features
 
 
-class InstructedTransformer(Transformer):
+class WholeTransformer(Transformer):
+    """sentence-transformers' network, refused where its folder lacks weights that it needs or holds layers that its
+    configuration leaves out: transformers would draw the first at random and drop the second. Once it is read it is a
+    plain ``Transformer``."""
+
+    def _load_model(self, model_name_or_path: str, *args: Any, **kwargs: Any) -> Any:
+        model, report = super()._load_model(model_name_or_path, *args, output_loading_info=True, **kwargs)
+        check_weights(model, report, Path(model_name_or_path, kwargs.get("subfolder") or ""))
+        if type(self) is WholeTransformer:
+            self.__class__ = Transformer
+        return model
+
+
+class InstructedTransformer(WholeTransformer):
     """sentence-transformers' network, counting an instruction's tokens as they stand before a text. Theirs counts the
     instruction alone: a space at its end is a token then, which in front of a word becomes part of it, so that the
     text's first word would be left out."""
@@ -194,7 +209,7 @@ class LatentAttention(Layer):
 class LayerMix(Layer):
     """Each token's vector is Σ_l softmax(w)_l h_l over the layers from ``first`` (0: the embeddings) to the last; a
     pooling stands behind it. With ``layers`` hidden states counted with the embeddings; it begins as their plain mean.
-    The network before it must give its hidden states (:func:`umekomi.models.networks.with_all_layers`)."""
+    The network before it must give its hidden states (:func:`umekomi.parts.networks.with_all_layers`)."""
 
     config_keys: ClassVar[list[str]] = ["dimension", "layers", "first"]
 
@@ -229,3 +244,4 @@ LAYERS: dict[str, type[Module]] = {
     f"{layer.__module__}.{layer.__qualname__}": layer
     for layer in (TailMean, WithoutPrompt, InstructedTransformer, LatentAttention, LayerMix)
 }
+"""Our layers, under the names that a folder gives them."""

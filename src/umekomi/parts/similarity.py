@@ -17,16 +17,43 @@ if TYPE_CHECKING:
 
 
 def normalise(vectors: Any) -> Any:
-    """Rows of length one; a zero row stays zero. Dense ``[n, d]`` or CSR in, the same kind out."""
+    """Rows of length one, however long or short they were; a zero row stays zero. Dense ``[n, d]`` or CSR in, the same
+    kind out, float32."""
     import numpy as np
 
     if hasattr(vectors, "tocsr"):
         from scipy import sparse
 
-        lengths = np.sqrt(np.asarray(vectors.multiply(vectors).sum(1)).ravel())
+        vectors = vectors.tocsr()
+        with np.errstate(over="ignore"):
+            lengths = np.sqrt(np.asarray(vectors.multiply(vectors).sum(1)).ravel())
+        if _odd(lengths[np.diff(vectors.indptr) > 0]).any():
+            rows = np.repeat(np.arange(vectors.shape[0]), np.diff(vectors.indptr))
+            largest = np.zeros(vectors.shape[0])
+            np.maximum.at(largest, rows, np.abs(vectors.data))
+            largest[largest == 0] = 1
+            vectors = sparse.csr_matrix(
+                (vectors.data.astype(np.float64) / largest[rows], vectors.indices, vectors.indptr), vectors.shape
+            )
+            lengths = np.sqrt(np.asarray(vectors.multiply(vectors).sum(1)).ravel())
         return sparse.diags_array(1 / np.maximum(lengths, 1e-12)).dot(vectors).tocsr().astype(np.float32)
-    vectors = np.asarray(vectors, np.float32)
-    return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12)
+    given = np.asarray(vectors)
+    with np.errstate(over="ignore"):
+        vectors = given.astype(np.float32, copy=False)
+        lengths = np.linalg.norm(vectors, axis=-1, keepdims=True)
+    odd = _odd(lengths[..., 0])
+    out = vectors / np.where(odd[..., None], 1, lengths)
+    if odd.any():
+        wide = given[odd].astype(np.float64)
+        largest = np.abs(wide).max(-1, keepdims=True, initial=0)
+        wide /= np.where(largest == 0, 1, largest)
+        out[odd] = wide / np.maximum(np.linalg.norm(wide, axis=-1, keepdims=True), 1e-12)
+    return out
+
+
+def _odd(lengths: Any) -> Any:
+    """Lengths whose squares float32 holds badly or not at all: zero, tiny, huge, infinite."""
+    return ~((lengths > 1e-15) & (lengths < 1e15))
 
 
 def dot(a: Any, b: Any) -> Floats:

@@ -4,6 +4,7 @@ for the others: fugashi with unidic-lite where installed, character bigrams othe
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Callable, Sequence
 from functools import cache
 from importlib.util import find_spec
@@ -18,20 +19,33 @@ _EMPTY_POS = ("助詞", "助動詞", "補助記号", "空白", "記号")
 TOKENIZERS = ("words", "fugashi", "surfaces", "bigrams")
 
 
+NORMALISATIONS = ("", "NFKC")
+"""How a text may be brought to one form before it is split: not at all, or by Unicode's compatibility composition."""
+
+
+def folded(text: str) -> str:
+    """One form for one word: full and half width, ligatures, superscripts (Unicode's NFKC).
+
+    >>> folded("ＡＢＣ ｶﾞｷﾞ ﬁne")
+    'ABC ガギ fine'
+    """
+    return text if text.isascii() else unicodedata.normalize("NFKC", text)
+
+
 def choose(texts: Sequence[str]) -> str:
     """The tokenizer these texts ask for: Japanese ones (a tenth of the characters) fugashi, or bigrams without it.
 
     >>> choose(["plain English"])
     'words'
     """
-    sample = "".join(text[:500] for text in texts[:: max(1, len(texts) // 1000)])
+    sample = "".join(folded(text[:500]) for text in texts[:: max(1, len(texts) // 1000)])
     if len(_CJK.findall(sample)) * 10 < len(sample):
         return "words"
     return "fugashi" if find_spec("fugashi") and find_spec("unidic_lite") else "bigrams"
 
 
-def tokenizer(name: str) -> Callable[[str], list[str]]:
-    """The function of this name: a text in, its words out.
+def tokenizer(name: str, normalisation: str = "") -> Callable[[str], list[str]]:
+    """The function of this name: a text in, its words out; before them, its :data:`normalisation <NORMALISATIONS>`.
 
     >>> tokenizer("words")("The cat sat on the mat")
     ['cat', 'sat', 'mat']
@@ -40,7 +54,10 @@ def tokenizer(name: str) -> Callable[[str], list[str]]:
     """
     if name not in TOKENIZERS:
         raise WrongUse(f"no tokenizer named {name!r}; there are: {', '.join(TOKENIZERS)}")
-    return {"words": words, "bigrams": bigrams, "fugashi": japanese, "surfaces": surfaces}[name]
+    if normalisation not in NORMALISATIONS:
+        raise WrongUse(f"no normalisation of texts named {normalisation!r}; there is: NFKC")
+    split = {"words": words, "bigrams": bigrams, "fugashi": japanese, "surfaces": surfaces}[name]
+    return (lambda text: split(folded(text))) if normalisation else split
 
 
 @cache

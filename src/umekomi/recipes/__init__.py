@@ -2,14 +2,173 @@
 
 from __future__ import annotations
 
+import dataclasses
+import inspect
+from abc import ABC, abstractmethod
+from collections.abc import Callable
 from functools import cache
 from importlib import import_module
+from pathlib import Path
 from pkgutil import iter_modules
+from typing import Any, ClassVar, Literal, Self
 
-from umekomi.contracts import Recipe
-from umekomi.errors import unknown_name
+from umekomi.contracts import Paper
+from umekomi.data.columns import as_table
+from umekomi.data.contrast import are_sets
+from umekomi.data.shapes import seen_as, unused
+from umekomi.errors import WrongUse, unknown_name
+from umekomi.fields import check_fields
+from umekomi.progress import say
+from umekomi.run import Run
 
-__all__ = ["get", "names"]
+__all__ = ["OPTIONAL", "REQUIRED", "Paper", "Recipe", "at_hand", "get", "names"]
+
+REQUIRED = "a model that is named"
+OPTIONAL = "nothing, or a model that is named"
+
+
+class Recipe(ABC):
+    """A published way to learn a model: a frozen dataclass whose fields are the paper's hyper-parameters, their legal
+    values declared with them (:mod:`umekomi.fields`) and checked when one is made.
+
+    A subclass says what it is by the class variables below, and writes :meth:`learn`. :meth:`fit` is the same for all.
+    """
+
+    name: ClassVar[str]
+    paper: ClassVar[Paper]
+    learns: ClassVar[tuple[str, ...]]
+    """Shapes of data (:data:`umekomi.data.SHAPES`) that it learns from, the one it likes best first; empty: it needs no
+    data."""
+    begins: ClassVar[str | None] = None
+    """The model it goes on from where none is named; :data:`REQUIRED`: one must be named; :data:`OPTIONAL`: from
+    nothing where none is; None: from nothing always."""
+    makes: ClassVar[Literal["embedder", "scorer", "predictor", "backbone"]] = "embedder"
+    supervised: ClassVar[bool] = False
+    """Does it need what people judged or paired? One that does not may be fitted on the very texts to be searched."""
+    quick: ClassVar[bool] = False
+    """Is it learned in seconds from the very texts at hand? Verbs that take a model then take its name as well."""
+    optional_data: ClassVar[bool] = False
+    """Does it learn without data too?"""
+    takes_sets: ClassVar[bool] = False
+    """Does it learn from several sets by name (a mapping) as well as from one?"""
+    extra: ClassVar[str] = ""
+    """The extra of the package that it needs; empty where the light install does."""
+    presets: ClassVar[tuple[str, ...]] = ()
+    """Class methods beside :meth:`small` that give it with other values: a released program's, another claim's."""
+
+    def __post_init__(self) -> None:
+        check_fields(self, self.name)
+        self.check()
+
+    def check(self) -> None:  # noqa: B027  # most recipes have nothing to say here
+        """What no single field can say: one error for values that do not go together."""
+
+    def fit(
+        self,
+        data: Any = None,
+        *,
+        start: Any = None,
+        seed: int = 0,
+        checkpoint: str | Path | None = None,
+        progress: bool = False,
+    ) -> Any:
+        """Learn from ``data``: a table of one of the shapes that it learns from, a split of a dataset, a mapping of
+        columns; for recipes that take several sets also a mapping of names to such.
+
+        ``start`` is the model to go on from, or its name; ``checkpoint`` a folder in which an interrupted fit leaves
+        what the next one picks up. The model's card says how it was made.
+        """
+        run = Run(self.name, seed, None if checkpoint is None else Path(checkpoint), progress)
+        rows = self._rows(data)
+        opened = self._opened(start)
+        return self.stamped(self.learn(rows, opened, run), opened, run)
+
+    def stamped(self, model: Any, start: Any, run: Run) -> Any:
+        """The model with the card that all recipes write: settings, paper, seed, start and its licence; what
+        :meth:`learn` put there stays."""
+        card = {"recipe": self.settings(), "paper": self.paper.cite(), "seed": run.seed, "training": {}}
+        if start is not None:
+            card |= {"start": start.name, "licence": (start.card or {}).get("licence", "unknown")}
+        model.card = {"licence": "Apache-2.0"} | card | model.card
+        return model
+
+    @abstractmethod
+    def learn(self, data: Any, start: Any, run: Run) -> Any:
+        """What a recipe writes. ``data`` is a table of one of its shapes with no value missing (by name, where it takes
+        several sets), ``start`` the opened model or None. Returns the model; what it puts into ``card`` (``training``:
+        how it went) stays there."""
+
+    def _rows(self, data: Any) -> Any:
+        if not self.learns:
+            return None
+        if data is None:
+            if self.optional_data:
+                return None
+            raise WrongUse(f"{self.name} learns from {' or '.join(self.learns)}; found no data")
+        if are_sets(data):
+            if not self.takes_sets:
+                raise WrongUse(f"{self.name} learns from one set, found {len(data)}: {', '.join(data)}")
+            return {str(name): self._seen(each, f"{self.name}, {name}") for name, each in data.items()}
+        return {self.name: self._seen(data, self.name)} if self.takes_sets else self._seen(data, self.name)
+
+    def _seen(self, data: Any, who: str) -> Any:
+        given = as_table(data)
+        table = seen_as(given, self.learns, who)
+        ignored = unused(given)
+        if ignored:
+            say(f"note: {who} does not use the column{'s' * (len(ignored) > 1)} {', '.join(ignored)}")
+        return table
+
+    def _opened(self, start: Any) -> Any:
+        from umekomi.models import load
+
+        if start is not None and self.begins is None:
+            raise WrongUse(f"{self.name} begins from nothing; found start {getattr(start, 'name', start)!r}")
+        if start is None and self.begins == REQUIRED:
+            raise WrongUse(f"{self.name} needs start: {self.needs}")
+        return load(start if start is not None or self.begins in (None, OPTIONAL) else self.begins)
+
+    needs: ClassVar[str] = "the model to go on from"
+    """What ``start`` must be where :data:`REQUIRED`."""
+
+    @classmethod
+    def small(cls) -> Self:
+        """The recipe sized for two CPU cores; the plain constructor has the paper's values."""
+        return cls()
+
+    @classmethod
+    def tiny(cls) -> Self:
+        """The recipe sized for a test: seconds on a handful of rows."""
+        return cls.small()
+
+    @classmethod
+    def fields(cls) -> dict[str, Any]:
+        """Every hyper-parameter with its default."""
+        return {field.name: field.default for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
+
+    @classmethod
+    def claim(cls) -> str:
+        """The first paragraph of the recipe's docstring."""
+        return " ".join((inspect.getdoc(cls) or "").split("\n\n")[0].split())
+
+    def settings(self) -> dict[str, Any]:
+        """The recipe's own values, for hashes and model cards."""
+        return {"recipe": self.name} | dataclasses.asdict(self)  # type: ignore[call-overload]
+
+
+def at_hand(name: Any, texts: Callable[[], Any]) -> Any:
+    """The model of a :attr:`Recipe.quick` recipe of this name, learned from what ``texts()`` gives; None where ``name``
+    is no recipe's; the error that says what to do first for one that is trained."""
+    if not isinstance(name, str) or name not in names():
+        return None
+    kind = get(name)
+    if kind.quick:
+        return kind().fit({"text": list(texts())} if kind.learns else None)
+    if Path(name).expanduser().is_dir():
+        return None
+    raise WrongUse(
+        f"{name} is a recipe that learns from {' or '.join(kind.learns)}, not a model: train it first (umekomi train)"
+    )
 
 
 def names() -> list[str]:

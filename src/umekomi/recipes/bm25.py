@@ -8,12 +8,12 @@ bm25s.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
-from umekomi.contracts import Paper, Recipe
-from umekomi.data.views import texts
+from umekomi.fields import AtLeast, Within
 from umekomi.models.lexical import Bm25Embedder
+from umekomi.recipes import Paper, Recipe
+from umekomi.run import Run
 
 
 @dataclass(frozen=True)
@@ -28,28 +28,16 @@ class Bm25(Recipe):
     paper: ClassVar[Paper] = Paper(
         "Okapi at TREC-3", "Robertson, Walker, Jones, Hancock-Beaulieu & Gatford", 1995, "TREC-3"
     )
-    columns: ClassVar[tuple[str, ...]] = ("text",)
+    learns: ClassVar[tuple[str, ...]] = ("texts",)
+    quick: ClassVar[bool] = True
 
-    k1: float = 1.5
-    b: float = 0.75
-    variant: str = "lucene"
+    k1: Annotated[float, AtLeast(0)] = 1.5
+    b: Annotated[float, Within(0, 1, "[]")] = 0.75
+    variant: Literal["lucene", "robertson", "atire"] = "lucene"
     tokenizer: str | None = None
 
-    def fit(
-        self,
-        data: Any,
-        *,
-        start: Any = None,
-        seed: int = 0,
-        checkpoint: str | Path | None = None,
-        progress: bool = False,
-    ) -> Bm25Embedder:
-        found = texts(data, self.name)
-        embedder = Bm25Embedder.fit(found, words=self.tokenizer, k1=self.k1, b=self.b, variant=self.variant)
-        embedder.card = {
-            "recipe": self.settings(),
-            "paper": self.paper.cite(),
-            "tokenizer": embedder.words,
-            "licence": "Apache-2.0",
-        }
+    def learn(self, data: Any, start: Any, run: Run) -> Bm25Embedder:
+        texts = data["text"].to_pylist()
+        embedder = Bm25Embedder.fit(texts, words=self.tokenizer, k1=self.k1, b=self.b, variant=self.variant)
+        embedder.card = {"tokenizer": embedder.words}
         return embedder

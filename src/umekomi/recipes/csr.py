@@ -13,13 +13,14 @@ here are this house's.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
-from umekomi.contracts import Paper, Recipe
-from umekomi.data.columns import as_table, check, shape
-from umekomi.data.views import pairs, texts
+from umekomi.data.shapes import shape
 from umekomi.errors import WrongUse
+from umekomi.fields import Above, AtLeast, Within
+from umekomi.parts.learning.arrays import curve
+from umekomi.recipes import Paper, Recipe
+from umekomi.run import Run
 
 
 @dataclass(frozen=True)
@@ -40,28 +41,30 @@ class Csr(Recipe):
         "ICML",
         "2503.01776",
     )
-    columns: ClassVar[tuple[str, ...]] = ("text",)
+    learns: ClassVar[tuple[str, ...]] = ("labelled texts", "pairs", "texts")
+    begins: ClassVar[str | None] = "minilm"
+    extra: ClassVar[str] = "neural"
 
-    k: int = 32
-    width: int = 0
-    epochs: int = 10
-    batch_size: int = 128
-    learning_rate: float = 2e-5
-    weight_decay: float = 1e-4
-    contrast: float = 1.0
-    temperature: float = 0.2
-    auxiliary: float = 1 / 32
-    auxiliary_k: int = 1024
-    dead_after: int = 10
-    start_k: int = 0
-    annealing: float = 0.7
-    threads: int = 0
-    tune: str = "none"
-    tune_epochs: float = 1
-    tune_rate: float = 5e-5
-    tune_batch: int = 64
+    k: Annotated[int, AtLeast(1)] = 32
+    width: Annotated[int, AtLeast(0)] = 0
+    epochs: Annotated[int, AtLeast(1)] = 10
+    batch_size: Annotated[int, AtLeast(2)] = 128
+    learning_rate: Annotated[float, Above(0)] = 2e-5
+    weight_decay: Annotated[float, AtLeast(0)] = 1e-4
+    contrast: Annotated[float, AtLeast(0)] = 1.0
+    temperature: Annotated[float, Above(0)] = 0.2
+    auxiliary: Annotated[float, AtLeast(0)] = 1 / 32
+    auxiliary_k: Annotated[int, AtLeast(1)] = 1024
+    dead_after: Annotated[int, AtLeast(1)] = 10
+    start_k: Annotated[int, AtLeast(0)] = 0
+    annealing: Annotated[float, Within(0, 1, "[]")] = 0.7
+    threads: Annotated[int, AtLeast(0)] = 0
+    tune: Literal["none", "lora", "full"] = "none"
+    tune_epochs: Annotated[float, Above(0)] = 1
+    tune_learning_rate: Annotated[float, Above(0)] = 5e-5
+    tune_batch: Annotated[int, AtLeast(1)] = 64
     lora: tuple[int, float, float] = (16, 32, 0.1)
-    max_length: int | None = 128
+    max_length: Annotated[int | None, AtLeast(1)] = 128
 
     @classmethod
     def small(cls) -> Csr:
@@ -69,55 +72,53 @@ class Csr(Recipe):
         apart."""
         return cls(epochs=20, batch_size=512, learning_rate=1e-3, weight_decay=0.0, contrast=0.0, auxiliary_k=256)
 
-    def fit(
-        self,
-        data: Any,
-        *,
-        start: Any = None,
-        seed: int = 0,
-        checkpoint: str | Path | None = None,
-        progress: bool = False,
-    ) -> Any:
-        from umekomi.models import load
+    @classmethod
+    def tiny(cls) -> Csr:
+        return cls(k=2, width=8, epochs=2, batch_size=4, auxiliary_k=2, threads=1)
+
+    def learn(self, data: Any, start: Any, run: Run) -> Any:
         from umekomi.transforms.codes import SparseCode
 
-        base = load(start or "minilm")
-        if "dense" not in getattr(base, "outputs", ()):
-            raise WrongUse(f"{self.name} codes dense vectors; {base.name} gives none")
-        if self.tune not in ("none", "lora", "full"):
-            raise WrongUse(f"{self.name}, tune: expected none, lora or full, found {self.tune!r}")
-        beside = ("recipe", "k", "width", "tune", "tune_epochs", "tune_rate", "tune_batch", "lora", "max_length")
-        settings = {name: value for name, value in self.settings().items() if name not in beside}
-        code = SparseCode(self.k, self.width, seed=seed, **settings)
-        first, others, labels = self._items(data)
-        vectors = base.encode_document(first, progress=progress)
-        positives = base.encode_query(others, progress=progress) if others is not None else None
-        code.fit(vectors, labels=labels, positives=positives, checkpoint=checkpoint, progress=progress)
-        if self.tune != "none":
-            base = self._tuned(base, code, first, others, labels, seed, checkpoint, progress)
-        about = {
-            "vectors": len(first),
-            "loss": [float(f"{loss:.4g}") for loss in code.loss_],
-            "dead latents": round(code.dead_, 4),
-        }
-        about["contrast"] = (
-            "labels" if labels is not None else "pairs" if others is not None else "each text with itself"
+        if "dense" not in getattr(start, "outputs", ()):
+            raise WrongUse(f"{self.name} codes dense vectors; {start.name} gives none")
+        beside = (
+            "recipe",
+            "k",
+            "width",
+            "tune",
+            "tune_epochs",
+            "tune_learning_rate",
+            "tune_batch",
+            "lora",
+            "max_length",
         )
+        settings = {name: value for name, value in self.settings().items() if name not in beside}
+        code = SparseCode(self.k, self.width, seed=run.seed, **settings)
+        kind = shape(data)
+        if kind == "pairs":
+            texts, others, labels = data["positive"].to_pylist(), data["anchor"].to_pylist(), None
+        else:
+            texts, others = data["text"].to_pylist(), None
+            labels = data["label"].to_pylist() if kind == "labelled texts" else None
+        vectors = start.encode_document(texts, progress=run.progress)
+        positives = None if others is None else start.encode_query(others, progress=run.progress)
+        code.fit(vectors, labels=labels, positives=positives, checkpoint=run.checkpoint, progress=run.progress)
+        base = start if self.tune == "none" else self._tuned(start, code, texts, others, labels, run)
+        contrast = {"labelled texts": "labels", "pairs": "pairs"}.get(kind, "each text with itself")
         embedder = base.with_transform(code)
         embedder.name = self.name
-        embedder.card = self.card(seed, about, start=base.name, licence=base.card.get("licence"))
+        embedder.card = {
+            "training": {
+                "vectors": len(texts),
+                "loss": curve(code.loss_),
+                "dead latents": round(code.dead_, 4),
+                "contrast": contrast,
+            }
+        }
         return embedder
 
     def _tuned(
-        self,
-        base: Any,
-        code: Any,
-        texts: list[str],
-        others: list[str] | None,
-        labels: list[Any] | None,
-        seed: int,
-        checkpoint: Any,
-        progress: bool,
+        self, base: Any, code: Any, texts: list[str], others: list[str] | None, labels: list[Any] | None, run: Run
     ) -> Any:
         """The embedder after learning together with the code, which keeps what it learned."""
         import pyarrow as pa
@@ -127,13 +128,8 @@ class Csr(Recipe):
                 f"{self.name}, tune: expected a transformer text embedder and pairs or labels, found {base.name} "
                 f"({base.kind}) and texts alone"
             )
-        if not self.contrast:
-            raise WrongUse(
-                f"{self.name}, tune: expected a contrast above zero, which is all that moves the network, found "
-                f"{self.contrast}"
-            )
         from umekomi.models.text import TextEmbedder
-        from umekomi.parts.learning.sentences import Stage, tuned
+        from umekomi.parts.learning.sentences import Stage, fine_tune
         from umekomi.parts.losses.sparse import SparseContrast
 
         if labels is not None:
@@ -144,46 +140,30 @@ class Csr(Recipe):
         kept: list[SparseContrast] = []
 
         def stages(model: Any) -> list[Stage]:
-            kept.append(
-                SparseContrast(model, code.state()[1], self.k, contrast=self.contrast, temperature=self.temperature)
-            )
-            adapters = self.lora if self.tune == "lora" else None
+            arrays = code.state()[1]
+            kept.append(SparseContrast(model, arrays, self.k, contrast=self.contrast, temperature=self.temperature))
             return [
                 Stage(
                     {"all": table},
                     {"all": kept[0]},
                     self.tune_epochs,
                     self.tune_batch,
-                    self.tune_rate,
+                    self.tune_learning_rate,
                     0.1,
                     "shuffle",
-                    lora=adapters,
+                    lora=self.lora if self.tune == "lora" else None,
                 )
             ]
 
-        folder = Path(checkpoint) / "tune" if checkpoint else None
-        model = tuned(
-            base.model,
-            stages,
-            max_length=self.max_length,
-            seed=seed,
-            checkpoint=folder,
-            progress=progress,
-            what=f"{self.name}, together",
-        )
+        model = fine_tune(base.model, stages, run=run.stage("tune"), max_length=self.max_length)
         code.restore(
             {f"{name}_": getattr(kept[0], name).detach().cpu().numpy().copy() for name in ("weight", "inner", "outer")}
         )
         return TextEmbedder(model, base.name, base.card)
 
-    def _items(self, data: Any) -> tuple[list[str], list[str] | None, list[Any] | None]:
-        """(texts, their positives or None, their labels or None)."""
-        table = as_table(data)
-        kind = shape(table)
-        if kind == "labelled texts":
-            found = check(table, ("text", "label"), self.name)
-            return found["text"].to_pylist(), None, found["label"].to_pylist()
-        if kind in ("pairs", "judged pairs", "retrieval"):
-            found = pairs(table, self.name)
-            return found["positive"].to_pylist(), found["anchor"].to_pylist(), None
-        return texts(data, self.name), None, None
+    def check(self) -> None:
+        if self.tune != "none" and not self.contrast:
+            raise WrongUse(
+                f"{self.name}, tune: expected a contrast above zero, which is all that moves the network, found "
+                f"{self.contrast}"
+            )

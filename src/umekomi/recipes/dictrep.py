@@ -10,18 +10,17 @@ map is learned.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
-from umekomi.contracts import Paper, Recipe
-from umekomi.data.views import pairs
 from umekomi.data.vocabulary import resolve, split, tokens
 from umekomi.errors import DataError, WrongUse
+from umekomi.fields import Above, AtLeast
 from umekomi.files import content_hash
-from umekomi.models import load
 from umekomi.models.bags import BagEmbedder
-from umekomi.parts.learning.arrays import learn, order
+from umekomi.parts.learning.arrays import curve, learn, order
 from umekomi.parts.similarity import normalise
+from umekomi.recipes import REQUIRED, Paper, Recipe
+from umekomi.run import Run
 
 
 @dataclass(frozen=True)
@@ -40,49 +39,42 @@ class DictRep(Recipe):
         "TACL",
         "1504.00548",
     )
-    columns: ClassVar[tuple[str, ...]] = ("anchor", "positive")
-    labelled: ClassVar[bool] = True
+    learns: ClassVar[tuple[str, ...]] = ("pairs",)
+    begins: ClassVar[str | None] = REQUIRED
+    needs: ClassVar[str] = "a table of word vectors (a word2vec file, a learned table) that definitions are to point at"
+    supervised: ClassVar[bool] = True
 
-    dimensions: int = 256
+    dimensions: Annotated[int, AtLeast(1)] = 256
     """Of the words before the map; what comes out has the given table's width."""
     embeddings: bool = False
-    margin: float = 0.1
-    epochs: int = 10
-    rate: float = 0.05
-    batch_size: int = 128
-    min_count: int = 2
+    margin: Annotated[float, AtLeast(0)] = 0.1
+    epochs: Annotated[int, AtLeast(1)] = 10
+    learning_rate: Annotated[float, Above(0)] = 0.05
+    batch_size: Annotated[int, AtLeast(1)] = 128
+    min_count: Annotated[int, AtLeast(1)] = 2
     tokenizer: str = "auto"
 
     @classmethod
     def small(cls) -> DictRep:
         return cls(epochs=5)
 
-    def fit(
-        self,
-        data: Any,
-        *,
-        start: Any = None,
-        seed: int = 0,
-        checkpoint: str | Path | None = None,
-        progress: bool = False,
-    ) -> BagEmbedder:
+    @classmethod
+    def tiny(cls) -> DictRep:
+        return cls(dimensions=8, epochs=2, batch_size=4, min_count=1)
+
+    def learn(self, data: Any, start: Any, run: Run) -> BagEmbedder:
         import numpy as np
         from scipy.sparse import csr_array
 
-        start = load(start)
         if not hasattr(start, "rows") or not hasattr(start, "vectors"):
-            raise WrongUse(
-                "dictrep needs start=: a table of word vectors that definitions are to point at (a word2vec file, or "
-                "a learned table)"
-            )
-        table = pairs(data, self.name)
-        defined = [word.lower() if word.lower() in start.rows else word for word in table["positive"].to_pylist()]
+            raise WrongUse(f"{self.name} needs start: {self.needs}; found {start.name}, a model of kind {start.kind}")
+        defined = [word.lower() if word.lower() in start.rows else word for word in data["positive"].to_pylist()]
         known = [row for row, word in enumerate(defined) if word in start.rows]
         if len(known) < 2:
             raise DataError(
                 f"{self.name}: expected definitions of words of {start.name}, found {len(known)} among {len(defined)}"
             )
-        glosses = [table["anchor"][row].as_py() for row in known]
+        glosses = [data["anchor"][row].as_py() for row in known]
         target = normalise(start.vectors[[start.rows[defined[row]] for row in known]])
         tokenizer = resolve(glosses, self.tokenizer)
         found = tokens(
@@ -91,7 +83,7 @@ class DictRep(Recipe):
         bags = csr_array(
             (np.ones(len(found.ids), np.float32), found.ids, found.offsets), shape=(len(known), len(found.names))
         )
-        generator = np.random.default_rng(seed & 0xFFFFFFFF)
+        generator = np.random.default_rng(run.seed & 0xFFFFFFFF)
         width = start.dimension if self.embeddings else self.dimensions
         words = (
             start.vectors.copy()
@@ -106,11 +98,11 @@ class DictRep(Recipe):
 
         def begin(epoch: int) -> None:
             nonlocal shuffled
-            shuffled = order(len(known), seed, epoch)
+            shuffled = order(len(known), run.seed, epoch)
 
         def work(epoch: int, low: int, high: int, thread: int) -> float:
             total = 0.0
-            others = np.random.default_rng([seed & 0xFFFFFFFF, epoch, low])
+            others = np.random.default_rng([run.seed & 0xFFFFFFFF, epoch, low])
             for begun in range(low, high, self.batch_size):
                 rows = shuffled[begun : min(begun + self.batch_size, high)]
                 part = bags[rows]
@@ -128,9 +120,11 @@ class DictRep(Recipe):
                     by_words = (part.T @ (pull @ step.T)).astype(np.float32)
                     touched = np.unique(part.indices)
                     past_words[touched] += (by_words[touched] ** 2).mean(1)
-                    words[touched] -= self.rate * by_words[touched] / np.sqrt(past_words[touched] + 1e-8)[:, None]
+                    words[touched] -= (
+                        self.learning_rate * by_words[touched] / np.sqrt(past_words[touched] + 1e-8)[:, None]
+                    )
                 np.add(past_step, by_step**2, out=past_step)
-                np.subtract(step, self.rate * by_step / np.sqrt(past_step + 1e-8), out=step)
+                np.subtract(step, self.learning_rate * by_step / np.sqrt(past_step + 1e-8), out=step)
             return total
 
         losses = learn(
@@ -138,20 +132,19 @@ class DictRep(Recipe):
             self.epochs,
             len(known),
             work,
-            who=self.name,
+            run=run,
             unit="definitions",
             threads=1,
             begin=begin,
             rows={"words": found.names},
-            checkpoint=checkpoint,
-            key=content_hash(self.settings(), seed, glosses, start.names),
-            progress=progress,
+            key=content_hash(self.settings(), run.seed, glosses, start.names),
             piece=10_000,
         )
         about = {
             "definitions": len(known),
             "of words not in the table": len(defined) - len(known),
-            "loss": [float(f"{loss:.4g}") for loss in losses],
+            "loss": curve(losses),
         }
-        card = self.card(seed, about)
-        return BagEmbedder(found.names, words @ step, metric="cosine", tokenizer=tokenizer, name=self.name, card=card)
+        out = words @ step
+        card = {"training": about}
+        return BagEmbedder(found.names, out, metric="cosine", tokenizer=tokenizer, name=self.name, card=card)

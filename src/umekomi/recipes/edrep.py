@@ -18,25 +18,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
-from umekomi.contracts import Paper, Recipe
-from umekomi.data.columns import as_table, shape
 from umekomi.data.graphs import graph
-from umekomi.data.views import texts
+from umekomi.data.shapes import shape
 from umekomi.data.vocabulary import split, tokens
 from umekomi.errors import DataError, WrongUse
+from umekomi.fields import AtLeast, Within
 from umekomi.files import content_hash
 from umekomi.models import load
 from umekomi.models.bags import BagEmbedder
 from umekomi.models.entity import EntityEmbedder, begin_with
 from umekomi.parts.kernels.threads import cores
-from umekomi.parts.learning.arrays import learn
+from umekomi.parts.learning.arrays import curve, learn
 from umekomi.parts.partition import groups_of, mixture
-
-if TYPE_CHECKING:
-    pass
-
+from umekomi.recipes import OPTIONAL, Paper, Recipe
+from umekomi.run import Run
 
 SMALL = 8_000_000
 """Operations of an epoch below which a second thread costs more than it brings."""
@@ -59,39 +56,35 @@ class EDRep(Recipe):
         "TMLR",
         "2303.17475",
     )
-    columns: ClassVar[tuple[str, ...]] = ("source", "target")
+    learns: ClassVar[tuple[str, ...]] = ("graph", "hierarchy", "texts")
+    begins: ClassVar[str | None] = OPTIONAL
 
-    dimensions: int = 128
-    epochs: int = 30
-    rate: float = 0.8
-    kappa: int = 1
-    walk: int = 5
+    dimensions: Annotated[int, AtLeast(1)] = 128
+    epochs: Annotated[int, AtLeast(1)] = 30
+    learning_rate: Annotated[float, Within(0, 1, "(]")] = 0.8
+    kappa: Annotated[int, AtLeast(1)] = 1
+    walk: Annotated[int, AtLeast(1)] = 5
     symmetric: bool = True
     directed: bool = False
     null: float = 0.0
-    window: int = 5
-    min_count: int = 20
-    subsample: float = 1e-5
+    window: Annotated[int, AtLeast(1)] = 5
+    min_count: Annotated[int, AtLeast(1)] = 20
+    subsample: Annotated[float, AtLeast(0)] = 1e-5
     tokenizer: str = "auto"
-    threads: int = 0
+    threads: Annotated[int, AtLeast(0)] = 0
 
     @classmethod
     def small(cls) -> EDRep:
-        return cls(dimensions=32, epochs=50, rate=1.0, walk=3, min_count=5)
+        return cls(dimensions=32, epochs=50, learning_rate=1.0, walk=3, min_count=5)
 
-    def fit(
-        self,
-        data: Any,
-        *,
-        start: Any = None,
-        seed: int = 0,
-        checkpoint: str | Path | None = None,
-        progress: bool = False,
-    ) -> EntityEmbedder:
+    @classmethod
+    def tiny(cls) -> EDRep:
+        return cls(dimensions=4, epochs=3, walk=2, min_count=1, subsample=0.0, threads=1)
+
+    def learn(self, data: Any, start: Any, run: Run) -> EntityEmbedder:
         import numpy as np
 
-        data, start = as_table(data), load(start)
-        if hasattr(data, "column_names") and shape(data) in ("graph", "hierarchy"):
+        if shape(data) != "texts":
             found, loops = graph(data, self.name)
             found = found if self.directed else found.both_ways()
             step = _stochastic(found.heads, found.tails, found.weights, len(found.names))
@@ -99,11 +92,9 @@ class EDRep(Recipe):
             null = np.bincount(found.tails, found.weights, len(names)) ** self.null
             about = {"edges": len(found.heads), "self-loops left out": loops}
         else:
-            names, counts, step = self._words(data, seed)
+            names, counts, step = self._words(data, run)
             factors, partial, null, about = [step], False, counts**self.null, {"pairs": int(step.nnz)}
-        model = self.fit_matrix(
-            factors, names, partial=partial, null=null, start=start, seed=seed, checkpoint=checkpoint, progress=progress
-        )
+        model = self._learn_matrix(factors, names, partial, null, start, run)
         model.card["training"] |= about
         return model
 
@@ -121,34 +112,36 @@ class EDRep(Recipe):
     ) -> EntityEmbedder:
         """Learn from a stochastic matrix given as scipy sparse ``factors`` ``[n, n]``: their product, first factor
         leftmost, or with ``partial`` the mean of F₁, F₁F₂, F₁F₂F₃ …; ``null`` float ``[n]`` weighs the null model."""
+        run = Run(self.name, seed, None if checkpoint is None else Path(checkpoint), progress)
+        model = self._learn_matrix(factors, names, partial, null, load(start), run)
+        return self.stamped(model, None, run)  # type: ignore[no-any-return]
+
+    def _learn_matrix(
+        self, factors: Sequence[Any], names: Sequence[str], partial: bool, null: Any, start: Any, run: Run
+    ) -> EntityEmbedder:
         import numpy as np
 
-        self._check()
         matrices = [_float_csr(factor, len(names)) for factor in factors]
         if not matrices:
             raise WrongUse("edrep: expected at least one factor of P")
         null = np.ones(len(names)) if null is None else np.asarray(null, np.float64)
         weights = (null / null.sum()).astype(np.float32)
-        key = content_hash(self.settings(), seed, list(names), [m.data.tobytes() for m in matrices], partial)
+        key = content_hash(self.settings(), run.seed, list(names), [m.data.tobytes() for m in matrices], partial)
         losses: list[float] = []
         groups = np.zeros(len(names), np.int64)
         tables: list[Any] = []
         for stage in (1, self.kappa) if self.kappa > 1 else (1,):
             if stage > 1:
-                groups = groups_of(tables[-1], self.kappa, seed)
-            tables = self._tables(len(names), start, names, seed)
-            place = Path(checkpoint) / f"kappa_{stage}" if checkpoint else None
-            if place is not None:
-                place.mkdir(parents=True, exist_ok=True)
-            losses = self._optimise(
-                tables, matrices, partial, weights, groups, names, f"{key}-{stage}", place, progress
-            )
+                groups = groups_of(tables[-1], self.kappa, run.seed)
+            tables = self._tables(len(names), start, names, run.seed)
+            at = run.at(f"kappa_{stage}")
+            losses = self._optimise(tables, matrices, partial, weights, groups, names, f"{key}-{stage}", at)
         about = {
             "entities": len(names),
-            "loss": [float(f"{loss:.5g}") for loss in losses],
+            "loss": curve(losses),
             "groups": int(groups.max()) + 1,
         }
-        card = self.card(seed, about, threads=cores(self.threads))
+        card = {"training": about, "threads": cores(self.threads)}
         if self.symmetric:
             return EntityEmbedder(names, tables[0], metric="cosine", name=self.name, card=card)
         return BagEmbedder(
@@ -172,8 +165,7 @@ class EDRep(Recipe):
         groups: Any,
         names: Sequence[str],
         key: str,
-        checkpoint: Path | None,
-        progress: bool,
+        run: Run,
     ) -> list[float]:
         import numpy as np
 
@@ -213,7 +205,7 @@ class EDRep(Recipe):
             return total / np.float32(len(turned))
 
         def work(epoch: int, low: int, high: int, thread: int) -> float:
-            rate = np.float32(self.rate * (1 - epoch / self.epochs))
+            rate = np.float32(self.learning_rate * (1 - epoch / self.epochs))
             towards = pulled(y, factors)
             about, constant = mixture(y, groups, null, threads)
             source = None if self.symmetric else (back(x), mixture(x, whole, null, threads)[1])
@@ -229,13 +221,11 @@ class EDRep(Recipe):
             self.epochs,
             len(names),
             work,
-            who=self.name,
+            run=run,
             unit="rows",
             threads=1,
             rows=dict.fromkeys(arrays, names),
-            checkpoint=checkpoint,
             key=key,
-            progress=progress,
             piece=max(len(names), 1),
         )
 
@@ -252,16 +242,16 @@ class EDRep(Recipe):
         begin_with(tables[0], names, start, self.name)
         return [np.ascontiguousarray(normalise(table)) for table in tables]
 
-    def _words(self, data: Any, seed: int) -> tuple[list[str], Any, Any]:
+    def _words(self, data: Any, run: Run) -> tuple[list[str], Any, Any]:
         import numpy as np
         from scipy.sparse import csr_array
 
-        found = tokens(split(texts(data, self.name), self.tokenizer), self.min_count, self.name)
+        found = tokens(split(data["text"].to_pylist(), self.tokenizer), self.min_count, self.name)
         ids, sentence = found.ids, np.repeat(np.arange(len(found.offsets) - 1), np.diff(found.offsets))
         if self.subsample:
             share = found.counts / found.counts.sum()
             keep = np.sqrt(self.subsample / share) + self.subsample / share
-            chosen = np.random.default_rng(seed & 0xFFFFFFFF).random(len(ids)) < keep[ids]
+            chosen = np.random.default_rng(run.seed & 0xFFFFFFFF).random(len(ids)) < keep[ids]
             ids, sentence = ids[chosen], sentence[chosen]
         size = len(found.names)
         counted = csr_array((size, size), dtype=np.float32)
@@ -277,11 +267,6 @@ class EDRep(Recipe):
             found.counts.astype(np.float64),
             _stochastic(counted.coords[0], counted.coords[1], counted.data, size),
         )
-
-    def _check(self) -> None:
-        self.at_least(1, "dimensions", "epochs", "kappa", "walk", "window", "min_count")
-        if not 0 < self.rate <= 1:
-            raise WrongUse(f"edrep, rate: expected more than 0 and at most 1, found {self.rate}")
 
 
 def _stochastic(rows: Any, columns: Any, weights: Any, size: int) -> Any:

@@ -11,19 +11,18 @@ sum says.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
-from umekomi.contracts import Paper, Recipe
-from umekomi.data.columns import check
 from umekomi.data.vocabulary import resolve, split, tokens
-from umekomi.errors import DataError, WrongUse
+from umekomi.errors import DataError
+from umekomi.fields import Above, AtLeast
 from umekomi.files import content_hash
-from umekomi.models import load
 from umekomi.models.bags import BagEmbedder
 from umekomi.models.entity import begin_with
 from umekomi.parts.kernels.threads import cores
-from umekomi.parts.learning.arrays import learn, order
+from umekomi.parts.learning.arrays import curve, learn, order
+from umekomi.recipes import OPTIONAL, Paper, Recipe
+from umekomi.run import Run
 
 
 @dataclass(frozen=True)
@@ -42,38 +41,32 @@ class FastSent(Recipe):
         "NAACL",
         "1602.03483",
     )
-    columns: ClassVar[tuple[str, ...]] = ("document",)
+    learns: ClassVar[tuple[str, ...]] = ("documents",)
+    begins: ClassVar[str | None] = OPTIONAL
 
-    dimensions: int = 100
+    dimensions: Annotated[int, AtLeast(1)] = 100
     autoencode: bool = False
-    epochs: int = 5
-    rate: float = 0.025
-    last_rate: float = 0.0001
-    min_count: int = 10
+    epochs: Annotated[int, AtLeast(1)] = 5
+    learning_rate: Annotated[float, Above(0)] = 0.025
+    last_learning_rate: Annotated[float, AtLeast(0)] = 0.0001
+    min_count: Annotated[int, AtLeast(1)] = 10
     tokenizer: str = "auto"
-    threads: int = 0
+    threads: Annotated[int, AtLeast(0)] = 0
 
     @classmethod
     def small(cls) -> FastSent:
         return cls(epochs=3, min_count=5)
 
-    def fit(
-        self,
-        data: Any,
-        *,
-        start: Any = None,
-        seed: int = 0,
-        checkpoint: str | Path | None = None,
-        progress: bool = False,
-    ) -> BagEmbedder:
+    @classmethod
+    def tiny(cls) -> FastSent:
+        return cls(dimensions=8, epochs=2, min_count=1, threads=1)
+
+    def learn(self, data: Any, start: Any, run: Run) -> BagEmbedder:
         import numpy as np
 
         from umekomi.parts.kernels.sentences import fastsent, huffman
 
-        self._check()
-        start = load(start)
-        table = check(data, self.columns, self.name)
-        documents = [row if isinstance(row, list) else [row] for row in table["document"].to_pylist()]
+        documents = [row if isinstance(row, list) else [row] for row in data["document"].to_pylist()]
         sentences = [sentence for document in documents for sentence in document]
         tokenizer = resolve(sentences, self.tokenizer)
         found = tokens(split(sentences, tokenizer), self.min_count, self.name)
@@ -84,7 +77,7 @@ class FastSent(Recipe):
         of = np.repeat(np.arange(len(documents)), [len(document) for document in documents])
         if not self.autoencode and not (of[1:] == of[:-1]).any():
             raise DataError(f"{self.name}: expected a document of two sentences or more, found none")
-        generator = np.random.default_rng(seed & 0xFFFFFFFF)
+        generator = np.random.default_rng(run.seed & 0xFFFFFFFF)
         words = ((generator.random((len(found.names), self.dimensions)) - 0.5) / self.dimensions).astype(np.float32)
         begin_with(words, found.names, start, self.name)
         nodes = np.zeros((len(found.names) - 1, self.dimensions), np.float32)
@@ -96,13 +89,13 @@ class FastSent(Recipe):
         def begin(epoch: int) -> None:
             nonlocal shuffled
             # runs of sentences keep their order: neighbours are then in the cache together
-            blocks = order(-(-len(sentences) // 64), seed, epoch)
+            blocks = order(-(-len(sentences) // 64), run.seed, epoch)
             shuffled = (blocks[:, None] * 64 + np.arange(64)).ravel()
             shuffled = shuffled[shuffled < len(sentences)]
 
         def work(epoch: int, low: int, high: int, thread: int) -> float:
             done = (epoch + low / len(sentences)) / self.epochs
-            rate = np.float32(self.rate + (self.last_rate - self.rate) * done)
+            rate = np.float32(self.learning_rate + (self.last_learning_rate - self.learning_rate) * done)
             loss, _ = fastsent(
                 words,
                 nodes,
@@ -124,26 +117,19 @@ class FastSent(Recipe):
             self.epochs,
             len(sentences),
             work,
-            who=self.name,
+            run=run,
             unit="sentences",
             threads=threads,
             begin=begin,
             rows={"words": found.names},
-            hint=f"a smaller rate (now {self.rate}) usually mends this",
-            checkpoint=checkpoint,
-            key=content_hash(self.settings(), seed, found.names, found.ids.tobytes()),
-            progress=progress,
+            hint=f"a smaller learning_rate (now {self.learning_rate}) usually mends this",
+            key=content_hash(self.settings(), run.seed, found.names, found.ids.tobytes()),
             piece=5_000,
         )
         about = {
             "words": len(found.ids),
             "vocabulary": len(found.names),
-            "loss": [float(f"{loss:.4g}") for loss in losses],
+            "loss": curve(losses),
         }
-        card = self.card(seed, about, threads=threads)
+        card = {"training": about, "threads": threads}
         return BagEmbedder(found.names, words, metric="cosine", tokenizer=tokenizer, name=self.name, card=card)
-
-    def _check(self) -> None:
-        self.at_least(1, "dimensions", "epochs", "min_count")
-        if self.rate <= 0:
-            raise WrongUse(f"fastsent, rate: expected a number above zero, found {self.rate}")

@@ -15,12 +15,12 @@ runs of other seeds, all of them or greedily.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
-from umekomi.contracts import Paper, Recipe
-from umekomi.data.contrast import role_of, rows, searches, stages
-from umekomi.errors import WrongUse
+from umekomi.data.contrast import CONTRASTS, role_of, rows, searches, stages
+from umekomi.fields import Above, AtLeast, Within
+from umekomi.recipes import Paper, Recipe
+from umekomi.run import Run
 
 TASKS = {"query": "search result", "classification": "classification", "similarity": "sentence similarity"}
 
@@ -44,26 +44,27 @@ class GeminiEmbedding(Recipe):
     paper: ClassVar[Paper] = Paper(
         "Gemini Embedding: Generalizable Embeddings from Gemini", "Lee et al.", 2025, "", "2503.07891"
     )
-    columns: ClassVar[tuple[str, ...]] = ("anchor", "positive")
+    learns: ClassVar[tuple[str, ...]] = CONTRASTS
+    begins: ClassVar[str | None] = "minilm"
+    supervised: ClassVar[bool] = True
     extra: ClassVar[str] = "neural"
-    labelled: ClassVar[bool] = True
     takes_sets: ClassVar[bool] = True
 
-    dimensions: int = 3072
-    prefixes: tuple[int, ...] = (768, 1536, 3072)
-    temperature: float = 0.05
-    hard_negatives: int = 1
+    dimensions: Annotated[int, AtLeast(0)] = 3072
+    prefixes: Annotated[tuple[int, ...], AtLeast(1)] = (768, 1536, 3072)
+    temperature: Annotated[float, Above(0)] = 0.05
+    hard_negatives: Annotated[int, AtLeast(0)] = 1
     queries: bool = False
-    runs: int = 3
-    merge: str = "uniform"
-    held_out: float = 0.05
-    epochs: tuple[float, float] = (1, 1)
-    batch_sizes: tuple[int, int] = (8192, 512)
-    mini_batch: int = 64
-    learning_rates: tuple[float, float] = (5e-5, 2e-5)
-    warmup: float = 0.1
-    max_length: int | None = 512
-    max_rows: int | None = None
+    runs: Annotated[int, AtLeast(1)] = 3
+    merge: Literal["uniform", "greedy", "none"] = "uniform"
+    held_out: Annotated[float, Within(0, 1)] = 0.05
+    epochs: Annotated[tuple[float, float], Above(0)] = (1, 1)
+    batch_sizes: Annotated[tuple[int, int], AtLeast(1)] = (8192, 512)
+    mini_batch: Annotated[int, AtLeast(0)] = 64
+    learning_rates: Annotated[tuple[float, float], Above(0)] = (5e-5, 2e-5)
+    warmup: Annotated[float, Within(0, 1, "[]")] = 0.1
+    max_length: Annotated[int | None, AtLeast(1)] = 512
+    max_rows: Annotated[int | None, AtLeast(1)] = None
 
     @classmethod
     def small(cls) -> GeminiEmbedding:
@@ -78,29 +79,30 @@ class GeminiEmbedding(Recipe):
             max_rows=1000,
         )
 
-    def fit(
-        self,
-        data: Any,
-        *,
-        start: Any = None,
-        seed: int = 0,
-        checkpoint: str | Path | None = None,
-        progress: bool = False,
-    ) -> Any:
-        if self.merge not in ("uniform", "greedy", "none") or self.runs < 1:
-            raise WrongUse(
-                f"{self.name}: expected merge uniform, greedy or none and one run or more, found {self.merge!r} and "
-                f"{self.runs}"
-            )
-        weak, strong = stages(data, self.name)
-        from umekomi.models.text import TextEmbedder, pooled
+    @classmethod
+    def tiny(cls) -> GeminiEmbedding:
+        return cls(
+            dimensions=0,
+            prefixes=(8,),
+            batch_sizes=(4, 4),
+            mini_batch=0,
+            learning_rates=(1e-4, 1e-4),
+            runs=2,
+            max_length=32,
+            max_rows=8,
+        )
+
+    def learn(self, data: Any, start: Any, run: Run) -> Any:
+        from umekomi.models.starting import pooled
+        from umekomi.models.text import TextEmbedder
         from umekomi.parts import merging
-        from umekomi.parts.learning.sentences import drawn, taught
+        from umekomi.parts.learning.sentences import by_turns, fine_tune, sample_rows
         from umekomi.parts.losses.contrastive import Candidates, InfoNCE
         from umekomi.tasks.negatives import lexical_teacher, with_negatives
 
+        weak, strong = stages(data, self.name)
         base = pooled(start, self.name, None, bidirectional=True)
-        model = projected(base.model, self.dimensions, seed)
+        model = projected(base.model, self.dimensions, run.seed)
         width = int(model.get_embedding_dimension())
         nested = {min(prefix, width): 1.0 for prefix in (*self.prefixes, width)}
 
@@ -110,40 +112,36 @@ class GeminiEmbedding(Recipe):
                 of, temperature=self.temperature, candidates=choice, prefixes=nested, mini_batch=self.mini_batch
             )
 
-        def learned(of: Any, tables: dict[str, Any], stage: int, seed: int, where: str) -> Any:
-            return taught(
-                of,
+        def learned(of: Any, tables: dict[str, Any], stage: int, run: Run) -> Any:
+            plan = by_turns(
                 tables,
                 loss,
                 epochs=self.epochs[stage],
                 batch_size=self.batch_sizes[stage],
                 learning_rate=self.learning_rates[stage],
                 warmup=self.warmup,
-                max_length=self.max_length,
-                seed=seed,
-                checkpoint=checkpoint,
-                progress=progress,
-                what=self.name,
-                where=where,
             )
+            return fine_tune(of, plan, run=run, max_length=self.max_length)
 
         def made(table: Any) -> Any:
-            before = task_string(TASKS[role_of(table)])
             found = rows(
-                table, self.name, in_batch=True, negatives=max(self.hard_negatives, 1), instruction=before, seed=seed
+                table,
+                self.name,
+                in_batch=True,
+                negatives=max(self.hard_negatives, 1),
+                instruction=task_string(TASKS[role_of(table)]),
+                seed=run.seed,
             )
-            return drawn(found, self.max_rows, seed)
+            return sample_rows(found, self.max_rows, run.seed)
 
         if weak:
-            model = learned(model, {name: made(table) for name, table in weak.items()}, 0, seed, "weak")
-        if not strong:
-            strong, runs = weak, 0
-        else:
-            runs = self.runs
+            model = learned(model, {name: made(table) for name, table in weak.items()}, 0, run.stage("weak"))
+        runs = self.runs if strong else 0
+        strong = strong or weak
         between = TextEmbedder(model, self.name)
         searching = [table for table in strong.values() if searches(table)]
         raters = [between, lexical_teacher(searching, self.name)] if searching and self.hard_negatives and runs else []
-        options = {"raters": raters, "lowest": True, "duplicate": None, "progress": progress}
+        options = {"raters": raters, "lowest": True, "duplicate": None, "progress": run.progress}
         tables = {
             name: made(
                 with_negatives(table, self.name, between, self.hard_negatives, **options) if searches(table) else table
@@ -153,11 +151,11 @@ class GeminiEmbedding(Recipe):
         held: dict[str, Any] = {}
         if self.merge == "greedy" and runs > 1:
             for name, table in list(tables.items()):
-                kept = drawn(table, max(2, int((1 - self.held_out) * table.num_rows)), seed)
+                kept = sample_rows(table, max(2, int((1 - self.held_out) * table.num_rows)), run.seed)
                 chosen = set(map(str, kept.to_pylist()))
                 held[name] = table.filter([str(row) not in chosen for row in table.to_pylist()])
                 tables[name] = kept
-        finals = [learned(model, tables, 1, seed + run, f"run {run + 1} of {runs}") for run in range(runs)] or [model]
+        finals = [learned(model, tables, 1, each) for each in run.several(runs)] or [model]
         states = [final.state_dict() for final in finals]
         went = list(range(len(states)))
         if self.merge == "greedy" and len(states) > 1:
@@ -176,11 +174,7 @@ class GeminiEmbedding(Recipe):
             "merged": went,
             "rows": sum(table.num_rows for table in tables.values()),
         }
-        return TextEmbedder(
-            out.eval(),
-            self.name,
-            self.card(seed, about, start=base.name, licence=base.card.get("licence"), matryoshka=sorted(nested)),
-        )
+        return TextEmbedder(out.eval(), self.name, {"training": about, "matryoshka": sorted(nested)})
 
 
 def projected(model: Any, dimensions: int, seed: int) -> Any:

@@ -12,13 +12,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
-from umekomi.contracts import Paper, Recipe
-from umekomi.data.views import texts
 from umekomi.errors import DataError
+from umekomi.fields import AtLeast
 from umekomi.models.static import StaticEmbedder
+from umekomi.recipes import Paper, Recipe
+from umekomi.run import Run
 
 
 @dataclass(frozen=True)
@@ -32,26 +32,19 @@ class Lsa(Recipe):
     paper: ClassVar[Paper] = Paper(
         "Indexing by latent semantic analysis", "Deerwester, Dumais, Furnas, Landauer & Harshman", 1990, "JASIS 41(6)"
     )
-    columns: ClassVar[tuple[str, ...]] = ("text",)
+    learns: ClassVar[tuple[str, ...]] = ("texts",)
+    quick: ClassVar[bool] = True
 
-    dimensions: int = 256
-    vocabulary: int = 16_000
+    dimensions: Annotated[int, AtLeast(1)] = 256
+    vocabulary: Annotated[int, AtLeast(2)] = 16_000
 
-    def fit(
-        self,
-        data: Any,
-        *,
-        start: Any = None,
-        seed: int = 0,
-        checkpoint: str | Path | None = None,
-        progress: bool = False,
-    ) -> StaticEmbedder:
+    def learn(self, data: Any, start: Any, run: Run) -> StaticEmbedder:
         import numpy as np
         from scipy.sparse import csr_array
         from sklearn.feature_extraction.text import TfidfTransformer
         from sklearn.utils.extmath import randomized_svd
 
-        found = texts(data, self.name)
+        found = data["text"].to_pylist()
         tokenizer = subwords(found, self.vocabulary)
         size = tokenizer.get_vocab_size()
         width = min(self.dimensions, len(found) - 1, size - 1)
@@ -62,10 +55,9 @@ class Lsa(Recipe):
         counts = csr_array((np.ones(len(ids), np.float32), ids, offsets), shape=(len(found), size))
         counts.sum_duplicates()
         weigh = TfidfTransformer().fit(counts)
-        _, _, right = randomized_svd(weigh.transform(counts), width, random_state=seed)
+        _, _, right = randomized_svd(weigh.transform(counts), width, random_state=run.seed)
         table = (right.T * weigh.idf_[:, None]).astype(np.float32)
-        card = {"recipe": self.settings(), "paper": self.paper.cite(), "seed": seed, "licence": "Apache-2.0"}
-        return StaticEmbedder(tokenizer, table, name=self.name, card=card)
+        return StaticEmbedder(tokenizer, table, name=self.name)
 
 
 def subwords(found: list[str], size: int) -> Any:
@@ -86,5 +78,7 @@ def subwords(found: list[str], size: int) -> Any:
     tokenizer.train_from_iterator(found, trainer)
     # the library's JSON reader is off by a bit in the last digit of long numbers: short ones come back as they were
     plan = json.loads(tokenizer.to_str())
-    plan["model"]["vocab"] = [[token, round(score, 6)] for token, score in plan["model"]["vocab"]]
+    # and its trainer gives tokens of one score in another order every time: one seed must give one model
+    unknown, *rest = ((token, round(score, 6)) for token, score in plan["model"]["vocab"])
+    plan["model"]["vocab"] = [unknown, *sorted(rest, key=lambda each: (-each[1], each[0]))]
     return Tokenizer.from_str(json.dumps(plan))

@@ -13,21 +13,15 @@ paper's.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
-from umekomi.contracts import Paper, Recipe
-from umekomi.data.columns import as_table, check, shape
-from umekomi.data.views import pairs
+from umekomi.data.shapes import shape
 from umekomi.errors import DataError, WrongUse
+from umekomi.fields import Above, AtLeast, Within
+from umekomi.recipes import Paper, Recipe
+from umekomi.run import Run
 
-OBJECTIVES = {
-    "pairs": "mnr",
-    "judged pairs": "mnr",
-    "retrieval": "mnr",
-    "scored pairs": "cosent",
-    "labelled texts": "heads",
-}
+OBJECTIVES = {"pairs": "mnr", "scored pairs": "cosent", "labelled texts": "heads"}
 
 
 @dataclass(frozen=True)
@@ -42,109 +36,78 @@ class Matryoshka(Recipe):
     paper: ClassVar[Paper] = Paper(
         "Matryoshka Representation Learning", "Kusupati et al.", 2022, "NeurIPS", "2205.13147"
     )
-    columns: ClassVar[tuple[str, ...]] = ("anchor", "positive")
+    learns: ClassVar[tuple[str, ...]] = ("pairs", "scored pairs", "labelled texts")
+    begins: ClassVar[str | None] = "minilm"
+    supervised: ClassVar[bool] = True
     extra: ClassVar[str] = "neural"
-    labelled: ClassVar[bool] = True
 
-    prefixes: tuple[int, ...] = (768, 512, 256, 128, 64, 32, 16, 8)
+    prefixes: Annotated[tuple[int, ...], AtLeast(1)] = (768, 512, 256, 128, 64, 32, 16, 8)
     weights: tuple[float, ...] = ()
-    objective: str = "auto"
+    objective: Literal["auto", "mnr", "cosent", "heads"] = "auto"
     tied: bool = False
-    prefixes_per_step: int = 0
-    temperature: float = 0.05
-    epochs: float = 1
-    batch_size: int = 32
-    learning_rate: float = 2e-5
-    warmup: float = 0.1
-    max_length: int | None = None
-    max_rows: int | None = None
+    prefixes_per_step: Annotated[int, AtLeast(0)] = 0
+    temperature: Annotated[float, Above(0)] = 0.05
+    epochs: Annotated[float, Above(0)] = 1
+    batch_size: Annotated[int, AtLeast(1)] = 32
+    learning_rate: Annotated[float, Above(0)] = 2e-5
+    warmup: Annotated[float, Within(0, 1, "[]")] = 0.1
+    max_length: Annotated[int | None, AtLeast(1)] = None
+    max_rows: Annotated[int | None, AtLeast(1)] = None
 
     @classmethod
     def small(cls) -> Matryoshka:
         return cls(prefixes=(384, 192, 96, 48, 24), learning_rate=5e-5, max_length=128, max_rows=1000)
 
-    def fit(
-        self,
-        data: Any,
-        *,
-        start: Any = None,
-        seed: int = 0,
-        checkpoint: str | Path | None = None,
-        progress: bool = False,
-    ) -> Any:
-        objective, rows = self._rows(data)
-        if any(width < 1 for width in self.prefixes) or (self.weights and len(self.weights) != len(self.prefixes)):
-            raise WrongUse(
-                f"{self.name}: expected prefixes of one dimension or more and a weight for each, found "
-                f"{self.prefixes} and {self.weights}"
-            )
-        if self.temperature <= 0:
-            raise WrongUse(f"{self.name}, temperature: expected a number above zero, found {self.temperature}")
-        from umekomi.models.text import TextEmbedder, trainable
-        from umekomi.parts.learning.sentences import Stage, drawn, tuned
+    @classmethod
+    def tiny(cls) -> Matryoshka:
+        return cls(prefixes=(16, 8), batch_size=4, max_length=16, max_rows=16)
 
+    def check(self) -> None:
+        if self.weights and len(self.weights) != len(self.prefixes):
+            raise WrongUse(f"{self.name}: expected a weight for each prefix, found {self.weights} for {self.prefixes}")
+
+    def learn(self, data: Any, start: Any, run: Run) -> Any:
+        from umekomi.models.starting import trainable
+        from umekomi.models.text import TextEmbedder
+        from umekomi.parts.learning.sentences import Stage, fine_tune, sample_rows
+
+        objective, rows = self._prepared(data)
         base = trainable(start, self.name)
-        rows = drawn(rows, self.max_rows, seed)
+        rows = sample_rows(rows, self.max_rows, run.seed)
         weights = self.weights or (1.0,) * len(self.prefixes)
         nested = {min(width, base.dimension): weight for width, weight in zip(self.prefixes, weights, strict=True)}
         nested.setdefault(base.dimension, 1.0)
 
         def stages(model: Any) -> list[Stage]:
-            loss = self._loss(model, objective, rows, nested, seed)
-            return [
-                Stage(
-                    {objective: rows}, {objective: loss}, self.epochs, self.batch_size, self.learning_rate, self.warmup
-                )
-            ]
+            loss = self._loss(model, objective, rows, nested, run.seed)
+            tables, losses = {objective: rows}, {objective: loss}
+            return [Stage(tables, losses, self.epochs, self.batch_size, self.learning_rate, self.warmup)]
 
-        model = tuned(
-            base.model,
-            stages,
-            max_length=self.max_length,
-            seed=seed,
-            checkpoint=checkpoint,
-            progress=progress,
-            what=self.name,
-        )
-        card = self.card(
-            seed, {"rows": rows.num_rows, "objective": objective}, start=base.name, licence=base.card.get("licence")
-        )
-        return TextEmbedder(model, self.name, card | {"matryoshka": sorted(nested, reverse=True)})
+        model = fine_tune(base.model, stages, run=run, max_length=self.max_length)
+        about = {"rows": rows.num_rows, "objective": objective}
+        return TextEmbedder(model, self.name, {"training": about, "matryoshka": sorted(nested, reverse=True)})
 
-    def _rows(self, data: Any) -> tuple[str, Any]:
+    def _prepared(self, data: Any) -> tuple[str, Any]:
         """(objective, the columns it learns from)."""
         import pyarrow as pa
 
-        table = as_table(data)
-        kind = shape(table)
-        fitting = OBJECTIVES.get(kind)
-        objective = fitting if self.objective == "auto" else self.objective
-        if objective not in OBJECTIVES.values() or fitting is None:
-            raise WrongUse(
-                f"{self.name}, objective: expected auto, mnr, cosent or heads for {' or '.join(OBJECTIVES)}, found "
-                f"{self.objective!r} for {kind}"
-            )
-        if objective != fitting:
-            raise DataError(
-                f"{self.name} with the objective {objective!r} needs "
-                f"{next(k for k, o in OBJECTIVES.items() if o == objective)}; found {kind}"
-            )
+        kind = shape(data)
+        objective = OBJECTIVES[kind]
+        if self.objective not in ("auto", objective):
+            wanted = next(name for name, each in OBJECTIVES.items() if each == self.objective)
+            raise DataError(f"{self.name} with the objective {self.objective!r} needs {wanted}; found {kind}")
         if objective == "mnr":
-            found = pairs(table, self.name)
-            return objective, found.select(
-                [name for name in found.column_names if name in ("anchor", "positive") or name.startswith("negative")]
+            return objective, data.select(
+                [name for name in data.column_names if name in ("anchor", "positive") or name.startswith("negative")]
             )
         if objective == "cosent":
-            return objective, check(table, ("sentence1", "sentence2", "score"), self.name).select(
-                ["sentence1", "sentence2", "score"]
-            )
-        found = check(table, ("text", "label"), self.name)
-        classes = sorted(set(found["label"].to_pylist()), key=str)
+            return objective, data.select(["sentence1", "sentence2", "score"])
+        classes = sorted(set(data["label"].to_pylist()), key=str)
         if len(classes) < 2:
             raise DataError(f"{self.name}: expected two classes or more, found {len(classes)}")
         place = {label: number for number, label in enumerate(classes)}
         return objective, pa.table(
-            {"text": found["text"], "label": [place[label] for label in found["label"].to_pylist()]}
+            {"text": data["text"], "label": [place[label] for label in data["label"].to_pylist()]}
         )
 
     def _loss(self, model: Any, objective: str, rows: Any, nested: dict[int, float], seed: int) -> Any:

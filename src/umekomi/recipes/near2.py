@@ -11,13 +11,13 @@ losses, scale (1 / 0.05) and margin are sentence-transformers', which the papers
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
-from umekomi.contracts import Paper, Recipe
-from umekomi.data.columns import as_table, shape
-from umekomi.data.views import pairs
-from umekomi.errors import DataError, WrongUse
+from umekomi.data.shapes import pairs, shape
+from umekomi.errors import DataError
+from umekomi.fields import Above, AtLeast, Within
+from umekomi.recipes import Paper, Recipe
+from umekomi.run import Run
 
 
 @dataclass(frozen=True)
@@ -37,116 +37,90 @@ class Near2(Recipe):
         "SIGIR eCom",
         "2506.19743",
     )
-    columns: ClassVar[tuple[str, ...]] = ("anchor", "positive")
+    learns: ClassVar[tuple[str, ...]] = ("pairs", "judged pairs", "retrieval")
+    begins: ClassVar[str | None] = "minilm"
+    supervised: ClassVar[bool] = True
     extra: ClassVar[str] = "neural"
-    labelled: ClassVar[bool] = True
 
-    prefixes: tuple[int, ...] = (768, 512, 256, 128, 64)
+    prefixes: Annotated[tuple[int, ...], AtLeast(1)] = (768, 512, 256, 128, 64)
     nested: bool = True
-    loss: str = "mnr"
-    temperature: float = 0.05
-    margin: float = 0.5
+    loss: Literal["mnr", "ocl", "both"] = "mnr"
+    temperature: Annotated[float, Above(0)] = 0.05
+    margin: Annotated[float, AtLeast(0)] = 0.5
     negative_grade: float = 0.0
-    epochs: float = 1
-    batch_size: int = 32
-    learning_rate: float = 2e-5
-    warmup: float = 0.1
-    max_length: int | None = None
-    max_pairs: int | None = None
+    epochs: Annotated[float, Above(0)] = 1
+    batch_size: Annotated[int, AtLeast(1)] = 32
+    learning_rate: Annotated[float, Above(0)] = 2e-5
+    warmup: Annotated[float, Within(0, 1, "[]")] = 0.1
+    max_length: Annotated[int | None, AtLeast(1)] = None
+    max_pairs: Annotated[int | None, AtLeast(1)] = None
 
     @classmethod
     def small(cls) -> Near2:
         return cls(prefixes=(384, 256, 128, 64, 32), batch_size=32, learning_rate=5e-5, max_length=128, max_pairs=1000)
 
-    def fit(
-        self,
-        data: Any,
-        *,
-        start: Any = None,
-        seed: int = 0,
-        checkpoint: str | Path | None = None,
-        progress: bool = False,
-    ) -> Any:
-        if self.loss not in ("mnr", "ocl", "both"):
-            raise WrongUse(f"{self.name}, loss: expected mnr, ocl or both, found {self.loss!r}")
-        positive = pairs(data, self.name)
-        positive = positive.select(
-            [name for name in positive.column_names if name in ("anchor", "positive") or name.startswith("negative")]
-        )
-        from umekomi.models.text import TextEmbedder, trainable
-        from umekomi.parts.learning.sentences import Stage, drawn, tuned
+    @classmethod
+    def tiny(cls) -> Near2:
+        return cls(prefixes=(16, 8), batch_size=4, max_length=16, max_pairs=16)
 
+    def learn(self, data: Any, start: Any, run: Run) -> Any:
+        from umekomi.models.starting import trainable
+        from umekomi.models.text import TextEmbedder
+        from umekomi.parts.learning.sentences import Stage, fine_tune, sample_rows
+
+        rows = pairs(data, self.name) if self.loss == "mnr" else self._graded(data)
+        rows = sample_rows(
+            rows.select([name for name in rows.column_names if _is_read(name)]), self.max_pairs, run.seed
+        )
         base = trainable(start, self.name)
-        positive = drawn(positive, self.max_pairs, seed)
         prefixes = sorted({min(width, base.dimension) for width in (base.dimension, *self.prefixes)}, reverse=True)
 
         def stages(model: Any) -> list[Stage]:
-            if self.loss == "both":
-                from umekomi.parts.losses.graded import GradedSum
-
-                graded = drawn(self._graded(data), self.max_pairs, seed)
-                both = GradedSum(
-                    model, temperature=self.temperature, margin=self.margin, prefixes=prefixes if self.nested else ()
+            return [
+                Stage(
+                    {self.loss: rows},
+                    {self.loss: self._objective(model, prefixes)},
+                    self.epochs,
+                    self.batch_size,
+                    self.learning_rate,
+                    self.warmup,
+                    "shuffle" if self.loss == "both" else "no-duplicates",
                 )
-                return [
-                    Stage(
-                        {"both": graded},
-                        {"both": both},
-                        self.epochs,
-                        self.batch_size,
-                        self.learning_rate,
-                        self.warmup,
-                        "shuffle",
-                    )
-                ]
-            tables, losses = self._objectives(model, data, positive)
-            if self.nested:
-                from sentence_transformers.sentence_transformer.losses import MatryoshkaLoss
+            ]
 
-                losses = {key: MatryoshkaLoss(model, loss, matryoshka_dims=prefixes) for key, loss in losses.items()}
-            return [Stage(tables, losses, self.epochs, self.batch_size, self.learning_rate, self.warmup)]
+        model = fine_tune(base.model, stages, run=run, max_length=self.max_length)
+        nested = prefixes if self.nested else []
+        return TextEmbedder(model, self.name, {"training": {"pairs": rows.num_rows}, "matryoshka": nested})
 
-        model = tuned(
-            base.model,
-            stages,
-            max_length=self.max_length,
-            seed=seed,
-            checkpoint=checkpoint,
-            progress=progress,
-            what=self.name,
-        )
-        card = {
-            "recipe": self.settings(),
-            "paper": self.paper.cite(),
-            "start": base.name,
-            "licence": base.card.get("licence"),
-            "seed": seed,
-            "pairs": positive.num_rows,
-            "matryoshka": prefixes if self.nested else [],
-        }
-        return TextEmbedder(model, self.name, card)
-
-    def _objectives(self, model: Any, data: Any, positive: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    def _objective(self, model: Any, prefixes: list[int]) -> Any:
         from sentence_transformers.sentence_transformer.losses import (
+            MatryoshkaLoss,
             MultipleNegativesRankingLoss,
             OnlineContrastiveLoss,
         )
 
-        if self.loss == "mnr":
-            return {"mnr": positive}, {"mnr": MultipleNegativesRankingLoss(model, scale=1 / self.temperature)}
-        return {"ocl": self._graded(data)}, {"ocl": OnlineContrastiveLoss(model, margin=self.margin)}
+        from umekomi.parts.losses.graded import GradedSum
+
+        if self.loss == "both":
+            nested = prefixes if self.nested else ()
+            return GradedSum(model, temperature=self.temperature, margin=self.margin, prefixes=nested)
+        inner = (
+            MultipleNegativesRankingLoss(model, scale=1 / self.temperature)
+            if self.loss == "mnr"
+            else OnlineContrastiveLoss(model, margin=self.margin)
+        )
+        return MatryoshkaLoss(model, inner, matryoshka_dims=prefixes) if self.nested else inner
 
     def _graded(self, data: Any) -> Any:
+        """sentence1, sentence2 and whether the pair is a positive."""
         import pyarrow as pa
 
-        data = as_table(data)
-        kind = shape(data)
-        if kind == "retrieval":
+        if shape(data) == "retrieval":
             queries = dict(zip(data.queries["id"].to_pylist(), data.queries["text"].to_pylist(), strict=True))
             corpus = dict(zip(data.corpus["id"].to_pylist(), data.corpus["text"].to_pylist(), strict=True))
             rows = [(queries[q], corpus[d], s) for q, judged in data.judgements().items() for d, s in judged.items()]
-        elif kind == "judged pairs":
-            rows = list(zip(*(data[c].to_pylist() for c in ("query", "document", "score")), strict=True))
+        elif shape(data) == "judged pairs":
+            rows = list(zip(*(data[name].to_pylist() for name in ("query", "document", "score")), strict=True))
         else:
             raise DataError(
                 f"{self.name} with the loss {self.loss!r} needs grades: query, document, score; found "
@@ -159,3 +133,7 @@ class Near2(Recipe):
                 "or less"
             )
         return pa.table({"sentence1": [r[0] for r in rows], "sentence2": [r[1] for r in rows], "label": labels})
+
+
+def _is_read(column: str) -> bool:
+    return column in ("anchor", "positive", "sentence1", "sentence2", "label") or column.startswith("negative")

@@ -14,13 +14,15 @@ come from the model that training starts from, or BM25 where that is untrained; 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
-from umekomi.contracts import Paper, Recipe
-from umekomi.data.columns import shape
-from umekomi.data.contrast import blended, role_of, rows, searches, sets
+from umekomi.contracts import Pooling
+from umekomi.data.contrast import CONTRASTS, blended, role_of, rows, searches
+from umekomi.data.shapes import shape
 from umekomi.errors import DataError
+from umekomi.fields import Above, AtLeast, Within
+from umekomi.recipes import Paper, Recipe
+from umekomi.run import Run
 
 TASKS = {
     "query": "Given a question, retrieve passages that answer the question",
@@ -28,7 +30,6 @@ TASKS = {
     "similarity": "Retrieve semantically similar text",
 }
 """Task descriptions by role, where the data have no column ``instruction``."""
-ORDERS = ("two-stage", "reversed", "single", "single-in-batch")
 
 
 def instructed(task: str) -> str:
@@ -55,27 +56,28 @@ class NvEmbed(Recipe):
         "ICLR",
         "2405.17428",
     )
-    columns: ClassVar[tuple[str, ...]] = ("anchor", "positive")
+    learns: ClassVar[tuple[str, ...]] = CONTRASTS
+    begins: ClassVar[str | None] = "minilm"
+    supervised: ClassVar[bool] = True
     extra: ClassVar[str] = "neural"
-    labelled: ClassVar[bool] = True
     takes_sets: ClassVar[bool] = True
 
-    pooling: str = "latent"
-    latents: int = 512
-    heads: int = 8
+    pooling: Pooling = "latent"
+    latents: Annotated[int, AtLeast(1)] = 512
+    heads: Annotated[int, AtLeast(1)] = 8
     bidirectional: bool = True
-    order: str = "two-stage"
-    labels: str = "example"
-    hard_negatives: int = 7
-    relative_margin: float = 0.05
-    temperature: float = 0.02
-    epochs: tuple[float, float] = (1, 1)
-    batch_size: int = 128
-    learning_rates: tuple[float, float] = (2e-5, 1.5e-5)
-    warmup: float = 0.1
-    max_length: int | None = 512
+    order: Literal["two-stage", "reversed", "single", "single-in-batch"] = "two-stage"
+    labels: Literal["example", "label"] = "example"
+    hard_negatives: Annotated[int, AtLeast(0)] = 7
+    relative_margin: Annotated[float, Within(0, 1)] = 0.05
+    temperature: Annotated[float, Above(0)] = 0.02
+    epochs: Annotated[tuple[float, float], Above(0)] = (1, 1)
+    batch_size: Annotated[int, AtLeast(1)] = 128
+    learning_rates: Annotated[tuple[float, float], Above(0)] = (2e-5, 1.5e-5)
+    warmup: Annotated[float, Within(0, 1, "[]")] = 0.1
+    max_length: Annotated[int | None, AtLeast(1)] = 512
     lora: tuple[int, float, float] | None = (16, 32, 0.1)
-    max_rows: int | None = None
+    max_rows: Annotated[int | None, AtLeast(1)] = None
 
     @classmethod
     def small(cls) -> NvEmbed:
@@ -92,28 +94,30 @@ class NvEmbed(Recipe):
             max_rows=1000,
         )
 
-    def fit(
-        self,
-        data: Any,
-        *,
-        start: Any = None,
-        seed: int = 0,
-        checkpoint: str | Path | None = None,
-        progress: bool = False,
-    ) -> Any:
-        self.one_of(order=ORDERS)
-        named = sets(data, self.name)
-        from umekomi.models import load
-        from umekomi.models.networks import decodes, with_eos
-        from umekomi.models.text import TextEmbedder, pooled
-        from umekomi.parts.learning.sentences import Stage, drawn, tuned
+    @classmethod
+    def tiny(cls) -> NvEmbed:
+        return cls(
+            pooling="own",
+            hard_negatives=1,
+            temperature=0.05,
+            batch_size=4,
+            learning_rates=(1e-4, 1e-4),
+            max_length=32,
+            lora=None,
+            max_rows=8,
+        )
+
+    def learn(self, data: Any, start: Any, run: Run) -> Any:
+        from umekomi.models.starting import pooled
+        from umekomi.models.text import TextEmbedder
+        from umekomi.parts.learning.sentences import Stage, fine_tune, sample_rows
         from umekomi.parts.losses.contrastive import Candidates, InfoNCE
+        from umekomi.parts.networks import decodes, with_eos
         from umekomi.tasks.negatives import lexical_teacher, with_negatives
 
-        given = load(start or "minilm")
         own = None if self.pooling == "own" else self.pooling
         base = pooled(
-            given,
+            start,
             self.name,
             own,
             bidirectional=self.bidirectional,
@@ -123,12 +127,12 @@ class NvEmbed(Recipe):
         )
         if decodes(base.model.transformers_model):
             with_eos(base.model.tokenizer)
-        searching = {name: table for name, table in named.items() if searches(table)}
-        rest = {name: table for name, table in named.items() if name not in searching}
-        teacher = given
-        if self.hard_negatives and searching and given.kind == "backbone":
+        searching = {name: table for name, table in data.items() if searches(table)}
+        rest = {name: table for name, table in data.items() if name not in searching}
+        teacher = start
+        if self.hard_negatives and searching and start.kind == "backbone":
             teacher = lexical_teacher(list(searching.values()), self.name)
-        options = {"relative_margin": self.relative_margin, "duplicate": None, "progress": progress}
+        options = {"relative_margin": self.relative_margin, "duplicate": None, "progress": run.progress}
         mined = {
             name: with_negatives(table, self.name, teacher, self.hard_negatives, **options)
             for name, table in searching.items()
@@ -150,9 +154,9 @@ class NvEmbed(Recipe):
                     negatives=max(self.hard_negatives, 1),
                     instruction=task,
                     document_instruction=task if both else "",
-                    seed=seed,
+                    seed=run.seed,
                 )
-                parts.append(drawn(found, self.max_rows, seed))
+                parts.append(sample_rows(found, self.max_rows, run.seed))
             return blended(parts)
 
         first = (made(mined, True), self.epochs[0]) if mined else None
@@ -182,21 +186,13 @@ class NvEmbed(Recipe):
                 for (table, epochs), rate in zip(plan, self.learning_rates, strict=False)
             ]
 
-        model = tuned(
-            base.model,
-            stages,
-            max_length=self.max_length,
-            seed=seed,
-            checkpoint=checkpoint,
-            progress=progress,
-            what=self.name,
-        )
+        model = fine_tune(base.model, stages, run=run, max_length=self.max_length)
         model.prompts = {role: instructed(task) for role, task in TASKS.items()} | {
             "document": "",
             "clustering": instructed("Identify the topic of the given text"),
         }
         about = {
-            "sets": {name: shape(table) for name, table in named.items()},
+            "sets": {name: shape(table) for name, table in data.items()},
             "rows by stage": [table.num_rows for table, _ in plan],
         }
-        return TextEmbedder(model, self.name, self.card(seed, about, start=base.name, licence=base.card.get("licence")))
+        return TextEmbedder(model, self.name, {"training": about})

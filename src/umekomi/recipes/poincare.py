@@ -17,24 +17,22 @@ the same numbers.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
-from umekomi.contracts import Paper, Recipe
-from umekomi.data.columns import as_table
 from umekomi.data.graphs import Relations, closure, graph, hierarchy, relations
+from umekomi.data.shapes import shape
 from umekomi.errors import WrongUse
+from umekomi.fields import Above, AtLeast, Within
 from umekomi.files import content_hash
-from umekomi.models import load
 from umekomi.models.entity import EntityEmbedder, begin_with
 from umekomi.parts.kernels.threads import cores, over, shards
-from umekomi.parts.learning.arrays import learn, order
+from umekomi.parts.learning.arrays import curve, learn, order
+from umekomi.recipes import OPTIONAL, Paper, Recipe
+from umekomi.run import Run
 
 HARD_EVERY = 10
 RISE = 0.8
 """The share of the epochs in which a rising rate rises."""
-SCHEDULES = ("constant", "linear", "rising")
-INITS = ("random", "spectral")
 MANIFOLDS = {"ball": "poincare", "lorentz": "lorentz", "euclidean": "euclidean"}
 
 
@@ -59,61 +57,65 @@ class Poincare(Recipe):
     paper: ClassVar[Paper] = Paper(
         "Poincaré embeddings for learning hierarchical representations", "Nickel & Kiela", 2017, "NeurIPS", "1705.08039"
     )
-    columns: ClassVar[tuple[str, ...]] = ("child", "parent")
+    learns: ClassVar[tuple[str, ...]] = ("hierarchy", "graph")
+    begins: ClassVar[str | None] = OPTIONAL
     presets: ClassVar[tuple[str, ...]] = ("released", "nouns")
 
-    dimensions: int = 10
-    manifold: str = "ball"
-    negatives: int = 10
-    rate: float = 0.1
-    epochs: int = 300
-    burn_in: int = 10
-    burn_in_rate: float = 0.1
-    schedule: str = "constant"
-    """After burn-in: ``constant`` (paper and released code), ``linear`` to zero, or ``rising``: from ``first_rate`` to
-    ``rate`` geometrically, with no burn-in, and down to ``last_rate`` over the last fifth."""
-    first_rate: float = 0.005
-    last_rate: float = 0.02
-    first_negatives: int = 0
+    dimensions: Annotated[int, AtLeast(2)] = 10
+    manifold: Literal["ball", "lorentz", "euclidean"] = "ball"
+    negatives: Annotated[int, AtLeast(1)] = 10
+    learning_rate: Annotated[float, Above(0)] = 0.1
+    epochs: Annotated[int, AtLeast(1)] = 300
+    burn_in: Annotated[int, AtLeast(0)] = 10
+    burn_in_share: Annotated[float, Above(0)] = 0.1
+    """Of the learning rate, while burning in."""
+    schedule: Literal["constant", "linear", "rising"] = "constant"
+    """After burn-in: ``constant`` (paper and released code), ``linear`` to zero, or ``rising``: from
+    ``first_learning_rate`` to ``learning_rate`` geometrically, with no burn-in, and down to ``last_learning_rate`` over
+    the last fifth."""
+    first_learning_rate: Annotated[float, Above(0)] = 0.005
+    last_learning_rate: Annotated[float, Above(0)] = 0.02
+    first_negatives: Annotated[int, AtLeast(0)] = 0
     """With ``rising``: so many negatives at first, and as the rate rises ever more, to ``negatives`` (0: as many
     throughout). The first epochs put whole branches in their places, which few negatives show as well, in less time."""
-    dampening: float = 0.0
+    dampening: Annotated[float, AtLeast(0)] = 0.0
     adaptive: bool = False
     """Divide a point's steps by the root of its summed squared gradients (Bécigneul & Ganea 2019)."""
-    edge: float = 1e-5
+    edge: Annotated[float, Above(0)] = 1e-5
     """The ball's points are kept at norms up to 1 - edge."""
-    scale: float = 1e-3
+    scale: Annotated[float, Above(0)] = 1e-3
     """Points begin uniformly in a cube of this half-width."""
-    init: str = "random"
+    init: Literal["random", "spectral"] = "random"
     """``random``, or ``spectral``: added to it the relations' leading eigenvectors, which put whole branches in their
     places."""
-    init_spread: float = 0.1
+    init_spread: Annotated[float, Above(0)] = 0.1
     """With ``spectral``: the root of the mean square of every coordinate (of the hyperboloid's space part)."""
     transitive: bool = True
-    hard_epochs: int = 0
+    hard_epochs: Annotated[int, AtLeast(0)] = 0
     """In so many last epochs, a share ``hard`` of the negatives is drawn from each node's ``hard_pool`` closest
-    unrelated nodes, looked up every ten epochs; the rate falls geometrically from ``hard_rate`` to a tenth of it."""
-    hard: float = 0.1
-    hard_pool: int = 50
-    hard_rate: float = 0.05
-    threads: int = 0
+    unrelated nodes, looked up every ten epochs; the learning rate falls geometrically from ``hard_learning_rate`` to a
+    tenth of it."""
+    hard: Annotated[float, Within(0, 1)] = 0.1
+    hard_pool: Annotated[int, AtLeast(1)] = 50
+    hard_learning_rate: Annotated[float, Above(0)] = 0.05
+    threads: Annotated[int, AtLeast(0)] = 0
 
     @classmethod
     def small(cls) -> Poincare:
-        return cls(dimensions=5, negatives=20, epochs=300, rate=0.3, schedule="rising")
+        return cls(dimensions=5, negatives=20, epochs=300, learning_rate=0.3, schedule="rising")
 
     @classmethod
-    def released(cls, manifold: str = "ball") -> Poincare:
+    def released(cls, manifold: Literal["ball", "lorentz", "euclidean"] = "ball") -> Poincare:
         """The settings that the authors' repository gives for WordNet's nouns."""
         rate = {"ball": 1.0, "lorentz": 0.5, "euclidean": 1.0}[manifold]
         return cls(
             dimensions=10,
             manifold=manifold,
             negatives=50,
-            rate=rate,
+            learning_rate=rate,
             epochs=1500,
             burn_in=20,
-            burn_in_rate=0.01,
+            burn_in_share=0.01,
             dampening=0.75,
         )
 
@@ -129,38 +131,32 @@ class Poincare(Recipe):
             init="spectral",
             negatives=50,
             first_negatives=20,
-            rate=2.0,
+            learning_rate=2.0,
             epochs=400,
             schedule="rising",
-            first_rate=0.003,
-            last_rate=0.01,
+            first_learning_rate=0.003,
+            last_learning_rate=0.01,
         )
+
+    @classmethod
+    def tiny(cls) -> Poincare:
+        return cls(dimensions=2, negatives=2, epochs=3, threads=1)
 
     def metric(self) -> str:
         """How the vectors of this manifold compare."""
         return MANIFOLDS[self.manifold]
 
-    def fit(
-        self,
-        data: Any,
-        *,
-        start: Any = None,
-        seed: int = 0,
-        checkpoint: str | Path | None = None,
-        progress: bool = False,
-    ) -> EntityEmbedder:
+    def learn(self, data: Any, start: Any, run: Run) -> EntityEmbedder:
         import numpy as np
 
         from umekomi.parts.kernels.draw import mix
         from umekomi.parts.kernels.hyperbolic import GEOMETRIES, LORENTZ, sgd
         from umekomi.parts.spectral import spectral
 
-        self._check()
-        start = load(start)
         found, notes = self._relations(data)
         count, width = len(found.names), self.dimensions
         geometry = GEOMETRIES[self.metric()]
-        table = np.random.default_rng(seed & 0xFFFFFFFF).uniform(-self.scale, self.scale, (count, width))
+        table = np.random.default_rng(run.seed & 0xFFFFFFFF).uniform(-self.scale, self.scale, (count, width))
         if self.init == "spectral":
             table += self.init_spread * spectral(found, width)
             if self.manifold == "ball":
@@ -182,14 +178,14 @@ class Poincare(Recipe):
 
         def begin(epoch: int) -> None:
             nonlocal shuffled, nearest, share
-            shuffled = order(len(found.heads), seed, epoch)
+            shuffled = order(len(found.heads), run.seed, epoch)
             since = epoch - (self.epochs - self.hard_epochs)
             if self.hard and since >= 0 and (since % HARD_EVERY == 0 or not share):
                 share = self.hard
                 nearest = self._nearest(table, geometry, offsets, neighbours)
 
         def work(epoch: int, low: int, high: int, thread: int) -> float:
-            state = mix(seed, epoch, low, thread)
+            state = mix(run.seed, epoch, low, thread)
             chosen, rate, negatives = shuffled[low:high], self._rate(epoch), self._negatives(epoch)
             return sgd(
                 table,
@@ -214,42 +210,29 @@ class Poincare(Recipe):
             self.epochs,
             len(found.heads),
             work,
-            who=self.name,
+            run=run,
             unit="relations",
             threads=self.threads,
             begin=begin,
             rows={"points": found.names},
-            hint=f"a smaller rate (now {self.rate}) or a longer burn-in usually mends this",
-            checkpoint=checkpoint,
-            key=content_hash(self.settings(), seed, found.heads.tobytes(), found.tails.tobytes(), found.names),
-            progress=progress,
+            hint=f"a smaller learning_rate (now {self.learning_rate}) or a longer burn-in usually mends this",
+            key=content_hash(self.settings(), run.seed, found.heads.tobytes(), found.tails.tobytes(), found.names),
         )
         about = {
             "entities": count,
             "relations": len(found.heads),
-            "loss": [float(f"{loss:.4g}") for loss in losses[:: max(1, len(losses) // 20)]],
+            "loss": curve(losses, most=20),
             "notes": notes,
         }
-        card = self.card(seed, about, threads=cores(self.threads))
+        card = {"training": about, "threads": cores(self.threads)}
         return EntityEmbedder(found.names, self._kept(table), metric=self.metric(), name=self.name, card=card)
 
-    def _check(self) -> None:
-        self.one_of(manifold=MANIFOLDS, schedule=SCHEDULES, init=INITS)
-        self.at_least(2, "dimensions")
-        self.at_least(1, "negatives", "epochs")
-        self.at_least(0, "burn_in", "threads", "first_negatives")
-        if not 0 <= self.hard_epochs < self.epochs or not 0 <= self.hard < 1:
-            raise WrongUse(
-                f"poincare: expected hard_epochs below epochs and hard below 1, found {self.hard_epochs} of "
-                f"{self.epochs} and {self.hard}"
-            )
-        for field in ("rate", "first_rate", "last_rate", "edge", "scale", "init_spread"):
-            if not getattr(self, field) > 0:
-                raise WrongUse(f"poincare, {field}: expected a number above zero, found {getattr(self, field)}")
+    def check(self) -> None:
+        if self.hard_epochs >= self.epochs:
+            raise WrongUse(f"{self.name}: expected hard_epochs below epochs, found {self.hard_epochs} of {self.epochs}")
 
     def _relations(self, data: Any) -> tuple[Relations, list[str]]:
-        data = as_table(data)
-        if not {"source", "target"} <= set(getattr(data, "column_names", ())):
+        if shape(data) == "hierarchy":
             pairs = hierarchy(data, self.name)
             closed = closure(pairs) if self.transitive else pairs
             return relations(closed), [f"{len(pairs):,} pairs given, {len(closed):,} with what follows from them"]
@@ -269,18 +252,18 @@ class Poincare(Recipe):
     def _rate(self, epoch: int) -> float:
         epochs = self.epochs - self.hard_epochs
         if epoch >= epochs:
-            return self.hard_rate * 0.1 ** ((epoch - epochs) / self.hard_epochs)
+            return self.hard_learning_rate * 0.1 ** ((epoch - epochs) / self.hard_epochs)
         if self.schedule == "rising":
             done = epoch / epochs
             if done < RISE:
-                return _between(self.first_rate, self.rate, done / RISE)
-            return _between(self.rate, self.last_rate, (done - RISE) / (1 - RISE))
+                return _between(self.first_learning_rate, self.learning_rate, done / RISE)
+            return _between(self.learning_rate, self.last_learning_rate, (done - RISE) / (1 - RISE))
         if epoch < self.burn_in:
-            return self.rate * self.burn_in_rate
+            return self.learning_rate * self.burn_in_share
         return (
-            self.rate * (1 - (epoch - self.burn_in) / (epochs - self.burn_in))
+            self.learning_rate * (1 - (epoch - self.burn_in) / (epochs - self.burn_in))
             if self.schedule == "linear"
-            else self.rate
+            else self.learning_rate
         )
 
     def _negatives(self, epoch: int) -> int:

@@ -14,12 +14,13 @@ pairs are written by Qwen3-32B; here they are whatever the user brings as ``weak
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
-from umekomi.contracts import Paper, Recipe
-from umekomi.data.contrast import role_of, rows, searches, stages
-from umekomi.errors import WrongUse
+from umekomi.contracts import Pooling
+from umekomi.data.contrast import CONTRASTS, role_of, rows, searches, stages
+from umekomi.fields import Above, AtLeast, Within
+from umekomi.recipes import Paper, Recipe
+from umekomi.run import Run
 
 TASKS = {
     "query": "Given a web search query, retrieve relevant passages that answer the query",
@@ -51,29 +52,30 @@ class Qwen3Embedding(Recipe):
         "",
         "2506.05176",
     )
-    columns: ClassVar[tuple[str, ...]] = ("anchor", "positive")
+    learns: ClassVar[tuple[str, ...]] = CONTRASTS
+    begins: ClassVar[str | None] = "minilm"
+    supervised: ClassVar[bool] = True
     extra: ClassVar[str] = "neural"
-    labelled: ClassVar[bool] = True
     takes_sets: ClassVar[bool] = True
 
-    pooling: str = "lasttoken"
+    pooling: Pooling = "lasttoken"
     bidirectional: bool = False
     margin: float | None = 0.1
     same_tower: bool = True
-    hard_negatives: int = 1
+    hard_negatives: Annotated[int, AtLeast(0)] = 1
     keep_above: float = 0.7
-    prefixes: tuple[int, ...] = (1024, 768, 512, 256, 128, 64, 32)
-    temperature: float = 0.01
-    runs: int = 3
-    merge: str = "slerp"
-    epochs: tuple[float, float] = (1, 1)
-    batch_sizes: tuple[int, int] = (8192, 512)
-    mini_batch: int = 32
-    learning_rates: tuple[float, float] = (2e-5, 6e-6)
-    warmup: float = 0.05
-    max_length: int | None = 512
+    prefixes: Annotated[tuple[int, ...], AtLeast(1)] = (1024, 768, 512, 256, 128, 64, 32)
+    temperature: Annotated[float, Above(0)] = 0.01
+    runs: Annotated[int, AtLeast(1)] = 3
+    merge: Literal["slerp", "uniform", "none"] = "slerp"
+    epochs: Annotated[tuple[float, float], Above(0)] = (1, 1)
+    batch_sizes: Annotated[tuple[int, int], AtLeast(1)] = (8192, 512)
+    mini_batch: Annotated[int, AtLeast(0)] = 32
+    learning_rates: Annotated[tuple[float, float], Above(0)] = (2e-5, 6e-6)
+    warmup: Annotated[float, Within(0, 1, "[]")] = 0.05
+    max_length: Annotated[int | None, AtLeast(1)] = 512
     lora: tuple[int, float, float] | None = None
-    max_rows: int | None = None
+    max_rows: Annotated[int | None, AtLeast(1)] = None
 
     @classmethod
     def small(cls) -> Qwen3Embedding:
@@ -89,33 +91,33 @@ class Qwen3Embedding(Recipe):
             max_rows=1000,
         )
 
-    def fit(
-        self,
-        data: Any,
-        *,
-        start: Any = None,
-        seed: int = 0,
-        checkpoint: str | Path | None = None,
-        progress: bool = False,
-    ) -> Any:
-        if self.merge not in ("slerp", "uniform", "none") or self.runs < 1:
-            raise WrongUse(
-                f"{self.name}: expected merge slerp, uniform or none and one run or more, found {self.merge!r} and "
-                f"{self.runs}"
-            )
-        weak, strong = stages(data, self.name)
-        from umekomi.models import load
-        from umekomi.models.networks import decodes, with_eos
-        from umekomi.models.text import TextEmbedder, pooled
+    @classmethod
+    def tiny(cls) -> Qwen3Embedding:
+        return cls(
+            pooling="own",
+            prefixes=(8,),
+            temperature=0.05,
+            runs=2,
+            batch_sizes=(4, 4),
+            mini_batch=0,
+            learning_rates=(1e-4, 1e-4),
+            max_length=32,
+            max_rows=8,
+        )
+
+    def learn(self, data: Any, start: Any, run: Run) -> Any:
+        from umekomi.models.starting import pooled
+        from umekomi.models.text import TextEmbedder
         from umekomi.parts import merging
-        from umekomi.parts.learning.sentences import drawn, taught
+        from umekomi.parts.learning.sentences import by_turns, fine_tune, sample_rows
         from umekomi.parts.losses.contrastive import Candidates, InfoNCE
+        from umekomi.parts.networks import decodes, with_eos
         from umekomi.tasks.negatives import with_negatives
 
-        given = load(start or "minilm")
-        own = "lasttoken" if given.kind == "backbone" else None
+        weak, strong = stages(data, self.name)
+        own = "lasttoken" if start.kind == "backbone" else None
         base = pooled(
-            given, self.name, own if self.pooling == "own" else self.pooling, bidirectional=self.bidirectional
+            start, self.name, own if self.pooling == "own" else self.pooling, bidirectional=self.bidirectional
         )
         model = base.model
         if decodes(model.transformers_model):
@@ -125,39 +127,40 @@ class Qwen3Embedding(Recipe):
             queries=self.same_tower, document_document=self.same_tower, negatives="own", margin=self.margin
         )
 
-        def learned(of: Any, tables: dict[str, Any], stage: int, seed: int, where: str) -> Any:
-            return taught(
-                of,
+        def loss(of: Any) -> Any:
+            return InfoNCE(
+                of, temperature=self.temperature, candidates=choice, prefixes=nested, mini_batch=self.mini_batch
+            )
+
+        def learned(of: Any, tables: dict[str, Any], stage: int, run: Run) -> Any:
+            plan = by_turns(
                 tables,
-                lambda model: InfoNCE(
-                    model, temperature=self.temperature, candidates=choice, prefixes=nested, mini_batch=self.mini_batch
-                ),
+                loss,
                 epochs=self.epochs[stage],
                 batch_size=self.batch_sizes[stage],
                 learning_rate=self.learning_rates[stage],
                 warmup=self.warmup,
                 lora=self.lora,
-                max_length=self.max_length,
-                seed=seed,
-                checkpoint=checkpoint,
-                progress=progress,
-                what=self.name,
-                where=where,
             )
+            return fine_tune(of, plan, run=run, max_length=self.max_length)
 
         def made(table: Any) -> Any:
-            before = instructed(TASKS[role_of(table)])
             found = rows(
-                table, self.name, in_batch=True, negatives=max(self.hard_negatives, 1), instruction=before, seed=seed
+                table,
+                self.name,
+                in_batch=True,
+                negatives=max(self.hard_negatives, 1),
+                instruction=instructed(TASKS[role_of(table)]),
+                seed=run.seed,
             )
-            return drawn(found, self.max_rows, seed)
+            return sample_rows(found, self.max_rows, run.seed)
 
         first = {name: made(table) for name, table in weak.items()}
         kept = 0
         if first:
-            model = learned(model, first, 0, seed, "weak")
+            model = learned(model, first, 0, run.stage("weak"))
         between = TextEmbedder(model, self.name)
-        options = {"duplicate": None, "progress": progress}
+        options = {"duplicate": None, "progress": run.progress}
         tables = {
             name: made(
                 with_negatives(table, self.name, between, self.hard_negatives, **options) if searches(table) else table
@@ -170,7 +173,7 @@ class Qwen3Embedding(Recipe):
             if sure.num_rows:
                 tables[name] = sure
         runs = self.runs if strong else 0
-        finals = [learned(model, tables, 1, seed + run, f"run {run + 1} of {runs}") for run in range(runs)] or [model]
+        finals = [learned(model, tables, 1, each) for each in run.several(runs)] or [model]
         states = [final.state_dict() for final in finals]
         merged = (
             merging.slerp_all(states)
@@ -186,11 +189,7 @@ class Qwen3Embedding(Recipe):
             "runs": runs,
             "rows": sum(table.num_rows for table in tables.values()),
         }
-        return TextEmbedder(
-            out.eval(),
-            self.name,
-            self.card(seed, about, start=base.name, licence=base.card.get("licence"), matryoshka=sorted(nested)),
-        )
+        return TextEmbedder(out.eval(), self.name, {"training": about, "matryoshka": sorted(nested)})
 
 
 def above(embedder: Any, table: Any, least: float) -> Any:

@@ -15,16 +15,15 @@ transfer) is not here.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
-from umekomi.contracts import Paper, Recipe
-from umekomi.data.columns import as_table, shape
+from umekomi.contracts import Pooling
 from umekomi.data.contrast import rows
-from umekomi.data.views import texts
-from umekomi.errors import DataError, WrongUse
-
-VIEWS = ("two", "same", "none")
+from umekomi.data.shapes import shape
+from umekomi.errors import DataError
+from umekomi.fields import Above, AtLeast, Within
+from umekomi.recipes import Paper, Recipe
+from umekomi.run import Run
 
 
 @dataclass(frozen=True)
@@ -43,101 +42,90 @@ class SimCse(Recipe):
     paper: ClassVar[Paper] = Paper(
         "SimCSE: Simple Contrastive Learning of Sentence Embeddings", "Gao, Yao & Chen", 2021, "EMNLP", "2104.08821"
     )
-    columns: ClassVar[tuple[str, ...]] = ("text",)
-    presets: ClassVar[tuple[str, ...]] = ("supervised",)
+    learns: ClassVar[tuple[str, ...]] = ("labelled pairs", "pairs", "texts")
+    begins: ClassVar[str | None] = "minilm"
+    presets: ClassVar[tuple[str, ...]] = ("entailment",)
     extra: ClassVar[str] = "neural"
 
-    temperature: float = 0.05
-    dropout: float = 0.1
-    views: str = "two"
-    mlp: str = "auto"
-    hard_weight: float = 1.0
-    pooling: str = "cls"
-    epochs: float = 1
-    batch_size: int = 64
-    learning_rate: float = 3e-5
-    warmup: float = 0.0
-    max_length: int = 32
-    max_rows: int | None = None
+    temperature: Annotated[float, Above(0)] = 0.05
+    dropout: Annotated[float, Within(0, 1)] = 0.1
+    views: Literal["two", "same", "none"] = "two"
+    mlp: Literal["auto", "train", "keep", "none"] = "auto"
+    hard_weight: Annotated[float, Above(0)] = 1.0
+    pooling: Pooling = "cls"
+    epochs: Annotated[float, Above(0)] = 1
+    batch_size: Annotated[int, AtLeast(1)] = 64
+    learning_rate: Annotated[float, Above(0)] = 3e-5
+    warmup: Annotated[float, Within(0, 1, "[]")] = 0.0
+    max_length: Annotated[int, AtLeast(1)] = 32
+    max_rows: Annotated[int | None, AtLeast(1)] = None
     watch: str = ""
-    watch_every: int = 125
+    watch_every: Annotated[int, AtLeast(1)] = 125
 
     @classmethod
     def small(cls) -> SimCse:
         return cls(pooling="own", max_rows=4000)
 
     @classmethod
-    def supervised(cls) -> SimCse:
+    def entailment(cls) -> SimCse:
         """The paper's values with labels (table 7)."""
         return cls(epochs=3, batch_size=512, learning_rate=5e-5)
 
-    def fit(
-        self,
-        data: Any,
-        *,
-        start: Any = None,
-        seed: int = 0,
-        checkpoint: str | Path | None = None,
-        progress: bool = False,
-    ) -> Any:
-        if self.views not in VIEWS or self.mlp not in ("auto", "train", "keep", "none"):
-            raise WrongUse(
-                f"{self.name}: expected views of {', '.join(VIEWS)} and an mlp of auto, train, keep or none, found "
-                f"{self.views!r} and {self.mlp!r}"
-            )
-        if not 0 <= self.dropout < 1 or not self.temperature > 0:
-            raise WrongUse(
-                f"{self.name}: expected a dropout of 0 to 1 and a temperature above zero, found {self.dropout} and "
-                f"{self.temperature}"
-            )
-        table, labelled = self._rows(data)
-        from umekomi.models.text import TextEmbedder, pooled
-        from umekomi.parts.learning.sentences import Stage, drawn, train
+    @classmethod
+    def tiny(cls) -> SimCse:
+        return cls(pooling="own", batch_size=4, max_length=16, max_rows=16)
+
+    def learn(self, data: Any, start: Any, run: Run) -> Any:
+        from umekomi.models.starting import pooled
+        from umekomi.models.text import TextEmbedder
+        from umekomi.parts.learning.sentences import Stage, fine_tune, sample_rows
         from umekomi.parts.losses.contrastive import Candidates, InfoNCE
 
-        table = drawn(table, self.max_rows, seed)
+        labelled = shape(data) != "texts"
+        table = rows(data if labelled else self._twice(data), self.name)
+        table = sample_rows(table, self.max_rows, run.seed)
         base = pooled(start, self.name, None if self.pooling == "own" else self.pooling)
-        model, length = headed(base.model, self.mlp, labelled, seed), base.model.max_seq_length
-        set_dropout(model, 0.0 if self.views == "none" else self.dropout)
-        model.max_seq_length = min(self.max_length, length or self.max_length)
         curve: list[dict[str, float]] = []
-        loss = InfoNCE(
-            model,
-            temperature=self.temperature,
-            one_view=self.views == "same" and not labelled,
-            candidates=Candidates(own_weight=self.hard_weight),
-        )
         watch = Watch(self.watch, curve) if self.watch else None
-        stage = Stage(
-            {"pairs": table},
-            {"pairs": loss},
-            self.epochs,
-            self.batch_size,
-            self.learning_rate,
-            self.warmup,
-            "shuffle",
-            watch=watch,
-            watch_every=self.watch_every,
-        )
-        train(model, [stage], seed=seed, checkpoint=checkpoint, progress=progress, what=self.name)
+
+        def stages(model: Any) -> list[Stage]:
+            set_dropout(model, 0.0 if self.views == "none" else self.dropout)
+            loss = InfoNCE(
+                model,
+                temperature=self.temperature,
+                one_view=self.views == "same" and not labelled,
+                candidates=Candidates(own_weight=self.hard_weight),
+            )
+            return [
+                Stage(
+                    {"pairs": table},
+                    {"pairs": loss},
+                    self.epochs,
+                    self.batch_size,
+                    self.learning_rate,
+                    self.warmup,
+                    "shuffle",
+                    watch=watch,
+                    watch_every=self.watch_every,
+                )
+            ]
+
+        headed_base = headed(base.model, self.mlp, run.seed)
+        model = fine_tune(headed_base, stages, run=run, max_length=self.max_length)
         if self.mlp == "train" or (self.mlp == "auto" and not labelled):
             del model[-1]
-        model.max_seq_length = length
         about = {"rows": table.num_rows, "objective": "supervised" if labelled else "unsupervised", "curve": curve}
-        return TextEmbedder(model, self.name, self.card(seed, about, start=base.name, licence=base.card.get("licence")))
+        return TextEmbedder(model, self.name, {"training": about})
 
-    def _rows(self, data: Any) -> tuple[Any, bool]:
-        """(rows of the contrast, whether they are labelled)."""
-        table = as_table(data)
-        if shape(table) in ("pairs", "labelled pairs", "judged pairs", "retrieval"):
-            return rows(table, self.name), True
-        found = [text for text in texts(table, self.name) if text.strip()]
+    def _twice(self, data: Any) -> dict[str, list[str]]:
+        """Every text as its own positive."""
+        found = [text for text in data["text"].to_pylist() if text.strip()]
         if len(found) < 2:
             raise DataError(f"{self.name}: expected two texts or more, found {len(found)}")
-        return rows({"anchor": found, "positive": found}, self.name), False
+        return {"anchor": found, "positive": found}
 
 
-def headed(model: Any, mlp: str, labelled: bool, seed: int) -> Any:
+def headed(model: Any, mlp: str, seed: int) -> Any:
     """A copy of the sentence-transformers model, an MLP behind its pooling."""
     import copy
 

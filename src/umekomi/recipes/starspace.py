@@ -16,29 +16,30 @@ epoch is kept.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple
 
-from umekomi.contracts import Paper, Recipe
-from umekomi.data.columns import Retrieval, as_table, check, shape
 from umekomi.data.graphs import REVERSED
+from umekomi.data.shapes import SHAPES, shape
 from umekomi.data.vocabulary import resolve, split, tokens
-from umekomi.errors import DataError, WrongUse
+from umekomi.errors import DataError
+from umekomi.fields import Above, AtLeast, Within
 from umekomi.files import content_hash
-from umekomi.models import load
 from umekomi.models.bags import BagEmbedder
 from umekomi.models.entity import begin_with
 from umekomi.parts.kernels.threads import cores
-from umekomi.parts.learning.arrays import learn, order
+from umekomi.parts.learning.arrays import curve, learn, order
 from umekomi.parts.ngrams import with_ngrams
+from umekomi.recipes import OPTIONAL, Paper, Recipe
+from umekomi.run import Run
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
 LABEL = "__label__"
-CHOICES = {"similarity": ("cosine", "dot"), "loss": ("hinge", "softmax"), "adagrad": ("off", "row", "coordinate")}
-OF_SHAPE = {
+LOSSES = ("hinge", "softmax")
+ADAGRAD = ("off", "row", "coordinate")
+MODE_OF = {
     "labelled texts": 0,
     "bags": 0,
     "triples": 0,
@@ -83,67 +84,62 @@ class StarSpace(Recipe):
     paper: ClassVar[Paper] = Paper(
         "StarSpace: embed all the things!", "Wu, Fisch, Chopra, Adams, Bordes & Weston", 2018, "AAAI", "1709.03856"
     )
-    columns: ClassVar[tuple[str, ...]] = ("left", "right")
-    labelled: ClassVar[bool] = True
+    learns: ClassVar[tuple[str, ...]] = tuple(MODE_OF)
+    begins: ClassVar[str | None] = OPTIONAL
+    supervised: ClassVar[bool] = True
 
-    mode: int | None = None
-    dimensions: int = 100
-    rate: float = 0.01
-    epochs: int = 5
-    similarity: str = "cosine"
-    loss: str = "hinge"
+    mode: Annotated[int | None, Within(0, 5, "[]")] = None
+    dimensions: Annotated[int, AtLeast(1)] = 100
+    learning_rate: Annotated[float, Above(0)] = 0.01
+    epochs: Annotated[int, AtLeast(1)] = 5
+    similarity: Literal["cosine", "dot"] = "cosine"
+    loss: Literal["hinge", "softmax"] = "hinge"
     margin: float = 0.05
-    negatives: int = 10
+    negatives: Annotated[int, AtLeast(1)] = 10
     """The hinge keeps at most so many that violate the margin,"""
-    search: int = 50
+    search: Annotated[int, AtLeast(1)] = 50
     """of so many drawn (the softmax uses all)."""
-    batch_size: int = 5
-    adagrad: str = "row"
+    batch_size: Annotated[int, AtLeast(1)] = 5
+    adagrad: Literal["off", "row", "coordinate"] = "row"
     power: float = 0.5
     jacobian: bool = False
-    norm_limit: float = 1.0
+    norm_limit: Annotated[float, AtLeast(0)] = 1.0
     share: bool = True
-    ngrams: int = 1
-    buckets: int = 2_000_000
-    min_count: int = 1
-    drop_left: float = 0.0
-    drop_right: float = 0.0
-    window: int = 5
+    ngrams: Annotated[int, AtLeast(1)] = 1
+    buckets: Annotated[int, AtLeast(1)] = 2_000_000
+    min_count: Annotated[int, AtLeast(1)] = 1
+    drop_left: Annotated[float, Within(0, 1)] = 0.0
+    drop_right: Annotated[float, Within(0, 1)] = 0.0
+    window: Annotated[int, AtLeast(1)] = 5
     short_window: bool = True
-    word_weight: float = 0.0
+    word_weight: Annotated[float, AtLeast(0)] = 0.0
     tokenizer: str = "auto"
-    scale: float = 0.001
-    validation: float = 0.0
-    patience: int = 10
-    threads: int = 0
+    scale: Annotated[float, Above(0)] = 0.001
+    validation: Annotated[float, Within(0, 1)] = 0.0
+    patience: Annotated[int, AtLeast(1)] = 10
+    threads: Annotated[int, AtLeast(0)] = 0
 
     @classmethod
     def small(cls) -> StarSpace:
-        return cls(epochs=10, rate=0.05)
+        return cls(epochs=10, learning_rate=0.05)
 
-    def fit(
-        self,
-        data: Any,
-        *,
-        start: Any = None,
-        seed: int = 0,
-        checkpoint: str | Path | None = None,
-        progress: bool = False,
-    ) -> BagEmbedder:
+    @classmethod
+    def tiny(cls) -> StarSpace:
+        return cls(dimensions=8, epochs=2, search=5, negatives=2, threads=1)
+
+    def learn(self, data: Any, start: Any, run: Run) -> BagEmbedder:
         import numpy as np
 
         from umekomi.parts.kernels.bags import starspace
         from umekomi.parts.kernels.draw import mix
 
-        self._check()
-        start = load(start)
         mode, tokenizer, found = self._examples(data)
-        generator = np.random.default_rng(seed & 0xFFFFFFFF)
+        generator = np.random.default_rng(run.seed & 0xFFFFFFFF)
         shape_of = (len(found.names), self.dimensions)
         left = generator.normal(0, self.scale, shape_of).astype(np.float32)
         right = left if self.share else generator.normal(0, self.scale, shape_of).astype(np.float32)
         begin_with(left, found.names, start, self.name)
-        adagrad = CHOICES["adagrad"].index(self.adagrad)
+        adagrad = ADAGRAD.index(self.adagrad)
         width = (0, 1, self.dimensions)[adagrad]
         left_squares = np.zeros((len(found.names) if width else 1, max(width, 1)), np.float32)
         right_squares = left_squares if self.share else left_squares.copy()
@@ -153,7 +149,7 @@ class StarSpace(Recipe):
         sentence = np.repeat(np.arange(len(found.left_offsets) - 1), np.diff(found.left_offsets))
         passes = [(mode, 1.0)] + ([(5, self.word_weight)] if self.word_weight and mode != 5 else [])
         usable, positions = self._usable(mode, found), np.arange(len(found.left_ids))
-        held = self._held(positions if mode == 5 else usable, seed)
+        held = self._held(positions if mode == 5 else usable, run.seed)
         if len(held) and mode == 5:
             positions = np.setdiff1d(positions, held)
         elif len(held):
@@ -165,7 +161,7 @@ class StarSpace(Recipe):
         def begin(epoch: int) -> None:
             for number, (kind, _) in enumerate(passes):
                 part = positions if kind == 5 else usable
-                shuffled[kind] = part[order(len(part), seed + number, epoch)]
+                shuffled[kind] = part[order(len(part), run.seed + number, epoch)]
 
         def loss_of(kind: int, part: Any, rate: float, squares: Any, state: Any) -> float:
             return starspace(  # type: ignore[no-any-return]
@@ -183,7 +179,7 @@ class StarSpace(Recipe):
                 sentence,
                 longest[kind],
                 kind,
-                CHOICES["loss"].index(self.loss),
+                LOSSES.index(self.loss),
                 self.similarity == "cosine",
                 np.float32(self.power),
                 np.float32(self.margin),
@@ -206,9 +202,9 @@ class StarSpace(Recipe):
             for kind, weight in passes:
                 part = shuffled[kind]
                 first, last = low * len(part) // count, high * len(part) // count
-                rate = max(self.rate * (1 - (epoch + low / count) / self.epochs), 1e-9) * weight
+                rate = max(self.learning_rate * (1 - (epoch + low / count) / self.epochs), 1e-9) * weight
                 total += weight * loss_of(
-                    kind, part[first:last], rate, (left_squares, right_squares), mix(seed, epoch, low, thread, kind)
+                    kind, part[first:last], rate, (left_squares, right_squares), mix(run.seed, epoch, low, thread, kind)
                 )
             return total
 
@@ -218,9 +214,9 @@ class StarSpace(Recipe):
             if not len(held):
                 return False
             seen = arrays["validation"]
-            seen[epoch] = loss_of(mode, held, 0.0, (left_squares.copy(), right_squares.copy()), mix(seed, mode)) / len(
-                held
-            )
+            seen[epoch] = loss_of(
+                mode, held, 0.0, (left_squares.copy(), right_squares.copy()), mix(run.seed, mode)
+            ) / len(held)
             best = int(np.argmin(seen[: epoch + 1]))
             if best == epoch:
                 for name, table in tables.items():
@@ -238,28 +234,26 @@ class StarSpace(Recipe):
             self.epochs,
             count,
             work,
-            who=self.name,
+            run=run,
             unit="examples",
             threads=self.threads,
             begin=begin,
             after=after,
             rows={"left": found.names, "right": found.names},
-            hint=f"a smaller rate (now {self.rate}) usually mends this",
-            checkpoint=checkpoint,
-            key=content_hash(self.settings(), seed, found.names, found.left_ids.tobytes(), found.bag_ids.tobytes()),
-            progress=progress,
+            hint=f"a smaller learning_rate (now {self.learning_rate}) usually mends this",
+            key=content_hash(self.settings(), run.seed, found.names, found.left_ids.tobytes(), found.bag_ids.tobytes()),
             piece=20_000,
         )
         about = {
             "mode": mode,
             "features": len(found.names),
             "examples": count,
-            "loss": [float(f"{loss:.4g}") for loss in losses],
+            "loss": curve(losses),
         }
         if len(held):
             left, right = arrays["best left"], arrays.get("best right", right)
-            about["validation loss"] = [float(f"{loss:.4g}") for loss in arrays["validation"][: len(losses)]]
-        card = self.card(seed, about, threads=cores(self.threads))
+            about["validation loss"] = curve(arrays["validation"][: len(losses)])
+        card = {"training": about, "threads": cores(self.threads)}
         return BagEmbedder(
             found.names,
             left,
@@ -274,17 +268,6 @@ class StarSpace(Recipe):
             card=card,
         )
 
-    def _check(self) -> None:
-        self.one_of(**CHOICES)
-        if self.mode is not None and self.mode not in range(6):
-            raise WrongUse(f"starspace, mode: expected 0 to 5, found {self.mode}")
-        self.at_least(
-            1, "dimensions", "epochs", "negatives", "search", "batch_size", "ngrams", "min_count", "window", "patience"
-        )
-        for field in ("drop_left", "drop_right", "validation"):
-            if not 0 <= getattr(self, field) < 1:
-                raise WrongUse(f"starspace, {field}: expected 0 or more and less than 1, found {getattr(self, field)}")
-
     def _held(self, examples: Any, seed: int) -> Any:
         """The examples that are held out for validation, in order."""
         import numpy as np
@@ -298,15 +281,7 @@ class StarSpace(Recipe):
 
     def _examples(self, data: Any) -> tuple[int, str, Examples]:
         """(mode, tokenizer, examples) of data of any shape that fits."""
-        data = as_table(data)
-        if isinstance(data, Retrieval):
-            data = data.pairs()
         kind = shape(data)
-        if kind not in OF_SHAPE:
-            raise DataError(
-                f"starspace learns from {', '.join(OF_SHAPE)}; found {kind} ({', '.join(data.column_names)})"
-            )
-        data = check(data, _COLUMNS[kind], self.name)
         left, right, tokenizer, weights = _sides(data, kind, self.tokenizer)
         if self.ngrams > 1:
             left = [with_ngrams(bag, self.ngrams, self.buckets) for bag in left]
@@ -316,7 +291,7 @@ class StarSpace(Recipe):
             if weights is not None:
                 weights = [[] for _ in right], [[a, *b] if a else b for a, b in zip(*weights, strict=True)]
             left = [[] for _ in right]
-        mode = self.mode if self.mode is not None else (1 if kind == "bags" and not any(left) else OF_SHAPE[kind])
+        mode = self.mode if self.mode is not None else (1 if kind == "bags" and not any(left) else MODE_OF[kind])
         return mode, tokenizer, _numbered(left, right, weights, self.min_count, self.name)
 
     def _usable(self, mode: int, found: Examples) -> Any:
@@ -346,21 +321,9 @@ class StarSpace(Recipe):
         return int(max(np.diff(found.left_offsets).max(initial=1), sums.max(initial=1), 1))
 
 
-_COLUMNS = {
-    "labelled texts": ("text", "label"),
-    "bags": ("left", "right"),
-    "triples": ("head", "relation", "tail"),
-    "graph": ("source", "target"),
-    "hierarchy": ("child", "parent"),
-    "pairs": ("anchor", "positive"),
-    "documents": ("document",),
-    "texts": ("text",),
-}
-
-
 def _sides(data: Any, kind: str, tokenizer: str) -> tuple[list[list[str]], list[list[list[str]]], str, Any]:
     """(left features, right bags of features, the tokenizer, weights or None) of every example."""
-    columns = [data[column].to_pylist() for column in _COLUMNS[kind]]
+    columns = [data[column].to_pylist() for column in SHAPES[kind].columns]
     weights = None
     if kind in ("labelled texts", "texts"):
         tokenizer = resolve(columns[0], tokenizer)

@@ -12,16 +12,15 @@ largest ``dimensions`` directions kept. A text is the mean of its tokens' rows: 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from umekomi.contracts import Paper, Recipe
 from umekomi.data.frequencies import of_tokens
-from umekomi.data.views import texts
 from umekomi.errors import WrongUse
-from umekomi.models import load
+from umekomi.fields import AtLeast
 from umekomi.models.static import StaticEmbedder
 from umekomi.progress import Progress, say
+from umekomi.recipes import Paper, Recipe
+from umekomi.run import Run
 from umekomi.transforms.whitening import Sif, Whitening, ZipfianWhitening
 
 if TYPE_CHECKING:
@@ -45,50 +44,46 @@ class Static(Recipe):
     paper: ClassVar[Paper] = Paper(
         "Zipfian whitening", "Yokoi, Bao, Kurita & Shimodaira", 2024, "NeurIPS", "2411.00680"
     )
-    columns: ClassVar[tuple[str, ...]] = ("text",)
+    learns: ClassVar[tuple[str, ...]] = ("texts",)
+    begins: ClassVar[str | None] = "minilm"
+    optional_data: ClassVar[bool] = True
     extra: ClassVar[str] = "neural"
 
-    dimensions: int = 256
-    whiten: str = "zipfian"
+    dimensions: Annotated[int, AtLeast(1)] = 256
+    whiten: Literal["zipfian", "uniform", "none"] = "zipfian"
     frequencies: str = "en"
-    sif: float = 0.0
+    sif: Annotated[float, AtLeast(0)] = 0.0
     """Weigh row w by sif / (sif + p(w)) (Arora, Liang & Ma 2017); 0 leaves all alike."""
-    texts: int = 100_000
-    strength: float = 0.1
-    batch_size: int = 1024
+    texts: Annotated[int, AtLeast(0)] = 100_000
+    strength: Annotated[float, AtLeast(0)] = 0.1
+    batch_size: Annotated[int, AtLeast(1)] = 1024
 
     @classmethod
     def small(cls) -> Static:
         return cls(texts=5_000)
 
-    def fit(
-        self,
-        data: Any = None,
-        *,
-        start: Any = None,
-        seed: int = 0,
-        checkpoint: str | Path | None = None,
-        progress: bool = False,
-    ) -> StaticEmbedder:
+    @classmethod
+    def tiny(cls) -> Static:
+        return cls(dimensions=4, texts=8)
+
+    def learn(self, data: Any, start: Any, run: Run) -> StaticEmbedder:
         import numpy as np
 
-        self._check()
-        start = load(start)
         model = _teacher(start)
         tokenizer = _tokenizer(model)
-        found = texts(data, self.name) if data is not None else []
+        found = data["text"].to_pylist() if data is not None else []
         if self.frequencies == "data" and not found:
             raise WrongUse("static, frequencies='data' counts tokens in texts: give some, or name a language")
         p = of_tokens(tokenizer, found if self.frequencies == "data" else self.frequencies)
-        table = _vocabulary(model, tokenizer, self.batch_size, progress)
+        table = _vocabulary(model, tokenizer, self.batch_size, run.progress)
         about: dict[str, Any] = {"tokens": len(table), "tokens that occur": int((p > 0).sum())}
         if found and self.texts:
             if len(found) > self.texts:
                 found = [
                     found[i]
-                    for i in np.random.default_rng(seed & 0xFFFFFFFF).choice(len(found), self.texts, replace=False)
+                    for i in np.random.default_rng(run.seed & 0xFFFFFFFF).choice(len(found), self.texts, replace=False)
                 ]
-            table, about["texts"], about["error"] = self._moved(table, tokenizer, found, start, progress)
+            table, about["texts"], about["error"] = self._moved(table, tokenizer, found, start, run.progress)
         kind = WHITEN[self.whiten]
         if kind is not None:
             whitening = kind(self.dimensions).fit(table, weights=p)
@@ -106,15 +101,7 @@ class Static(Recipe):
             table = np.asarray((table - pca.mean_) @ pca.directions_, np.float32)
         if self.sif:
             table = Sif(self.sif).fit(table, weights=p).transform(table)
-        card = self.card(seed, about, start=start.name, licence=start.card.get("licence", "unknown"))
-        return StaticEmbedder(tokenizer, table.astype(np.float32), name=self.name, card=card)
-
-    def _check(self) -> None:
-        self.one_of(whiten=WHITEN)
-        for field in ("sif", "strength", "texts"):
-            if getattr(self, field) < 0:
-                raise WrongUse(f"static, {field}: expected zero or more, found {getattr(self, field)}")
-        self.at_least(1, "dimensions")
+        return StaticEmbedder(tokenizer, table.astype(np.float32), name=self.name, card={"training": about})
 
     def _moved(
         self, table: Any, tokenizer: Any, found: list[str], start: Any, progress: bool
@@ -169,9 +156,7 @@ def ridge(bags: Any, target: NDArray[np.float32], strength: float, steps: int = 
 def _teacher(start: Any) -> Any:
     model = getattr(start, "model", None)
     if model is None or not hasattr(model, "tokenizer"):
-        raise WrongUse(
-            "static needs start=: the text embedder to distil (a sentence-transformers model such as minilm)"
-        )
+        raise WrongUse(f"static distils a sentence-transformers model such as minilm; found {start.name}")
     return model
 
 

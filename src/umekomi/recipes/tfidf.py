@@ -7,12 +7,11 @@ Weight (1 + ln tf) · (1 + ln((1 + n) / (1 + df))), rows of length one, compared
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, ClassVar
 
-from umekomi.contracts import Paper, Recipe
-from umekomi.data.views import texts
 from umekomi.models.lexical import TfIdfEmbedder
+from umekomi.recipes import Paper, Recipe
+from umekomi.run import Run
 
 
 @dataclass(frozen=True)
@@ -29,25 +28,13 @@ class TfIdf(Recipe):
         1972,
         "Journal of Documentation 28",
     )
-    columns: ClassVar[tuple[str, ...]] = ("text",)
+    learns: ClassVar[tuple[str, ...]] = ("texts",)
+    quick: ClassVar[bool] = True
 
     sublinear: bool = True
     tokenizer: str | None = None
 
-    def fit(
-        self,
-        data: Any,
-        *,
-        start: Any = None,
-        seed: int = 0,
-        checkpoint: str | Path | None = None,
-        progress: bool = False,
-    ) -> TfIdfEmbedder:
-        embedder = TfIdfEmbedder.fit(texts(data, self.name), words=self.tokenizer, sublinear=self.sublinear)
-        embedder.card = {
-            "recipe": self.settings(),
-            "paper": self.paper.cite(),
-            "tokenizer": embedder.words,
-            "licence": "Apache-2.0",
-        }
+    def learn(self, data: Any, start: Any, run: Run) -> TfIdfEmbedder:
+        embedder = TfIdfEmbedder.fit(data["text"].to_pylist(), words=self.tokenizer, sublinear=self.sublinear)
+        embedder.card = {"tokenizer": embedder.words}
         return embedder

@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, ClassVar
 
-from umekomi.contracts import Paper, Recipe
+from umekomi.recipes import Paper, Recipe
+from umekomi.run import Run
 
 
 @dataclass(frozen=True)
@@ -26,32 +26,26 @@ class Untrained(Recipe):
         "ICLR",
         "1901.10444",
     )
-    columns: ClassVar[tuple[str, ...]] = ()
+    learns: ClassVar[tuple[str, ...]] = ()
+    quick: ClassVar[bool] = True
+    begins: ClassVar[str | None] = "minilm"
     extra: ClassVar[str] = "neural"
 
-    def fit(
-        self,
-        data: Any = None,
-        *,
-        start: Any = None,
-        seed: int = 0,
-        checkpoint: str | Path | None = None,
-        progress: bool = False,
-    ) -> Any:
-        from umekomi.models import load
-        from umekomi.models.text import TextEmbedder
-
-        base = load(start or "minilm")
+    def learn(self, data: Any, start: Any, run: Run) -> Any:
         import torch
         from transformers import AutoModel
 
+        from umekomi.models.starting import trainable
+        from umekomi.models.text import TextEmbedder
+
+        base = trainable(start, self.name)
         with torch.random.fork_rng():
-            torch.manual_seed(seed)
+            torch.manual_seed(run.seed)
             model = copy.deepcopy(base.model)
             fresh = AutoModel.from_config(model.transformers_model.config)
-            model.transformers_model.load_state_dict(fresh.state_dict())
-        return TextEmbedder(
-            model,
-            f"untrained-{base.name}",
-            {"recipe": self.settings(), "start": base.name, "seed": seed, "licence": "Apache-2.0"},
-        )
+            weights = fresh.state_dict()
+            # the network may lack what a fresh one has (BERT's pooler, where nothing reads it)
+            model.transformers_model.load_state_dict(
+                {name: weights[name] for name in model.transformers_model.state_dict()}
+            )
+        return TextEmbedder(model, f"untrained-{base.name}", {"licence": "Apache-2.0"})

@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from umekomi.data.readers import batches
+from umekomi.data.readers import Source
 from umekomi.errors import DataError, MissingExtra, UmekomiError, WrongUse
 from umekomi.models.engines.choice import open_for_encoding
 from umekomi.progress import Progress
@@ -20,6 +20,7 @@ class Worker:
 
     def __init__(self, model: str, job: dict[str, Any]) -> None:
         self.source, self.shards, self.rows = Path(job["source"]), Path(job["shards"]), job["rows"]
+        self.read = Source(self.source, encoding=job["encoding"], column=job["column"], titles=True)
         embedder = open_for_encoding(model, job["engine"])
         if embedder.fingerprint() != job["fingerprint"]:
             raise UmekomiError(
@@ -51,7 +52,7 @@ class Worker:
         if number <= self._at:
             self._at, self._tables = -1, iter(())
         if self._at < 0:
-            self._tables = batches(self.source, self.rows)
+            self._tables = self.read.tables(self.rows)
         table = next(islice(self._tables, number - self._at - 1, None), None)
         if table is None:
             raise DataError(
@@ -78,6 +79,7 @@ def encode(
     shard_rows: int = SHARD,
     batch_size: int = 32,
     engine: str = "auto",
+    encoding: str | None = None,
     progress: bool = False,
 ) -> Encoded:
     """:func:`umekomi.encode` by ``workers`` processes of a Ray cluster, each with ``cpus`` cores and ``gpus`` GPUs.
@@ -95,7 +97,7 @@ def encode(
     except ImportError:
         raise MissingExtra("ray", "scale", "encoding over a cluster") from None
     out, source = Path(out).absolute(), Path(source).absolute()
-    check_job(source, out, column, truncation, shard_rows, batch_size)
+    read = check_job(source, out, column, truncation, shard_rows, batch_size, encoding)
     if not isinstance(model, (str, Path)):
         raise WrongUse(
             "encoding over a cluster: expected a model's name or folder, which every machine can open, found an object"
@@ -112,11 +114,11 @@ def encode(
         workers = plan(ray.cluster_resources(), workers, cpus, gpus)
         embedder = open_for_encoding(name, engine)
         shards, done, width, about = begin(
-            embedder, name, source, out, column, role, dimensions, truncation, shard_rows, resume
+            embedder, name, source, out, column, role, dimensions, truncation, shard_rows, resume, encoding
         )
         del embedder
         kept = sum(entry["rows"] for entry in done)
-        counts = [table.num_rows for table in batches(source, shard_rows)]
+        counts = [min(shard_rows, read.rows - first) for first in range(0, read.rows, shard_rows)]
         for entry in done:
             if entry["shard"] >= len(counts) or entry["rows"] != counts[entry["shard"]]:
                 raise DataError(f"{shards}: shard {entry['shard']} is not the input's: start anew without resume")
@@ -126,6 +128,7 @@ def encode(
             "shards": str(shards),
             "rows": shard_rows,
             "engine": engine,
+            "encoding": encoding,
             "fingerprint": about["fingerprint"],
             "column": column,
             "role": role,

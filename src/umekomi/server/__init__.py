@@ -6,7 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from umekomi.errors import MissingExtra
+from umekomi.errors import MissingExtra, UmekomiError
+
+SHORTEST_KEY = 8
+"""Characters of an API key: a shorter one is guessed."""
+
+
+class GaveUp(UmekomiError):
+    """The server ended without waiting for what was being answered; threads of it may still run."""
 
 
 def serve(models: Sequence[Any], **options: Any) -> None:
@@ -14,6 +21,7 @@ def serve(models: Sequence[Any], **options: Any) -> None:
     :func:`umekomi.server.running.run`'s."""
     try:
         import fastapi  # noqa: F401
+        import httptools  # noqa: F401
         import orjson  # noqa: F401
         import prometheus_client  # noqa: F401
         import uvicorn  # noqa: F401
@@ -32,11 +40,16 @@ def api_key(file: str | Path | None) -> str:
     from umekomi.errors import WrongUse
 
     if file is None:
-        return os.environ.get("UMEKOMI_API_KEY", "").strip()
+        key = os.environ.get("UMEKOMI_API_KEY", "").strip()
+        if 0 < len(key) < SHORTEST_KEY:
+            raise WrongUse(f"UMEKOMI_API_KEY: expected a key of {SHORTEST_KEY} characters or more, found {len(key)}")
+        return key
     try:
         lines = Path(file).read_text(encoding="utf-8").split()
     except (OSError, UnicodeDecodeError) as error:
         raise WrongUse(f"{file}: expected a file with an API key in it ({error})") from None
-    if not lines or len(lines[0]) < 8:
-        raise WrongUse(f"{file}: expected an API key of 8 characters or more, found {len(lines[0]) if lines else 0}")
+    if not lines or len(lines[0]) < SHORTEST_KEY:
+        raise WrongUse(
+            f"{file}: expected an API key of {SHORTEST_KEY} characters or more, found {len(lines[0]) if lines else 0}"
+        )
     return lines[0]

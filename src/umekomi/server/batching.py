@@ -11,15 +11,17 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+from umekomi.errors import UmekomiError
 from umekomi.models.base import Reported
 from umekomi.models.within import encode_within
 from umekomi.parts.kernels.threads import cores
+from umekomi.server.workers import Panic, in_thread
 
 PIECE = 32
 """Texts of one request that go into a batch before the next request's."""
@@ -78,7 +80,7 @@ class Batcher:
         self.rate = 2000.0
         """Tokens a second, as the last batches ran; a first guess until then."""
         self._encode, self._seen = encode, seen
-        self.lanes = cores() if embedder.parallel else 1
+        self.lanes = cores() if getattr(embedder, "parallel", False) else 1
         if self.lanes > 1:
             inner = getattr(embedder, "base", embedder)
             inner.alone = max(getattr(inner, "alone", 0), 2 * LANE_TOKENS)  # a lane is one core: it shares nothing out
@@ -93,8 +95,7 @@ class Batcher:
         Cancelling takes them out of it."""
         tokens = [estimate(text) for text in texts]
         total = sum(tokens)
-        if self.queued and self.queued + total > self.queue_tokens:
-            raise Busy(max((self.queued + total - self.queue_tokens) / self.rate, 1.0))
+        self._admit(total)
         request = _Request(texts, role, truncation, tokens, asyncio.get_running_loop().create_future())
         self.waiting.append(request)
         self.queued += total
@@ -107,9 +108,20 @@ class Batcher:
                 self.waiting.remove(request)
                 self.queued -= sum(tokens[request.at :])
 
-    async def run(self, job: Callable[[], Any]) -> Any:
-        """Something else for the model, between batches, in its thread."""
-        return await asyncio.get_running_loop().run_in_executor(self._thread, job)
+    async def run(self, job: Callable[[], Any], texts: Sequence[str] = ()) -> Any:
+        """Something else for the model, between batches, in its thread; :class:`Busy` where the ``texts`` that it is
+        about do not fit in the queue."""
+        tokens = sum(estimate(text) for text in texts)
+        self._admit(tokens)
+        self.queued += tokens
+        try:
+            return await in_thread(job, self._thread)
+        finally:
+            self.queued -= tokens
+
+    def _admit(self, tokens: int) -> None:
+        if self.queued and self.queued + tokens > self.queue_tokens:
+            raise Busy(max((self.queued + tokens - self.queue_tokens) / self.rate, 1.0))
 
     async def close(self) -> None:
         """No more batches; the one that runs ends first."""
@@ -157,9 +169,7 @@ class Batcher:
         return batch
 
     async def _run(self) -> None:
-        import numpy as np
-
-        loop = asyncio.get_running_loop()
+        """One lane: batch after batch, for as long as the model is open. No batch ends it."""
         while True:
             if not self.waiting:
                 self._idle += 1
@@ -178,66 +188,78 @@ class Batcher:
             self._last = len({id(request) for request, _, _ in batch})
             if not batch:
                 continue
-            texts = [text for request, start, end in batch for text in request.texts[start:end]]
-            role, truncation = batch[0][0].role, batch[0][0].truncation
-            begun = time.perf_counter()
             try:
-                encode = partial(self._encode, self.embedder, texts, truncation=truncation, role=role)
-                found = await loop.run_in_executor(self._thread, encode)
-            except asyncio.CancelledError:
-                raise
+                await self._answer(batch)
             except Exception as error:
                 await self._failed(batch, error)
-                continue
-            seconds = time.perf_counter() - begun
-            tokens = max(int(np.sum(found.tokens)), 1)
-            self.rate = 0.8 * self.rate + 0.2 * max(tokens / max(seconds, 1e-4), 1.0)
-            if self._seen is not None:
-                self._seen(len(texts), tokens, seconds)
-            at = 0
-            for request, start, end in batch:
-                request.parts[start] = Reported(*(each[at : at + end - start] for each in found))
-                at += end - start
-                if (
-                    sum(len(part.tokens) for part in request.parts.values()) == len(request.texts)
-                    and not request.done.done()
-                ):
-                    parts = [request.parts[key] for key in sorted(request.parts)]
-                    request.done.set_result(
-                        parts[0]
-                        if len(parts) == 1
-                        else Reported(*(np.concatenate(each) for each in zip(*parts, strict=True)))
-                    )
+
+    async def _answer(self, batch: list[tuple[_Request, int, int]]) -> None:
+        import numpy as np
+
+        texts = [text for request, start, end in batch for text in request.texts[start:end]]
+        begun = time.perf_counter()
+        found = await self._encoded(batch[0][0], texts)
+        seconds = time.perf_counter() - begun
+        tokens = max(int(np.sum(found.tokens)), 1)
+        self.rate = 0.8 * self.rate + 0.2 * max(tokens / max(seconds, 1e-4), 1.0)
+        if self._seen is not None:
+            self._seen(len(texts), tokens, seconds)
+        at = 0
+        for request, start, end in batch:
+            request.parts[start] = Reported(*(each[at : at + end - start] for each in found))
+            at += end - start
+            if (
+                sum(len(part.tokens) for part in request.parts.values()) == len(request.texts)
+                and not request.done.done()
+            ):
+                parts = [request.parts[key] for key in sorted(request.parts)]
+                request.done.set_result(
+                    parts[0]
+                    if len(parts) == 1
+                    else Reported(*(np.concatenate(each) for each in zip(*parts, strict=True)))
+                )
+
+    async def _encoded(self, request: _Request, texts: list[str]) -> Reported:
+        """``texts`` in this model's thread, by the role and truncation of ``request``."""
+        encode = partial(self._encode, self.embedder, texts, truncation=request.truncation, role=request.role)
+        found: Reported = await in_thread(encode, self._thread)
+        if any(len(each) != len(texts) for each in found):
+            name = getattr(self.embedder, "name", "the model")
+            raise UmekomiError(f"{name} gave {len(found.vectors)} vectors for {len(texts)} texts")
+        return found
 
     async def _failed(self, batch: list[tuple[_Request, int, int]], error: Exception) -> None:
         """One request's fault is not its neighbours': each is tried alone, and only those that fail again get the
         error."""
-        import numpy as np
-
-        requests = list(dict.fromkeys(id(request) for request, _, _ in batch))
-        by_id = {id(request): request for request, _, _ in batch}
-        for key in requests:
-            request = by_id[key]
+        for request in dict.fromkeys(piece[0] for piece in batch):
             if request in self.waiting:
                 self.waiting.remove(request)
                 self.queued -= sum(request.tokens[request.at :])
             if request.done.done():
                 continue
-            if len(requests) == 1:
-                request.done.set_exception(error)
+            found, own = None, error
+            if len(batch) > 1 or batch[0][2] - batch[0][1] < len(request.texts):  # it was not alone, or not whole
+                try:
+                    found = await self._encoded(request, request.texts)
+                except Exception as again:
+                    own = again
+            if found is None and isinstance(own, Panic) and len(request.texts) > 1:
+                own = await self._named(request, own)
+            if request.done.done():
                 continue
-            try:
-                found = await asyncio.get_running_loop().run_in_executor(
-                    self._thread,
-                    lambda request=request: self._encode(
-                        self.embedder, request.texts, truncation=request.truncation, role=request.role
-                    ),  # type: ignore[misc]
-                )
-            except asyncio.CancelledError:
-                raise
-            except Exception as own:
-                if not request.done.done():
-                    request.done.set_exception(own)
+            if found is None:
+                request.done.set_exception(own)
             else:
-                if not request.done.done():
-                    request.done.set_result(Reported(*(np.asarray(each) for each in found)))
+                request.done.set_result(found)
+
+    async def _named(self, request: _Request, error: Panic) -> Panic:
+        """``error`` with the number of the first text that a library gives up on, found by halves."""
+        low, high = 0, len(request.texts)
+        while high - low > 1 and not request.done.done():
+            middle = (low + high) // 2
+            try:
+                await self._encoded(request, request.texts[low:middle])
+                low = middle
+            except Exception as own:
+                error, high = (own, middle) if isinstance(own, Panic) else (error, middle)
+        return Panic(f"text {low + 1}: {error}")

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from umekomi.indexes.payload import as_json, value
+
 MOST = 8
 
 
@@ -39,7 +41,7 @@ def grouped(values: Any) -> tuple[list[Group], bool, list[int]]:
     )
     known = values.filter(pa.array(~missing))
     if not (rises or pa.types.is_boolean(kind) or pa.types.is_string(kind) or pa.types.is_large_string(kind)):
-        known = pa.array([str(value) for value in known.to_pylist()], pa.string())
+        known = pa.array([str(as_json(value(each))) for each in known], pa.string())
     encoded = known.dictionary_encode()
     words, codes = encoded.dictionary, encoded.indices.to_numpy(zero_copy_only=False).astype(np.int64)
     counts = np.bincount(codes, minlength=len(words))
@@ -51,14 +53,14 @@ def grouped(values: Any) -> tuple[list[Group], bool, list[int]]:
         labels = []
         for group in range(int(group_of.max()) + 1):
             inside = order[group_of[order] == group]
-            first, last = (_said(words[int(place)].as_py()) for place in (inside[0], inside[-1]))
+            first, last = (_said(value(words[int(place)])) for place in (inside[0], inside[-1]))
             labels.append(first if first == last else f"{first} – {last}")
         found = [Group(label, "value", int(counts[group_of == group].sum())) for group, label in enumerate(labels)]
     else:
         order = pc.sort_indices(words).to_numpy() if rises else np.argsort(-counts, kind="stable")
         group_of = np.empty(len(words), np.int64)
         group_of[order] = np.minimum(np.arange(len(words)), MOST)
-        found = [Group(_said(words[int(place)].as_py()), "value", int(counts[place])) for place in order[:MOST]]
+        found = [Group(_said(value(words[int(place)])), "value", int(counts[place])) for place in order[:MOST]]
         if len(words) > MOST:
             found.append(Group(None, "rest", int(counts[order[MOST:]].sum())))
     points = np.full(len(values), len(found), np.int64)
@@ -68,6 +70,6 @@ def grouped(values: Any) -> tuple[list[Group], bool, list[int]]:
     return found, bool(rises), points.tolist()
 
 
-def _said(value: Any) -> str:
-    text = f"{value:,.4g}" if isinstance(value, float) else str(value)
+def _said(found: Any) -> str:
+    text = f"{found:,.4g}" if isinstance(found, float) else str(found)
     return text if len(text) <= 40 else text[:39] + "…"

@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from umekomi.files import folder_bytes
 from umekomi.models.engines.choice import open_to_judge
 from umekomi.progress import say
 from umekomi.server.batching import Batcher
+from umekomi.server.workers import in_thread
 
 
 def memory_used() -> int:
@@ -45,6 +47,7 @@ class Held:
     opened: Any = None
     loaded: Any = None
     """Read from disk, and not yet taken into service."""
+    loading: asyncio.Task[Any] | None = None
     batcher: Batcher | None = None
     bytes: int = 0
     used: float = 0.0
@@ -102,19 +105,30 @@ class Holder:
         async with held.lock:
             if held.opened is not None:
                 return
-            await self._make_room(_bytes(held.source))
-            before = memory_used()
-            opened, held.loaded = held.loaded or await asyncio.to_thread(self._load, held.source), None
-            held.bytes = max(memory_used() - before, _bytes(held.source), 1)
-            if hasattr(opened, "encode"):
-                held.batcher = self._batcher(opened, held.id)
+            if held.loaded is None:
+                await self._make_room(_bytes(held.source))
+                if held.loading is None:
+                    held.loading = asyncio.create_task(in_thread(partial(self._weighed, held.source)))
+                try:  # shielded: a request that no longer waits leaves what was read to the next one
+                    held.loaded, held.bytes = await asyncio.shield(held.loading)
+                finally:
+                    if held.loading.done():
+                        held.loading = None
+            opened, held.loaded = held.loaded, None
+            held.batcher = self._batcher(opened, held.id)
             held.opened = opened
         await self._make_room(0)
 
     def load_first(self) -> None:
         """Read the first model now, so that what is wrong with it is said before anything listens."""
         held = next(iter(self.models.values()))
-        held.loaded = self._load(held.source)
+        held.loaded, held.bytes = self._weighed(held.source)
+
+    def _weighed(self, source: Any) -> tuple[Any, int]:
+        """(the model, bytes that it takes: what the process grew by while it was read, and no less than its files)."""
+        before = memory_used()
+        opened = self._load(source)
+        return opened, max(memory_used() - before, _bytes(source), 1)
 
     def _load(self, source: Any) -> Any:
         opened = open_to_judge(source, self.engine)

@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import ipaddress
+import re
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.responses import Response
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.types import Message, Receive, Scope, Send
 
 from umekomi import __version__
 from umekomi.errors import DataError, UmekomiError, WrongUse
 from umekomi.progress import say
+from umekomi.server import embedding, maps, searching
 from umekomi.server.app import App, Settings
-from umekomi.server.errors import Answer, ApiError, invalid, too_large
+from umekomi.server.bodies import AnyRequest, read
+from umekomi.server.errors import Answer, ApiError
 from umekomi.server.schemas import EmbeddingRequest, RerankRequest, SearchRequest, SimilarityRequest
 
 PAGE = Path(__file__).parent / "page"
@@ -34,7 +39,9 @@ HEADERS = {
     "x-content-type-options": "nosniff",
     "referrer-policy": "no-referrer",
 }
-AnyRequest = TypeVar("AnyRequest", bound=BaseModel)
+ONCE = (b"host", b"authorization", b"x-api-key", b"api-key", b"content-type", b"content-encoding")
+"""Header fields that say one thing: given twice, two readers could follow one each."""
+HOST = re.compile(r"(\[[0-9a-f:.]+\]|[^:\[\]]*)(?::\d*)?", re.IGNORECASE)
 
 
 class Gate:
@@ -43,6 +50,7 @@ class Gate:
 
     def __init__(self, app: Any, state: App) -> None:
         self.app, self.state = app, state
+        self.hosts = {_host(f"[{each}]" if ":" in each and each[0] != "[" else each) for each in state.settings.hosts}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
@@ -58,8 +66,6 @@ class Gate:
             if message["type"] == "http.response.start":
                 status, sent = message["status"], True
                 extra = [(key.encode(), value.encode()) for key, value in HEADERS.items()]
-                if self.state.draining:
-                    extra.append((b"connection", b"close"))
                 message = {**message, "headers": [*message["headers"], *extra]}
             await send(message)
 
@@ -69,7 +75,14 @@ class Gate:
                 await refused.response()(scope, receive, sending)
             else:
                 await self.app(scope, receive, sending)
-        except Exception as error:
+        except ClientDisconnect:
+            status = 499  # nobody is there to answer
+        except asyncio.CancelledError:  # the server ends, and no longer waits
+            if not sent:
+                await _ending().response()(scope, receive, sending)
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:
             say(f"fault: {scope['method']} {scope['path']}: {type(error).__name__}: {error}")
             if not sent:
                 await ApiError(500, "the server failed; its log says why", kind="server_error").response()(
@@ -82,21 +95,24 @@ class Gate:
 
     def _refused(self, scope: Scope) -> ApiError | None:
         settings, path = self.state.settings, scope["path"]
-        headers = {
-            key: value
-            for key, value in scope["headers"]
-            if key in (b"authorization", b"host", b"x-api-key", b"api-key")
-        }
-        if settings.hosts:
-            host = headers.get(b"host", b"").decode("latin-1").rsplit(":", 1)[0].lower()
-            if host not in settings.hosts:
+        headers: dict[bytes, bytes] = {}
+        for key, value in scope["headers"]:
+            if key in ONCE:
+                if key in headers:
+                    return ApiError(400, f"{key.decode()}: expected this header field once, found it twice")
+                headers[key] = value
+        if self.hosts:
+            host = headers.get(b"host", b"").decode("latin-1")
+            if _host(host) not in self.hosts:
                 return ApiError(
-                    403, f"Host: expected {', '.join(sorted(settings.hosts))}, found {host!r}", kind="permission_error"
+                    403,
+                    f"Host: expected {', '.join(sorted(settings.hosts))}, found {host[:80]!r}",
+                    kind="permission_error",
                 )
         if path in ("/health", "/ready"):
             return None
         if self.state.draining:
-            return ApiError(503, "the server is shutting down", kind="server_error", code="draining", after=5)
+            return _ending()
         if settings.api_key and (
             path.startswith("/v1") or path in ("/rerank", "/v2/rerank", "/metrics", "/openapi.json")
         ):
@@ -116,6 +132,27 @@ class Gate:
         return None
 
 
+def _ending() -> ApiError:
+    return ApiError(503, "the server is shutting down", kind="server_error", code="draining", after=5)
+
+
+def _host(field: str) -> str:
+    """The host of a Host field without its port; an address in its one short form, without brackets. Empty where the
+    field is none.
+
+    >>> _host("LOCALHOST:8080"), _host("[::1]"), _host("[0:0::1]:80"), _host("127.0.0.1")
+    ('localhost', '::1', '::1', '127.0.0.1')
+    """
+    found = HOST.fullmatch(field)
+    if found is None:
+        return ""
+    name = found[1].lower()
+    try:
+        return str(ipaddress.ip_address(name.strip("[]")))
+    except ValueError:
+        return name
+
+
 def application(models: Sequence[Any], indexes: Sequence[str | Path] = (), settings: Settings | None = None) -> FastAPI:
     """The ASGI application, for uvicorn or any other server; ``app.state.umekomi`` is the :class:`App` behind it."""
     settings = settings or Settings()
@@ -131,34 +168,13 @@ def application(models: Sequence[Any], indexes: Sequence[str | Path] = (), setti
     app.state.umekomi = state
     app.add_middleware(Gate, state=state)
 
-    async def read(request: Request, kind: type[AnyRequest]) -> AnyRequest:
-        length = request.headers.get("content-length", "0")
-        if length.isdigit() and int(length) > settings.body:
-            raise too_large(settings.body)
-        parts, size = [], 0
-        try:
-            async with asyncio.timeout(settings.body_seconds):
-                async for part in request.stream():
-                    size += len(part)
-                    if size > settings.body:
-                        raise too_large(settings.body)
-                    parts.append(part)
-        except TimeoutError:
-            raise ApiError(
-                408, f"the body did not arrive within {settings.body_seconds:g} s", code="slow_body"
-            ) from None
-        try:
-            return kind.model_validate_json(body := b"".join(parts))
-        except ValidationError as error:
-            raise invalid(error, body) from None
-
     async def answered(
-        request: Request, kind: type[AnyRequest], answer: Callable[[AnyRequest], Awaitable[Response]]
+        request: Request, kind: type[AnyRequest], answer: Callable[[App, AnyRequest], Awaitable[Response]]
     ) -> Response:
-        asked = await read(request, kind)
+        asked = await read(request, kind, most=settings.body, seconds=settings.body_seconds)
         try:
             async with asyncio.timeout(settings.timeout):
-                return await answer(asked)
+                return await answer(state, asked)
         except TimeoutError:
             raise ApiError(
                 504, f"no answer within {settings.timeout:g} s", kind="server_error", code="timeout"
@@ -197,7 +213,9 @@ def application(models: Sequence[Any], indexes: Sequence[str | Path] = (), setti
             (404, "No such model or index"),
             (408, "The body came too slowly"),
             (413, "The body is too large"),
+            (415, "A body in another charset or encoding"),
             (429, "The queue is full"),
+            (431, "The head is too large"),
             (500, "A fault of the server"),
             (503, "Not ready, or shutting down"),
             (504, "No answer in time"),
@@ -211,7 +229,7 @@ def application(models: Sequence[Any], indexes: Sequence[str | Path] = (), setti
         summary="Embed texts (OpenAI's request and response)",
     )
     async def embeddings(request: Request) -> Response:
-        return await answered(request, EmbeddingRequest, state.embeddings)
+        return await answered(request, EmbeddingRequest, embedding.embeddings)
 
     @app.post("/rerank", openapi_extra=body(RerankRequest), responses=errors, include_in_schema=False)
     @app.post("/v2/rerank", openapi_extra=body(RerankRequest), responses=errors, include_in_schema=False)
@@ -222,7 +240,7 @@ def application(models: Sequence[Any], indexes: Sequence[str | Path] = (), setti
         summary="Order documents by a query (Cohere's and Jina's shape)",
     )
     async def rerank(request: Request) -> Response:
-        return await answered(request, RerankRequest, state.rerank)
+        return await answered(request, RerankRequest, searching.rerank)
 
     @app.post(
         "/v1/similarity",
@@ -231,11 +249,11 @@ def application(models: Sequence[Any], indexes: Sequence[str | Path] = (), setti
         summary="Every text against every other",
     )
     async def similarity(request: Request) -> Response:
-        return await answered(request, SimilarityRequest, state.similarity)
+        return await answered(request, SimilarityRequest, embedding.similarity)
 
     @app.post("/v1/search", openapi_extra=body(SearchRequest), responses=errors, summary="Search in an index")
     async def search(request: Request) -> Response:
-        return await answered(request, SearchRequest, state.search)
+        return await answered(request, SearchRequest, searching.search)
 
     @app.get("/v1/models", responses=errors, summary="The models")
     async def models_() -> Response:
@@ -260,11 +278,11 @@ def application(models: Sequence[Any], indexes: Sequence[str | Path] = (), setti
         summary="Two dimensions of an index's vectors: float32 x, y, row by row",
     )
     async def map_(index: str) -> Response:
-        return await state.map(index)
+        return await maps.map_of(state, index)
 
     @app.get("/v1/indexes/{index}/items", responses=errors, summary="Points of the map by number")
     async def items_(index: str, points: str = "0") -> Response:
-        return await state.items(index, points)
+        return await maps.items(state, index, points)
 
     @app.get(
         "/v1/indexes/{index}/groups",
@@ -272,7 +290,7 @@ def application(models: Sequence[Any], indexes: Sequence[str | Path] = (), setti
         summary="The points of the map in groups by a column of the payload",
     )
     async def groups_(index: str, field: str = "") -> Response:
-        return await state.groups(index, field)
+        return await maps.groups(state, index, field)
 
     @app.get("/health", summary="Is the process alive?")
     async def health() -> Response:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import signal
 import socket
@@ -11,15 +12,27 @@ from types import FrameType
 from typing import Any
 
 import uvicorn
+from fastapi import FastAPI
 
 from umekomi.errors import UmekomiError, WrongUse
 from umekomi.progress import say
+from umekomi.server import SHORTEST_KEY, GaveUp
 from umekomi.server.app import Settings
-from umekomi.server.protocol import HeadLimited
+from umekomi.server.protocol import Bounded
 from umekomi.server.routes import application
 
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "[::1]", "::1"})
 DRAIN_SECONDS = 60
+RANGES = {
+    "port": (0, 65535),
+    "memory_gb": (0, 1_000_000),
+    "queue_tokens": (1, 10**12),
+    "latency": (0.001, 3600),
+    "timeout": (0.001, 86_400),
+    "body_mb": (0.001, 100_000),
+    "drain_seconds": (0, 86_400),
+}
+"""What each option may be, from and to."""
 
 
 class Server(uvicorn.Server):
@@ -32,6 +45,31 @@ class Server(uvicorn.Server):
         if not state.draining:
             say(f"umekomi: {signal.Signals(sig).name}: answering what was accepted, taking nothing new")
         state.draining = self.should_exit = True
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self.server_state.draining = True  # type: ignore[attr-defined]
+        # who has connected and was not yet taken in would be reset with the listening socket
+        waiting = [connection for each in sockets or [] for connection in _accepted(each)]
+        for server in self.servers:
+            server.close()
+        for each in sockets or []:
+            each.close()
+        loop = asyncio.get_running_loop()
+        for connection in waiting:
+            await loop.connect_accepted_socket(self._protocol, connection)
+        await super().shutdown(sockets)
+
+    def _protocol(self) -> Bounded:
+        return Bounded(self.config, self.server_state, self.lifespan.state)
+
+
+def _accepted(listening: socket.socket) -> list[socket.socket]:
+    found = []
+    while True:
+        try:
+            found.append(listening.accept()[0])
+        except OSError:  # none is left
+            return found
 
 
 def run(
@@ -51,16 +89,26 @@ def run(
     drain_seconds: int = DRAIN_SECONDS,
 ) -> None:
     """Listen on ``host`` and answer until SIGTERM or Ctrl-C. Anywhere but on loopback an ``api_key`` is needed."""
-    for name, value, least in (
-        ("queue_tokens", queue_tokens, 1),
-        ("latency", latency, 0.001),
-        ("timeout", timeout, 0.001),
-        ("body_mb", body_mb, 0.001),
+    for name, value in (
+        ("port", port),
+        ("memory_gb", memory_gb),
+        ("queue_tokens", queue_tokens),
+        ("latency", latency),
+        ("timeout", timeout),
+        ("body_mb", body_mb),
+        ("drain_seconds", drain_seconds),
     ):
-        if not value >= least:
+        least, most = RANGES[name]
+        if not isinstance(value, (int, float)) or isinstance(value, bool):
+            raise WrongUse(f"serve, {name}: expected a number, found {value!r}")
+        if name == "port" and not least <= value <= most:
+            raise WrongUse(f"serve, port: expected {least} to {most}, found {value}")
+        if not value >= least:  # NaN is not
             raise WrongUse(f"serve, {name}: expected {least} or more, found {value}")
-    if not 0 <= port <= 65535:
-        raise WrongUse(f"serve, port: expected 0 to 65535, found {port}")
+        if value > most:
+            raise WrongUse(f"serve, {name}: expected {most:,} or less, found {value}")
+    if 0 < len(api_key) < SHORTEST_KEY:
+        raise WrongUse(f"serve: expected an API key of {SHORTEST_KEY} characters or more, found {len(api_key)}")
     local = is_loopback(host)
     if not local and not api_key:
         raise WrongUse(
@@ -81,26 +129,35 @@ def run(
     app = application(models, indexes, settings)
     app.state.umekomi.holder.load_first()
     listening = _listening(host, port)
-    config = uvicorn.Config(
-        app,
-        http=HeadLimited,
-        ws="none",
-        lifespan="on",
-        log_level="warning",
-        access_log=False,
-        server_header=False,
-        timeout_graceful_shutdown=drain_seconds,
-        backlog=2048,
-    )
     address = f"[{host}]" if ":" in host else host
     say(
         f"umekomi: {', '.join(app.state.umekomi.holder.models)} at http://{address}:{listening.getsockname()[1]} "
         "(schema at /openapi.json)"
     )
-    server = Server(config)
+    server = server_of(app, drain_seconds)
     server.run(sockets=[listening])
     if not server.started:
         raise UmekomiError("the server could not start; the line above says why")
+    if server.force_exit:
+        raise GaveUp("serve: interrupted twice: what was still being answered was given up")
+
+
+def server_of(app: FastAPI, drain_seconds: int = DRAIN_SECONDS) -> Server:
+    """uvicorn's server of the application, with the bounds of :mod:`umekomi.server.protocol`."""
+    return Server(
+        uvicorn.Config(
+            app,
+            http=Bounded,
+            ws="none",
+            lifespan="on",
+            log_level="warning",
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            timeout_graceful_shutdown=drain_seconds,
+            backlog=2048,
+        )
+    )
 
 
 def is_loopback(host: str) -> bool:
@@ -124,3 +181,5 @@ def _listening(host: str, port: int) -> socket.socket:
         )
     except OSError as error:
         raise UmekomiError(f"serve: {host}:{port} cannot be listened on: {error.strerror or error}") from None
+    except (ValueError, TypeError) as error:  # a name that no resolver is even asked for
+        raise WrongUse(f"serve, host: expected an address or a name, found {host[:80]!r} ({error})") from None

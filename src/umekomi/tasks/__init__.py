@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from umekomi.data import Dataset, Retrieval, load, names, shape
+from umekomi.data import DataError, Dataset, Retrieval, check, load, names, shape
 from umekomi.errors import WrongUse, unknown_name
 from umekomi.tasks.base import Result, Score, Task
-from umekomi.tasks.labels import Classification, Clustering
+from umekomi.tasks.labels import Classification, Clustering, rare_left_out
 from umekomi.tasks.pairs import PairClassification, Similarity
 from umekomi.tasks.retrieval import Reranking
 from umekomi.tasks.retrieval import Retrieval as RetrievalTask
@@ -30,6 +30,9 @@ KINDS: dict[str, type[Task]] = {
         HypernymyRanking,
     )
 }
+
+RANKS = ("retrieval", "reranking")
+"""Kinds that take a retrieval set, which pairs and judged pairs can be made into."""
 
 
 def fitting(split: Any) -> list[str]:
@@ -61,7 +64,9 @@ def make(task: str, data: Any = None, split: str | None = None) -> Task:
     if data is None:
         name, _, kind = task.partition(":")
         if name in KINDS:
-            raise WrongUse(f"the task {name!r} needs data to judge on: --data NAME or FILE")
+            raise WrongUse(
+                f"the task {name!r} needs data to judge on", parameter="data", advice="name a set or a file with"
+            )
         if name not in names():
             try:
                 from umekomi.tasks.mteb import MtebTask
@@ -75,24 +80,57 @@ def make(task: str, data: Any = None, split: str | None = None) -> Task:
     split = split or held_out(dataset)
     chosen = dataset[split]
     kind = kind or default_kind(chosen)
-    if kind not in KINDS:
-        raise unknown_name("task", kind, KINDS)
-    if kind in ("retrieval", "reranking") and shape(chosen) in ("pairs", "judged pairs"):
-        from umekomi.data.views import as_retrieval
-
-        chosen = as_retrieval(chosen)
+    known_kind(kind)
+    if kind in RANKS and shape(chosen) in ("pairs", "judged pairs"):
+        chosen = searchable(chosen, dataset.name)
         dataset = Dataset(dataset.name, {**dataset.splits, split: chosen}, dataset.licence, dataset.notes)
-    if shape(chosen) not in KINDS[kind].shapes:
-        raise WrongUse(
-            f"the task {kind} takes {' or '.join(KINDS[kind].shapes)}; {dataset.name} holds {shape(chosen)}, which "
-            f"fits: {', '.join(fitting(chosen)) or 'no task'}"
-        )
+    takes(kind, chosen, dataset.name)
     label = f"{dataset.name}:{kind}" if kind != default_kind(chosen) else dataset.name
     return build(kind, dataset, split, label)
 
 
+def searchable(split: Any, who: str) -> Retrieval:
+    """A retrieval set made of pairs, judged pairs or bare texts, all of whose values are there."""
+    import pyarrow as pa
+
+    from umekomi.data.views import as_retrieval
+
+    columns = {"pairs": ("anchor", "positive"), "judged pairs": ("query", "document", "score")}
+    columns |= {"texts": ("text",), "labelled texts": ("text",)}
+    table = check(split, columns.get(shape(split), ()), who)
+    for column in columns.get(shape(split), ()):
+        kind = table[column].type
+        if column != "score" and not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
+            raise DataError(f"{who}: column {column!r}: expected text, found {kind}")
+    return as_retrieval(table)
+
+
+def known_kind(kind: str) -> None:
+    """The error for a kind of task that there is not."""
+    if kind not in KINDS:
+        raise unknown_name("task", kind, KINDS)
+
+
+def takes(kind: str, chosen: Any, name: str) -> None:
+    """The error for data of another shape than this kind of task takes."""
+    known_kind(kind)
+    if shape(chosen) not in KINDS[kind].shapes:
+        raise WrongUse(
+            f"the task {kind} takes {' or '.join(KINDS[kind].shapes)}; {name} holds {shape(chosen)}, which "
+            f"fits: {', '.join(fitting(chosen)) or 'no task'}"
+        )
+
+
 def build(kind: str, dataset: Dataset, split: str, name: str) -> Task:
-    """The task of this kind on that split; the training split goes with the kinds that learn a probe."""
+    """The task of this kind on that split, its data checked; the training split goes with the kinds that learn a
+    probe."""
+    takes(kind, dataset[split], dataset.name)
+    made = _made(kind, dataset, split, name)
+    made.check()
+    return made
+
+
+def _made(kind: str, dataset: Dataset, split: str, name: str) -> Task:
     chosen = dataset[split]
     if kind in ("classification", "link-prediction"):
         train = dataset.splits.get("train") if split != "train" else None
@@ -100,7 +138,10 @@ def build(kind: str, dataset: Dataset, split: str, name: str) -> Task:
             raise WrongUse(
                 f"link-prediction needs a split 'train' beside {split!r}; {dataset.name} has {', '.join(dataset)}"
             )
-        return KINDS[kind](chosen, train=train, name=name)  # type: ignore[call-arg]
+        if kind == "link-prediction":
+            return LinkPrediction(chosen, train, name=name)
+        judged, notes = (chosen, ()) if train is not None else rare_left_out(chosen)
+        return Classification(judged, train=train, name=name, notes=notes)
     if kind == "triple-ranking":
         import pyarrow as pa
 
@@ -119,5 +160,7 @@ def held_out(dataset: Dataset) -> str:
     if len(dataset) == 1:
         return next(iter(dataset))
     raise WrongUse(
-        f"{dataset.name}: expected a split named test, dev or all; found {', '.join(dataset)}: name one with --split"
+        f"{dataset.name}: expected a split named test, dev or all; found {', '.join(dataset)}",
+        parameter="split",
+        advice="name one with",
     )

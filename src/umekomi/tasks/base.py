@@ -3,11 +3,14 @@ resampled from the same items."""
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
+from umekomi.contracts import Vectors
+from umekomi.errors import DataError
 from umekomi.statistics import Interval, interval
 
 if TYPE_CHECKING:
@@ -37,6 +40,40 @@ def own_role(model: Any, role: str) -> str | None:
     """``role`` where the model has a prompt of its own for it, else None: a task asks for no role a model does not
     know."""
     return role if role in getattr(model, "roles", ()) else None
+
+
+def vectors_of(model: Any, items: Sequence[Any], role: str | None, batch_size: int, progress: bool) -> Any:
+    """What ``model`` makes of ``items``, every number of it finite: a vector with NaN is no hit for any query, and its
+    model would be judged as a bad one where it is a broken one."""
+    import numpy as np
+
+    vectors = model.encode(list(items), role=role, batch_size=batch_size, progress=progress)
+    numbers = vectors.flat if isinstance(vectors, Vectors) else vectors.data if _is_sparse(vectors) else vectors
+    if not np.isfinite(numbers).all():
+        place = int(np.argwhere(~np.isfinite(np.asarray(numbers)))[0][0])
+        if isinstance(vectors, Vectors):
+            place = int(np.searchsorted(vectors.offsets, place, side="right")) - 1
+        elif _is_sparse(vectors):
+            place = int(np.searchsorted(vectors.indptr, place, side="right")) - 1
+        name = getattr(model, "name", "the model")
+        raise DataError(
+            f"{name} gives a vector with NaN or infinity for {str(items[place])[:60]!r}: its weights, or what it "
+            "was learned from, are broken"
+        )
+    return vectors
+
+
+def _is_sparse(vectors: Any) -> bool:
+    return hasattr(vectors, "indptr")
+
+
+def counted(count: int, what: str, many: str = "") -> str:
+    """A number and its noun.
+
+    >>> counted(1, "query", "queries"), counted(2000, "text")
+    ('1 query', '2,000 texts')
+    """
+    return f"{count:,} {what if count == 1 else many or what + 's'}"
 
 
 @dataclass(frozen=True)
@@ -78,9 +115,35 @@ class Task(ABC):
     """Whether a scorer can be judged too."""
     name: str
 
-    @abstractmethod
     def evaluate(self, model: Any, *, batch_size: int = 32, progress: bool = False) -> Result:
-        """Judge ``model``; its own prompts and its own ``similarity`` are used."""
+        """Judge ``model``; its own prompts and its own ``similarity`` are used. Data on which every model would get the
+        same figure, and a model whose figure is no number, are errors."""
+        self.check()
+        found = self._evaluate(model, batch_size, progress)
+        if not math.isfinite(found.value):
+            raise DataError(f"{self.name}: the {found.metric} of {model.name} is no number: {self._undefined(found)}")
+        return found
+
+    def check(self) -> None:  # noqa: B027 - a task without data of its own has nothing to check
+        """One error for data that cannot be judged on: missing values, or nothing that tells a good model from a bad
+        one."""
+
+    def edition(self) -> list[str]:
+        """What sets figures on these data apart from those that earlier versions gave; empty where they agree."""
+        return []
+
+    @abstractmethod
+    def _evaluate(self, model: Any, batch_size: int, progress: bool) -> Result:
+        """Judge ``model`` on data that :meth:`check` has seen."""
+
+    def _undefined(self, found: Result) -> str:
+        """Why the main figure is no number."""
+        import numpy as np
+
+        values = found.main.values
+        if values.ndim == 2 and len(values) and np.ptp(values[:, 1]) == 0:
+            return f"it gives all {len(values):,} pairs the same score, {values[0, 1]:g}"
+        return f"found {found.value} from {counted(len(values), 'value')}"
 
     @abstractmethod
     def size(self) -> Mapping[str, int]:

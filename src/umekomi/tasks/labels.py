@@ -2,24 +2,62 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Mapping
+import warnings
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from umekomi.contracts import Vectors
 from umekomi.data.columns import check
-from umekomi.errors import DataError
-from umekomi.tasks.base import Result, Score, Task, own_role
+from umekomi.errors import DataError, WrongUse
+from umekomi.tasks.base import Result, Score, Task, counted, own_role, vectors_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+SHOWN = 3
+"""Labels that a note names at most."""
 
-def _labels(table: pa.Table, name: str) -> list[str]:
-    labels = [str(label) for label in table["label"].to_pylist()]
+
+def labels_of(table: pa.Table, who: str) -> list[str]:
+    """The labels of labelled texts as text; every row has one."""
+    return [str(label) for label in check(table, ("text", "label"), who)["label"].to_pylist()]
+
+
+def two_labels(labels: Sequence[str], who: str, more: str = "") -> None:
+    """The error for rows that are all of one class."""
     if len(set(labels)) < 2:
-        raise DataError(f"{name}: expected two labels or more, found only {labels[0]!r}")
-    return labels
+        raise DataError(
+            f"{who}: column 'label': expected two labels or more, found only {labels[0]!r} in "
+            f"{counted(len(labels), 'row')}{more}"
+        )
+
+
+def rare_left_out(table: pa.Table) -> tuple[pa.Table, tuple[str, ...]]:
+    """(the rows whose label another row has too, a note on the others): what cross-validation can judge, since a label
+    that occurs once cannot be learned from one fold and asked in another."""
+    import pyarrow as pa
+
+    labels = labels_of(table, "classification")
+    counts = Counter(labels)
+    once = [label for label, count in counts.items() if count == 1]
+    if not once or len(once) == len(counts):
+        return table, ()
+    note = f"{counted(len(once), 'row')} left out, the only one of its label each: {_some(once)}"
+    return table.filter(pa.array([counts[label] > 1 for label in labels])), (note,)
+
+
+def _some(labels: Sequence[str]) -> str:
+    more = f" and {len(labels) - SHOWN:,} more" if len(labels) > SHOWN else ""
+    return ", ".join(map(repr, labels[:SHOWN])) + more
+
+
+def _of_texts(model: Any, table: pa.Table, role: str | None, batch_size: int, progress: bool) -> Any:
+    vectors = vectors_of(model, table["text"].to_pylist(), role, batch_size, progress)
+    if isinstance(vectors, Vectors):
+        raise WrongUse(f"labelled texts are judged by one vector each; {model.name} gives several")
+    return vectors
 
 
 @dataclass(frozen=True)
@@ -27,8 +65,9 @@ class Classification(Task):
     """A classifier on frozen vectors: ``probe`` ``"linear"`` (scikit-learn's logistic regression, 100 iterations) or
     ``"knn"`` (ten nearest by the embedder's own similarity, weighted votes).
 
-    Without ``train``, ten-fold cross-validation. ``samples_per_label`` follows mteb: that many training texts of each
-    label, ``experiments`` times with its shuffles (seed 42), mean accuracy.
+    Without ``train``, cross-validation: ten folds, or as many as the rarest label has texts. ``samples_per_label``
+    follows mteb: that many training texts of each label, ``experiments`` times with its shuffles (seed 42), mean
+    accuracy. ``notes`` are said with the result.
     """
 
     data: pa.Table
@@ -38,6 +77,7 @@ class Classification(Task):
     samples_per_label: int | None = None
     experiments: int = 10
     seed: int = 42
+    notes: tuple[str, ...] = ()
     kind: ClassVar[str] = "classification"
     shapes: ClassVar[tuple[str, ...]] = ("labelled texts",)
 
@@ -47,32 +87,62 @@ class Classification(Task):
             "training texts": self.train.num_rows if self.train is not None else self.data.num_rows,
         }
 
-    def evaluate(self, model: Any, *, batch_size: int = 32, progress: bool = False) -> Result:
+    def check(self) -> None:
+        gold = labels_of(self.data, self.kind)
+        if self.train is None:
+            two_labels(gold, self.name)
+            once = [label for label, count in Counter(gold).items() if count == 1]
+            if once:
+                raise DataError(
+                    f"{self.name}: column 'label': cross-validation needs two texts of every label or more, found one "
+                    f"of {_some(once)}"
+                )
+            return
+        known = labels_of(self.train, f"{self.kind}, training split")
+        two_labels(known, f"{self.name}: training split")
+        others = [label for label in dict.fromkeys(known) if label not in set(gold)]
+        two_labels(gold, self.name, f"; the training split has {_some(others)} too" if others else "")
+        if not set(gold) & set(known):
+            raise DataError(
+                f"{self.name}: column 'label': expected labels of the training split such as {known[0]!r}, found none "
+                f"of them: {_some(list(dict.fromkeys(gold)))}"
+            )
+
+    def _evaluate(self, model: Any, batch_size: int, progress: bool) -> Result:
         import numpy as np
 
-        table = check(self.data, ("text", "label"), self.name)
-        gold = np.array(_labels(table, self.name))
+        gold = np.array(labels_of(self.data, self.kind))
         role = own_role(model, "classification")
-        vectors = model.encode(table["text"].to_pylist(), role=role, batch_size=batch_size, progress=progress)
+        vectors = _of_texts(model, self.data, role, batch_size, progress)
         if self.train is None:
             from sklearn.model_selection import StratifiedKFold
 
             folds = min(10, min(np.unique(gold, return_counts=True)[1]))
-            if folds < 2:
-                raise DataError(f"{self.name}: cross-validation needs two texts of every label or more")
             predicted = gold.copy()
             for fit, held in StratifiedKFold(folds, shuffle=True, random_state=self.seed).split(gold, gold):
                 predicted[held] = self._predict(model, vectors[fit], gold[fit], vectors[held])
-            return self._result(gold, [predicted], (f"{folds}-fold cross-validation",))
-        train = check(self.train, ("text", "label"), self.name)
-        known = np.array(_labels(train, self.name))
-        texts = train["text"].to_pylist()
+            return self._result(gold, [predicted], (*self.notes, f"{folds}-fold cross-validation"))
+        known = np.array(labels_of(self.train, self.kind))
+        texts = self.train["text"].to_pylist()
         chosen = self._samples(known)
         used = sorted(set().union(*map(set, chosen)))
         place = {row: number for number, row in enumerate(used)}
-        seen = model.encode([texts[row] for row in used], role=role, batch_size=batch_size, progress=progress)
+        seen = vectors_of(model, [texts[row] for row in used], role, batch_size, progress)
         runs = [self._predict(model, seen[[place[row] for row in rows]], known[rows], vectors) for rows in chosen]
-        return self._result(gold, runs)
+        return self._result(gold, runs, (*self.notes, *self._seen_before(gold, known)))
+
+    def _seen_before(self, gold: Any, known: Any) -> list[str]:
+        """What makes the figure less than it seems: labels never learned, texts that were learned from."""
+        notes = []
+        strange = sorted(set(gold.tolist()) - set(known.tolist()))
+        if strange:
+            count = sum(label in strange for label in gold.tolist())
+            notes.append(f"{counted(count, 'text')} with a label that the training split lacks: {_some(strange)}")
+        learned = set(self.train["text"].to_pylist()) if self.train is not None else set()
+        again = sum(text in learned for text in self.data["text"].to_pylist())
+        if again:
+            notes.append(f"{counted(again, 'text')} of {len(gold):,} stand in the training split too")
+        return notes
 
     def _samples(self, labels: Any) -> list[list[int]]:
         import numpy as np
@@ -98,15 +168,20 @@ class Classification(Task):
         if self.probe == "linear":
             from sklearn.exceptions import ConvergenceWarning
             from sklearn.linear_model import LogisticRegression
-            from sklearn.utils._testing import ignore_warnings
 
-            fit = ignore_warnings(category=ConvergenceWarning)(
-                LogisticRegression(max_iter=100, random_state=self.seed).fit
-            )
-            return fit(known, labels).predict(asked)
-        from umekomi.tasks.retrieval import best
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", ConvergenceWarning)  # 100 iterations are mteb's probe, converged or not
+                try:
+                    fitted = LogisticRegression(max_iter=100, random_state=self.seed).fit(known, labels)
+                    return fitted.predict(asked)
+                except (ValueError, FloatingPointError) as error:
+                    raise DataError(
+                        f"{self.name}: no linear probe can be learned from the vectors of {model.name}: "
+                        f"{str(error).splitlines()[0]}"
+                    ) from None
+        from umekomi.parts.ranking import exact_search
 
-        numbers, scores = best(model, asked, known, 10)
+        numbers, scores = exact_search(model, asked, known, 10)
         classes, codes = np.unique(labels, return_inverse=True)
         votes = np.zeros((len(numbers), len(classes)))
         # similarities may be negative distances: weigh by their place between the worst and best of the ten
@@ -146,20 +221,33 @@ class Clustering(Task):
     def size(self) -> Mapping[str, int]:
         return {"texts": self.data.num_rows}
 
-    def evaluate(self, model: Any, *, batch_size: int = 32, progress: bool = False) -> Result:
+    def check(self) -> None:
+        labels = labels_of(self.data, self.kind)
+        two_labels(labels, self.name)
+        if len(set(labels)) == len(labels):
+            raise DataError(
+                f"{self.name}: column 'label': expected labels that several texts share, found another one in each of "
+                f"the {counted(len(labels), 'row')}"
+            )
+
+    def _evaluate(self, model: Any, batch_size: int, progress: bool) -> Result:
         import numpy as np
         from sklearn.cluster import MiniBatchKMeans
+        from sklearn.exceptions import ConvergenceWarning
 
-        table = check(self.data, ("text", "label"), self.name)
-        _, gold = np.unique(_labels(table, self.name), return_inverse=True)
-        vectors = model.encode(
-            table["text"].to_pylist(), role=own_role(model, "clustering"), batch_size=batch_size, progress=progress
-        )
-        clusters = (
-            MiniBatchKMeans(n_clusters=int(gold.max()) + 1, batch_size=500, n_init="auto", random_state=self.seed)
-            .fit(vectors)
-            .labels_
-        )
+        _, gold = np.unique(labels_of(self.data, self.kind), return_inverse=True)
+        vectors = _of_texts(model, self.data, own_role(model, "clustering"), batch_size, progress)
+        means = MiniBatchKMeans(n_clusters=int(gold.max()) + 1, batch_size=500, n_init="auto", random_state=self.seed)
+        with warnings.catch_warnings():
+            warnings.simplefilter(
+                "ignore", ConvergenceWarning
+            )  # fewer distinct vectors than labels: V-measure shows it
+            try:
+                clusters = means.fit(vectors).labels_
+            except (ValueError, FloatingPointError) as error:
+                raise DataError(
+                    f"{self.name}: the vectors of {model.name} make no clusters: {str(error).splitlines()[0]}"
+                ) from None
         return Result(
             self.name, {"v-measure": Score(np.column_stack([gold, clusters]).astype(np.float64), "v_measure")}
         )

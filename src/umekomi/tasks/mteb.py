@@ -90,7 +90,7 @@ class MtebTask(Task):
     def size(self) -> Mapping[str, int]:
         return {"tasks": len(self.tasks)}
 
-    def evaluate(self, model: Any, *, batch_size: int = 32, progress: bool = False) -> Result:
+    def _evaluate(self, model: Any, batch_size: int, progress: bool) -> Result:
         import numpy as np
 
         try:
@@ -106,6 +106,10 @@ class MtebTask(Task):
         except (OSError, ConnectionError) as error:
             raise WrongUse(f"{self.name}: mteb cannot fetch its data ({type(error).__name__}): {error}") from None
         by_task = {result.task_name: float(result.get_score()) for result in found.task_results}
-        scores = {"mean of main scores": Score(np.array(list(by_task.values())))} if len(by_task) > 1 else {}
-        scores |= {task: Score(np.array([value])) for task, value in by_task.items()}
-        return Result(self.name, scores, ("mteb gives no value by item: no interval",))
+        known = {task: value for task, value in by_task.items() if np.isfinite(value)}
+        scores = {"mean of main scores": Score(np.array(list(known.values())))} if len(known) > 1 else {}
+        scores |= {task: Score(np.array([value])) for task, value in (known or by_task).items()}
+        notes = ["mteb gives no value by item: no interval"]
+        if known and len(known) < len(by_task):
+            notes.append(f"no figure of {', '.join(sorted(set(by_task) - set(known)))}: mteb's is no number")
+        return Result(self.name, scores, tuple(notes))

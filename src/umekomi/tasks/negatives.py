@@ -9,10 +9,8 @@ from typing import Any
 
 from umekomi.errors import DataError, WrongUse
 from umekomi.parts import similarity as similarities
-from umekomi.tasks.retrieval import best
-
-RRF = 60
-"""The constant of reciprocal rank fusion (Cormack, Clarke & Büttcher 2009)."""
+from umekomi.parts.ranking import exact_search, fuse_ranks
+from umekomi.tasks.base import vectors_of
 
 
 @dataclass(frozen=True)
@@ -64,9 +62,9 @@ def hard_negatives(
     for anchor, positive in zip(anchors, positives, strict=True):
         known.setdefault(anchor, set()).update(same[_plain(positive)])
     questions = list(known)
-    asked = embedder.encode(questions, role="query", batch_size=batch_size, progress=progress)
-    documents = embedder.encode(corpus, role="document", batch_size=batch_size, progress=progress)
-    numbers, scores = best(embedder, asked, documents, min(depth + max(map(len, known.values())), len(corpus)))
+    asked = vectors_of(embedder, questions, "query", batch_size, progress)
+    documents = vectors_of(embedder, corpus, "document", batch_size, progress)
+    numbers, scores = exact_search(embedder, asked, documents, min(depth + max(map(len, known.values())), len(corpus)))
     row_of = {question: row for row, question in enumerate(questions)}
     counts = {"known positive": 0, "relative margin": 0, "margin": 0, "near-copy of the positive": 0}
     guard = (
@@ -129,16 +127,14 @@ def fused(
     """Each anchor's candidates in the order of their fused ranks, the best first; ``lowest``: the last first."""
     import numpy as np
 
-    fusion = [np.zeros(len(candidates)) for candidates in left]
+    rankings: list[list[Any]] = [[] for _ in left]
     for rater in raters:
         if hasattr(rater, "encode"):
-            asked = rater.encode(list(anchors), role="query", batch_size=batch_size, progress=progress)
+            asked = vectors_of(rater, anchors, "query", batch_size, progress)
             used = sorted({number for candidates in left for number in candidates})
             row_of = {number: row for row, number in enumerate(used)}
             documents = (
-                rater.encode(
-                    [corpus[number] for number in used], role="document", batch_size=batch_size, progress=progress
-                )
+                vectors_of(rater, [corpus[number] for number in used], "document", batch_size, progress)
                 if used
                 else None
             )
@@ -159,12 +155,14 @@ def fused(
             rated = np.split(np.asarray(flat), np.cumsum([len(each) for each in left])[:-1])
         else:
             raise WrongUse(f"mine: expected raters that are embedders or scorers, found {type(rater).__name__}")
-        for total, values in zip(fusion, rated, strict=True):
-            total[np.argsort(-values, kind="stable")] += 1 / (RRF + 1 + np.arange(len(values)))
+        for each, values in zip(rankings, rated, strict=True):
+            if not np.isfinite(values).all():
+                raise DataError(f"mine: {getattr(rater, 'name', 'a rater')} gives a score that is no finite number")
+            each.append(np.argsort(-values, kind="stable"))
     sign = 1 if lowest else -1
     return [
-        [candidates[i] for i in np.argsort(sign * total, kind="stable")]
-        for candidates, total in zip(left, fusion, strict=True)
+        [candidates[i] for i in np.argsort(sign * fuse_ranks(each, len(candidates)), kind="stable")]
+        for candidates, each in zip(left, rankings, strict=True)
     ]
 
 
@@ -176,7 +174,7 @@ def with_negatives(table: Any, who: str, teacher: Any, count: int, **options: An
     """The pairs of a set that searches, with ``count`` mined negatives each where it brings none of its own; rows that
     find too few keep what they find. ``options`` as of :func:`hard_negatives`."""
     from umekomi.data.columns import Retrieval
-    from umekomi.data.views import pairs
+    from umekomi.data.shapes import pairs
 
     found = pairs(table, who)
     if not count or any(name.startswith("negative") for name in found.column_names):
@@ -192,7 +190,7 @@ def with_negatives(table: Any, who: str, teacher: Any, count: int, **options: An
 
 def lexical_teacher(tables: Sequence[Any], who: str) -> Any:
     """BM25 over the documents of all sets: who finds the negatives where no embedder can yet."""
-    from umekomi.data.views import texts
+    from umekomi.data.shapes import texts
     from umekomi.models.lexical import Bm25Embedder
 
     return Bm25Embedder.fit(list(dict.fromkeys(text for table in tables for text in texts(table, who))))

@@ -8,10 +8,15 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from umekomi.data.columns import check
 from umekomi.errors import DataError
-from umekomi.tasks.base import Result, Score, Task, own_role
+from umekomi.parts.similarity import take
+from umekomi.tasks.base import Result, Score, Task, counted, own_role, vectors_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+
+SAME = {"0": 0, "false": 0, "0.0": 0, "1": 1, "true": 1, "1.0": 1}
+"""The labels that say whether two texts are the same, as files write them."""
 
 
 def pair_scores(model: Any, table: pa.Table, batch_size: int, progress: bool) -> Any:
@@ -21,15 +26,19 @@ def pair_scores(model: Any, table: pa.Table, batch_size: int, progress: bool) ->
 
     first, second = table["sentence1"].to_pylist(), table["sentence2"].to_pylist()
     if hasattr(model, "score"):
-        return np.asarray(model.score(first, second), np.float64)
-    role = own_role(model, "similarity")
-    texts = list(dict.fromkeys([*first, *second]))
-    place = {text: number for number, text in enumerate(texts)}
-    vectors = model.encode(texts, role=role, batch_size=batch_size, progress=progress)
-    from umekomi.parts.similarity import take
-
-    a, b = take(vectors, [place[text] for text in first]), take(vectors, [place[text] for text in second])
-    return np.asarray(model.similarity_pairwise(a, b), np.float64)
+        scores = np.asarray(model.score(first, second), np.float64)
+    else:
+        texts = list(dict.fromkeys([*first, *second]))
+        place = {text: number for number, text in enumerate(texts)}
+        vectors = vectors_of(model, texts, own_role(model, "similarity"), batch_size, progress)
+        a, b = take(vectors, [place[text] for text in first]), take(vectors, [place[text] for text in second])
+        scores = np.asarray(model.similarity_pairwise(a, b), np.float64)
+    if not np.isfinite(scores).all():
+        row = int(np.argmin(np.isfinite(scores)))
+        raise DataError(
+            f"{model.name} gives the pair of row {row + 1} the score {scores[row]}: expected a finite number"
+        )
+    return scores
 
 
 @dataclass(frozen=True)
@@ -45,11 +54,20 @@ class Similarity(Task):
     def size(self) -> Mapping[str, int]:
         return {"pairs": self.data.num_rows}
 
-    def evaluate(self, model: Any, *, batch_size: int = 32, progress: bool = False) -> Result:
+    def check(self) -> None:
+        table = check(self.data, ("sentence1", "sentence2", "score"), self.kind)
+        scores = table["score"].unique()
+        if len(scores) < 2:
+            raise DataError(
+                f"{self.name}: column 'score': expected two scores or more that differ, found "
+                f"{scores[0].as_py()} in {'all ' if len(table) > 1 else ''}{counted(len(table), 'row')}"
+            )
+
+    def _evaluate(self, model: Any, batch_size: int, progress: bool) -> Result:
         import numpy as np
 
-        table = check(self.data, ("sentence1", "sentence2", "score"), self.name)
-        values = np.column_stack([table["score"].to_numpy(), pair_scores(model, table, batch_size, progress)])
+        gold = np.asarray(self.data["score"].to_numpy(), np.float64)
+        values = np.column_stack([gold, pair_scores(model, self.data, batch_size, progress)])
         return Result(self.name, {"spearman": Score(values, "spearman"), "pearson": Score(values, "pearson")})
 
 
@@ -66,14 +84,20 @@ class PairClassification(Task):
     def size(self) -> Mapping[str, int]:
         return {"pairs": self.data.num_rows}
 
-    def evaluate(self, model: Any, *, batch_size: int = 32, progress: bool = False) -> Result:
+    def check(self) -> None:
+        table = check(self.data, ("sentence1", "sentence2", "label"), self.kind)
+        labels = [str(label).strip().lower() for label in table["label"].to_pylist()]
+        for row, label in enumerate(labels):
+            if label not in SAME:
+                raise DataError(f"{self.name}: row {row + 1}, column 'label': expected 0 or 1, found {label!r}")
+        if len({SAME[label] for label in labels}) < 2:
+            raise DataError(
+                f"{self.name}: column 'label': expected pairs of both labels, 0 and 1; found only {labels[0]}"
+            )
+
+    def _evaluate(self, model: Any, batch_size: int, progress: bool) -> Result:
         import numpy as np
 
-        table = check(self.data, ("sentence1", "sentence2", "label"), self.name)
-        labels = [str(label).lower() for label in table["label"].to_pylist()]
-        for row, label in enumerate(labels):
-            if label not in ("0", "1", "true", "false", "0.0", "1.0"):
-                raise DataError(f"{self.name}: row {row + 1}, column 'label': expected 0 or 1, found {label!r}")
-        same = np.array([label in ("1", "true", "1.0") for label in labels], np.float64)
-        values = np.column_stack([same, pair_scores(model, table, batch_size, progress)])
+        same = np.array([SAME[str(label).strip().lower()] for label in self.data["label"].to_pylist()], np.float64)
+        values = np.column_stack([same, pair_scores(model, self.data, batch_size, progress)])
         return Result(self.name, {"average precision": Score(values, "average_precision")})

@@ -2,67 +2,117 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from umekomi.data.columns import Retrieval as Data
+from umekomi.data.columns import check
 from umekomi.errors import DataError
 from umekomi.parts import similarity as similarities
-from umekomi.tasks.base import Result, Score, Task
+from umekomi.parts.ranking import exact_search as best
+from umekomi.tasks.base import Result, Score, Task, counted, vectors_of
 
-BLOCK = 1 << 25
+__all__ = ["Reranking", "Retrieval", "best", "trec", "whole_grades"]
+
 MEASURES = {"ndcg@10": "ndcg_cut_10", "mrr@10": "recip_rank", "recall@100": "recall_100", "map": "map"}
+FACTORS = (1, 2, 3, 4, 5, 6, 8, 10, 100, 1000)
+MOST_GRADE = 10_000
+"""trec_eval keeps one counter for every grade up to the highest."""
+
+Judgements = Mapping[str, Mapping[str, float]]
 
 
-def best(model: Any, queries: Any, documents: Any, k: int) -> tuple[Any, Any]:
-    """Exact search with the model's own similarity: (document numbers, scores), both ``[queries, k]``, best first;
-    equal scores in the documents' order. A sparse match of zero is no hit: its score is minus infinity."""
-    import numpy as np
+def whole_grades(judgements: Judgements) -> tuple[dict[str, dict[str, int]], str]:
+    """(the judgements in whole numbers, as trec_eval takes them; a note on what was done, or nothing).
 
-    count, total = similarities.size(queries), similarities.size(documents)
-    k = min(k, total)
-    numbers, scores = np.zeros((count, k), np.int64), np.zeros((count, k), np.float32)
-    step = max(1, BLOCK // max(total, 1))
-    for start in range(0, count, step):
-        stop = min(start + step, count)
-        block = model.similarity(similarities.rows(queries, start, stop), documents)
-        if hasattr(documents, "indptr"):
-            block = np.where(block == 0, -np.inf, block)
-        if k < total:
-            # the k-th best value is exact; among equals at the border the first documents stay
-            border = np.partition(block, total - k, axis=1)[:, total - k]
-            for row in range(stop - start):
-                above = np.flatnonzero(block[row] > border[row])
-                chosen = np.concatenate([above, np.flatnonzero(block[row] == border[row])[: k - len(above)]])
-                order = np.lexsort((chosen, -block[row, chosen]))
-                numbers[start + row] = chosen[order]
-                scores[start + row] = block[row, chosen[order]]
-        else:
-            order = np.argsort(-block, axis=1, kind="stable")
-            numbers[start:stop], scores[start:stop] = order, np.take_along_axis(block, order, 1)
-    return numbers, scores
+    nDCG keeps its value when all grades are multiplied by one number. Fractions are multiplied by the least factor that
+    makes them whole; where none up to 1,000 does, or a grade is too high for trec_eval's counters, the highest becomes
+    10,000 and the others are rounded. No grade above zero becomes zero.
+    """
+    grades = {grade for judged in judgements.values() for grade in judged.values()}
+    top = max(grades, default=0)
+    factor: float | None = next(
+        (
+            factor
+            for factor in FACTORS
+            if factor * top <= MOST_GRADE
+            and all(math.isclose(factor * g, round(factor * g), rel_tol=1e-6) for g in grades)
+        ),
+        None,
+    )
+    whole = {grade: grade if factor == 1 else grade * (factor or MOST_GRADE / top) for grade in grades}
+    levels = {grade: max(round(value), 1) if grade > 0 else 0 for grade, value in whole.items()}
+    out = {query: {document: levels[g] for document, g in judged.items()} for query, judged in judgements.items()}
+    if factor == 1:
+        return out, ""
+    how = "as they are" if factor else f"to one part in {MOST_GRADE:,} of the highest"
+    return out, f"grades are no small whole numbers: nDCG takes them {how}, the other figures count all above zero"
 
 
-def trec(judgements: Mapping[str, Mapping[str, int]], run: Mapping[str, Mapping[str, float]]) -> dict[str, Score]:
-    """Figures by query. A query for which nothing was found counts as zero; MRR is cut at ten by giving trec_eval
-    ten."""
+def trec(judgements: Judgements, run: Mapping[str, Mapping[str, float]]) -> tuple[dict[str, Score], list[str]]:
+    """(figures by query, notes on the grades). A query for which nothing was found counts as zero; MRR is cut at ten by
+    giving trec_eval ten."""
     import numpy as np
     import pytrec_eval
 
-    names = {"ndcg_cut.10", "map", "recall.100"}
-    whole = pytrec_eval.RelevanceEvaluator(dict(judgements), names).evaluate(dict(run))
+    whole, note = whole_grades(judgements)
+    every = pytrec_eval.RelevanceEvaluator(whole, {"ndcg_cut.10", "map", "recall.100"}).evaluate(dict(run))
     # trec_eval breaks ties by document id, last first: so must the cut
     ten = {
         query: dict(sorted(found.items(), key=lambda hit: (hit[1], hit[0]), reverse=True)[:10])
         for query, found in run.items()
     }
-    first = pytrec_eval.RelevanceEvaluator(dict(judgements), {"recip_rank"}).evaluate(ten)
+    first = pytrec_eval.RelevanceEvaluator(whole, {"recip_rank"}).evaluate(ten)
     scores = {}
     for metric, measure in MEASURES.items():
-        source = first if metric == "mrr@10" else whole
+        source = first if metric == "mrr@10" else every
         scores[metric] = Score(np.array([source.get(query, {}).get(measure, 0.0) for query in judgements]))
-    return scores
+    return scores, [note] if note else []
+
+
+def check_retrieval(data: Data, who: str) -> None:
+    """One error for tables that do not fit each other, or in which nothing is an answer."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    check(data.qrels, ("query_id", "corpus_id", "score"), f"{who}: qrels")
+    for name, table in (("queries", data.queries), ("corpus", data.corpus)):
+        check(table, ("id",), f"{who}: {name}")
+        if "text" not in table.column_names:
+            raise DataError(f"{who}: {name} needs the column 'text'; found {', '.join(table.column_names)}")
+        row = pc.index(pc.is_null(table["text"]), True).as_py()
+        if row >= 0:
+            raise DataError(f"{who}: {name}, row {row + 1}, column 'text': expected text, found nothing")
+        ids = table["id"]
+        if pc.count_distinct(ids).as_py() < len(ids):
+            twice = next(pair["values"] for pair in pc.value_counts(ids).to_pylist() if pair["counts"] > 1)
+            raise DataError(f"{who}: {name}, column 'id': expected distinct ids, found {twice!r} twice")
+        column = "query_id" if name == "queries" else "corpus_id"
+        judged = data.qrels[column]
+        for values, where in ((ids, f"{name}, column 'id'"), (judged, f"qrels, column {column!r}")):
+            if not (pa.types.is_string(values.type) or pa.types.is_large_string(values.type)):
+                raise DataError(f"{who}: {where}: expected ids as text, found {values.type}")
+        row = pc.index(pc.is_in(judged, ids.combine_chunks()), False).as_py()
+        if row >= 0:
+            raise DataError(
+                f"{who}: qrels, row {row + 1}, column {column!r}: expected an id of "
+                f"{'queries' if name == 'queries' else 'the corpus'}, found {judged[row].as_py()!r}"
+            )
+    if not pc.max(data.qrels["score"]).as_py() > 0:
+        raise DataError(
+            f"{who}: qrels, column 'score': expected a document judged above zero, found none in "
+            f"{counted(data.qrels.num_rows, 'row')}"
+        )
+
+
+def graded(data: Data) -> list[str]:
+    """Earlier versions cut fractions off."""
+    import pyarrow.compute as pc
+
+    scores = data.qrels["score"]
+    return ["grades as they are"] if pc.any(pc.not_equal(scores, pc.floor(scores))).as_py() else []
 
 
 @dataclass(frozen=True)
@@ -78,18 +128,26 @@ class Retrieval(Task):
     def size(self) -> Mapping[str, int]:
         return {"queries": self.data.queries.num_rows, "documents": self.data.corpus.num_rows}
 
-    def evaluate(self, model: Any, *, batch_size: int = 32, progress: bool = False) -> Result:
-        documents = model.encode(
-            self.data.corpus["text"].to_pylist(), role="document", batch_size=batch_size, progress=progress
-        )
-        queries = model.encode(
-            self.data.queries["text"].to_pylist(), role="query", batch_size=batch_size, progress=progress
-        )
+    def check(self) -> None:
+        check_retrieval(self.data, self.name)
+        if self.data.corpus.num_rows < 2:
+            raise DataError(f"{self.name}: corpus: expected two documents or more, found one, which every query finds")
+
+    def edition(self) -> list[str]:
+        return graded(self.data)
+
+    def _evaluate(self, model: Any, batch_size: int, progress: bool) -> Result:
+        documents = vectors_of(model, self.data.corpus["text"].to_pylist(), "document", batch_size, progress)
+        queries = vectors_of(model, self.data.queries["text"].to_pylist(), "query", batch_size, progress)
         return self.judge(model, queries, documents)
 
     def judge(self, model: Any, queries: Any, documents: Any) -> Result:
         """The figures of vectors already made."""
+        import numpy as np
+
         numbers, scores = best(model, queries, documents, self.depth)
+        if np.isfinite(scores).all() and (scores == scores[:, :1]).all():
+            raise DataError(f"{self.name}: {model.name} gives every document the same score: it ranks nothing")
         return self.result(numbers, scores)
 
     def result(self, numbers: Any, scores: Any) -> Result:
@@ -102,7 +160,15 @@ class Retrieval(Task):
         for query, row, values in zip(self.data.queries["id"].to_pylist(), numbers, scores, strict=True):
             found = [(ids[i], float(value)) for i, value in zip(row, values, strict=True) if np.isfinite(value)]
             run[query], hits[query] = dict(found), found[:10]
-        return Result(self.name, trec(self.data.judgements(), run), hits=hits)
+        judgements = self.data.judgements()
+        figures, notes = trec(judgements, run)
+        without = sum(not any(grade > 0 for grade in judged.values()) for judged in judgements.values())
+        if without:
+            notes.append(
+                f"{counted(without, 'query', 'queries')} without a document judged above zero: each counts as zero, "
+                "whatever a model finds"
+            )
+        return Result(self.name, figures, tuple(notes), hits)
 
 
 @dataclass(frozen=True)
@@ -118,16 +184,32 @@ class Reranking(Task):
     def size(self) -> Mapping[str, int]:
         return {"queries": self.data.queries.num_rows, "pairs": self.data.qrels.num_rows}
 
-    def evaluate(self, model: Any, *, batch_size: int = 32, progress: bool = False) -> Result:
-        judgements = self.data.judgements()
+    def check(self) -> None:
+        check_retrieval(self.data, self.name)
+        if not self._to_order():
+            raise DataError(
+                f"{self.name}: reranking needs queries with two judged documents or more of different grades, one of "
+                "them above zero; found none"
+            )
+
+    def edition(self) -> list[str]:
+        even = any(len(judged) > 1 and len(set(judged.values())) == 1 for judged in self.data.judgements().values())
+        return graded(self.data) + (["equal grades left out"] if even else [])
+
+    def _to_order(self) -> dict[str, dict[str, float]]:
+        """The judgements of queries whose documents have an order, the best of them an answer."""
+        return {
+            query: judged
+            for query, judged in self.data.judgements().items()
+            if max(judged.values()) > max(min(judged.values()), 0)
+        }
+
+    def _evaluate(self, model: Any, batch_size: int, progress: bool) -> Result:
+        import numpy as np
+
         queries = dict(zip(self.data.queries["id"].to_pylist(), self.data.queries["text"].to_pylist(), strict=True))
         corpus = dict(zip(self.data.corpus["id"].to_pylist(), self.data.corpus["text"].to_pylist(), strict=True))
-        kept = {query: judged for query, judged in judgements.items() if len(judged) > 1 and any(judged.values())}
-        if not kept:
-            raise DataError(
-                f"{self.name}: reranking needs queries with two judged documents or more, one of them above zero; "
-                "found none"
-            )
+        kept = self._to_order()
         run: dict[str, dict[str, float]] = {}
         if hasattr(model, "score"):
             pairs = [(query, document) for query, judged in kept.items() for document in judged]
@@ -137,14 +219,21 @@ class Reranking(Task):
         else:
             used = sorted({document for judged in kept.values() for document in judged})
             place = {document: number for number, document in enumerate(used)}
-            documents = model.encode(
-                [corpus[d] for d in used], role="document", batch_size=batch_size, progress=progress
-            )
-            asked = model.encode([queries[q] for q in kept], role="query", batch_size=batch_size, progress=progress)
+            documents = vectors_of(model, [corpus[d] for d in used], "document", batch_size, progress)
+            asked = vectors_of(model, [queries[q] for q in kept], "query", batch_size, progress)
             for row, (query, judged) in enumerate(kept.items()):
                 chosen = similarities.take(documents, [place[document] for document in judged])
                 values = model.similarity(similarities.rows(asked, row, row + 1), chosen)[0]
                 run[query] = dict(zip(judged, values.tolist(), strict=True))
-        left = len(judgements) - len(kept)
-        note = (f"{left} queries with nothing to order were left out",) if left else ()
-        return Result(self.name, trec(kept, run), note)
+        every = np.array([value for found in run.values() for value in found.values()])
+        if not np.isfinite(every).all():
+            raise DataError(f"{self.name}: {model.name} gives a score that is no finite number")
+        if all(len(set(found.values())) == 1 for found in run.values()):
+            raise DataError(
+                f"{self.name}: {model.name} gives all documents of a query the same score: it orders nothing"
+            )
+        figures, notes = trec(kept, run)
+        left = self.data.num_rows - len(kept)
+        if left:
+            notes.append(f"{counted(left, 'query', 'queries')} with nothing to order left out")
+        return Result(self.name, figures, tuple(notes))

@@ -11,7 +11,7 @@ from umekomi.data.columns import check
 from umekomi.data.graphs import REVERSED
 from umekomi.errors import DataError, WrongUse
 from umekomi.parts.similarity import hyperboloid
-from umekomi.tasks.base import Result, Score, Task
+from umekomi.tasks.base import Result, Score, Task, counted, vectors_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -92,6 +92,21 @@ def _flat(sets: list[set[int]]) -> tuple[Any, Any]:
     return offsets, np.fromiter((member for found in sets for member in sorted(found)), np.int32, int(offsets[-1]))
 
 
+def _ranked(
+    who: str, model: Any, wanted: Mapping[int, set[int]], known: Mapping[int, set[int]], found: str
+) -> dict[str, Score]:
+    """:func:`rank`, where there is something to rank: a link, and an entity that it may be mistaken for."""
+    if not wanted:
+        raise DataError(f"{who}: expected links between entities, {found}")
+    entities = len(model.vectors)
+    if not any(entities - 1 > len((links | known.get(row, set())) - {row}) for row, links in wanted.items()):
+        raise DataError(
+            f"{who}: expected entities that are not linked, found that every one of the {entities} is linked to all "
+            "others: there is nothing to rank"
+        )
+    return rank(model, wanted, known)
+
+
 @dataclass(frozen=True)
 class Reconstruction(Task):
     """Every entity's neighbours among all entities, on the data the table was learned from: how much of it the geometry
@@ -105,10 +120,13 @@ class Reconstruction(Task):
     def size(self) -> Mapping[str, int]:
         return {"links": self.data.num_rows}
 
-    def evaluate(self, model: Any, *, batch_size: int = 32, progress: bool = False) -> Result:
+    def check(self) -> None:
+        _edges(self.data, self.kind)
+
+    def _evaluate(self, model: Any, batch_size: int, progress: bool) -> Result:
         _is_table(model, self.name)
-        wanted = neighbours(model, zip(*_edges(self.data, self.name), strict=True), self.name)
-        return Result(self.name, rank(model, wanted, {}))
+        wanted = neighbours(model, zip(*_edges(self.data, self.kind), strict=True), self.name)
+        return Result(self.name, _ranked(self.name, model, wanted, {}, "found each linked to itself alone"))
 
 
 @dataclass(frozen=True)
@@ -124,12 +142,20 @@ class LinkPrediction(Task):
     def size(self) -> Mapping[str, int]:
         return {"links": self.data.num_rows}
 
-    def evaluate(self, model: Any, *, batch_size: int = 32, progress: bool = False) -> Result:
+    def check(self) -> None:
+        _edges(self.data, self.kind)
+        _edges(self.train, f"{self.kind}, training split")
+
+    def _evaluate(self, model: Any, batch_size: int, progress: bool) -> Result:
         _is_table(model, self.name)
-        wanted = neighbours(model, zip(*_edges(self.data, self.name), strict=True), self.name)
-        known = neighbours(model, zip(*_edges(self.train, self.name), strict=True), self.name)
-        wanted = {row: links - known.get(row, set()) for row, links in wanted.items()}
-        return Result(self.name, rank(model, {row: links for row, links in wanted.items() if links}, known))
+        wanted = neighbours(model, zip(*_edges(self.data, self.kind), strict=True), self.name)
+        known = neighbours(model, zip(*_edges(self.train, self.kind), strict=True), self.name)
+        new = {row: links - known.get(row, set()) for row, links in wanted.items()}
+        asked = {row: links for row, links in new.items() if links}
+        scores = _ranked(self.name, model, asked, known, "found none that the training split does not hold")
+        left = sum(map(len, wanted.values())) - sum(map(len, asked.values()))
+        note = f"{counted(left, 'link')} left out: the training split holds them too"
+        return Result(self.name, scores, (note,) if left else ())
 
 
 @dataclass(frozen=True)
@@ -148,7 +174,11 @@ class TripleRanking(Task):
     def size(self) -> Mapping[str, int]:
         return {"triples": self.data.num_rows}
 
-    def evaluate(self, model: Any, *, batch_size: int = 32, progress: bool = False) -> Result:
+    def check(self) -> None:
+        for table in (self.data, *(() if self.known is None else (self.known,))):
+            check(table, ("head", "relation", "tail"), self.kind)
+
+    def _evaluate(self, model: Any, batch_size: int, progress: bool) -> Result:
         import numpy as np
 
         if model.kind != "bags":
@@ -156,15 +186,11 @@ class TripleRanking(Task):
                 f"{self.name} asks a model that embeds bags (recipe starspace); {model.name} is of kind {model.kind}"
             )
         columns = ("head", "relation", "tail")
-        judged = list(
-            zip(*(check(self.data, columns, self.name)[column].to_pylist() for column in columns), strict=True)
-        )
+        judged = list(zip(*(self.data[column].to_pylist() for column in columns), strict=True))
         known = (
             []
             if self.known is None
-            else list(
-                zip(*(check(self.known, columns, self.name)[column].to_pylist() for column in columns), strict=True)
-            )
+            else list(zip(*(self.known[column].to_pylist() for column in columns), strict=True))
         )
         answers: dict[tuple[str, str], set[str]] = {}
         for head, relation, tail in [*judged, *known]:
@@ -182,11 +208,18 @@ class TripleRanking(Task):
         asked = [((head, relation), tail) for head, relation, tail in kept] + [
             ((tail, relation + REVERSED), head) for head, relation, tail in kept
         ]
-        candidates = model.encode([[name] for name in entities], role="document")
+        candidates = vectors_of(model, [[name] for name in entities], "document", batch_size, progress)
+        rivals = [len(entities) - sum(name in place for name in answers[query]) for query, _ in asked]
+        if not any(rivals):
+            raise DataError(
+                f"{self.name}: expected entities that are no answer, found that each of the {len(entities)} is one to "
+                "every triple: there is nothing to rank"
+            )
         ranks = np.empty(len(asked))
         for start in range(0, len(asked), 1024):
             part = asked[start : start + 1024]
-            block = model.similarity(model.encode([list(query) for query, _ in part]), candidates)
+            queries = vectors_of(model, [list(query) for query, _ in part], None, batch_size, False)
+            block = model.similarity(queries, candidates)
             for row, ((query, answer), scores) in enumerate(zip(part, block, strict=True), start):
                 value = scores[place[answer]]
                 scores[[place[name] for name in answers[query] if name in place]] = -np.inf
@@ -215,16 +248,25 @@ class HypernymyRanking(Task):
     def size(self) -> Mapping[str, int]:
         return {"pairs": self.data.num_rows}
 
-    def evaluate(self, model: Any, *, batch_size: int = 32, progress: bool = False) -> Result:
+    def check(self) -> None:
+        scores = check(self.data, ("child", "parent", "score"), self.kind)["score"].unique()
+        if len(scores) < 2:
+            raise DataError(
+                f"{self.name}: column 'score': expected two scores or more that differ, found {scores[0].as_py()} in "
+                f"{counted(self.data.num_rows, 'row')}"
+            )
+
+    def _evaluate(self, model: Any, batch_size: int, progress: bool) -> Result:
         import numpy as np
 
         _is_table(model, self.name)
-        table = check(self.data, ("child", "parent", "score"), self.name)
-        rows = list(zip(*(table[column].to_pylist() for column in ("child", "parent", "score")), strict=True))
+        columns = (self.data[column].to_pylist() for column in ("child", "parent", "score"))
+        rows = list(zip(*columns, strict=True))
         kept = [row for row in rows if row[0] in model and row[1] in model]
-        if len(kept) < 2:
+        if len({score for _, _, score in kept}) < 2:
             raise DataError(
-                f"{self.name}: expected pairs of entities of {model.name}, found {len(kept)} of {len(rows)}"
+                f"{self.name}: expected pairs of entities of {model.name} with scores that differ, found {len(kept)} "
+                f"of {len(rows)}{f', all scored {kept[0][2]}' if kept else ''}"
             )
         child, parent = (np.stack([model[row[side]] for row in kept]) for side in (0, 1))
         distance = -np.asarray(model.similarity_pairwise(child, parent), np.float64)

@@ -15,12 +15,14 @@ labels or positives both views of a text are one, and the contrast only pushes c
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from umekomi.contracts import Transform
 from umekomi.errors import DataError, WrongUse
 from umekomi.parts.kernels.threads import alone, cores, over, shards
 from umekomi.parts.learning.arrays import learn, order
+from umekomi.run import Run
 
 if TYPE_CHECKING:
     import numpy as np
@@ -168,15 +170,11 @@ class SparseCode(Transform):
                 int(self.training["epochs"]),
                 len(vectors),
                 work,
-                who=self.name,
+                run=Run(self.name, int(self.training["seed"]), Path(checkpoint) if checkpoint else None, progress),
                 unit="vectors",
                 threads=1,
                 begin=begin,
-                checkpoint=checkpoint,
-                key=content_hash(self.k, self.width, self.training, vectors.tobytes())
-                if checkpoint is not None
-                else "",
-                progress=progress,
+                key=content_hash(self.k, self.width, self.training, vectors.tobytes()) if checkpoint else "",
                 piece=max(int(batch), 65536 // int(batch) * int(batch)),
             )
         self.weight_, self.inner_, self.outer_ = (learner.arrays[name].copy() for name in ("weight", "inner", "outer"))

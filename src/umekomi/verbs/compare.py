@@ -9,14 +9,17 @@ from typing import Any
 
 from umekomi import __version__
 from umekomi.comparison.candidates import Candidate
-from umekomi.comparison.judging import FORMAT, Judging, check_folder
+from umekomi.comparison.judging import FORMAT, Judging, check_folder, why
 from umekomi.comparison.leaderboard import Comparison, Row, conclude
 from umekomi.comparison.plan import plan
-from umekomi.errors import DataError, MissingExtra, UmekomiError, WrongUse
+from umekomi.data import load
+from umekomi.errors import UmekomiError, WrongUse
 from umekomi.files import content_hash
+from umekomi.limits import checked
 from umekomi.progress import say
 
 
+@checked
 def compare(
     candidates: Sequence[str],
     data: Any,
@@ -32,6 +35,7 @@ def compare(
     max_queries: int | None = None,
     seed: int = 0,
     batch_size: int = 64,
+    encoding: str | None = None,
     progress: bool = False,
 ) -> Comparison:
     """Judge models and recipes on the same held-out items.
@@ -41,15 +45,15 @@ def compare(
     split of other tasks), those with labels on the training split, in their ``small()`` settings unless
     ``paper_settings``, going on from ``start``. ``hybrid`` adds BM25 fused with every dense candidate by reciprocal
     rank. ``budget_bytes`` (an item) and ``budget_ms`` (a query) bound the recommendation. Everything is kept in
-    ``out``; the report is written there.
+    ``out``; the report is written there. ``encoding``: of a file that is not UTF-8.
     """
     if not candidates:
         raise WrongUse("compare: expected at least one model or recipe")
     wanted = [Candidate.parse(spec, paper_settings) for spec in dict.fromkeys(candidates)]
     if hybrid and "bm25" not in [candidate.spec for candidate in wanted]:
         wanted.insert(0, Candidate.parse("bm25", paper_settings))
-    learns = any(candidate.recipe is not None and candidate.recipe.labelled for candidate in wanted)
-    planned = plan(data, task, split, learns, seed, max_queries)
+    learns = any(candidate.recipe is not None and candidate.recipe.supervised for candidate in wanted)
+    planned = plan(load(data, encoding=encoding) if encoding else data, task, split, learns, seed, max_queries)
     say(
         f"{planned.dataset.name}: {planned.task.kind} on "
         f"{', '.join(f'{count:,} {what}' for what, count in planned.task.size().items())}"
@@ -66,6 +70,7 @@ def compare(
         task,
         split,
         max_queries,
+        *planned.task.edition(),
     )
     name = Path(planned.dataset.name).stem.replace(" ", "-") or "data"
     folder = Path(out) if out else Path("umekomi-compare") / f"{name}-{base[:8]}"
@@ -76,9 +81,9 @@ def compare(
     for number, candidate in enumerate(wanted, 1):
         try:
             row, again = run.candidate(candidate)
-        except (MissingExtra, DataError, WrongUse) as error:
-            skipped[candidate.spec] = str(error)
-            say(f"[{number}/{len(wanted)}] {candidate.spec}: skipped: {error}")
+        except Exception as error:  # whatever it is that fails in one candidate, the others' rows stay
+            skipped[candidate.spec] = why(error)
+            say(f"[{number}/{len(wanted)}] {candidate.spec}: skipped: {skipped[candidate.spec]}")
             continue
         rows.append(row)
         figure = row.score.value
@@ -92,7 +97,16 @@ def compare(
         raise UmekomiError(
             "no candidate could be judged: " + "; ".join(f"{spec}: {why}" for spec, why in skipped.items())
         )
-    comparison = conclude(planned, rows, skipped, folder, budget_bytes, budget_ms, list(candidates), data)
+    comparison = conclude(
+        planned,
+        rows,
+        skipped,
+        folder,
+        budget_bytes,
+        budget_ms,
+        list(candidates),
+        f"{data} --encoding {encoding}" if encoding else data,
+    )
     from umekomi.comparison.report import write_report
 
     write_report(comparison, planned.task)

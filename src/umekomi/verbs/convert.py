@@ -6,11 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from umekomi.errors import WrongUse
-from umekomi.models import load
+from umekomi.files import MODEL_FILE, SUMS_FILE
+from umekomi.limits import checked
+from umekomi.models import load, word2vec
 
 FORMATS = ("word2vec", "safetensors", "sentence-transformers", "onnx")
 
 
+@checked
 def convert(
     source: Any,
     out: str | Path,
@@ -27,11 +30,11 @@ def convert(
     own folder. ``"sentence-transformers"``: a folder that opens there as it is, without ``umekomi.json``; transforms
     that are linear become its layers. ``"onnx"``: a folder that needs no torch; with ``precision="int8"`` its weights
     have eight bits where every text of ``data`` keeps a cosine of ``least_cosine`` to its own vector, and the card says
-    what it costs (:func:`umekomi.models.engines.quantized.int8`). A ``source`` ending in ``.txt``, ``.vec`` or ``.bin``
-    is read as word2vec.
+    what it costs (:func:`umekomi.models.engines.quantized.int8`). A ``source`` ending in ``.txt``, ``.vec`` or
+    ``.bin``, packed or not, is read as word2vec.
     """
     out = Path(out)
-    to = to or ("word2vec" if out.suffix in (".txt", ".vec", ".bin") else "safetensors")
+    to = to or ("word2vec" if word2vec.is_named(out) else "safetensors")
     if to not in FORMATS:
         raise WrongUse(f"convert: expected one of {', '.join(FORMATS)}, found {to!r}")
     if precision not in ("float32", "int8"):
@@ -40,8 +43,6 @@ def convert(
         raise WrongUse("precision int8: expected to 'onnx', and data, the texts to measure the loss on")
     model = _open(source)
     if to == "word2vec":
-        from umekomi.models import word2vec
-
         word2vec.write(as_table(model), out)
     elif to == "onnx":
         from umekomi.models.engines.onnx import export
@@ -65,7 +66,8 @@ def convert(
                 f"{model.kind}"
             )
         model.save(out)
-        (out / "umekomi.json").unlink()
+        for file in (MODEL_FILE, SUMS_FILE):
+            (out / file).unlink()
     else:
         model.save(out)
     return out
@@ -77,8 +79,6 @@ def _texts(data: Any) -> list[str]:
         return list(data)
     from umekomi.data.readers import batches
 
-    if not Path(data).exists():
-        raise WrongUse(f"{data}: no such file or folder")
     table = next(batches(Path(data), 4096))
     column = next(
         (name for name in ("text", "anchor", "sentence1", *table.column_names) if name in table.column_names), "text"
@@ -87,11 +87,7 @@ def _texts(data: Any) -> list[str]:
 
 
 def _open(source: Any) -> Any:
-    if isinstance(source, (str, Path)) and Path(source).suffix in (".txt", ".vec", ".bin"):
-        if not Path(source).is_file():
-            raise WrongUse(f"{source}: no such file")
-        from umekomi.models import word2vec
-
+    if isinstance(source, (str, Path)) and word2vec.is_named(source) and not Path(source).is_dir():
         return word2vec.read(source)
     return load(source)
 

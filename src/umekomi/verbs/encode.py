@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from umekomi.caching import VectorCache
-from umekomi.data.columns import first_problem
-from umekomi.data.readers import batches
+from umekomi.data.lines import check_place
+from umekomi.data.readers import Source, texts
+from umekomi.data.readers.parquet import faults
 from umekomi.errors import DataError, WrongUse
 from umekomi.files import source_hash, whole_file, write_json
+from umekomi.limits import check, checked
 from umekomi.models.engines.choice import open_for_encoding
 from umekomi.models.within import check_truncation, encode_within
 from umekomi.progress import Progress, say
@@ -24,6 +26,10 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 SHARD = 8192
+WRITTEN = ("vector", "truncated")
+"""The columns that a Parquet file of ``encode`` has beside the input's."""
+ABOUT = ("model", "fingerprint", "metric", "column")
+"""What it says of itself."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +52,7 @@ class Encoded:
         return f"{self.rows:,} texts in {self.dimension} dimensions{kept}{reused} -> {self.out}{cut}"
 
 
+@checked
 def encode(
     model: Any,
     source: str | Path,
@@ -61,16 +68,21 @@ def encode(
     engine: str = "auto",
     cache: bool | str | Path = True,
     devices: Sequence[str] | None = None,
+    encoding: str | None = None,
     progress: bool = False,
 ) -> Encoded:
     """Vectors of every text in a file, in bounded memory.
 
     ``out`` ends in ``.parquet`` (the input's columns, ``vector``, ``truncated``) or ``.npy`` (float32 ``[n, d]`` in the
-    input's order). Shards of ``shard_rows`` texts are committed as they finish in ``OUT.shards`` and joined at the end;
-    with ``resume`` an interrupted run goes on behind the last of them, if model, input and settings are the same.
-    ``truncation``: ``"warn"`` counts texts that were cut, ``"error"`` stops at the first, ``"silent"`` does not look,
-    ``"chunk"`` reads a long text in windows and takes their mean (:func:`umekomi.models.within.encode_within`).
-    ``engine``: :func:`umekomi.models.engines.choice.open_for_encoding`'s.
+    input's order). An input with columns of its own of these two names is refused for Parquet, unless ``encode`` wrote
+    them: then the new ones take their place. A row without ``text`` is encoded by its ``title``. ``encoding``: of an
+    input that is not UTF-8.
+
+    Shards of ``shard_rows`` texts are committed as they finish in ``OUT.shards`` and joined at the end; with ``resume``
+    an interrupted run goes on behind the last of them, if model, input and settings are the same. ``truncation``:
+    ``"warn"`` counts texts that were cut, ``"error"`` stops at the first, ``"silent"`` does not look, ``"chunk"`` reads
+    a long text in windows and takes their mean (:func:`umekomi.models.within.encode_within`). ``engine``:
+    :func:`umekomi.models.engines.choice.open_for_encoding`'s.
 
     A text that has been encoded before, in this file or by an earlier run with the same model, role and truncation, is
     not encoded again where that costs (transformers, services): its vector comes from the ``cache`` (a folder;
@@ -78,12 +90,12 @@ def encode(
     every GPU) shares the texts out among processes, by torch.
     """
     out, source = Path(out), Path(source)
-    check_job(source, out, column, truncation, shard_rows, batch_size)
+    read = check_job(source, out, column, truncation, shard_rows, batch_size, encoding)
     name = str(model) if isinstance(model, (str, Path)) else model.name
     embedder = open_for_encoding(model, "torch" if devices else engine)
     named = devices_named(embedder, devices)
     shards, done, width, about = begin(
-        embedder, name, source, out, column, role, dimensions, truncation, shard_rows, resume
+        embedder, name, source, out, column, role, dimensions, truncation, shard_rows, resume, encoding
     )
     finished = {entry["shard"]: entry["rows"] for entry in done}
     kept = sum(finished.values())
@@ -97,14 +109,15 @@ def encode(
         )
     with (
         embedder.on(named) if named else nullcontext(),
-        Progress("encoding", lines(source) if progress else None, "texts", progress, done=kept) as bar,
+        Progress("encoding", read.rows, "texts", progress, done=kept) as bar,
     ):
-        for number, table in enumerate(batches(source, shard_rows)):
+        for number, table in enumerate(read.tables(shard_rows)):
             if number in finished:
                 if table.num_rows != finished[number]:
                     raise DataError(
-                        f"{shards}: shard {number} holds {finished[number]} rows, the input {table.num_rows}: start "
-                        "anew without --resume"
+                        f"{shards}: shard {number} holds {finished[number]} rows, the input {table.num_rows}",
+                        parameter="resume",
+                        advice="start anew without",
                     )
                 continue
             entry = work.shard(table, source, shards, number, number * shard_rows)
@@ -121,23 +134,33 @@ def rounded(embedder: Any) -> list[str]:
     return [embedder.rounding] if embedder.rounding else []
 
 
-def check_job(source: Path, out: Path, column: str, truncation: str, shard_rows: int, batch_size: int) -> None:
-    """The error for a job that cannot be, before a model is opened."""
+def check_job(
+    source: Path,
+    out: Path,
+    column: str,
+    truncation: str,
+    shard_rows: int,
+    batch_size: int,
+    encoding: str | None = None,
+) -> Source:
+    """The input, all of it read once; the error for a job that cannot be, before a model is opened."""
     if out.suffix not in (".parquet", ".npy"):
         raise WrongUse(f"{out}: expected a file ending in .parquet or .npy")
+    if out.is_dir():
+        raise WrongUse(f"{out}: expected a file to write to, found a folder")
     check_truncation(truncation)
-    if shard_rows < 1 or batch_size < 1:
-        raise WrongUse(f"expected at least one row a shard and one text a batch, found {shard_rows} and {batch_size}")
-    if not source.exists():
-        raise WrongUse(f"{source}: no such file or folder")
-    _check_column(next(batches(source, 1), None), source, column)
-
-
-def _check_column(table: pa.Table | None, source: Path, column: str) -> None:
-    if table is not None and column not in table.column_names:
-        raise DataError(
-            f"{source}: expected the column {column!r}, found {', '.join(table.column_names)}: name one with --column"
-        )
+    check("shard_rows", shard_rows)
+    check("batch_size", batch_size)
+    read = Source(source, encoding=encoding, column=column, titles=True)
+    own = [name for name in WRITTEN if name in read.names]
+    if own and out.suffix == ".parquet":
+        about = encoded(source)
+        if about is None or column in own:
+            raise WrongUse(
+                f"{source}: the column {own[0]!r} has a name that encode writes itself: rename it, or write to .npy"
+            )
+        say(f"note: {out} will have the new vectors in place of those that {about['model']} gave {source}")
+    return read
 
 
 def begin(
@@ -151,6 +174,7 @@ def begin(
     truncation: str,
     shard_rows: int,
     resume: bool,
+    encoding: str | None = None,
 ) -> tuple[Path, list[dict[str, Any]], int, dict[str, str]]:
     """(the folder of shards, those that an earlier run of the same job finished, the vectors' width, what the output
     says of itself)."""
@@ -164,6 +188,7 @@ def begin(
         )
     shards, fingerprint = out.with_name(out.name + ".shards"), embedder.fingerprint()
     settings = [column, role, dimensions, truncation, shard_rows, out.suffix, *rounded(embedder)]
+    settings += [encoding] if encoding else []
     done = open_shards(shards, {"model": fingerprint, "source": source_hash(source), "settings": settings}, resume)
     if done:
         say(f"going on behind {sum(entry['rows'] for entry in done):,} finished texts in {shards}")
@@ -222,40 +247,29 @@ def encoded(source: Path) -> dict[str, str] | None:
     file."""
     import pyarrow.parquet as pq
 
-    if source.suffix != ".parquet":
+    check_place(source)
+    if source.suffix != ".parquet" or source.is_dir():
         return None
-    about = pq.read_schema(source)
-    if "vector" not in about.names or not about.metadata or b"fingerprint" not in about.metadata:
-        return None
-    return {key.decode(): value.decode() for key, value in about.metadata.items()}
+    with faults(source):
+        schema = pq.read_schema(source)
+        found = {name: (schema.metadata or {}).get(name.encode(), b"").decode() for name in ABOUT}
+        whole = all(found[name] for name in ("model", "fingerprint", "column"))
+        return found if WRITTEN[0] in schema.names and whole else None
 
 
-def vectors_of(table: pa.Table) -> Any:
+def vectors_of(table: pa.Table, source: str | Path = "the data") -> Any:
     """The column ``vector`` of what ``encode`` wrote, float32 ``[n, d]``."""
+    import numpy as np
     import pyarrow as pa
 
     flat = table["vector"].combine_chunks()
-    return (
-        (flat.chunk(0) if isinstance(flat, pa.ChunkedArray) else flat)
-        .flatten()
-        .to_numpy(zero_copy_only=False)
-        .reshape(len(table), -1)
-    )
-
-
-def lines(source: Path) -> int | None:
-    """About how many texts there are, for the time left: rows of Parquet, line ends otherwise."""
-    if source.is_dir():
-        return None
-    if source.suffix == ".parquet":
-        import pyarrow.parquet as pq
-
-        return int(pq.ParquetFile(source).metadata.num_rows)
-    import gzip
-    from typing import cast
-
-    with cast(Any, gzip.open if source.suffix == ".gz" else open)(source, "rb") as stream:
-        return sum(block.count(b"\n") for block in iter(lambda: stream.read(1 << 20), b""))
+    array = pa.concat_arrays(flat.chunks) if isinstance(flat, pa.ChunkedArray) else flat
+    kind = array.type
+    if not pa.types.is_fixed_size_list(kind) or not pa.types.is_floating(kind.value_type) or array.null_count:
+        raise DataError(
+            f"{source}, column 'vector': expected what encode wrote, found {kind} with {array.null_count} missing"
+        )
+    return array.flatten().to_numpy(zero_copy_only=False).astype(np.float32, copy=False).reshape(len(array), -1)
 
 
 def open_shards(shards: Path, job: dict[str, Any], resume: bool) -> list[dict[str, Any]]:
@@ -266,8 +280,9 @@ def open_shards(shards: Path, job: dict[str, Any], resume: bool) -> list[dict[st
         different = [key for key in job if found.get(key) != job[key]]
         if different:
             raise WrongUse(
-                f"{shards} was begun with another {' and '.join(different)}: finish it as it was begun, or leave out "
-                "--resume to start anew"
+                f"{shards} was begun with another {' and '.join(different)}",
+                parameter="resume",
+                advice="finish it as it was begun, or start anew without",
             )
         log = shards / "done.jsonl"
         lines = log.read_bytes().split(b"\n")[:-1] if log.is_file() else []
@@ -306,24 +321,20 @@ class Work:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        _check_column(table, source, self.column)
-        problem = first_problem("text", table[self.column])
-        if problem:
-            raise DataError(
-                f"{source}, row {first + problem[0] + 1}, column {self.column!r}: expected {problem[1]}, found "
-                f"{problem[2]}"
-            )
-        texts = table[self.column].to_pylist()
-        vectors, cut, reused = self.encoded(texts, first)
+        found = texts(table, self.column, str(source), first)
+        vectors, cut, reused = self.encoded(found, first)
         with whole_file(shards / f"{number:06d}{self.suffix}") as temporary:
             if self.suffix == ".npy":
                 with temporary.open("wb") as stream:
                     np.save(stream, vectors)
             else:
                 vector = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), vectors.shape[1])
-                table = table.append_column("vector", vector).append_column("truncated", pa.array(cut))
-                pq.write_table(table, temporary)
-        return {"shard": number, "rows": len(texts), "truncated": int(cut.sum()), "reused": reused}
+                kept = table.select([name for name in table.column_names if name not in WRITTEN])
+                written = dict(zip(WRITTEN, (vector, pa.array(cut)), strict=True))
+                for name, values in written.items():
+                    kept = kept.append_column(name, values)
+                pq.write_table(kept, temporary)
+        return {"shard": number, "rows": len(found), "truncated": int(cut.sum()), "reused": reused}
 
     def encoded(self, texts: list[str], first: int) -> tuple[Any, Any, int]:
         """(vectors ``[n, d]``, which texts were cut, how many had a vector already)."""
@@ -410,8 +421,14 @@ def _join(shards: Path, out: Path, rows: int, width: int, count: int, about: dic
                     stream.write(np.load(file).tobytes())
             return
         schema = pq.read_schema(files[0])
-        for file in files[1:]:
-            schema = pa.unify_schemas([schema, pq.read_schema(file)], promote_options="permissive")
+        try:  # shards of an older version may differ, each having its types from its own rows
+            for file in files[1:]:
+                schema = pa.unify_schemas([schema, pq.read_schema(file)], promote_options="permissive")
+        except pa.ArrowException as error:
+            raise DataError(
+                f"{shards}: an older version's shards do not join ({' '.join(str(error).split())}): start anew without "
+                "--resume"
+            ) from None
         schema = schema.with_metadata(about)
         with pq.ParquetWriter(temporary, schema) as writer:
             for file in files:

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
+from umekomi.data import load
 from umekomi.data.sets import overlap
+from umekomi.data.shapes import texts
 from umekomi.errors import WrongUse
+from umekomi.limits import checked
 from umekomi.models.engines.choice import open_to_judge
 from umekomi.progress import say
+from umekomi.recipes import at_hand
 from umekomi.tasks import Result, Task, make
 
 
+@checked
 def evaluate(
     model: Any,
     task: str | Task,
@@ -20,16 +25,18 @@ def evaluate(
     dimensions: int | None = None,
     engine: str = "auto",
     batch_size: int = 32,
+    encoding: str | None = None,
     progress: bool = False,
 ) -> Result:
     """Judge a model on a task: a dataset's name, ``"dataset:kind"``, ``"mteb:NAME"``, or a kind of task with ``data``.
 
     ``dimensions`` judges the first so many; ``engine`` is :func:`umekomi.models.engines.choice.open_for_encoding`'s. A
-    recipe that learns from texts alone (``"bm25"``) is first fitted on the texts judged on.
+    recipe that learns from texts alone (``"bm25"``) is first fitted on the texts judged on. ``encoding``: of a file
+    that is not UTF-8.
     """
     if isinstance(task, str):
-        task = make(task, data, split)
-    model = resolve(model, task, engine)
+        task = make(task, load(data, encoding=encoding) if encoding else data, split)
+    model = opened(model, task, engine)
     if not hasattr(model, "encode") and not (task.scores_pairs and hasattr(model, "score")):
         raise WrongUse(
             f"{task.name} ({task.kind}) judges embedders{' and scorers' if task.scores_pairs else ''}; {model.name} "
@@ -46,13 +53,7 @@ def evaluate(
     return task.evaluate(model, batch_size=batch_size, progress=progress)
 
 
-def resolve(model: Any, task: Task, engine: str = "auto") -> Any:
-    """A model by name, folder or hub id; a recipe that needs no labels is fitted on the task's own texts."""
-    if isinstance(model, str):
-        from umekomi.data.views import texts
-        from umekomi.recipes import get, names
-
-        if model in names() and not get(model).labelled:
-            rows = getattr(task, "data", None)
-            return get(model)().fit(texts(rows, model) if rows is not None and get(model).columns else None)
-    return open_to_judge(model, engine)
+def opened(model: Any, task: Task, engine: str = "auto") -> Any:
+    """A model by name, folder or hub id; a quick recipe is fitted on the task's own texts."""
+    found = at_hand(model, lambda: texts(getattr(task, "data", None), model))
+    return open_to_judge(model, engine) if found is None else found

@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from umekomi.data.columns import first_problem
-from umekomi.data.readers import batches
+from umekomi.data.readers import Source, identifiers
 from umekomi.errors import DataError, WrongUse
 from umekomi.files import content_hash, source_hash
 from umekomi.indexes import Index
+from umekomi.indexes.index import check_asked
+from umekomi.indexes.payload import as_table
 from umekomi.indexes.store import Store
+from umekomi.limits import checked
 from umekomi.models.engines.choice import open_for_encoding
 from umekomi.parts import similarity as similarities
 from umekomi.progress import Progress, say
-from umekomi.recipes import get, names
-from umekomi.verbs.encode import encoded, lines, vectors_of
-
-if TYPE_CHECKING:
-    import pyarrow as pa
+from umekomi.recipes import at_hand, get, names
+from umekomi.verbs.encode import WRITTEN, encoded, vectors_of
 
 ROWS = 4096
+TAKEN = ("__id__", "__row__")
+"""Columns of the payload that are the index's own."""
 
 
+@checked
 def index(
     model: Any,
     source: str | Path,
@@ -37,6 +40,8 @@ def index(
     replace: bool = False,
     engine: str = "auto",
     batch_size: int = 32,
+    encoding: str | None = None,
+    numbers: Sequence[str] = (),
     progress: bool = False,
     **settings: Any,
 ) -> Index:
@@ -44,59 +49,72 @@ def index(
 
     ``source`` is a file or folder of texts, or a Parquet file that ``encode`` wrote (its vectors are taken, and
     ``model`` may be None). Ids come from ``id_column`` (by default ``id`` or ``_id`` where there is one, else row
-    numbers from 1). ``kind``, ``recall`` and ``settings`` are :meth:`Index.create`'s, ``engine``
+    numbers from 1) and are text or whole numbers. A row without ``text`` is embedded by its ``title``. A column of a
+    CSV or TSV file is numbers in the payload, which a filter can compare, where every field comes back from them as it
+    stands; ``numbers`` names columns for which that need not be (``1.50``). ``encoding``: of a file that is not UTF-8.
+    ``kind``, ``recall`` and ``settings`` are :meth:`Index.create`'s, ``engine``
     :func:`umekomi.models.engines.choice.open_for_encoding`'s. Rows are committed as they are embedded; the same call on
     an unfinished index goes on behind the last of them. ``add`` puts the rows into an index that is there already,
     where ``replace`` lets them take the place of rows with the same id.
     """
+    import pyarrow as pa
+
     source, out = Path(source), Path(out)
-    if not source.exists():
-        raise WrongUse(f"{source}: no such file or folder")
-    if batch_size < 1:
-        raise WrongUse(f"expected at least one text a batch, found {batch_size}")
+    check_asked(kind, recall, settings)
     known = encoded(source)
     if model is None and known is None:
         raise WrongUse(f"{source} was not written by encode: name the model to embed it with")
-    inside = out / "model"
-    learns = (
-        isinstance(model, str)
-        and known is None
-        and model in names()
-        and not get(model).labelled
-        and bool(get(model).columns)
-    )
-    if learns and not inside.is_dir():
-        embedder = get(model)().fit(
-            [text for table in batches(source, ROWS) for text in _columns(table, source, column, id_column, 0, {})[0]]
-        )
-    else:
-        embedder = open_for_encoding(
-            inside if learns else model if model is not None else (known or {})["model"], engine
-        )
     if known is not None:
         column = known["column"]
-        if embedder.fingerprint() != known["fingerprint"]:
-            raise WrongUse(
-                f"{source} was encoded by another model ({known['model']}) than {embedder.name}: their vectors do not "
-                "compare"
-            )
+    read = Source(
+        source, encoding=encoding, column=column, id_column=id_column, typed=True, numbers=numbers, titles=True
+    )
+    own_id = id_column or next((name for name in ("id", "_id") if name in read.names), None)
+    taken = next((name for name in TAKEN if name in read.names), None)
+    if taken is not None:
+        raise WrongUse(f"{source}: the column {taken!r} has a name that an index uses itself: rename it")
+    inside = out / "model"
+
+    def searched() -> list[str]:
+        return [text for table in read.tables(ROWS) for text in read.texts(table)]
+
+    learns = known is None and isinstance(model, str) and model in names() and get(model).quick
+    embedder = None if inside.is_dir() and learns else at_hand(model, searched)
+    if embedder is None:
+        named = model if model is not None else (known or {})["model"]
+        embedder = open_for_encoding(inside if learns else named, engine)
+    if known is not None and embedder.fingerprint() != known["fingerprint"]:
+        raise WrongUse(
+            f"{source} was encoded by another model ({known['model']}) than {embedder.name}: their vectors do not "
+            "compare"
+        )
     name = "./model" if learns else _where(model if model is not None else (known or {})["model"])
-    job = content_hash(embedder.fingerprint(), source_hash(source), column, id_column, dimensions, ROWS)
+    how = [[encoding, *numbers]] if encoding or numbers else []
+    job = content_hash(embedder.fingerprint(), source_hash(source), column, id_column, dimensions, ROWS, *how)
     opened = _open(out, embedder, job, add)
-    types = _types(source, {column, id_column, "id", "_id", "vector"})
-    begun = opened.about.get("job", {}) if opened is not None else {}
-    done = begun["rows"] if begun.get("key") == job and not begun["finished"] else 0
+    begun = _job(opened)
+    done = begun["rows"] if begun["key"] == job and not begun["finished"] else 0
     if done:
         say(f"going on behind {done:,} finished rows in {out}")
     row = 0
-    with Progress("indexing", lines(source) if progress else None, "rows", progress, done=done) as bar:
-        for table in batches(source, ROWS):
+    with Progress("indexing", read.rows, "rows", progress, done=done) as bar:
+        for table in read.tables(ROWS):
             if row + table.num_rows <= done:
                 row += table.num_rows
                 continue
-            texts, ids, payload = _columns(table, source, column, id_column, row, types)
+            texts = read.texts(table, row)
+            ids = (
+                identifiers(table[own_id], str(source), own_id, row)
+                if own_id
+                else [str(number) for number in range(row + 1, row + 1 + table.num_rows)]
+            )
+            left_out = {own_id, *(WRITTEN if known is not None else ())} - {column}
+            # a hit shows what was embedded, be it a title
+            table = table.set_column(table.column_names.index(column), column, pa.array(texts, pa.string()))
+            rest = table.select([name for name in table.column_names if name not in left_out])
+            payload = as_table(rest, str(source))
             vectors = (
-                vectors_of(table)
+                vectors_of(table, source)
                 if known is not None
                 else embedder.encode_document(texts, dimensions=dimensions, batch_size=batch_size)
             )
@@ -104,10 +122,19 @@ def index(
             if opened is None:
                 width = similarities.width(vectors)
                 opened = Index.create(
-                    out, model=embedder, kind=kind, recall=recall, source=name, text=column, dimension=width, **settings
+                    out,
+                    model=embedder,
+                    kind=kind,
+                    recall=recall,
+                    source=name,
+                    text=column,
+                    dimension=width,
+                    # a run that is killed before its first rows are there goes on too
+                    notes={"job": {"key": job, "rows": 0, "finished": False}},
+                    **settings,
                 )
-                if learns:
-                    embedder.save(inside)
+            if learns and not inside.is_dir():
+                embedder.save(inside)
             opened.add(ids, vectors, payload, replace=replace, job={"key": job, "rows": row, "finished": False})
             bar.advance(table.num_rows)
     if opened is None or not row:
@@ -126,6 +153,18 @@ def _where(model: Any) -> str:
     return str(Path(model).resolve()) if Path(model).is_dir() else str(model)
 
 
+def _job(opened: Index | None) -> dict[str, Any]:
+    """The run that filled an index: its key, how many rows it had finished, whether that was all."""
+    found = opened.about.get("job") if opened is not None else None
+    if found is None:
+        return {"key": "", "rows": 0, "finished": True}
+    types = {"key": str, "rows": int, "finished": bool}
+    if not isinstance(found, dict) or not all(type(found.get(name)) is kind for name, kind in types.items()):
+        where = "" if opened is None else opened.store.manifest
+        raise DataError(f"{where}: job: expected the key, rows and end of a run of umekomi index, found {found!r}")
+    return found
+
+
 def _open(out: Path, embedder: Any, job: str, add: bool) -> Index | None:
     """The index to add to, or to go on with; None where there is none yet."""
     if not Store(out).exists():
@@ -134,61 +173,9 @@ def _open(out: Path, embedder: Any, job: str, add: bool) -> Index | None:
         return None
     opened = Index(out)
     opened.use(embedder)
-    begun = opened.about.get("job", {})
-    if not add and (begun.get("finished", True) or begun["key"] != job):
-        raise WrongUse(f"{out} holds an index already: add to it with --add, or choose a new folder")
+    begun = _job(opened)
+    if not add and (begun["finished"] or begun["key"] != job):
+        raise WrongUse(
+            f"{out} holds an index already", parameter="add", advice="choose a new folder, or add to it with"
+        )
     return opened
-
-
-def _types(source: Path, not_these: set[str | None]) -> dict[str, Any]:
-    """Columns of a file whose values are all text that reads as whole numbers, or as numbers: a CSV file's numbers, so
-    that a filter can compare them. Read once before anything is embedded."""
-    import pyarrow as pa
-
-    if source.is_dir() or not {".csv", ".tsv"} & set(source.suffixes):
-        return {}
-    types: dict[str, Any] = {}
-    for table in batches(source, ROWS):
-        for name in table.column_names:
-            if name in not_these or not pa.types.is_string(table.schema.field(name).type):
-                continue
-            order = [pa.int64(), pa.float64(), pa.string()]
-            for kind in order[order.index(types.get(name, pa.int64())) :]:
-                try:
-                    _cast(table[name], kind)
-                except pa.ArrowInvalid:
-                    continue
-                types[name] = kind
-                break
-    return {name: kind for name, kind in types.items() if kind != pa.string()}
-
-
-def _cast(column: Any, kind: Any) -> Any:
-    """A text column as another type; an empty field is no value."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    return pc.if_else(pc.equal(column, ""), pa.scalar(None, pa.string()), column).cast(kind)
-
-
-def _columns(
-    table: pa.Table, source: Path, column: str, id_column: str | None, row: int, types: dict[str, Any]
-) -> tuple[list[str], list[str], pa.Table]:
-    """Texts, ids, and the payload: the text and every other column."""
-    if column not in table.column_names:
-        raise DataError(
-            f"{source}: expected the column {column!r}, found {', '.join(table.column_names)}: name one with --column"
-        )
-    problem = first_problem("text", table[column])
-    if problem:
-        raise DataError(
-            f"{source}, row {row + problem[0] + 1}, column {column!r}: expected {problem[1]}, found {problem[2]}"
-        )
-    if id_column is not None and id_column not in table.column_names:
-        raise DataError(f"{source}: expected the column {id_column!r} of ids, found {', '.join(table.column_names)}")
-    own = id_column or next((name for name in ("id", "_id") if name in table.column_names), None)
-    ids = [str(value) for value in table[own].to_pylist()] if own else [str(row + i + 1) for i in range(table.num_rows)]
-    left_out = {"vector", "truncated", own}
-    for name, kind in types.items():
-        table = table.set_column(table.column_names.index(name), name, _cast(table[name], kind))
-    return table[column].to_pylist(), ids, table.select([name for name in table.column_names if name not in left_out])

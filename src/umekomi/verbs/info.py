@@ -6,9 +6,10 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from umekomi.contracts import Recipe
+from umekomi.data.shapes import RETRIEVAL, SHAPES
 from umekomi.errors import unknown_name
-from umekomi.recipes import get, names
+from umekomi.fields import declared, describe
+from umekomi.recipes import Recipe, get, names
 
 
 def recipe(name: str, **settings: Any) -> Recipe:
@@ -30,7 +31,8 @@ def recipes_table() -> list[dict[str, Any]]:
         rows.append(
             {
                 "name": name,
-                "columns": list(kind.columns),
+                "learns": list(kind.learns),
+                "begins": kind.begins or "nothing",
                 "makes": kind.makes,
                 "extra": kind.extra or "light",
                 "paper": kind.paper.cite(),
@@ -52,9 +54,11 @@ def info(name: str) -> dict[str, Any]:
             "recipe": name,
             "claim": kind.claim(),
             "paper": kind.paper.cite(),
-            "learns from": ", ".join(kind.columns) or "nothing",
+            "learns from": "; ".join(str(SHAPES.get(name, RETRIEVAL)) for name in kind.learns) or "nothing",
+            "begins from": kind.begins or "nothing",
             "makes": kind.makes,
             "install": f"umekomi[{kind.extra}]" if kind.extra else "umekomi (light)",
+            "expected": {field: describe(hint) for field, hint in declared(kind).items()},
             "settings of the paper": kind().settings(),
             "settings for two cores": kind.small().settings(),
         } | {f"preset {preset}": getattr(kind, preset)().settings() for preset in kind.presets}

@@ -11,9 +11,10 @@ from typing import Any
 
 from umekomi.comparison.plan import Plan, plan
 from umekomi.data import load, shape
-from umekomi.data.views import texts
+from umekomi.data.shapes import texts
 from umekomi.errors import WrongUse
-from umekomi.files import whole_file
+from umekomi.files import plain, whole_file
+from umekomi.limits import checked
 from umekomi.models import load_embedder
 from umekomi.progress import say
 from umekomi.statistics import Interval, paired_interval
@@ -72,6 +73,7 @@ class Inspection:
         return asdict(self)
 
 
+@checked
 def inspect(
     model: Any,
     data: Any = "pydocs",
@@ -85,6 +87,7 @@ def inspect(
     most: int = 500,
     seed: int = 0,
     batch_size: int = 32,
+    encoding: str | None = None,
     progress: bool = False,
 ) -> Inspection:
     """Measure the space of ``model`` on the texts of ``data`` (at most ``most``, drawn with the seed): uniformity,
@@ -93,7 +96,7 @@ def inspect(
     unless ``layers`` is False.
 
     ``repository`` takes the released code's definitions where they differ from the paper's. ``out`` writes one page,
-    self-contained.
+    self-contained. ``encoding``: of a file that is not UTF-8.
     """
     from umekomi.parts import geometry
 
@@ -106,7 +109,7 @@ def inspect(
     if out is not None and Path(out).suffix != ".html":
         raise WrongUse(f"{out}: expected a file ending in .html")
     by_layer = embedder.kind == "text" if layers is None else layers
-    made, name, own, notes = _planned(data, task, split, seed, most)
+    made, name, own, notes = _planned(load(data, encoding=encoding) if encoding else data, task, split, seed, most)
     found = texts(own, "inspect")
     some = _drawn(found, most, seed)
     notes.append(f"metrics on {len(some):,} of {len(found):,} texts")
@@ -274,7 +277,7 @@ def _correlations(rows: Sequence[LayerRow], seed: int) -> list[Correlation]:
 def write_page(done: Inspection, path: str | Path) -> Path:
     """One self-contained page: the table, curves by depth, choices and correlations; light and dark, without
     network."""
-    text = json.dumps(done.to_json(), ensure_ascii=False).replace("</", "<\\/").replace("NaN", "null")
+    text = json.dumps(plain(done.to_json()), ensure_ascii=False, allow_nan=False).replace("</", "<\\/")
     template = (Path(__file__).parent / "inspect.html").read_text(encoding="utf-8")
     with whole_file(Path(path)) as temporary:
         temporary.write_text(template.replace('"UMEKOMI_DATA"', text, 1), encoding="utf-8")

@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from umekomi.data import load
-from umekomi.data.columns import Retrieval, as_table, shape
-from umekomi.data.views import pairs
+from umekomi.data.columns import Retrieval, as_table
+from umekomi.data.shapes import pairs, shape
 from umekomi.errors import WrongUse
+from umekomi.limits import checked
 from umekomi.models.engines.choice import open_for_encoding, open_to_judge
+from umekomi.recipes import at_hand
 from umekomi.tasks.negatives import hard_negatives
 from umekomi.verbs.train import training_split
 
@@ -34,6 +36,7 @@ class Mined:
         )
 
 
+@checked
 def mine(
     model: Any,
     data: Any,
@@ -49,6 +52,7 @@ def mine(
     raters: Sequence[Any] = (),
     lowest: bool = False,
     batch_size: int = 32,
+    encoding: str | None = None,
     progress: bool = False,
 ) -> Mined:
     """For every (anchor, positive) the ``negatives`` most similar documents that are no positive, by ``model``'s own
@@ -59,23 +63,23 @@ def mine(
     ``relative_margin`` keeps a candidate only below s(pos) - relative_margin · \\|s(pos)\\| with the anchor's
     lowest-scored positive (NV-Embed's TopKPercPos 95 %); ``margin`` only below s(pos) - margin; ``duplicate`` takes out
     one whose similarity to the positive itself is that high (cosine embedders only: a near-copy of the answer is an
-    answer). ``skip`` passes over the first so many.
+    answer). ``skip`` passes over the first so many. ``encoding``: of a file that is not UTF-8.
 
     ``raters`` (models, or recipes that learn from texts alone) rank what is left, their ranks are fused, and the
     highest are taken; ``lowest`` takes the lowest-ranked, as Gemini Embedding does (arXiv 2503.07891; its raters are
     two prompts of a language model).
     """
-    if negatives < 1 or depth < negatives + skip:
+    if depth < negatives + skip:
         raise WrongUse(
-            f"mine: expected at least one negative and a depth of {negatives + skip} or more, found {negatives} and "
-            f"{depth}"
+            f"expected {negatives + skip} or more, the negatives and those passed over, found {depth}",
+            parameter="depth",
         )
     if lowest and not raters:
         raise WrongUse("mine: expected raters whose lowest-ranked candidates are taken, found none")
     if out is not None:
         _check_ending(out)
     embedder = open_for_encoding(model)
-    rows = as_table(training_split(load(data), split))
+    rows = as_table(training_split(load(data, encoding=encoding), split))
     table = pairs(rows, "mine")
     judges = [_rater(rater, table, rows) for rater in raters]
     found = hard_negatives(
@@ -100,11 +104,8 @@ def mine(
 
 def _rater(rater: Any, table: Any, rows: Any) -> Any:
     """A model, or a recipe that learns from texts alone (bm25, tfidf, lsa), learned from the documents mined from."""
-    from umekomi.recipes import get, names
-
-    if isinstance(rater, str) and rater in names():
-        return get(rater)().fit({"text": list(dict.fromkeys([*table["positive"].to_pylist(), *_more(rows)]))})
-    return open_to_judge(rater)
+    found = at_hand(rater, lambda: dict.fromkeys([*table["positive"].to_pylist(), *_more(rows)]))
+    return open_to_judge(rater) if found is None else found
 
 
 def _more(rows: Any) -> list[str]:
@@ -148,7 +149,10 @@ def write(table: Any, out: str | Path) -> None:
                 for fields in [table.column_names, *(row.values() for row in table.to_pylist())]:
                     stream.write(
                         "\t".join(
-                            " ".join(str(field).split("\t")).replace("\r", " ").replace("\n", " ") for field in fields
+                            " ".join(("" if field is None else str(field)).split("\t"))
+                            .replace("\r", " ")
+                            .replace("\n", " ")
+                            for field in fields
                         )
                         + "\n"
                     )

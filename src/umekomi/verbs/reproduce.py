@@ -4,12 +4,14 @@ measured lands in ``results/*.csv``, wins and losses alike, and the tables of RE
 from __future__ import annotations
 
 import csv
+import importlib
 import importlib.util
 import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, fields
 from datetime import date
 from pathlib import Path
@@ -64,8 +66,9 @@ def root() -> Path:
     raise WrongUse("reproduce runs in a checkout of umekomi (a folder with reproductions/): found none here")
 
 
-def claims(place: Path | None = None) -> dict[str, Claim]:
-    """All claims by name, from every file in ``reproductions/``."""
+def claims(place: Path | None = None, *, quick: bool = False) -> dict[str, Claim]:
+    """All claims by name, from every file in ``reproductions/``; with ``quick`` each file's constants have the values
+    of its ``QUICK``."""
     found: dict[str, Claim] = {}
     place = place or root()
     if str(place) not in sys.path:
@@ -74,12 +77,22 @@ def claims(place: Path | None = None) -> dict[str, Claim]:
         spec = importlib.util.spec_from_file_location(f"reproductions.{file.stem}", file)
         assert spec is not None and spec.loader is not None
         module = importlib.util.module_from_spec(spec)
+        sys.modules[spec.name] = module  # what one file takes from another is the same module
         spec.loader.exec_module(module)
+        for constant, value in getattr(module, "QUICK", {}).items() if quick else ():
+            if not hasattr(module, constant):
+                raise WrongUse(f"{file}: QUICK names {constant!r}, which is not there")
+            setattr(module, constant, value)
         for claim in getattr(module, "CLAIMS", ()):
             if claim.name in found:
                 raise WrongUse(f"{file}: the claim {claim.name!r} is there twice")
             found[claim.name] = claim
     return found
+
+
+def kept_folder() -> Path:
+    """Where :func:`kept` keeps."""
+    return root() / "results" / ".kept"
 
 
 def kept(key: Any, compute: Callable[[], Sequence[Any]]) -> list[Any]:
@@ -88,7 +101,7 @@ def kept(key: Any, compute: Callable[[], Sequence[Any]]) -> list[Any]:
     ``reproduce(..., fresh=True)`` starts anew."""
     import numpy as np
 
-    file = root() / "results" / ".kept" / f"{content_hash(__version__, key)}.npz"
+    file = kept_folder() / f"{content_hash(__version__, key)}.npz"
     if not file.is_file():
         arrays = compute()
         with whole_file(file) as temporary, temporary.open("wb") as stream:
@@ -98,26 +111,41 @@ def kept(key: Any, compute: Callable[[], Sequence[Any]]) -> list[Any]:
 
 
 def reproduce(
-    name: str, *, fresh: bool = False, progress: bool = False, place: Path | None = None
+    name: str, *, quick: bool = False, fresh: bool = False, progress: bool = False, place: Path | None = None
 ) -> list[dict[str, Any]]:
     """Measure a claim, or all claims of a recipe; the rows replace those of the same claim in ``results/RECIPE.csv``.
-    Arms that an interrupted run finished are not measured again, unless ``fresh``."""
+    Arms that an interrupted run finished are not measured again, unless ``fresh``.
+
+    ``quick`` measures in seconds on some rows with a network that knows nothing: whether all of it still runs, not what
+    is true; nothing is written."""
     place = place or root()
+    if quick and fresh:
+        raise WrongUse("reproduce: quick keeps nothing that fresh could leave out: expected one of them")
     if fresh:
         shutil.rmtree(place / "results" / ".kept", ignore_errors=True)
-    known = claims(place)
-    chosen = [claim for claim in known.values() if name in (claim.name, claim.recipe)]
-    if not chosen:
-        raise unknown_name("claim", name, {*known, *(claim.recipe for claim in known.values())})
     out = []
-    for claim in chosen:
-        say(f"{claim.name}: {claim.sentence} ({claim.source}; expected {claim.sign})")
-        begun = time.perf_counter()
-        measured = list(claim.measure(progress))
-        rows = rows_of(claim.recipe, measured, time.perf_counter() - begun, place)
-        record(place / "results" / f"{claim.recipe}.csv", claim.name, rows)
-        out += rows
+    with _small_world(place) if quick else nullcontext():
+        known = claims(place, quick=quick)
+        chosen = [claim for claim in known.values() if name in (claim.name, claim.recipe)]
+        if not chosen:
+            raise unknown_name("claim", name, {*known, *(claim.recipe for claim in known.values())})
+        for claim in chosen:
+            say(f"{claim.name}: {claim.sentence} ({claim.source}; expected {claim.sign})")
+            begun = time.perf_counter()
+            measured = list(claim.measure(progress))
+            rows = rows_of(claim.recipe, measured, time.perf_counter() - begun, place)
+            if not quick:
+                record(place / "results" / f"{claim.recipe}.csv", claim.name, rows)
+            out += rows
     return out
+
+
+def _small_world(place: Path) -> AbstractContextManager[None]:
+    """What ``reproductions/quick.py`` makes of the data and the models."""
+    if str(place) not in sys.path:
+        sys.path.insert(0, str(place))
+    world: AbstractContextManager[None] = importlib.import_module("reproductions.quick").small_world()
+    return world
 
 
 def rows_of(recipe: str, measured: Iterable[Measured], seconds: float, place: Path) -> list[dict[str, Any]]:

@@ -9,13 +9,17 @@ from typing import Any
 
 from umekomi.errors import WrongUse
 from umekomi.indexes import Hit, Index
+from umekomi.indexes.payload import row_of
 from umekomi.indexes.store import Store
+from umekomi.limits import checked
 from umekomi.models import load_embedder
 from umekomi.models.engines.choice import open_for_encoding
 from umekomi.progress import say
-from umekomi.verbs.encode import encoded, vectors_of
+from umekomi.recipes import at_hand
+from umekomi.verbs.encode import WRITTEN, encoded, vectors_of
 
 
+@checked
 def search(
     model: Any,
     query: str,
@@ -26,6 +30,7 @@ def search(
     column: str = "text",
     mark: bool = True,
     batch_size: int = 32,
+    encoding: str | None = None,
     progress: bool = False,
 ) -> list[Hit]:
     """The ``k`` texts most similar to ``query`` by the model's own similarity, best first.
@@ -35,17 +40,18 @@ def search(
 
     ``source`` is a file or folder of texts (encoded now), or a Parquet file that ``encode`` wrote, whose model is then
     known: ``model`` may be None. Without it, the model must be a table of names, and its own names are searched, the
-    query being one of them. ``mark`` finds the sentence of each hit that is nearest to the query.
+    query being one of them. A row without ``text`` is there by its ``title``; ``encoding``: of a file that is not
+    UTF-8. ``mark`` finds the sentence of each hit that is nearest to the query.
     """
-    import pyarrow.parquet as pq
-
-    from umekomi.data import read
+    from umekomi.data.readers import Source, identifiers
     from umekomi.tasks.retrieval import best
 
     if not query.strip():
         raise WrongUse("search: expected a query, found empty text")
-    if k < 1:
-        raise WrongUse(f"search: expected at least one hit, found k = {k}")
+    try:
+        query.encode()
+    except UnicodeEncodeError:
+        raise WrongUse(f"search: expected a query of whole characters, found {query!r}") from None
     opened = _index(model)
     if opened is not None:
         if source is not None:
@@ -56,8 +62,6 @@ def search(
     if source is None:
         return _names(model, query, k)
     source = Path(source)
-    if not source.exists():
-        raise WrongUse(f"{source}: no such file or folder")
     if source.suffix == ".npy":
         raise WrongUse(f"{source} holds vectors without their texts: encode to .parquet to search them")
     saved = encoded(source)
@@ -68,23 +72,20 @@ def search(
                 f"{source} was encoded by another model ({saved['model']}) than {embedder.name}: their vectors do not "
                 "compare"
             )
-        table: Any = pq.read_table(source)
-        column = saved["column"]
-        documents = vectors_of(table)
+        read = Source(source, column=saved["column"], titles=True)
+        table = read.read()
+        texts = read.texts(table)
+        documents = vectors_of(table, source)
     else:
         if model is None:
             raise WrongUse(f"{source} was not written by encode: name the model to search it with")
-        table = read(source)
-        if isinstance(table, dict) or not hasattr(table, "column_names"):
-            raise WrongUse(f"{source}: expected a file or a folder of texts; name one of its files")
-        if column not in table.column_names:
-            raise WrongUse(
-                f"{source}: expected the column {column!r}, found {', '.join(table.column_names)}: name one with "
-                "--column"
-            )
-        texts = table[column].to_pylist()
-        embedder = _fitted(model, texts)
+        read = Source(source, encoding=encoding, column=column, titles=True)
+        table = read.read()
+        texts = read.texts(table)
+        embedder = at_hand(model, lambda: texts) or open_for_encoding(model)
         documents = embedder.encode_document(texts, batch_size=batch_size, progress=progress)
+    own_id = next((name for name in ("id", "_id") if name in table.column_names), None)
+    left_out = {read.column, own_id, *(WRITTEN if saved else ())}
     dimensions = documents.shape[1] if saved and documents.shape[1] < embedder.dimension else None
     asked = embedder.encode_query([query], dimensions=dimensions)
     if bool(embedder.truncated([query])[0]):
@@ -94,9 +95,11 @@ def search(
     for number, score in zip(numbers[0].tolist(), scores[0].tolist(), strict=True):
         if score == float("-inf"):
             continue
-        row = table.slice(number, 1).to_pylist()[0]
-        payload = {key: value for key, value in row.items() if key not in (column, "vector", "truncated", "id", "_id")}
-        hits.append(Hit(str(row.get("id", row.get("_id", number + 1))), score, row[column], (0, 0), payload))
+        name = (
+            identifiers(table.slice(number, 1)[own_id], str(source), own_id, number)[0] if own_id else str(number + 1)
+        )
+        payload = {key: value for key, value in row_of(table, number).items() if key not in left_out}
+        hits.append(Hit(name, score, texts[number], (0, 0), payload))
     return _marked(embedder, asked, hits, dimensions) if mark else hits
 
 
@@ -126,17 +129,10 @@ def _in_index(opened: Index, query: str, k: int, filter: str | None, mark: bool)
 def _names(model: Any, query: str, k: int) -> list[Hit]:
     table = load_embedder(model)
     if not hasattr(table, "most_similar"):
-        raise WrongUse(f"search: {table.name} is no table of names: say what to search with --in")
+        raise WrongUse(
+            f"search: {table.name} is no table of names", parameter="source", advice="say what to search with"
+        )
     return [Hit(name, score, name) for name, score in table.most_similar(query, k=k)]
-
-
-def _fitted(model: Any, texts: list[str]) -> Any:
-    """A model, or a recipe that learns from the very texts to be searched."""
-    from umekomi.recipes import get, names
-
-    if isinstance(model, str) and model in names() and not get(model).labelled and get(model).columns:
-        return get(model)().fit(texts)
-    return open_for_encoding(model)
 
 
 def sentences(text: str) -> list[tuple[int, int]]:

@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from umekomi.comparison.plan import Plan, plan
-from umekomi.data.views import texts
+from umekomi.data import load
+from umekomi.data.shapes import texts
 from umekomi.errors import WrongUse
+from umekomi.limits import checked
 from umekomi.models import load_embedder
-from umekomi.models.base import StandIn
+from umekomi.models.kept import CachedEmbedder
 from umekomi.progress import Progress
 from umekomi.statistics import Interval, paired_interval
 from umekomi.tasks import Result
@@ -57,6 +59,7 @@ class Shrinking:
     out: Path | None = None
 
 
+@checked
 def shrink(
     model: Any,
     data: Any,
@@ -73,6 +76,7 @@ def shrink(
     plot: str | Path | None = None,
     seed: int = 0,
     batch_size: int = 32,
+    encoding: str | None = None,
     progress: bool = False,
 ) -> Shrinking:
     """Try prefixes and main directions (``dims``: halvings from the whole to 16), each with ``bits`` 32, 8 and 1 a
@@ -89,7 +93,7 @@ def shrink(
 
     ``layers``: of a transformer, the first so many layers are tried as well; the fewest whose paired difference to the
     whole lies above minus one point with its lower end are kept, and everything else is tried behind them. Where none
-    does, all layers stay.
+    does, all layers stay. ``encoding``: of a file that is not UTF-8.
     """
     embedder = load_embedder(model)
     if "dense" not in embedder.outputs:
@@ -107,14 +111,14 @@ def shrink(
             raise WrongUse(f"shrink, {what}: expected 1 to {most}, found {', '.join(map(str, asked))}")
     if not set(levels) <= set(BITS):
         raise WrongUse(f"shrink, bits: expected 32, 8 or 1, found {', '.join(map(str, levels))}")
-    if target_bytes is not None and target_bytes <= 0:
-        raise WrongUse(f"shrink: expected a target of at least one byte, found {target_bytes:g}")
     if plot is not None:
         _drawable(Path(plot))
     if out is not None and Path(out).is_file():
         raise WrongUse(f"{out} is a file: expected a folder to save to")
-    made = plan(data, task, split, learns=True, seed=seed, max_queries=None)
-    once = Once(embedder)
+    made = plan(
+        load(data, encoding=encoding) if encoding else data, task, split, learns=True, seed=seed, max_queries=None
+    )
+    once = CachedEmbedder(embedder)
     full = made.task.evaluate(once, batch_size=batch_size, progress=progress)
     values, statistic = full.main.values, full.main.statistic
     rows: list[Shrunk] = []
@@ -196,7 +200,7 @@ def _fewer_layers(
     most = AllLayers(embedder).count - 1
     rows, chosen, kept = [], (embedder, once), ""
     for count in sorted(set(layers), reverse=True):
-        shorter = Once(cut(embedder, count))
+        shorter = CachedEmbedder(cut(embedder, count))
         result = made.task.evaluate(shorter, batch_size=batch_size, progress=progress)
         difference = paired_interval(result.main.values, full.main.values, full.main.statistic)
         name = f"first {count} of {most} layers"
@@ -229,31 +233,7 @@ def _fewer_layers(
     return *chosen, kept, rows
 
 
-class Once(StandIn):
-    """An embedder that keeps what it encoded in memory: every way to store starts from the same vectors."""
-
-    def __init__(self, embedder: Any) -> None:
-        self.embedder = embedder
-        self.kept: dict[str, Any] = {}
-
-    def encode(self, items: Any, *, role: str | None = None, **options: Any) -> Any:
-        """Vectors, encoded when first asked for."""
-        from umekomi.files import content_hash
-
-        options = {name: value for name, value in options.items() if name in ("batch_size", "progress")}
-        key = content_hash(role, items)
-        if key not in self.kept:
-            self.kept[key] = self.embedder.encode(items, role=role, **options)
-        return self.kept[key]
-
-    def with_transform(self, *transforms: Any) -> Any:
-        """Transforms behind what is kept."""
-        from umekomi.models.transformed import TransformedEmbedder
-
-        return TransformedEmbedder(self, transforms)  # type: ignore[arg-type]
-
-
-def _learning(once: Once, made: Any, seed: int, batch_size: int, progress: bool) -> Any:
+def _learning(once: CachedEmbedder, made: Any, seed: int, batch_size: int, progress: bool) -> Any:
     """The vectors that transforms learn from: at most :data:`MOST_TEXTS`."""
     import numpy as np
 
@@ -268,7 +248,7 @@ def _learning(once: Once, made: Any, seed: int, batch_size: int, progress: bool)
 
 
 def _chains(
-    once: Once,
+    once: CachedEmbedder,
     widths: Sequence[int],
     levels: Sequence[int],
     active: Sequence[int],

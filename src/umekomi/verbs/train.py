@@ -6,11 +6,11 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from umekomi.contracts import Recipe
 from umekomi.data import Dataset, load
 from umekomi.data.contrast import are_sets
-from umekomi.errors import WrongUse, same_type, unknown_name
-from umekomi.recipes import get
+from umekomi.errors import WrongUse, unknown_name
+from umekomi.limits import checked
+from umekomi.recipes import Recipe, get
 
 
 def recipe_of(recipe: str | Recipe, settings: dict[str, Any] | None = None, *, preset: str = "") -> Recipe:
@@ -24,10 +24,9 @@ def recipe_of(recipe: str | Recipe, settings: dict[str, Any] | None = None, *, p
         raise unknown_name(f"preset of {recipe}", preset, known)
     base = getattr(kind, preset)() if preset else kind()
     fields = kind.fields()
-    for name, value in (settings or {}).items():
+    for name in settings or {}:
         if name not in fields:
             raise unknown_name(f"field of {recipe}", name, fields)
-        same_type(f"{recipe}, {name}", getattr(base, name), value)
     return dataclasses.replace(base, **(settings or {}))  # type: ignore[type-var]
 
 
@@ -39,9 +38,14 @@ def training_split(dataset: Dataset, split: str | None = None) -> Any:
         return dataset["train"]
     if len(dataset) == 1:
         return dataset[next(iter(dataset))]
-    raise WrongUse(f"{dataset.name}: expected a split named train, found {', '.join(dataset)}: name one with --split")
+    raise WrongUse(
+        f"{dataset.name}: expected a split named train, found {', '.join(dataset)}",
+        parameter="split",
+        advice="name one with",
+    )
 
 
+@checked
 def train(
     recipe: str | Recipe,
     data: Any,
@@ -54,6 +58,7 @@ def train(
     preset: str = "",
     seed: int = 0,
     resume: bool = True,
+    encoding: str | None = None,
     progress: bool = False,
 ) -> Any:
     """Learn an embedder (or scorer, or backbone) by a recipe, and save it to ``out``.
@@ -62,7 +67,7 @@ def train(
     those whose name begins with ``weak`` are learned from first, where a recipe has such a stage). ``settings`` sets
     fields of the recipe, ``preset`` takes other values of its own for the rest (``umekomi info RECIPE`` lists them),
     ``small`` its sizes for two CPU cores. With ``out``, an interrupted training leaves its checkpoints beside it, and
-    the same call goes on from there (``resume=False`` starts anew).
+    the same call goes on from there (``resume=False`` starts anew). ``encoding``: of files that are not UTF-8.
     """
     import shutil
 
@@ -71,10 +76,8 @@ def train(
     if small and preset:
         raise WrongUse(f"expected small or a preset, found both (preset {preset!r})")
     chosen = recipe_of(recipe, settings, preset="small" if small else preset)
-    several = {name: load(each) for name, each in data.items()} if are_sets(data) else {}
-    if several and not chosen.takes_sets:
-        raise WrongUse(f"{chosen.name} learns from one set, found {len(several)}: {', '.join(several)}")
-    dataset = None if several else load(data)
+    several = {name: load(each, encoding=encoding) for name, each in data.items()} if are_sets(data) else {}
+    dataset = None if several else load(data, encoding=encoding)
     rows = (
         {name: training_split(each, split) for name, each in several.items()}
         if dataset is None

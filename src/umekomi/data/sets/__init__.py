@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from umekomi.data.columns import Dataset, Retrieval
 from umekomi.data.readers import read, retrieval
+from umekomi.data.readers.parsing import tsv_columns
 from umekomi.errors import MissingExtra, WrongUse, unknown_name
 from umekomi.files import file_hash
 from umekomi.progress import say
@@ -187,10 +188,7 @@ def _raw_tsv(path: Path) -> pa.Table:
     """A TSV whose scores may be empty, all as strings."""
     import pyarrow as pa
 
-    from umekomi.data.readers import _tsv
-
-    rows = [row for _, row in _tsv(path, True)]
-    return pa.Table.from_pylist(rows)
+    return pa.table(tsv_columns(path))
 
 
 def _sick(root: Path) -> Splits:

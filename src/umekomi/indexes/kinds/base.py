@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar
 
 from umekomi.errors import WrongUse
-from umekomi.indexes.scans import (
-    Part,
-)
+from umekomi.indexes.packing import Shape
+from umekomi.indexes.scans import Part
+
+DEPTHS = (10, 100, 1000)
+"""The numbers of hits that an approximate kind is tuned for; its settings are those of the first."""
+USUAL = DEPTHS[0] + 1
+"""Up to so many hits those settings do: a row that is asked as a query finds itself too."""
 
 
 @dataclass
 class Kind(ABC):
-    """A way to find candidates. Fields are its settings; :attr:`codec` is what it learned, saved with the index."""
+    """A way to find candidates. Fields are its settings; :attr:`codec` is what it learned, saved with the index, and
+    :attr:`reach` what tuning found for more hits than the first of :data:`DEPTHS`: pairs that the kind reads."""
 
     name: ClassVar[str]
     outputs: ClassVar[frozenset[str]] = frozenset({"dense"})
     metrics: ClassVar[frozenset[str] | None] = frozenset({"cosine", "dot"})
     codec: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
+    reach: list[tuple[float, float]] = field(default_factory=list, init=False, repr=False, compare=False)
 
     def check(self, output: str, metric: str, dimension: int) -> None:
         """One error for vectors that this kind cannot search."""
@@ -32,7 +39,7 @@ class Kind(ABC):
 
     def settings(self) -> dict[str, Any]:
         """The fields, for the manifest."""
-        return {key: value for key, value in asdict(self).items() if key != "codec"}
+        return {each.name: getattr(self, each.name) for each in fields(self) if each.init}
 
     def learn(self, vectors: Any) -> None:
         """Learn the codec from a sample, float32 ``[n, d]``; most kinds have none."""
@@ -42,8 +49,21 @@ class Kind(ABC):
         """Arrays to keep beside a segment's vectors."""
         return {}
 
+    def learned(self, width: int) -> dict[str, Shape]:
+        """The shapes of the codec's arrays, for vectors of this width."""
+        return {}
+
+    def derived(self, rows: int, width: int) -> dict[str, Shape]:
+        """The shapes of what :meth:`derive` gives."""
+        return {}
+
+    def sound(self, arrays: Mapping[str, Any]) -> None:
+        """ValueError where a number in arrays of these shapes would lead compiled code out of them."""
+        return
+
     def tuned(self, parts: list[Part], recall: float, k: int = 10, sample: int = 256, seed: int = 0) -> dict[str, Any]:
-        """Settings that reach ``recall`` at ``k`` on rows of the index asked as queries (each without itself)."""
+        """Settings that reach ``recall`` at ``k`` on rows of the index asked as queries (each without itself);
+        :attr:`reach` is filled, so that the recall holds for more hits and for filters too."""
         return {}
 
     @abstractmethod

@@ -6,17 +6,9 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from umekomi.errors import WrongUse
-from umekomi.indexes.kinds.base import Kind
-from umekomi.indexes.scans import (
-    ROWS,
-    Part,
-    coarse_then_exact,
-    ranks_of_neighbours,
-    scan,
-    scanned,
-    shortlist_for,
-)
-from umekomi.parts.kernels.threads import cores
+from umekomi.indexes.kinds.coarse import Coarse, Keys, scanned
+from umekomi.indexes.packing import Shape
+from umekomi.indexes.scans import ROWS, Part
 
 STEPS = (1.5958, 0.9957, 0.586, 0.3352, 0.1881, 0.1041, 0.0569, 0.0308)
 """Width of a level, in standard deviations, with which 1 to 8 bits lose least of a Gaussian (J. Max 1960); a vector
@@ -24,9 +16,10 @@ turned at random looks like one."""
 
 
 @dataclass
-class Binary(Kind):
-    """One bit a dimension, a query of ``query_bits`` bits, the ``shortlist`` best looked at again. ``shortlist`` 0 is
-    tuned, from a thousand rows on; before, every vector is looked at."""
+class Binary(Coarse):
+    """One bit a dimension, a query of ``query_bits`` bits, the ``shortlist`` best looked at again (more for more than
+    ten hits or under a filter: :mod:`~umekomi.indexes.kinds.coarse`). ``shortlist`` 0 is tuned, from a thousand rows
+    on; before, every vector is looked at."""
 
     name: ClassVar[str] = "binary"
     query_bits: int = 4
@@ -75,28 +68,20 @@ class Binary(Kind):
         )
         return planes, step, (2 * half - 1) * len(turned) / 2, length
 
-    def keys(self, part: Part, query: Any, threads: int, wanted: int) -> tuple[Any, int]:
-        """(key of every row, the key that ``wanted`` rows reach)."""
+    def learned(self, width: int) -> dict[str, Shape]:
+        return {"mean": ("<f4", (width,)), "rotation": ("<f4", (width, -(-width // 64) * 64))}
+
+    def derived(self, rows: int, width: int) -> dict[str, Shape]:
+        return {"codes": ("<u8", (-(-width // 64), rows)), "factors": ("<f4", (rows,)), "longest": ("<f4", (1,))}
+
+    def keys(self, part: Part, query: Any, threads: int, wanted: int) -> Keys:
         import numpy as np
 
         from umekomi.parts.kernels.scan import BINS, bit_keys
 
         planes, step, middle, length = self._asked(query)
         # the longest stored vector times the query's length bounds every estimate but for its error
-        scale = step * BINS / 2 / max(1.2 * length * float(part.arrays["longest"][0]), 1e-20)
-        numbers = (planes, np.float32(scale), np.float32(middle), np.float32(BINS / 2))
-        return scanned(bit_keys, (part.arrays["codes"], part.arrays["factors"], *numbers), part, threads, wanted)
-
-    def tuned(self, parts: list[Part], recall: float, k: int = 10, sample: int = 256, seed: int = 0) -> dict[str, Any]:
-        return {
-            "shortlist": shortlist_for(
-                ranks_of_neighbours(parts, lambda part, query: self.keys(part, query, cores(), 1), k, sample, seed),
-                recall,
-                k,
-            )
-        }
-
-    def search(self, part: Part, queries: Any, k: int, similarity: Any) -> tuple[Any, Any]:
-        if not self.shortlist:  # few rows so far: nothing to tune on
-            return scan(part, queries, k)
-        return coarse_then_exact(part, queries, k, max(self.shortlist, k), self.keys)
+        scale = BINS / 2 / max(1.2 * length * float(part.arrays["longest"][0]), 1e-36)
+        numbers = (planes, np.float32(step * scale), np.float32(middle), np.float32(BINS / 2))
+        keys, least = scanned(bit_keys, (part.arrays["codes"], part.arrays["factors"], *numbers), part, threads, wanted)
+        return Keys(keys, least, scale, float(query @ self.codec["mean"]))

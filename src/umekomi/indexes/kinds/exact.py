@@ -6,12 +6,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from umekomi.indexes.kinds.base import Kind
-from umekomi.indexes.scans import (
-    ROWS,
-    Part,
-    blank,
-    scan,
-)
+from umekomi.indexes.scans import ROWS, Part, blank, scan
 
 
 @dataclass

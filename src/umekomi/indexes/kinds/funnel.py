@@ -6,18 +6,10 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from umekomi.errors import WrongUse
-from umekomi.indexes.kinds.base import Kind
-from umekomi.indexes.scans import (
-    ROWS,
-    Part,
-    blank,
-    coarse_then_exact,
-    found_share,
-    ranks_of_neighbours,
-    scan,
-    scanned,
-    shortlist_for,
-)
+from umekomi.indexes.kinds.base import USUAL
+from umekomi.indexes.kinds.coarse import Coarse, Keys, scanned
+from umekomi.indexes.packing import Shape
+from umekomi.indexes.scans import ROWS, Part, blank, found_share
 from umekomi.parts import similarity as similarities
 from umekomi.parts.kernels.threads import cores
 
@@ -29,7 +21,7 @@ AGAIN = 11.0
 
 
 @dataclass
-class Funnel(Kind):
+class Funnel(Coarse):
     """A prefix of ``width`` dimensions in 8 bits, then ``widths`` longer prefixes, then all; each stage keeps half as
     many as the one before. ``rotate`` turns vectors to their main directions first (PCA), so that prefixes say most
     whatever the model; without it they are the model's own, as a Matryoshka model wants. ``width`` 0 is the one that
@@ -72,7 +64,7 @@ class Funnel(Kind):
 
         first = np.ascontiguousarray(directions[:, : self.width])
         reach = np.abs(self._short(vectors, first)).max(0) if len(vectors) else np.ones(self.width)
-        return {"directions": first.astype(np.float32), "step": np.maximum(reach / 127, 1e-12).astype(np.float32)}
+        return {"directions": first.astype(np.float32), "step": np.maximum(reach / 127, 1e-30).astype(np.float32)}
 
     def _cheapest(self, vectors: Any, directions: Any) -> int:
         """The width at which a row costs least: its bytes scanned, and its share of being looked at again, which costs
@@ -98,8 +90,7 @@ class Funnel(Kind):
         import numpy as np
 
         self.codec = self._learned(rows, directions)
-        part = Part(rows, self.derive(rows), np.zeros(0, np.uint8), len(rows))
-        ranks = ranks_of_neighbours([part], lambda part, query: self.keys(part, query, 1, 1), 10, 128, 0)
+        ranks = self.ranks(Part.fresh(rows, self.derive(rows)), 10, 128, 0, threads=1)
         return float(np.quantile(ranks, 0.95)) / len(rows)
 
     def _short(self, vectors: Any, directions: Any) -> Any:
@@ -118,34 +109,29 @@ class Funnel(Kind):
             longest = max(longest, float((whole**2).sum(1).max()) ** 0.5)
         return {"codes": codes, "longest": np.array([longest], np.float32)}
 
-    def keys(self, part: Part, query: Any, threads: int, wanted: int) -> tuple[Any, int]:
-        """(key of every row, the key that ``wanted`` rows reach)."""
+    def learned(self, width: int) -> dict[str, Shape]:
+        return {"directions": ("<f4", (width, self.width)), "step": ("<f4", (self.width,))}
+
+    def derived(self, rows: int, width: int) -> dict[str, Shape]:
+        return {"codes": ("|i1", (rows, self.width)), "longest": ("<f4", (1,))}
+
+    def keys(self, part: Part, query: Any, threads: int, wanted: int) -> Keys:
         import numpy as np
 
         from umekomi.parts.kernels.scan import BINS, byte_keys
 
-        asked = self._short(query[None], self.codec["directions"])[0] * self.codec["step"]
+        asked = self._short(query[None], self.codec["directions"])[0].astype(np.float64) * self.codec["step"]
         longest = float(part.arrays["longest"][0])
         # whole numbers of at most 15 bits, whose product with the longest row fits in 31
-        fine = max(
-            float(np.abs(asked).max()) / 32767, float(np.linalg.norm(asked.astype(np.float64))) * longest / 2**30, 1e-30
-        )
+        fine = max(float(np.abs(asked).max()) / 32767, float(np.linalg.norm(asked)) * longest / 2**30, 1e-60)
         whole = np.round(asked / fine).astype(np.int16)
-        reach = max(float(np.linalg.norm(whole.astype(np.float64))) * longest, 1.0)
-        return scanned(
-            byte_keys,
-            (part.arrays["codes"], whole, np.float32(BINS / 2 / reach), np.float32(BINS / 2)),
-            part,
-            threads,
-            wanted,
-        )
+        scale = BINS / 2 / max(float(np.linalg.norm(whole.astype(np.float64))) * longest, 1.0)
+        numbers = (part.arrays["codes"], whole, np.float32(scale), np.float32(BINS / 2))
+        keys, least = scanned(byte_keys, numbers, part, threads, wanted)
+        return Keys(keys, least, scale / fine, 0.0)
 
     def tuned(self, parts: list[Part], recall: float, k: int = 10, sample: int = 256, seed: int = 0) -> dict[str, Any]:
-        self.shortlist = shortlist_for(
-            ranks_of_neighbours(parts, lambda part, query: self.keys(part, query, cores(), 1), k, sample, seed),
-            recall,
-            k,
-        )
+        self.shortlist = super().tuned(parts, recall, k, sample, seed)["shortlist"]
         part = max(parts, key=lambda each: each.rows)
         # later stages lose some of what the first one found: ask for more until the whole holds
         while self.widths and self.shortlist < part.rows and found_share(self, part, k, sample, seed) < recall:
@@ -155,15 +141,14 @@ class Funnel(Kind):
     def search(self, part: Part, queries: Any, k: int, similarity: Any) -> tuple[Any, Any]:
         import numpy as np
 
-        if not self.shortlist:
-            return scan(part, queries, k)
-        if not self.widths or part.few(k):
-            return coarse_then_exact(part, queries, k, max(self.shortlist, k), self.keys)
+        # the stages are as long as ten hits need; more, or a filter, is answered by the second look alone
+        if not (self.shortlist and self.widths) or k > USUAL or len(part.allowed):
+            return super().search(part, queries, k, similarity)
         from umekomi.parts.kernels.scan import chosen, reaching
 
         scores, rows = blank(len(queries), k)
         for q, query in enumerate(queries):
-            keys, least = self.keys(part, query, cores(), max(self.shortlist, k))
+            keys, least, *_ = self.keys(part, query, cores(), max(self.shortlist, k))
             numbers = np.empty(int((keys >= least).sum()), np.int64)
             reaching(keys, least, 0, part.rows, numbers)
             for stage, width in enumerate(self.widths):

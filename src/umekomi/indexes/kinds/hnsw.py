@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, ClassVar
 
 from umekomi.errors import MissingExtra, WrongUse
-from umekomi.indexes.kinds.base import Kind
-from umekomi.indexes.scans import (
-    ROWS,
-    Part,
-    blank,
-    found_share,
-    listed,
-    scan,
-)
+from umekomi.indexes import graphs
+from umekomi.indexes.kinds.base import DEPTHS, USUAL, Kind
+from umekomi.indexes.packing import Shape
+from umekomi.indexes.scans import ROWS, Part, blank, found_share, listed, scan
 from umekomi.parts.kernels.threads import cores
+
+MOST = 4096
+"""As many candidates as a walk keeps at most; where that is not enough every vector is looked at."""
+SHORTEST = 0.01
+"""usearch keeps one minus a product in 32 bits: products of shorter vectors would be lost beside the one."""
+_opening = threading.Lock()
 
 
 @dataclass
 class Hnsw(Kind):
     """usearch's graph: ``connections`` a node (M), ``build_effort`` and ``effort`` candidates when building and
-    searching (ef). ``effort`` 0 is tuned. A filter that leaves little is answered by looking at what it leaves."""
+    searching (ef). ``effort`` 0 is tuned; ``reach`` holds (hits, effort) for more hits, effort 0 where no walk finds
+    enough. A filter that leaves little is answered by looking at what it leaves."""
 
     name: ClassVar[str] = "hnsw"
     connections: int = 16
@@ -29,9 +33,12 @@ class Hnsw(Kind):
     effort: int = 0
 
     def __post_init__(self) -> None:
-        for setting, least in (("connections", 2), ("build_effort", 1)):
-            if getattr(self, setting) < least:
-                raise WrongUse(f"index kind hnsw, {setting}: expected {least} or more, found {getattr(self, setting)}")
+        for setting, least, most in (("connections", 2, 1024), ("build_effort", 1, 1 << 20), ("effort", 0, 1 << 20)):
+            value = getattr(self, setting)
+            if value < least:
+                raise WrongUse(f"index kind hnsw, {setting}: expected {least} or more, found {value}")
+            if value > most:
+                raise WrongUse(f"index kind hnsw, {setting}: expected {most:,} or less, found {value}")
 
     def _graph(self, width: int) -> Any:
         try:
@@ -51,41 +58,84 @@ class Hnsw(Kind):
         import numpy as np
 
         graph = self._graph(vectors.shape[1])
+        longest = 0.0
         for start in range(0, len(vectors), ROWS * 8):
             block = np.asarray(vectors[start : start + ROWS * 8], np.float32)
+            longest = max(longest, float(np.linalg.norm(block, axis=1).max()))
             graph.add(np.arange(start, start + len(block), dtype=np.uint64), block, threads=cores())
+        if 0 < longest < SHORTEST:
+            raise WrongUse(
+                f"index kind hnsw: expected vectors of which the longest has a length of {SHORTEST} or more, found "
+                f"{longest:.3g}: the graph compares them by one minus their product"
+            )
         return {"graph": np.frombuffer(bytes(graph.save()), np.uint8)}
 
-    def opened(self, part: Part) -> Any:
-        """The graph over the memory map, opened once a segment."""
-        if "opened" not in part.arrays:
-            graph = self._graph(part.vectors.shape[1])
-            graph.view(memoryview(part.arrays["graph"]))
-            part.arrays["opened"] = graph
-        return part.arrays["opened"]
+    def derived(self, rows: int, width: int) -> dict[str, Shape]:
+        return {"graph": ("|u1", (None,))}
+
+    def opened(self, part: Part) -> tuple[Any, threading.Lock]:
+        """The graph over the memory map, looked through and opened once a segment; and the lock of its one walker at a
+        time: threads that ask in one moment would share its scratch."""
+        with _opening:
+            if "opened" not in part.arrays:
+                part.prove("graph", lambda data: graphs.whole(data, part.vectors, self.connections), checksum=True)
+                graph = self._graph(part.vectors.shape[1])
+                graph.view(memoryview(part.arrays["graph"]))
+                part.arrays["opened"] = graph, threading.Lock()
+            return part.arrays["opened"]  # type: ignore[no-any-return]
 
     def tuned(self, parts: list[Part], recall: float, k: int = 10, sample: int = 256, seed: int = 0) -> dict[str, Any]:
         part = max(parts, key=lambda each: each.rows)
+        asked = self.effort
         for effort in (16, 32, 64, 128, 256, 512, 1024):
             self.effort = effort
             if found_share(self, part, k, sample, seed) >= recall:
                 break
-        return {"effort": self.effort}
+        own = self.effort
+        self.reach = []
+        for depth in DEPTHS[1:]:
+            if depth >= part.rows:
+                break
+            for effort in (depth, 2 * depth, 4 * depth, MOST):
+                self.effort, self.reach = effort, [*[pair for pair in self.reach if pair[0] < depth], (depth, effort)]
+                if effort >= own and found_share(self, part, depth, sample // 4, seed) >= recall:
+                    break
+            else:
+                self.reach[-1] = (depth, 0)
+        self.effort = asked
+        return {"effort": own}
+
+    def needed(self, k: int) -> int:
+        """The effort for so many hits, 0 where none is enough: between two that were measured, in proportion."""
+        effort = self.effort or 64
+        if k <= USUAL:
+            return effort
+        if not self.reach:  # an index that was tuned for ten hits only
+            enough: float = effort * -(-k // DEPTHS[0])
+        elif k > self.reach[-1][0]:
+            enough = self.reach[-1][1] * k / self.reach[-1][0]
+        else:
+            (low, least), (high, most) = next(two for two in pairwise([(USUAL, effort), *self.reach]) if k <= two[1][0])
+            enough = least + (most - least) * (k - low) / (high - low) if least and most else 0
+        return max(int(enough), effort) if 0 < enough <= MOST else 0
 
     def search(self, part: Part, queries: Any, k: int, similarity: Any) -> tuple[Any, Any]:
         import numpy as np
 
         if part.few(k):
             return listed(part, queries, np.flatnonzero(part.allowed), k)
-        graph = self.opened(part)
-        graph.expansion_search = self.effort or 64
         # rows that do not count take places on the walk: ask for more by their share, and scan where that is not enough
         share = part.living / max(part.rows, 1)
         more = min(part.rows, k if share == 1 else int(np.ceil(2 * k / max(share, 1e-9))))
-        scores, rows = blank(len(queries), k)
-        if more > 4096:
+        effort = self.needed(more) if more <= MOST else 0
+        if not effort:
             return scan(part, queries, k)
-        found = graph.search(np.ascontiguousarray(queries), more, threads=cores())
+        scores, rows = blank(len(queries), k)
+        graph, walking = self.opened(part)
+        with walking:
+            graph.expansion_search = effort
+            lengths = np.maximum(np.linalg.norm(queries, axis=1, keepdims=True), 1e-30)
+            found = graph.search(np.ascontiguousarray(queries / lengths), more, threads=cores())
         keys = np.atleast_2d(found.keys).astype(np.int64)
         distances = np.atleast_2d(found.distances)
         counts = np.atleast_1d(getattr(found, "counts", np.full(len(queries), keys.shape[1])))
@@ -94,7 +144,7 @@ class Hnsw(Kind):
             near = keys[q, : counts[q]]
             kept = np.flatnonzero(part.allowed[near]) if len(part.allowed) else np.arange(len(near))
             kept = kept[:k]
-            rows[q, : len(kept)], scores[q, : len(kept)] = near[kept], 1 - distances[q, kept]
+            rows[q, : len(kept)], scores[q, : len(kept)] = near[kept], (1 - distances[q, kept]) * lengths[q]
             if len(kept) < min(k, part.living):
                 short.append(q)
         if short:

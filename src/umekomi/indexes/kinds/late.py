@@ -7,10 +7,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from umekomi.indexes.kinds.base import Kind
-from umekomi.indexes.scans import (
-    Part,
-    blank,
-)
+from umekomi.indexes.scans import Part, blank
 from umekomi.parts import similarity as similarities
 
 

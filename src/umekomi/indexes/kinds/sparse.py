@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from umekomi.indexes.kinds.base import Kind
-from umekomi.indexes.scans import (
-    Part,
-    blank,
-    merged,
-)
+from umekomi.indexes.packing import Shape, rising
+from umekomi.indexes.scans import Part, blank, merged
 from umekomi.parts.kernels.threads import cores, over, shards
 
 
@@ -31,12 +29,23 @@ class Sparse(Kind):
             "values": lists.data.astype(np.float32),
         }
 
+    def derived(self, rows: int, width: int) -> dict[str, Shape]:
+        return {"offsets": ("<i8", (width + 1,)), "documents": ("<i4", (None,)), "values": ("<f4", (None,))}
+
+    def sound(self, arrays: Mapping[str, Any]) -> None:
+        rising("offsets", arrays["offsets"], len(arrays["documents"]))
+        if len(arrays["documents"]) != len(arrays["values"]):
+            raise ValueError("values: expected as many as documents")
+
     def search(self, part: Part, queries: Any, k: int, similarity: Any) -> tuple[Any, Any]:
         import numpy as np
 
         from umekomi.parts.kernels.scan import sparse_search
 
         lists = [part.arrays[name] for name in ("offsets", "documents", "values")]
+        if "proved" not in part.arrays:
+            part.prove("documents", lambda documents: _check_lists(lists[0], documents, part.rows))
+            part.arrays["proved"] = True
         pointers, asked = (
             queries.indptr.astype(np.int64),
             (queries.indices.astype(np.int32), queries.data.astype(np.float32)),
@@ -52,3 +61,11 @@ class Sparse(Kind):
             return merged(over(some, [(0, count, low, high) for low, high in shards(part.rows, threads)]), k)
         found = over(some, [(first, last, 0, part.rows) for first, last in shards(count, threads)])
         return np.concatenate([rows for rows, _ in found]), np.concatenate([scores for _, scores in found])
+
+
+def _check_lists(offsets: Any, documents: Any, rows: int) -> None:
+    from umekomi.parts.kernels.graphs import lists_fault
+
+    fault = lists_fault(offsets, documents, rows)
+    if fault >= 0:
+        raise ValueError(f"list {fault:,} has documents that do not rise below {rows:,}")

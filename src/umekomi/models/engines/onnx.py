@@ -14,9 +14,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from umekomi.errors import MissingExtra, WrongUse
-from umekomi.models.base import Reported
+from umekomi.errors import DataError, MissingExtra, WrongUse
+from umekomi.files import MODEL_FILE
+from umekomi.models.base import Open, Reported
+from umekomi.models.borders import border, reading
 from umekomi.models.engines.runtimes import open_runtime
+from umekomi.models.folders import read_tokenizer, settings
 from umekomi.models.tokens import TokenizedEmbedder
 from umekomi.parts.kernels.threads import cores
 from umekomi.progress import Progress
@@ -83,12 +86,11 @@ class OnnxEmbedder(TokenizedEmbedder):
     def roles(self) -> frozenset[str]:
         return frozenset(self.prompts)
 
-    @property
-    def reads(self) -> int | None:
+    def reads(self, role: str | None = None) -> int | None:
         return self.context
 
     @contextmanager
-    def whole(self) -> Iterator[Tokenizer]:
+    def whole(self, role: str | None = None) -> Iterator[Tokenizer]:
         yield self.tokenizer
 
     def prompt(self, role: str | None) -> str:
@@ -115,7 +117,8 @@ class OnnxEmbedder(TokenizedEmbedder):
             return Reported(vectors, tokens, cut)
 
         def tokenised(start: int) -> list[Encoding]:
-            return self._cutting.encode_batch_fast([prompt + text for text in items[start : start + BLOCK]])  # type: ignore[no-any-return]
+            with border(self.name):
+                return self._cutting.encode_batch_fast([prompt + text for text in items[start : start + BLOCK]])  # type: ignore[no-any-return]
 
         def embed(encodings: list[Encoding], places: Any, width: int, first: int) -> int:
             ids, mask, kinds = (np.zeros((len(places), width), np.int64) for _ in range(3))
@@ -127,7 +130,14 @@ class OnnxEmbedder(TokenizedEmbedder):
                     encoding.type_ids,
                 )
             feed = {"input_ids": ids, "attention_mask": mask, "token_type_ids": kinds}
-            vectors[first + places] = self.runtime.run(feed)
+            with border(self.name):
+                found = self.runtime.run(feed)
+            if found.shape != (len(places), self.dimension):
+                raise DataError(
+                    f"{self.name}: expected {len(places)} vectors of {self.dimension} dimensions from its graph, found "
+                    f"shape {list(found.shape)}"
+                )
+            vectors[first + places] = found
             return len(places)
 
         first = tokenised(0)
@@ -182,21 +192,24 @@ class OnnxEmbedder(TokenizedEmbedder):
         return settings
 
     @classmethod
-    def _read(cls, folder: Path, head: dict[str, Any], runtime: str = "") -> OnnxEmbedder:
-        from tokenizers import Tokenizer
-
-        if not (folder / "model.onnx").is_file():
-            raise FileNotFoundError("model.onnx")
-        tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-        return cls(
-            folder / "model.onnx",
-            tokenizer,
-            metric=head["metric"],
-            name=head["name"],
-            card=head.get("card"),
-            runtime=runtime,
-            **head["settings"],
-        )
+    def _read(cls, folder: Path, head: dict[str, Any], open: Open, runtime: str = "") -> OnnxEmbedder:
+        own = settings(folder, head, dimension=int, context=int, prompts=dict, default_prompt_=str, stands_for_=str)
+        if own["dimension"] < 1 or own["context"] < 1 or not all(isinstance(p, str) for p in own["prompts"].values()):
+            raise DataError(f"{folder / MODEL_FILE}, settings: expected sizes above zero and prompts that are texts")
+        graph = folder / "model.onnx"
+        if not graph.is_file():
+            raise WrongUse(f"{graph}: the saved model is not whole: no such file")
+        tokenizer = read_tokenizer(folder / "tokenizer.json")
+        with reading(graph):
+            return cls(
+                graph,
+                tokenizer,
+                metric=head["metric"],
+                name=head["name"],
+                card=head.get("card"),
+                runtime=runtime,
+                **own,
+            )
 
 
 def filled(widths: Any, budget: int, most: int) -> Iterator[Any]:
@@ -237,6 +250,10 @@ def export(embedder: TextEmbedder, runtime: str = "") -> OnnxEmbedder:
     except ImportError:
         raise MissingExtra("onnx", "onnx", "exporting to ONNX") from None
     model = embedder.model
+    if embedder.routes:
+        raise WrongUse(
+            f"onnx: {embedder.name} has routes ({', '.join(sorted(embedder.routes))}), one graph has one way"
+        )
     fast = getattr(model.tokenizer, "_tokenizer", None)
     if fast is None:
         raise WrongUse(f"onnx: {embedder.name} has a tokenizer of Python, which a graph cannot carry")
@@ -285,6 +302,3 @@ def export(embedder: TextEmbedder, runtime: str = "") -> OnnxEmbedder:
         card=embedder.card,
         runtime=runtime,
     )
-
-
-MODELS = {"onnx": OnnxEmbedder}

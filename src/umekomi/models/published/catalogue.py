@@ -4,10 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
-
-from umekomi.errors import WrongUse
-from umekomi.progress import say
 
 
 @dataclass(frozen=True)
@@ -264,58 +260,3 @@ CATALOGUE: dict[str, Entry] = {
         ),
     )
 }
-
-
-def open_entry(entry: Entry) -> Any:
-    """Load a model of the catalogue; its licence is said where it forbids commercial use."""
-    if entry.loads == "service":
-        from umekomi.models.gemini import GeminiEmbedder
-
-        return GeminiEmbedder(entry.name, entry.dimensions)
-    if entry.loads == "code":
-        raise WrongUse(
-            f"{entry.name} ({entry.hub}) loads only by running its repository's code, "
-            f"which umekomi does not do. {entry.note}".rstrip()
-        )
-    if entry.non_commercial:
-        say(f"licence: {entry.name} is {entry.licence}: not for commercial use")
-    from umekomi.models import text
-
-    if entry.loads == "package":
-        return text.minilm()
-    embedder = open_hub(entry.hub)
-    embedder.name = entry.name
-    embedder.card |= {"licence": entry.licence}
-    if entry.ends_in:
-        from umekomi.models.networks import with_eos
-
-        with_eos(embedder.model.tokenizer, entry.ends_in)
-    if entry.prompts and not any((embedder.model.prompts or {}).values()):
-        embedder.model.prompts = dict(entry.prompts)
-    return embedder
-
-
-def open_hub(hub: str) -> Any:
-    """A text embedder from the hub, or from its cache without network. No code of the repository is run."""
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-
-    from umekomi.data.sets import quiet_hub
-
-    quiet_hub()
-    say(f"fetching {hub} from the hub")
-    patterns = ["*.json", "*.safetensors", "*.txt", "*.model", "*.md"]
-    try:
-        folder = snapshot_download(hub, allow_patterns=patterns)
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        raise WrongUse(
-            f"{hub}: no such folder, and the hub does not give it ({type(error).__name__}); {', '.join(CATALOGUE)} "
-            "are known by name"
-        ) from None
-    from pathlib import Path
-
-    from umekomi.models.opening import load_folder
-
-    embedder = load_folder(Path(folder))
-    embedder.name = hub
-    return embedder

@@ -43,8 +43,8 @@ def nv_embed(folder: Path, name: str) -> Any:
     from sentence_transformers.base.modules import Normalize
     from transformers import AutoTokenizer
 
-    from umekomi.models.networks import with_eos
     from umekomi.models.text import TextEmbedder, device
+    from umekomi.parts.networks import with_eos
     from umekomi.parts.pooling import InstructedTransformer, LatentAttention, WithoutPrompt
 
     config = read_json(folder / "config.json")

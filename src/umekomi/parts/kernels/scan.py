@@ -227,14 +227,15 @@ def reaching(keys, least, low, high, numbers):
 
 
 @njit(nogil=True, cache=True)
-def rescore(vectors, query, keys, least, low, high, scores, rows):
-    """:func:`exact` over the rows whose key reaches ``least`` (at least 1); how many those were."""
+def rescore(vectors, query, keys, least, below, low, high, scores, rows):
+    """:func:`exact` over the rows whose key reaches ``least`` (at least 1) and is ``below`` another; how many those
+    were."""
     looked = 0
     for start in range(low, high, 64):
         stop = min(start + 64, high)
         if highest(keys[start:stop]) >= least:
             for row in range(start, stop):
-                if keys[row] >= least:
+                if least <= keys[row] < below:
                     looked += 1
                     put(scores, rows, dot(vectors[row], query), row)
     return looked

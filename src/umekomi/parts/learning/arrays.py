@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from umekomi.errors import UmekomiError
 from umekomi.files import whole_file
 from umekomi.parts.kernels.threads import cores, over, shards
-from umekomi.progress import Progress, say
+from umekomi.progress import say
+from umekomi.run import Run
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,16 +30,14 @@ def learn(
     size: int,
     work: Callable[[int, int, int, int], float],
     *,
-    who: str,
+    run: Run,
     unit: str,
     threads: int = 0,
     begin: Callable[[int], None] = lambda epoch: None,
     after: Callable[[int], bool] = lambda epoch: False,
     rows: Mapping[str, Sequence[str]] | None = None,
     hint: str = "a smaller rate usually mends this",
-    checkpoint: str | Path | None = None,
     key: str = "",
-    progress: bool = False,
     piece: int = PIECE,
 ) -> list[float]:
     """Change ``arrays`` in place, ``epochs`` times over ``size`` items; returns the mean loss of each epoch.
@@ -46,16 +45,17 @@ def learn(
     ``work(epoch, low, high, thread)`` runs items ``low`` to ``high`` of an epoch and returns their summed loss; it must
     release the GIL, and is called by all ``threads`` at once on ranges of their own. ``begin(epoch)`` prepares one,
     ``after(epoch)`` says whether it was the last; what it remembers is among ``arrays``. Numbers that are not finite
-    end the job with the epoch, the row (named by ``rows[array]``) and ``hint``. With ``checkpoint``, the arrays are
-    kept there every 20 seconds under ``key``, and an interrupted job goes on behind the last whole epoch.
+    end the job with the epoch, the row (named by ``rows[array]``) and ``hint``. Where the run has a checkpoint
+    folder, the arrays are kept there every 20 seconds under ``key``, and an interrupted job goes on behind the last
+    whole epoch.
     """
     import numpy as np
 
-    file = Path(checkpoint) / "epochs.npz" if checkpoint else None
-    done, losses = _resume(arrays, file, key, who)
+    file = run.checkpoint / "epochs.npz" if run.checkpoint else None
+    done, losses = _resume(arrays, file, key, run.who)
     saved = time.monotonic()
     count = cores(threads)
-    with Progress(who, epochs * size, unit, progress, done=done * size) as bar:
+    with run.bar(epochs * size, unit, done=done * size) as bar:
         for epoch in range(done, epochs):
             begin(epoch)
             total = 0.0
@@ -67,7 +67,7 @@ def learn(
                 total += sum(over(work, calls))
                 bar.advance(stop - start)
             losses.append(total / max(size, 1))
-            _finite(arrays, losses[-1], epoch, who, rows or {}, hint)
+            _finite(arrays, losses[-1], epoch, run.who, rows or {}, hint)
             if after(epoch):
                 break
             if file is not None and time.monotonic() - saved > SAVE_SECONDS:
@@ -113,3 +113,12 @@ def order(size: int, seed: int, epoch: int) -> NDArray[np.int64]:
     import numpy as np
 
     return np.random.default_rng([seed & 0xFFFFFFFF, epoch]).permutation(size)
+
+
+def curve(losses: Sequence[float], most: int | None = None) -> list[float]:
+    """Losses as a model's card keeps them: four digits, at most about so many of them.
+
+    >>> curve([1.23456, 1.1, 1.0], most=2)
+    [1.235, 1.1, 1.0]
+    """
+    return [float(f"{loss:.4g}") for loss in losses[:: max(1, len(losses) // most) if most else 1]]

@@ -4,15 +4,14 @@ trainer (checkpoints, resume, mixed precision and distribution come with it)."""
 from __future__ import annotations
 
 import copy
-import logging
 import random
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from umekomi.progress import Progress
+from umekomi.parts.learning.trainer import arguments, checkpoints, last_checkpoint, shown, started
+from umekomi.run import Run
 
 
 @dataclass(frozen=True)
@@ -37,155 +36,93 @@ class Stage:
     lora: tuple[int, float, float] | None = None
 
 
-def tuned(base: Any, stages: Callable[[Any], Sequence[Stage]], *, max_length: int | None = None, **options: Any) -> Any:
-    """A copy of the sentence-transformers model ``base``, trained by the stages that ``stages(copy)`` makes
-    (:func:`train` takes the ``options``), on texts cut at ``max_length`` tokens; what it reads afterwards is what it
-    read before."""
+def fine_tune(
+    base: Any,
+    stages: Callable[[Any], Sequence[Stage]],
+    *,
+    run: Run,
+    max_length: int | None = None,
+    save_steps: int = 100,
+) -> Any:
+    """A copy of the sentence-transformers model ``base``, trained by the stages that ``stages(copy)`` makes, one after
+    the other, on texts cut at ``max_length`` tokens; what it reads afterwards is what it read before.
+
+    Where the run has a checkpoint folder, every ``save_steps`` steps are kept there and an interrupted run goes on from
+    the last; a finished stage is not run again.
+    """
     model = copy.deepcopy(base)
     length = model.max_seq_length
     if max_length:
         model.max_seq_length = min(max_length, length or max_length)
-    train(model, stages(model), **options)
+    # else the trainer computes examples for a card that is not written, with a bar of its own
+    model.model_card_data.widget = [{"text": ""}]
+    for number, stage in enumerate(stages(model)):
+        _train(model, stage, run if run.checkpoint is None else run.at(f"stage_{number}"), save_steps)
     model.max_seq_length = length
-    return model
+    return model.eval()
 
 
-def taught(
-    base: Any,
-    tables: Mapping[str, Any],
-    objective: Callable[[Any], Any],
-    *,
-    what: str,
-    where: str,
-    checkpoint: str | Path | None = None,
-    max_length: int | None = None,
-    seed: int = 0,
-    progress: bool = False,
-    **stage: Any,
-) -> Any:
-    """A copy of ``base`` trained on several sets by ``objective(copy)``, each batch of one of them; its checkpoints
-    stand in the folder ``where`` below ``checkpoint``. ``stage`` as of :class:`Stage`."""
-
-    def plan(model: Any) -> list[Stage]:
-        return [Stage(tables, dict.fromkeys(tables, objective(model)), sampler="shuffle", **stage)]
-
-    folder = Path(checkpoint) / where if checkpoint else None
-    return tuned(
-        base, plan, max_length=max_length, seed=seed, checkpoint=folder, progress=progress, what=f"{what}, {where}"
-    )
+def by_turns(tables: Mapping[str, Any], objective: Callable[[Any], Any], **stage: Any) -> Callable[[Any], list[Stage]]:
+    """One stage in which several sets take turns under one objective, each batch of one of them; ``stage`` as of
+    :class:`Stage`."""
+    return lambda model: [Stage(tables, dict.fromkeys(tables, objective(model)), sampler="shuffle", **stage)]
 
 
-def drawn(table: Any, most: int | None, seed: int) -> Any:
-    """At most so many rows of a table, drawn with the seed, in their order."""
+def sample_rows(table: Any, most: int | None, seed: int) -> Any:
+    """At most so many rows of a table, sampled with the seed, in their order."""
     if not most or table.num_rows <= most:
         return table
     return table.take(sorted(random.Random(seed).sample(range(table.num_rows), most)))
 
 
-def train(
-    model: Any,
-    stages: Sequence[Stage],
-    *,
-    seed: int = 0,
-    checkpoint: str | Path | None = None,
-    progress: bool = False,
-    what: str = "training",
-    save_steps: int = 100,
-) -> None:
-    """Train ``model`` in place. With ``checkpoint``, every ``save_steps`` steps are kept there and an interrupted run
-    goes on from the last; a finished stage is not run again."""
+def _train(model: Any, stage: Stage, run: Run, save_steps: int) -> None:
+    """Train ``model`` in place by one stage."""
     import datasets
-    import torch
     from sentence_transformers import SentenceTransformerTrainingArguments
     from sentence_transformers.base.sampler import BatchSamplers, MultiDatasetBatchSamplers
-    from transformers import PrinterCallback, TrainerCallback, set_seed
+    from transformers import set_seed
 
     from umekomi.parts.learning.batches import InstructedCollator
 
-    logging.getLogger("transformers.trainer").setLevel(logging.ERROR)
-    model.model_card_data.widget = [
-        {"text": ""}
-    ]  # else the trainer computes examples for a card that is not written, with a bar of its own
-    datasets.disable_progress_bars()
-    for number, stage in enumerate(stages):
-        with tempfile.TemporaryDirectory() as scratch:
-            folder = Path(checkpoint) / f"stage_{number}" if checkpoint else Path(scratch)
-            folder.mkdir(parents=True, exist_ok=True)
-            set_seed(seed)
-            model.model_card_data.train_datasets = []
-            tables = {
-                name: datasets.Dataset(datasets.table.InMemoryTable(_plain(table)))
-                for name, table in stage.tables.items()
-            }
-            rows = sum(table.num_rows for table in stage.tables.values())
-            steps = max(1, int(-(-rows // stage.batch_size) * stage.epochs))
-            adapted = lora(model, *stage.lora) if stage.lora else None
-            arguments = SentenceTransformerTrainingArguments(
-                output_dir=str(folder),
-                num_train_epochs=stage.epochs,
-                per_device_train_batch_size=stage.batch_size,
-                learning_rate=stage.learning_rate,
-                warmup_steps=int(stage.warmup * steps),
-                weight_decay=stage.weight_decay,
-                lr_scheduler_type=stage.schedule,
-                batch_sampler=BatchSamplers.BATCH_SAMPLER
-                if stage.sampler == "shuffle"
-                else BatchSamplers.NO_DUPLICATES,
-                multi_dataset_batch_sampler=MultiDatasetBatchSamplers.PROPORTIONAL,
-                seed=seed,
-                data_seed=seed,
-                report_to="none",
-                disable_tqdm=True,
-                logging_strategy="no",
-                save_strategy="steps" if checkpoint else "no",
-                save_steps=save_steps,
-                save_total_limit=1,
-                bf16=torch.cuda.is_available(),
-                dataloader_pin_memory=torch.cuda.is_available(),
-            )
-            single = len(tables) == 1
-            with Progress(what, steps * stage.batch_size, "pairs", progress) as bar:
+    model.model_card_data.train_datasets = []
+    tables = {name: datasets.Dataset(datasets.table.InMemoryTable(_plain(each))) for name, each in stage.tables.items()}
+    steps = max(1, int(-(-sum(each.num_rows for each in tables.values()) // stage.batch_size) * stage.epochs))
+    single = len(tables) == 1
 
-                class Show(TrainerCallback):  # type: ignore[misc]
-                    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-                        now = stage  # noqa: B023  # the trainer ends before the next stage begins
-                        bar.advance(now.batch_size)
-                        step = state.global_step
-                        if now.watch and (step % now.watch_every == 0 or step == state.max_steps):
-                            _watched(model, now.watch, step)
+    def watched(state: Any) -> None:
+        step = state.global_step
+        if stage.watch and (step % stage.watch_every == 0 or step == state.max_steps):
+            _watched(model, stage.watch, step)
 
-                if stage.watch and last_checkpoint(folder) is None:
-                    _watched(model, stage.watch, 0)
-
-                trainer = _trainer()(
-                    model=model,
-                    args=arguments,
-                    train_dataset=next(iter(tables.values())) if single else datasets.DatasetDict(tables),
-                    loss=next(iter(stage.losses.values())) if single else dict(stage.losses),
-                    callbacks=[Show()],
-                    data_collator=InstructedCollator(preprocess_fn=model.preprocess, model=model),
-                )
-                trainer.remove_callback(PrinterCallback)
-                trainer.train(resume_from_checkpoint=last_checkpoint(folder))
-            if adapted is not None:
-                model[0].model = adapted.merge_and_unload().requires_grad_(True)
-    model.eval()
-
-
-def last_checkpoint(folder: Path) -> str | None:
-    """The last checkpoint in ``folder`` that was written whole; what a kill cut off while it was written is removed.
-    The trainer's state is the last file it writes."""
-    import json
-    import shutil
-
-    whole = []
-    for place in folder.glob("checkpoint-*"):
-        try:
-            json.loads((place / "trainer_state.json").read_text(encoding="utf-8"))
-            whole.append(place)
-        except (OSError, ValueError):
-            shutil.rmtree(place, ignore_errors=True)
-    return str(max(whole, key=lambda place: int(place.name.rpartition("-")[2]))) if whole else None
+    with checkpoints(run) as folder, run.bar(steps * stage.batch_size, "pairs") as bar:
+        set_seed(run.seed)
+        adapted = lora(model, *stage.lora) if stage.lora else None
+        if stage.watch and last_checkpoint(folder) is None:
+            _watched(model, stage.watch, 0)
+        chosen = arguments(
+            run,
+            folder,
+            save_steps=save_steps,
+            num_train_epochs=stage.epochs,
+            per_device_train_batch_size=stage.batch_size,
+            learning_rate=stage.learning_rate,
+            warmup_steps=int(stage.warmup * steps),
+            weight_decay=stage.weight_decay,
+            lr_scheduler_type=stage.schedule,
+            batch_sampler=BatchSamplers.BATCH_SAMPLER if stage.sampler == "shuffle" else BatchSamplers.NO_DUPLICATES,
+            multi_dataset_batch_sampler=MultiDatasetBatchSamplers.PROPORTIONAL,
+        )
+        trainer = _trainer()(
+            model=model,
+            args=SentenceTransformerTrainingArguments(**chosen),
+            train_dataset=next(iter(tables.values())) if single else datasets.DatasetDict(tables),
+            loss=next(iter(stage.losses.values())) if single else dict(stage.losses),
+            callbacks=[shown(bar, stage.batch_size, watched)],
+            data_collator=InstructedCollator(preprocess_fn=model.preprocess, model=model),
+        )
+        started(trainer, folder)
+    if adapted is not None:
+        model[0].model = adapted.merge_and_unload().requires_grad_(True)
 
 
 def _trainer() -> Any:

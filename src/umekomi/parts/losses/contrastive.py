@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from umekomi.errors import WrongUse
+from umekomi.parts.losses.nested import over_prefixes
 
 
 @dataclass(frozen=True)
@@ -234,9 +235,9 @@ class InfoNCE(CachedLossMixin, nn.Module):
             same = together if same is None else same | together
             if negatives is not None:
                 present = torch.arange(negatives.shape[1], device=labels.device) < labels[:, 2:3]
-        losses = []
-        for width, weight in (self.prefixes or {queries.shape[-1]: 1.0}).items():
-            loss = info_nce(
+
+        def loss(width: int) -> Tensor:
+            return info_nce(
                 queries[..., :width],
                 documents[..., :width],
                 None if negatives is None else negatives[..., :width],
@@ -248,8 +249,8 @@ class InfoNCE(CachedLossMixin, nn.Module):
                 answers=answers,
                 present=present,
             )
-            losses.append(weight * loss)
-        return torch.stack(losses).sum()
+
+        return over_prefixes(self.prefixes or {queries.shape[-1]: 1.0}, loss)
 
     def get_config_dict(self) -> dict[str, Any]:
         """For the trainer's model card."""

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+from umekomi.parts.losses.contrastive import info_nce, numbered
+from umekomi.parts.losses.nested import over_prefixes
 
 
 def online_contrastive(distances: Tensor, labels: Tensor, margin: float) -> Tensor:
@@ -34,28 +36,20 @@ class GradedSum(nn.Module):
     def of(self, queries: Tensor, documents: Tensor, labels: Tensor, same: Tensor | None = None) -> Tensor:
         """The loss from vectors ``[n, d]`` twice and labels ``[n]``; ``same`` bool ``[n, n]``: rows with one query or
         one document."""
-        from umekomi.parts.losses.contrastive import info_nce
-
         good = labels.view(-1) > 0
-        total = []
-        for width in self.prefixes or (queries.shape[-1],):
+        alike = None if same is None else same[good][:, good]
+
+        def loss(width: int) -> Tensor:
             a, b = (functional.normalize(part[:, :width], dim=-1) for part in (queries, documents))
-            total.append(online_contrastive(1 - (a * b).sum(-1), labels.view(-1), self.margin))
-            if good.any():
-                total.append(
-                    info_nce(
-                        a[good],
-                        b[good],
-                        temperature=self.temperature,
-                        same=None if same is None else same[good][:, good],
-                    )
-                )
-        return torch.stack(total).sum()
+            hard = online_contrastive(1 - (a * b).sum(-1), labels.view(-1), self.margin)
+            if not good.any():
+                return hard
+            return hard + info_nce(a[good], b[good], temperature=self.temperature, same=alike)
+
+        return over_prefixes(dict.fromkeys(self.prefixes or (queries.shape[-1],), 1.0), loss)
 
     def forward(self, sentence_features: Iterable[dict[str, Tensor]], labels: Tensor) -> Tensor:
         """The loss of a batch of (query, document, label), as sentence-transformers' trainer calls it."""
-        from umekomi.parts.losses.contrastive import numbered
-
         assert self.model is not None
         columns = list(sentence_features)
         numbers = numbered(columns)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -10,16 +10,23 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 
+def over_prefixes(prefixes: Mapping[int, float], loss: Callable[[int], Tensor]) -> Tensor:
+    """Σ_m c_m L(m) (Kusupati et al. 2022, eq. 1) for ``{m: c_m}`` and the loss of a prefix of m dimensions; a scalar.
+    Losses of sentence-transformers are nested by its own ``MatryoshkaLoss``; this is the sum for ours."""
+    return torch.stack([weight * loss(width) for width, weight in prefixes.items()]).sum()
+
+
 def nested_cross_entropy(
     vectors: Tensor, heads: Sequence[tuple[Tensor, Tensor]], weights: Sequence[float], labels: Tensor
 ) -> Tensor:
     """Σ_m c_m CE(W_m f[:m] + b_m, y) (Kusupati et al. 2022, eq. 1): ``vectors`` ``[batch, d]``, ``heads`` a ``[classes,
     m]`` matrix and a ``[classes]`` bias for each prefix, ``labels`` int64 ``[batch]``; a scalar."""
-    losses = [
-        weight * functional.cross_entropy(functional.linear(vectors[:, : matrix.shape[1]], matrix, bias), labels)
-        for (matrix, bias), weight in zip(heads, weights, strict=True)
-    ]
-    return torch.stack(losses).sum()
+    by_width = {matrix.shape[1]: (matrix, bias) for matrix, bias in heads}
+
+    def loss(width: int) -> Tensor:
+        return functional.cross_entropy(functional.linear(vectors[:, :width], *by_width[width]), labels)
+
+    return over_prefixes(dict(zip(by_width, weights, strict=True)), loss)
 
 
 class NestedHeads(nn.Module):

@@ -1,6 +1,5 @@
 """Networks from nothing, sized for a laptop: the shape of a published architecture at any size, with a tokenizer
-trained on the user's own texts; and the switches that survive a save: which way a decoder looks, an end-of-text token,
-all layers given out."""
+trained on the user's own texts."""
 
 from __future__ import annotations
 
@@ -18,9 +17,6 @@ ARCHITECTURES = {
 }
 """The shapes there are, by name: their configuration and the network with its head, in transformers."""
 DECODERS = ("qwen3", "mistral")
-SWITCHED = ("qwen3", "mistral", "llama")
-"""Decoders that read ``is_causal`` of their configuration (transformers 5.23; a test looks at what their tokens
-see)."""
 SPECIAL = {
     "pad_token": "[PAD]",
     "unk_token": "[UNK]",
@@ -121,89 +117,3 @@ def scratch(
     return TransformerBackbone(
         model, words, f"{architecture}-{layers}x{width}", {"licence": "Apache-2.0", "scratch": shape | {"seed": seed}}
     )
-
-
-def decodes(model: Any) -> bool:
-    """Is this a decoder whose direction can be chosen?"""
-    return getattr(getattr(model, "config", model), "model_type", None) in SWITCHED
-
-
-def bidirectional(model: Any, on: bool = True) -> None:
-    """Let every token of a decoder see the whole text (``on``), or only what stands before it. Written into the
-    configuration, so that it holds after a save; a network that has no such switch in transformers is an error, not a
-    silence."""
-    config = getattr(model, "config", model)
-    if not decodes(config):
-        raise WrongUse(
-            f"attention: transformers can turn the causal mask of {', '.join(SWITCHED)} off; found "
-            f"{getattr(config, 'model_type', None)!r}"
-        )
-    config.is_causal = not on
-    for module in getattr(model, "modules", tuple)():
-        if hasattr(module, "is_causal"):
-            module.is_causal = not on
-
-
-def sees(model: Any, tokens: Sequence[int]) -> Any:
-    """Which tokens each token's vector depends on: bool ``[tokens, tokens]``, row i for vector i. Found by changing one
-    token after the other, not by reading a setting."""
-    import torch
-
-    ids = torch.tensor([list(tokens)])
-    other = (ids + 1) % model.config.vocab_size
-    base = getattr(model, "base_model", model)
-    with torch.no_grad():
-        before = base(input_ids=ids).last_hidden_state[0]
-        out = torch.zeros(len(tokens), len(tokens), dtype=torch.bool)
-        for place in range(len(tokens)):
-            changed = ids.clone()
-            changed[0, place] = other[0, place]
-            out[:, place] = (base(input_ids=changed).last_hidden_state[0] - before).abs().amax(1) > 1e-6
-    return out.numpy()
-
-
-def with_eos(words: Any, token: str | None = None) -> Any:
-    """The tokenizer, adding its end-of-text token (or ``token``) to every text, whatever truncation takes away. Files
-    of published decoders often lack it, and last-token vectors are wrong then."""
-    from tokenizers import processors
-
-    token = token or words.eos_token
-    number = words.convert_tokens_to_ids(token) if token else None
-    if number is None or number == words.unk_token_id:
-        raise WrongUse(
-            f"the tokenizer has no end-of-text token ({token or 'eos_token'}), which last-token pooling needs"
-        )
-    fast = getattr(words, "_tokenizer", None)
-    if fast is None:
-        raise WrongUse(
-            f"{type(words).__name__} is no fast tokenizer: an end-of-text token cannot be added to its template"
-        )
-    if words("a")["input_ids"][-1] != number:
-        before = [(name, place) for place, name in _leading(words)]
-        single = " ".join([*(name for name, _ in before), "$A", token])
-        fast.post_processor = processors.TemplateProcessing(single=single, special_tokens=[*before, (token, number)])
-    return words
-
-
-def _leading(words: Any) -> list[tuple[int, str]]:
-    """The special tokens that the tokenizer puts before a text."""
-    bare, whole = words("a", add_special_tokens=False)["input_ids"], words("a")["input_ids"]
-    return (
-        [(number, words.convert_ids_to_tokens(number)) for number in whole[: whole.index(bare[0])]]
-        if bare and bare[0] in whole
-        else []
-    )
-
-
-def needs(words: Any, which: str, who: str) -> int:
-    """The number of a special token (``"mask"``, ``"eos"`` …), or the error of a recipe that cannot do without it."""
-    number = getattr(words, f"{which}_token_id", None)
-    if number is None:
-        raise WrongUse(f"{who}: expected a tokenizer with a {which} token, {type(words).__name__} has none")
-    return int(number)
-
-
-def with_all_layers(model: Any) -> None:
-    """Let a sentence-transformers model's network give all hidden states (:class:`umekomi.parts.pooling.LayerMix` needs
-    them)."""
-    model.transformers_model.config.output_hidden_states = True

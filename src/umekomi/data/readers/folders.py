@@ -1,0 +1,81 @@
+"""Folders: splits by file name, documents, and BEIR's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from umekomi.data.lines import check_encoding, text_of
+from umekomi.data.readers.beir import beir, first_file, split_name
+from umekomi.data.readers.source import Source, kind_of
+from umekomi.errors import DataError, WrongUse
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+DOCUMENT_SUFFIXES = (".txt", ".md", ".rst")
+_ABOUT = ("readme", "license", "licence", "changelog", "citation")
+"""Names of files that tell of a folder of tables, and are no documents of it."""
+
+
+def folder(path: Path, encoding: str | None = None) -> Any:
+    """What a folder holds: BEIR's tables, splits by name, or documents."""
+    if first_file(path, "corpus"):
+        return beir(path, encoding=encoding)
+    files = [file for file in sorted(path.iterdir()) if file.is_file() and _is_table(file)]
+    by_split: dict[str, Path] = {}
+    for file in files:
+        split = split_name(file)
+        if split in by_split and split in ("train", "dev", "test"):
+            raise WrongUse(f"{path}: expected one file of the split {split}, found {by_split[split].name}, {file.name}")
+        by_split[split] = file
+    if "train" in by_split or "test" in by_split:
+        return {split: _read(file, encoding) for split, file in by_split.items()}
+    documents = _documents(path)
+    if files:
+        documents = [file for file in documents if not file.stem.lower().startswith(_ABOUT)]
+    if documents and files:
+        raise WrongUse(
+            f"{path}: expected tables or documents, found both ({files[0].name} and {documents[0].name}): name one of "
+            "its files"
+        )
+    if documents:
+        return documents_of(path, encoding)
+    if len(files) == 1:
+        return _read(files[0], encoding)
+    raise WrongUse(
+        f"{path}: expected a BEIR folder (corpus.jsonl, queries.jsonl, qrels/), files named train/dev/test, "
+        f"or documents ({', '.join(DOCUMENT_SUFFIXES)}); found {len(list(path.iterdir()))} entries of other kinds"
+    )
+
+
+def _read(file: Path, encoding: str | None) -> Any:
+    return Source(file, encoding=None if kind_of(file)[0] == ".parquet" else encoding).read()
+
+
+def _is_table(file: Path) -> bool:
+    try:
+        return kind_of(file)[0] != ".txt"
+    except WrongUse:
+        return False
+
+
+def _documents(path: Path) -> list[Path]:
+    return sorted(file for file in path.rglob("*") if file.suffix.lower() in DOCUMENT_SUFFIXES and file.is_file())
+
+
+def documents_of(path: Path, encoding: str | None = None) -> pa.Table:
+    """A folder of documents: id = relative path; label = the first folder, when every document lies in one."""
+    import pyarrow as pa
+
+    encoding = check_encoding(encoding)
+    rows = []
+    for file in _documents(path):
+        text = text_of(file, encoding)
+        if not text.strip():
+            raise DataError(f"{file}: expected text, found an empty file")
+        rows.append({"id": file.relative_to(path).as_posix(), "text": text})
+    labels = [row["id"].split("/")[0] if "/" in row["id"] else None for row in rows]
+    if None not in labels and len(set(labels)) > 1:
+        rows = [{**row, "label": str(label)} for row, label in zip(rows, labels, strict=True)]
+    return pa.Table.from_pylist(rows).replace_schema_metadata({"source": str(path)})

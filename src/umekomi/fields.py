@@ -1,0 +1,156 @@
+"""Legal values declared with the fields of a dataclass, checked when one is made: ``Literal`` for a closed choice,
+``Annotated`` with :class:`AtLeast`, :class:`Above` or :class:`Within` for a range. Help, documentation and type
+checkers read the same declaration.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import types
+from dataclasses import dataclass
+from functools import cache
+from typing import Annotated, Any, Literal, Protocol, Union, get_args, get_origin, get_type_hints
+
+from umekomi.errors import WrongUse
+
+
+class Range(Protocol):
+    """A range of numbers: what it holds, and how it is called in an error."""
+
+    def holds(self, value: float) -> bool:
+        """Is this value in the range?"""
+
+    def __str__(self) -> str: ...
+
+
+@dataclass(frozen=True)
+class AtLeast:
+    """``low`` or more."""
+
+    low: float
+
+    def holds(self, value: float) -> bool:
+        return value >= self.low
+
+    def __str__(self) -> str:
+        return f"{self.low:g} or more"
+
+
+@dataclass(frozen=True)
+class Above:
+    """More than ``low``."""
+
+    low: float = 0
+
+    def holds(self, value: float) -> bool:
+        return value > self.low
+
+    def __str__(self) -> str:
+        return f"a number above {'zero' if self.low == 0 else format(self.low, 'g')}"
+
+
+@dataclass(frozen=True)
+class Within:
+    """From ``low`` to ``high``; ``ends`` says which of them are in it, as in mathematics: ``"[)"`` holds ``low`` only.
+
+    >>> Within(0, 1).holds(1), Within(0, 1, "[]").holds(1), str(Within(0, 1))
+    (False, True, '0 or more and less than 1')
+    """
+
+    low: float
+    high: float
+    ends: Literal["[)", "[]", "(]", "()"] = "[)"
+
+    def holds(self, value: float) -> bool:
+        above = value >= self.low if self.ends[0] == "[" else value > self.low
+        return above and (value <= self.high if self.ends[1] == "]" else value < self.high)
+
+    def __str__(self) -> str:
+        low = f"{self.low:g} or more" if self.ends[0] == "[" else f"more than {self.low:g}"
+        return f"{low} and {'at most' if self.ends[1] == ']' else 'less than'} {self.high:g}"
+
+
+@cache
+def declared(kind: type) -> dict[str, Any]:
+    """The declared type of every field, ``Annotated`` and ``Literal`` as they stand."""
+    hints = get_type_hints(kind, include_extras=True)
+    return {field.name: hints[field.name] for field in dataclasses.fields(kind)}
+
+
+def check_fields(made: Any, who: str) -> None:
+    """One error for the first field whose value is none of those that its declaration allows.
+
+    >>> @dataclass
+    ... class Recipe:
+    ...     epochs: Annotated[int, AtLeast(1)] = 1
+    >>> check_fields(Recipe(-1), "near2")
+    Traceback (most recent call last):
+    umekomi.errors.WrongUse: near2, epochs: expected 1 or more, found -1
+    """
+    kind: Any = type(made)
+    for name, hint in declared(kind).items():
+        value = getattr(made, name)
+        expected = problem(value, hint)
+        if expected is not None:
+            raise WrongUse(f"{who}, {name}: expected {expected}, found {value!r}")
+
+
+def problem(value: Any, hint: Any) -> str | None:
+    """What was expected, where ``value`` is none of it; else None."""
+    origin, inner = get_origin(hint), get_args(hint)
+    if origin is Annotated:
+        expected = problem(value, inner[0])
+        if expected is not None:
+            return describe(hint)
+        numbers = value if isinstance(value, tuple) else () if value is None else (value,)
+        return next((str(each) for each in inner[1:] for number in numbers if not each.holds(number)), None)
+    if origin is Literal:
+        return (
+            None
+            if any(value is each or (type(value) is type(each) and value == each) for each in inner)
+            else (describe(hint))
+        )
+    if origin in (Union, types.UnionType):
+        return None if any(problem(value, each) is None for each in inner) else describe(hint)
+    if origin is tuple:
+        if not isinstance(value, tuple):
+            return describe(hint)
+        kinds = (inner[0],) * len(value) if len(inner) == 2 and inner[1] is Ellipsis else inner
+        fits = len(kinds) == len(value) and all(problem(*each) is None for each in zip(value, kinds, strict=True))
+        return None if fits else describe(hint)
+    if hint is None or hint is type(None):
+        return None if value is None else "none"
+    if hint is float:
+        fits = isinstance(value, (int, float)) and not isinstance(value, bool) and not math.isnan(value)
+    elif hint is int:
+        fits = isinstance(value, int) and not isinstance(value, bool)
+    else:
+        fits = not isinstance(hint, type) or isinstance(value, hint)
+    return None if fits else describe(hint)
+
+
+def describe(hint: Any) -> str:
+    """A declaration in words.
+
+    >>> describe(Annotated[int, AtLeast(2)]), describe(Literal["ball", "lorentz"]), describe(tuple[int, ...])
+    ('a whole number, 2 or more', 'one of ball, lorentz', 'a tuple of whole numbers')
+    """
+    origin, inner = get_origin(hint), get_args(hint)
+    if origin is Annotated:
+        return ", ".join([describe(inner[0]), *(str(each).removeprefix("a number ") for each in inner[1:])])
+    if origin is Literal:
+        return f"one of {', '.join(map(str, inner))}"
+    if origin in (Union, types.UnionType):
+        return " or ".join(describe(each) for each in inner)
+    if origin is tuple:
+        if len(inner) == 2 and inner[1] is Ellipsis:
+            return {int: "a tuple of whole numbers", float: "a tuple of numbers", str: "a tuple of texts"}.get(
+                inner[0], f"several of {inner[0]}"
+            )
+        return f"{len(inner)} values ({', '.join(describe(each) for each in inner)})"
+    if hint is None or hint is type(None):
+        return "none"
+    return {int: "a whole number", float: "a number", bool: "true or false", str: "text"}.get(
+        hint, getattr(hint, "__name__", str(hint))
+    )

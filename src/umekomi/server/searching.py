@@ -1,0 +1,201 @@
+"""What orders texts by a query: ``/v1/rerank``, and ``/v1/search`` in an index with its best sentences marked."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+from fastapi.responses import Response
+
+from umekomi.errors import UmekomiError
+from umekomi.indexes import Hit
+from umekomi.indexes.payload import as_json
+from umekomi.server.app import App
+from umekomi.server.batching import Busy
+from umekomi.server.embedding import embedded, places, refusal, told
+from umekomi.server.errors import Answer, ApiError
+from umekomi.server.model_pool import Held
+from umekomi.server.schemas import RerankRequest, SearchRequest
+from umekomi.server.workers import Panic, in_thread
+from umekomi.verbs.search import marked, pieces
+
+MARKED_SENTENCES = 32
+HUGE, TINY = 1e15, 1e-15
+"""Beyond and below these a vector's products leave float32 where no cosine brings it to length one."""
+
+
+async def rerank(app: App, asked: RerankRequest) -> Response:
+    """``POST /v1/rerank``."""
+    _check_query(asked.query)
+    async with app.holder.using(asked.model) as held:
+        scores, order, tokens, cut = await _ranked(app, held, asked.query, asked.texts, asked.truncation)
+    results: list[dict[str, Any]] = [
+        {"index": place, "relevance_score": scores[place]} for place in order[: asked.top_n]
+    ]
+    if asked.return_documents:
+        for entry in results:
+            entry["document"] = {"text": asked.texts[entry["index"]]}
+    return Answer({"id": f"rerank-{uuid.uuid4().hex}", "model": held.id, "results": results, **told(tokens, cut)})
+
+
+async def _ranked(
+    app: App, held: Held, query: str, texts: list[str], truncation: str
+) -> tuple[list[float], list[int], int, list[int]]:
+    """(a score a text, their places best first, tokens, which texts were cut). A text that says nothing to the model,
+    because it is blank or its vector is zero, comes last, below every other."""
+    import numpy as np
+
+    filled = [place for place, text in enumerate(texts) if text.strip()]
+    scores, empty, tokens, cut = np.zeros(len(texts)), np.ones(len(texts), bool), 0, []
+    if filled:
+        found, nothing, tokens, short = await _scored(app, held, query, [texts[place] for place in filled], truncation)
+        if not np.isfinite(found).all():
+            raise UmekomiError(f"{held.id} gave a score that is no number: its weights are damaged")
+        scores[filled], empty[filled], cut = found, nothing, [filled[place] for place in short]
+        if not empty.all():
+            scores[empty] = min(float(scores[~empty].min()), 0.0)
+    return scores.tolist(), np.lexsort((np.arange(len(texts)), -scores, empty)).tolist(), tokens, cut
+
+
+async def _scored(
+    app: App, held: Held, query: str, texts: list[str], truncation: str
+) -> tuple[Any, Any, int, list[int]]:
+    """(a score a text, which texts say nothing to the model, tokens, which texts were cut)."""
+    import numpy as np
+
+    none = np.zeros(len(texts), bool)
+    try:
+        assert held.batcher is not None
+        if held.scorer:
+            pairs = [query] * len(texts)
+            scores = await held.batcher.run(lambda: held.opened.score(pairs, texts), [*pairs, *texts])
+            return scores, none, 0, []
+        if held.opened.outputs == {"multi"}:
+            embedder = held.opened
+            scores = await held.batcher.run(
+                lambda: embedder.similarity(embedder.encode_query([query]), embedder.encode_document(texts))[0],
+                [query, *texts],
+            )
+            return scores, none, 0, []
+    except (Busy, Panic) as error:
+        raise refusal(app, held, error) from None
+    asked, given = await asyncio.gather(
+        embedded(app, held, [query], "query", truncation), embedded(app, held, texts, "document", truncation)
+    )
+    scores = held.opened.similarity(asked.vectors, given.vectors)[0]
+    nothing = ~given.vectors.any(1) if held.opened.metric == "cosine" else none
+    return scores, nothing, int(asked.tokens.sum() + given.tokens.sum()), places(given.truncated)
+
+
+async def search(app: App, asked: SearchRequest) -> Response:
+    """``POST /v1/search``."""
+    name, index, lock = app.index(asked.index)
+    tokens, cut = 0, False
+    whole: Any = None
+    model = app.models_of.get(name)
+    begun = time.perf_counter()
+    async with lock:
+        rows, about = await in_thread(lambda: (len(index), index.about))
+    width = about["dimension"]
+    if isinstance(asked.query, str):
+        _check_query(asked.query)
+        if model is None:
+            raise ApiError(
+                400,
+                f"query: the index {name} was made from vectors: expected a vector of {width} numbers, found a text",
+                param="query",
+            )
+        async with app.holder.using(model) as held:
+            if "dense" in held.opened.outputs:
+                found = await embedded(app, held, [asked.query], "query", asked.truncation)
+                whole, tokens, cut = found.vectors, int(found.tokens[0]), bool(found.truncated[0])
+                vectors = held.opened.cut(whole, width) if 0 < width < whole.shape[1] else whole
+            else:
+                assert held.batcher is not None
+                try:
+                    vectors = await held.batcher.run(partial(held.opened.encode_query, [asked.query]), [asked.query])
+                except (Busy, Panic) as error:
+                    raise refusal(app, held, error) from None
+    else:
+        vectors = _vector(asked.query, about)
+    async with lock:
+        hits = (
+            (await in_thread(partial(index.search, vectors, min(asked.k, rows), filter=asked.filter)))[0]
+            if rows
+            else []
+        )
+    seconds = time.perf_counter() - begun
+    if asked.rerank is not None and hits:
+        if not isinstance(asked.query, str):
+            raise ApiError(400, "rerank: expected a query that is a text, found a vector", param="rerank")
+        async with app.holder.using(asked.rerank) as held:
+            scores, order, more, _ = await _ranked(app, held, asked.query, [hit.text for hit in hits], asked.truncation)
+        tokens += more
+        hits = [replace(hits[place], score=scores[place]) for place in order]
+    if asked.mark and model is not None and whole is not None and about["output"] == "dense":
+        hits = await _marked(app, model, whole, hits)
+    return Answer(
+        {
+            "object": "list",
+            "index": name,
+            "model": asked.rerank or model,
+            "results": [
+                {
+                    "id": hit.id,
+                    "score": hit.score,
+                    "text": hit.text,
+                    "best": list(hit.best) if asked.mark else None,
+                    "payload": as_json(hit.payload),
+                }
+                for hit in hits
+            ],
+            **told(tokens, cut),
+            "seconds": seconds,
+        }
+    )
+
+
+def _check_query(query: str) -> None:
+    if not query.strip():
+        raise ApiError(400, "query: expected a text, found white space only", param="query")
+
+
+def _vector(numbers: list[float], about: dict[str, Any]) -> Any:
+    """A query's numbers as float32 ``[1, width]``; 400 where float32 cannot compare them by the index's measure."""
+    import numpy as np
+
+    if about["output"] != "dense" or len(numbers) != about["dimension"]:
+        raise ApiError(
+            400, f"query: expected a text or {about['dimension']} numbers, found {len(numbers)} numbers", param="query"
+        )
+    vector = np.asarray(numbers, np.float64)
+    largest = float(np.abs(vector).max())
+    if about["metric"] == "cosine":  # its length says nothing: brought to one while that can still be done
+        if not largest:
+            raise ApiError(400, "query: expected a vector with a direction, found zeros only", param="query")
+        vector = vector / largest
+        vector /= np.linalg.norm(vector)
+    elif largest > HUGE or 0 < largest < TINY:
+        raise ApiError(
+            400,
+            f"query: expected a vector whose largest number lies between {TINY:g} and {HUGE:g}, found {largest:g}",
+            param="query",
+        )
+    elif about["metric"] == "poincare" and (vector.astype(np.float32).astype(np.float64) ** 2).sum() >= 1:
+        raise ApiError(400, "query: expected a vector shorter than 1, inside of the Poincaré ball", param="query")
+    return vector.astype(np.float32)[None]
+
+
+async def _marked(app: App, model: str, query: Any, hits: list[Hit]) -> list[Hit]:
+    """Each hit with the place of the sentence that is nearest to the query's vector, ``[1, d]``."""
+    spans, texts = pieces(hits, MARKED_SENTENCES)
+    if not texts:
+        return marked(hits, spans, [])
+    async with app.holder.using(model) as held:
+        found = await embedded(app, held, texts, "document", "warn")
+        scores = held.opened.similarity(query, found.vectors)[0]
+    return marked(hits, spans, scores)

@@ -1,0 +1,126 @@
+"""Every number that a verb takes has a legal range, declared once; the table here is made from the verbs themselves."""
+
+from __future__ import annotations
+
+import inspect
+import math
+import typing
+
+import numpy as np
+import pytest
+
+import umekomi
+from umekomi.cli.main import app, flag, main
+from umekomi.errors import WrongUse
+from umekomi.limits import LIMITS, Limit, check, checked
+
+
+def numbers(function):
+    """{name: int or float} of the parameters of a function that take one number."""
+    found = {}
+    for name, parameter in inspect.signature(inspect.unwrap(function), eval_str=True).parameters.items():
+        kinds = [parameter.annotation]
+        while any(typing.get_args(kind) for kind in kinds):
+            kinds = [
+                part
+                for kind in kinds
+                for part in (
+                    typing.get_args(kind)[:1] if hasattr(kind, "__metadata__") else typing.get_args(kind) or [kind]
+                )
+                if not (hasattr(part, "__origin__") and part.__origin__ in (list, tuple))
+            ]
+        if {int, float} & set(kinds):
+            found[name] = float if float in kinds else int
+    return found
+
+
+VERBS = {command.callback.__name__: command.callback for command in app.registered_commands}
+OPTIONS = [(verb, name, kind) for verb, function in VERBS.items() for name, kind in numbers(function).items()]
+WORDS = {
+    "compare": ["bm25", "--data", "d"],
+    "convert": ["m", "--out", "o"],
+    "encode": ["m", "t.jsonl", "--out", "v.npy"],
+    "evaluate": ["m", "--task", "t"],
+    "index": ["m", "t.jsonl", "--out", "i"],
+    "inspect": ["m"],
+    "mine": ["m", "--data", "d", "--out", "n.jsonl"],
+    "search": ["m", "q"],
+    "serve": ["m"],
+    "shrink": ["m", "--data", "d"],
+    "train": ["lsa", "--data", "d", "--out", "m"],
+}
+
+
+def outside(limit, kind):
+    """Numbers that an option may not have, as one writes them."""
+    bad = ["-1e18" if kind is float else str(-(10**18))]
+    if kind is float:
+        bad += ["nan", "inf", "-inf"]
+    bad.append(str(kind(limit.low) if limit.above else kind(limit.low) - 1))
+    if limit.high < math.inf:
+        bad.append(str(kind(limit.high) + 1))
+    return bad
+
+
+def test_the_table_is_whole():
+    assert len(OPTIONS) >= 30
+    assert {verb for verb, _, _ in OPTIONS} == set(WORDS)
+    assert not {name for _, name, _ in OPTIONS} - set(LIMITS), "a number without a legal range"
+
+
+@pytest.mark.parametrize(("verb", "name", "kind"), OPTIONS)
+def test_a_number_outside_its_range_is_refused_before_anything_is_done(verb, name, kind, capsys, tmp_path, monkeypatch):
+    import typer
+
+    monkeypatch.chdir(tmp_path)
+    option = flag(typer.main.get_command(app), verb, name)
+    assert option.startswith("-")
+    for value in outside(LIMITS[name], kind):
+        assert main([verb, *WORDS[verb], f"{option}={value}" if option.startswith("--") else f"{option}{value}"]) == 2
+        error = capsys.readouterr().err
+        assert error.startswith(f"umekomi: {option}: expected {LIMITS[name]}, found "), error
+        assert error.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("verb", sorted(set(WORDS) - {"serve"}))
+def test_the_python_function_refuses_the_same(verb):
+    function = getattr(umekomi, verb)
+    own = {name for name in inspect.signature(function).parameters if name in LIMITS}
+    assert own >= {name for owner, name, _ in OPTIONS if owner == verb} - {"recall"}
+    given = [None] * sum(
+        parameter.default is parameter.empty and parameter.kind is not parameter.VAR_KEYWORD
+        for parameter in inspect.signature(function).parameters.values()
+    )
+    for name in own:
+        limit = LIMITS[name]
+        for bad in (math.nan, math.inf, "3", limit.low if limit.above else limit.low - 1, 10**400):
+            if bad == 10**400 and limit.high == math.inf:
+                continue
+            value = [bad] if limit.each and not isinstance(bad, str) else bad
+            if limit.each and isinstance(bad, str):
+                continue
+            with pytest.raises(WrongUse, match=f"{name}: expected {str(limit).split(',')[0]}"):
+                function(*given, **{name: value})
+
+
+def test_what_a_range_holds():
+    count, share = Limit(1, 10, whole=True), Limit(0, 1, above=True)
+    assert [count.holds(value) for value in (1, 10, np.int64(3), 0, 11, 2.5, 3.0, True, "3", None)] == [
+        *[True] * 3,
+        *[False] * 7,
+    ]
+    assert [share.holds(value) for value in (1, 0.5, np.float32(0.5), 0, 1.5, math.nan, -math.inf, True)] == [
+        *[True] * 3,
+        *[False] * 5,
+    ]
+    check("seed", None)
+    check("no such parameter", -1)
+    with pytest.raises(WrongUse, match="dims: expected a whole number, 1 or more, found 0"):
+        check("dims", [64, 0])
+    assert checked(lambda seed=0: seed)(seed=5) == 5
+
+
+def test_help_shows_the_range(capsys):
+    assert main(["encode", "--help"]) == 0
+    assert "[a whole number, 1 or more]" in " ".join(capsys.readouterr().out.split())

@@ -1,0 +1,77 @@
+import pyarrow as pa
+import pytest
+
+from umekomi.data.columns import COLUMNS
+from umekomi.data.shapes import RETRIEVAL, SHAPES, seen_as, seen_name, shape, shape_of, unused
+from umekomi.errors import DataError
+from umekomi.recipes import get, names
+from umekomi.tasks import KINDS
+
+
+def table(*columns):
+    return pa.table({name: [f"{name} {i}" for i in range(3)] for name in columns})
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_a_shape_is_known_by_its_columns(name):
+    about = SHAPES[name]
+    assert shape(table(*about.columns)) == name
+    assert set(about.columns) | set(about.more) <= set(COLUMNS), "every column is a standard one"
+    assert set(about.texts) | set(about.together) | ({about.classes} - {""}) <= set(about.columns)
+    assert not about.task or about.task in KINDS
+
+
+@pytest.mark.parametrize(
+    ("columns", "name"),
+    [
+        (("sentence1", "sentence2", "condition", "score"), "conditioned pairs"),
+        (("image", "text"), "captioned images"),
+        (("audio", "text"), "described sounds"),
+        (("image", "label"), "labelled images"),
+        (("essay", "prompt", "score"), "essays"),
+        (("age", "city", "target"), "rows"),
+        (("text", "label", "id"), "labelled texts"),
+        (("anchor", "positive", "text"), "pairs"),
+        (("sentence1", "sentence2", "score", "anchor", "positive"), "scored pairs"),
+    ],
+)
+def test_the_shape_with_most_columns_wins(columns, name):
+    assert shape(table(*columns)) == name
+
+
+def test_a_condition_a_picture_or_a_sound_never_vanishes():
+    assert SHAPES["captioned images"].media == {"image": "image"}
+    assert SHAPES["described sounds"].media == {"audio": "audio"}
+    assert unused(table("text", "condition", "colour", "id")) == ["condition"]
+    assert unused(table("anchor", "positive", "negative_1", "instruction")) == []
+    assert unused(table("sentence1", "sentence2", "score", "condition")) == []
+
+
+def test_a_recipe_says_which_columns_it_does_not_use(capsys):
+    get("tfidf")().fit(table("text", "condition", "image"))
+    assert "note: tfidf does not use the column condition" in capsys.readouterr().err
+
+
+def test_data_are_seen_as_what_is_wanted():
+    pairs = table("anchor", "positive")
+    assert seen_as(pairs, ("texts", "pairs"), "x") is pairs, "as it is where it is one of them"
+    assert seen_as(pairs, ("texts",), "x")["text"].to_pylist()[0] == "positive 0"
+    judged = pa.table({"query": ["a", "b"], "document": ["c", "d"], "score": [1, 0]})
+    assert seen_as(judged, ("pairs", "texts"), "x").to_pydict() == {"anchor": ["a"], "positive": ["c"]}
+    assert seen_name(RETRIEVAL, ("hierarchy",)) is None
+    with pytest.raises(
+        DataError, match=r"^x learns from hierarchy \(child, parent\); found pairs \(anchor, positive\)$"
+    ):
+        seen_as(pairs, ("hierarchy",), "x")
+    with pytest.raises(DataError, match=r"^x learns from texts \(text\); found colour$"):
+        seen_as(table("colour"), ("texts",), "x")
+
+
+def test_what_recipes_name_are_shapes():
+    for name in names():
+        assert set(get(name).learns) <= {*SHAPES, "retrieval"}
+
+
+def test_no_shape_is_asked_for_in_vain():
+    with pytest.raises(DataError, match="columns colour make no shape of data known here; expected one of: anchor"):
+        shape_of(table("colour"))

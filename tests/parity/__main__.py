@@ -1,0 +1,3 @@
+from tests.parity import main
+
+raise SystemExit(main())

@@ -1,0 +1,235 @@
+"""One battery for every recipe, as scikit-learn has for its estimators: :func:`check_recipe` holds a recipe, at its
+``tiny()`` sizes and on a handful of rows, to what all of them promise."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from functools import cache
+from typing import Annotated, Any, Literal, get_args, get_origin
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from umekomi.data import Retrieval
+from umekomi.errors import UmekomiError, WrongUse
+from umekomi.fields import declared, problem
+from umekomi.parts.learning import arrays
+from umekomi.progress import Progress
+from umekomi.recipes import OPTIONAL, REQUIRED, get
+
+ANIMALS = ("cat", "dog", "hen", "cow")
+TEXTS = [f"the {animal} number {i} sat on mat {i * 7 % 5}" for i in range(6) for animal in ANIMALS]
+ASKED = [f"where did {animal} {i} sit" for i in range(6) for animal in ANIMALS]
+
+SAMPLES: dict[str, Any] = {
+    "texts": {"text": TEXTS},
+    "labelled texts": {"text": TEXTS, "label": [text.split()[1] for text in TEXTS]},
+    "pairs": {"anchor": ASKED, "positive": TEXTS},
+    "judged pairs": {
+        "query": [*ASKED, *ASKED],
+        "document": [*TEXTS, *TEXTS[1:], TEXTS[0]],
+        "score": [1.0] * len(TEXTS) + [0.0] * len(TEXTS),
+    },
+    "retrieval": {
+        "queries": {"id": [f"q{i}" for i in range(len(ASKED))], "text": ASKED},
+        "corpus": {"id": [f"d{i}" for i in range(len(TEXTS))], "text": TEXTS},
+        "qrels": {
+            "query_id": [f"q{i}" for i in range(len(ASKED))],
+            "corpus_id": [f"d{i}" for i in range(len(TEXTS))],
+            "score": [1] * len(TEXTS),
+        },
+    },
+    "scored pairs": {
+        "sentence1": ASKED,
+        "sentence2": TEXTS,
+        "score": [float(i % 6) for i in range(len(TEXTS))],
+    },
+    "labelled pairs": {
+        "sentence1": [ASKED[i - i % 3] for i in range(len(TEXTS))],
+        "sentence2": TEXTS,
+        "label": [("entailment", "neutral", "contradiction")[i % 3] for i in range(len(TEXTS))],
+    },
+    "documents": {"document": [TEXTS[i : i + 4] for i in range(0, len(TEXTS), 4)]},
+    "hierarchy": {
+        "child": ["cat", "dog", "hen", "mammal", "bird"],
+        "parent": ["mammal", "mammal", "bird", *["animal"] * 2],
+    },
+    "graph": {"source": [0, 1, 2, 3, 4, 5], "target": [1, 2, 0, 4, 5, 3]},
+    "triples": {"head": ["a", "b", "c", "d"], "relation": ["r", "r", "s", "s"], "tail": ["b", "c", "d", "a"]},
+    "bags": {"left": [["a", "b"], ["c"], ["d"]], "right": [["x"], ["y"], ["x"]]},
+}
+"""A few rows of every shape."""
+DEFINITIONS = {"anchor": TEXTS, "positive": [text.split()[1] for text in TEXTS]}
+FIXED = frozenset({"bm25", "tfidf", "static"})
+"""Recipes in which nothing is random."""
+
+
+def sample(name: str, shape: str) -> Any:
+    """A few rows for this recipe."""
+    data = DEFINITIONS if name == "dictrep" else SAMPLES[shape]
+    return Retrieval(*(pa.table(part) for part in data.values())) if shape == "retrieval" else pa.table(data)
+
+
+@cache
+def network() -> Any:
+    """What neural recipes go on from here: a network of one layer."""
+    from umekomi.models.scratch import scratch
+
+    return scratch("bert", [*TEXTS, *ASKED], layers=1, width=16, heads=2, vocabulary=300, max_length=32).embedder()
+
+
+def start(name: str) -> Any:
+    """The model that a tiny fit of this recipe goes on from, or None."""
+    kind = get(name)
+    if kind.begins in (None, OPTIONAL):
+        return None
+    if kind.begins == REQUIRED:
+        from umekomi.models.entity import EntityEmbedder
+
+        vectors = np.random.default_rng(0).normal(size=(len(ANIMALS), 6)).astype(np.float32)
+        return EntityEmbedder(list(ANIMALS), vectors, name="animals")
+    pytest.importorskip("sentence_transformers")
+    return network()
+
+
+def vectors_of(model: Any) -> Any:
+    """Vectors of what the model embeds, as a dense array."""
+    items = [*(TEXTS[:8] if "text" in model.modalities else ()), *list(getattr(model, "names", ()))[:8]]
+    found = model.encode(items)
+    return found.toarray() if hasattr(found, "toarray") else np.asarray(found)
+
+
+class Cut(BaseException):
+    """The interruption, which nothing may catch."""
+
+
+def check_recipe(name: str, folder: Any, monkeypatch: Any) -> Any:
+    """The promises of one recipe on the shape of data that it likes best; the model, saved to ``folder / "model"``."""
+    kind, begun = get(name), start(name)
+    data = sample(name, kind.learns[0]) if kind.learns else None
+    recipe = kind.tiny()
+    before = None if begun is None else vectors_of(begun)
+    model = recipe.fit(data, start=begun, seed=1)
+    found = vectors_of(model)
+    assert np.isfinite(found).all()
+    assert np.abs(found).sum() > 0
+    if name not in FIXED:
+        assert not np.array_equal(found, vectors_of(recipe.fit(data, start=begun, seed=2))), "another seed, another"
+    if begun is not None:
+        assert np.array_equal(before, vectors_of(begun)), "the model gone on from stays as it was"
+    _card(model, recipe, begun)
+    _resumed(recipe, data, begun, found, folder / "checkpoints", monkeypatch)
+    model.save(folder / "model")
+    return model
+
+
+def check_shape(name: str, shape: str) -> None:
+    """It learns from this shape too (beside the one it likes best, where it takes several sets)."""
+    begun = start(name)
+    kind, data = get(name), sample(name, shape)
+    if kind.takes_sets:
+        data = {"first": sample(name, kind.learns[0]), "second": data}
+    model = kind.tiny().fit(data, start=begun, seed=1)
+    assert np.isfinite(vectors_of(model)).all()
+    _card(model, kind.tiny(), begun)
+
+
+def _card(model: Any, recipe: Any, begun: Any) -> None:
+    card = model.card
+    assert card["recipe"] == recipe.settings()
+    assert card["paper"] == recipe.paper.cite()
+    assert card["seed"] == 1
+    assert card["licence"]
+    assert isinstance(card["training"], dict)
+    assert card.get("start") == (None if begun is None else begun.name)
+
+
+def _resumed(recipe: Any, data: Any, begun: Any, whole: Any, place: Any, monkeypatch: Any) -> None:
+    """Cut at its second look at the clock, a fit goes on to the same bits."""
+    seen = 0
+    real = Progress.advance
+
+    def advance(self: Any, count: int) -> None:
+        nonlocal seen
+        seen += 1
+        if seen == 2:
+            raise Cut
+        real(self, count)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(arrays, "SAVE_SECONDS", -1.0)
+        _save_every_step(patch)
+        with patch.context() as inner:
+            inner.setattr(Progress, "advance", advance)
+            with contextlib.suppress(Cut):
+                recipe.fit(data, start=begun, seed=1, checkpoint=place)
+        again = recipe.fit(data, start=begun, seed=1, checkpoint=place)
+    assert np.array_equal(whole, vectors_of(again)), "one seed, one model: interrupted and resumed as uninterrupted"
+
+
+def _save_every_step(patch: Any) -> None:
+    try:
+        from umekomi.parts.learning import sentences
+    except ImportError:
+        return
+    real = sentences._train
+    patch.setattr(sentences, "_train", lambda model, stage, run, steps: real(model, stage, run, 1))
+
+
+def check_fields_of(name: str) -> int:
+    """Every field with a closed choice or a range refuses what is outside, in one line that names it; how many."""
+    kind, checked = get(name), 0
+    for field, hint in declared(kind).items():
+        wrong = _wrong(hint, getattr(kind(), field))
+        if wrong is None:
+            continue
+        checked += 1
+        with pytest.raises(WrongUse) as error:
+            dataclasses.replace(kind(), **{field: wrong})
+        line = str(error.value)
+        assert line.startswith(f"{name}, {field}: expected ")
+        assert "\n" not in line
+    return checked
+
+
+def _wrong(hint: Any, like: Any) -> Any:
+    if get_origin(hint) is Literal:
+        return "nonsense"
+    plain = get_args(hint)[0] if get_origin(hint) is Annotated else hint
+    for number in (-1, -1.5, 7, 1e9):
+        value = tuple(number for _ in like) if isinstance(like, tuple) else number
+        if problem(value, plain) is None and problem(value, hint) is not None:
+            return value
+    return object() if problem(object(), hint) is not None else None
+
+
+def check_data_of(name: str) -> None:
+    """Other columns, no rows, and a missing value are one line each that names the recipe."""
+    kind, begun = get(name), start(name)
+    if not kind.learns:
+        return
+    recipe, shape = kind.tiny(), kind.learns[0]
+    for wrong in ({"colour": ["red"]}, *_damaged(sample(name, shape))):
+        with pytest.raises(UmekomiError) as error:
+            recipe.fit(wrong, start=begun)
+        line = str(error.value)
+        assert line.startswith(name), line
+        assert "\n" not in line
+    if kind.begins is None:
+        with pytest.raises(WrongUse, match=f"{name} begins from nothing; found start 'minilm'"):
+            recipe.fit(sample(name, shape), start="minilm")
+    if kind.begins == REQUIRED:
+        with pytest.raises(WrongUse, match=f"{name} needs start: "):
+            recipe.fit(sample(name, shape))
+
+
+def _damaged(data: Any) -> list[Any]:
+    """No rows; nothing in the first column's second row."""
+    if isinstance(data, Retrieval):
+        return []
+    first = data.column_names[0]
+    values = data[first].to_pylist()
+    values[1] = None
+    return [data.slice(0, 0), data.set_column(0, first, pa.array(values, data[first].type))]
