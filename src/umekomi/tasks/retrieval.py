@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 from umekomi.data.columns import Retrieval as Data
 from umekomi.data.columns import check
 from umekomi.errors import DataError
+from umekomi.models.base import Scorer
 from umekomi.parts import similarity as similarities
 from umekomi.parts.ranking import exact_search as best
 from umekomi.tasks.base import Result, Score, Task, counted, vectors_of
@@ -211,7 +212,7 @@ class Reranking(Task):
         corpus = dict(zip(self.data.corpus["id"].to_pylist(), self.data.corpus["text"].to_pylist(), strict=True))
         kept = self._to_order()
         run: dict[str, dict[str, float]] = {}
-        if hasattr(model, "score"):
+        if isinstance(model, Scorer):
             pairs = [(query, document) for query, judged in kept.items() for document in judged]
             values = model.score([queries[q] for q, _ in pairs], [corpus[d] for _, d in pairs])
             for (query, document), value in zip(pairs, values, strict=True):

@@ -14,6 +14,7 @@ from umekomi.indexes.store import Store
 from umekomi.limits import checked
 from umekomi.models import load_embedder
 from umekomi.models.engines.choice import open_for_encoding
+from umekomi.models.within import truncated
 from umekomi.progress import say
 from umekomi.recipes import at_hand
 from umekomi.verbs.encode import WRITTEN, encoded, vectors_of
@@ -88,7 +89,7 @@ def search(
     left_out = {read.column, own_id, *(WRITTEN if saved else ())}
     dimensions = documents.shape[1] if saved and documents.shape[1] < embedder.dimension else None
     asked = embedder.encode_query([query], dimensions=dimensions)
-    if bool(embedder.truncated([query])[0]):
+    if bool(truncated(embedder, [query])[0]):
         say(f"note: the query is longer than {embedder.name} reads and was cut")
     numbers, scores = best(embedder, asked, documents, k)
     hits = []
@@ -118,7 +119,7 @@ def _in_index(opened: Index, query: str, k: int, filter: str | None, mark: bool)
         )
     embedder = opened.embedder
     asked = opened.asked([query])
-    if bool(embedder.truncated([query])[0]):
+    if bool(truncated(embedder, [query])[0]):
         say(f"note: the query is longer than {embedder.name} reads and was cut")
     hits = opened.search(asked, min(k, len(opened)), filter=filter)[0]
     dimension = opened.about["dimension"]
