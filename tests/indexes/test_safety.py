@@ -129,6 +129,15 @@ def test_links_and_fifos_of_an_index_are_refused(tmp_path, index, what):
     assert (tmp_path / "beside" / "file.txt").read_text() == "mine"
 
 
+def test_a_file_that_no_segment_needs_is_missed_too(index):
+    found = body(index)
+    found["files"]["deleted-000001.npy"] = [136, 0]
+    write(index, found)
+    for use in (lambda: Index(index.store.folder), Index(index.store.folder, verify=False).verify):
+        with pytest.raises(DataError, match="deleted-000001.npy is missing"):
+            use()
+
+
 def test_only_what_an_index_writes_is_swept(tmp_path, index):
     folder = tmp_path / "i"
     for name in ("segment-photos", "segment-000099", "own"):
