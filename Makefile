@@ -28,13 +28,13 @@ demo: $(VENV)/.neural ## compare BM25, TF-IDF, random, minilm and minilm adapted
 	@du -sh $(VENV) | awk '{print "installed: " $$1}'
 	$(IN) umekomi compare bm25 tfidf random minilm near2 near2@64 --data pydocs --out demo-output
 
-demo-house: $(VENV)/.dev ## count the source, and draw its rooms into docs/house.md
+house: $(VENV)/.dev ## count the source, and draw its rooms into docs/house.md
 	$(IN) python docs/house.py && python docs/house.py --write
 
 parity: $(VENV)/.dev ## how far models, losses and formulas are from their references
 	$(IN) python -m tests.parity
 
-light: $(LIGHT)/.light ## the same with the light install alone: no torch
+demo-light: $(LIGHT)/.light ## the same with the light install alone: no torch
 	@du -sh $(LIGHT) | awk '{print "installed: " $$1}'
 	. $(LIGHT)/bin/activate && umekomi compare bm25 tfidf random lsa --data pydocs --out demo-light-output
 
@@ -48,13 +48,16 @@ tables: $(VENV)/.dev ## the tables of README and docs, from results/
 	$(IN) python docs/tables.py
 
 light: $(LIGHT)/.light ## the tests that the light install can run, in an environment of its own; prints its size
-	. $(LIGHT)/bin/activate && $(PIP) pytest pytest-xdist && python tests/light.py
+	. $(LIGHT)/bin/activate && $(PIP) pytest pytest-xdist hypothesis && python tests/light.py
 	. $(LIGHT)/bin/activate && pytest -q -o addopts= -p no:cacheprovider -n 2 --dist loadfile tests
 
 test: lint docs light $(VENV)/.dev ## everything that CI runs
 	$(IN) pytest -n 2 --dist loadfile
 
+test-all: test ## and what is worth running now and then: damaged files, folders, indexes, bodies and filters by the thousand
+	$(IN) for border in files filters folders indexes bodies; do python -m tests.fuzz.$$border --cases 20000 --seed 1 || exit 1; done
+
 clean: ## remove what was built
 	rm -rf $(VENV) $(LIGHT) site demo-output demo-light-output
 
-.PHONY: help setup demo demo-light lint docs tables house parity light test clean
+.PHONY: help setup demo demo-light lint docs tables house parity light test test-all clean

@@ -16,6 +16,8 @@ sys.path[:0] = [str(ROOT / "src"), str(ROOT / "docs"), str(ROOT)]
 
 import tables  # noqa: E402
 
+from tests.parity import table as parity_table  # noqa: E402
+
 VERBS = (
     "compare",
     "train",
@@ -71,15 +73,13 @@ def on_files(files: Files, config: Any) -> Files:
 
 def parity_page() -> str:
     """What is compared with a reference, and how near it must be."""
-    from tests.parity import table
-
     return f"""# As elsewhere
 
 What has a reference is compared with the reference's own outputs on small fixed inputs, each time the tests run; the
 differences are absolute. `make parity` prints how far each is today; `python -m tests.parity.references` makes the
 references anew.
 
-{table()}
+{parity_table()}
 """
 
 

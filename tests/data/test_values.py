@@ -442,7 +442,7 @@ def test_a_title_is_a_text_and_what_has_neither_is_left_out_and_counted(tmp_path
         ("test.tsv", "q1 0 d1 2\n"),
         ("test.txt", "q1  Q0  d1  2\r\n"),
         ("test.tsv", "q1\td1\t2\n"),
-        ("test.qrels.gz", gzip.compress(b"q1 0 d1 2\n")),
+        ("test.qrels.gz", gzip.compress(b"q1 0 d1 2\n", mtime=0)),
         ("test.jsonl", '{"query-id": "q1", "corpus-id": "d1", "score": 2}\n'),
     ],
 )

@@ -17,7 +17,6 @@ import os
 import random
 import shutil
 import tempfile
-import time
 import traceback
 import zlib
 from collections import Counter
@@ -394,15 +393,54 @@ def case(number: int, seed: int, whole: list[Path], scratch: Path) -> tuple[str,
 
 
 def _work(pipe: Any, seed: int, whole: list[Path], scratch: Path) -> None:
-    os.environ["PYTHONFAULTHANDLER"] = "1"
-    devnull = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(devnull, 2)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+    for template in whole:  # libraries are loaded and loops compiled before any case is timed
+        shutil.rmtree(scratch, ignore_errors=True)
+        shutil.copytree(template, scratch / "index")
+        used(scratch / "index", random.Random(0))
+    pipe.send("ready")
     while (number := pipe.recv()) is not None:
         try:
             pipe.send(("done", *case(number, seed, whole, scratch)))
         except BaseException as error:
-            trace = "".join(traceback.format_exception(error)[-3:])
-            pipe.send(("fault", trace, 0))
+            pipe.send(("fault", "".join(traceback.format_exception(error)[-3:]), 0))
+
+
+class Worker:
+    """A process that runs cases, started anew where one hung or ended it."""
+
+    def __init__(self, seed: int, whole: list[Path], scratch: Path) -> None:
+        self.arguments = seed, whole, scratch
+        self.process: Any = None
+        self.pipe: Any = None
+
+    def run(self, number: int) -> tuple[str, str, int]:
+        """How a case ended: done, fault, hang or crash; what that was; how many jobs were refused."""
+        if self.process is None:
+            context = multiprocessing.get_context("spawn")
+            self.pipe, theirs = context.Pipe()
+            self.process = context.Process(target=_work, args=(theirs, *self.arguments))
+            self.process.start()
+            theirs.close()
+            if self.pipe.recv() != "ready":
+                raise RuntimeError("whole indexes are at fault")
+        self.pipe.send(number)
+        try:
+            if self.pipe.poll(LIMIT):
+                return self.pipe.recv()  # type: ignore[no-any-return]
+            ended = "hang", f"over {LIMIT:.0f} s", 0
+        except EOFError:
+            self.process.join()
+            ended = "crash", f"the process ended with {self.process.exitcode}", 0
+        self.end()
+        return ended
+
+    def end(self) -> None:
+        """Kill the process."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.join()
+            self.process = None
 
 
 def main() -> int:
@@ -412,41 +450,22 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--first", type=int, default=0, help="the number of the first case")
     options = parser.parse_args()
-    context = multiprocessing.get_context("spawn")
     counts: Counter[str] = Counter()
     faults = []
     with tempfile.TemporaryDirectory() as place:
-        whole = templates(Path(place) / "whole") if (Path(place) / "whole").mkdir() is None else []
-        worker: Any = None
-        ours: Any = None
+        (Path(place) / "whole").mkdir()
+        worker = Worker(options.seed, templates(Path(place) / "whole"), Path(place) / "scratch")
         for number in range(options.first, options.first + options.cases):
-            if worker is None:
-                ours, theirs = context.Pipe()
-                worker = context.Process(target=_work, args=(theirs, options.seed, whole, Path(place) / "scratch"))
-                worker.start()
-                theirs.close()
-                limit = LIMIT + 60  # the first case loads the libraries
-            ours.send(number)
-            begun = time.monotonic()
-            try:
-                how, what, refused = ours.recv() if ours.poll(limit) else ("hang", f"over {limit:.0f} s", 0)
-            except EOFError:
-                worker.join()
-                how, what, refused = "crash", f"the process ended with {worker.exitcode}", 0
-            limit = LIMIT
+            how, what, refused = worker.run(number)
+            if how == "hang":  # a busy machine is no hang: that hangs again
+                how, what, refused = worker.run(number)
             if how == "done":
                 counts[f"{what}: {'refused' if refused else 'right'}"] += 1
-            else:
-                counts[how] += 1
-                faults.append(number)
-                print(f"case {number}: {how}: {what} ({time.monotonic() - begun:.1f} s)", flush=True)
-            if how in ("hang", "crash"):
-                worker.kill()
-                worker.join()
-                worker = None
-        if worker is not None:
-            ours.send(None)
-            worker.join()
+                continue
+            counts[how] += 1
+            faults.append(number)
+            print(f"case {number}: {how}: {what}", flush=True)
+        worker.end()
     for name, count in sorted(counts.items()):
         print(f"{count:6d}  {name}")
     print(f"{options.cases} cases of seed {options.seed}, {len(faults)} at fault: {faults[:20]}")

@@ -99,7 +99,7 @@ def test_a_name_that_no_index_writes_is_refused(tmp_path, index, place, name):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs links and FIFOs")
-@pytest.mark.parametrize("what", ["segment", "vectors", "fifo", "zero", "lock"])
+@pytest.mark.parametrize("what", ["segment", "vectors", "fifo", "zero", "lock", "manifest"])
 def test_links_and_fifos_of_an_index_are_refused(tmp_path, index, what):
     folder = tmp_path / "i"
     segment = first(folder)
@@ -112,6 +112,9 @@ def test_links_and_fifos_of_an_index_are_refused(tmp_path, index, what):
     elif what == "lock":
         (folder / "lock").unlink()
         (folder / "lock").symlink_to(tmp_path / "beside" / "made")
+    elif what == "manifest":
+        index.store.manifest.unlink()
+        os.mkfifo(index.store.manifest)
     elif what == "vectors":
         file.rename(tmp_path / "beside" / "vectors")
         file.symlink_to(tmp_path / "beside" / "vectors")
@@ -124,6 +127,15 @@ def test_links_and_fifos_of_an_index_are_refused(tmp_path, index, what):
             use()
     assert sorted(tmp_path.rglob("*")) == before
     assert (tmp_path / "beside" / "file.txt").read_text() == "mine"
+
+
+def test_a_file_that_no_segment_needs_is_missed_too(index):
+    found = body(index)
+    found["files"]["deleted-000001.npy"] = [136, 0]
+    write(index, found)
+    for use in (lambda: Index(index.store.folder), Index(index.store.folder, verify=False).verify):
+        with pytest.raises(DataError, match="deleted-000001.npy is missing"):
+            use()
 
 
 def test_only_what_an_index_writes_is_swept(tmp_path, index):

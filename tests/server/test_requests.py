@@ -13,6 +13,7 @@ pytest.importorskip("httpx")
 from starlette.testclient import TestClient
 
 from umekomi.indexes import Index
+from umekomi.models.base import Scorer
 from umekomi.models.untrained import HashingEmbedder
 from umekomi.server.app import Settings
 from umekomi.server.maps import projected
@@ -23,14 +24,22 @@ JSON = {"content-type": "application/json"}
 TEXTS = ["a loaf of bread", "kittens purr all day", "prices of stocks fell"]
 
 
-class Judge:
+class Judge(Scorer):
     """A scorer: the more letters, the better."""
 
-    name, kind = "judge", "scorer"
+    kind = "scorer"
 
-    def score(self, a, b):
+    def __init__(self):
+        super().__init__("judge")
+
+    def _score(self, a, b, condition):
         assert all(b), "it is never asked for an empty text"
         return np.array([len(each) - 100.0 for each in b])
+
+    def _write(self, folder):
+        raise NotImplementedError
+
+    _read = classmethod(_write)
 
 
 class Panics(BaseException):
@@ -249,7 +258,7 @@ def test_a_panic_is_one_line_for_the_text_that_it_is_about(client):
 
 def test_a_vector_that_is_not_finite_is_not_sent(client):
     status, message = refused(client, "/v1/embeddings", {"model": "fragile", "input": "weights"})
-    assert status == 500 and message.startswith("fragile gave a vector with NaN or infinity in it")
+    assert status == 500 and message.startswith("fragile: expected finite vectors, found NaN or infinity for item 1")
 
 
 # --- hosts ----------------------------------------------------------------------------------------------------------

@@ -6,11 +6,11 @@ import pytest
 
 from umekomi.data import load
 from umekomi.errors import DataError, WrongUse
-from umekomi.models.base import EmbedderBase
+from umekomi.models.base import Scorer, TextFace
 from umekomi.verbs.mine import mine
 
 
-class Plane(EmbedderBase):
+class Plane(TextFace):
     """Texts are angles in degrees: cosines are known by hand."""
 
     kind, dimension = "plane", 2
@@ -108,11 +108,21 @@ def test_raters_are_fused_and_the_lowest_taken():
     assert negatives_of("q 0", raters=[MODEL, MODEL], lowest=True, **options)[0] == ["d 40", "d 30"]
 
 
-class Judge:
+class Judge(Scorer):
     """A scorer that likes large angles."""
 
-    def score(self, a, b, *, condition=None):
+    kind = "judge"
+
+    def __init__(self):
+        super().__init__("judge")
+
+    def _score(self, a, b, condition):
         return np.array([float(text.split()[-1]) for text in b], np.float32)
+
+    def _write(self, folder):
+        raise NotImplementedError
+
+    _read = classmethod(_write)
 
 
 def test_reciprocal_ranks_by_hand():

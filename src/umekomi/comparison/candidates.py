@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from umekomi.errors import WrongUse, unknown_name
-from umekomi.models.opening import BUILT_IN
-from umekomi.models.published.catalogue import CATALOGUE
+from umekomi.models.opening import folder_of, known_names, named
 from umekomi.recipes import Recipe, get, names
 
 
@@ -22,7 +20,7 @@ class Candidate:
 
     @staticmethod
     def parse(spec: str, paper_settings: bool) -> Candidate:
-        cut = "@" in spec and not Path(spec).expanduser().is_dir()
+        cut = "@" in spec and folder_of(spec) is None
         name, at, width = spec.rpartition("@") if cut else (spec, "", "")
         if at and not (width.isdigit() and int(width)):
             raise WrongUse(f"{spec!r}: expected NAME@DIMENSIONS such as near2@64, found {width!r} after the @")
@@ -30,11 +28,6 @@ class Candidate:
         if name in names():
             kind = get(name)
             recipe = kind() if paper_settings else kind.small()
-        elif (
-            name not in CATALOGUE
-            and name not in BUILT_IN
-            and not Path(name).expanduser().is_dir()
-            and name.count("/") != 1
-        ):
-            raise unknown_name("model, recipe or folder", name, [*names(), *CATALOGUE, *BUILT_IN])
+        elif not named(name):
+            raise unknown_name("model, recipe or folder", name, [*names(), *known_names()])
         return Candidate(spec, name, int(width) if at else None, recipe)

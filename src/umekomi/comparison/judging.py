@@ -24,6 +24,8 @@ from umekomi.errors import DataError, UmekomiError, WrongUse
 from umekomi.files import content_hash, folder_hash, read_json, write_json
 from umekomi.models.base import EmbedderBase
 from umekomi.models.engines.choice import open_for_encoding
+from umekomi.models.opening import folder_of
+from umekomi.models.within import truncated
 from umekomi.parts import similarity as similarities
 from umekomi.parts.ranking import RRF_K, exact_search, fuse_ranks
 from umekomi.progress import say
@@ -92,12 +94,12 @@ class Judging:
         if candidate.recipe is not None:
             start = self._start_identity() if _begins_from_a_model(candidate.recipe) else None
             return [candidate.recipe.settings(), start]
-        folder = Path(candidate.name).expanduser()
-        return folder_hash(folder) if folder.is_dir() else candidate.name
+        folder = folder_of(candidate.name)
+        return candidate.name if folder is None else folder_hash(folder)
 
     def _start_identity(self) -> str:
-        folder = Path(self.start).expanduser()
-        return folder_hash(folder) if folder.is_dir() else self.start
+        folder = folder_of(self.start)
+        return self.start if folder is None else folder_hash(folder)
 
     def embedder(self, candidate: Candidate) -> tuple[EmbedderBase, str, float, str | None]:
         """(embedder, key of the model, seconds of training, what it was trained from); learned once, kept in
@@ -180,7 +182,7 @@ class Judging:
                 notes.append("learned from the training split")
             else:
                 notes.append(f"learned from the {'texts searched' if searched else 'training texts'}")
-        cut = int(embedder.truncated(_judged_texts(self.plan.task)).sum())
+        cut = int(truncated(embedder, _judged_texts(self.plan.task)).sum())
         if cut:
             notes.append(f"{cut} texts are longer than the model reads and were cut")
         model = (

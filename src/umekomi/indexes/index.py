@@ -142,17 +142,17 @@ class Index:
             return now
         raise AssertionError("the last attempt returns or raises")
 
-    def _verified(self, most: int | None) -> None:
-        """Compare checksums; once more if a writer removed a file meanwhile."""
-        for _ in range(50):
+    def _verified(self, most: int | None) -> int:
+        """Compare checksums; once more if a writer removed a file meanwhile. The bytes read."""
+        for attempt in range(50):
             stamp = self.store.stamp() if self.store.exists() else None
             manifest = self.store.read()
             try:
-                self.store.verify(manifest, most=most)
-                return
+                return self.store.verify(manifest, most=most)
             except FileNotFoundError as error:
-                if self.store.stamp() == stamp:
+                if attempt == 49 or self.store.stamp() == stamp:
                     raise _missing(error) from None
+        raise AssertionError("the last attempt returns or raises")
 
     @property
     def about(self) -> dict[str, Any]:
@@ -278,7 +278,7 @@ class Index:
 
     def verify(self) -> int:
         """Read every file against its checksum; the bytes read. The error names the damaged file."""
-        return self.store.verify(self.snapshot().manifest)
+        return self._verified(None)
 
     def bytes_on_disk(self) -> int:
         """What the committed files take."""

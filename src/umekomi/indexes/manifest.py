@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from umekomi.errors import DataError, WrongUse
+from umekomi.files import regular_file
 from umekomi.parts.similarity import SIMILARITIES
 
 MANIFEST = "umekomi-index.json"
@@ -70,6 +71,7 @@ class Manifest:
     def read(cls, path: Path) -> Manifest:
         """The manifest, or the error that says what is wrong with it."""
         try:
+            regular_file(path)
             outer = json.loads(path.read_text(encoding="utf-8"))
             body = outer["manifest"]
             if zlib.crc32(body.encode()) != outer["crc32"]:

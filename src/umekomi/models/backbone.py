@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from umekomi.errors import DataError, MissingExtra, WrongUse
-from umekomi.files import MODEL_FILE, whole_folder, write_json
-from umekomi.models.base import Open
+from umekomi.models.base import Backbone, Open
 from umekomi.models.borders import border, hush
 from umekomi.models.folders import check_layers, settings
 from umekomi.parts import networks
@@ -31,14 +30,15 @@ POOLINGS = (
 printed, and the MLP of as many parameters; the mean of a learned mixture of all layers."""
 
 
-class TransformerBackbone:
+class TransformerBackbone(Backbone):
     """A transformers model with its tokenizer. The folder is transformers' own (safetensors and JSON), with
     ``umekomi.json`` beside it."""
 
     kind = "backbone"
 
     def __init__(self, model: Any, tokenizer: Any, name: str = "backbone", card: dict[str, Any] | None = None) -> None:
-        self.model, self.tokenizer, self.name, self.card = model.eval(), tokenizer, name, dict(card or {})
+        super().__init__(name, card)
+        self.model, self.tokenizer = model.eval(), tokenizer
 
     @property
     def config(self) -> dict[str, Any]:
@@ -108,16 +108,13 @@ class TransformerBackbone:
             networks.with_all_layers(model)
         return TextEmbedder(model, self.name, {**self.card, "start": self.name})
 
-    def save(self, folder: str | Path) -> None:
-        """Write the folder, whole or not at all."""
+    def _write(self, folder: Path) -> dict[str, Any]:
         from transformers.utils import logging
 
         logging.disable_progress_bar()
-        with whole_folder(folder) as place:
-            self.model.save_pretrained(place)
-            self.tokenizer.save_pretrained(place)
-            head = {"format": 1, "kind": self.kind, "name": self.name, "card": self.card}
-            write_json(place / MODEL_FILE, head | {"settings": {"architecture": type(self.model).__name__}})
+        self.model.save_pretrained(folder)
+        self.tokenizer.save_pretrained(folder)
+        return {"architecture": type(self.model).__name__}
 
     @classmethod
     def _read(cls, folder: Path, head: dict[str, Any], open: Open) -> TransformerBackbone:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from umekomi.data.vocabulary import split
 from umekomi.errors import DataError, WrongUse, unknown_name
-from umekomi.models.base import Open
+from umekomi.models.base import Open, TextFace
 from umekomi.models.entity import EntityEmbedder
 from umekomi.models.folders import read_floats, read_list, settings
 from umekomi.parts.ngrams import with_ngrams
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 CHUNK = 8192
 
 
-class BagEmbedder(EntityEmbedder):
+class BagEmbedder(EntityEmbedder, TextFace):
     """``vectors`` has one row a feature; an item is a text (cut by ``tokenizer``), a list of features, or a mapping
     from features to weights. Its vector is the weighted sum of its features over n^``power`` (dot), or of length one
     (cosine).

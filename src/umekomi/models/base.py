@@ -1,18 +1,21 @@
-"""What all embedders share: roles, similarity by name, saving whole folders, fingerprints. Light."""
+"""What all models share: saving whole folders and fingerprints; what embedders do, whatever they embed; what embedders
+of texts know beside; and the other three, scorers, predictors and backbones. Light."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from umekomi.errors import UmekomiError, WrongUse
-from umekomi.files import MODEL_FILE, content_hash, whole_folder, write_json
-from umekomi.models.kept import StandIn as StandIn
+from umekomi.files import MODEL_FILE, content_hash, folder_hash, whole_folder, write_json
 from umekomi.parts import similarity as similarities
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from umekomi.contracts import Transform
 
 FORMAT = 1
@@ -21,26 +24,113 @@ Open = Callable[[Path], Any]
 """Opens a folder."""
 
 
-class Reported(NamedTuple):
-    """Vectors float32 ``[n, d]``, and for every text how many tokens it has (int64 ``[n]``) and whether it was cut
-    (bool ``[n]``)."""
-
-    vectors: Any
-    tokens: Any
-    truncated: Any
+# --- what is saved --------------------------------------------------------------------------------------------------
 
 
-class EmbedderBase(ABC):
-    """An embedder writes :meth:`_encode`, :meth:`_write` and :meth:`_read`, and says its ``kind`` and ``metric``."""
+class Saved(ABC):
+    """A model that saves itself: it says its ``kind``, and writes :meth:`_write` and :meth:`_read`."""
 
     kind: ClassVar[str]
-    modalities: frozenset[str] = frozenset({"text"})
+    standard: ClassVar[bool] = False
+    """Is its folder also one of sentence-transformers', which opens there as it is?"""
+    name: str
+    card: dict[str, Any]
+    """What is known about the model: licence, what it was trained on and how. Saved with it."""
+    stands_for: str = ""
+    """The fingerprint of the model that this one gives the figures of by other means; then it is this one's too."""
+
+    def __init__(self, name: str, card: dict[str, Any] | None = None) -> None:
+        self.name = name
+        self.card = dict(card or {})
+
+    def save(self, folder: str | Path) -> None:
+        """Write the model: safetensors, JSON, a model card. Whole or not at all; an older model there is replaced."""
+        from umekomi.models.folders import write_sums
+
+        with whole_folder(folder) as place:
+            self._fill(place)
+            write_sums(place)
+
+    def _fill(self, folder: Path) -> None:
+        from umekomi.models.cards import model_card
+
+        settings = self._write(folder)
+        head = {"format": FORMAT, "kind": self.kind, "name": self.name, **self._head(), "card": self.card}
+        write_json(folder / MODEL_FILE, head | {"settings": settings})
+        if not (folder / "README.md").exists():
+            (folder / "README.md").write_text(model_card(self), encoding="utf-8")
+
+    def _head(self) -> dict[str, Any]:
+        """What ``umekomi.json`` says of every model of this sort."""
+        return {}
+
+    @abstractmethod
+    def _write(self, folder: Path) -> dict[str, Any]:
+        """Write the arrays; return the settings that :meth:`_read` needs."""
+
+    @classmethod
+    @abstractmethod
+    def _read(cls, folder: Path, head: dict[str, Any], open: Open) -> Any:
+        """The model that ``_write`` wrote; ``head`` is ``umekomi.json``, and ``open`` opens a model within."""
+
+    def fingerprint(self) -> str:
+        """Names the model's content: what its folder would hold. Two models with one fingerprint are the same."""
+        import tempfile
+
+        if self.stands_for:
+            return self.stands_for
+        with tempfile.TemporaryDirectory() as scratch:
+            self._fill(Path(scratch))
+            return content_hash(folder_hash(scratch))
+
+
+# --- items ----------------------------------------------------------------------------------------------------------
+
+TEXT = frozenset({"text", "entity"})
+_SOUNDS = (".wav", ".mp3", ".flac", ".ogg", ".m4a")
+_IMAGES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff")
+
+
+def modalities_of(item: Any) -> frozenset[str]:
+    """What an item may be: a string is a text or an entity's name; a list of features, a bag of entities; a mapping, a
+    row or a weighted bag; an array, a sound (one axis) or an image (two or three); a path, what its ending says. None
+    of them: empty.
+
+    >>> sorted(modalities_of("king")), sorted(modalities_of({"age": 3}))
+    (['entity', 'text'], ['entity', 'row'])
+    """
+    if isinstance(item, str):
+        return TEXT
+    if isinstance(item, Mapping):
+        return frozenset({"audio"}) if {"array", "sampling_rate"} <= set(item) else frozenset({"row", "entity"})
+    if isinstance(item, Path):
+        ending = item.suffix.lower()
+        return frozenset({"audio"} if ending in _SOUNDS else {"image"} if ending in _IMAGES else ())
+    if isinstance(item, (int, float, list, tuple, set, frozenset)):
+        return frozenset({"entity"})
+    if type(item).__module__.partition(".")[0] == "PIL":
+        return frozenset({"image"})
+    axes = getattr(item, "ndim", None)
+    return frozenset({1: {"audio"}, 2: {"image"}, 3: {"image"}}.get(axes, ()) if isinstance(axes, int) else ())
+
+
+def as_items(items: Any) -> list[Any]:
+    """Items as a list; one alone is a list of one."""
+    alone = isinstance(items, (str, Mapping, Path)) or type(items).__module__.partition(".")[0] == "PIL"
+    return [items] if alone else items if isinstance(items, list) else list(items)
+
+
+# --- embedders ------------------------------------------------------------------------------------------------------
+
+
+class EmbedderBase(Saved):
+    """An embedder, whatever its items: it writes :meth:`_encode`, and says its ``modalities`` and ``metric``."""
+
+    modalities: frozenset[str]
+    """Of ``"text"``, ``"entity"``, ``"row"``, ``"audio"`` and ``"image"``."""
     outputs: frozenset[str] = frozenset({"dense"})
     metric: str = "cosine"
-    name: str = "embedder"
     dimension: int
-    stands_for: str = ""
-    """The fingerprint of the model that this one gives the vectors of by other means; then it is this one's too."""
     costly: bool = False
     """Does encoding cost so much that finished vectors are worth keeping on disk?"""
     rounding: str = ""
@@ -48,19 +138,14 @@ class EmbedderBase(ABC):
     exact ones."""
     parallel: bool = False
     """May several threads encode at once, and is each call then one core's?"""
-    card: dict[str, Any]
-    """What is known about the model: licence, what it was trained on and how. Saved with it."""
-
-    def __init__(self, name: str, card: dict[str, Any] | None = None) -> None:
-        self.name = name
-        self.card = dict(card or {})
 
     @property
     def roles(self) -> frozenset[str]:
         """The roles this model has a prompt entry for, beside ``"query"`` and ``"document"`` which all take."""
         return frozenset()
 
-    # --- encoding ---------------------------------------------------------------------------------------------------
+    def _head(self) -> dict[str, Any]:
+        return {"metric": self.metric}
 
     def encode(
         self,
@@ -75,7 +160,9 @@ class EmbedderBase(ABC):
         progress: bool = False,
     ) -> Any:
         """Vectors of ``items``, in their order: dense float32 ``[n, d]``, sparse CSR ``[n, h]``, or multi
-        :class:`~umekomi.contracts.Vectors`. A single string gives one row.
+        :class:`~umekomi.contracts.Vectors`. A single string, mapping, path or picture gives one row. ``modality`` says
+        what the items are, where they could be several things (:func:`modalities_of`); an item that is nothing this
+        model embeds is an error that names it.
 
         ``output`` is the embedder's own kind when not said; ``role`` picks the model's prompt (``"query"``,
         ``"document"``, or a task of its card); ``dimensions`` keeps the first so many, brought back to length one where
@@ -85,16 +172,33 @@ class EmbedderBase(ABC):
         if output not in self.outputs:
             raise WrongUse(f"{self.name} gives {' and '.join(sorted(self.outputs))} vectors, not {output!r}")
         if modality is not None and modality not in self.modalities:
-            raise WrongUse(f"{self.name} embeds {' and '.join(sorted(self.modalities))}, not {modality!r}")
+            raise WrongUse(f"{self.name} embeds {self._embeds}, not {modality!r}")
         if condition is not None:
             raise WrongUse(f"{self.name} takes no condition")
         self._check_dimensions(dimensions, output)
-        items = [items] if isinstance(items, (str, dict)) else items if isinstance(items, list) else list(items)
+        items = as_items(items)
+        self._check_items(items, modality)
         vectors = self._encode(items, output=output, role=role, batch_size=batch_size, progress=progress)
         self._check_finite(vectors, items)
         if dimensions is not None and dimensions < self.dimension:
             vectors = self.cut(vectors, dimensions)
         return vectors
+
+    @property
+    def _embeds(self) -> str:
+        return " and ".join(sorted(self.modalities))
+
+    def _check_items(self, items: list[Any], modality: str | None) -> None:
+        wanted = self.modalities if modality is None else frozenset({modality})
+        if wanted & TEXT and all(type(item) is str for item in items):
+            return
+        for place, item in enumerate(items):
+            if not modalities_of(item) & wanted:
+                kinds = " or ".join(sorted(modalities_of(item))) or "none of these"
+                raise WrongUse(
+                    f"{self.name} embeds {self._embeds if modality is None else modality}: item {place + 1} is {kinds} "
+                    f"({type(item).__name__})"
+                )
 
     def _check_dimensions(self, dimensions: int | None, output: str = "dense") -> None:
         if dimensions is not None and (output == "sparse" or not 1 <= dimensions <= self.dimension):
@@ -164,6 +268,38 @@ class EmbedderBase(ABC):
             np.float32,
         )
 
+    def with_transform(self, *transforms: Transform) -> EmbedderBase:
+        """This embedder with fitted transforms: again an embedder. One that stands before pooling changes the token
+        table and is folded into it; the others stand behind."""
+        from umekomi.models.transformed import TransformedEmbedder
+
+        first = [transform for transform in transforms if transform.stands == "before"]
+        if first:
+            if list(transforms[: len(first)]) != first:
+                raise WrongUse(f"{first[-1].name} stands before pooling: it cannot follow {transforms[0].name}")
+            folded = self.with_table(first)
+            return folded.with_transform(*transforms[len(first) :]) if len(first) < len(transforms) else folded
+        return TransformedEmbedder(self, transforms)
+
+    def with_table(self, transforms: Sequence[Transform]) -> EmbedderBase:
+        """This embedder with its table changed by each transform in order; only embedders that have one can do it."""
+        raise WrongUse(f"{transforms[0].name} changes a table of words or tokens; {self.name} ({self.kind}) has none")
+
+
+class Reported(NamedTuple):
+    """Vectors float32 ``[n, d]``, and for every text how many tokens it has (int64 ``[n]``) and whether it was cut
+    (bool ``[n]``)."""
+
+    vectors: Any
+    tokens: Any
+    truncated: Any
+
+
+class TextFace(EmbedderBase):
+    """An embedder of texts: it counts their tokens, and says which are longer than it reads; by default none is."""
+
+    modalities = frozenset({"text"})
+
     def truncated(self, items: Sequence[str], role: str | None = None) -> Any:
         """Which items are longer than the model reads, the role's prompt before them: bool ``[n]``."""
         import numpy as np
@@ -207,54 +343,89 @@ class EmbedderBase(ABC):
         vectors = self.encode(items, output="dense", role=role, batch_size=batch_size)
         return Reported(vectors, self.lengths(items, role), self.truncated(items, role))
 
-    def with_transform(self, *transforms: Transform) -> EmbedderBase:
-        """This embedder with fitted transforms: again an embedder. One that stands before pooling changes the token
-        table and is folded into it; the others stand behind."""
-        from umekomi.models.transformed import TransformedEmbedder
 
-        first = [transform for transform in transforms if transform.stands == "before"]
-        if first:
-            if list(transforms[: len(first)]) != first:
-                raise WrongUse(f"{first[-1].name} stands before pooling: it cannot follow {transforms[0].name}")
-            folded = self.with_table(first)
-            return folded.with_transform(*transforms[len(first) :]) if len(first) < len(transforms) else folded
-        return TransformedEmbedder(self, transforms)
+def described(model: Any) -> str:
+    """``tiny is a backbone``: what a model is, for an error about one that will not do."""
+    name, kind = getattr(model, "name", None), getattr(model, "kind", None)
+    return f"{name} is a {kind}" if name and kind else f"found an object of type {type(model).__name__}"
 
-    def with_table(self, transforms: Sequence[Transform]) -> EmbedderBase:
-        """This embedder with its table changed by each transform in order; only embedders that have one can do it."""
-        raise WrongUse(f"{transforms[0].name} changes a table of words or tokens; {self.name} ({self.kind}) has none")
 
-    # --- saving -----------------------------------------------------------------------------------------------------
+# --- the other three ------------------------------------------------------------------------------------------------
 
-    def save(self, folder: str | Path) -> None:
-        """Write the model: safetensors, JSON, a model card. Whole or not at all; an older model there is replaced."""
-        from umekomi.models.cards import model_card
-        from umekomi.models.folders import write_sums
 
-        with whole_folder(folder) as place:
-            settings = self._write(place)
-            head = {"format": FORMAT, "kind": self.kind, "name": self.name, "metric": self.metric, "card": self.card}
-            write_json(place / MODEL_FILE, head | {"settings": settings})
-            (place / "README.md").write_text(model_card(self), encoding="utf-8")
-            write_sums(place)
+class Scorer(Saved):
+    """Judges pairs directly: a cross-encoder, a reranker, a scorer of essays. It writes :meth:`_score`."""
+
+    conditions: ClassVar[bool] = False
+    """Does it score under a condition?"""
+
+    def score(
+        self, a: Sequence[Any], b: Sequence[Any], *, condition: Sequence[str] | None = None
+    ) -> NDArray[np.float32]:
+        """One score a pair ``a[i]``, ``b[i]``, float32 ``[n]``, higher is better; ``condition[i]`` is what it is judged
+        under, where the scorer takes one."""
+        import numpy as np
+
+        a, b = list(a), list(b)
+        if len(a) != len(b) or (condition is not None and len(condition) != len(a)):
+            raise WrongUse(f"{self.name}: expected pairs, found {len(a)} and {len(b)} items")
+        if condition is not None and not self.conditions:
+            raise WrongUse(f"{self.name} takes no condition")
+        if not a:
+            return np.zeros(0, np.float32)
+        scores = np.asarray(self._score(a, b, condition), np.float32)
+        if scores.shape != (len(a),):
+            raise UmekomiError(f"{self.name}: expected one score a pair, found an array of shape {list(scores.shape)}")
+        if not np.isfinite(scores).all():
+            bad = int(np.flatnonzero(~np.isfinite(scores))[0])
+            raise UmekomiError(
+                f"{self.name}: expected finite scores, found NaN or infinity for pair {bad + 1}, {str(a[bad])[:60]!r}"
+            )
+        return scores
 
     @abstractmethod
-    def _write(self, folder: Path) -> dict[str, Any]:
-        """Write the arrays; return the settings that :meth:`_read` needs."""
+    def _score(self, a: list[Any], b: list[Any], condition: Sequence[str] | None) -> Any:
+        """The scores, all arguments checked."""
 
-    @classmethod
+
+class Predictor(Saved):
+    """Says what rows of a table come to: a click, a class, a grade. It writes :meth:`_predict`."""
+
+    classes: tuple[str, ...] = ()
+    """What the columns of its predictions stand for; none: one number a row."""
+
+    def predict(self, rows: Sequence[Mapping[str, Any]]) -> NDArray[np.float32]:
+        """float32 ``[n]``, or ``[n, classes]``, for rows that are mappings of columns."""
+        import numpy as np
+
+        rows = as_items(rows)
+        strange = next((place for place, row in enumerate(rows) if not isinstance(row, Mapping)), None)
+        if strange is not None:
+            raise WrongUse(f"{self.name}: expected rows, item {strange + 1} is {type(rows[strange]).__name__}")
+        shape = (len(rows), *((len(self.classes),) if self.classes else ()))
+        if not rows:
+            return np.zeros(shape, np.float32)
+        found = np.asarray(self._predict(rows), np.float32)
+        if found.shape != shape:
+            raise UmekomiError(f"{self.name}: expected predictions of shape {list(shape)}, found {list(found.shape)}")
+        if not np.isfinite(found).all():
+            bad = int(np.flatnonzero(~np.isfinite(found.reshape(len(found), -1)).all(1))[0])
+            raise UmekomiError(f"{self.name}: expected finite predictions, found NaN or infinity for row {bad + 1}")
+        return found
+
     @abstractmethod
-    def _read(cls, folder: Path, head: dict[str, Any], open: Open) -> Any:
-        """The embedder that ``_write`` wrote; ``head`` is ``umekomi.json``, and ``open`` opens a model within."""
+    def _predict(self, rows: list[Any]) -> Any:
+        """The predictions, all arguments checked."""
 
-    def fingerprint(self) -> str:
-        """Names the model's content: what its folder would hold. Two embedders with one fingerprint are the same."""
-        import tempfile
 
-        from umekomi.files import folder_hash
+class Backbone(Saved):
+    """A pre-trained network that is not yet an embedder; recipes take it as ``start=``."""
 
-        if self.stands_for:
-            return self.stands_for
-        with tempfile.TemporaryDirectory() as scratch:
-            self.save(Path(scratch) / "model")
-            return content_hash(folder_hash(Path(scratch) / "model"))
+    @property
+    @abstractmethod
+    def config(self) -> dict[str, Any]:
+        """The network's shape."""
+
+    @abstractmethod
+    def embedder(self) -> EmbedderBase:
+        """An embedder on top of it."""

@@ -157,7 +157,7 @@ def begin_with(table: NDArray[Any], names: Sequence[str], start: Any, who: str, 
     ``table``; ``skip`` leaves its first so many coordinates out."""
     if start is None:
         return
-    if not hasattr(start, "rows") or start.dimension - skip != table.shape[1]:
+    if not isinstance(start, EntityEmbedder) or start.dimension - skip != table.shape[1]:
         raise WrongUse(f"{who}: start must be a table of {table.shape[1]} dimensions")
     for row, name in enumerate(names):
         if name in start.rows:

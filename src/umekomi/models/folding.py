@@ -7,11 +7,12 @@ import copy
 from typing import Any
 
 from umekomi.errors import WrongUse
+from umekomi.models.transformed import TransformedEmbedder
 
 
 def without_storage(model: Any) -> tuple[Any, list[str]]:
     """(the model without the transforms at its end that only store fewer bits, their names)."""
-    if model.kind != "transformed":
+    if not isinstance(model, TransformedEmbedder):
         return model, []
     kept = list(model.transforms)
     left: list[str] = []
@@ -30,7 +31,7 @@ def folded(model: Any) -> Any:
 
     from umekomi.models.text import TextEmbedder
 
-    if model.kind != "transformed" or model.base.kind != "text":
+    if not isinstance(model, TransformedEmbedder) or not isinstance(model.base, TextEmbedder):
         raise WrongUse(
             f"{model.name}: expected a transformer text embedder with transforms behind it, found kind {model.kind}"
         )

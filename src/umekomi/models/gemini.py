@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from umekomi.errors import MissingExtra, UmekomiError, WrongUse
-from umekomi.models.base import EmbedderBase, Open
+from umekomi.models.base import Open, TextFace
 from umekomi.models.folders import settings
 from umekomi.parts.similarity import normalise
 from umekomi.progress import Progress
@@ -35,7 +35,7 @@ CONTEXT = 2048
 KEYS = ("GEMINI_API_KEY", "GOOGLE_API_KEY")
 
 
-class GeminiEmbedder(EmbedderBase):
+class GeminiEmbedder(TextFace):
     """The service as an embedder. ``attempts`` and ``delay`` (seconds before the second, doubled each time) say how it
     is tried again when it is busy (429) or fails (5xx); ``url`` is where it answers, Google's own address where
     empty."""

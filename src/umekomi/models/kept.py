@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Protocol
 from umekomi.contracts import Vectors
 from umekomi.errors import WrongUse
 from umekomi.files import content_hash, whole_file
+from umekomi.models.base import EmbedderBase, as_items
 from umekomi.parts import similarity as similarities
 from umekomi.progress import say
 
@@ -36,6 +37,16 @@ class StandIn(ABC):
     def encode_document(self, items: Any, **options: Any) -> Any:
         """:meth:`encode` with ``role="document"``."""
         return self.encode(items, role="document", **options)
+
+
+EmbedderBase.register(StandIn)  # type: ignore[type-abstract]  # what asks for an embedder takes one with its face
+
+
+def behind(model: Any) -> Any:
+    """The model that a stand-in stands for; any other as it is."""
+    while isinstance(model, StandIn):
+        model = model.embedder
+    return model
 
 
 class Store(Protocol):
@@ -102,7 +113,7 @@ class CachedEmbedder(StandIn):
         self, items: Any, role: str | None, batch_size: int, progress: bool, options: dict[str, Any]
     ) -> tuple[Any, float]:
         """(the vectors, the seconds that it took to make them)."""
-        items = [items] if isinstance(items, (str, dict)) else items if isinstance(items, list) else list(items)
+        items = as_items(items)
         options = {name: value for name, value in options.items() if value is not None}
         if "output" in options and options["output"] == getattr(self.embedder, "default_output", None):
             del options["output"]  # what it gives when not told

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from umekomi.errors import DataError, WrongUse
 from umekomi.files import write_json
-from umekomi.models.base import EmbedderBase, Open
+from umekomi.models.base import Open, TextFace
 from umekomi.models.folders import read_floats, read_list, settings
 from umekomi.parts.words import choose, tokenizer
 
@@ -24,7 +24,7 @@ queries are changed."""
 VARIANTS = ("lucene", "robertson", "atire")
 
 
-class LexicalEmbedder(EmbedderBase):
+class LexicalEmbedder(TextFace):
     """Term weights over a vocabulary learned from texts; words outside it count for nothing. ``normalisation``: what
     every text is brought to before it is split, while learning and after."""
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from umekomi.contracts import Vectors
 from umekomi.errors import MissingExtra, WrongUse
-from umekomi.models.base import EmbedderBase, Open
+from umekomi.models.base import Open, TextFace
 from umekomi.models.borders import border
 from umekomi.progress import Progress
 
@@ -20,10 +20,11 @@ except ImportError as error:
 from umekomi.models.text import TextEmbedder, at_rest, opened, states
 
 
-class MultiVectorEmbedder(EmbedderBase):
+class MultiVectorEmbedder(TextFace):
     """A :class:`sentence_transformers.MultiVectorEncoder`: ``encode`` gives :class:`~umekomi.contracts.Vectors`."""
 
     kind = "multi"
+    standard = True
     outputs = frozenset({"multi"})
     metric = "maxsim"
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from umekomi.errors import DataError, MissingExtra, WrongUse, unknown_name
 from umekomi.files import MODEL_FILE, read_json
-from umekomi.models.base import FORMAT, Open
+from umekomi.models.base import FORMAT, Backbone, EmbedderBase, Open, described
 from umekomi.models.borders import border, in_one_line, is_of_a_library
 from umekomi.models.folders import check_entries, check_sums, damaged, fields, read_object
 from umekomi.models.published.catalogue import CATALOGUE, Entry
@@ -67,7 +67,15 @@ class Source:
 def named(name: str | Path) -> bool:
     """Could this be a model's name: a folder, a name of the catalogue or built in, or a hub id?"""
     text = str(name)
-    return Path(name).expanduser().is_dir() or text in CATALOGUE or text in BUILT_IN or _is_hub(text)
+    return folder_of(name) is not None or text in CATALOGUE or text in BUILT_IN or _is_hub(text)
+
+
+def folder_of(name: Any) -> Path | None:
+    """The folder that is named; None for any other name, and for an object."""
+    if not isinstance(name, (str, Path)):
+        return None
+    folder = Path(name).expanduser()
+    return folder if folder.is_dir() else None
 
 
 def known_names() -> list[str]:
@@ -81,8 +89,8 @@ def _is_hub(text: str) -> bool:
 
 def resolve(name: str | Path) -> Source:
     """What a name or folder is, without opening it; the error for what is none."""
-    text, folder = str(name), Path(name).expanduser()
-    if folder.is_dir():
+    text, folder = str(name), folder_of(name)
+    if folder is not None:
         return source_of(folder, text)
     if text in BUILT_IN:
         return Source(text, text)
@@ -91,7 +99,7 @@ def resolve(name: str | Path) -> Source:
         if entry.loads == "service":
             return Source(text, "gemini", entry=entry)
         return Source(text, "text", packaged(entry), entry)
-    if folder.is_file():
+    if Path(name).expanduser().is_file():
         raise WrongUse(f"{text} is a file: expected a model's folder (umekomi convert reads files of word vectors)")
     if _is_hub(text):
         return Source(text, hub=text)
@@ -169,9 +177,9 @@ def load(name: Any) -> Any:
 def load_embedder(name: Any) -> Any:
     """:func:`load`, where only an embedder will do."""
     model = load(name)
-    if not hasattr(model, "encode"):
-        hint = ": call .embedder() on it first" if model.kind == "backbone" else ""
-        raise WrongUse(f"{model.name} is a {model.kind}; expected an embedder{hint}")
+    if not isinstance(model, EmbedderBase):
+        hint = ": call .embedder() on it first" if isinstance(model, Backbone) else ""
+        raise WrongUse(f"{described(model)}; expected an embedder{hint}")
     return model
 
 

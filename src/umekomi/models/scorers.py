@@ -6,67 +6,56 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from umekomi.errors import MissingExtra, UmekomiError, WrongUse
-from umekomi.files import MODEL_FILE, whole_folder, write_json
-from umekomi.models.base import Open
+from umekomi.errors import MissingExtra
+from umekomi.models.base import EmbedderBase, Open, Scorer
 from umekomi.models.borders import border
 
 
-class EmbedderScorer:
-    """An embedder's own similarity of each pair, as a scorer: what a reranker must beat."""
+class EmbedderScorer(Scorer):
+    """An embedder's own similarity of each pair, as a scorer: what a reranker must beat. It saves as the embedder."""
 
     kind = "embedder-scorer"
 
-    def __init__(self, embedder: Any) -> None:
-        self.embedder, self.name, self.card = embedder, embedder.name, embedder.card
+    def __init__(self, embedder: EmbedderBase) -> None:
+        super().__init__(embedder.name, embedder.card)
+        self.embedder = embedder
 
-    def score(self, a: Sequence[Any], b: Sequence[Any], *, condition: Sequence[str] | None = None) -> Any:
-        """Similarity of ``a[i]`` (as query) and ``b[i]`` (as document), float32 ``[n]``."""
-        if condition is not None:
-            raise WrongUse(f"{self.name} takes no condition")
-        return self.embedder.similarity_pairwise(
-            self.embedder.encode_query(list(a)), self.embedder.encode_document(list(b))
-        )
+    def _score(self, a: list[Any], b: list[Any], condition: Sequence[str] | None) -> Any:
+        return self.embedder.similarity_pairwise(self.embedder.encode_query(a), self.embedder.encode_document(b))
 
     def save(self, folder: str | Path) -> None:
         """The embedder's own folder."""
         self.embedder.save(folder)
 
+    def _fill(self, folder: Path) -> None:
+        self.embedder._fill(folder)
 
-class CrossEncoderScorer:
-    """A :class:`sentence_transformers.CrossEncoder`: both texts go through the network together."""
+    def _write(self, folder: Path) -> dict[str, Any]:
+        return self.embedder._write(folder)
+
+    @classmethod
+    def _read(cls, folder: Path, head: dict[str, Any], open: Open) -> EmbedderScorer:
+        return cls(open(folder))
+
+
+class CrossEncoderScorer(Scorer):
+    """A :class:`sentence_transformers.CrossEncoder`: both texts go through the network together. Its folder opens
+    there."""
 
     kind = "cross-encoder"
+    standard = True
 
     def __init__(self, model: Any, name: str = "cross-encoder", card: dict[str, Any] | None = None) -> None:
-        self.model, self.name, self.card = model, name, dict(card or {})
+        super().__init__(name, card)
+        self.model = model
 
-    def score(self, a: Sequence[Any], b: Sequence[Any], *, condition: Sequence[str] | None = None) -> Any:
-        """One score a pair, float32 ``[n]``."""
-        import numpy as np
-
-        if condition is not None:
-            raise WrongUse(f"{self.name} takes no condition")
+    def _score(self, a: list[Any], b: list[Any], condition: Sequence[str] | None) -> Any:
         with border(self.name):
-            found = self.model.predict(list(zip(a, b, strict=True)), show_progress_bar=False)
-        scores = np.asarray(found, np.float32)
-        if scores.shape != (len(a),):
-            raise UmekomiError(f"{self.name}: expected one score a pair, found an array of shape {list(scores.shape)}")
-        if not np.isfinite(scores).all():
-            bad = int(np.flatnonzero(~np.isfinite(scores))[0])
-            raise UmekomiError(
-                f"{self.name}: expected finite scores, found NaN or infinity for pair {bad + 1}, {str(a[bad])[:60]!r}"
-            )
-        return scores
+            return self.model.predict(list(zip(a, b, strict=True)), show_progress_bar=False)
 
-    def save(self, folder: str | Path) -> None:
-        """A cross-encoder folder that sentence-transformers opens as it is, with ``umekomi.json`` beside it."""
-        with whole_folder(folder) as place:
-            self.model.save_pretrained(str(place))
-            write_json(
-                place / MODEL_FILE,
-                {"format": 1, "kind": self.kind, "name": self.name, "card": self.card, "settings": {}},
-            )
+    def _write(self, folder: Path) -> dict[str, Any]:
+        self.model.save_pretrained(str(folder))
+        return {}
 
     @classmethod
     def _read(cls, folder: Path, head: dict[str, Any], open: Open) -> CrossEncoderScorer:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from umekomi.errors import DataError
 from umekomi.files import write_json
-from umekomi.models.base import EmbedderBase, Open, Reported
+from umekomi.models.base import Open, Reported, TextFace
 from umekomi.models.borders import border
 from umekomi.models.folders import most_tokens, read_floats, read_tokenizer, settings
 from umekomi.progress import Progress
@@ -25,10 +25,11 @@ _STATIC = "sentence_transformers.sentence_transformer.modules.static_embedding.S
 CHUNK = 4096
 
 
-class StaticEmbedder(EmbedderBase):
+class StaticEmbedder(TextFace):
     """``tokenizer`` (a :class:`tokenizers.Tokenizer`) and ``table`` float32 ``[vocabulary, dim]``."""
 
     kind = "static"
+    standard = True
     outputs = frozenset({"dense", "multi"})
 
     def __init__(

@@ -13,7 +13,7 @@ from umekomi.models.base import Open
 from umekomi.models.borders import border, hush
 from umekomi.models.folders import LAYERS as THEIRS
 from umekomi.models.folders import check_layers
-from umekomi.models.tokens import TokenizedEmbedder
+from umekomi.models.tokens import NetworkEmbedder
 from umekomi.parts.networks import check_words
 from umekomi.progress import Progress, say
 
@@ -105,10 +105,11 @@ def at_rest(model: Any, before: list[Any]) -> Iterator[None]:
             _set(fast, *state)
 
 
-class TextEmbedder(TokenizedEmbedder):
+class TextEmbedder(NetworkEmbedder):
     """A :class:`sentence_transformers.SentenceTransformer` with the house's face."""
 
     kind = "text"
+    standard = True
 
     def __init__(self, model: SentenceTransformer, name: str = "text", card: dict[str, Any] | None = None) -> None:
         super().__init__(name, card)

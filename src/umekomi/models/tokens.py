@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 from umekomi.errors import WrongUse
-from umekomi.models.base import EmbedderBase, Reported
+from umekomi.models.base import Reported, TextFace
 from umekomi.models.borders import border
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ SPECIAL = 4
 """Special tokens that a text may gain at most."""
 
 
-class TokenizedEmbedder(EmbedderBase):
+class TokenizedEmbedder(TextFace):
     """A text embedder that reads at most :meth:`reads` tokens of a text, its prompt and the special tokens among
     them."""
 
@@ -113,6 +113,21 @@ class TokenizedEmbedder(EmbedderBase):
                 if end == len(spans):
                     return pieces
                 start = max(_whole_word(words, end - room // OVERLAP, start + 1), start + 1)
+
+
+class NetworkEmbedder(TokenizedEmbedder):
+    """A text embedder whose network is here, in torch: it has layers to look at, and devices to run on."""
+
+    model: Any
+
+    @property
+    def routes(self) -> frozenset[str]:
+        """The tasks that it has layers of their own for."""
+        return frozenset()
+
+    @abstractmethod
+    def on(self, devices: Sequence[str]) -> AbstractContextManager[NetworkEmbedder]:
+        """This embedder on each of ``devices`` (``"cuda:0"``, ``"cpu"``), until the block ends."""
 
 
 def _whole_word(words: Sequence[Any], place: int, least: int) -> int:

@@ -11,14 +11,14 @@ from typing import Any
 from umekomi.contracts import Transform
 from umekomi.errors import DataError, WrongUse
 from umekomi.files import MODEL_FILE
-from umekomi.models.base import EmbedderBase, Open, Reported
+from umekomi.models.base import EmbedderBase, Open, Reported, TextFace
 from umekomi.models.borders import border
 from umekomi.models.folders import fields, read_arrays, settings
 
 _LEARNED = re.compile(r"[a-z][a-z_]*_")
 
 
-class TransformedEmbedder(EmbedderBase):
+class TransformedEmbedder(TextFace):
     """``base``, then each transform in order."""
 
     kind = "transformed"
@@ -69,15 +69,17 @@ class TransformedEmbedder(EmbedderBase):
         return vectors
 
     def truncated(self, items: Sequence[str], role: str | None = None) -> Any:
-        return self.base.truncated(items, role)
+        return self.base.truncated(items, role) if isinstance(self.base, TextFace) else super().truncated(items, role)
 
     def lengths(self, items: Sequence[str], role: str | None = None) -> Any:
-        return self.base.lengths(items, role)
+        return self.base.lengths(items, role) if isinstance(self.base, TextFace) else super().lengths(items, role)
 
     def windows(self, text: str, role: str | None = None) -> list[str]:
-        return self.base.windows(text, role)
+        return self.base.windows(text, role) if isinstance(self.base, TextFace) else super().windows(text, role)
 
     def _reported(self, items: list[str], role: str | None, batch_size: int) -> Reported:
+        if not isinstance(self.base, TextFace):
+            return super()._reported(items, role, batch_size)
         found = self.base._reported(items, role, batch_size)
         return found._replace(vectors=self.apply(found.vectors, role))
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from umekomi.errors import WrongUse
-from umekomi.models.base import EmbedderBase, Open
+from umekomi.models.base import Open, TextFace
 from umekomi.models.folders import settings
 
 WIDEST = 1 << 24
@@ -17,7 +17,7 @@ def _check_width(who: str, dimension: int) -> None:
         raise WrongUse(f"{who}: expected 1 to {WIDEST:,} dimensions, found {dimension}")
 
 
-class RandomEmbedder(EmbedderBase):
+class RandomEmbedder(TextFace):
     """A random direction for every text, the same for the same text: what no embedder may lose to.
 
     The directions come from a hash of the text and the seed, so that nothing is stored and any process agrees.
@@ -65,7 +65,7 @@ class RandomEmbedder(EmbedderBase):
         return cls(**settings(folder, head, dimension=int, seed=int))
 
 
-class HashingEmbedder(EmbedderBase):
+class HashingEmbedder(TextFace):
     """Signed feature hashing of words into a fixed width (Weinberger et al. 2009), by scikit-learn: needs no fitting,
     no memory, and no vocabulary."""
 

@@ -4,12 +4,13 @@ chunking."""
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from umekomi.contracts import Vectors
 from umekomi.errors import DataError, WrongUse
-from umekomi.models.base import EmbedderBase, Reported
+from umekomi.models.base import EmbedderBase, Reported, TextFace
 from umekomi.models.borders import border
+from umekomi.models.tokens import NetworkEmbedder
 from umekomi.parts.similarity import normalise
 
 if TYPE_CHECKING:
@@ -22,6 +23,18 @@ def check_truncation(truncation: str) -> None:
     """The error for any other word."""
     if truncation not in TRUNCATIONS:
         raise WrongUse(f"truncation: expected {', '.join(TRUNCATIONS[:-1])} or {TRUNCATIONS[-1]}, found {truncation!r}")
+
+
+def reads_texts(embedder: EmbedderBase) -> TypeGuard[TextFace]:
+    """Does it embed texts, itself or the one that it stands in for?"""
+    return "text" in embedder.modalities
+
+
+def truncated(embedder: EmbedderBase, items: Sequence[Any], role: str | None = None) -> Any:
+    """Which items are longer than the embedder reads: bool ``[n]``; none where they are no texts."""
+    import numpy as np
+
+    return embedder.truncated(items, role) if reads_texts(embedder) else np.zeros(len(items), bool)
 
 
 def encode_within(
@@ -45,7 +58,7 @@ def encode_within(
 
     check_truncation(truncation)
     texts = list(texts)
-    if truncation == "silent":
+    if truncation == "silent" or not reads_texts(embedder):
         found = embedder.encode(texts, output="dense", role=role, dimensions=dimensions, batch_size=batch_size)
         return Reported(found, np.zeros(len(texts), np.int64), np.zeros(len(texts), bool))
     if truncation == "warn":
@@ -84,7 +97,7 @@ def late_chunks(embedder: TextEmbedder, texts: Sequence[Sequence[str]], *, role:
     mean, so that a piece knows what stands around it. Needs a transformer whose own pooling is the mean; a text that is
     longer than the model reads is an error that names it.
     """
-    if embedder.kind != "text":
+    if not isinstance(embedder, NetworkEmbedder):
         raise WrongUse(f"late chunking needs a transformer with torch; {embedder.name} is of kind {embedder.kind}")
     import numpy as np
     import torch

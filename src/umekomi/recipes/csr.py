@@ -123,7 +123,9 @@ class Csr(Recipe):
         """The embedder after learning together with the code, which keeps what it learned."""
         import pyarrow as pa
 
-        if base.kind != "text" or (others is None and labels is None):
+        from umekomi.models.tokens import NetworkEmbedder
+
+        if not isinstance(base, NetworkEmbedder) or (others is None and labels is None):
             raise WrongUse(
                 f"{self.name}, tune: expected a transformer text embedder and pairs or labels, found {base.name} "
                 f"({base.kind}) and texts alone"

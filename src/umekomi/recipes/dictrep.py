@@ -17,6 +17,7 @@ from umekomi.errors import DataError, WrongUse
 from umekomi.fields import Above, AtLeast
 from umekomi.files import content_hash
 from umekomi.models.bags import BagEmbedder
+from umekomi.models.entity import EntityEmbedder
 from umekomi.parts.learning.arrays import curve, learn, order
 from umekomi.parts.similarity import normalise
 from umekomi.recipes import REQUIRED, Paper, Recipe
@@ -66,7 +67,7 @@ class DictRep(Recipe):
         import numpy as np
         from scipy.sparse import csr_array
 
-        if not hasattr(start, "rows") or not hasattr(start, "vectors"):
+        if not isinstance(start, EntityEmbedder):
             raise WrongUse(f"{self.name} needs start: {self.needs}; found {start.name}, a model of kind {start.kind}")
         defined = [word.lower() if word.lower() in start.rows else word for word in data["positive"].to_pylist()]
         known = [row for row, word in enumerate(defined) if word in start.rows]

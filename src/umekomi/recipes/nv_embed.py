@@ -108,6 +108,7 @@ class NvEmbed(Recipe):
         )
 
     def learn(self, data: Any, start: Any, run: Run) -> Any:
+        from umekomi.models.base import Backbone
         from umekomi.models.starting import pooled
         from umekomi.models.text import TextEmbedder
         from umekomi.parts.learning.sentences import Stage, fine_tune, sample_rows
@@ -130,7 +131,7 @@ class NvEmbed(Recipe):
         searching = {name: table for name, table in data.items() if searches(table)}
         rest = {name: table for name, table in data.items() if name not in searching}
         teacher = start
-        if self.hard_negatives and searching and start.kind == "backbone":
+        if self.hard_negatives and searching and isinstance(start, Backbone):
             teacher = lexical_teacher(list(searching.values()), self.name)
         options = {"relative_margin": self.relative_margin, "duplicate": None, "progress": run.progress}
         mined = {

@@ -106,6 +106,7 @@ class Qwen3Embedding(Recipe):
         )
 
     def learn(self, data: Any, start: Any, run: Run) -> Any:
+        from umekomi.models.base import Backbone
         from umekomi.models.starting import pooled
         from umekomi.models.text import TextEmbedder
         from umekomi.parts import merging
@@ -115,7 +116,7 @@ class Qwen3Embedding(Recipe):
         from umekomi.tasks.negatives import with_negatives
 
         weak, strong = stages(data, self.name)
-        own = "lasttoken" if start.kind == "backbone" else None
+        own = "lasttoken" if isinstance(start, Backbone) else None
         base = pooled(
             start, self.name, own if self.pooling == "own" else self.pooling, bidirectional=self.bidirectional
         )

@@ -11,6 +11,7 @@ from typing import Any
 from umekomi.data.readers import Source
 from umekomi.errors import DataError, MissingExtra, UmekomiError, WrongUse
 from umekomi.models.engines.choice import open_for_encoding
+from umekomi.models.opening import folder_of
 from umekomi.progress import Progress
 from umekomi.verbs.encode import SHARD, Encoded, Work, begin, check_job, commit, finish
 
@@ -106,7 +107,8 @@ def encode(
         raise WrongUse(
             f"expected part of a core at least for each worker and no negative GPUs, found {cpus} and {gpus}"
         )
-    name = str(Path(model).absolute()) if Path(model).is_dir() else str(model)
+    folder = folder_of(model)
+    name = str(model) if folder is None else str(folder.absolute())
     begun = not ray.is_initialized()
     if begun:
         ray.init(address=address, log_to_driver=False, include_dashboard=False, logging_level="ERROR")

@@ -16,6 +16,7 @@ from fastapi.responses import Response
 
 from umekomi.errors import WrongUse
 from umekomi.indexes import Index
+from umekomi.models.opening import folder_of
 from umekomi.server.batching import Batcher
 from umekomi.server.errors import Answer, ApiError
 from umekomi.server.maps import MAP_ROWS, Maps
@@ -174,7 +175,8 @@ class App:
 
 
 def _same(a: Any, b: str) -> bool:
-    return str(a) == b or (Path(a).is_dir() and Path(b).is_dir() and Path(a).resolve() == Path(b).resolve())
+    one, other = folder_of(a), folder_of(b)
+    return str(a) == b or (one is not None and other is not None and one.resolve() == other.resolve())
 
 
 def _said(index: Any) -> tuple[int, Any, Any]:

@@ -15,7 +15,9 @@ from typing import Any
 
 from umekomi.errors import UmekomiError, WrongUse, unknown_name
 from umekomi.files import folder_bytes
+from umekomi.models.base import EmbedderBase, Scorer, described
 from umekomi.models.engines.choice import open_to_judge
+from umekomi.models.opening import folder_of, known_names, named
 from umekomi.progress import say
 from umekomi.server.batching import Batcher
 from umekomi.server.workers import in_thread
@@ -58,7 +60,7 @@ class Held:
     @property
     def scorer(self) -> bool:
         """Is it a model that judges pairs and gives no vectors?"""
-        return self.opened is not None and not hasattr(self.opened, "encode")
+        return isinstance(self.opened, Scorer)
 
 
 class Holder:
@@ -132,14 +134,14 @@ class Holder:
 
     def _load(self, source: Any) -> Any:
         opened = open_to_judge(source, self.engine)
-        if hasattr(opened, "encode"):
+        if isinstance(opened, EmbedderBase):
             if "text" not in opened.modalities:
                 raise WrongUse(f"serve: {opened.name} embeds {' and '.join(sorted(opened.modalities))}, not text")
             opened.encode(
                 ["a text"]
             ) if "dense" in opened.outputs else None  # what is compiled or made at the first call is made now
-        elif not hasattr(opened, "score"):
-            raise WrongUse(f"serve: {opened.name} is a {opened.kind}; expected an embedder or a scorer")
+        elif not isinstance(opened, Scorer):
+            raise WrongUse(f"serve: {described(opened)}; expected an embedder or a scorer")
         return opened
 
     async def _make_room(self, need: int) -> None:
@@ -175,22 +177,20 @@ class Holder:
 def model_id(source: Any) -> str:
     """What a model is called on the wire: its folder's name, or its name."""
     if isinstance(source, (str, Path)):
-        return Path(source).resolve().name if Path(source).is_dir() else str(source)
+        folder = folder_of(source)
+        return str(source) if folder is None else folder.resolve().name
     return str(source.name)
 
 
 def _bytes(source: Any) -> int:
-    return folder_bytes(source) if isinstance(source, (str, Path)) and Path(source).is_dir() else 0
+    folder = folder_of(source)
+    return 0 if folder is None else folder_bytes(folder)
 
 
 def check_source(source: Any) -> None:
     """The error for a model that is not there, before the server starts."""
     if isinstance(source, (str, Path)):
-        from umekomi.models.opening import BUILT_IN
-        from umekomi.models.published.catalogue import CATALOGUE
-
-        text = str(source)
-        if not Path(text).is_dir() and text not in CATALOGUE and text not in BUILT_IN and text.count("/") != 1:
-            raise unknown_name("model or folder", text, {*CATALOGUE, *BUILT_IN})
-    elif not hasattr(source, "encode") and not hasattr(source, "score"):
+        if not named(source):
+            raise unknown_name("model or folder", str(source), known_names())
+    elif not isinstance(source, (EmbedderBase, Scorer)):
         raise UmekomiError(f"serve: expected embedders and scorers, found {type(source).__name__}")

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from umekomi.errors import DataError, WrongUse
+from umekomi.models.base import EmbedderBase, Scorer
 from umekomi.parts import similarity as similarities
 from umekomi.parts.ranking import exact_search, fuse_ranks
 from umekomi.tasks.base import vectors_of
@@ -129,7 +130,7 @@ def fused(
 
     rankings: list[list[Any]] = [[] for _ in left]
     for rater in raters:
-        if hasattr(rater, "encode"):
+        if isinstance(rater, EmbedderBase):
             asked = vectors_of(rater, anchors, "query", batch_size, progress)
             used = sorted({number for candidates in left for number in candidates})
             row_of = {number: row for row, number in enumerate(used)}
@@ -147,7 +148,7 @@ def fused(
                 else np.zeros(0)
                 for row, candidates in enumerate(left)
             ]
-        elif hasattr(rater, "score"):
+        elif isinstance(rater, Scorer):
             flat = rater.score(
                 [anchor for anchor, candidates in zip(anchors, left, strict=True) for _ in candidates],
                 [corpus[n] for each in left for n in each],

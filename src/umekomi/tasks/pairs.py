@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from umekomi.data.columns import check
 from umekomi.errors import DataError
+from umekomi.models.base import Scorer
 from umekomi.parts.similarity import take
 from umekomi.tasks.base import Result, Score, Task, counted, own_role, vectors_of
 
@@ -25,7 +26,7 @@ def pair_scores(model: Any, table: pa.Table, batch_size: int, progress: bool) ->
     import numpy as np
 
     first, second = table["sentence1"].to_pylist(), table["sentence2"].to_pylist()
-    if hasattr(model, "score"):
+    if isinstance(model, Scorer):
         scores = np.asarray(model.score(first, second), np.float64)
     else:
         texts = list(dict.fromkeys([*first, *second]))

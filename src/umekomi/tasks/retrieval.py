@@ -10,11 +10,10 @@ from typing import Any, ClassVar
 from umekomi.data.columns import Retrieval as Data
 from umekomi.data.columns import check
 from umekomi.errors import DataError
+from umekomi.models.base import Scorer
 from umekomi.parts import similarity as similarities
-from umekomi.parts.ranking import exact_search as best
+from umekomi.parts.ranking import exact_search
 from umekomi.tasks.base import Result, Score, Task, counted, vectors_of
-
-__all__ = ["Reranking", "Retrieval", "best", "trec", "whole_grades"]
 
 MEASURES = {"ndcg@10": "ndcg_cut_10", "mrr@10": "recip_rank", "recall@100": "recall_100", "map": "map"}
 FACTORS = (1, 2, 3, 4, 5, 6, 8, 10, 100, 1000)
@@ -145,7 +144,7 @@ class Retrieval(Task):
         """The figures of vectors already made."""
         import numpy as np
 
-        numbers, scores = best(model, queries, documents, self.depth)
+        numbers, scores = exact_search(model, queries, documents, self.depth)
         if np.isfinite(scores).all() and (scores == scores[:, :1]).all():
             raise DataError(f"{self.name}: {model.name} gives every document the same score: it ranks nothing")
         return self.result(numbers, scores)
@@ -211,7 +210,7 @@ class Reranking(Task):
         corpus = dict(zip(self.data.corpus["id"].to_pylist(), self.data.corpus["text"].to_pylist(), strict=True))
         kept = self._to_order()
         run: dict[str, dict[str, float]] = {}
-        if hasattr(model, "score"):
+        if isinstance(model, Scorer):
             pairs = [(query, document) for query, judged in kept.items() for document in judged]
             values = model.score([queries[q] for q, _ in pairs], [corpus[d] for _, d in pairs])
             for (query, document), value in zip(pairs, values, strict=True):

@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from umekomi.data.columns import check
 from umekomi.data.graphs import REVERSED
 from umekomi.errors import DataError, WrongUse
+from umekomi.models.bags import BagEmbedder
+from umekomi.models.entity import EntityEmbedder
+from umekomi.models.kept import behind
 from umekomi.parts.similarity import hyperboloid
 from umekomi.tasks.base import Result, Score, Task, counted, vectors_of
 
@@ -181,7 +184,7 @@ class TripleRanking(Task):
     def _evaluate(self, model: Any, batch_size: int, progress: bool) -> Result:
         import numpy as np
 
-        if model.kind != "bags":
+        if not isinstance(behind(model), BagEmbedder):
             raise WrongUse(
                 f"{self.name} asks a model that embeds bags (recipe starspace); {model.name} is of kind {model.kind}"
             )
@@ -294,5 +297,5 @@ def _radius(points: Any, metric: str) -> Any:
 
 
 def _is_table(model: Any, who: str) -> None:
-    if not hasattr(model, "vectors"):
+    if not isinstance(behind(model), EntityEmbedder):
         raise WrongUse(f"{who} judges a table of entities; {model.name} is of kind {model.kind}")

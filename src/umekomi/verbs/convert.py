@@ -8,7 +8,10 @@ from typing import Any
 from umekomi.errors import WrongUse
 from umekomi.files import MODEL_FILE, SUMS_FILE
 from umekomi.limits import checked
-from umekomi.models import load, word2vec
+from umekomi.models import TransformedEmbedder, load, word2vec
+from umekomi.models.entity import EntityEmbedder
+from umekomi.models.static import StaticEmbedder
+from umekomi.models.tokens import NetworkEmbedder
 
 FORMATS = ("word2vec", "safetensors", "sentence-transformers", "onnx")
 
@@ -45,22 +48,22 @@ def convert(
     if to == "word2vec":
         word2vec.write(as_table(model), out)
     elif to == "onnx":
-        from umekomi.models.engines.onnx import export
+        from umekomi.models.engines.onnx import OnnxEmbedder, export
 
-        if model.kind not in ("text", "onnx"):
+        if not isinstance(model, (NetworkEmbedder, OnnxEmbedder)):
             raise WrongUse(f"onnx: expected a transformer text embedder, found kind {model.kind}")
-        exported = model if model.kind == "onnx" else export(model)
+        exported = model if isinstance(model, OnnxEmbedder) else export(model)
         if precision == "int8":
             from umekomi.models.engines.quantized import int8
 
             exported = int8(exported, _texts(data), least=least_cosine, progress=progress)
         exported.save(out)
     elif to == "sentence-transformers":
-        if model.kind == "transformed":
+        if isinstance(model, TransformedEmbedder):
             from umekomi.models.folding import folded
 
             model = folded(model)
-        if model.kind not in ("text", "static", "multi", "cross-encoder"):
+        if not model.standard:
             raise WrongUse(
                 "sentence-transformers has no such model: expected kind text, static, multi or cross-encoder, found "
                 f"{model.kind}"
@@ -94,11 +97,9 @@ def _open(source: Any) -> Any:
 
 def as_table(model: Any) -> Any:
     """A table of names and vectors: an entity embedder as it is, a static embedder's tokens."""
-    from umekomi.models.entity import EntityEmbedder
-
     if isinstance(model, EntityEmbedder):
         return model
-    if model.kind == "static":
+    if isinstance(model, StaticEmbedder):
         vocabulary = sorted(model.tokenizer.get_vocab().items(), key=lambda entry: entry[1])
         kept = [(name, row) for name, row in vocabulary if name and not any(character.isspace() for character in name)]
         return EntityEmbedder([name for name, _ in kept], model.table[[row for _, row in kept]], name=model.name)

@@ -19,7 +19,8 @@ from umekomi.errors import DataError, WrongUse
 from umekomi.files import source_hash, whole_file, write_json
 from umekomi.limits import check, checked
 from umekomi.models.engines.choice import open_for_encoding
-from umekomi.models.within import check_truncation, encode_within
+from umekomi.models.tokens import NetworkEmbedder
+from umekomi.models.within import check_truncation, encode_within, truncated
 from umekomi.progress import Progress, say
 
 if TYPE_CHECKING:
@@ -221,7 +222,7 @@ def devices_named(embedder: Any, devices: Sequence[str] | None) -> list[str]:
     """The devices asked for, every one of which is there; the error for any other."""
     if not devices:
         return []
-    if embedder.kind != "text":
+    if not isinstance(embedder, NetworkEmbedder):
         raise WrongUse(f"devices: expected a transformer text embedder, {embedder.name} is of kind {embedder.kind}")
     import torch
 
@@ -360,7 +361,7 @@ class Work:
             long |= {
                 place
                 for place, cut in zip(
-                    places, self.embedder.truncated([texts[place] for place in places], self.role), strict=True
+                    places, truncated(self.embedder, [texts[place] for place in places], self.role), strict=True
                 )
                 if cut
             }

@@ -9,6 +9,7 @@ from umekomi.data.sets import overlap
 from umekomi.data.shapes import texts
 from umekomi.errors import WrongUse
 from umekomi.limits import checked
+from umekomi.models.base import EmbedderBase, Scorer, described
 from umekomi.models.engines.choice import open_to_judge
 from umekomi.progress import say
 from umekomi.recipes import at_hand
@@ -37,12 +38,14 @@ def evaluate(
     if isinstance(task, str):
         task = make(task, load(data, encoding=encoding) if encoding else data, split)
     model = opened(model, task, engine)
-    if not hasattr(model, "encode") and not (task.scores_pairs and hasattr(model, "score")):
+    if not isinstance(model, (EmbedderBase, Scorer) if task.scores_pairs else EmbedderBase):
         raise WrongUse(
-            f"{task.name} ({task.kind}) judges embedders{' and scorers' if task.scores_pairs else ''}; {model.name} "
-            f"is a {model.kind}"
+            f"{task.name} ({task.kind}) judges embedders{' and scorers' if task.scores_pairs else ''}; "
+            f"{described(model)}"
         )
     if dimensions is not None:
+        if not isinstance(model, EmbedderBase):
+            raise WrongUse(f"{model.name} is a {model.kind}: its scores have no dimensions to judge the first of")
         from umekomi.transforms import Truncate
 
         model = model.with_transform(Truncate(dimensions))

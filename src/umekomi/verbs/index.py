@@ -15,6 +15,7 @@ from umekomi.indexes.payload import as_table
 from umekomi.indexes.store import Store
 from umekomi.limits import checked
 from umekomi.models.engines.choice import open_for_encoding
+from umekomi.models.opening import folder_of
 from umekomi.parts import similarity as similarities
 from umekomi.progress import Progress, say
 from umekomi.recipes import at_hand, get, names
@@ -150,7 +151,8 @@ def _where(model: Any) -> str:
     memory."""
     if not isinstance(model, (str, Path)):
         return ""
-    return str(Path(model).resolve()) if Path(model).is_dir() else str(model)
+    folder = folder_of(model)
+    return str(model) if folder is None else str(folder.resolve())
 
 
 def _job(opened: Index | None) -> dict[str, Any]:

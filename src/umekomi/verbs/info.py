@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
 from typing import Any
 
 from umekomi.data.shapes import RETRIEVAL, SHAPES
@@ -45,8 +44,7 @@ def recipes_table() -> list[dict[str, Any]]:
 def info(name: str) -> dict[str, Any]:
     """What is known of a recipe, a published model, a dataset, or a saved folder of this name."""
     from umekomi.data.sets import catalogue, offline_root
-    from umekomi.models.opening import BUILT_IN, load
-    from umekomi.models.published.catalogue import CATALOGUE
+    from umekomi.models.opening import known_names, named, open_source, resolve
 
     if name in names():
         kind = get(name)
@@ -62,11 +60,11 @@ def info(name: str) -> dict[str, Any]:
             "settings of the paper": kind().settings(),
             "settings for two cores": kind.small().settings(),
         } | {f"preset {preset}": getattr(kind, preset)().settings() for preset in kind.presets}
-    if name in CATALOGUE:
-        entry = CATALOGUE[name]
+    source = resolve(name) if named(name) else None
+    if source is not None and source.entry is not None:
         return {"model": name} | {
             key: value
-            for key, value in dataclasses.asdict(entry).items()
+            for key, value in dataclasses.asdict(source.entry).items()
             if key != "name" and value not in ("", {}, ())
         }
     if name in catalogue():
@@ -83,12 +81,12 @@ def info(name: str) -> dict[str, Any]:
             "on this machine": "yes" if here else "no",
             "notes": "; ".join(data.notes),
         }
-    if name in BUILT_IN or Path(name).is_dir():
-        model = load(name)
-        found = {"folder" if Path(name).is_dir() else "model": name, "kind": model.kind, "name": model.name}
+    if source is not None and not source.hub:
+        model = open_source(source)
+        found = {"model" if source.folder is None else "folder": name, "kind": model.kind, "name": model.name}
         for key in ("dimension", "metric", "outputs", "modalities"):
             if hasattr(model, key):
                 value = getattr(model, key)
                 found[key] = ", ".join(sorted(value)) if isinstance(value, frozenset) else value
         return found | {key: value for key, value in (getattr(model, "card", None) or {}).items() if value}
-    raise unknown_name("recipe, model, dataset or folder", name, [*names(), *CATALOGUE, *catalogue(), *BUILT_IN])
+    raise unknown_name("recipe, model, dataset or folder", name, [*names(), *catalogue(), *known_names()])

@@ -16,6 +16,7 @@ from umekomi.errors import WrongUse
 from umekomi.files import plain, whole_file
 from umekomi.limits import checked
 from umekomi.models import load_embedder
+from umekomi.models.tokens import NetworkEmbedder
 from umekomi.progress import say
 from umekomi.statistics import Interval, paired_interval
 
@@ -108,7 +109,7 @@ def inspect(
         )
     if out is not None and Path(out).suffix != ".html":
         raise WrongUse(f"{out}: expected a file ending in .html")
-    by_layer = embedder.kind == "text" if layers is None else layers
+    by_layer = isinstance(embedder, NetworkEmbedder) if layers is None else layers
     made, name, own, notes = _planned(load(data, encoding=encoding) if encoding else data, task, split, seed, most)
     found = texts(own, "inspect")
     some = _drawn(found, most, seed)

@@ -14,6 +14,7 @@ from umekomi.indexes.store import Store
 from umekomi.limits import checked
 from umekomi.models import load_embedder
 from umekomi.models.engines.choice import open_for_encoding
+from umekomi.models.within import truncated
 from umekomi.progress import say
 from umekomi.recipes import at_hand
 from umekomi.verbs.encode import WRITTEN, encoded, vectors_of
@@ -44,7 +45,7 @@ def search(
     UTF-8. ``mark`` finds the sentence of each hit that is nearest to the query.
     """
     from umekomi.data.readers import Source, identifiers
-    from umekomi.tasks.retrieval import best
+    from umekomi.parts.ranking import exact_search
 
     if not query.strip():
         raise WrongUse("search: expected a query, found empty text")
@@ -88,9 +89,9 @@ def search(
     left_out = {read.column, own_id, *(WRITTEN if saved else ())}
     dimensions = documents.shape[1] if saved and documents.shape[1] < embedder.dimension else None
     asked = embedder.encode_query([query], dimensions=dimensions)
-    if bool(embedder.truncated([query])[0]):
+    if bool(truncated(embedder, [query])[0]):
         say(f"note: the query is longer than {embedder.name} reads and was cut")
-    numbers, scores = best(embedder, asked, documents, k)
+    numbers, scores = exact_search(embedder, asked, documents, k)
     hits = []
     for number, score in zip(numbers[0].tolist(), scores[0].tolist(), strict=True):
         if score == float("-inf"):
@@ -118,7 +119,7 @@ def _in_index(opened: Index, query: str, k: int, filter: str | None, mark: bool)
         )
     embedder = opened.embedder
     asked = opened.asked([query])
-    if bool(embedder.truncated([query])[0]):
+    if bool(truncated(embedder, [query])[0]):
         say(f"note: the query is longer than {embedder.name} reads and was cut")
     hits = opened.search(asked, min(k, len(opened)), filter=filter)[0]
     dimension = opened.about["dimension"]

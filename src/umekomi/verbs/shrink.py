@@ -14,6 +14,8 @@ from umekomi.errors import WrongUse
 from umekomi.limits import checked
 from umekomi.models import load_embedder
 from umekomi.models.kept import CachedEmbedder
+from umekomi.models.tokens import NetworkEmbedder
+from umekomi.models.transformed import TransformedEmbedder
 from umekomi.progress import Progress
 from umekomi.statistics import Interval, paired_interval
 from umekomi.tasks import Result
@@ -178,8 +180,8 @@ def _exported(final: Any, folder: Path) -> str:
     from umekomi.models.folding import folded, without_storage
 
     bare, left = without_storage(final)
-    made = folded(bare) if bare.kind == "transformed" else bare
-    if made.kind != "text":
+    made = folded(bare) if isinstance(bare, TransformedEmbedder) else bare
+    if not isinstance(made, NetworkEmbedder):
         raise WrongUse(
             f"shrink, export: sentence-transformers' layers hold transformers, {made.name} is of kind {made.kind}"
         )

@@ -17,6 +17,7 @@ from umekomi.files import MODEL_FILE, cache_folder, content_hash, folder_hash, r
 from umekomi.models.engines.onnx import OnnxEmbedder
 from umekomi.models.engines.runtimes import check_runtime, default_runtime
 from umekomi.models.opening import Source, load, load_embedder, load_folder, open_folder, resolve
+from umekomi.models.tokens import NetworkEmbedder
 from umekomi.progress import say
 
 TITLES = {"onnx": "ONNX Runtime", "openvino": "OpenVINO", "openvino-bf16": "OpenVINO in bfloat16"}
@@ -63,7 +64,7 @@ def open_for_encoding(model: Any, engine: str = "auto") -> Any:
         opened = load_embedder(model)
         if engine == "auto":
             return opened
-        if opened.kind != "text":
+        if not isinstance(opened, NetworkEmbedder):
             raise _no_graph(engine, name, opened.kind)
         return _exported(opened, name, None, None, engine, runtime)
     if kind == "transformed":

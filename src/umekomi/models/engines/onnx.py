@@ -20,14 +20,13 @@ from umekomi.models.base import Open, Reported
 from umekomi.models.borders import border, reading
 from umekomi.models.engines.runtimes import open_runtime
 from umekomi.models.folders import read_tokenizer, settings
-from umekomi.models.tokens import TokenizedEmbedder
+from umekomi.models.tokens import NetworkEmbedder, TokenizedEmbedder
 from umekomi.parts.kernels.threads import cores
 from umekomi.progress import Progress
 
 if TYPE_CHECKING:
     from tokenizers import Encoding, Tokenizer
 
-    from umekomi.models.text import TextEmbedder
 
 BLOCK = 4096
 """Texts that are tokenised ahead and sorted together."""
@@ -235,7 +234,7 @@ def filled(widths: Any, budget: int, most: int) -> Iterator[Any]:
         yield order[start:]
 
 
-def export(embedder: TextEmbedder, runtime: str = "") -> OnnxEmbedder:
+def export(embedder: NetworkEmbedder, runtime: str = "") -> OnnxEmbedder:
     """The whole pipeline of a text embedder (transformer, pooling, normalisation) as one graph with free batch and
     length, opened by ``runtime`` (:func:`umekomi.models.engines.runtimes.open_runtime`). Needs torch and the package
     onnx; the result needs neither."""

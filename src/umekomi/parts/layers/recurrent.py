@@ -407,19 +407,22 @@ class _Gru(torch.autograd.Function):
         outputs = data.new_empty(rows, width)
         inner = data.new_empty(rows, width) if keep else None  # what the reset gate is multiplied with
         h = h.clone()
-        of_input, of_h = of_input.t(), of_h.t()
+        of_input = of_input.t()
+        first = 2 * width  # the reset and the update gate are sums of both sides, the third is not
+        gates_of_h, new_of_h, new_bias = of_h[:first].t(), of_h[first:].t(), h_bias[first:]
+        bias = torch.cat([input_bias[:first] + h_bias[:first], input_bias[first:]])
+        from_h = data.new_empty(len(h), width)
         gates = data.new_empty(0)
         for piece, low, high in steps.pieces(rows if keep else ROWS):
-            gates = torch.addmm(input_bias, data[low:high], of_input)
+            gates = torch.addmm(bias, data[low:high], of_input)
             for step in piece:
                 size, start, stop = sizes[step], starts[step], starts[step + 1]
                 h_now, now = h[:size], gates[start - low : stop - low]
                 r, z, n = now.unsafe_chunk(3, 1)
-                from_h = torch.addmm(h_bias, h_now, of_h)
-                now[:, : 2 * width].add_(from_h[:, : 2 * width]).sigmoid_()
-                n.addcmul_(r, from_h[:, 2 * width :]).tanh_()
-                if inner is not None:
-                    inner[start:stop] = from_h[:, 2 * width :]
+                now[:, :first].addmm_(h_now, gates_of_h).sigmoid_()
+                other = from_h[:size] if inner is None else inner[start:stop]
+                torch.addmm(new_bias, h_now, new_of_h, out=other)
+                n.addcmul_(r, other).tanh_()
                 h_now.sub_(n).mul_(z).add_(n)
                 outputs[start:stop] = h_now
         return outputs, h, None if inner is None else (gates, inner)
