@@ -29,6 +29,7 @@ def broken(tmp_path):
     file = next((tmp_path / "broken").rglob("*.safetensors"))
     tensors = {name: np.full_like(values, np.nan) for name, values in load_file(file).items()}
     save_file(tensors, file)
+    (tmp_path / "broken" / "SHA256SUMS").unlink(missing_ok=True)  # the change is meant
     return tmp_path / "broken"
 
 

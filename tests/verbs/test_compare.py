@@ -152,7 +152,7 @@ def test_classification_and_similarity_from_the_columns(tmp_path):
 def test_labels_that_no_recipe_here_learns_from_are_skipped_and_said(tmp_path):
     rows = [{"text": f"{THINGS[i % 4]} {i}", "label": str(i % 2)} for i in range(60)]
     found = compare(["tfidf", "near2"], rows, out=tmp_path / "a")
-    assert "near2 needs the column 'anchor'" in found.skipped["near2"]
+    assert "near2 learns from pairs (anchor, positive)" in found.skipped["near2"]
 
 
 def test_budgets(tmp_path):

@@ -427,8 +427,9 @@ def _join(shards: Path, out: Path, rows: int, width: int, count: int, about: dic
                 schema = pa.unify_schemas([schema, pq.read_schema(file)], promote_options="permissive")
         except pa.ArrowException as error:
             raise DataError(
-                f"{shards}: an older version's shards do not join ({' '.join(str(error).split())}): start anew without "
-                "--resume"
+                f"{shards}: an older version's shards do not join ({' '.join(str(error).split())})",
+                parameter="resume",
+                advice="start anew without",
             ) from None
         schema = schema.with_metadata(about)
         with pq.ParquetWriter(temporary, schema) as writer:

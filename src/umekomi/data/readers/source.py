@@ -138,8 +138,9 @@ class Source:
         for what, name in (("", self.column), (" of ids", self.id_column)):
             if name is not None and name not in settled.columns:
                 raise DataError(
-                    f"{self.path}: expected the column {name!r}{what}, found {named(settled.columns)}: name one with "
-                    f"--{'id' if what else 'column'}"
+                    f"{self.path}: expected the column {name!r}{what}, found {named(settled.columns)}",
+                    parameter="id_column" if what else "column",
+                    advice="name one with",
                 )
         for name in self.numbers:
             if name not in settled.columns:
@@ -255,7 +256,7 @@ class Source:
                 line, field = column.numbers.why
                 say(
                     f"note: {self.path}: the column {name!r} stays text, since {field} (line {line}) would not come "
-                    f"back as it stands; --number {name} makes it numbers"
+                    f"back as it stands; numbers=[{name!r}] (--number {name}) makes it numbers"
                 )
         return Settled(total, columns, before)
 
