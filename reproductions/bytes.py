@@ -132,11 +132,11 @@ def peers(queries: Any, documents: Any, precision: str) -> tuple[Any, Any]:
 
 def second_look(name: str, queries: Any, documents: Any, coarse: Any) -> Any:
     """The coarse documents choose a hundred, bytes order them."""
-    from umekomi.tasks.retrieval import best
+    from umekomi.parts.ranking import exact_search
     from umekomi.transforms import Int8
 
     task = collection(name)
-    numbers, _ = best(Cosine, queries, coarse, SHORTLIST)
+    numbers, _ = exact_search(Cosine, queries, coarse, SHORTLIST)
     bytes_ = normalise(Int8().fit(documents).transform(documents))
     scores = np.einsum("qd,qkd->qk", normalise(queries), bytes_[numbers])
     order = np.argsort(-scores, axis=1, kind="stable")

@@ -29,7 +29,8 @@ def broken(tmp_path):
     file = next((tmp_path / "broken").rglob("*.safetensors"))
     tensors = {name: np.full_like(values, np.nan) for name, values in load_file(file).items()}
     save_file(tensors, file)
-    (tmp_path / "broken" / "SHA256SUMS").unlink(missing_ok=True)  # the change is meant
+    for sums in (tmp_path / "broken").rglob("SHA256SUMS"):
+        sums.unlink()
     return tmp_path / "broken"
 
 

@@ -16,7 +16,7 @@ from umekomi.models.untrained import HashingEmbedder, RandomEmbedder
 from umekomi.recipes import get
 from umekomi.tasks.labels import Classification, Clustering
 from umekomi.tasks.pairs import PairClassification, Similarity
-from umekomi.tasks.retrieval import Reranking, best
+from umekomi.tasks.retrieval import Reranking
 from umekomi.tasks.retrieval import Retrieval as RetrievalTask
 from umekomi.tasks.tables import HypernymyRanking, LinkPrediction, Reconstruction
 from umekomi.verbs.evaluate import evaluate
@@ -80,20 +80,6 @@ def test_mrr_is_cut_at_ten_and_a_query_without_hits_counts_as_zero():
     sparse = get("bm25")().fit(["alpha beta", "gamma delta"])
     found = RetrievalTask(collection([("alpha", "alpha beta", 1), ("unknown", "alpha beta", 1)])).evaluate(sparse)
     assert found.main.values.tolist() == [1.0, 0.0]
-
-
-def test_exact_search_against_a_loop_with_ties():
-    class Dot:
-        def similarity(self, a, b):
-            return (a @ b.T).astype(np.float32)
-
-    queries, documents = RNG.integers(0, 3, (7, 3)).astype(np.float32), RNG.integers(0, 3, (40, 3)).astype(np.float32)
-    numbers, scores = best(Dot(), queries, documents, 6)
-    for row, query in enumerate(queries):
-        every = documents @ query
-        want = sorted(range(40), key=lambda i: (-every[i], i))[:6]
-        assert numbers[row].tolist() == want
-        assert scores[row].tolist() == [every[i] for i in want]
 
 
 def test_reranking_by_embedder_and_scorer_agree():

@@ -63,7 +63,7 @@ def test_what_encode_wrote_is_encoded_anew(tmp_path, capsys):
         ([{"text": "a"}] * 9 + [{"text": " "}], "line 10, column 'text': expected text, found empty text"),
         ([{"text": "a", "x": [1, "b"]}], "line 1, column 'x': expected int64"),
         ([{"text": "a", "x": 10**22}], "line 1, column 'x': expected a whole number of at most 64 bits"),
-        ([{"body": "a"}], "expected the column 'text', found body: name one with --column"),
+        ([{"body": "a"}], "expected the column 'text', found body: name one with column"),
     ],
 )
 def test_a_fault_of_the_last_row_is_said_before_the_first_is_encoded(tmp_path, rows, message):

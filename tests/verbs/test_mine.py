@@ -4,7 +4,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from umekomi.errors import WrongUse
+from umekomi.data import load
+from umekomi.errors import DataError, WrongUse
 from umekomi.models.base import Scorer, TextFace
 from umekomi.verbs.mine import mine
 
@@ -85,7 +86,6 @@ def test_what_is_left_out_is_counted_and_the_file_is_data(tmp_path):
     assert len(rows) == found.table.num_rows
     assert found.table.num_rows + found.short == found.pairs == 7
     assert "left out" in found.summary()
-    from umekomi.data import load
 
     for ending in ("tsv", "csv", "parquet"):
         negatives_of("q 0", out=tmp_path / f"n.{ending}")
@@ -140,3 +140,41 @@ def test_reciprocal_ranks_by_hand():
 def test_a_recipe_can_rate():
     found = mine(MODEL, PAIRS, raters=["bm25"], relative_margin=None, duplicate=None, negatives=2)
     assert found.table.num_rows == len(PAIRS)
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (
+            {"query": ["a", "b"], "document": [None, "d"], "score": [1.0, 0.0]},
+            "row 1, column 'document': expected a value",
+        ),
+        (
+            {"query": ["a", "b"], "document": ["c", "d"], "score": [1.0, None]},
+            "row 2, column 'score': expected a finite",
+        ),
+        ({"query": ["a", "b"], "document": ["c", "d"], "score": ["1", "x"]}, "column 'score': expected a number"),
+        ({"query": ["a"], "document": [["b", "c"]], "score": [1.0]}, "column 'document': expected text, found list"),
+        ({"anchor": ["a", None], "positive": ["b", "c"]}, "row 2, column 'anchor': expected text, found nothing"),
+        (
+            {
+                "queries": {"id": [1], "text": ["a"]},
+                "corpus": {"id": [1, 2], "text": ["b", "c"]},
+                "qrels": {"query_id": [1], "corpus_id": [9], "score": [1]},
+            },
+            "column 'corpus_id': expected an id of the corpus, found '9'",
+        ),
+    ],
+)
+def test_pairs_that_a_stranger_brings_are_one_line(rows, message):
+    with pytest.raises(DataError, match=message):
+        mine(MODEL, rows)
+
+
+def test_a_retrieval_set_in_memory_may_have_numbers_for_ids():
+    sets = {
+        "queries": {"id": [1, 2], "text": ["q 0", "q 1"]},
+        "corpus": {"_id": [1, 2, 3], "text": ["d 1", "d 2", "d 3"]},
+        "qrels": {"query-id": [1, 2], "corpus-id": [1, 2], "score": [1, 1]},
+    }
+    assert load(sets, "all").judgements() == {"1": {"1": 1}, "2": {"2": 1}}

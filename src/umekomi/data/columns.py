@@ -143,7 +143,9 @@ def _as_table(data: Any) -> Any:
         return data
     if isinstance(data, Mapping) and not isinstance(data, Dataset):
         if set(data) >= {"queries", "corpus", "qrels"}:
-            return Retrieval(*(as_table(data[name]) for name in ("queries", "corpus", "qrels")))
+            from umekomi.data.readers.beir import retrieval
+
+            return retrieval(*(as_table(data[name]) for name in ("queries", "corpus", "qrels")), source="qrels")
         return pa.table(dict(data))
     if hasattr(data, "data") and isinstance(getattr(data.data, "table", None), pa.Table):
         if getattr(data, "_indices", None) is not None:

@@ -18,6 +18,7 @@ from umekomi.errors import DataError, WrongUse, where
 
 BLOCK = 1 << 16
 HINT = "name the file's encoding with --encoding (encoding= in Python): cp932, euc-jp, utf-16, latin-1"
+UTF_16 = "read it with --encoding utf-16 (encoding= in Python)"
 UNREADABLE = (OSError, EOFError, zlib.error)
 """What reading a file may raise, gzipped or not."""
 _SORTS = (
@@ -106,8 +107,8 @@ def not_utf8(place: str, raw: bytes, error: UnicodeDecodeError, first: bool) -> 
     """The error for bytes that are no UTF-8; ``first``: they begin the file, and may tell what it is."""
     if first:
         for mark, found, advice in (
-            (codecs.BOM_UTF16_LE, "UTF-16 (by its byte order mark)", "read it with --encoding utf-16"),
-            (codecs.BOM_UTF16_BE, "UTF-16 (by its byte order mark)", "read it with --encoding utf-16"),
+            (codecs.BOM_UTF16_LE, "UTF-16 (by its byte order mark)", UTF_16),
+            (codecs.BOM_UTF16_BE, "UTF-16 (by its byte order mark)", UTF_16),
             (b"\x1f\x8b", "a gzip file", "let its name end in .gz"),
         ):
             if raw.startswith(mark):

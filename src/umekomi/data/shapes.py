@@ -175,9 +175,14 @@ def pairs(data: Any, who: str = "this") -> pa.Table:
     if kind == "retrieval":
         return data.pairs()
     if kind == "judged pairs":
-        columns = (data[name].to_pylist() for name in ("query", "document", "score"))
+        table = check(data, ("query", "document", "score"), who)
+        columns = (table[name].to_pylist() for name in ("query", "document", "score"))
         rows = [(query, document) for query, document, score in zip(*columns, strict=True) if score > 0]
         if not rows:
             raise DataError(f"{who} learns from pairs; no row of the judged pairs has a score above zero")
+        if not isinstance(rows[0][1], str):
+            raise DataError(
+                f"{who} learns from pairs; column 'document': expected text, found {table['document'].type}"
+            )
         return pa.table({"anchor": [query for query, _ in rows], "positive": [document for _, document in rows]})
     return check(data, ("anchor", "positive"), who)

@@ -12,10 +12,8 @@ from umekomi.data.columns import check
 from umekomi.errors import DataError
 from umekomi.models.base import Scorer
 from umekomi.parts import similarity as similarities
-from umekomi.parts.ranking import exact_search as best
+from umekomi.parts.ranking import exact_search
 from umekomi.tasks.base import Result, Score, Task, counted, vectors_of
-
-__all__ = ["Reranking", "Retrieval", "best", "trec", "whole_grades"]
 
 MEASURES = {"ndcg@10": "ndcg_cut_10", "mrr@10": "recip_rank", "recall@100": "recall_100", "map": "map"}
 FACTORS = (1, 2, 3, 4, 5, 6, 8, 10, 100, 1000)
@@ -146,7 +144,7 @@ class Retrieval(Task):
         """The figures of vectors already made."""
         import numpy as np
 
-        numbers, scores = best(model, queries, documents, self.depth)
+        numbers, scores = exact_search(model, queries, documents, self.depth)
         if np.isfinite(scores).all() and (scores == scores[:, :1]).all():
             raise DataError(f"{self.name}: {model.name} gives every document the same score: it ranks nothing")
         return self.result(numbers, scores)

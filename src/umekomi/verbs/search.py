@@ -45,7 +45,7 @@ def search(
     UTF-8. ``mark`` finds the sentence of each hit that is nearest to the query.
     """
     from umekomi.data.readers import Source, identifiers
-    from umekomi.tasks.retrieval import best
+    from umekomi.parts.ranking import exact_search
 
     if not query.strip():
         raise WrongUse("search: expected a query, found empty text")
@@ -91,7 +91,7 @@ def search(
     asked = embedder.encode_query([query], dimensions=dimensions)
     if bool(truncated(embedder, [query])[0]):
         say(f"note: the query is longer than {embedder.name} reads and was cut")
-    numbers, scores = best(embedder, asked, documents, k)
+    numbers, scores = exact_search(embedder, asked, documents, k)
     hits = []
     for number, score in zip(numbers[0].tolist(), scores[0].tolist(), strict=True):
         if score == float("-inf"):

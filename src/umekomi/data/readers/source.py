@@ -256,7 +256,7 @@ class Source:
                 line, field = column.numbers.why
                 say(
                     f"note: {self.path}: the column {name!r} stays text, since {field} (line {line}) would not come "
-                    f"back as it stands; numbers=[{name!r}] (--number {name}) makes it numbers"
+                    f"back as it stands; --number {name} (numbers= in Python) makes it numbers"
                 )
         return Settled(total, columns, before)
 
