@@ -159,7 +159,8 @@ def any_value(draw: random.Random, depth: int = 0) -> Any:
     if kind == 6:
         return {draw.choice(STRINGS): any_value(draw, depth + 1) for _ in range(draw.randrange(4))}
     if kind == 7:
-        return [any_value(draw, depth + 1)] * draw.choice([0, 1, 2, 3, 32] if depth else [0, 1, 2, 3, 32, 2048, 2049])
+        count = draw.choice([0, 1, 2, 3, 32, 2048, 2049])
+        return [any_value(draw, depth + 1 if count < 4 else 3)] * count
     return [any_value(draw, depth + 1) for _ in range(draw.randrange(5))]
 
 
@@ -480,7 +481,9 @@ def run(cases: int, seed: int, only: int | None = None) -> list[str]:
             if number % 1000 == 999:
                 print(f"{number + 1} cases, {len(wrong)} wrong", file=sys.stderr, flush=True)
             slowest = max(slowest, time.monotonic() - begun)
-            wrong += [f"case {number}: {each} <- {said}" for each in found]
+            for each in found:
+                wrong.append(f"case {number}: {each} <- {said}")
+                print(wrong[-1][:1500], file=sys.stderr, flush=True)
             if only is not None:
                 print(said)
         with socket.create_connection(("127.0.0.1", port), timeout=SECONDS) as stream:
@@ -505,8 +508,6 @@ def main() -> int:
     parser.add_argument("--only", type=int)
     words = parser.parse_args()
     wrong = run(words.cases, words.seed, words.only)
-    for each in wrong[:50]:
-        print(each[:1500])
     return int(bool(wrong))
 
 

@@ -17,6 +17,7 @@ from torch import nn
 from torch.nn import functional
 
 from umekomi.errors import DataError, UmekomiError, WrongUse
+from umekomi.parts.layers.recurrent import Recurrent
 from umekomi.parts.learning import modules
 from umekomi.parts.learning.checkpoint import detached, moved, read_tree, write_tree
 from umekomi.parts.learning.modules import CHECKPOINT, items_in, learn, seeded
@@ -758,3 +759,47 @@ def test_progress_counts_items(capsys, monkeypatch):
     monkeypatch.setattr("umekomi.progress.Progress.advance", lambda self, by: shown.append((self.total, self.unit, by)))
     learn(net(), batches(), loss, run=Run("toy", progress=True), key="", epochs=2, optimiser=SGD, unit="points")
     assert sum(by for *_, by in shown) == 74 and {(total, unit) for total, unit, _ in shown} == {(74, "points")}
+
+
+def test_a_sentence_encoder_from_its_parts(tmp_path):
+    """What a recipe writes: is the first word above the last? A task that needs the order."""
+    generator = np.random.default_rng(0)
+    sentences = [generator.integers(1, 9, length) for length in generator.integers(3, 12, 400)]
+    labels = np.array([sentence[0] > sentence[-1] for sentence in sentences], np.int64)
+
+    class Encoder(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.words = nn.Embedding(9, 16, padding_idx=0)
+            self.reader = Recurrent(16, 32, directions="both")
+            self.head = nn.Linear(64, 2)
+
+        def forward(self, ids, lengths):
+            return self.head(self.reader(self.words(ids), lengths).last)
+
+    def make(rows, generator):
+        ids = nn.utils.rnn.pad_sequence([torch.from_numpy(sentences[row]) for row in rows], batch_first=True)
+        return ids, torch.tensor([len(sentences[row]) for row in rows]), torch.from_numpy(labels[rows])
+
+    def judged(module):
+        ids, lengths, classes = make(np.arange(320, 400), generator)
+        return float((module(ids, lengths).argmax(1) == classes).float().mean())
+
+    with seeded(0):
+        encoder = Encoder()
+    history = learn(
+        encoder,
+        Buckets([len(sentence) for sentence in sentences[:320]], make, batch_size=32, tokens=320),
+        lambda module, batch: functional.cross_entropy(module(*batch[:2]), batch[2]),
+        run=Run("above-last", seed=0, checkpoint=tmp_path),
+        key="toy",
+        epochs=8,
+        optimiser=partial(torch.optim.Adam, lr=0.01),
+        schedule=Plateau(divide=2),
+        clip=5.0,
+        validate=judged,
+        patience=4,
+    )
+    assert history.best is not None and max(history.values) > 0.8
+    with torch.no_grad():
+        assert judged(encoder) == max(history.values)

@@ -161,7 +161,7 @@ def test_poincare_of_a_graph_and_held_out_links():
 
 @pytest.mark.parametrize("manifold", ["ball", "lorentz", "euclidean"])
 def test_a_spectral_start_knows_the_branches(manifold):
-    still = {"manifold": manifold, "epochs": 1, "rate": 1e-12, "dimensions": 4}
+    still = {"manifold": manifold, "epochs": 1, "learning_rate": 1e-12, "dimensions": 4}
     model, random = tree_model(init="spectral", **still), tree_model(**still)
     by_branch, by_chance = (Reconstruction(TREE).evaluate(one).value for one in (model, random))
     assert by_branch > 1.5 * by_chance
@@ -198,7 +198,7 @@ def test_schedules():
     with pytest.raises(WrongUse, match="schedule"):
         replace(recipe, schedule="steep").fit(TREE)
     released = get("poincare").released()
-    assert (released.rate, released.epochs, released.negatives, released.dampening) == (1.0, 1500, 50, 0.75)
+    assert (released.learning_rate, released.epochs, released.negatives, released.dampening) == (1.0, 1500, 50, 0.75)
 
 
 # --- bags -------------------------------------------------------------------------------------------------------------
@@ -354,7 +354,7 @@ def test_bad_input_of_starspace():
     with pytest.raises(DataError, match="validation: expected two examples or more, found 1"):
         get("starspace")(validation=0.5).fit({"left": [["a"]], "right": [["b"]]})
     with pytest.raises(DataError, match="learns from"):
-        get("starspace")().fit({"sentence1": ["a"], "sentence2": ["b"], "score": [1.0]})
+        get("starspace")().fit({"age": [1.0], "target": [1]})
 
 
 # --- graphs and words -------------------------------------------------------------------------------------------------

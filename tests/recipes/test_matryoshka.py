@@ -74,6 +74,7 @@ def test_heads_teach_the_prefix(minilm):
 
 
 def test_bad_input_of_matryoshka():
+    pytest.importorskip("sentence_transformers")
     for settings, data, kind, said in (
         (
             {"objective": "mrn"},

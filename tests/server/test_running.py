@@ -96,7 +96,7 @@ def test_wrong_words_end_before_anything_listens(folders, tmp_path):
     status, said = command("no/such/folder")
     assert status == 2 and said.startswith("umekomi: no model or folder named 'no/such/folder'; there are: ")
     assert command("minlm") == (2, "umekomi: no model or folder named 'minlm'; the nearest: minilm")
-    assert "expected 0 to 65535" in command(folders[0], "--port", "70000")[1]
+    assert "from 0 to 65535" in command(folders[0], "--port", "70000")[1]
     assert "engine: expected" in command(folders[0], "--engine", "fast")[1]
     with Server(folders[0]) as running:
         status, said = command(folders[0], "--port", running.port)

@@ -45,15 +45,15 @@ def test_a_run_that_is_killed_at_any_step_goes_on(tmp_path, texts, where, monkey
 def test_nonsense_is_refused_before_any_work(tmp_path, texts, monkeypatch):
     monkeypatch.setattr("umekomi.verbs.index.open_for_encoding", lambda *_: pytest.fail("a model was opened"))
     for settings, said in (
-        ({"batch_size": 0}, "expected at least one text a batch, found 0"),
-        ({"dimensions": 0}, "expected one dimension or more, found 0"),
-        ({"dimensions": -3}, "expected one dimension or more, found -3"),
+        ({"batch_size": 0}, "batch_size: expected a whole number, 1 or more, found 0"),
+        ({"dimensions": 0}, "dimensions: expected a whole number, 1 or more, found 0"),
+        ({"dimensions": -3}, "dimensions: expected a whole number, 1 or more, found -3"),
         ({"kind": "hsnw"}, "the nearest: hnsw"),
         ({"kind": "binary", "shortlist": -1}, "shortlist: expected whole numbers from 0 up"),
         ({"kind": "hnsw", "connections": 10**9}, "connections: expected 1,024 or less"),
         ({"shortlist": 5}, "need a kind by name"),
-        ({"recall": 0}, "recall: expected a share"),
-        ({"recall": float("nan")}, "recall: expected a share"),
+        ({"recall": 0}, "recall: expected a number above 0, at most 1, found 0"),
+        ({"recall": float("nan")}, "recall: expected a number above 0, at most 1, found nan"),
     ):
         with pytest.raises(WrongUse, match=said):
             index("hashing", texts, tmp_path / "i", **settings)
@@ -65,8 +65,8 @@ def test_a_search_with_nonsense_is_one_line(tmp_path, texts):
     for query, settings, said in (
         (" ", {}, "expected a query, found empty text"),
         ("half \ud83d a pair", {}, "expected a query of whole characters"),
-        ("text", {"k": 0}, "expected at least one hit, found k = 0"),
-        ("text", {"k": -1}, "expected at least one hit, found k = -1"),
+        ("text", {"k": 0}, "k: expected a whole number, 1 or more, found 0"),
+        ("text", {"k": -1}, "k: expected a whole number, 1 or more, found -1"),
     ):
         with pytest.raises(WrongUse, match=said):
             search(tmp_path / "i", query, **settings)

@@ -144,11 +144,12 @@ class App:
         if held.opened is not None:
             out["kind"] = held.opened.kind
             if not held.scorer:
+                reads = getattr(held.opened, "reads", None)
                 out |= {
                     "dimension": held.opened.dimension,
                     "metric": held.opened.metric,
                     "roles": sorted({"query", "document", *held.opened.roles}),
-                    "reads": getattr(held.opened, "reads", None),
+                    "reads": None if reads is None else reads(),
                 }
             out["licence"] = (getattr(held.opened, "card", None) or {}).get("licence")
         return out
