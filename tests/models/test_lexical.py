@@ -95,3 +95,13 @@ def test_a_model_saved_before_texts_were_folded_stays_as_it_was(tmp_path):
     new = Bm25Embedder.fit(["ＡＢＣ ａｂｃ abc", "def"])
     new.save(tmp_path / "new")
     assert load(tmp_path / "new").encode_query(["ＡＢＣ ａｂｃ abc"]).toarray().max() == 3
+
+
+@pytest.mark.parametrize("kind", [Bm25Embedder, TfIdfEmbedder])
+@pytest.mark.parametrize("role", ["query", "document"])
+def test_no_texts_are_no_rows(kind, role):
+    model = kind.fit(CORPUS)
+    none = model.encode([], role=role)
+    assert none.shape == (0, model.dimension)
+    assert none.dtype == np.float32
+    assert model.similarity(none, model.encode(CORPUS)).shape == (0, len(CORPUS))

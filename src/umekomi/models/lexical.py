@@ -210,7 +210,8 @@ class TfIdfEmbedder(LexicalEmbedder):
         import numpy as np
         from scipy.sparse import csr_array
 
-        return csr_array(self._weigh.transform(self.counts(items))).astype(np.float32)
+        counts = self.counts(items)  # scikit-learn weighs no rows by an error
+        return csr_array(self._weigh.transform(counts) if items else counts).astype(np.float32)
 
     def _write(self, folder: Path) -> dict[str, Any]:
         return super()._write(folder) | {"sublinear": self.sublinear}
