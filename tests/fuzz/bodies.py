@@ -30,6 +30,9 @@ from umekomi.server.routes import application
 from umekomi.server.running import LOOPBACK, server_of
 
 SECONDS = 10.0
+PATIENCE = 120.0
+"""Seconds after which a case is given up. One that takes longer than :data:`SECONDS` is asked again, and wrong if it
+does again: the first time the machine may have been busy with something else."""
 SOCKET_SHARE = 10
 """One case of so many goes over a socket."""
 
@@ -299,8 +302,7 @@ async def asked(app: Any, draw: random.Random) -> tuple[str, int, bytes, dict[st
         "root_path": "",
     }
     gone = any(message["type"] == "http.disconnect" for message in messages)
-    async with asyncio.timeout(SECONDS):
-        await app(scope, receive, send)
+    await app(scope, receive, send)
     if gone and not found["status"]:
         found["status"] = 499
     said = f"{method} {path}?{query} {head[1:]} {data[:2000]!r}"
@@ -395,9 +397,9 @@ def connection(draw: random.Random) -> bytes:
 def sent(port: int, draw: random.Random) -> tuple[str, list[str]]:
     """(what was sent, what is wrong with the answers)"""
     data = connection(draw)
-    leaves, begun, answer = draw.random() < 0.1, time.monotonic(), b""
+    leaves, answer = draw.random() < 0.1, b""
     try:
-        with socket.create_connection(("127.0.0.1", port), timeout=SECONDS) as stream:
+        with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) as stream:
             for start in range(0, len(data), draw.choice([10**6, 10**6, 1000])):
                 stream.sendall(data[start : start + 10**6])
                 if draw.random() < 0.05:
@@ -407,12 +409,10 @@ def sent(port: int, draw: random.Random) -> tuple[str, list[str]]:
                 while part := stream.recv(1 << 16):
                     answer += part
     except TimeoutError:
-        return repr(data[:3000]), [f"nothing for {SECONDS:.0f} s after {answer[:200]!r}"]
+        return repr(data[:3000]), [f"nothing for {PATIENCE:.0f} s after {answer[:200]!r}"]
     except OSError:
         pass  # it may close on a client that goes on after a refusal
     wrong = []
-    if time.monotonic() - begun > SECONDS:
-        wrong.append("too slow")
     while answer and not leaves:
         head, end, answer = answer.partition(b"\r\n\r\n")
         lines = head.decode("latin-1").split("\r\n")
@@ -453,7 +453,7 @@ def run(cases: int, seed: int, only: int | None = None) -> list[str]:
     slowest = 0.0
     with tempfile.TemporaryDirectory() as folder:
         models, indexes = made(Path(folder))
-        settings = Settings(hosts=LOOPBACK, body=1 << 20, body_seconds=2.0, timeout=SECONDS)
+        settings = Settings(hosts=LOOPBACK, body=1 << 20, body_seconds=2.0, timeout=PATIENCE)
         app = application(models, indexes, settings)
         listening = socket.create_server(("127.0.0.1", 0))
         server = server_of(app, 5)
@@ -464,37 +464,42 @@ def run(cases: int, seed: int, only: int | None = None) -> list[str]:
             time.sleep(0.01)
         loop = server.servers[0].get_loop()
         for number in range(cases) if only is None else [only]:
-            draw = random.Random(f"{seed}-{number}")
-            begun = time.monotonic()
-            try:
-                if number % SOCKET_SHARE:
-                    # in the server's own loop, as its batches live there
-                    call = asyncio.run_coroutine_threadsafe(asked(app, draw), loop)
-                    said, status, content, headers = call.result(SECONDS + 5)
-                    statuses[status] += 1
-                    found = [each for each in [wrong_with(status, content, headers)] if each]
-                else:
-                    said, found = sent(port, draw)
-                    statuses[-1] += 1
-            except Exception as error:
-                said, found = "", [f"{type(error).__name__}: {error}"]
+            for _ in range(2):
+                draw, begun = random.Random(f"{seed}-{number}"), time.monotonic()
+                try:
+                    if number % SOCKET_SHARE:
+                        # in the server's own loop, as its batches live there
+                        call = asyncio.run_coroutine_threadsafe(asked(app, draw), loop)
+                        said, status, content, headers = call.result(PATIENCE)
+                        found = [each for each in [wrong_with(status, content, headers)] if each]
+                    else:
+                        status = -1
+                        said, found = sent(port, draw)
+                except Exception as error:
+                    status, said, found = -2, "", [f"{type(error).__name__}: {error}"]
+                took = time.monotonic() - begun
+                if took <= SECONDS:
+                    break
+            else:
+                found.append(f"took {took:.1f} s")
+            statuses[status] += 1
+            slowest = max(slowest, took)
             if number % 1000 == 999:
                 print(f"{number + 1} cases, {len(wrong)} wrong", file=sys.stderr, flush=True)
-            slowest = max(slowest, time.monotonic() - begun)
             for each in found:
                 wrong.append(f"case {number}: {each} <- {said}")
                 print(wrong[-1][:1500], file=sys.stderr, flush=True)
             if only is not None:
                 print(said)
-        with socket.create_connection(("127.0.0.1", port), timeout=SECONDS) as stream:
+        with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) as stream:
             stream.sendall(b"GET /ready HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
             if not stream.recv(100).startswith(b"HTTP/1.1 200"):
                 wrong.append("the server is not ready at the end")
         server.handle_exit(signal.SIGTERM, None)
-        thread.join(SECONDS + 10)
+        thread.join(PATIENCE)
         if thread.is_alive():
             wrong.append("the server does not end")
-    sockets = statuses.pop(-1, 0)
+    sockets, _ = statuses.pop(-1, 0), statuses.pop(-2, 0)
     print(f"{cases} cases of seed {seed}, {sockets} of them over sockets; slowest {slowest:.1f} s; {len(wrong)} wrong")
     print(", ".join(f"{status}: {count}" for status, count in sorted(statuses.items())))
     return wrong
@@ -508,6 +513,7 @@ def main() -> int:
     parser.add_argument("--only", type=int)
     words = parser.parse_args()
     wrong = run(words.cases, words.seed, words.only)
+    print("\n".join(each[:1500] for each in wrong[-2:]))
     return int(bool(wrong))
 
 
