@@ -332,7 +332,7 @@ def run_case(seed: str, kinds: tuple[str, ...], saved: Path, scratch: Path) -> t
             line = str(error)
             if "\n" in line or len(line) > 1000:
                 return "wrong", f"{done} -> an error of many lines or {len(line)} characters: {line[:300]!r}"
-            if str(folder) not in line and not any(name in line for name in (kind, NAME)):
+            if str(folder) not in line and not any(name in line for name in (kind, NAME, "static")):
                 return "unnamed", f"{done} -> {line}"
             verdict = "refused", f"{done} -> {line}"
         except BaseException as error:
