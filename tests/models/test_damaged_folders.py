@@ -379,6 +379,7 @@ def test_a_pooler_that_nothing_reads_is_no_part_of_the_model(theirs):
     "change",
     [
         *({"hidden_size": 64}, {"vocab_size": 10**12}, {"num_hidden_layers": 10**9}, {"intermediate_size": 10**15}),
+        *({"hidden_size": 32_000}, {"intermediate_size": 10**7}, {"max_position_embeddings": 10**7}),
         *({"hidden_size": "32"}, {"num_hidden_layers": None}, {"model_type": []}, {"hidden_act": "torch.load"}),
         *({"max_position_embeddings": 10**10}, {"num_attention_heads": 0}, {"hidden_size": -32}),
     ],

@@ -135,6 +135,10 @@ def test_embedders_of_texts_and_of_names_refuse_what_they_cannot_read():
     assert not isinstance(table, TextFace)
     with pytest.raises(WrongUse, match="entities embeds entity: item 1 is none of these"):
         table.encode([None])
+    with pytest.raises(WrongUse, match="entities: expected names, item 2 is list"):
+        table.encode(["a", ["a", "b"]])
+    with pytest.raises(WrongUse, match="no entity of mixed named '3'; the nearest: 3.5"):
+        EntityEmbedder(["a", 3.5], np.eye(2, dtype=np.float32), name="mixed").encode([3])
     assert encode_within(table, ["a", "b"], truncation="error").truncated.tolist() == [False, False]
     assert isinstance(CachedEmbedder(table), EmbedderBase)
 

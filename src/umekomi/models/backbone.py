@@ -130,6 +130,9 @@ class TransformerBackbone(Backbone):
             raise WrongUse(f"{folder}: expected an architecture of transformers, found {named!r}")
         check_layers(folder, {})
         with border(str(folder), DataError):
+            networks.check_size(
+                lambda: architecture(transformers.AutoConfig.from_pretrained(folder, local_files_only=True)), folder
+            )
             model, report = architecture.from_pretrained(  # type: ignore[attr-defined]
                 folder, local_files_only=True, trust_remote_code=False, output_loading_info=True
             )

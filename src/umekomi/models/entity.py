@@ -76,17 +76,19 @@ class EntityEmbedder(EmbedderBase):
     def row(self, entity: str) -> int:
         """Where a name stands; the error names the nearest."""
         if entity not in self.rows:
-            raise unknown_name(
-                f"entity of {self.name}", entity, self.names if len(self.names) < 5000 else self._like(entity)
-            )
+            near = self.names if len(self.names) < 5000 else self._like(str(entity))
+            raise unknown_name(f"entity of {self.name}", str(entity), map(str, near))
         return self.rows[entity]
 
     def _like(self, entity: str) -> list[str]:
-        return [name for name in self.names if name[:2] == entity[:2]][:2000] or self.names[:10]
+        return [name for name in self.names if str(name)[:2] == entity[:2]][:2000] or self.names[:10]
 
     def _encode(self, items: list[Any], *, output: str, role: str | None, batch_size: int, progress: bool) -> Any:
         import numpy as np
 
+        strange = next((place for place, item in enumerate(items) if not isinstance(item, (str, int, float))), None)
+        if strange is not None:
+            raise WrongUse(f"{self.name}: expected names, item {strange + 1} is {type(items[strange]).__name__}")
         found = np.array([self.rows.get(item, -1) for item in items], np.int64)
         missing = int((found < 0).sum())
         if missing and self.unknown == "error":

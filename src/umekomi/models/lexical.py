@@ -39,11 +39,14 @@ class LexicalEmbedder(TextFace):
         card: dict[str, Any] | None = None,
         normalisation: str = "",
     ) -> None:
+        import numpy as np
         from sklearn.feature_extraction.text import CountVectorizer
 
         super().__init__(name, card)
         self.terms, self.idf, self.words, self.normalisation = list(terms), idf, words, normalisation
         self.dimension = len(self.terms)
+        if not np.isfinite(idf).all():
+            raise DataError(f"{name}: expected finite weights of its terms, found NaN or infinity")
         if len(idf) != len(self.terms) or len(set(self.terms)) < len(self.terms) or not self.terms:
             raise DataError(
                 f"{name}: expected distinct terms and a weight for each, found {len(self.terms)} terms, "

@@ -5,8 +5,9 @@ transformers before they are needed."""
 from __future__ import annotations
 
 import inspect
+import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -132,6 +133,34 @@ def check_weights(model: Any, report: dict[str, Any], folder: Path) -> None:
         raise DataError(
             f"{folder / 'config.json'}: expected a network of all layers whose weights lie beside it, {len(left)} "
             f"weights are left over, {left[0]} first"
+        )
+
+
+SMALL = 12_500_000
+"""Numbers that a network may have whatever its weights say: 50 MB."""
+
+
+def check_size(make: Callable[[], Any], folder: Path) -> None:
+    """The error where the network that ``make`` gives is several times larger than the weights in ``folder``: what is
+    not in them would be made, in memory that is not there. It is made without its numbers, to count them."""
+    import torch
+    from safetensors import safe_open
+
+    there = 0
+    for file in folder.glob("*.safetensors"):
+        with safe_open(file, "pt") as weights:
+            there += sum(math.prod(weights.get_slice(name).get_shape()) for name in weights.keys())  # noqa: SIM118
+    if not there:
+        return
+    try:
+        with torch.device("meta"):
+            wanted = sum(parameter.numel() for parameter in make().parameters())
+    except Exception:  # reading the weights says what is wrong
+        return
+    if wanted > 4 * there + SMALL:
+        raise DataError(
+            f"{folder / 'config.json'}: expected the network whose {there:,} weights lie beside it, found one of "
+            f"{wanted:,}"
         )
 
 

@@ -12,11 +12,12 @@ from typing import Any, ClassVar
 
 import torch
 from sentence_transformers.base.modules import Module, Transformer
+from sentence_transformers.base.modules.transformer import TRANSFORMER_TASK_TO_AUTO_MODEL
 from torch import Tensor, nn
 from torch.nn import functional
 
 from umekomi.errors import WrongUse
-from umekomi.parts.networks import check_weights
+from umekomi.parts.networks import check_size, check_weights
 
 
 class Layer(Module):
@@ -116,9 +117,16 @@ class WholeTransformer(Transformer):
     configuration leaves out: transformers would draw the first at random and drop the second. Once it is read it is a
     plain ``Transformer``."""
 
-    def _load_model(self, model_name_or_path: str, *args: Any, **kwargs: Any) -> Any:
-        model, report = super()._load_model(model_name_or_path, *args, output_loading_info=True, **kwargs)
-        check_weights(model, report, Path(model_name_or_path, kwargs.get("subfolder") or ""))
+    def _load_model(
+        self, model_name_or_path: str, transformer_task: Any, config: Any, *args: Any, **kwargs: Any
+    ) -> Any:
+        folder = Path(model_name_or_path, kwargs.get("subfolder") or "")
+        known = TRANSFORMER_TASK_TO_AUTO_MODEL.get(transformer_task)
+        if known is not None:
+            check_size(lambda: known.from_config(config), folder)
+        load = super()._load_model
+        model, report = load(model_name_or_path, transformer_task, config, *args, output_loading_info=True, **kwargs)
+        check_weights(model, report, folder)
         if type(self) is WholeTransformer:
             self.__class__ = Transformer
         return model
