@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,6 +14,10 @@ from umekomi.errors import WrongUse
 from umekomi.models.kept import StandIn, refuse
 from umekomi.parts import geometry
 from umekomi.progress import Progress
+
+if TYPE_CHECKING:
+    from umekomi.contracts import Floats
+    from umekomi.models.text import TextEmbedder
 
 METRICS = (
     "prompt entropy",
@@ -35,7 +39,7 @@ class AllLayers:
     """A text embedder seen layer by layer: the network once, its pooling behind every hidden state (0: the
     embeddings)."""
 
-    def __init__(self, embedder: Any) -> None:
+    def __init__(self, embedder: TextEmbedder) -> None:
         if getattr(embedder, "kind", "") != "text":
             raise WrongUse(
                 f"layers: expected a transformer text embedder, {embedder.name} is of kind "
@@ -75,7 +79,7 @@ class AllLayers:
 
     def encode(
         self, texts: Sequence[str], role: str | None = None, batch_size: int = 32, progress: bool = False
-    ) -> Any:
+    ) -> Floats:
         """The finished vectors at every layer, float32 ``[layers, n, d]``; kept in memory for the next that asks."""
         import torch
 
@@ -112,14 +116,20 @@ class OneLayer(StandIn):
         self.name = f"{layers.embedder.name}, layer {number}"
 
     def encode(
-        self, items: Any, *, role: str | None = None, batch_size: int = 32, progress: bool = False, **options: Any
-    ) -> Any:
+        self,
+        items: Sequence[str],
+        *,
+        role: str | None = None,
+        batch_size: int = 32,
+        progress: bool = False,
+        **options: Any,
+    ) -> Floats:
         """The layer's vectors, float32 ``[n, d]``."""
         refuse(options, self.name)
         return self.layers.encode(list(items), role, batch_size, progress)[self.number]
 
 
-def cut(embedder: Any, layers: int) -> Any:
+def cut(embedder: TextEmbedder, layers: int) -> TextEmbedder:
     """A copy with the first ``layers`` transformer layers alone, its pooling (and, where the network has one, its last
     norm) behind them: an embedder as any other. A pooling that mixes all layers cannot be cut."""
     from umekomi.models.text import TextEmbedder

@@ -4,7 +4,7 @@ texts packed end to end."""
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -12,8 +12,12 @@ from umekomi.errors import DataError, WrongUse
 from umekomi.parts.learning.trainer import arguments, checkpoints, shown, started
 from umekomi.run import Run
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-def packed(tokenizer: Any, texts: Sequence[str], length: int) -> Any:
+
+def packed(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], length: int) -> NDArray[np.int64]:
     """Every text's tokens one behind the other, cut into rows of ``length``: int64 ``[rows, length]``; the rest that
     fills no row is left out."""
     flat: list[int] = []
@@ -27,8 +31,8 @@ def packed(tokenizer: Any, texts: Sequence[str], length: int) -> Any:
 
 
 def pretrain(
-    model: Any,
-    tokenizer: Any,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
     texts: Sequence[str],
     *,
     run: Run,

@@ -7,7 +7,7 @@ import dataclasses
 import os
 import random
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from itertools import islice
@@ -207,7 +207,7 @@ def learn(
     return history
 
 
-def items_in(batch: Any) -> int:
+def items_in(batch: Sized) -> int:
     """How many items a batch has: the first dimension of its first tensor or array, or its length.
 
     >>> items_in({"ids": torch.zeros(3, 7)}), items_in((np.zeros((4, 2)), None)), items_in(["a", "b"])
@@ -260,7 +260,7 @@ class _Objective(nn.Module):
         super().__init__()
         self.module, self.loss, self.carry = module, loss, carry
 
-    def forward(self, batch: Any, state: Tree) -> tuple[Tensor, Tree]:
+    def forward(self, batch: object, state: Tree) -> tuple[Tensor, Tree]:
         if not self.carry:
             return self.loss(self.module, batch), None
         value, state = self.loss(self.module, batch, state)

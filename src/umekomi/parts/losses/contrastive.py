@@ -163,7 +163,7 @@ class InfoNCE(CachedLossMixin, nn.Module):
 
     def __init__(
         self,
-        model: Any,
+        model: nn.Module,
         *,
         temperature: float = 0.05,
         learned: bool = False,
