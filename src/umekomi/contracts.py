@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     Sparse: TypeAlias = sparse.csr_matrix | sparse.csr_array
     Dense: TypeAlias = Floats | Sparse
     """Rows of numbers, all of them or those that are not zero."""
-    Encoded: TypeAlias = "Floats | Sparse | Vectors"
+    Output: TypeAlias = "Floats | Sparse | Vectors"
     """What ``encode`` gives, one of its three outputs."""
     Weights: TypeAlias = Sequence[float] | NDArray[np.floating]
     """One number a vector."""
@@ -83,13 +83,13 @@ class Embedder(Protocol):
         dimensions: int | None = None,
         batch_size: int = 32,
         progress: bool = False,
-    ) -> Encoded:
+    ) -> Output:
         """Vectors of ``items``, in their order.
 
         dense: float32 ``[n, d]`` · sparse: scipy CSR ``[n, h]`` · multi: :class:`Vectors`.
         """
 
-    def similarity(self, a: Encoded, b: Encoded) -> Floats:
+    def similarity(self, a: Output, b: Output) -> Floats:
         """How alike: float32 ``[n, m]``, higher is nearer, in the geometry this embedder was learned in."""
 
     def save(self, folder: str | Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from umekomi.progress import Progress
 
 if TYPE_CHECKING:
     from umekomi.contracts import Floats
+    from umekomi.models.base import EmbedderBase
     from umekomi.models.text import TextEmbedder
 
 METRICS = (
@@ -39,14 +40,12 @@ class AllLayers:
     """A text embedder seen layer by layer: the network once, its pooling behind every hidden state (0: the
     embeddings)."""
 
-    def __init__(self, embedder: TextEmbedder) -> None:
-        if getattr(embedder, "kind", "") != "text":
-            raise WrongUse(
-                f"layers: expected a transformer text embedder, {embedder.name} is of kind "
-                f"{getattr(embedder, 'kind', 'unknown')}"
-            )
-        self.embedder, self.model = embedder, embedder.model
-        self.count = int(embedder.model.transformers_model.config.num_hidden_layers) + 1
+    def __init__(self, embedder: EmbedderBase) -> None:
+        if embedder.kind != "text":
+            raise WrongUse(f"layers: expected a transformer text embedder, {embedder.name} is of kind {embedder.kind}")
+        self.embedder = cast("TextEmbedder", embedder)
+        self.model = self.embedder.model
+        self.count = int(self.model.transformers_model.config.num_hidden_layers) + 1
         self.kept: dict[str, Any] = {}
 
     def batches(

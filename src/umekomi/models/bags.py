@@ -22,7 +22,7 @@ from umekomi.progress import say
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from umekomi.contracts import Transform
+    from umekomi.contracts import Floats, Transform
 
 CHUNK = 8192
 
@@ -110,7 +110,7 @@ class BagEmbedder(EntityEmbedder, TextFace):
         np.cumsum(lengths, out=offsets[1:])
         return np.array(ids, np.int64), np.array(weights, np.float32), offsets, missing
 
-    def _encode(self, items: list[Any], *, output: str, role: str | None, batch_size: int, progress: bool) -> Any:
+    def _encode(self, items: list[Any], *, output: str, role: str | None, batch_size: int, progress: bool) -> Floats:
         from scipy.sparse import csr_array
 
         table = self.right if role == "document" and self.right is not None else self.vectors

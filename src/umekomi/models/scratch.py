@@ -4,10 +4,13 @@ trained on the user's own texts."""
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from umekomi.errors import DataError, WrongUse
 from umekomi.models.backbone import TransformerBackbone
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
 
 ARCHITECTURES = {
     "bert": ("BertConfig", "BertForMaskedLM"),
@@ -27,7 +30,9 @@ SPECIAL = {
 }
 
 
-def tokenizer(texts: Iterable[str], vocabulary: int = 8000, *, decoder: bool = False, max_length: int = 512) -> Any:
+def tokenizer(
+    texts: Iterable[str], vocabulary: int = 8000, *, decoder: bool = False, max_length: int = 512
+) -> PreTrainedTokenizerFast:
     """A byte-level BPE tokenizer of ``texts`` (any language, nothing unknown), in transformers' form. A decoder's texts
     end in [EOS]; an encoder's stand between [CLS] and [SEP]."""
     from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers

@@ -13,7 +13,7 @@ from umekomi.parts import similarity as similarities
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from umekomi.contracts import Embedder, Encoded
+    from umekomi.contracts import Embedder, Output
 
 BLOCK = 1 << 25
 """Scores worked out at once."""
@@ -22,7 +22,7 @@ RRF_K = 60
 
 
 def exact_search(
-    model: Embedder, queries: Encoded, documents: Encoded, k: int
+    model: Embedder, queries: Output, documents: Output, k: int
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """Exact search with the model's own similarity: (document numbers, scores), both ``[queries, k]``, best first;
     equal scores in the documents' order. A sparse match of zero is no hit: its score is minus infinity. A similarity

@@ -14,7 +14,7 @@ from umekomi.errors import unknown_name
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
-    from umekomi.contracts import Dense, Encoded, Floats, Sparse
+    from umekomi.contracts import Dense, Floats, Output, Sparse
 
 
 def normalise(vectors: ArrayLike | Sparse) -> Dense:
@@ -125,12 +125,12 @@ def named(name: str) -> Callable[[Any, Any], Floats]:
     return SIMILARITIES[name]
 
 
-def size(vectors: Encoded) -> int:
+def size(vectors: Output) -> int:
     """How many items: rows of an array or CSR, or items of multi-vectors."""
     return vectors.items if isinstance(vectors, Vectors) else vectors.shape[0]
 
 
-def width(vectors: Encoded) -> int:
+def width(vectors: Output) -> int:
     """How many dimensions: of an array, a CSR matrix, or each vector of multi-vectors."""
     return int((vectors.flat if isinstance(vectors, Vectors) else vectors).shape[1])
 
@@ -139,7 +139,7 @@ def width(vectors: Encoded) -> int:
 def rows(vectors: Vectors, start: int, stop: int) -> Vectors: ...
 @overload
 def rows(vectors: Dense, start: int, stop: int) -> Dense: ...
-def rows(vectors: Encoded, start: int, stop: int) -> Encoded:
+def rows(vectors: Output, start: int, stop: int) -> Output:
     """A slice of items of any kind of output."""
     if isinstance(vectors, Vectors):
         low, high = vectors.offsets[start], vectors.offsets[stop]
@@ -151,12 +151,12 @@ def rows(vectors: Encoded, start: int, stop: int) -> Encoded:
 def take(vectors: Vectors, indices: NDArray[np.integer] | Sequence[int]) -> Vectors: ...
 @overload
 def take(vectors: Dense, indices: NDArray[np.integer] | Sequence[int]) -> Dense: ...
-def take(vectors: Encoded, indices: NDArray[np.integer] | Sequence[int]) -> Encoded:
+def take(vectors: Output, indices: NDArray[np.integer] | Sequence[int]) -> Output:
     """Items by number, of any kind of output."""
     return Vectors.of([vectors.item(int(i)) for i in indices]) if isinstance(vectors, Vectors) else vectors[indices]
 
 
-def item_bytes(vectors: Encoded) -> float:
+def item_bytes(vectors: Output) -> float:
     """Bytes a stored item takes: the array's own for dense, values and indices for CSR, all tokens for
     multi-vectors."""
     count = max(size(vectors), 1)

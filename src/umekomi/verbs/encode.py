@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -21,12 +21,13 @@ from umekomi.errors import DataError, WrongUse
 from umekomi.files import source_hash, whole_file, write_json
 from umekomi.limits import check, checked
 from umekomi.models.engines.choice import open_for_encoding
-from umekomi.models.tokens import NetworkEmbedder
 from umekomi.models.within import check_truncation, encode_within, truncated
 from umekomi.progress import Progress, say
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+    from umekomi.models.text import TextEmbedder
 
 SHARD = 8192
 WRITTEN = ("vector", "truncated")
@@ -111,7 +112,7 @@ def encode(
             None if cache is True else cache,
         )
     with (
-        embedder.on(named) if named else nullcontext(),
+        cast("TextEmbedder", embedder).on(named) if named else nullcontext(),
         Progress("encoding", read.rows, "texts", progress, done=kept) as bar,
     ):
         for number, table in enumerate(read.tables(shard_rows)):
@@ -224,7 +225,7 @@ def devices_named(embedder: Any, devices: Sequence[str] | None) -> list[str]:
     """The devices asked for, every one of which is there; the error for any other."""
     if not devices:
         return []
-    if not isinstance(embedder, NetworkEmbedder):
+    if embedder.kind != "text":
         raise WrongUse(f"devices: expected a transformer text embedder, {embedder.name} is of kind {embedder.kind}")
     import torch
 

@@ -117,7 +117,7 @@ def inspect(
     some = _drawn(found, most, seed)
     notes.append(f"metrics on {len(some):,} of {len(found):,} texts")
     role = "document" if made is not None and made.task.kind in ("retrieval", "reranking") else None
-    vectors = embedder.encode(some, role=role, batch_size=batch_size, progress=progress)
+    vectors = embedder.encode(some, output="dense", role=role, batch_size=batch_size, progress=progress)
     space = {
         "dimensions": float(embedder.dimension),
         "uniformity": geometry.uniformity(vectors),
@@ -128,7 +128,7 @@ def inspect(
     both = _pairs(made, most, seed) if made is not None else None
     if both:
         sides = [
-            embedder.encode(side, role=side_role, batch_size=batch_size)
+            embedder.encode(side, output="dense", role=side_role, batch_size=batch_size)
             for side, side_role in zip(both, ("query", "document") if role else (None, None), strict=True)
         ]
         space["alignment"] = geometry.alignment(*sides)

@@ -27,7 +27,10 @@ from umekomi.parts.kernels.threads import cores
 from umekomi.progress import Progress
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
     from tokenizers import Encoding, Tokenizer
+
+    from umekomi.contracts import Floats
 
 
 BLOCK = 4096
@@ -102,7 +105,7 @@ class OnnxEmbedder(TokenizedEmbedder):
             )
         return self.prompts.get(role or self.default_prompt, "")
 
-    def _encode(self, items: list[Any], *, output: str, role: str | None, batch_size: int, progress: bool) -> Any:
+    def _encode(self, items: list[Any], *, output: str, role: str | None, batch_size: int, progress: bool) -> Floats:
         return self._run(items, role, batch_size, progress).vectors
 
     def _reported(self, items: list[str], role: str | None, batch_size: int) -> Reported:
@@ -119,7 +122,7 @@ class OnnxEmbedder(TokenizedEmbedder):
             with border(self.name):
                 return self._cutting.encode_batch_fast([prompt + text for text in items[start : start + BLOCK]])  # type: ignore[no-any-return]
 
-        def embed(encodings: list[Encoding], places: Any, width: int, first: int) -> int:
+        def embed(encodings: list[Encoding], places: NDArray[np.int64], width: int, first: int) -> int:
             ids, mask, kinds = (np.zeros((len(places), width), np.int64) for _ in range(3))
             for row, place in enumerate(places):
                 encoding = encodings[place]
@@ -211,7 +214,7 @@ class OnnxEmbedder(TokenizedEmbedder):
             )
 
 
-def filled(widths: Any, budget: int, most: int) -> Iterator[Any]:
+def filled(widths: NDArray[np.integer], budget: int, most: int) -> Iterator[NDArray[np.int64]]:
     """Places of texts, longest first, batch by batch: each at most ``most`` texts and, padded to its longest, at most
     ``budget`` tokens (one text at least). A batch ends where one more text would make its padding dearer than a batch
     more.
