@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from umekomi.contracts import Floats, Transform
+    from umekomi.models.base import Saved
 
 UNKNOWN = ("error", "skip", "zero")
 
@@ -147,9 +148,7 @@ class EntityEmbedder(EmbedderBase):
         return cls(read_list(folder / "names.json"), vectors, metric=head["metric"], name=head["name"], **own)
 
 
-def begin_with(
-    table: NDArray[Any], names: Sequence[str], start: EntityEmbedder | None, who: str, skip: int = 0
-) -> None:
+def begin_with(table: NDArray[Any], names: Sequence[str], start: Saved | None, who: str, skip: int = 0) -> None:
     """Put the vectors of those names that ``start`` (a table of entities as wide, or None) knows in their rows of
     ``table``; ``skip`` leaves its first so many coordinates out."""
     if start is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from umekomi.data import DataError, Dataset, Retrieval, check, load, names, shape
 from umekomi.errors import WrongUse, unknown_name
@@ -12,6 +12,9 @@ from umekomi.tasks.pairs import PairClassification, Similarity
 from umekomi.tasks.retrieval import Reranking
 from umekomi.tasks.retrieval import Retrieval as RetrievalTask
 from umekomi.tasks.tables import HypernymyRanking, LinkPrediction, Reconstruction, TripleRanking
+
+if TYPE_CHECKING:
+    from umekomi.data.columns import Split
 
 __all__ = ["KINDS", "Result", "Score", "Task", "default_kind", "fitting", "make"]
 
@@ -35,7 +38,7 @@ RANKS = ("retrieval", "reranking")
 """Kinds that take a retrieval set, which pairs and judged pairs can be made into."""
 
 
-def fitting(split: Any) -> list[str]:
+def fitting(split: Split) -> list[str]:
     """The kinds of task that this table or retrieval set can be judged on, the main one first."""
     kind_of_data = shape(split)
     kinds = [kind for kind, task in KINDS.items() if kind_of_data in task.shapes]
@@ -46,7 +49,7 @@ def fitting(split: Any) -> list[str]:
     return kinds
 
 
-def default_kind(split: Any) -> str:
+def default_kind(split: Split) -> str:
     """The main kind of task for this data."""
     kinds = fitting(split)
     if not kinds:
@@ -54,7 +57,7 @@ def default_kind(split: Any) -> str:
     return kinds[0]
 
 
-def make(task: str, data: Any = None, split: str | None = None) -> Task:
+def make(task: str, data: Split | None = None, split: str | None = None) -> Task:
     """The task of this name: a dataset's name (its main task on its test split), ``dataset:kind``, ``mteb:NAME``, or a
     kind of task with the ``data`` to judge on."""
     if task.startswith("mteb:"):
@@ -89,7 +92,7 @@ def make(task: str, data: Any = None, split: str | None = None) -> Task:
     return build(kind, dataset, split, label)
 
 
-def searchable(split: Any, who: str) -> Retrieval:
+def searchable(split: Split, who: str) -> Retrieval:
     """A retrieval set made of pairs, judged pairs or bare texts, all of whose values are there."""
     import pyarrow as pa
 
@@ -111,7 +114,7 @@ def known_kind(kind: str) -> None:
         raise unknown_name("task", kind, KINDS)
 
 
-def takes(kind: str, chosen: Any, name: str) -> None:
+def takes(kind: str, chosen: Split, name: str) -> None:
     """The error for data of another shape than this kind of task takes."""
     known_kind(kind)
     if shape(chosen) not in KINDS[kind].shapes:

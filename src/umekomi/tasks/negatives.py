@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,6 +14,9 @@ from umekomi.models.base import EmbedderBase, Scorer
 from umekomi.parts import similarity as similarities
 from umekomi.parts.ranking import exact_search, fuse_ranks
 from umekomi.tasks.base import vectors_of
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 @dataclass(frozen=True)
@@ -27,8 +30,8 @@ class Negatives:
 
 
 def hard_negatives(
-    embedder: Any,
-    table: Any,
+    embedder: EmbedderBase,
+    table: pa.Table,
     more: Sequence[str] = (),
     *,
     negatives: int = 3,
@@ -170,7 +173,7 @@ def _plain(text: str) -> str:
     return " ".join(text.split()).lower()
 
 
-def with_negatives(table: Any, who: str, teacher: Any, count: int, **options: Any) -> Any:
+def with_negatives(table: pa.Table, who: str, teacher: EmbedderBase, count: int, **options: Any) -> pa.Table:
     """The pairs of a set that searches, with ``count`` mined negatives each where it brings none of its own; rows that
     find too few keep what they find. ``options`` as of :func:`hard_negatives`."""
     from umekomi.data.columns import Retrieval
@@ -188,7 +191,7 @@ def with_negatives(table: Any, who: str, teacher: Any, count: int, **options: An
     )
 
 
-def lexical_teacher(tables: Sequence[Any], who: str) -> Any:
+def lexical_teacher(tables: Sequence[Any], who: str) -> EmbedderBase:
     """BM25 over the documents of all sets: who finds the negatives where no embedder can yet."""
     from umekomi.data.shapes import texts
     from umekomi.models.lexical import Bm25Embedder
