@@ -11,7 +11,7 @@ import shutil
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -34,6 +34,11 @@ from umekomi.progress import say
 from umekomi.recipes import OPTIONAL, Recipe
 from umekomi.tasks import Result, Task
 from umekomi.tasks.retrieval import Retrieval as RetrievalTask
+
+if TYPE_CHECKING:
+    from umekomi.contracts import Output
+    from umekomi.data.columns import Split
+    from umekomi.models.base import Saved
 
 FORMAT = 3
 """Changes when a kept result of an older version may no longer be used."""
@@ -92,7 +97,7 @@ class Judging:
         self.journal.note("judged", candidate.spec, key)
         return row, False
 
-    def _identity(self, candidate: Candidate) -> Any:
+    def _identity(self, candidate: Candidate) -> str | list[Any]:
         if candidate.recipe is not None:
             start = self._start_identity() if _begins_from_a_model(candidate.recipe) else None
             return [candidate.recipe.settings(), start]
@@ -147,7 +152,7 @@ class Judging:
         shutil.rmtree(checkpoint, ignore_errors=True)
         return model, seconds
 
-    def _rows(self, recipe: Recipe) -> Any:
+    def _rows(self, recipe: Recipe) -> Split:
         """What the recipe learns from: the training split where it needs one, or likes it better than bare texts; else
         the texts to be searched."""
         if not recipe.learns:
@@ -299,7 +304,7 @@ def _begins_from_a_model(recipe: Recipe) -> bool:
     return recipe.begins not in (None, OPTIONAL)
 
 
-def _warn_overlap(model: Any, name: str) -> None:
+def _warn_overlap(model: Saved, name: str) -> None:
     trained = model.card.get("trained_on")
     shared = overlap(trained, name) if trained else None
     if trained == name:
@@ -308,7 +313,7 @@ def _warn_overlap(model: Any, name: str) -> None:
         say(f"warning: {model.name} was trained on {trained}: {shared}")
 
 
-def _latency(embedder: Any, task: RetrievalTask, documents: Any, dimensions: int | None) -> float:
+def _latency(embedder: EmbedderBase, task: RetrievalTask, documents: Output, dimensions: int | None) -> float:
     """Milliseconds from a query's text to its ten best, one query at a time: the median of twenty."""
     import statistics
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import dataclasses
 import math
 import platform
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,6 +17,9 @@ from umekomi.environment import hardware, package_versions
 from umekomi.files import plain, read_json, write_json
 from umekomi.statistics import Interval, interval, paired_interval
 from umekomi.tasks import Score
+
+if TYPE_CHECKING:
+    from umekomi.data.columns import Given
 
 BASELINES = ("bm25", "tfidf", "random", "hashing", "lsa", "untrained")
 
@@ -128,7 +132,7 @@ def conclude(
     budget_bytes: float | None,
     budget_ms: float | None,
     specs: list[str],
-    data: Any,
+    data: Given,
 ) -> Comparison:
     """Order the rows, compare each with the best baseline and with what it was trained from, and say which to use."""
     intervals = {row.candidate: interval(row.score.values, row.statistic) for row in rows}
@@ -201,7 +205,7 @@ def _recommend(
     baseline: Row | None,
     budget_bytes: float | None,
     budget_ms: float | None,
-    against: Any,
+    against: Callable[[Row, Row], Interval],
 ) -> tuple[str, str]:
     """The candidate to use and one sentence why: the best within the budgets, or one that cannot be told from it and
     takes at most half the bytes."""

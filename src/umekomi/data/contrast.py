@@ -7,13 +7,16 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import pyarrow as pa
 
 from umekomi.data.columns import Dataset, Retrieval, as_table, check
 from umekomi.data.shapes import pairs, shape, shape_of
 from umekomi.errors import DataError
+
+if TYPE_CHECKING:
+    from umekomi.data.columns import Split, TableLike
 
 CONTRASTS = ("pairs", "judged pairs", "retrieval", "labelled pairs", "scored pairs", "labelled texts")
 """The shapes of data that :func:`rows` makes rows of."""
@@ -23,7 +26,7 @@ stretched."""
 
 
 def rows(
-    data: Any,
+    data: TableLike,
     who: str,
     *,
     in_batch: bool | None = None,
@@ -92,7 +95,7 @@ def _order(name: str) -> tuple[int, str]:
 
 
 def of_classes(
-    data: Any, who: str, *, labels: str = "example", negatives: int = 1, seed: int = 0
+    data: TableLike, who: str, *, labels: str = "example", negatives: int = 1, seed: int = 0
 ) -> tuple[pa.Table, list[int]]:
     """(pairs, each row's class as a number) from labelled texts. ``labels="example"``: the positive is another text of
     the class, the negatives texts of other classes (NV-Embed, 4.2). ``"label"``: they are the names of the classes. A
@@ -139,7 +142,7 @@ def of_classes(
     return pa.table({name: [row[i] for row in out] for i, name in enumerate(names)}), groups
 
 
-def entailment(data: Any, who: str) -> pa.Table:
+def entailment(data: TableLike, who: str) -> pa.Table:
     """Triples of premise, entailed hypothesis and contradicting hypothesis from (sentence1, sentence2, label) (SimCSE,
     section 4). A premise with an entailment and no contradiction keeps an empty negative."""
     table = check(data, ("sentence1", "sentence2", "label"), who)
@@ -161,12 +164,13 @@ def entailment(data: Any, who: str) -> pa.Table:
     return pa.table({name: [row[i] for row in out] for i, name in enumerate(("anchor", "positive", "negative_1"))})
 
 
-def _relation(label: Any) -> str:
+def _relation(label: object) -> str:
     """The names of SNLI's and MNLI's relations; numbers are theirs: 0 entailment, 1 neutral, 2 contradiction."""
-    return {0: "entailment", 1: "neutral", 2: "contradiction"}.get(label, str(label).lower())
+    names: dict[object, str] = {0: "entailment", 1: "neutral", 2: "contradiction"}
+    return names.get(label, str(label).lower())
 
 
-def alike(data: Any, who: str) -> pa.Table:
+def alike(data: TableLike, who: str) -> pa.Table:
     """Both sentences of a well-scored pair as each other's positives (NV-Embed, 4.1: from :data:`GRADE` of 5 on)."""
     table = check(data, ("sentence1", "sentence2", "score"), who)
     scores = [float(score) for score in table["score"].to_pylist()]
@@ -195,7 +199,7 @@ def blended(tables: Sequence[pa.Table]) -> pa.Table:
         "label",
     ]
 
-    def column(table: pa.Table, name: str) -> Any:
+    def column(table: pa.Table, name: str) -> pa.ChunkedArray:
         return table[name] if name in table.column_names else pa.array([""] * table.num_rows, pa.string())
 
     def renamed(table: pa.Table) -> pa.Table:
@@ -206,7 +210,7 @@ def blended(tables: Sequence[pa.Table]) -> pa.Table:
     return pa.concat_tables([pa.table({name: column(table, name) for name in names}) for table in shaped])
 
 
-def are_sets(data: Any) -> bool:
+def are_sets(data: object) -> TypeGuard[Mapping[str, TableLike]]:
     """Is this a mapping of names to sets (tables, data sets, their names or paths), and not of columns to values?"""
     if (
         not isinstance(data, Mapping)
@@ -221,12 +225,12 @@ def are_sets(data: Any) -> bool:
     )
 
 
-def sets(data: Any, who: str) -> dict[str, Any]:
+def sets(data: TableLike | Mapping[str, TableLike], who: str) -> dict[str, Split]:
     """Named training sets: a mapping of tables, or one table under the recipe's own name."""
     return {str(name): as_table(each) for name, each in data.items()} if are_sets(data) else {who: as_table(data)}
 
 
-def stages(data: Any, who: str) -> tuple[dict[str, Any], dict[str, Any]]:
+def stages(data: TableLike | Mapping[str, TableLike], who: str) -> tuple[dict[str, Split], dict[str, Split]]:
     """(weak sets, supervised sets) by name: those whose name begins with ``weak`` come first in recipes of two stages.
     One table alone is supervised."""
     named = sets(data, who)
@@ -234,12 +238,12 @@ def stages(data: Any, who: str) -> tuple[dict[str, Any], dict[str, Any]]:
     return weak, {name: table for name, table in named.items() if name not in weak}
 
 
-def role_of(table: Any) -> str:
+def role_of(table: Split) -> str:
     """The role whose instruction fits a set's anchors: ``"query"``, ``"classification"`` or ``"similarity"``."""
     return shape_of(as_table(table)).role
 
 
-def searches(table: Any) -> bool:
+def searches(table: Split) -> bool:
     """Does this set ask for a document (pairs, judged pairs, a retrieval set), so that hard negatives can be mined for
     it?"""
     return shape_of(as_table(table)).searches

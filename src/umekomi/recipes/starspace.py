@@ -319,13 +319,13 @@ class StarSpace(Recipe):
         return int(max(np.diff(found.left_offsets).max(initial=1), sums.max(initial=1), 1))
 
 
-Given: TypeAlias = "tuple[list[list[float]], list[list[Any]]]"
+BagWeights: TypeAlias = "tuple[list[list[float]], list[list[Any]]]"
 """Weights of the features of every left bag, and of every right one."""
 
 
 def _sides(
     data: pa.Table, kind: str, tokenizer: str
-) -> tuple[list[list[str]], list[list[list[str]]], str, Given | None]:
+) -> tuple[list[list[str]], list[list[list[str]]], str, BagWeights | None]:
     """(left features, right bags of features, the tokenizer, weights or None) of every example."""
     columns = [data[column].to_pylist() for column in SHAPES[kind].columns]
     weights = None
@@ -367,7 +367,7 @@ def _sides(
 
 
 def _numbered(
-    left: list[list[str]], right: list[list[list[str]]], weights: Given | None, min_count: int, who: str
+    left: list[list[str]], right: list[list[list[str]]], weights: BagWeights | None, min_count: int, who: str
 ) -> Examples:
     import pyarrow as pa
 

@@ -42,9 +42,10 @@ def fitting(split: Split) -> list[str]:
     """The kinds of task that this table or retrieval set can be judged on, the main one first."""
     kind_of_data = shape(split)
     kinds = [kind for kind, task in KINDS.items() if kind_of_data in task.shapes]
-    if isinstance(split, Retrieval) and len(split.qrels) <= split.num_rows:
-        kinds = [kind for kind in kinds if kind != "reranking"]
-    if kind_of_data == "hierarchy" and "score" not in split.column_names:
+    if isinstance(split, Retrieval):
+        if len(split.qrels) <= split.num_rows:
+            kinds = [kind for kind in kinds if kind != "reranking"]
+    elif kind_of_data == "hierarchy" and "score" not in split.column_names:
         kinds.remove("hypernymy-ranking")
     return kinds
 

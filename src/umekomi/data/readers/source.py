@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -57,7 +57,7 @@ class Column:
             return self.numbers.arrow()
         return self.kind.arrow() if self.kind is not None else pa.string()
 
-    def values(self, found: list[Any], hollow: bool) -> Any:
+    def values(self, found: list[Any], hollow: bool) -> Sequence[Any]:
         """A column's values as its type takes them."""
         if self.role == "id":
             return [value if type(value) is str else identifier(value) for value in found]
@@ -195,7 +195,7 @@ class Source:
     def _form(self, noted: bool = False) -> Form:
         return Form(self.path, self.packed, self.encoding, (lambda line: say(f"note: {line}")) if noted else _silent)
 
-    def _whole(self) -> Any:
+    def _whole(self) -> pa.Table:
         if self._documents is None:
             if self.is_folder:
                 from umekomi.data.readers.folders import folder
@@ -316,7 +316,7 @@ class Source:
                 )
             seen.add(value)
 
-    def _as_text(self, names: Any) -> set[str]:
+    def _as_text(self, names: Iterable[str]) -> set[str]:
         return {name for name in names if self._role(name) in ("text", "id")}
 
     def _settle_parquet(self, before: tuple[int, int, int]) -> Settled:
@@ -371,7 +371,7 @@ def _silent(line: str) -> None:
 # --- values of standard columns -------------------------------------------------------------------------------------
 
 
-def _blank(value: Any) -> bool:
+def _blank(value: object) -> bool:
     return value is None or (isinstance(value, str) and not value.strip())
 
 
@@ -414,7 +414,7 @@ def value_problem(role: str, value: Any) -> str | None:
     return None if value.strip() else "expected text, found empty text"
 
 
-def identifier(value: Any) -> str:
+def identifier(value: object) -> str:
     """An id as text: text as it stands, a whole number without a point (pandas makes 1.0 of 1 where an id is missing).
 
     >>> identifier("007"), identifier(7), identifier(7.0)

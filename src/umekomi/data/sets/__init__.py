@@ -19,14 +19,14 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from umekomi.data.columns import Dataset, Retrieval
+from umekomi.data.columns import Dataset, Retrieval, Split
 from umekomi.data.readers import read, retrieval
 from umekomi.data.readers.parsing import tsv_columns
 from umekomi.errors import MissingExtra, WrongUse, unknown_name
 from umekomi.files import file_hash
 from umekomi.progress import say
 
-Splits = dict[str, Any]
+Splits = dict[str, Split]
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Named:
     licence: str
     citation: str
     home: str
-    build: Callable[[Path], Splits]
+    build: Callable[[Path], Mapping[str, Split]]
     files: tuple[str, ...] = ()
     hub: str = ""
     fetch: Callable[[str], Splits] | None = None
@@ -167,7 +167,7 @@ def _stsb(root: Path) -> Splits:
     return {split: _scored(read(root / "stsb" / f"{split}.tsv.gz")) for split in ("train", "dev", "test")}
 
 
-def _sts(year: str) -> Callable[[Path], Splits]:
+def _sts(year: str) -> Callable[[Path], Mapping[str, Split]]:
     def build(root: Path) -> Splits:
         table = _raw_tsv(root / "sts12-16" / "sts12-16.tsv.gz")
         table = table.filter(pc.equal(table["year"], f"20{year}"))
@@ -193,7 +193,7 @@ def _sick(root: Path) -> Splits:
     }
 
 
-def _entailment(parts: Mapping[str, str]) -> Callable[[Path], Splits]:
+def _entailment(parts: Mapping[str, str]) -> Callable[[Path], Mapping[str, Split]]:
     names = ("sentence1", "sentence2", "label")
     return lambda root: {ours: _raw_tsv(root / "nli" / file).select(names) for ours, file in parts.items()}
 
@@ -271,7 +271,7 @@ def _crowdflower(root: Path) -> Splits:
     return out
 
 
-def _labels(folder: str, parts: Mapping[str, str], label: str = "label") -> Callable[[Path], Splits]:
+def _labels(folder: str, parts: Mapping[str, str], label: str = "label") -> Callable[[Path], Mapping[str, Split]]:
     def build(root: Path) -> Splits:
         return {split: _pick(read(root / folder / file), text="text", label=label) for split, file in parts.items()}
 
@@ -380,31 +380,31 @@ def _brown(root: Path) -> Splits:
     return splits
 
 
-def _pydocs(_: Path) -> Any:
+def _pydocs(_: Path) -> Dataset:
     from umekomi.data import pydocs
 
     return pydocs.load()
 
 
-def _wordnet(_: Path) -> Any:
+def _wordnet(_: Path) -> Dataset:
     from umekomi.data import wordnet
 
     return wordnet.load()
 
 
-def _glosses(_: Path) -> Any:
+def _glosses(_: Path) -> Dataset:
     from umekomi.data import wordnet
 
     return wordnet.glosses()
 
 
-def _topics(_: Path) -> Any:
+def _topics(_: Path) -> Dataset:
     from umekomi.data import wordnet
 
     return wordnet.topics()
 
 
-def _mammals(_: Path) -> Any:
+def _mammals(_: Path) -> Dataset:
     from umekomi.data import wordnet
 
     return wordnet.under("mammal.n.01")
@@ -423,7 +423,7 @@ def _triples(root: Path) -> Splits:
     }
 
 
-def _graph(file: str) -> Callable[[Path], Splits]:
+def _graph(file: str) -> Callable[[Path], Mapping[str, Split]]:
     return lambda root: {"train": _pick(_raw_tsv(root / "graphs" / file), source="u", target="v")}
 
 
