@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from umekomi import __version__
 from umekomi.comparison.candidates import Candidate
@@ -18,11 +18,14 @@ from umekomi.files import content_hash
 from umekomi.limits import checked
 from umekomi.progress import say
 
+if TYPE_CHECKING:
+    from umekomi.data.columns import Given
+
 
 @checked
 def compare(
     candidates: Sequence[str],
-    data: Any,
+    data: Given,
     *,
     task: str | None = None,
     split: str | None = None,

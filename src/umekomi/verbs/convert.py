@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from umekomi.errors import WrongUse
 from umekomi.files import MODEL_FILE, SUMS_FILE
@@ -13,17 +14,20 @@ from umekomi.models.entity import EntityEmbedder
 from umekomi.models.static import StaticEmbedder
 from umekomi.models.tokens import NetworkEmbedder
 
+if TYPE_CHECKING:
+    from umekomi.models.base import Named, Saved
+
 FORMATS = ("word2vec", "safetensors", "sentence-transformers", "onnx")
 
 
 @checked
 def convert(
-    source: Any,
+    source: Named,
     out: str | Path,
     to: str | None = None,
     *,
     precision: str = "float32",
-    data: Any = None,
+    data: str | Path | Iterable[str] | None = None,
     least_cosine: float = 0.99,
     progress: bool = False,
 ) -> Path:
@@ -53,7 +57,7 @@ def convert(
         if not isinstance(model, (NetworkEmbedder, OnnxEmbedder)):
             raise WrongUse(f"onnx: expected a transformer text embedder, found kind {model.kind}")
         exported = model if isinstance(model, OnnxEmbedder) else export(model)
-        if precision == "int8":
+        if precision == "int8" and data is not None:
             from umekomi.models.engines.quantized import int8
 
             exported = int8(exported, _texts(data), least=least_cosine, progress=progress)
@@ -76,7 +80,7 @@ def convert(
     return out
 
 
-def _texts(data: Any) -> list[str]:
+def _texts(data: str | Path | Iterable[str]) -> list[str]:
     """The texts of a file's first text column, or texts as they are."""
     if not isinstance(data, (str, Path)):
         return list(data)
@@ -89,13 +93,13 @@ def _texts(data: Any) -> list[str]:
     return [str(text) for text in table[column].to_pylist() if text]
 
 
-def _open(source: Any) -> Any:
+def _open(source: Named) -> Saved:
     if isinstance(source, (str, Path)) and word2vec.is_named(source) and not Path(source).is_dir():
         return word2vec.read(source)
     return load(source)
 
 
-def as_table(model: Any) -> Any:
+def as_table(model: Saved) -> EntityEmbedder:
     """A table of names and vectors: an entity embedder as it is, a static embedder's tokens."""
     if isinstance(model, EntityEmbedder):
         return model

@@ -27,6 +27,8 @@ from umekomi.progress import Progress, say
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from umekomi.contracts import Floats
+    from umekomi.models.base import EmbedderBase, Named
     from umekomi.models.text import TextEmbedder
 
 SHARD = 8192
@@ -58,7 +60,7 @@ class Encoded:
 
 @checked
 def encode(
-    model: Any,
+    model: Named,
     source: str | Path,
     out: str | Path,
     *,
@@ -133,7 +135,7 @@ def encode(
     return finish(shards, done, out, width, kept, about)
 
 
-def rounded(embedder: Any) -> list[str]:
+def rounded(embedder: EmbedderBase) -> list[str]:
     """What sets vectors of this embedder apart from its exact ones."""
     return [embedder.rounding] if embedder.rounding else []
 
@@ -168,7 +170,7 @@ def check_job(
 
 
 def begin(
-    embedder: Any,
+    embedder: EmbedderBase,
     name: str,
     source: Path,
     out: Path,
@@ -221,7 +223,7 @@ def _remove(shards: Path, retired: Path) -> None:
         shutil.rmtree(retired)
 
 
-def devices_named(embedder: Any, devices: Sequence[str] | None) -> list[str]:
+def devices_named(embedder: EmbedderBase, devices: Sequence[str] | None) -> list[str]:
     """The devices asked for, every one of which is there; the error for any other."""
     if not devices:
         return []
@@ -261,7 +263,7 @@ def encoded(source: Path) -> dict[str, str] | None:
         return found if WRITTEN[0] in schema.names and whole else None
 
 
-def vectors_of(table: pa.Table, source: str | Path = "the data") -> Any:
+def vectors_of(table: pa.Table, source: str | Path = "the data") -> Floats:
     """The column ``vector`` of what ``encode`` wrote, float32 ``[n, d]``."""
     import pyarrow as pa
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from umekomi.data import load
 from umekomi.data.sets import overlap
@@ -15,12 +15,16 @@ from umekomi.progress import say
 from umekomi.recipes import at_hand
 from umekomi.tasks import Result, Task, make
 
+if TYPE_CHECKING:
+    from umekomi.data.columns import Given
+    from umekomi.models.base import Named, Saved
+
 
 @checked
 def evaluate(
-    model: Any,
+    model: Named,
     task: str | Task,
-    data: Any = None,
+    data: Given | None = None,
     *,
     split: str | None = None,
     dimensions: int | None = None,
@@ -56,7 +60,7 @@ def evaluate(
     return task.evaluate(model, batch_size=batch_size, progress=progress)
 
 
-def opened(model: Any, task: Task, engine: str = "auto") -> Any:
+def opened(model: Named, task: Task, engine: str = "auto") -> Saved:
     """A model by name, folder or hub id; a quick recipe is fitted on the task's own texts."""
-    found = at_hand(model, lambda: texts(getattr(task, "data", None), model))
+    found = at_hand(model, lambda: texts(getattr(task, "data", None), str(model)))
     return open_to_judge(model, engine) if found is None else found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from umekomi.data.readers import Source, identifiers
 from umekomi.errors import DataError, WrongUse
@@ -21,6 +21,9 @@ from umekomi.progress import Progress, say
 from umekomi.recipes import at_hand, get, names
 from umekomi.verbs.encode import WRITTEN, encoded, vectors_of
 
+if TYPE_CHECKING:
+    from umekomi.models.base import EmbedderBase, Named
+
 ROWS = 4096
 TAKEN = ("__id__", "__row__")
 """Columns of the payload that are the index's own."""
@@ -28,7 +31,7 @@ TAKEN = ("__id__", "__row__")
 
 @checked
 def index(
-    model: Any,
+    model: Named | None,
     source: str | Path,
     out: str | Path,
     *,
@@ -146,7 +149,7 @@ def index(
     return opened
 
 
-def _where(model: Any) -> str:
+def _where(model: Named) -> str:
     """What the index writes down to find its model again: a name, or a folder's whole path; nothing for an object in
     memory."""
     if not isinstance(model, (str, Path)):
@@ -167,7 +170,7 @@ def _job(opened: Index | None) -> dict[str, Any]:
     return found
 
 
-def _open(out: Path, embedder: Any, job: str, add: bool) -> Index | None:
+def _open(out: Path, embedder: EmbedderBase, job: str, add: bool) -> Index | None:
     """The index to add to, or to go on with; None where there is none yet."""
     if not Store(out).exists():
         if add:

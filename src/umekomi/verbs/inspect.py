@@ -7,7 +7,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -21,6 +21,10 @@ from umekomi.models import load_embedder
 from umekomi.models.tokens import NetworkEmbedder
 from umekomi.progress import say
 from umekomi.statistics import Interval, paired_interval
+
+if TYPE_CHECKING:
+    from umekomi.data.columns import Given
+    from umekomi.models.base import Named
 
 DEPTH = 2 / 3
 """The fixed rule that every metric must beat: this share of the layers."""
@@ -78,8 +82,8 @@ class Inspection:
 
 @checked
 def inspect(
-    model: Any,
-    data: Any = "pydocs",
+    model: Named,
+    data: Given = "pydocs",
     *,
     out: str | Path | None = None,
     task: str | None = None,
@@ -186,7 +190,7 @@ def inspect(
 
 
 def _planned(
-    data: Any, task: str | None, split: str | None, seed: int, most: int
+    data: Given, task: str | None, split: str | None, seed: int, most: int
 ) -> tuple[Plan | None, str, Any, list[str]]:
     """(the task, or None where bare texts make none; the data's name; whose texts; notes)."""
     dataset = load(data)
@@ -209,7 +213,7 @@ def _drawn(items: Sequence[str], most: int, seed: int) -> list[str]:
     return [items[i] for i in np.sort(np.random.default_rng(seed).choice(len(items), most, replace=False))]
 
 
-def _pairs(made: Any, most: int, seed: int) -> tuple[list[str], list[str]] | None:
+def _pairs(made: Plan, most: int, seed: int) -> tuple[list[str], list[str]] | None:
     """The two sides of positive pairs, where the judged data has them: retrieval's relevant documents, pairs scored in
     the top fifth."""
     data = getattr(made.task, "data", None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from umekomi.data import load
 from umekomi.data.columns import Retrieval, as_table
@@ -16,6 +16,12 @@ from umekomi.models.engines.choice import open_for_encoding, open_to_judge
 from umekomi.recipes import at_hand
 from umekomi.tasks.negatives import hard_negatives
 from umekomi.verbs.train import training_split
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from umekomi.data.columns import Given, Split
+    from umekomi.models.base import Named, Saved
 
 
 @dataclass(frozen=True)
@@ -38,8 +44,8 @@ class Mined:
 
 @checked
 def mine(
-    model: Any,
-    data: Any,
+    model: Named,
+    data: Given,
     out: str | Path | None = None,
     *,
     split: str | None = None,
@@ -102,13 +108,13 @@ def mine(
     return Mined(found.table, table.num_rows, found.short, found.counts)
 
 
-def _rater(rater: Any, table: Any, rows: Any) -> Any:
+def _rater(rater: Named, table: pa.Table, rows: Split) -> Saved:
     """A model, or a recipe that learns from texts alone (bm25, tfidf, lsa), learned from the documents mined from."""
     found = at_hand(rater, lambda: dict.fromkeys([*table["positive"].to_pylist(), *_more(rows)]))
     return open_to_judge(rater) if found is None else found
 
 
-def _more(rows: Any) -> list[str]:
+def _more(rows: Split) -> list[str]:
     """Documents beside the positives: a retrieval set's whole corpus, judged pairs' every document."""
     if isinstance(rows, Retrieval):
         return rows.corpus["text"].to_pylist()  # type: ignore[no-any-return]
@@ -123,7 +129,7 @@ def _check_ending(out: str | Path) -> None:
         raise WrongUse(f"{out}: expected a file ending in {', '.join(ENDINGS)}")
 
 
-def write(table: Any, out: str | Path) -> None:
+def write(table: pa.Table, out: str | Path) -> None:
     """A table as a file, whole or not at all; a tab or line break cannot stand in TSV and becomes a space there."""
     import csv
     import json

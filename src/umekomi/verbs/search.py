@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from umekomi.errors import WrongUse
 from umekomi.indexes import Hit, Index
@@ -15,14 +17,19 @@ from umekomi.limits import checked
 from umekomi.models import load_embedder
 from umekomi.models.engines.choice import open_for_encoding
 from umekomi.models.within import truncated
+from umekomi.parts import similarity as similarities
 from umekomi.progress import say
 from umekomi.recipes import at_hand
 from umekomi.verbs.encode import WRITTEN, encoded, vectors_of
 
+if TYPE_CHECKING:
+    from umekomi.contracts import Output
+    from umekomi.models.base import EmbedderBase, Named
+
 
 @checked
 def search(
-    model: Any,
+    model: Named | Index | None,
     query: str,
     source: str | Path | None = None,
     *,
@@ -60,7 +67,10 @@ def search(
         return _in_index(opened, query, k, filter, mark)
     if filter is not None:
         raise WrongUse("search: a filter needs an index (umekomi index)")
+    assert not isinstance(model, Index)
     if source is None:
+        if model is None:
+            raise WrongUse("search: expected a model, an index, or a file that encode wrote; found none of them")
         return _names(model, query, k)
     source = Path(source)
     if source.suffix == ".npy":
@@ -76,7 +86,7 @@ def search(
         read = Source(source, column=saved["column"], titles=True)
         table = read.read()
         texts = read.texts(table)
-        documents = vectors_of(table, source)
+        documents: Output = vectors_of(table, source)
     else:
         if model is None:
             raise WrongUse(f"{source} was not written by encode: name the model to search it with")
@@ -87,7 +97,8 @@ def search(
         documents = embedder.encode_document(texts, batch_size=batch_size, progress=progress)
     own_id = next((name for name in ("id", "_id") if name in table.column_names), None)
     left_out = {read.column, own_id, *(WRITTEN if saved else ())}
-    dimensions = documents.shape[1] if saved and documents.shape[1] < embedder.dimension else None
+    width = similarities.width(documents)
+    dimensions = width if saved and width < embedder.dimension else None
     asked = embedder.encode_query([query], dimensions=dimensions)
     if bool(truncated(embedder, [query])[0]):
         say(f"note: the query is longer than {embedder.name} reads and was cut")
@@ -104,7 +115,7 @@ def search(
     return _marked(embedder, asked, hits, dimensions) if mark else hits
 
 
-def _index(model: Any) -> Index | None:
+def _index(model: object) -> Index | None:
     if isinstance(model, Index):
         return model
     return Index(model) if isinstance(model, (str, Path)) and Store(model).exists() else None
@@ -127,7 +138,7 @@ def _in_index(opened: Index, query: str, k: int, filter: str | None, mark: bool)
     return _marked(embedder, asked, hits, shorter) if mark and opened.about["output"] == "dense" else hits
 
 
-def _names(model: Any, query: str, k: int) -> list[Hit]:
+def _names(model: Named, query: str, k: int) -> list[Hit]:
     table = load_embedder(model)
     if not hasattr(table, "most_similar"):
         raise WrongUse(
@@ -159,7 +170,7 @@ def pieces(hits: list[Hit], most: int = 64) -> tuple[list[list[tuple[int, int]]]
     return spans, [hit.text[a:b] for hit, parts in zip(hits, spans, strict=True) if len(parts) > 1 for a, b in parts]
 
 
-def marked(hits: list[Hit], spans: list[list[tuple[int, int]]], scores: Any) -> list[Hit]:
+def marked(hits: list[Hit], spans: list[list[tuple[int, int]]], scores: np.ndarray) -> list[Hit]:
     """Every hit with the place of its best sentence; ``scores`` are those of the texts that :func:`pieces` gave."""
     out, at = [], 0
     for hit, parts in zip(hits, spans, strict=True):
@@ -171,7 +182,9 @@ def marked(hits: list[Hit], spans: list[list[tuple[int, int]]], scores: Any) -> 
     return out
 
 
-def _marked(embedder: Any, asked: Any, hits: list[Hit], dimensions: int | None) -> list[Hit]:
+def _marked(embedder: EmbedderBase, asked: Output, hits: list[Hit], dimensions: int | None) -> list[Hit]:
     spans, texts = pieces(hits)
-    scores = embedder.similarity(asked, embedder.encode_document(texts, dimensions=dimensions))[0] if texts else []
+    scores = np.zeros(0, np.float32)
+    if texts:
+        scores = embedder.similarity(asked, embedder.encode_document(texts, dimensions=dimensions))[0]
     return marked(hits, spans, scores)

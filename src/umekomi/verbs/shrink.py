@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -22,6 +23,11 @@ from umekomi.progress import Progress
 from umekomi.statistics import Interval, paired_interval
 from umekomi.tasks import Result
 from umekomi.transforms import Binary, Int8, Pca, RandomProjection, SparseCode, Truncate
+
+if TYPE_CHECKING:
+    from umekomi.contracts import Floats, Transform
+    from umekomi.data.columns import Given
+    from umekomi.models.base import EmbedderBase, Named
 
 BITS = (32, 8, 1)
 ACTIVE = (8, 16, 32, 64)
@@ -65,8 +71,8 @@ class Shrinking:
 
 @checked
 def shrink(
-    model: Any,
-    data: Any,
+    model: Named,
+    data: Given,
     out: str | Path | None = None,
     *,
     export: str | Path | None = None,
@@ -178,7 +184,7 @@ def shrink(
     return Shrinking(tuple(rows), chosen, tuple(notes), final, None if out is None else Path(out))
 
 
-def _exported(final: Any, folder: Path) -> str:
+def _exported(final: EmbedderBase, folder: Path) -> str:
     from umekomi.models.folding import folded, without_storage
 
     bare, left = without_storage(final)
@@ -195,16 +201,24 @@ def _exported(final: Any, folder: Path) -> str:
 
 
 def _fewer_layers(
-    embedder: Any, once: Any, made: Plan, full: Result, layers: Sequence[int], batch_size: int, progress: bool
-) -> tuple[Any, Any, str, list[Shrunk]]:
+    embedder: EmbedderBase,
+    once: CachedEmbedder,
+    made: Plan,
+    full: Result,
+    layers: Sequence[int],
+    batch_size: int,
+    progress: bool,
+) -> tuple[EmbedderBase, CachedEmbedder, str, list[Shrunk]]:
     """(the embedder with the fewest layers that keep the quality, the same with memory, what it is called or "", a row
     for each that was tried)."""
     from umekomi.inspection.layers import AllLayers, cut
 
-    most = AllLayers(embedder).count - 1
-    rows, chosen, kept = [], (embedder, once), ""
+    every = AllLayers(embedder)
+    most = every.count - 1
+    rows, kept = [], ""
+    chosen: tuple[EmbedderBase, CachedEmbedder] = embedder, once
     for count in sorted(set(layers), reverse=True):
-        shorter = CachedEmbedder(cut(embedder, count))
+        shorter = CachedEmbedder(cut(every.embedder, count))
         result = made.task.evaluate(shorter, batch_size=batch_size, progress=progress)
         difference = paired_interval(result.main.values, full.main.values, full.main.statistic)
         name = f"first {count} of {most} layers"
@@ -237,13 +251,13 @@ def _fewer_layers(
     return *chosen, kept, rows
 
 
-def _learning(once: CachedEmbedder, made: Any, seed: int, batch_size: int, progress: bool) -> Any:
+def _learning(once: CachedEmbedder, made: Plan, seed: int, batch_size: int, progress: bool) -> Floats:
     """The vectors that transforms learn from: at most :data:`MOST_TEXTS`."""
     if made.own_texts is None:
         raise WrongUse(f"shrink: {made.task.name} has no texts to learn from")
     role = "document" if made.task.kind in ("retrieval", "reranking") else None
     found = texts(made.own_texts, "shrink")
-    vectors = once.encode(found, role=role, batch_size=batch_size, progress=progress)
+    vectors = cast("Floats", once.encode(found, output="dense", role=role, batch_size=batch_size, progress=progress))
     if len(found) > MOST_TEXTS:
         vectors = vectors[np.sort(np.random.default_rng(seed).choice(len(found), MOST_TEXTS, replace=False))]
     return vectors
@@ -292,7 +306,7 @@ def _chains(
     ]
 
 
-def _called(transform: Any) -> str:
+def _called(transform: Transform) -> str:
     width = getattr(transform, "width", 0)
     return (
         f"{transform.name} {transform.k} of {width}"
@@ -329,23 +343,22 @@ def _choose(rows: list[Shrunk], budget: float | None) -> Shrunk:
     return next(row for row in usable if row.difference.low > -LOSS or row.name == "whole")
 
 
-def _drawable(path: Path) -> Any:
-    """matplotlib, or what is wrong with drawing to this file: said before the work, not behind it."""
+def _drawable(path: Path) -> None:
+    """What is wrong with drawing to this file: said before the work, not behind it."""
     from umekomi.errors import MissingExtra
 
     if path.suffix not in (".png", ".svg", ".pdf"):
         raise WrongUse(f"{path}: expected a file ending in .png, .svg or .pdf")
-    try:
-        import matplotlib as mpl
-    except ImportError:
-        raise MissingExtra("matplotlib", "plots", "a plot") from None
-    return mpl
+    if not find_spec("matplotlib"):
+        raise MissingExtra("matplotlib", "plots", "a plot")
 
 
 def draw(rows: Sequence[Shrunk], chosen: Shrunk, path: str | Path) -> None:
     """Quality against bytes, the front as a line, intervals as bars: PNG, SVG or PDF by the file's ending."""
     path = Path(path)
-    mpl = _drawable(path)
+    _drawable(path)
+    import matplotlib as mpl
+
     mpl.use("Agg")
     from matplotlib import pyplot
 
