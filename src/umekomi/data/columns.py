@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from umekomi.data.plain import plain
+from umekomi.data.plain import to_plain
 from umekomi.errors import DataError, where
 
 COLUMNS: dict[str, str] = {
@@ -35,7 +35,7 @@ IDENTIFIER = frozenset(name for name, kind in COLUMNS.items() if kind == "id")
 LIST = frozenset(name for name, kind in COLUMNS.items() if kind == "texts")
 
 
-class Retrieval(NamedTuple):
+class RetrievalData(NamedTuple):
     """BEIR's three tables: queries (id, text), corpus (id, text), qrels (query_id, corpus_id, score)."""
 
     queries: pa.Table
@@ -71,12 +71,12 @@ class Retrieval(NamedTuple):
 
 
 Split = Any
-"""A ``pyarrow.Table`` or a :class:`Retrieval`."""
+"""A ``pyarrow.Table`` or a :class:`RetrievalData`."""
 
 
 @dataclass(frozen=True)
 class Dataset(Mapping[str, Any]):
-    """Named splits, each a table or a :class:`Retrieval`, with where they came from and what was left out."""
+    """Named splits, each a table or a :class:`RetrievalData`, with where they came from and what was left out."""
 
     name: str
     splits: Mapping[str, Split]
@@ -107,7 +107,7 @@ def fingerprint(split: Split) -> str:
     """Names a table's content: column names and values, not chunks or metadata."""
     from umekomi.files import content_hash
 
-    if isinstance(split, Retrieval):
+    if isinstance(split, RetrievalData):
         return content_hash([fingerprint(table) for table in split])
     import io
 
@@ -119,19 +119,19 @@ def fingerprint(split: Split) -> str:
 
 
 def as_table(data: Any) -> Any:
-    """A ``pyarrow.Table`` or :class:`Retrieval` from what users hold: those, a ``datasets.Dataset`` (without copying),
+    """A ``pyarrow.Table`` or :class:`RetrievalData` from what users hold: those, a ``datasets.Dataset`` (without copying),
     a pandas or polars frame, a mapping of columns, or a list of row dictionaries. Dictionaries, views and extensions
     become the plain type of the same values."""
     try:
         table = _as_table(data)
-        return table if isinstance(table, Retrieval) else plain(table, large=False)
+        return table if isinstance(table, RetrievalData) else to_plain(table, large=False)
     except (pa.ArrowException, ArithmeticError, LookupError, TypeError, ValueError) as error:
         said = " ".join(str(error).split())[:200]
         raise DataError(f"the data: expected columns of one type and length each, found: {said}") from None
 
 
 def _as_table(data: Any) -> Any:
-    if isinstance(data, (pa.Table, Retrieval)):
+    if isinstance(data, (pa.Table, RetrievalData)):
         return data
     if isinstance(data, Mapping) and not isinstance(data, Dataset):
         if set(data) >= {"queries", "corpus", "qrels"}:
@@ -160,11 +160,11 @@ def _as_table(data: Any) -> Any:
 def check(data: Any, columns: Iterable[str], who: str) -> Any:
     """The table with these columns filled as they should be, or one error that names ``who``, column, row and finding.
 
-    A :class:`Retrieval` is turned into pairs where pairs are wanted, and into its corpus where texts are.
+    A :class:`RetrievalData` is turned into pairs where pairs are wanted, and into its corpus where texts are.
     """
     columns = tuple(columns)
     table = as_table(data)
-    if isinstance(table, Retrieval):
+    if isinstance(table, RetrievalData):
         if {"queries", "corpus", "qrels"} <= set(columns):
             return table
         table = table.pairs() if "anchor" in columns else table.corpus
