@@ -30,6 +30,7 @@ KINDS = {
     "hashing": "umekomi.models.untrained:HashingEmbedder",
     "entity": "umekomi.models.entity:EntityEmbedder",
     "bags": "umekomi.models.bags:BagEmbedder",
+    "sequence": "umekomi.models.sequence:SequenceEmbedder",
     "multi": "umekomi.models.multivector:MultiVectorEmbedder",
     "onnx": "umekomi.models.engines.onnx:OnnxEmbedder",
     "transformed": "umekomi.models.transformed:TransformedEmbedder",

@@ -20,7 +20,7 @@ from umekomi.models.base import Open, Reported
 from umekomi.models.borders import border, reading
 from umekomi.models.engines.runtimes import open_runtime
 from umekomi.models.folders import read_tokenizer, settings
-from umekomi.models.tokens import NetworkEmbedder, TokenizedEmbedder
+from umekomi.models.tokens import NetworkEmbedder, TokenizedEmbedder, filled
 from umekomi.parts.kernels.threads import cores
 from umekomi.progress import Progress
 
@@ -32,8 +32,6 @@ BLOCK = 4096
 """Texts that are tokenised ahead and sorted together."""
 CPU_TOKENS, GPU_TOKENS = 512, 16384
 """Tokens of a batch, padding among them: the most that stay in a core's cache, and those that fill a GPU."""
-RUN_TOKENS = 8
-"""What running a batch costs beside its tokens, in tokens (minilm on one core: 1.7 ms, and .2 ms a token)."""
 
 
 class OnnxEmbedder(TokenizedEmbedder):
@@ -209,29 +207,6 @@ class OnnxEmbedder(TokenizedEmbedder):
                 runtime=runtime,
                 **own,
             )
-
-
-def filled(widths: Any, budget: int, most: int) -> Iterator[Any]:
-    """Places of texts, longest first, batch by batch: each at most ``most`` texts and, padded to its longest, at most
-    ``budget`` tokens (one text at least). A batch ends where one more text would make its padding dearer than a batch
-    more.
-
-    >>> import numpy as np
-    >>> [places.tolist() for places in filled(np.array([3, 9, 40, 4, 4]), 30, 8)]
-    [[2], [1, 3], [4, 0]]
-    """
-    import numpy as np
-
-    order = np.argsort(-widths, kind="stable")
-    lengths = widths[order].tolist()
-    start = waste = 0
-    for at, length in enumerate(lengths):
-        waste += lengths[start] - length
-        if at > start and (at - start >= most or (at - start + 1) * lengths[start] > budget or waste > RUN_TOKENS):
-            yield order[start:at]
-            start, waste = at, 0
-    if len(order):
-        yield order[start:]
 
 
 def export(embedder: NetworkEmbedder, runtime: str = "") -> OnnxEmbedder:
