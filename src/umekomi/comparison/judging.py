@@ -13,6 +13,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from umekomi.comparison.candidates import Candidate
 from umekomi.comparison.leaderboard import Row, read_row, write_row
 from umekomi.comparison.meter import Journal, Meter
@@ -241,8 +243,6 @@ class Judging:
 
     def _fused(self, spec: str, lexical: Row, row: Row) -> tuple[Row, bool]:
         """The finished row of two rankings as one, and whether it was finished before."""
-        import numpy as np
-
         task = self.plan.task
         assert isinstance(task, RetrievalTask)
         key = content_hash(lexical.key, row.key, "rrf", RRF_K)

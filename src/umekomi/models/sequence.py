@@ -9,6 +9,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_type_hints
 
+import numpy as np
+
 from umekomi.errors import DataError, MissingExtra, WrongUse
 from umekomi.fields import problem
 from umekomi.files import MODEL_FILE
@@ -24,10 +26,9 @@ try:
 except ImportError as error:
     raise MissingExtra(error.name or "torch", "neural", "an embedder that reads word by word") from None
 
-from umekomi.parts.layers.sentence import ENCODERS, Encoded, WordNetwork
+from umekomi.parts.layers.sentence import ENCODERS, EncodedBatch, WordNetwork
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
     from tokenizers import Tokenizer
 
@@ -69,7 +70,7 @@ def device() -> str:
 
 class SequenceEmbedder(TokenizedEmbedder):
     """``reader`` makes numbers of texts, ``network`` vectors of numbers: ``network(ids, lengths)`` gives
-    :class:`~umekomi.parts.layers.sentence.Encoded`.
+    :class:`~umekomi.parts.layers.sentence.EncodedBatch`.
 
     A text of which no word is known, an empty one among them, has a zero vector and no token vectors, unless words
     stand around every text; how many there were is said. A vector depends on nothing else in the batch, but where
@@ -108,7 +109,6 @@ class SequenceEmbedder(TokenizedEmbedder):
         return ""
 
     def lengths(self, items: Sequence[str], role: str | None = None) -> Any:
-        import numpy as np
 
         return np.array([len(row) for row in self.reader.read(items)], np.int64)
 
@@ -123,7 +123,6 @@ class SequenceEmbedder(TokenizedEmbedder):
 
     def _vectors(self, items: list[str], batch_size: int, progress: bool) -> tuple[Any, Any]:
         """(dense vectors, how many words each text has)."""
-        import numpy as np
 
         out, counts = np.zeros((len(items), self.dimension), np.float32), np.zeros(len(items), np.int64)
         with Progress(f"{self.name}: encoding", len(items), "texts", progress) as bar:
@@ -134,7 +133,6 @@ class SequenceEmbedder(TokenizedEmbedder):
         return out, counts
 
     def _tokens(self, items: list[str], batch_size: int, progress: bool) -> Any:
-        import numpy as np
 
         from umekomi.contracts import Vectors
 
@@ -158,9 +156,8 @@ class SequenceEmbedder(TokenizedEmbedder):
 
     def _batches(
         self, items: list[str], batch_size: int, tokens: bool = False
-    ) -> Iterator[tuple[Any, Encoded, NDArray[np.int64]]]:
+    ) -> Iterator[tuple[Any, EncodedBatch, NDArray[np.int64]]]:
         """(places, what the network makes of them, their lengths), texts of like length together."""
-        import numpy as np
 
         zero = self.network.padding == "zero"
         block = len(items) or 1 if zero else BLOCK
@@ -180,7 +177,6 @@ class SequenceEmbedder(TokenizedEmbedder):
 
     def _padded(self, rows: list[Any], places: Any) -> tuple[Any, Any]:
         """(ids ``[batch, time, ...]``, lengths ``[batch]``) on the network's device."""
-        import numpy as np
 
         longest = max(len(rows[place]) for place in places)
         ids = np.zeros((len(places), longest, *rows[places[0]].shape[1:]), np.int64)
@@ -190,11 +186,11 @@ class SequenceEmbedder(TokenizedEmbedder):
         lengths = torch.tensor([len(rows[place]) for place in places])
         return torch.from_numpy(ids).to(where), lengths.to(where)
 
-    def _read_long(self, rows: list[Any], places: Any) -> Encoded:
+    def _read_long(self, rows: list[Any], places: Any) -> EncodedBatch:
         where = next(self.network.parameters()).device
         with torch.no_grad():
             found = [self.network.encode_long(torch.from_numpy(rows[place]).to(where)) for place in places]
-        return Encoded(torch.stack(found))
+        return EncodedBatch(torch.stack(found))
 
     def similarity(self, a: Any, b: Any) -> Any:
         """Cosine of dense vectors, MaxSim of token vectors (brought to length one)."""
@@ -212,7 +208,7 @@ class SequenceEmbedder(TokenizedEmbedder):
         for text in texts:
             row = self.reader.read([text])[0]
             with torch.inference_mode():
-                encoded: Encoded = self.network(*self._padded([row], [0]))
+                encoded: EncodedBatch = self.network(*self._padded([row], [0]))
             if encoded.attention is None:
                 raise WrongUse(f"{self.name}: expected a network with attention over words, found none")
             words = self.reader.names(row)

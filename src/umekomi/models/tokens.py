@@ -8,6 +8,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from umekomi.errors import WrongUse
 from umekomi.models.base import Reported, TextFace
 from umekomi.models.borders import border
@@ -46,8 +48,6 @@ class TokenizedEmbedder(TextFace):
         """What stands before a text in this role."""
 
     def lengths(self, items: Sequence[str], role: str | None = None) -> Any:
-        import numpy as np
-
         out = np.zeros(len(items), np.int64)
         before = self.prompt(role) or ""
         with self.whole(role) as tokenizer, border(self.name):
@@ -62,8 +62,6 @@ class TokenizedEmbedder(TextFace):
         raise WrongUse(f"{self.name} has no tokenizer to count with")
 
     def truncated(self, items: Sequence[str], role: str | None = None) -> Any:
-        import numpy as np
-
         out = np.zeros(len(items), bool)
         reads = self.reads(role)
         if reads is None:
@@ -75,8 +73,6 @@ class TokenizedEmbedder(TextFace):
         return out
 
     def _reported(self, items: list[str], role: str | None, batch_size: int) -> Reported:
-        import numpy as np
-
         vectors = self.encode(items, output="dense", role=role, batch_size=batch_size)
         lengths = self.lengths(items, role)
         reads = self.reads(role) or np.iinfo(np.int64).max
@@ -151,8 +147,6 @@ def filled(widths: Any, budget: int, most: int, waste: int | None = RUN_TOKENS) 
     >>> [places.tolist() for places in filled(np.array([3, 9, 40, 4, 4]), 30, 8)]
     [[2], [1, 3], [4, 0]]
     """
-    import numpy as np
-
     order = np.argsort(-widths, kind="stable")
     lengths = widths[order].tolist()
     start = padding = 0

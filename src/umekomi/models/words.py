@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from umekomi.errors import DataError, WrongUse
 from umekomi.files import MODEL_FILE
 from umekomi.models.borders import border
@@ -13,7 +15,6 @@ from umekomi.models.folders import fields, read_tokenizer
 from umekomi.parts.words import TREEBANK, tokenizer
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
     from tokenizers import Tokenizer
 
@@ -85,7 +86,6 @@ class WordReader:
 
     def read(self, texts: Sequence[str]) -> list[NDArray[np.int64]]:
         """int64 ``[words]`` of each text."""
-        import numpy as np
 
         with border("words"):
             encodings = self.tokenizer.encode_batch_fast(self.split_before(texts))

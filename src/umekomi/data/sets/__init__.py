@@ -14,7 +14,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from umekomi.data.columns import Dataset, Retrieval
 from umekomi.data.readers import read, retrieval
@@ -22,9 +25,6 @@ from umekomi.data.readers.parsing import tsv_columns
 from umekomi.errors import MissingExtra, WrongUse, unknown_name
 from umekomi.files import file_hash
 from umekomi.progress import say
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 Splits = dict[str, Any]
 
@@ -155,8 +155,6 @@ def _pick(table: pa.Table, **columns: str) -> pa.Table:
 
 
 def _scored(table: pa.Table, score: str = "score") -> pa.Table:
-    import pyarrow as pa
-
     values = [None if value in ("", None) else float(value) for value in table[score].to_pylist()]
     kept = [index for index, value in enumerate(values) if value is not None]
     out = _pick(table, sentence1="sentence1", sentence2="sentence2").append_column(
@@ -171,8 +169,6 @@ def _stsb(root: Path) -> Splits:
 
 def _sts(year: str) -> Callable[[Path], Splits]:
     def build(root: Path) -> Splits:
-        import pyarrow.compute as pc
-
         table = _raw_tsv(root / "sts12-16" / "sts12-16.tsv.gz")
         table = table.filter(pc.equal(table["year"], f"20{year}"))
         return {
@@ -186,14 +182,10 @@ def _sts(year: str) -> Callable[[Path], Splits]:
 
 def _raw_tsv(path: Path) -> pa.Table:
     """A TSV whose scores may be empty, all as strings."""
-    import pyarrow as pa
-
     return pa.table(tsv_columns(path))
 
 
 def _sick(root: Path) -> Splits:
-    import pyarrow.compute as pc
-
     table = _raw_tsv(root / "sick" / "sick.tsv.gz")
     parts = {"train": "train", "dev": "trial", "test": "test"}
     return {
@@ -208,9 +200,6 @@ def _entailment(parts: Mapping[str, str]) -> Callable[[Path], Splits]:
 
 def _fetch_snli(hub: str) -> Splits:
     """Rows without a gold label (-1) are left out, as in the literature."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
     out = {}
     for ours, theirs in (("train", "train"), ("dev", "validation"), ("test", "test")):
         table = _hub_table(hub, theirs)
@@ -231,8 +220,6 @@ def _scifact(root: Path) -> Splits:
 def _cranfield(root: Path) -> Splits:
     """Grades from Cleverdon's codes: 1 (complete answer) to 4 (minimal interest) become 4 to 1; 5 and -1 become 0. The
     text already begins with the title."""
-    import pyarrow as pa
-
     folder = root / "cranfield"
     judged = _raw_tsv(folder / "qrels.tsv.gz")
     grades = [5 - int(code) if code in ("1", "2", "3", "4") else 0 for code in judged["relevance_code"].to_pylist()]
@@ -255,8 +242,6 @@ def _crowdflower(root: Path) -> Splits:
     """Query to product, split by query (the published folds cut across queries, so that both sides would share them):
     three of five queries train, two test. A split's corpus holds the products judged for its queries; the same title
     and description is one product. Grades 1 to 4 become 0 to 3."""
-    import pyarrow as pa
-
     table = _raw_tsv(root / "crowdflower-search" / "pairs.tsv.gz")
     parts: dict[str, dict[str, Any]] = {
         split: {"queries": {}, "corpus": {}, "judged": {}} for split in ("train", "test")
@@ -294,8 +279,6 @@ def _labels(folder: str, parts: Mapping[str, str], label: str = "label") -> Call
 
 
 def _agnews(root: Path) -> Splits:
-    import pyarrow as pa
-
     test = _raw_tsv(root / "agnews" / "test.tsv.gz")
     texts = [
         f"{title} {text}"
@@ -312,8 +295,6 @@ def _jsts(root: Path) -> Splits:
 
 def _question_answering(questions: Path, contexts: Path, key: str, text: str, question: str) -> Retrieval:
     """Question → its paragraph; a paragraph that occurs twice is one document."""
-    import pyarrow as pa
-
     documents: dict[str, str] = {}
     ids: dict[str, str] = {}
     for line in _lines_of(contexts):
@@ -361,8 +342,6 @@ def _jsquad(root: Path) -> Splits:
 
 def _novels(root: Path) -> Splits:
     """One row a paragraph: a list of sentences in order. Split by book: every tenth is held out."""
-    import pyarrow as pa
-
     text = lzma.decompress((root / "english-novels" / "novels_sentences.txt.xz").read_bytes()).decode("utf-8")
     books: list[tuple[str, list[list[str]]]] = []
     for line in text.splitlines():
@@ -382,8 +361,6 @@ def _novels(root: Path) -> Splits:
 
 def _brown(root: Path) -> Splits:
     """One row a document of the corpus: its sentences in order; every tenth document is held out."""
-    import pyarrow as pa
-
     table = _raw_tsv(root / "brown" / "brown.tsv.gz")
     documents: dict[str, tuple[str, list[str]]] = {}
     for name, category, sentence in zip(
@@ -434,8 +411,6 @@ def _mammals(_: Path) -> Any:
 
 
 def _hyperlex(root: Path) -> Splits:
-    import pyarrow as pa
-
     table = _raw_tsv(root / "word-similarity" / "hyperlex_nouns.tsv.gz")
     score = pa.array([float(value) for value in table["score"].to_pylist()])
     return {"test": _pick(table, child="word1", parent="word2").append_column("score", score)}

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, ClassVar
 
+import numpy as np
+
 from umekomi.errors import MissingExtra, WrongUse
 from umekomi.indexes import graphs
 from umekomi.indexes.kinds.base import DEPTHS, USUAL, Kind
@@ -55,8 +57,6 @@ class Hnsw(Kind):
         )
 
     def derive(self, vectors: Any) -> dict[str, Any]:
-        import numpy as np
-
         graph = self._graph(vectors.shape[1])
         longest = 0.0
         for start in range(0, len(vectors), ROWS * 8):
@@ -120,8 +120,6 @@ class Hnsw(Kind):
         return max(int(enough), effort) if 0 < enough <= MOST else 0
 
     def search(self, part: Part, queries: Any, k: int, similarity: Any) -> tuple[Any, Any]:
-        import numpy as np
-
         if part.few(k):
             return listed(part, queries, np.flatnonzero(part.allowed), k)
         # rows that do not count take places on the walk: ask for more by their share, and scan where that is not enough

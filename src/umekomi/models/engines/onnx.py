@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from umekomi.errors import DataError, MissingExtra, WrongUse
 from umekomi.files import MODEL_FILE
 from umekomi.models.base import Open, Reported
@@ -105,8 +107,6 @@ class OnnxEmbedder(TokenizedEmbedder):
         return self._run(items, role, batch_size, False)
 
     def _run(self, items: list[str], role: str | None, batch_size: int, progress: bool) -> Reported:
-        import numpy as np
-
         prompt = self.prompt(role)
         vectors = np.zeros((len(items), self.dimension), np.float32)
         tokens, cut = np.zeros(len(items), np.int64), np.zeros(len(items), bool)

@@ -26,7 +26,7 @@ Pieces = Callable[[], Iterator[Tensor]]
 """The states of one long sequence from its begin, again and again: ``[words, width]`` each."""
 
 
-class Encoded(NamedTuple):
+class EncodedBatch(NamedTuple):
     """What an encoder makes of a batch: ``vectors`` ``[batch, dimension]``, zero for a sequence without a word; where
     it has them, ``tokens`` ``[batch, n, width]`` of which row i has ``counts[i]`` (int64 ``[batch]``), and
     ``attention`` ``[batch, hops, words]``, zero behind a sequence's end."""
@@ -52,7 +52,7 @@ class Encoder(nn.Module):
     padding: Padding = "masked"
 
     @abstractmethod
-    def forward(self, vectors: Tensor, lengths: Tensor) -> Encoded:
+    def forward(self, vectors: Tensor, lengths: Tensor) -> EncodedBatch:
         """``vectors`` ``[batch, time, inputs]`` of sequences of ``lengths`` int64 ``[batch]`` words from the left."""
 
     @abstractmethod
@@ -298,13 +298,15 @@ class RecurrentEncoder(Encoder):
     def settings(self) -> dict[str, Any]:
         return self._settings
 
-    def forward(self, vectors: Tensor, lengths: Tensor) -> Encoded:
+    def forward(self, vectors: Tensor, lengths: Tensor) -> EncodedBatch:
         read = self.recurrent(vectors, lengths)
         states = read.outputs if self.projection is None else self.projection(read.outputs)
         found, attention = self.pool(states, lengths, read.last)
         if isinstance(self.pool, SelfAttention):
-            return Encoded(found, found.unflatten(1, (self.pool.hops, -1)), self.pool.hops * (lengths > 0), attention)
-        return Encoded(found, states, lengths, attention)
+            return EncodedBatch(
+                found, found.unflatten(1, (self.pool.hops, -1)), self.pool.hops * (lengths > 0), attention
+            )
+        return EncodedBatch(found, states, lengths, attention)
 
     def encode_long(self, vectors: Tensor) -> Tensor:
         if len(self.recurrent.cells) > 1 or torch.is_grad_enabled():
@@ -337,9 +339,9 @@ class ConvolutionEncoder(Encoder):
     def settings(self) -> dict[str, Any]:
         return self._settings
 
-    def forward(self, vectors: Tensor, lengths: Tensor) -> Encoded:
+    def forward(self, vectors: Tensor, lengths: Tensor) -> EncodedBatch:
         if not torch.onnx.is_in_onnx_export() and not vectors.shape[1]:
-            return Encoded(vectors.new_zeros(len(vectors), self.dimension))
+            return EncodedBatch(vectors.new_zeros(len(vectors), self.dimension))
         there = mask_of(lengths, vectors.shape[1]).unsqueeze(1)
         found, maxima = vectors.transpose(1, 2) * there, []
         for layer in self.layers:
@@ -347,7 +349,7 @@ class ConvolutionEncoder(Encoder):
             if self.padding == "masked":  # no number is below zero: what is masked is no maximum
                 found = found * there
             maxima.append(found.amax(2))
-        return Encoded(torch.cat(maxima, 1) * (lengths > 0).unsqueeze(1))
+        return EncodedBatch(torch.cat(maxima, 1) * (lengths > 0).unsqueeze(1))
 
     def encode_long(self, vectors: Tensor) -> Tensor:
         around, found = self.LAYERS, torch.zeros(self.dimension, device=vectors.device)
@@ -392,7 +394,7 @@ class WordNetwork(nn.Module):
         """Does a vector depend on its batch (``"zero"``)?"""
         return self.encoder.padding
 
-    def forward(self, ids: Tensor, lengths: Tensor) -> Encoded:
+    def forward(self, ids: Tensor, lengths: Tensor) -> EncodedBatch:
         """``ids`` int64 ``[batch, time]``, anything behind a sequence's end."""
         return self.encoder(self.words(ids), lengths)  # type: ignore[no-any-return]
 
