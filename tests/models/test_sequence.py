@@ -194,3 +194,52 @@ def test_japanese_is_split_before(tmp_path):
     pytest.importorskip("fugashi")
     reader = WordReader(word_tokenizer(["<unk>", "猫", "が", "鳴く"], "surfaces"), before="surfaces")
     assert reader.words(["猫が鳴く。"]) == [["猫", "が", "鳴く"]]
+
+
+@pytest.mark.parametrize("name", [name for name in ENCODERS if "backward" not in name])
+def test_exported_it_gives_the_same_vectors(name):
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnx")
+    from umekomi.models.engines.choice import export
+
+    for around in ({}, {"begin": "<s>", "end": "</s>"}):
+        embedder = model(name, **around)
+        graph = export(embedder)
+        for batch_size in (1, 32):
+            found = graph.encode(TEXTS, batch_size=batch_size)
+            assert found == pytest.approx(embedder.encode(TEXTS), rel=1e-4, abs=1e-6)
+        assert graph.lengths(TEXTS).tolist() == embedder.lengths(TEXTS).tolist()
+        many = [" ".join(np.random.default_rng(i).choice(NAMES[3:], i % 40)) for i in range(200)]
+        assert graph.encode(many) == pytest.approx(embedder.encode(many), rel=1e-4, abs=1e-6)
+
+
+def test_it_encodes_without_torch(fresh, tmp_path, monkeypatch):
+    pytest.importorskip("onnxruntime")
+    from umekomi.models.engines.choice import open_for_encoding
+    from umekomi.verbs.convert import convert
+
+    monkeypatch.setenv("UMEKOMI_CACHE", str(tmp_path / "cache"))
+    embedder = model("max")
+    embedder.save(tmp_path / "m")
+    opened = open_for_encoding(str(tmp_path / "m"))
+    assert opened.kind == "onnx" and opened.fingerprint() == embedder.fingerprint()
+    convert(tmp_path / "m", tmp_path / "onnx", "onnx")
+    told = fresh(
+        f"""
+import sys, umekomi
+print(umekomi.load({str(tmp_path / "onnx")!r}).encode({TEXTS!r}).sum().item(), "torch" in sys.modules)
+"""
+    )
+    total, torch_there = told.split()
+    assert float(total) == pytest.approx(float(embedder.encode(TEXTS).sum()), abs=1e-4)
+    assert torch_there == "False"
+
+
+def test_what_cannot_be_exported_says_why():
+    pytest.importorskip("onnx")
+    from umekomi.models.engines.choice import export
+
+    with pytest.raises(WrongUse, match="depends on its batch"):
+        export(model("max", padding="zero"))
+    with pytest.raises(WrongUse, match="nor a backward direction alone"):
+        export(model("backward gru"))

@@ -139,14 +139,16 @@ class Recurrent(nn.Module):
         """By torch's own layers, which have a counterpart in ONNX: padded in, with lengths of 1 or more."""
         if self.directions == "backward" or self.cell_clip is not None or self.step_width != self.width:
             raise WrongUse("recurrent layer: ONNX has none with clips or a projection, nor a backward direction alone")
-        data, lasts = vectors, vectors
+        data = vectors
         for number, cell in enumerate(self.cells):
             packed = nn.utils.rnn.pack_padded_sequence(data, lengths, batch_first=True, enforce_sorted=False)
-            read, state = cell(packed)
+            read, _ = cell(packed)
             read, _ = nn.utils.rnn.pad_packed_sequence(read, batch_first=True)
             data = read + data if self.residual and number else read
-            lasts = state[0] if self.cell == "lstm" else state
-        last = torch.cat([lasts[side] for side in range(lasts.shape[0])], 1)
+        ends = (lengths - 1).clamp(min=0).reshape(-1, 1, 1).expand(-1, 1, data.shape[2])
+        last = data.gather(1, ends).squeeze(1)
+        if self.directions == "both":
+            last = torch.cat([last[:, : self.step_width], data[:, 0, self.step_width :]], 1)
         return Read(data, last, (), ())
 
     def zero_state(self, like: Tensor, batch: int) -> State:
