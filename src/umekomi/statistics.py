@@ -11,8 +11,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
+
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
     Array = NDArray[np.float64]
@@ -40,7 +41,6 @@ def mean(values: Array) -> float:
 
 def spearman(values: Array) -> float:
     """Rank correlation of the two columns, gold and predicted."""
-    import numpy as np
     from scipy.stats import rankdata
 
     ranks = rankdata(values, axis=0)
@@ -51,8 +51,6 @@ def spearman(values: Array) -> float:
 
 def pearson(values: Array) -> float:
     """Linear correlation of the two columns, gold and predicted."""
-    import numpy as np
-
     centred = values - values.mean(0)
     scale = np.sqrt((centred**2).sum(0).prod())
     return float((centred[:, 0] * centred[:, 1]).sum() / scale) if scale else float("nan")
@@ -144,8 +142,6 @@ def interval(values: Array, statistic: str = "mean", *, resamples: int = RESAMPL
     >>> low_to_high.value, low_to_high.low < .5 < low_to_high.high
     (0.5, True)
     """
-    import numpy as np
-
     values = np.asarray(values, np.float64)
     compute = STATISTICS[statistic]
     point = compute(values)
@@ -158,8 +154,6 @@ def paired_interval(
     a: Array, b: Array, statistic: str = "mean", *, resamples: int = RESAMPLES, seed: int = 0
 ) -> Interval:
     """The difference of the statistic, ``a`` minus ``b``, with its 95 % interval over the same resampled items."""
-    import numpy as np
-
     a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
     if len(a) != len(b):
         raise ValueError(f"paired results need the same items: {len(a)} against {len(b)}")
@@ -180,7 +174,6 @@ def _bounds(
     10): none for a mean, but V-measure grows when rows repeat, and its plain percentile interval can miss the figure
     itself.
     """
-    import numpy as np
     from scipy.stats import bootstrap
 
     drawn = bootstrap(

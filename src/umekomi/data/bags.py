@@ -9,13 +9,11 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from umekomi.data.lines import check_encoding, lines
+import pyarrow as pa
+
+from umekomi.data.lines import check_encoding, read_lines
 from umekomi.errors import DataError, WrongUse
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 FORMATS = ("fasttext", "labeldoc")
 _WEIGHTED = re.compile(r"^(.+):([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)$")
@@ -32,15 +30,13 @@ def read_bags(
     """The table (left list<string>, right list<list<string>>[, left_weights, right_weights]) of a file. ``weights``
     None looks at the features: weights are read where every one of them has one. ``encoding``: of a file that is not
     UTF-8."""
-    import pyarrow as pa
-
     path = Path(path)
     if form not in FORMATS:
         raise WrongUse(f"format of {path}: expected one of {', '.join(FORMATS)}, found {form!r}")
     if not path.is_file():
         raise WrongUse(f"{path}: no such file")
     rows: list[tuple[int, list[list[str]]]] = []
-    for number, line in lines(path, path.suffix.lower() == ".gz", check_encoding(encoding)):
+    for number, line in read_lines(path, path.suffix.lower() == ".gz", check_encoding(encoding)):
         if not line.strip():
             continue
         if form == "fasttext":

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
-from umekomi.data.plain import plain
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from umekomi.data.plain import to_plain
 from umekomi.errors import DataError, where
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 COLUMNS: dict[str, str] = {
     **dict.fromkeys(
@@ -35,7 +35,7 @@ IDENTIFIER = frozenset(name for name, kind in COLUMNS.items() if kind == "id")
 LIST = frozenset(name for name, kind in COLUMNS.items() if kind == "texts")
 
 
-class Retrieval(NamedTuple):
+class RetrievalData(NamedTuple):
     """BEIR's three tables: queries (id, text), corpus (id, text), qrels (query_id, corpus_id, score)."""
 
     queries: pa.Table
@@ -59,8 +59,6 @@ class Retrieval(NamedTuple):
 
     def pairs(self) -> pa.Table:
         """What a contrastive recipe learns from: anchor = query, positive = a document judged above zero."""
-        import pyarrow as pa
-
         queries = dict(zip(self.queries["id"].to_pylist(), self.queries["text"].to_pylist(), strict=True))
         corpus = dict(zip(self.corpus["id"].to_pylist(), self.corpus["text"].to_pylist(), strict=True))
         rows = [
@@ -73,12 +71,12 @@ class Retrieval(NamedTuple):
 
 
 Split = Any
-"""A ``pyarrow.Table`` or a :class:`Retrieval`."""
+"""A ``pyarrow.Table`` or a :class:`RetrievalData`."""
 
 
 @dataclass(frozen=True)
 class Dataset(Mapping[str, Any]):
-    """Named splits, each a table or a :class:`Retrieval`, with where they came from and what was left out."""
+    """Named splits, each a table or a :class:`RetrievalData`, with where they came from and what was left out."""
 
     name: str
     splits: Mapping[str, Split]
@@ -109,11 +107,9 @@ def fingerprint(split: Split) -> str:
     """Names a table's content: column names and values, not chunks or metadata."""
     from umekomi.files import content_hash
 
-    if isinstance(split, Retrieval):
+    if isinstance(split, RetrievalData):
         return content_hash([fingerprint(table) for table in split])
     import io
-
-    import pyarrow as pa
 
     sink = io.BytesIO()
     plain = split.replace_schema_metadata(None).combine_chunks()
@@ -123,23 +119,19 @@ def fingerprint(split: Split) -> str:
 
 
 def as_table(data: Any) -> Any:
-    """A ``pyarrow.Table`` or :class:`Retrieval` from what users hold: those, a ``datasets.Dataset`` (without copying),
+    """A ``pyarrow.Table`` or :class:`RetrievalData` from what users hold: those, a ``datasets.Dataset`` (without copying),
     a pandas or polars frame, a mapping of columns, or a list of row dictionaries. Dictionaries, views and extensions
     become the plain type of the same values."""
-    import pyarrow as pa
-
     try:
         table = _as_table(data)
-        return table if isinstance(table, Retrieval) else plain(table, large=False)
+        return table if isinstance(table, RetrievalData) else to_plain(table, large=False)
     except (pa.ArrowException, ArithmeticError, LookupError, TypeError, ValueError) as error:
         said = " ".join(str(error).split())[:200]
         raise DataError(f"the data: expected columns of one type and length each, found: {said}") from None
 
 
 def _as_table(data: Any) -> Any:
-    import pyarrow as pa
-
-    if isinstance(data, (pa.Table, Retrieval)):
+    if isinstance(data, (pa.Table, RetrievalData)):
         return data
     if isinstance(data, Mapping) and not isinstance(data, Dataset):
         if set(data) >= {"queries", "corpus", "qrels"}:
@@ -168,11 +160,11 @@ def _as_table(data: Any) -> Any:
 def check(data: Any, columns: Iterable[str], who: str) -> Any:
     """The table with these columns filled as they should be, or one error that names ``who``, column, row and finding.
 
-    A :class:`Retrieval` is turned into pairs where pairs are wanted, and into its corpus where texts are.
+    A :class:`RetrievalData` is turned into pairs where pairs are wanted, and into its corpus where texts are.
     """
     columns = tuple(columns)
     table = as_table(data)
-    if isinstance(table, Retrieval):
+    if isinstance(table, RetrievalData):
         if {"queries", "corpus", "qrels"} <= set(columns):
             return table
         table = table.pairs() if "anchor" in columns else table.corpus
@@ -194,9 +186,6 @@ def check(data: Any, columns: Iterable[str], who: str) -> Any:
 
 def first_problem(name: str, values: Any) -> tuple[int, str, str] | None:
     """(row, expected, found) of the first value that may not stand in a standard column, or None."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
     kind = values.type
     if name in TEXT:
         if not (pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)):

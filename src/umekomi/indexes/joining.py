@@ -5,22 +5,19 @@ time."""
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pyarrow as pa
 
 from umekomi.errors import DataError
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 ID = "__id__"
 ROW = "__row__"
 
 
-def joint(tables: Sequence[tuple[Any, Callable[[str], Any]]], where: str) -> pa.Schema:
+def common_schema(tables: Sequence[tuple[Any, Callable[[str], Any]]], where: str) -> pa.Schema:
     """The schema that holds every table's columns without changing a value, or the error that names the column. A table
     comes as its schema and what gives a column."""
-    import pyarrow as pa
-
     types: dict[str, Any] = {}
     for schema, _ in tables:
         for each in schema:
@@ -34,8 +31,6 @@ def joint(tables: Sequence[tuple[Any, Callable[[str], Any]]], where: str) -> pa.
 
 
 def _wider(first: Any, second: Any, name: str, where: str) -> Any:
-    import pyarrow as pa
-
     if first == second:
         return first
     try:
@@ -68,27 +63,21 @@ def _keeps(narrow: Any, wide: Any) -> bool:
 
 
 def _cast(column: Any, kind: Any, name: str, where: str) -> Any:
-    import pyarrow as pa
-
     try:
         return column.cast(kind)
     except pa.ArrowException as error:
         raise DataError(f"{where}: column {name!r} has values that are no {kind}: {_line(error)}") from None
 
 
-def joined(tables: Iterable[Any], where: str) -> pa.Table:
+def concatenate_tables(tables: Iterable[Any], where: str) -> pa.Table:
     """The rows of several tables in one, null where one lacks a column."""
-    import pyarrow as pa
-
     tables = list(tables)
-    schema = joint([(table.schema, table.column) for table in tables], where)
+    schema = common_schema([(table.schema, table.column) for table in tables], where)
     return pa.concat_tables([_fitted(table, schema, where) for table in tables])
 
 
 def _fitted(table: Any, schema: pa.Schema, where: str) -> pa.Table:
     """The table with these columns, in this order; null where it has none."""
-    import pyarrow as pa
-
     return pa.table(
         {
             each.name: _cast(table[each.name], each.type, each.name, where)

@@ -8,12 +8,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
+import numpy as np
+
 from umekomi.errors import UmekomiError, WrongUse
 from umekomi.files import MODEL_FILE, content_hash, folder_hash, whole_folder, write_json
 from umekomi.parts import similarity as similarities
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
     from umekomi.contracts import Transform
@@ -210,8 +211,6 @@ class EmbedderBase(Saved):
     def _check_finite(self, vectors: Any, items: Sequence[Any]) -> None:
         """The error that names the first item whose vector has a NaN or an infinity in it: what damaged weights, and
         numbers too large for them, give."""
-        import numpy as np
-
         from umekomi.contracts import Vectors
 
         values = vectors.flat if isinstance(vectors, Vectors) else getattr(vectors, "data", vectors)
@@ -252,12 +251,10 @@ class EmbedderBase(Saved):
 
     def similarity(self, a: Any, b: Any) -> Any:
         """How alike, float32 ``[n, m]``, higher is nearer, by this embedder's own measure (``metric``)."""
-        return similarities.named(self.metric)(a, b)
+        return similarities.similarity_function(self.metric)(a, b)
 
     def similarity_pairwise(self, a: Any, b: Any) -> Any:
         """:meth:`similarity` of row ``i`` of ``a`` with row ``i`` of ``b`` only, float32 ``[n]``."""
-        import numpy as np
-
         pairs = range(similarities.size(a))
         if self.metric in ("cosine", "dot") and isinstance(a, np.ndarray):
             if self.metric == "cosine":
@@ -286,7 +283,7 @@ class EmbedderBase(Saved):
         raise WrongUse(f"{transforms[0].name} changes a table of words or tokens; {self.name} ({self.kind}) has none")
 
 
-class Reported(NamedTuple):
+class Encoded(NamedTuple):
     """Vectors float32 ``[n, d]``, and for every text how many tokens it has (int64 ``[n]``) and whether it was cut
     (bool ``[n]``)."""
 
@@ -302,16 +299,12 @@ class TextFace(EmbedderBase):
 
     def truncated(self, items: Sequence[str], role: str | None = None) -> Any:
         """Which items are longer than the model reads, the role's prompt before them: bool ``[n]``."""
-        import numpy as np
-
         return np.zeros(len(items), bool)
 
     def lengths(self, items: Sequence[str], role: str | None = None) -> Any:
         """How many tokens each text has as this model counts them, prompt and special tokens too: int64 ``[n]``; words
         where it has no tokenizer."""
         import re
-
-        import numpy as np
 
         return np.array([len(re.findall(r"\w+", text)) for text in items], np.int64)
 
@@ -323,13 +316,13 @@ class TextFace(EmbedderBase):
             )
         return [text]
 
-    def encode_reported(
+    def encode_with_counts(
         self, items: Sequence[str], *, role: str | None = None, dimensions: int | None = None, batch_size: int = 32
-    ) -> Reported:
+    ) -> Encoded:
         """Dense vectors, and what was seen of the texts on the way."""
         self._check_dimensions(dimensions)
         items = list(items)
-        found = self._reported(items, role, batch_size)
+        found = self._encode_with_counts(items, role, batch_size)
         self._check_finite(found.vectors, items)
         return (
             found
@@ -337,14 +330,14 @@ class TextFace(EmbedderBase):
             else found._replace(vectors=self.cut(found.vectors, dimensions or 0))
         )
 
-    def _reported(self, items: list[str], role: str | None, batch_size: int) -> Reported:
+    def _encode_with_counts(self, items: list[str], role: str | None, batch_size: int) -> Encoded:
         """Vectors of the whole width; an embedder that sees lengths and cuts while it encodes says so here instead of
         looking twice."""
         vectors = self.encode(items, output="dense", role=role, batch_size=batch_size)
-        return Reported(vectors, self.lengths(items, role), self.truncated(items, role))
+        return Encoded(vectors, self.lengths(items, role), self.truncated(items, role))
 
 
-def described(model: Any) -> str:
+def describe(model: Any) -> str:
     """``tiny is a backbone``: what a model is, for an error about one that will not do."""
     name, kind = getattr(model, "name", None), getattr(model, "kind", None)
     return f"{name} is a {kind}" if name and kind else f"found an object of type {type(model).__name__}"
@@ -364,8 +357,6 @@ class Scorer(Saved):
     ) -> NDArray[np.float32]:
         """One score a pair ``a[i]``, ``b[i]``, float32 ``[n]``, higher is better; ``condition[i]`` is what it is judged
         under, where the scorer takes one."""
-        import numpy as np
-
         a, b = list(a), list(b)
         if len(a) != len(b) or (condition is not None and len(condition) != len(a)):
             raise WrongUse(f"{self.name}: expected pairs, found {len(a)} and {len(b)} items")
@@ -396,8 +387,6 @@ class Predictor(Saved):
 
     def predict(self, rows: Sequence[Mapping[str, Any]]) -> NDArray[np.float32]:
         """float32 ``[n]``, or ``[n, classes]``, for rows that are mappings of columns."""
-        import numpy as np
-
         rows = as_items(rows)
         strange = next((place for place, row in enumerate(rows) if not isinstance(row, Mapping)), None)
         if strange is not None:

@@ -8,8 +8,10 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from umekomi.errors import WrongUse
-from umekomi.models.base import Reported, TextFace
+from umekomi.models.base import Encoded, TextFace
 from umekomi.models.borders import border
 
 if TYPE_CHECKING:
@@ -42,8 +44,6 @@ class TokenizedEmbedder(TextFace):
         """What stands before a text in this role."""
 
     def lengths(self, items: Sequence[str], role: str | None = None) -> Any:
-        import numpy as np
-
         out = np.zeros(len(items), np.int64)
         before = self.prompt(role) or ""
         with self.whole(role) as tokenizer, border(self.name):
@@ -58,8 +58,6 @@ class TokenizedEmbedder(TextFace):
         raise WrongUse(f"{self.name} has no tokenizer to count with")
 
     def truncated(self, items: Sequence[str], role: str | None = None) -> Any:
-        import numpy as np
-
         out = np.zeros(len(items), bool)
         reads = self.reads(role)
         if reads is None:
@@ -70,13 +68,11 @@ class TokenizedEmbedder(TextFace):
         out[rest] = self.lengths([items[place] for place in rest], role) > reads
         return out
 
-    def _reported(self, items: list[str], role: str | None, batch_size: int) -> Reported:
-        import numpy as np
-
+    def _encode_with_counts(self, items: list[str], role: str | None, batch_size: int) -> Encoded:
         vectors = self.encode(items, output="dense", role=role, batch_size=batch_size)
         lengths = self.lengths(items, role)
         reads = self.reads(role) or np.iinfo(np.int64).max
-        return Reported(vectors, np.minimum(lengths, reads), lengths > reads)
+        return Encoded(vectors, np.minimum(lengths, reads), lengths > reads)
 
     def windows(self, text: str, role: str | None = None) -> list[str]:
         """Pieces of a text that the model reads whole, each sharing an eighth with the one before; a word is cut only

@@ -8,10 +8,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from umekomi.contracts import Transform
 from umekomi.errors import DataError, WrongUse
 from umekomi.files import MODEL_FILE
-from umekomi.models.base import EmbedderBase, Open, Reported, TextFace
+from umekomi.models.base import EmbedderBase, Encoded, Open, TextFace
 from umekomi.models.borders import border
 from umekomi.models.folders import fields, read_arrays, settings
 
@@ -77,10 +79,10 @@ class TransformedEmbedder(TextFace):
     def windows(self, text: str, role: str | None = None) -> list[str]:
         return self.base.windows(text, role) if isinstance(self.base, TextFace) else super().windows(text, role)
 
-    def _reported(self, items: list[str], role: str | None, batch_size: int) -> Reported:
+    def _encode_with_counts(self, items: list[str], role: str | None, batch_size: int) -> Encoded:
         if not isinstance(self.base, TextFace):
-            return super()._reported(items, role, batch_size)
-        found = self.base._reported(items, role, batch_size)
+            return super()._encode_with_counts(items, role, batch_size)
+        found = self.base._encode_with_counts(items, role, batch_size)
         return found._replace(vectors=self.apply(found.vectors, role))
 
     def _write(self, folder: Path) -> dict[str, Any]:
@@ -97,7 +99,7 @@ class TransformedEmbedder(TextFace):
 
     @classmethod
     def _read(cls, folder: Path, head: dict[str, Any], open: Open) -> TransformedEmbedder:
-        from umekomi.transforms import named
+        from umekomi.transforms import transform_class
 
         transforms = []
         where = f"{folder / MODEL_FILE}, settings"
@@ -106,7 +108,7 @@ class TransformedEmbedder(TextFace):
                 raise DataError(f"{where}: expected a list of transforms, found {step!r:.60} in it")
             fields(step, where, name=str, settings=dict, learned=bool)
             with border(where, DataError):
-                transform = named(step["name"])(**step["settings"])
+                transform = transform_class(step["name"])(**step["settings"])
             if step["learned"]:
                 file = folder / f"transform_{index}.safetensors"
                 arrays = read_arrays(file)
@@ -122,8 +124,6 @@ class TransformedEmbedder(TextFace):
 
     def _try(self) -> None:
         """The error for transforms that do not fit the base or one another, found with one vector."""
-        import numpy as np
-
         width = self.base.dimension
         found = self.apply(np.full((1, width), 1 / np.sqrt(width), np.float32))
         if found.shape != (1, self.dimension):

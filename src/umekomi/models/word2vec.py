@@ -15,13 +15,14 @@ from itertools import islice
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+import numpy as np
+
 from umekomi.errors import DataError, WrongUse, where
 from umekomi.files import whole_file
 from umekomi.models.entity import EntityEmbedder
 from umekomi.progress import say
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
 ENDINGS = (".txt", ".vec", ".bin")
@@ -114,8 +115,6 @@ def _header(line: bytes) -> tuple[int, int] | None:
 
 
 def _binary(path: Path, stream: IO[bytes]) -> tuple[list[bytes], NDArray[np.float32]]:
-    import numpy as np
-
     line = stream.readline(LONGEST)
     if line.startswith(FASTTEXT):
         raise DataError(f"{path}: expected word2vec's format, found a model of fastText: use its .vec file")
@@ -146,8 +145,6 @@ def _binary(path: Path, stream: IO[bytes]) -> tuple[list[bytes], NDArray[np.floa
 
 
 def _text(path: Path, stream: IO[bytes]) -> tuple[list[bytes], NDArray[np.float32]]:
-    import numpy as np
-
     head = [line.rstrip(b"\r\n") for line in islice(stream, LOOK)]
     header = _header(head[0]) if head else None
     if header is not None:
@@ -198,8 +195,6 @@ def _numbers(line: bytes) -> int:
 def _row(path: Path, number: int, line: bytes, dimension: int) -> tuple[bytes, NDArray[np.float32]]:
     """(the word, its numbers): the last ``dimension`` parts of the line are numbers, and one space stands before
     them."""
-    import numpy as np
-
     name, *values = line.rstrip(b" \t").rsplit(b" ", dimension)
     if len(values) == dimension and not all(values):
         values = []

@@ -5,10 +5,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
+
 from umekomi.errors import WrongUse
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
 
@@ -25,10 +26,8 @@ def mixture(
 ) -> tuple[Mixture, NDArray[np.float32]]:
     """(the moments of each group of rows, the sum of all rows by ``weights`` ``[n]``, ones when not given); ``groups``
     int64 ``[n]`` from 0 up."""
-    import numpy as np
-
     from umekomi.parts.kernels.sparse import moments
-    from umekomi.parts.kernels.threads import cores, over, shards
+    from umekomi.parts.kernels.threads import cores, run_all, shards
 
     count, width = int(groups.max()) + 1, y.shape[1]
     weights = np.ones(len(y), np.float32) if weights is None else weights
@@ -47,7 +46,7 @@ def mixture(
                 sum_ += more
         return total[0], total[1], total[2]
 
-    found = over(part, shards(len(y), cores(threads)))
+    found = run_all(part, shards(len(y), cores(threads)))
     sums, outers, weighted = (sum(one) for one in zip(*found, strict=True))
     sizes = np.bincount(groups, minlength=count)
     means = sums / sizes[:, None]
@@ -59,20 +58,17 @@ def mixture(
 
 def estimate(x: NDArray[np.float32], about: Mixture) -> NDArray[np.float32]:
     """log Z of every row, ``[n]``: Z_i ≈ Σ_a π_a exp(x_i · μ_a + x_i Ω_a x_i / 2)."""
-    import numpy as np
-
     from umekomi.parts.kernels.sparse import log_masses
-    from umekomi.parts.kernels.threads import cores, over, shards
+    from umekomi.parts.kernels.threads import cores, run_all, shards
 
     x = np.ascontiguousarray(x, np.float32)
     out = np.empty(len(x), np.float32)
-    over(lambda low, high: log_masses(x, *about, out, low, high), shards(len(x), cores()))
+    run_all(lambda low, high: log_masses(x, *about, out, low, high), shards(len(x), cores()))
     return out
 
 
 def exact(x: NDArray[np.float32], y: NDArray[np.float32], block: int = 1024) -> NDArray[np.float64]:
     """log Z of every row by all pairs, float64 ``[n]``."""
-    import numpy as np
     from scipy.special import logsumexp
 
     return np.concatenate(
@@ -83,7 +79,6 @@ def exact(x: NDArray[np.float32], y: NDArray[np.float32], block: int = 1024) -> 
 def groups_of(y: NDArray[np.float32], kappa: int, seed: int = 0) -> NDArray[np.int64]:
     """``kappa`` groups by spherical k-means (k-means of unit rows); groups of fewer than two rows join the nearest
     other."""
-    import numpy as np
     from sklearn.cluster import KMeans
 
     from umekomi.parts.similarity import normalise

@@ -19,13 +19,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
 
+import numpy as np
+
 from umekomi.data.graphs import Relations, closure, graph, hierarchy, relations
-from umekomi.data.shapes import shape
+from umekomi.data.shapes import shape_name
 from umekomi.errors import WrongUse
 from umekomi.fields import Above, AtLeast, Within
 from umekomi.files import content_hash
 from umekomi.models.entity import EntityEmbedder, begin_with
-from umekomi.parts.kernels.threads import cores, over, shards
+from umekomi.parts.kernels.threads import cores, run_all, shards
 from umekomi.parts.learning.arrays import curve, learn, order
 from umekomi.recipes import OPTIONAL, Paper, Recipe
 from umekomi.run import Run
@@ -147,8 +149,6 @@ class Poincare(Recipe):
         return MANIFOLDS[self.manifold]
 
     def learn(self, data: Any, start: Any, run: Run) -> EntityEmbedder:
-        import numpy as np
-
         from umekomi.parts.kernels.draw import mix
         from umekomi.parts.kernels.hyperbolic import GEOMETRIES, LORENTZ, sgd
         from umekomi.parts.spectral import spectral
@@ -232,7 +232,7 @@ class Poincare(Recipe):
             raise WrongUse(f"{self.name}: expected hard_epochs below epochs, found {self.hard_epochs} of {self.epochs}")
 
     def _relations(self, data: Any) -> tuple[Relations, list[str]]:
-        if shape(data) == "hierarchy":
+        if shape_name(data) == "hierarchy":
             pairs = hierarchy(data, self.name)
             closed = closure(pairs) if self.transitive else pairs
             return relations(closed), [f"{len(pairs):,} pairs given, {len(closed):,} with what follows from them"]
@@ -241,8 +241,6 @@ class Poincare(Recipe):
 
     def _pool(self, found: Relations) -> Any:
         """Nodes, each as often as it is to be drawn."""
-        import numpy as np
-
         nodes = np.arange(len(found.names), dtype=np.int32)
         if not self.dampening:
             return nodes
@@ -274,14 +272,12 @@ class Poincare(Recipe):
 
     def _nearest(self, table: Any, geometry: int, offsets: Any, neighbours: Any) -> Any:
         """Every node's closest unrelated nodes, int32 ``[n, hard_pool]``: all pairs are compared."""
-        import numpy as np
-
         from umekomi.parts.kernels.hyperbolic import closest, columns_of
 
         columns, weights = columns_of(table, geometry)
         heads = np.flatnonzero(np.diff(offsets)).astype(np.int32)
         out = np.repeat(np.arange(len(table), dtype=np.int32)[:, None], min(self.hard_pool, len(table) - 1), 1)
-        over(
+        run_all(
             lambda low, high: closest(columns, weights, geometry, heads[low:high], offsets, neighbours, out),
             shards(len(heads), cores(self.threads)),
         )
@@ -290,8 +286,6 @@ class Poincare(Recipe):
     def _kept(self, table: Any) -> Any:
         """float32 that still lies on the manifold: rounding may not carry a point out of the ball or off the
         hyperboloid."""
-        import numpy as np
-
         if self.manifold == "ball":
             norms = np.linalg.norm(table, axis=1, keepdims=True)
             return (table * np.minimum(1.0, (1 - self.edge) / np.maximum(norms, 1e-300))).astype(np.float32)

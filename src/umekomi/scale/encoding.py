@@ -8,12 +8,14 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from umekomi.data.readers import Source
 from umekomi.errors import DataError, MissingExtra, UmekomiError, WrongUse
 from umekomi.models.engines.choice import open_for_encoding
 from umekomi.models.opening import folder_of
 from umekomi.progress import Progress
-from umekomi.verbs.encode import SHARD, Encoded, Work, begin, check_job, commit, finish
+from umekomi.verbs.encode import SHARD, EncodedFile, Work, begin, check_job, commit, finish
 
 
 class Worker:
@@ -43,8 +45,6 @@ class Worker:
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
         """Encode the shards with these numbers."""
-        import numpy as np
-
         entries = [self._shard(int(number)) for number in batch["id"]]
         return {key: np.array([entry[key] for entry in entries]) for key in entries[0]}
 
@@ -82,7 +82,7 @@ def encode(
     engine: str = "auto",
     encoding: str | None = None,
     progress: bool = False,
-) -> Encoded:
+) -> EncodedFile:
     """:func:`umekomi.encode` by ``workers`` processes of a Ray cluster, each with ``cpus`` cores and ``gpus`` GPUs.
 
     ``address``: the cluster's (``"auto"``: the one this machine belongs to; None: the one that is connected, or a new

@@ -6,12 +6,13 @@ from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from fastapi.responses import Response
 
 from umekomi.indexes import Index
 from umekomi.indexes.payload import as_json
 from umekomi.server.errors import Answer, ApiError
-from umekomi.server.groups import grouped
+from umekomi.server.groups import group_values
 from umekomi.server.workers import in_thread
 from umekomi.transforms import Pca
 
@@ -34,8 +35,6 @@ class Maps:
 
     def placed(self, name: str, index: Index) -> tuple[Any, Any]:
         """(row numbers, places float32 ``[rows, 2]``) of at most :data:`MAP_ROWS` rows, evenly taken."""
-        import numpy as np
-
         numbers = index.living()
         state = hash(numbers.tobytes())
         known = self._known.get(name)
@@ -43,7 +42,7 @@ class Maps:
             return known[1], known[2]
         if len(numbers) > MAP_ROWS:
             numbers = numbers[np.linspace(0, len(numbers) - 1, MAP_ROWS).astype(np.int64)]
-        places = projected(index.vectors(numbers)) if len(numbers) else np.zeros((0, 2), np.float32)
+        places = project(index.vectors(numbers)) if len(numbers) else np.zeros((0, 2), np.float32)
         self._known[name] = (state, numbers, places)
         return numbers, places
 
@@ -58,8 +57,6 @@ async def map_of(app: App, name: str) -> Response:
 
 async def items(app: App, name: str, wanted: str) -> Response:
     """Id and text of points of the map, by their place in it."""
-    import numpy as np
-
     _, index, lock = app.index(name)
     try:
         numbers = [int(word) for word in wanted.split(",")]
@@ -94,7 +91,7 @@ async def groups(app: App, name: str, field: str) -> Response:
                 f"{field[:40]!r}",
                 param="field",
             )
-        return grouped(index.column(field, app.maps.placed(name, index)[0]))
+        return group_values(index.column(field, app.maps.placed(name, index)[0]))
 
     async with lock:
         found, ordered, points = await in_thread(work)
@@ -109,10 +106,8 @@ async def groups(app: App, name: str, field: str) -> Response:
     )
 
 
-def projected(vectors: Any) -> Any:
+def project(vectors: Any) -> Any:
     """The first two principal components, brought into [-1, 1]: float32 ``[n, 2]``."""
-    import numpy as np
-
     if hasattr(vectors, "indptr") or (isinstance(vectors, np.ndarray) and vectors.shape[1] > WIDE):
         from sklearn.decomposition import TruncatedSVD
 

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from umekomi.errors import DataError, WrongUse
 from umekomi.models.base import EmbedderBase, Scorer
 from umekomi.parts import similarity as similarities
@@ -48,7 +50,6 @@ def hard_negatives(
     rank), and the highest are taken; ``lowest`` takes the lowest-ranked instead (Gemini Embedding: the neighbours that
     all raters find least like an answer). ``keep_short`` keeps pairs with too few negatives, the missing ones empty.
     """
-    import numpy as np
     import pyarrow as pa
 
     anchors, positives = table["anchor"].to_pylist(), table["positive"].to_pylist()
@@ -100,7 +101,7 @@ def hard_negatives(
             counts["near-copy of the positive"] += before - len(kept)
         left.append([n for n, _ in kept[skip:]])
     if raters:
-        left = fused(raters, anchors, left, corpus, lowest=lowest, batch_size=batch_size, progress=progress)
+        left = fuse_raters(raters, anchors, left, corpus, lowest=lowest, batch_size=batch_size, progress=progress)
     found, short = [], 0
     for anchor, positive, chosen in zip(anchors, positives, left, strict=True):
         short += len(chosen) < negatives
@@ -115,7 +116,7 @@ def hard_negatives(
     )
 
 
-def fused(
+def fuse_raters(
     raters: Sequence[Any],
     anchors: Sequence[str],
     left: list[list[int]],
@@ -126,8 +127,6 @@ def fused(
     progress: bool = False,
 ) -> list[list[int]]:
     """Each anchor's candidates in the order of their fused ranks, the best first; ``lowest``: the last first."""
-    import numpy as np
-
     rankings: list[list[Any]] = [[] for _ in left]
     for rater in raters:
         if isinstance(rater, EmbedderBase):
@@ -174,13 +173,13 @@ def _plain(text: str) -> str:
 def with_negatives(table: Any, who: str, teacher: Any, count: int, **options: Any) -> Any:
     """The pairs of a set that searches, with ``count`` mined negatives each where it brings none of its own; rows that
     find too few keep what they find. ``options`` as of :func:`hard_negatives`."""
-    from umekomi.data.columns import Retrieval
+    from umekomi.data.columns import RetrievalData
     from umekomi.data.shapes import pairs
 
     found = pairs(table, who)
     if not count or any(name.startswith("negative") for name in found.column_names):
         return found
-    more = table.corpus["text"].to_pylist() if isinstance(table, Retrieval) else ()
+    more = table.corpus["text"].to_pylist() if isinstance(table, RetrievalData) else ()
     documents = len({*found["positive"].to_pylist(), *more})
     return (
         hard_negatives(teacher, found, more, negatives=min(count, documents - 1), keep_short=True, **options).table

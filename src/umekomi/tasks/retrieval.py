@@ -7,13 +7,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from umekomi.data.columns import Retrieval as Data
+import numpy as np
+
+from umekomi.data.columns import RetrievalData as Data
 from umekomi.data.columns import check
 from umekomi.errors import DataError
 from umekomi.models.base import Scorer
 from umekomi.parts import similarity as similarities
 from umekomi.parts.ranking import exact_search
-from umekomi.tasks.base import Result, Score, Task, counted, vectors_of
+from umekomi.tasks.base import Result, Score, Task, count_of, vectors_of
 
 MEASURES = {"ndcg@10": "ndcg_cut_10", "mrr@10": "recip_rank", "recall@100": "recall_100", "map": "map"}
 FACTORS = (1, 2, 3, 4, 5, 6, 8, 10, 100, 1000)
@@ -53,7 +55,6 @@ def whole_grades(judgements: Judgements) -> tuple[dict[str, dict[str, int]], str
 def trec(judgements: Judgements, run: Mapping[str, Mapping[str, float]]) -> tuple[dict[str, Score], list[str]]:
     """(figures by query, notes on the grades). A query for which nothing was found counts as zero; MRR is cut at ten by
     giving trec_eval ten."""
-    import numpy as np
     import pytrec_eval
 
     whole, note = whole_grades(judgements)
@@ -102,7 +103,7 @@ def check_retrieval(data: Data, who: str) -> None:
     if not pc.max(data.qrels["score"]).as_py() > 0:
         raise DataError(
             f"{who}: qrels, column 'score': expected a document judged above zero, found none in "
-            f"{counted(data.qrels.num_rows, 'row')}"
+            f"{count_of(data.qrels.num_rows, 'row')}"
         )
 
 
@@ -115,7 +116,7 @@ def graded(data: Data) -> list[str]:
 
 
 @dataclass(frozen=True)
-class Retrieval(Task):
+class RetrievalTask(Task):
     """Find each query's documents among all of the corpus. Main metric nDCG@10, as BEIR and mteb."""
 
     data: Data
@@ -142,8 +143,6 @@ class Retrieval(Task):
 
     def judge(self, model: Any, queries: Any, documents: Any) -> Result:
         """The figures of vectors already made."""
-        import numpy as np
-
         numbers, scores = exact_search(model, queries, documents, self.depth)
         if np.isfinite(scores).all() and (scores == scores[:, :1]).all():
             raise DataError(f"{self.name}: {model.name} gives every document the same score: it ranks nothing")
@@ -151,8 +150,6 @@ class Retrieval(Task):
 
     def result(self, numbers: Any, scores: Any) -> Result:
         """The figures of a ranking: document numbers and scores, both ``[queries, k]``; minus infinity is no hit."""
-        import numpy as np
-
         ids = self.data.corpus["id"].to_pylist()
         run: dict[str, dict[str, float]] = {}
         hits: dict[str, list[tuple[str, float]]] = {}
@@ -164,7 +161,7 @@ class Retrieval(Task):
         without = sum(not any(grade > 0 for grade in judged.values()) for judged in judgements.values())
         if without:
             notes.append(
-                f"{counted(without, 'query', 'queries')} without a document judged above zero: each counts as zero, "
+                f"{count_of(without, 'query', 'queries')} without a document judged above zero: each counts as zero, "
                 "whatever a model finds"
             )
         return Result(self.name, figures, tuple(notes), hits)
@@ -204,8 +201,6 @@ class Reranking(Task):
         }
 
     def _evaluate(self, model: Any, batch_size: int, progress: bool) -> Result:
-        import numpy as np
-
         queries = dict(zip(self.data.queries["id"].to_pylist(), self.data.queries["text"].to_pylist(), strict=True))
         corpus = dict(zip(self.data.corpus["id"].to_pylist(), self.data.corpus["text"].to_pylist(), strict=True))
         kept = self._to_order()
@@ -234,5 +229,5 @@ class Reranking(Task):
         figures, notes = trec(kept, run)
         left = self.data.num_rows - len(kept)
         if left:
-            notes.append(f"{counted(left, 'query', 'queries')} with nothing to order left out")
+            notes.append(f"{count_of(left, 'query', 'queries')} with nothing to order left out")
         return Result(self.name, figures, tuple(notes))

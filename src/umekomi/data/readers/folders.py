@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from umekomi.data.lines import check_encoding, text_of
+import pyarrow as pa
+
+from umekomi.data.lines import check_encoding, read_text
 from umekomi.data.readers.beir import beir, first_file, split_name
 from umekomi.data.readers.source import Source, kind_of
 from umekomi.errors import DataError, WrongUse
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 DOCUMENT_SUFFIXES = (".txt", ".md", ".rst")
 _ABOUT = ("readme", "license", "licence", "changelog", "citation")
@@ -66,12 +65,10 @@ def _documents(path: Path) -> list[Path]:
 
 def documents_of(path: Path, encoding: str | None = None) -> pa.Table:
     """A folder of documents: id = relative path; label = the first folder, when every document lies in one."""
-    import pyarrow as pa
-
     encoding = check_encoding(encoding)
     rows = []
     for file in _documents(path):
-        text = text_of(file, encoding)
+        text = read_text(file, encoding)
         if not text.strip():
             raise DataError(f"{file}: expected text, found an empty file")
         rows.append({"id": file.relative_to(path).as_posix(), "text": text})

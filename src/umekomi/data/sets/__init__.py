@@ -14,9 +14,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from umekomi.data.columns import Dataset, Retrieval
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from umekomi.data.columns import Dataset, RetrievalData
 from umekomi.data.readers import read, retrieval
 from umekomi.data.readers.parsing import tsv_columns
 from umekomi.data.sets import sentences
@@ -24,14 +27,11 @@ from umekomi.errors import MissingExtra, WrongUse, unknown_name
 from umekomi.files import file_hash
 from umekomi.progress import say
 
-if TYPE_CHECKING:
-    import pyarrow as pa
-
 Splits = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Named:
+class NamedSet:
     """One entry: how it is built from the offline folder, and where its public home is.
 
     ``hub`` is a dataset on the Hugging Face hub that ``datasets`` loads without running code; ``fetch`` turns it into
@@ -93,7 +93,7 @@ def quiet_hub() -> None:
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
 
 
-def _fetched(entry: Named) -> Splits:
+def _fetched(entry: NamedSet) -> Splits:
     try:
         import datasets
     except ImportError:
@@ -156,8 +156,6 @@ def _pick(table: pa.Table, **columns: str) -> pa.Table:
 
 
 def _scored(table: pa.Table, score: str = "score") -> pa.Table:
-    import pyarrow as pa
-
     values = [None if value in ("", None) else float(value) for value in table[score].to_pylist()]
     kept = [index for index, value in enumerate(values) if value is not None]
     out = _pick(table, sentence1="sentence1", sentence2="sentence2").append_column(
@@ -174,9 +172,6 @@ def _sts(year: str) -> Callable[[Path], Splits]:
     """Pairs with their gold score, and in ``subset`` which collection each is from."""
 
     def build(root: Path) -> Splits:
-        import pyarrow as pa
-        import pyarrow.compute as pc
-
         table = _raw_tsv(root / "sts12-16" / "sts12-16.tsv.gz")
         table = table.filter(pc.and_(pc.equal(table["year"], f"20{year}"), pc.not_equal(table["score"], "")))
         names = ["score", "sentence1", "sentence2", "source"]
@@ -193,14 +188,10 @@ def _sts(year: str) -> Callable[[Path], Splits]:
 
 def _raw_tsv(path: Path) -> pa.Table:
     """A TSV whose scores may be empty, all as strings."""
-    import pyarrow as pa
-
     return pa.table(tsv_columns(path))
 
 
 def _sick(root: Path) -> Splits:
-    import pyarrow.compute as pc
-
     table = _raw_tsv(root / "sick" / "sick.tsv.gz")
     parts = {"train": "train", "dev": "trial", "test": "test"}
     return {
@@ -215,9 +206,6 @@ def _entailment(parts: Mapping[str, str]) -> Callable[[Path], Splits]:
 
 def _fetch_snli(hub: str) -> Splits:
     """Rows without a gold label (-1) are left out, as in the literature."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
     out = {}
     for ours, theirs in (("train", "train"), ("dev", "validation"), ("test", "test")):
         table = _hub_table(hub, theirs)
@@ -238,8 +226,6 @@ def _scifact(root: Path) -> Splits:
 def _cranfield(root: Path) -> Splits:
     """Grades from Cleverdon's codes: 1 (complete answer) to 4 (minimal interest) become 4 to 1; 5 and -1 become 0. The
     text already begins with the title."""
-    import pyarrow as pa
-
     folder = root / "cranfield"
     judged = _raw_tsv(folder / "qrels.tsv.gz")
     grades = [5 - int(code) if code in ("1", "2", "3", "4") else 0 for code in judged["relevance_code"].to_pylist()]
@@ -262,8 +248,6 @@ def _crowdflower(root: Path) -> Splits:
     """Query to product, split by query (the published folds cut across queries, so that both sides would share them):
     three of five queries train, two test. A split's corpus holds the products judged for its queries; the same title
     and description is one product. Grades 1 to 4 become 0 to 3."""
-    import pyarrow as pa
-
     table = _raw_tsv(root / "crowdflower-search" / "pairs.tsv.gz")
     parts: dict[str, dict[str, Any]] = {
         split: {"queries": {}, "corpus": {}, "judged": {}} for split in ("train", "test")
@@ -301,8 +285,6 @@ def _labels(folder: str, parts: Mapping[str, str], label: str = "label") -> Call
 
 
 def _agnews(root: Path) -> Splits:
-    import pyarrow as pa
-
     test = _raw_tsv(root / "agnews" / "test.tsv.gz")
     texts = [
         f"{title} {text}"
@@ -317,10 +299,8 @@ def _jsts(root: Path) -> Splits:
     return {ours: _scored(read(root / "jglue" / f"jsts_{theirs}.tsv.gz")) for ours, theirs in parts.items()}
 
 
-def _question_answering(questions: Path, contexts: Path, key: str, text: str, question: str) -> Retrieval:
+def _question_answering(questions: Path, contexts: Path, key: str, text: str, question: str) -> RetrievalData:
     """Question → its paragraph; a paragraph that occurs twice is one document."""
-    import pyarrow as pa
-
     documents: dict[str, str] = {}
     ids: dict[str, str] = {}
     for line in _lines_of(contexts):
@@ -368,8 +348,6 @@ def _jsquad(root: Path) -> Splits:
 
 def _novels(root: Path) -> Splits:
     """One row a paragraph: a list of sentences in order. Split by book: every tenth is held out."""
-    import pyarrow as pa
-
     text = lzma.decompress((root / "english-novels" / "novels_sentences.txt.xz").read_bytes()).decode("utf-8")
     books: list[tuple[str, list[list[str]]]] = []
     for line in text.splitlines():
@@ -389,8 +367,6 @@ def _novels(root: Path) -> Splits:
 
 def _brown(root: Path) -> Splits:
     """One row a document of the corpus: its sentences in order; every tenth document is held out."""
-    import pyarrow as pa
-
     table = _raw_tsv(root / "brown" / "brown.tsv.gz")
     documents: dict[str, tuple[str, list[str]]] = {}
     for name, category, sentence in zip(
@@ -437,12 +413,10 @@ def _topics(_: Path) -> Any:
 def _mammals(_: Path) -> Any:
     from umekomi.data import wordnet
 
-    return wordnet.under("mammal.n.01")
+    return wordnet.descendants("mammal.n.01")
 
 
 def _hyperlex(root: Path) -> Splits:
-    import pyarrow as pa
-
     table = _raw_tsv(root / "word-similarity" / "hyperlex_nouns.tsv.gz")
     score = pa.array([float(value) for value in table["score"].to_pylist()])
     return {"test": _pick(table, child="word1", parent="word2").append_column("score", score)}
@@ -486,11 +460,11 @@ def _fetch_retrieval(parts: Mapping[str, str]) -> Callable[[str], Splits]:
 
 
 @cache
-def catalogue() -> Mapping[str, Named]:
+def catalogue() -> Mapping[str, NamedSet]:
     """All named datasets by name. Hub ids are those of mteb 2.26's task metadata, or the home's own."""
     three = {"train": "train", "dev": "validation", "test": "test"}
     entries = [
-        Named(
+        NamedSet(
             "pydocs",
             "retrieval",
             "en",
@@ -499,7 +473,7 @@ def catalogue() -> Mapping[str, Named]:
             "https://docs.python.org/3/library/",
             _pydocs,
         ),
-        Named(
+        NamedSet(
             "stsb",
             "scored pairs",
             "en",
@@ -512,7 +486,7 @@ def catalogue() -> Mapping[str, Named]:
             _fetch_scored(three),
         ),
         *(
-            Named(
+            NamedSet(
                 f"sts{year}",
                 "scored pairs",
                 "en",
@@ -536,7 +510,7 @@ def catalogue() -> Mapping[str, Named]:
                 ("16", "Agirre et al. 2016, SemEval-2016 task 1"),
             )
         ),
-        Named(
+        NamedSet(
             "sick-r",
             "scored pairs",
             "en",
@@ -548,7 +522,7 @@ def catalogue() -> Mapping[str, Named]:
             "mteb/sickr-sts",
             _fetch_scored({"test": "test"}),
         ),
-        Named(
+        NamedSet(
             "snli",
             "labelled pairs",
             "en",
@@ -561,7 +535,7 @@ def catalogue() -> Mapping[str, Named]:
             _fetch_snli,
             ("offline: no training split, lower-cased and without punctuation",),
         ),
-        Named(
+        NamedSet(
             "snli-cad",
             "labelled pairs",
             "en",
@@ -572,7 +546,7 @@ def catalogue() -> Mapping[str, Named]:
             tuple(f"nli/snli_cad_{split}.tsv.gz" for split in ("train", "dev", "test")),
             notes=("dev and test hold original pairs of SNLI's dev and test splits",),
         ),
-        Named(
+        NamedSet(
             "scifact",
             "retrieval",
             "en",
@@ -589,7 +563,7 @@ def catalogue() -> Mapping[str, Named]:
             "mteb/scifact",
             _fetch_retrieval({"train": "train", "test": "test"}),
         ),
-        Named(
+        NamedSet(
             "cranfield",
             "retrieval",
             "en",
@@ -599,7 +573,7 @@ def catalogue() -> Mapping[str, Named]:
             _cranfield,
             ("cranfield/corpus.jsonl.gz", "cranfield/queries.jsonl.gz", "cranfield/qrels.tsv.gz"),
         ),
-        Named(
+        NamedSet(
             "crowdflower-search",
             "retrieval",
             "en",
@@ -610,7 +584,7 @@ def catalogue() -> Mapping[str, Named]:
             ("crowdflower-search/pairs.tsv.gz",),
             notes=("split by query, 3:2; the same title and description is one product",),
         ),
-        Named(
+        NamedSet(
             "agnews",
             "labelled texts",
             "en",
@@ -623,7 +597,7 @@ def catalogue() -> Mapping[str, Named]:
             _fetch_labels({"train": "train", "test": "test"}),
             ("offline: the training split is a tokenised subset of 8,842 descriptions",),
         ),
-        Named(
+        NamedSet(
             "trec",
             "labelled texts",
             "en",
@@ -634,7 +608,7 @@ def catalogue() -> Mapping[str, Named]:
             ("senteval-cls/trec_train.tsv.gz", "senteval-cls/trec_test.tsv.gz"),
         ),
         *(
-            Named(
+            NamedSet(
                 name,
                 "labelled texts",
                 "en",
@@ -652,7 +626,7 @@ def catalogue() -> Mapping[str, Named]:
                 ("mpqa", "Wiebe, Wilson & Cardie 2005", "https://mpqa.cs.pitt.edu/"),
             )
         ),
-        Named(
+        NamedSet(
             "sst2",
             "labelled texts",
             "en",
@@ -667,7 +641,7 @@ def catalogue() -> Mapping[str, Named]:
             "SetFit/sst2",
             _fetch_labels(three),
         ),
-        Named(
+        NamedSet(
             "sst5",
             "labelled texts",
             "en",
@@ -682,7 +656,7 @@ def catalogue() -> Mapping[str, Named]:
             "SetFit/sst5",
             _fetch_labels(three),
         ),
-        Named(
+        NamedSet(
             "sick-e",
             "labelled pairs",
             "en",
@@ -692,7 +666,7 @@ def catalogue() -> Mapping[str, Named]:
             sentences.sick_entailment,
             ("sick/sick.tsv.gz",),
         ),
-        Named(
+        NamedSet(
             "mrpc",
             "labelled pairs",
             "en",
@@ -705,7 +679,7 @@ def catalogue() -> Mapping[str, Named]:
             sentences.fetch_mrpc,
             ("offline: without the official test split",),
         ),
-        Named(
+        NamedSet(
             "imdb",
             "labelled texts",
             "en",
@@ -718,7 +692,7 @@ def catalogue() -> Mapping[str, Named]:
             _fetch_labels({"train": "train", "test": "test"}),
             ("offline: 10,000 of 25,000 training and 5,000 of 25,000 test reviews",),
         ),
-        Named(
+        NamedSet(
             "imdb-unlabelled",
             "texts",
             "en",
@@ -731,7 +705,7 @@ def catalogue() -> Mapping[str, Named]:
             sentences.fetch_imdb_unlabelled,
             ("offline: 5,000 of 50,000 reviews",),
         ),
-        Named(
+        NamedSet(
             "jsts",
             "scored pairs",
             "ja",
@@ -743,7 +717,7 @@ def catalogue() -> Mapping[str, Named]:
             "mteb/JSTS",
             _fetch_scored({"dev": "validation"}),
         ),
-        Named(
+        NamedSet(
             "jsquad",
             "retrieval",
             "ja",
@@ -754,7 +728,7 @@ def catalogue() -> Mapping[str, Named]:
             tuple(f"jglue/jsquad_{s}_{k}.jsonl.gz" for s in ("valid", "test") for k in ("questions", "contexts")),
             notes=("question → its paragraph; the training split is not in the offline pack",),
         ),
-        Named(
+        NamedSet(
             "jaquad",
             "retrieval",
             "ja",
@@ -765,7 +739,7 @@ def catalogue() -> Mapping[str, Named]:
             tuple(f"jaquad/{s}_{k}.jsonl.gz" for s in ("train", "dev") for k in ("questions", "contexts")),
             notes=("question → its paragraph; the published dev split is our test",),
         ),
-        Named(
+        NamedSet(
             "wordnet-nouns",
             "hierarchy",
             "en",
@@ -774,7 +748,7 @@ def catalogue() -> Mapping[str, Named]:
             "https://wordnet.princeton.edu/",
             _wordnet,
         ),
-        Named(
+        NamedSet(
             "wordnet-glosses",
             "pairs",
             "en",
@@ -783,7 +757,7 @@ def catalogue() -> Mapping[str, Named]:
             "https://wordnet.princeton.edu/",
             _glosses,
         ),
-        Named(
+        NamedSet(
             "wordnet-topics",
             "labelled texts",
             "en",
@@ -792,7 +766,7 @@ def catalogue() -> Mapping[str, Named]:
             "https://wordnet.princeton.edu/",
             _topics,
         ),
-        Named(
+        NamedSet(
             "hyperlex",
             "hierarchy",
             "en",
@@ -803,7 +777,7 @@ def catalogue() -> Mapping[str, Named]:
             ("word-similarity/hyperlex_nouns.tsv.gz",),
             notes=("the noun pairs; score 0 to 10",),
         ),
-        Named(
+        NamedSet(
             "fb15k-237",
             "triples",
             "en",
@@ -814,7 +788,7 @@ def catalogue() -> Mapping[str, Named]:
             tuple(f"fb15k-237/{split}.tsv.gz" for split in ("train", "valid", "test")),
         ),
         *(
-            Named(
+            NamedSet(
                 name,
                 "graph",
                 "-",
@@ -833,7 +807,7 @@ def catalogue() -> Mapping[str, Named]:
                 ("karate", "Zachary 1977", "https://github.com/phanein/deepwalk"),
             )
         ),
-        Named(
+        NamedSet(
             "wordnet-mammals",
             "hierarchy",
             "en",
@@ -842,7 +816,7 @@ def catalogue() -> Mapping[str, Named]:
             "https://wordnet.princeton.edu/",
             _mammals,
         ),
-        Named(
+        NamedSet(
             "english-novels",
             "documents",
             "en",
@@ -852,7 +826,7 @@ def catalogue() -> Mapping[str, Named]:
             _novels,
             ("english-novels/novels_sentences.txt.xz",),
         ),
-        Named(
+        NamedSet(
             "brown",
             "documents",
             "en",

@@ -4,10 +4,12 @@ not."""
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    import pyarrow as pa
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from umekomi.data.readers.parsing import tsv_columns
 
 Splits = dict[str, Any]
 STSB = ("train", "dev", "test")
@@ -15,11 +17,6 @@ STSB = ("train", "dev", "test")
 
 def msrvid(root: Path, split: str) -> pa.Table:
     """The pairs of STS 2012's MSRvid, whose licence keeps them out of the collection: STS-B has all of them."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    from umekomi.data.readers.parsing import tsv_columns
-
     parts = [pa.table(tsv_columns(root / "stsb" / f"{name}.tsv.gz")) for name in STSB]
     table = pa.concat_tables(parts)
     rows = table.filter(pc.and_(pc.equal(table["file"], "MSRvid"), pc.equal(table["year"], f"2012{split}")))
@@ -30,11 +27,6 @@ def msrvid(root: Path, split: str) -> pa.Table:
 
 def sick_entailment(root: Path) -> Splits:
     """SICK's pairs with the label ``entailment``, ``neutral`` or ``contradiction``."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    from umekomi.data.readers.parsing import tsv_columns
-
     table = pa.table(tsv_columns(root / "sick" / "sick.tsv.gz"))
     out = {}
     for ours, theirs in (("train", "train"), ("dev", "trial"), ("test", "test")):
@@ -45,10 +37,6 @@ def sick_entailment(root: Path) -> Splits:
 
 def mrpc(root: Path) -> Splits:
     """GLUE's division of the official training pairs; the official test pairs are not in the offline pack."""
-    import pyarrow as pa
-
-    from umekomi.data.readers.parsing import tsv_columns
-
     names = ["sentence1", "sentence2", "label"]
     parts = {"train": "train", "dev": "validation"}
     return {
@@ -59,10 +47,6 @@ def mrpc(root: Path) -> Splits:
 
 def imdb(root: Path) -> Splits:
     """Reviews and whether they are positive."""
-    import pyarrow as pa
-
-    from umekomi.data.readers.parsing import tsv_columns
-
     return {
         split: pa.table(tsv_columns(root / "imdb" / f"{split}.tsv.gz")).select(["text", "label"])
         for split in ("train", "test")
@@ -71,10 +55,6 @@ def imdb(root: Path) -> Splits:
 
 def imdb_unlabelled(root: Path) -> Splits:
     """Reviews without a label."""
-    import pyarrow as pa
-
-    from umekomi.data.readers.parsing import tsv_columns
-
     return {"train": pa.table(tsv_columns(root / "imdb" / "unsup.tsv.gz")).select(["text"])}
 
 

@@ -6,8 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import numpy as np
+
 from umekomi.indexes.kinds.base import Kind
-from umekomi.indexes.scans import Part, blank
+from umekomi.indexes.scans import Part, empty_hits
 from umekomi.parts import similarity as similarities
 
 
@@ -20,11 +22,9 @@ class Late(Kind):
     metrics: ClassVar[frozenset[str] | None] = frozenset({"maxsim"})
 
     def search(self, part: Part, queries: Any, k: int, similarity: Any) -> tuple[Any, Any]:
-        import numpy as np
-
         from umekomi.parts.kernels.scan import take_best
 
-        scores, rows = blank(queries.items, k)
+        scores, rows = empty_hits(queries.items, k)
         for start, stop in _by_tokens(part.vectors.offsets):
             block = np.ascontiguousarray(similarities.maxsim(queries, similarities.rows(part.vectors, start, stop)))
             take_best(block, start, part.allowed, scores, rows)
@@ -33,8 +33,6 @@ class Late(Kind):
 
 def _by_tokens(offsets: Any, tokens: int = 1 << 16) -> Iterator[tuple[int, int]]:
     """Ranges of documents with about so many token vectors together."""
-    import numpy as np
-
     start, last = 0, len(offsets) - 1
     while start < last:
         stop = int(np.searchsorted(offsets, offsets[start] + tokens, side="right")) - 1

@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import numpy as np
+
 from umekomi.indexes.kinds.base import Kind
-from umekomi.indexes.packing import Shape, rising
-from umekomi.indexes.scans import Part, blank, merged
-from umekomi.parts.kernels.threads import cores, over, shards
+from umekomi.indexes.packing import Shape, check_offsets
+from umekomi.indexes.scans import Part, empty_hits, merge_hits
+from umekomi.parts.kernels.threads import cores, run_all, shards
 
 
 @dataclass
@@ -20,8 +22,6 @@ class Sparse(Kind):
     outputs: ClassVar[frozenset[str]] = frozenset({"sparse"})
 
     def derive(self, vectors: Any) -> dict[str, Any]:
-        import numpy as np
-
         lists = vectors.tocsc()
         return {
             "offsets": lists.indptr.astype(np.int64),
@@ -33,13 +33,11 @@ class Sparse(Kind):
         return {"offsets": ("<i8", (width + 1,)), "documents": ("<i4", (None,)), "values": ("<f4", (None,))}
 
     def sound(self, arrays: Mapping[str, Any]) -> None:
-        rising("offsets", arrays["offsets"], len(arrays["documents"]))
+        check_offsets("offsets", arrays["offsets"], len(arrays["documents"]))
         if len(arrays["documents"]) != len(arrays["values"]):
             raise ValueError("values: expected as many as documents")
 
     def search(self, part: Part, queries: Any, k: int, similarity: Any) -> tuple[Any, Any]:
-        import numpy as np
-
         from umekomi.parts.kernels.scan import sparse_search
 
         lists = [part.arrays[name] for name in ("offsets", "documents", "values")]
@@ -53,13 +51,13 @@ class Sparse(Kind):
         count, threads = queries.shape[0], cores()
 
         def some(first: int, last: int, low: int, high: int) -> tuple[Any, Any]:
-            scores, rows = blank(last - first, k)
+            scores, rows = empty_hits(last - first, k)
             sparse_search(*lists, pointers[first : last + 1], *asked, part.allowed, low, high, scores, rows)
             return rows, scores
 
         if count < 2 * threads:  # a few queries: each over all threads
-            return merged(over(some, [(0, count, low, high) for low, high in shards(part.rows, threads)]), k)
-        found = over(some, [(first, last, 0, part.rows) for first, last in shards(count, threads)])
+            return merge_hits(run_all(some, [(0, count, low, high) for low, high in shards(part.rows, threads)]), k)
+        found = run_all(some, [(first, last, 0, part.rows) for first, last in shards(count, threads)])
         return np.concatenate([rows for rows, _ in found]), np.concatenate([scores for _, scores in found])
 
 

@@ -12,6 +12,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from umekomi.errors import DataError, MissingExtra, UmekomiError, WrongUse
 from umekomi.files import MODEL_FILE, cache_folder, content_hash, folder_hash, read_json, whole_folder, write_json
 from umekomi.models.engines.onnx import OnnxEmbedder
@@ -185,8 +187,6 @@ def _refused(embedder: Any, name: str, error: Exception, engine: str, runtime: s
 def check(embedder: Any, exported: Any) -> float:
     """The least cosine of ``exported``'s vectors to ``embedder``'s over the probes, in every role and in two batch
     compositions; the error below .9999."""
-    import numpy as np
-
     from umekomi.parts.similarity import normalise
 
     least = 1.0

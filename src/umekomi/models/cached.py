@@ -8,6 +8,8 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
+import numpy as np
+
 from umekomi.contracts import Vectors
 from umekomi.errors import WrongUse
 from umekomi.files import content_hash, whole_file
@@ -16,7 +18,7 @@ from umekomi.parts import similarity as similarities
 from umekomi.progress import say
 
 
-class StandIn(ABC):
+class EmbedderProxy(ABC):
     """The face of ``embedder`` with vectors from elsewhere: what it does not say itself, ``embedder`` says."""
 
     embedder: Any
@@ -39,12 +41,12 @@ class StandIn(ABC):
         return self.encode(items, role="document", **options)
 
 
-EmbedderBase.register(StandIn)  # type: ignore[type-abstract]  # what asks for an embedder takes one with its face
+EmbedderBase.register(EmbedderProxy)  # type: ignore[type-abstract]  # what asks for an embedder takes one with its face
 
 
-def behind(model: Any) -> Any:
+def unwrap(model: Any) -> Any:
     """The model that a stand-in stands for; any other as it is."""
-    while isinstance(model, StandIn):
+    while isinstance(model, EmbedderProxy):
         model = model.embedder
     return model
 
@@ -92,7 +94,7 @@ class OnDisk:
         _save(self.folder / f"{key}.npz", vectors, seconds)
 
 
-class CachedEmbedder(StandIn):
+class CachedEmbedder(EmbedderProxy):
     """An embedder that encodes nothing twice: items, role and every option make the key."""
 
     warm: ClassVar[bool] = False
@@ -146,7 +148,7 @@ class CachedEmbedder(StandIn):
         return TransformedEmbedder(self, transforms)  # type: ignore[arg-type]
 
 
-def refuse(options: dict[str, Any], who: str) -> None:
+def refuse_options(options: dict[str, Any], who: str) -> None:
     """The error for options of :meth:`encode` that a stand-in cannot follow: none is left out without a word."""
     for name, value in options.items():
         if value is not None and (name, value) != ("output", "dense"):
@@ -169,8 +171,6 @@ def _named(value: Any) -> Any:
 
 
 def _save(file: Path, vectors: Any, seconds: float) -> None:
-    import numpy as np
-
     if isinstance(vectors, Vectors):
         arrays: dict[str, Any] = {"flat": vectors.flat, "offsets": vectors.offsets}
     elif hasattr(vectors, "indptr"):
@@ -183,8 +183,6 @@ def _save(file: Path, vectors: Any, seconds: float) -> None:
 
 
 def _load(file: Path) -> tuple[Any, float]:
-    import numpy as np
-
     with np.load(file, allow_pickle=False) as found:
         seconds = float(found["seconds"])
         if "dense" in found:
