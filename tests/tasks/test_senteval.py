@@ -30,7 +30,9 @@ def pairs(count, seed=0, label=False):
     rng = np.random.default_rng(seed)
     same = rng.random(count)
     one = [f"{WORDS[n % 6]} thing {n}" for n in range(count)]
-    two = [a if share > 0.5 else f"{WORDS[(n + 3) % 6]} other" for n, (a, share) in enumerate(zip(one, same))]
+    two = [
+        a if share > 0.5 else f"{WORDS[(n + 3) % 6]} other" for n, (a, share) in enumerate(zip(one, same, strict=True))
+    ]
     table = {"sentence1": one, "sentence2": two}
     more = {"label": [("neutral", "entailment")[int(share > 0.5)] for share in same]} if label else {}
     more = more or {"score": np.round(1 + 4 * same, 2), "subset": [("news", "forum")[n % 3 > 0] for n in range(count)]}

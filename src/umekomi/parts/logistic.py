@@ -11,15 +11,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from umekomi.errors import DataError
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    Floats = NDArray[np.float64]
+Floats = NDArray[np.float64]
 
 NUMBERS = 1 << 23
 """Logits that are held at once; more problems than that are solved in turns."""
@@ -58,8 +57,6 @@ def predict(
     of its mean loss's gradient is larger than ``tolerance``; scikit-learn's own default is 1e-4. Where a subset lacks a
     class, that class is never predicted from it.
     """
-    import numpy as np
-
     count = int(classes.max()) + 1
     if len(penalties) == 0 or not all(penalty > 0 for penalty in penalties):
         raise DataError(f"logistic regression: expected penalties C above zero, found {list(penalties)}")
@@ -114,8 +111,6 @@ class _Rows:
     def of(features: Any, labels: Any, count: int) -> _Rows:
         """Dense features are moved to mean zero, which an intercept makes up for, and turned to the axes of their
         scatter."""
-        import numpy as np
-
         if hasattr(features, "tocsr"):
             features = features.tocsr().astype(np.float64)
             squares = np.asarray(features.multiply(features).sum(0)).ravel()
@@ -128,8 +123,6 @@ class _Rows:
     def turned(self, weights: Floats) -> tuple[_Rows, Floats]:
         """The rows along the axes of the curvature at these ``weights`` ``[d + 1, 1, outputs]``, and the weights there;
         as they are where rows are sparse or too wide, or decided by several numbers, whose curvatures differ."""
-        import numpy as np
-
         if self.sparse or self.outputs > 1 or self.width > AXES:
             return self, weights
         share = _sigmoid(self.features @ weights[:-1, 0, 0] + weights[-1, 0, 0])
@@ -142,8 +135,6 @@ class _Rows:
 
 def _axes(features: Floats) -> tuple[Floats, Floats]:
     """Features turned to the axes of their scatter, and their sums of squares there; no axis without any is kept."""
-    import numpy as np
-
     n, d = features.shape
     if min(n, d) > AXES:
         return features, np.einsum("nd,nd->d", features, features)
@@ -172,8 +163,6 @@ class _Problems:
     shares: Floats = field(init=False)
 
     def __post_init__(self) -> None:
-        import numpy as np
-
         inside = self.subsets.astype(np.float64)
         self.shares = (inside / inside.sum(1, keepdims=True)).T.copy()
         self.ridge = 1 / (self.penalties * self.subsets.sum(1)[self.subset])
@@ -187,8 +176,6 @@ class _Problems:
 
     def classes(self, weights: Floats) -> NDArray[np.int16]:
         """``[k, n]``; a class that a problem's subset lacks is never the one."""
-        import numpy as np
-
         logits = self.logits(weights)
         if self.rows.outputs == 1:
             return (logits[:, :, 0] > 0).T.astype(np.int16)
@@ -199,8 +186,6 @@ class _Problems:
     def value_and_gradient(self, weights: Floats, which: NDArray[np.int64]) -> tuple[Floats, Floats]:
         """Mean loss and half of the penalty ``[k]``, and its gradient ``[d + 1, k, outputs]``, of the problems
         ``which``."""
-        import numpy as np
-
         logits, share = self.logits(weights), self.shares[:, self.subset[which]]
         n, labels = len(logits), self.rows.labels
         if self.rows.outputs == 1:
@@ -233,8 +218,6 @@ class _Problems:
 
     def _inverse_curvature(self) -> Floats:
         """About the inverse of the Hessian's diagonal, ``[d + 1, k, 1]``: p(1−p) is that of the classes' shares."""
-        import numpy as np
-
         n, share = len(self.rows.labels), np.bincount(self.rows.labels) / len(self.rows.labels)
         spread = float((share * (1 - share)).mean())
         curve = spread * self.rows.curvature[:, None] / n + self.ridge
@@ -242,8 +225,6 @@ class _Problems:
 
     def solve(self, weights: Floats, tolerance: float, most: int) -> tuple[Floats, int, int]:
         """(weights, steps of the slowest, how many are unfinished)."""
-        import numpy as np
-
         out = weights.copy()
         which = np.arange(weights.shape[1])
         scale = self._inverse_curvature()
@@ -279,8 +260,6 @@ class _Problems:
     ) -> tuple[Floats, Floats, Floats]:
         """A step along ``direction`` that lowers each problem's value enough (Armijo): whole, or halved until it
         does."""
-        import numpy as np
-
         length = np.ones(len(which))
         new = at + direction
         after, following = self.value_and_gradient(new, which)
@@ -297,8 +276,6 @@ class _Problems:
 
 def _two_loops(gradient: Floats, steps: list[Floats], turns: list[Floats], rho: list[Floats], scale: Floats) -> Floats:
     """Minus the inverse Hessian, as the remembered steps tell it, times ``gradient``."""
-    import numpy as np
-
     q = gradient.copy()
     alphas = []
     for s, y, r in zip(reversed(steps), reversed(turns), reversed(rho), strict=True):

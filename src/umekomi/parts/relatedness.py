@@ -5,13 +5,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+import numpy as np
+from numpy.typing import NDArray
 
-    Floats = NDArray[np.float32]
+Floats = NDArray[np.float32]
 
 GRADES = 5
 BATCH, ROUND, MOST_EPOCHS, PATIENCE = 64, 50, 1000, 3
@@ -29,8 +28,6 @@ def softened(scores: Any) -> Floats:
     >>> softened([3.6, 5.0, 0.4]).round(2).tolist()
     [[0.0, 0.0, 0.4, 0.6, 0.0], [0.0, 0.0, 0.0, 0.0, 1.0], [0.4, 0.0, 0.0, 0.0, 0.0]]
     """
-    import numpy as np
-
     scores = np.asarray(scores, np.float64)[:, None]
     return np.maximum(0, 1 - np.abs(scores - np.arange(1, GRADES + 1))).astype(np.float32)
 
@@ -47,16 +44,12 @@ class Fitted:
 
     def scores(self, features: Any) -> NDArray[np.float64]:
         """The expected grade of each row, 1 to 5."""
-        import numpy as np
-
         return np.asarray(_softmax(features @ self.weights + self.bias) @ np.arange(1, GRADES + 1), np.float64)
 
 
 def fit(features: Any, scores: Any, dev_features: Any, dev_scores: Any, *, seed: int = 1111) -> Fitted:
     """Learn from ``features`` ``[n, d]`` (dense or CSR) and their ``scores`` ``[n]``, by Adam, and keep the weights of
     the look at the dev split with the highest Pearson. One seed, one result."""
-    import numpy as np
-
     rng = np.random.default_rng(seed)
     features, dev_features = (_float32(part) for part in (features, dev_features))
     targets, gold = softened(scores), np.asarray(dev_scores, np.float64)
@@ -93,21 +86,15 @@ def fit(features: Any, scores: Any, dev_features: Any, dev_scores: Any, *, seed:
 
 
 def _float32(features: Any) -> Any:
-    import numpy as np
-
     return features.tocsr().astype(np.float32) if hasattr(features, "tocsr") else np.asarray(features, np.float32)
 
 
 def _softmax(logits: Any) -> Any:
-    import numpy as np
-
     powers = np.exp(logits - logits.max(1, keepdims=True))
     return powers / powers.sum(1, keepdims=True)
 
 
 def _pearson(a: Any, b: Any) -> float:
-    import numpy as np
-
     from umekomi.statistics import pearson
 
     value = pearson(np.column_stack([a, b]))

@@ -14,21 +14,22 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import numpy as np
+from numpy.typing import NDArray
+
 from umekomi.contracts import Vectors
 from umekomi.data import Dataset, load
 from umekomi.errors import DataError, WrongUse, unknown_name
 from umekomi.models.base import EmbedderBase
 from umekomi.parts.similarity import take
 from umekomi.progress import Progress
-from umekomi.tasks.base import Result, Score, Task, counted, own_role, vectors_of
+from umekomi.tasks.base import Result, Score, Task, count_of, own_role, vectors_of
 from umekomi.tasks.pairs import pair_scores
 
 if TYPE_CHECKING:
-    import numpy as np
     import pyarrow as pa
-    from numpy.typing import NDArray
 
-    Codes = NDArray[np.int64]
+Codes = NDArray[np.int64]
 
 SEED = 1111
 FOLDS = 10
@@ -195,8 +196,6 @@ class _Seen:
 
     def features(self, table: pa.Table) -> Any:
         """The vectors of texts, or [|u−v|; u·v] of pairs."""
-        import numpy as np
-
         if isinstance(self.vectors, Vectors):
             raise WrongUse(f"senteval:{self.task} learns from one vector a text; {self.model.name} gives several")
         if "text" in table.column_names:
@@ -227,8 +226,6 @@ def _by_scorer(model: Any, data: Dataset, batch_size: int, progress: bool) -> Ju
 
 def _correlations(task: str, table: pa.Table, scores: Any) -> Judged:
     """Pearson and Spearman, each as ``mean``, ``wmean`` and ``all``."""
-    import numpy as np
-
     if "subset" not in table.column_names:
         raise DataError(
             f"{task}: expected a column 'subset', by which the means are taken; found {', '.join(table.column_names)}: "
@@ -236,17 +233,15 @@ def _correlations(task: str, table: pa.Table, scores: Any) -> Judged:
         )
     subsets, codes = np.unique(table["subset"].to_pylist(), return_inverse=True)
     values = np.column_stack([table["score"].to_numpy(), np.asarray(scores, np.float64), codes]).astype(np.float64)
-    out = {}
+    out: dict[str, Score] = {}
     for name in ("pearson", "spearman"):
         out |= {f"{name} {way}": Score(values, f"{way}_{name}") for way in ("mean", "wmean")}
         out[f"{name} all"] = Score(values[:, :2], name)
-    return out, [f"{counted(len(subsets), 'subset')}: {', '.join(subsets)}"]
+    return out, [f"{count_of(len(subsets), 'subset')}: {', '.join(subsets)}"]
 
 
 def _grades(seen: _Seen, parts: Mapping[str, pa.Table]) -> Judged:
     """The regressor on softened targets."""
-    import numpy as np
-
     from umekomi.parts import relatedness
 
     missing = [split for split in ("train", "dev", "test") if split not in parts]
@@ -263,8 +258,6 @@ def _grades(seen: _Seen, parts: Mapping[str, pa.Table]) -> Judged:
 
 def _classes(seen: _Seen, parts: Mapping[str, pa.Table]) -> Judged:
     """Accuracy, and for MRPC the F1 of paraphrase."""
-    import numpy as np
-
     way, notes = WAYS[seen.task], []
     names = LABELS.get(seen.task) or sorted({str(label) for part in parts.values() for label in _labels(part)})
     codes = {split: np.array([names.index(str(label)) for label in _labels(part)]) for split, part in parts.items()}
@@ -306,8 +299,6 @@ def _labels(table: pa.Table) -> list[Any]:
 
 
 def _stacked(features: Sequence[Any]) -> Any:
-    import numpy as np
-
     if hasattr(features[0], "tocsr"):
         from scipy import sparse
 
@@ -318,11 +309,9 @@ def _stacked(features: Sequence[Any]) -> Any:
 def _by_length(tables: Sequence[pa.Table], labels: Codes) -> Codes:
     """The order that SentEval brings rows into before it cuts folds: by words (of the first text, of the second), then
     by label."""
-    import numpy as np
-
     columns = ("text",) if "text" in tables[0].column_names else ("sentence1", "sentence2")
     lengths = [[len(text.split()) for table in tables for text in table[column].to_pylist()] for column in columns]
-    return np.lexsort((labels, *reversed(lengths)))
+    return np.lexsort([labels, *(np.array(each) for each in reversed(lengths))])
 
 
 def _folds(labels: Codes, count: int) -> Iterator[tuple[Codes, Codes]]:
@@ -335,14 +324,10 @@ def _folds(labels: Codes, count: int) -> Iterator[tuple[Codes, Codes]]:
 
 
 def _counts(labels: Codes) -> Codes:
-    import numpy as np
-
     return np.bincount(labels)
 
 
 def _mask(count: int, rows: Codes) -> NDArray[np.bool_]:
-    import numpy as np
-
     out = np.zeros(count, bool)
     out[rows] = True
     return out
@@ -350,25 +335,21 @@ def _mask(count: int, rows: Codes) -> NDArray[np.bool_]:
 
 def _best(accuracies: Any) -> int:
     """The first of the highest, in percent to two digits as SentEval rounds them: a tie goes to the smaller C."""
-    import numpy as np
-
     return int(np.argmax(np.round(100 * np.asarray(accuracies), 2)))
 
 
 def nested(features: Any, labels: Codes, order: Codes) -> tuple[Codes, list[float]]:
     """Ten folds, C of each chosen by ten folds of its training rows: (what is predicted for every row, the C of every
     fold). ``order`` are the rows as the folds are cut from them."""
-    import numpy as np
-
     from umekomi.parts.logistic import predict
 
     count = len(labels)
     outer = [(order[fit], order[held]) for fit, held in _folds(labels[order], FOLDS)]
     subsets, inner = [], []
     for fit, _ in outer:
-        folds = [(fit[some], fit[held]) for some, held in _folds(labels[fit], FOLDS)]
-        inner.append([held for _, held in folds])
-        subsets += [_mask(count, rows) for rows in (fit, *(some for some, _ in folds))]
+        within = [(fit[some], fit[held]) for some, held in _folds(labels[fit], FOLDS)]
+        inner.append([held for _, held in within])
+        subsets += [_mask(count, rows) for rows in (fit, *(some for some, _ in within))]
     solved = predict(features, labels, np.stack(subsets), GRID).classes
     predicted, chosen, at = labels.copy(), [], 0
     for (_, held), folds in zip(outer, inner, strict=True):
@@ -385,8 +366,6 @@ def nested(features: Any, labels: Codes, order: Codes) -> tuple[Codes, list[floa
 
 def by_split(features: Mapping[str, Any], labels: Mapping[str, Codes]) -> tuple[Codes, float, float]:
     """C chosen on ``dev``: (what is predicted for ``test``, C, accuracy on dev)."""
-    import numpy as np
-
     from umekomi.parts.logistic import predict
 
     sizes = [len(labels[split]) for split in ("train", "dev", "test")]
@@ -400,8 +379,6 @@ def by_split(features: Mapping[str, Any], labels: Mapping[str, Codes]) -> tuple[
 
 def by_folds(features: Any, labels: Codes, asked: Any, order: Codes) -> tuple[Codes, float, float]:
     """C chosen by ten folds of the training rows: (what is predicted for ``asked``, C, accuracy over the folds)."""
-    import numpy as np
-
     from umekomi.parts.logistic import predict
 
     count = len(labels)
