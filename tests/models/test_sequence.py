@@ -19,7 +19,7 @@ from umekomi.models.sequence import SequenceEmbedder
 from umekomi.models.words import WordReader, word_tokenizer
 from umekomi.parts.layers import sentence
 from umekomi.parts.layers.sentence import ConvolutionEncoder, RecurrentEncoder, WordNetwork
-from umekomi.parts.learning.modules import seeded
+from umekomi.parts.learning.modules import seed_globals
 
 NAMES = ["<unk>", "<s>", "</s>", "the", "cat", "sat", "on", "mat", ".", "dog", "n't", "do"]
 TEXTS = ["The cat sat on the mat.", "dog", "zzz", "", "the dog don't sit. " * 4, "Cat CAT cat"]
@@ -39,7 +39,7 @@ ENCODERS = {
 def model(name="max", begin="", end="", **more):
     kind = ConvolutionEncoder if name == "convolution" else RecurrentEncoder
     reader = WordReader(word_tokenizer(NAMES, lowercase=True, begin=begin, end=end))
-    with seeded(0):
+    with seed_globals(0):
         return SequenceEmbedder(reader, WordNetwork(len(NAMES), 5, kind(5, width=4, **(ENCODERS[name] | more))))
 
 

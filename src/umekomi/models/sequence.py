@@ -14,7 +14,7 @@ import numpy as np
 from umekomi.errors import DataError, MissingExtra, WrongUse
 from umekomi.fields import problem
 from umekomi.files import MODEL_FILE
-from umekomi.models.base import Open, Reported
+from umekomi.models.base import Open, Encoded
 from umekomi.models.borders import border, reading
 from umekomi.models.folders import fields, settings
 from umekomi.models.tokens import TokenizedEmbedder, filled
@@ -117,9 +117,9 @@ class SequenceEmbedder(TokenizedEmbedder):
             return self._tokens(items, batch_size, progress)
         return self._vectors(items, batch_size, progress)[0]
 
-    def _reported(self, items: list[str], role: str | None, batch_size: int) -> Reported:
+    def _encode_with_counts(self, items: list[str], role: str | None, batch_size: int) -> Encoded:
         vectors, lengths = self._vectors(items, batch_size, False)
-        return Reported(vectors, lengths, lengths < 0)  # nothing is ever cut
+        return Encoded(vectors, lengths, lengths < 0)  # nothing is ever cut
 
     def _vectors(self, items: list[str], batch_size: int, progress: bool) -> tuple[Any, Any]:
         """(dense vectors, how many words each text has)."""

@@ -91,7 +91,7 @@ class SelfAttentive(Recipe):
         from umekomi.parts.layers.heads import SelfAttentiveClassifier
         from umekomi.parts.layers.sentence import RecurrentEncoder, WordNetwork
         from umekomi.parts.learning.labelled import LabelledRows, cross_entropy, learn_labelled
-        from umekomi.parts.learning.modules import seeded
+        from umekomi.parts.learning.modules import seed_globals
 
         columns = ("text",) if "text" in data.column_names else ("sentence1", "sentence2")
         sides = [data[column].to_pylist() for column in columns]
@@ -108,7 +108,7 @@ class SelfAttentive(Recipe):
         )
         rows = LabelledRows.of([words.reader.read(side) for side in sides], data["label"].to_pylist(), self.name)
         inputs = words.table.shape[1]
-        with seeded(run.seed):
+        with seed_globals(run.seed):
             encoder = RecurrentEncoder(
                 inputs,
                 width=self.width,

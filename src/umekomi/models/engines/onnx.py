@@ -18,7 +18,7 @@ import numpy as np
 
 from umekomi.errors import DataError, MissingExtra, WrongUse
 from umekomi.files import MODEL_FILE
-from umekomi.models.base import Open, Reported
+from umekomi.models.base import Open, Encoded
 from umekomi.models.borders import border, reading, without_noise
 from umekomi.models.engines.runtimes import open_runtime
 from umekomi.models.folders import read_tokenizer, settings
@@ -117,15 +117,15 @@ class OnnxEmbedder(TokenizedEmbedder):
     def _encode(self, items: list[Any], *, output: str, role: str | None, batch_size: int, progress: bool) -> Any:
         return self._run(items, role, batch_size, progress).vectors
 
-    def _reported(self, items: list[str], role: str | None, batch_size: int) -> Reported:
+    def _encode_with_counts(self, items: list[str], role: str | None, batch_size: int) -> Encoded:
         return self._run(items, role, batch_size, False)
 
-    def _run(self, items: list[str], role: str | None, batch_size: int, progress: bool) -> Reported:
+    def _run(self, items: list[str], role: str | None, batch_size: int, progress: bool) -> Encoded:
         prompt = self.prompt(role)
         vectors = np.zeros((len(items), self.dimension), np.float32)
         tokens, cut = np.zeros(len(items), np.int64), np.zeros(len(items), bool)
         if not items:
-            return Reported(vectors, tokens, cut)
+            return Encoded(vectors, tokens, cut)
 
         def tokenised(start: int) -> list[_Ids]:
             with border(self.name):
@@ -164,7 +164,7 @@ class OnnxEmbedder(TokenizedEmbedder):
             )
             for places in filled(tokens, self.tokens, batch_size):
                 embed(first, places, max(int(tokens[places[0]]), 1), 0)
-            return Reported(vectors, tokens, cut)
+            return Encoded(vectors, tokens, cut)
         pool, ahead = self._threads()
         with Progress(f"{self.name}: encoding", len(items), "texts", progress) as bar:
             running: deque[Future[int]] = deque()
@@ -189,7 +189,7 @@ class OnnxEmbedder(TokenizedEmbedder):
                     job.cancel()
                 wait(running)  # nothing goes on writing behind the caller's back
                 raise
-        return Reported(vectors, tokens, cut)
+        return Encoded(vectors, tokens, cut)
 
     def _ids_of(self, encoding: Encoding) -> _Ids:
         ids, kinds = encoding.ids, encoding.type_ids
