@@ -181,7 +181,9 @@ def _flat(stored: Any, queries: Any, width: int, data: str) -> Iterator[Measurem
         )
 
 
-def peer(vectors: Any, held: Any, contrast: float, said: str, size: int, seeds: tuple[int, ...]) -> Iterator[Measurement]:
+def peer(
+    vectors: Any, held: Any, contrast: float, said: str, size: int, seeds: tuple[int, ...]
+) -> Iterator[Measurement]:
     import torch
     from scipy import sparse
     from sentence_transformers.sparse_encoder.losses import SparseMultipleNegativesRankingLoss

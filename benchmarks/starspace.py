@@ -82,7 +82,9 @@ def _topics() -> Iterator[Measurement]:
                 lines = [
                     f"{' '.join(bag)} __label__{label}"
                     for bag, label in zip(
-                        split_words(table["text"].to_pylist(), "plain").to_pylist(), table["label"].to_pylist(), strict=True
+                        split_words(table["text"].to_pylist(), "plain").to_pylist(),
+                        table["label"].to_pylist(),
+                        strict=True,
                     )
                 ]
                 (place / f"{part}.txt").write_text("\n".join(lines) + "\n")

@@ -94,7 +94,7 @@ def task_of(name: str) -> Any:
 
 def scores(embedder: Any, tasks: Sequence[str]) -> list[Any]:
     """The values of every item, and the statistic that makes a figure of them, as (values, name) flattened: what
-    :func:`kept` can hold."""
+    :func:`cached` can hold."""
     out: list[Any] = []
     for task in tasks:
         main = task_of(task).evaluate(embedder, batch_size=128).main
@@ -307,7 +307,9 @@ def duplicates(progress: bool) -> Iterator[Measurement]:
             }
         )
 
-    train, test = (contrastive_rows(named(split), claim, in_batch=True, labels="label", negatives=1) for split in ("train", "test"))
+    train, test = (
+        contrastive_rows(named(split), claim, in_batch=True, labels="label", negatives=1) for split in ("train", "test")
+    )
     train, test = (table.drop_columns(["negative_1"]) for table in (train, test))
     arms = {"duplicates left out": True, "duplicates as negatives": False}
     batch = 64
@@ -603,7 +605,10 @@ def poolings(progress: bool) -> Iterator[Measurement]:
             start = backbone("decoder").embedder(
                 names[pooling], bidirectional=direction == "bidirectional", latents=32, heads=4
             )
-        tables = {"questions": contrastive_rows(load("pydocs", "train"), claim), "entailment": contrastive_rows(triples.slice(0, 3000), claim)}
+        tables = {
+            "questions": contrastive_rows(load("pydocs", "train"), claim),
+            "entailment": contrastive_rows(triples.slice(0, 3000), claim),
+        }
         return tuned(start, tables, seed, temperature=0.05)
 
     found = Arms(claim, ("pydocs", "stsb", "sick-r"), make_arm)

@@ -2,7 +2,15 @@ import pyarrow as pa
 import pytest
 
 from umekomi.data.columns import RetrievalData
-from umekomi.data.contrast import paraphrase_pairs, concatenate, entailment_triples, same_class_pairs, contrastive_rows, named_sets, stages
+from umekomi.data.contrast import (
+    concatenate,
+    contrastive_rows,
+    entailment_triples,
+    named_sets,
+    paraphrase_pairs,
+    same_class_pairs,
+    stages,
+)
 from umekomi.errors import DataError
 
 PAIRS = {"anchor": ["a", "b"], "positive": ["x", "y"]}
@@ -42,9 +50,9 @@ def test_retrieval_and_judged_pairs():
         pa.table({"query_id": ["q"], "corpus_id": ["d"], "score": [1.0]}),
     )
     assert contrastive_rows(retrieval, "x")["positive"].to_pylist() == ["right"]
-    assert contrastive_rows({"query": ["q", "q"], "document": ["d", "e"], "score": [2.0, 0.0]}, "x")["positive"].to_pylist() == [
-        "d"
-    ]
+    assert contrastive_rows({"query": ["q", "q"], "document": ["d", "e"], "score": [2.0, 0.0]}, "x")[
+        "positive"
+    ].to_pylist() == ["d"]
 
 
 def test_examples_come_from_the_class_and_negatives_from_others():

@@ -8,7 +8,7 @@ pytest.importorskip("sentence_transformers")
 
 from umekomi.errors import DataError, WrongUse
 from umekomi.models import load
-from umekomi.models.scratch import ARCHITECTURES, DECODERS, untrained_transformer, train_tokenizer
+from umekomi.models.scratch import ARCHITECTURES, DECODERS, train_tokenizer, untrained_transformer
 from umekomi.parts.networks import bidirectional, needs, sees, with_eos
 
 TEXTS = [f"the cat number {i} sat on the mat and looked at {i * 7} birds; 埋め込みの検索 {i}" for i in range(200)]
@@ -18,7 +18,8 @@ SOME = ["a", "the cat sat on the mat " * 4, "birds", "埋め込み", "looked at 
 @pytest.fixture(scope="module")
 def networks():
     return {
-        name: untrained_transformer(name, TEXTS, layers=2, width=32, heads=4, vocabulary=400, max_length=64) for name in ARCHITECTURES
+        name: untrained_transformer(name, TEXTS, layers=2, width=32, heads=4, vocabulary=400, max_length=64)
+        for name in ARCHITECTURES
     }
 
 
@@ -124,7 +125,10 @@ def test_an_end_of_text_token_is_added_where_a_decoder_lacks_it(networks, tmp_pa
 
 
 def test_one_seed_one_network():
-    a, b, c = (untrained_transformer("mistral", TEXTS, layers=1, width=16, heads=2, vocabulary=300, seed=seed) for seed in (0, 0, 1))
+    a, b, c = (
+        untrained_transformer("mistral", TEXTS, layers=1, width=16, heads=2, vocabulary=300, seed=seed)
+        for seed in (0, 0, 1)
+    )
     first = [next(iter(model.model.state_dict().values())) for model in (a, b, c)]
     assert torch.equal(first[0], first[1]) and not torch.equal(first[0], first[2])
 

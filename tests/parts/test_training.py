@@ -161,7 +161,9 @@ def test_one_set_a_batch_or_all_of_them(backbone):
     seen.clear()
     fine_tune(
         base,
-        lambda model: [Stage({"all": concatenate(list(parts.values()))}, {"all": Loss(model)}, 1, 8, 1e-3, 0.0, "shuffle")],
+        lambda model: [
+            Stage({"all": concatenate(list(parts.values()))}, {"all": Loss(model)}, 1, 8, 1e-3, 0.0, "shuffle")
+        ],
         run=Run("test", 1),
     )
     assert len(seen) == 6 and {0, 1} in seen

@@ -77,7 +77,9 @@ def network() -> Any:
     """What neural recipes go on from here: a network of one layer."""
     from umekomi.models.scratch import untrained_transformer
 
-    return untrained_transformer("bert", [*TEXTS, *ASKED], layers=1, width=16, heads=2, vocabulary=300, max_length=32).embedder()
+    return untrained_transformer(
+        "bert", [*TEXTS, *ASKED], layers=1, width=16, heads=2, vocabulary=300, max_length=32
+    ).embedder()
 
 
 def start(name: str) -> Any:

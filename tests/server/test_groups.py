@@ -28,7 +28,10 @@ def test_a_value_that_most_rows_have_is_one_range():
 def test_times_that_python_cannot_hold_have_a_label():
     far = pa.array([1 << 61, None], pa.int64()).cast(pa.timestamp("us"))
     assert group_values(far)[0] == [Group("75039-04-04T19:00:13.693952000", "value", 1), Group(None, "missing", 1)]
-    assert group_values(pa.array([[1 << 62]], pa.list_(pa.timestamp("s"))))[0][0].label == "['146138514283-06-19T07:45:04']"
+    assert (
+        group_values(pa.array([[1 << 62]], pa.list_(pa.timestamp("s"))))[0][0].label
+        == "['146138514283-06-19T07:45:04']"
+    )
     assert group_values(pa.array([[b"\xff"]]))[0][0].label == "['/w==']"
 
 

@@ -20,7 +20,7 @@ from umekomi.comparison.leaderboard import Row, read_row, write_row
 from umekomi.comparison.meter import Journal, Meter
 from umekomi.comparison.plan import Plan
 from umekomi.data.sets import overlap
-from umekomi.data.shapes import view_name, shape_name, shape_of, texts
+from umekomi.data.shapes import shape_name, shape_of, texts, view_name
 from umekomi.data.views import as_retrieval
 from umekomi.errors import DataError, UmekomiError, WrongUse
 from umekomi.files import content_hash, file_hash, folder_hash, read_json, write_json
@@ -33,7 +33,7 @@ from umekomi.parts.ranking import RRF_K, exact_search, fuse_ranks
 from umekomi.progress import say
 from umekomi.recipes import OPTIONAL, WORD_VECTORS, Recipe
 from umekomi.tasks import Result, Task
-from umekomi.tasks.retrieval import RetrievalTask as RetrievalTask
+from umekomi.tasks.retrieval import RetrievalTask
 
 FORMAT = 3
 """Changes when a kept result of an older version may no longer be used."""
@@ -162,7 +162,11 @@ class Judging:
             raise DataError(f"{recipe.name} learns from {' or '.join(recipe.learns)}, and there is no training split")
         else:
             rows = self.plan.own_texts
-        if view_name(shape_of(rows), recipe.learns) is None and "pairs" in recipe.learns and shape_name(rows) == "texts":
+        if (
+            view_name(shape_of(rows), recipe.learns) is None
+            and "pairs" in recipe.learns
+            and shape_name(rows) == "texts"
+        ):
             rows = as_retrieval(rows)
         return rows
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from umekomi.data import RetrievalData as RetrievalData
+from umekomi.data import RetrievalData
 from umekomi.files import plain, whole_file
 from umekomi.tasks import Task
 from umekomi.tasks.retrieval import RetrievalTask

@@ -18,7 +18,7 @@ __all__ = [
     "SHAPES",
     "DataError",
     "Dataset",
-    "Retrieval",
+    "RetrievalData",
     "as_table",
     "check",
     "fingerprint",
@@ -26,7 +26,7 @@ __all__ = [
     "names",
     "read",
     "retrieval",
-    "shape",
+    "shape_name",
     "tables",
 ]
 

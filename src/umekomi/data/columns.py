@@ -71,12 +71,12 @@ class RetrievalData(NamedTuple):
 
 
 Split = Any
-"""A ``pyarrow.Table`` or a :class:`Retrieval`."""
+"""A ``pyarrow.Table`` or a :class:`RetrievalData`."""
 
 
 @dataclass(frozen=True)
 class Dataset(Mapping[str, Any]):
-    """Named splits, each a table or a :class:`Retrieval`, with where they came from and what was left out."""
+    """Named splits, each a table or a :class:`RetrievalData`, with where they came from and what was left out."""
 
     name: str
     splits: Mapping[str, Split]
@@ -119,9 +119,9 @@ def fingerprint(split: Split) -> str:
 
 
 def as_table(data: Any) -> Any:
-    """A ``pyarrow.Table`` or :class:`Retrieval` from what users hold: those, a ``datasets.Dataset`` (without copying),
-    a pandas or polars frame, a mapping of columns, or a list of row dictionaries. Dictionaries, views and extensions
-    become the plain type of the same values."""
+    """A ``pyarrow.Table`` or :class:`RetrievalData` from what users hold: those, a ``datasets.Dataset`` (without
+    copying), a pandas or polars frame, a mapping of columns, or a list of row dictionaries. Dictionaries, views and
+    extensions become the plain type of the same values."""
     try:
         table = _as_table(data)
         return table if isinstance(table, RetrievalData) else to_plain(table, large=False)
@@ -160,7 +160,7 @@ def _as_table(data: Any) -> Any:
 def check(data: Any, columns: Iterable[str], who: str) -> Any:
     """The table with these columns filled as they should be, or one error that names ``who``, column, row and finding.
 
-    A :class:`Retrieval` is turned into pairs where pairs are wanted, and into its corpus where texts are.
+    A :class:`RetrievalData` is turned into pairs where pairs are wanted, and into its corpus where texts are.
     """
     columns = tuple(columns)
     table = as_table(data)

@@ -79,7 +79,7 @@ SHAPES: dict[str, Shape] = {
 RETRIEVAL = Shape(
     "retrieval", ("queries", "corpus", "qrels"), texts=("text",), together=("query",), task="retrieval", searches=True
 )
-"""BEIR's three tables, a :class:`~umekomi.data.columns.Retrieval`."""
+"""BEIR's three tables, a :class:`~umekomi.data.columns.RetrievalData`."""
 
 
 def shape_of(split: Split) -> Shape:

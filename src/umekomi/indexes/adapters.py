@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from umekomi.errors import DataError, MissingExtra, WrongUse
-from umekomi.indexes.filters import qdrant, quoted, sql, parse
+from umekomi.indexes.filters import parse, qdrant, quoted, sql
 from umekomi.indexes.index import Hit
 from umekomi.indexes.payload import as_json, as_table, row_of
 

@@ -6,7 +6,7 @@ True, False and None. Dates, times and durations are texts in ISO 8601, as hits 
 is as SQL has it: compared with anything it is neither true nor false, nor is the ``not`` of that, and only what is true
 is found; ``is None`` asks for it.
 
-:func:`tree` reads a condition; :func:`mask` answers it for a table, :func:`sql` and :func:`qdrant` say it to those who
+:func:`parse` reads a condition; :func:`mask` answers it for a table, :func:`sql` and :func:`qdrant` say it to those who
 answer it.
 """
 
@@ -803,7 +803,7 @@ def _name(name: str) -> str:
 
 
 def _literal(value: Any, kind: pa.DataType, name: str, where: Where) -> str:
-    """A value of :func:`fitted`'s as DataFusion writes one of this type."""
+    """A value of :func:`fit_value`'s as DataFusion writes one of this type."""
     if pa.types.is_decimal(kind):
         return f"CAST('{value:f}' AS DECIMAL({kind.precision}, {kind.scale}))"
     if pa.types.is_date(kind):

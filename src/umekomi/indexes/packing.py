@@ -47,7 +47,7 @@ def expected_shapes(output: str, rows: int, width: int) -> dict[str, Shape]:
 
 def check_arrays(arrays: Mapping[str, Any], output: str, rows: int, width: int) -> None:
     """ValueError where a number in a segment's own arrays would lead out of another: compiled code follows them
-    unasked. (Which latents a sparse row has is looked at when they are joined: :func:`joined`.)"""
+    unasked. (Which latents a sparse row has is looked at when they are joined: :func:`concatenate`.)"""
     if rows and int(arrays["places"].max()) >= rows:
         raise ValueError(f"places: expected rows below {rows}")
     if output == "multi":

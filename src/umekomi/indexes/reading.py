@@ -20,7 +20,7 @@ from umekomi.indexes.filters import mask, parse
 from umekomi.indexes.fitting import fit
 from umekomi.indexes.kinds import Kind
 from umekomi.indexes.manifest import PAYLOAD, Manifest, Segment, array_key
-from umekomi.indexes.packing import ARRAYS, advise, expected_shapes, to_plain, check_shapes, check_arrays, unpack
+from umekomi.indexes.packing import ARRAYS, advise, check_arrays, check_shapes, expected_shapes, to_plain, unpack
 from umekomi.indexes.payload import opened, row_of
 from umekomi.indexes.scans import Part, empty_hits, merge_hits
 from umekomi.indexes.store import Store, checksum, damaged

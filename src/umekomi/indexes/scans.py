@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from umekomi.parts import similarity as similarities
-from umekomi.parts.kernels.threads import single_threaded_blas, cores, run_all, shards
+from umekomi.parts.kernels.threads import cores, run_all, shards, single_threaded_blas
 
 ROWS = 8192
 FEW = 0.02

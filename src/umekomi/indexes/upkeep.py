@@ -48,7 +48,9 @@ def add_rows(store: Store, now: Snapshot, ids: list[str], vectors: Any, table: A
     hashes = hash_ids(ids)
     table = pa.table({joining.ID: pa.array(ids, pa.string())} | {name: table[name] for name in table.column_names})
     columns = [(each.payload.schema, each.column) for each in now.segments]
-    joining.common_schema([*columns, (table.schema, table.column)], f"add: the payload does not fit that of {store.folder}")
+    joining.common_schema(
+        [*columns, (table.schema, table.column)], f"add: the payload does not fit that of {store.folder}"
+    )
     there = [each.find(ids, hashes) for each in now.segments]
     doubles = [(number, int(i)) for number, rows in enumerate(there) for i in np.flatnonzero(rows >= 0)]
     if doubles and not replace:
@@ -200,7 +202,9 @@ def rebuild(store: Store, now: Snapshot, manifest: Manifest, numbers: list[int],
         return manifest
     where = f"{store.folder}: its payload does not fit together"
     # rows are left out chunk by chunk: taken by number, a column of text could not grow above 2 GB
-    table = joining.concatenate_tables([each.whole_payload().filter(pa.array(each.living == 1)) for each, _ in kept], where)
+    table = joining.concatenate_tables(
+        [each.whole_payload().filter(pa.array(each.living == 1)) for each, _ in kept], where
+    )
     hashes = np.concatenate([each.hashes()[rows] for each, rows in kept])
     order = np.argsort(hashes, kind="stable")
     manifest.serial += 1

@@ -27,7 +27,9 @@ SPECIAL = {
 }
 
 
-def train_tokenizer(texts: Iterable[str], vocabulary: int = 8000, *, decoder: bool = False, max_length: int = 512) -> Any:
+def train_tokenizer(
+    texts: Iterable[str], vocabulary: int = 8000, *, decoder: bool = False, max_length: int = 512
+) -> Any:
     """A byte-level BPE tokenizer of ``texts`` (any language, nothing unknown), in transformers' form. A decoder's texts
     end in [EOS]; an encoder's stand between [CLS] and [SEP]."""
     from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers

@@ -14,7 +14,7 @@ import numpy as np
 from umekomi.errors import DataError, MissingExtra, WrongUse
 from umekomi.fields import problem
 from umekomi.files import MODEL_FILE
-from umekomi.models.base import Open, Encoded
+from umekomi.models.base import Encoded, Open
 from umekomi.models.borders import border, reading
 from umekomi.models.folders import fields, settings
 from umekomi.models.tokens import TokenizedEmbedder, filled

@@ -11,7 +11,7 @@ import numpy as np
 
 from umekomi.errors import DataError
 from umekomi.files import write_json
-from umekomi.models.base import Open, Encoded, TextFace
+from umekomi.models.base import Encoded, Open, TextFace
 from umekomi.models.borders import border
 from umekomi.models.folders import most_tokens, read_floats, read_tokenizer, settings
 from umekomi.progress import Progress

@@ -13,7 +13,7 @@ import numpy as np
 from umekomi.contracts import Transform
 from umekomi.errors import DataError, WrongUse
 from umekomi.files import MODEL_FILE
-from umekomi.models.base import EmbedderBase, Open, Encoded, TextFace
+from umekomi.models.base import EmbedderBase, Encoded, Open, TextFace
 from umekomi.models.borders import border
 from umekomi.models.folders import fields, read_arrays, settings
 

@@ -14,7 +14,7 @@ from typing import Annotated, Any, ClassVar
 
 import numpy as np
 
-from umekomi.data.vocabulary import resolve_tokenizer, split_words, count_tokens
+from umekomi.data.vocabulary import count_tokens, resolve_tokenizer, split_words
 from umekomi.errors import DataError, WrongUse
 from umekomi.fields import Above, AtLeast
 from umekomi.files import content_hash

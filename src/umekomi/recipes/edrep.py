@@ -24,7 +24,7 @@ import numpy as np
 
 from umekomi.data.graphs import graph
 from umekomi.data.shapes import shape_name
-from umekomi.data.vocabulary import split_words, count_tokens
+from umekomi.data.vocabulary import count_tokens, split_words
 from umekomi.errors import DataError, WrongUse
 from umekomi.fields import AtLeast, Within
 from umekomi.files import content_hash

@@ -7,8 +7,8 @@ classified by one hidden layer over M, or by the pruned one of appendix A; pairs
 (appendix B) under the same. Words are learned on from their start.
 
 There is no official code. The penalty is the squared norm, as printed (a public re-implementation has its root), and
-its mean over the batch. Values of the text sets (Age, Yelp) are the defaults; ``snli()`` has those of SNLI. The sizes of
-the pruned layer are ours: the paper gives none for its results.
+its mean over the batch. Values of the text sets (Age, Yelp) are the defaults; ``snli()`` has those of SNLI. The sizes
+of the pruned layer are ours.
 """
 
 from __future__ import annotations

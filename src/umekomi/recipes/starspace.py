@@ -22,7 +22,7 @@ import numpy as np
 
 from umekomi.data.graphs import REVERSED
 from umekomi.data.shapes import SHAPES, shape_name
-from umekomi.data.vocabulary import resolve_tokenizer, split_words, count_tokens
+from umekomi.data.vocabulary import count_tokens, resolve_tokenizer, split_words
 from umekomi.errors import DataError
 from umekomi.fields import Above, AtLeast, Within
 from umekomi.files import content_hash

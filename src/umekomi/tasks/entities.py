@@ -13,8 +13,8 @@ from umekomi.data.columns import check
 from umekomi.data.graphs import REVERSED
 from umekomi.errors import DataError, WrongUse
 from umekomi.models.bags import BagEmbedder
-from umekomi.models.entity import EntityEmbedder
 from umekomi.models.cached import unwrap
+from umekomi.models.entity import EntityEmbedder
 from umekomi.parts.similarity import hyperboloid
 from umekomi.tasks.base import Result, Score, Task, count_of, vectors_of
 

@@ -22,7 +22,7 @@ import numpy as np
 
 from umekomi.contracts import Transform
 from umekomi.errors import DataError, WrongUse
-from umekomi.parts.kernels.threads import single_threaded_blas, cores, run_all, shards
+from umekomi.parts.kernels.threads import cores, run_all, shards, single_threaded_blas
 from umekomi.parts.learning.arrays import learn, order
 from umekomi.run import Run
 

@@ -103,7 +103,8 @@ def inspect(
     unless ``layers`` is False.
 
     ``repository`` takes the released code's definitions where they differ from the paper's. ``out`` writes one page,
-    self-contained; of a network with attention over words it has heat maps of some texts. ``encoding``: of a file that is not UTF-8.
+    self-contained; of a network with attention over words it has heat maps of some texts. ``encoding``: of a file that
+    is not UTF-8.
     """
     from umekomi.parts import geometry
 

@@ -57,7 +57,15 @@ class Claim:
     measure: Callable[[bool], Iterable[Measurement]]
 
 
-COLUMNS = ("recipe", *[field.name for field in fields(Measurement)], "seconds", "hardware", "versions", "commit", "date")
+COLUMNS = (
+    "recipe",
+    *[field.name for field in fields(Measurement)],
+    "seconds",
+    "hardware",
+    "versions",
+    "commit",
+    "date",
+)
 
 
 def root() -> Path:
@@ -93,7 +101,7 @@ def claims(place: Path | None = None, *, quick: bool = False) -> dict[str, Claim
 
 
 def cached_folder() -> Path:
-    """Where :func:`kept` keeps."""
+    """Where :func:`cached` keeps."""
     return root() / "results" / ".kept"
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 from umekomi.data.columns import RetrievalData, first_problem
-from umekomi.data.lines import check_encoding, read_lines, list_names, shorten
+from umekomi.data.lines import check_encoding, list_names, read_lines, shorten
 from umekomi.data.plain import plain_type
 from umekomi.data.readers.parquet import textual
 from umekomi.data.readers.parsing import strip_line_end

@@ -83,7 +83,9 @@ class Kind:
             whole = [value for value in values if type(value) is int]
             for number in (min(whole), max(whole)):
                 if not -(1 << 63) <= number < 1 << 63:
-                    raise TypeConflict(f"expected a whole number of at most 64 bits, found {shorten(number)}: quote it as text")
+                    raise TypeConflict(
+                        f"expected a whole number of at most 64 bits, found {shorten(number)}: quote it as text"
+                    )
                 if abs(number) > EXACT:
                     self.wide = number
         if float in kinds or self.name == "double":

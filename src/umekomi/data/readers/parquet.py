@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from umekomi.data.lines import UNREADABLE, read_bytes, shorten
-from umekomi.data.plain import to_plain, plain_type
+from umekomi.data.plain import plain_type, to_plain
 from umekomi.errors import DataError, UmekomiError
 
 

@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from umekomi.data.bags import read_bags
 from umekomi.data.columns import IDENTIFIER, NUMBER, TEXT, first_problem
-from umekomi.data.lines import check_encoding, check_path, list_names, shorten, file_stamp
+from umekomi.data.lines import check_encoding, check_path, file_stamp, list_names, shorten
 from umekomi.data.readers import parquet
 from umekomi.data.readers.kinds import EXACT, Kind, TypeConflict, endless
 from umekomi.data.readers.numbers import Numbers
@@ -83,8 +83,8 @@ class Source:
     ``encoding`` of a file of text (UTF-8 when left out). ``column`` holds the texts: every one is checked as ``text``
     is. ``id_column`` holds ids, all of them there and distinct. ``typed``: a CSV or TSV column becomes numbers where
     every field comes back from them as it stands (an empty field is no value); ``numbers`` names columns that become
-    numbers whatever zeros that costs. ``titles``: a row without ``text`` is there by its title, which :meth:`texts`
-    gives. ``blank``: a text may be missing altogether.
+    numbers whatever zeros that costs. ``titles``: a row without ``text`` is there by its title, which
+    :func:`document_texts` gives. ``blank``: a text may be missing altogether.
     """
 
     def __init__(
@@ -141,7 +141,9 @@ class Source:
                 )
         for name in self.numbers:
             if name not in settled.columns:
-                raise DataError(f"{self.path}: expected the column {name!r} of numbers, found {list_names(settled.columns)}")
+                raise DataError(
+                    f"{self.path}: expected the column {name!r} of numbers, found {list_names(settled.columns)}"
+                )
             if settled.columns[name].numbers is None and settled.columns[name].role != "number":
                 raise WrongUse(
                     f"{self.path}, column {name!r} of numbers: expected a column of a CSV or TSV file that holds no "

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from umekomi.indexes.kinds.base import DEPTHS, USUAL, Kind
-from umekomi.indexes.scans import Part, empty_hits, sample_queries, score_listed, merge_hits, scan
+from umekomi.indexes.scans import Part, empty_hits, merge_hits, sample_queries, scan, score_listed
 from umekomi.parts.kernels.threads import cores, run_all, shards
 
 DEEPEST = 10_000
@@ -187,7 +187,9 @@ def scan_keys(kernel: Any, inputs: tuple[Any, ...], part: Part, threads: int, wa
     keys = np.empty(part.rows, np.uint16)
     ranges = shards(part.rows, threads)
     counts = np.zeros((len(ranges), BINS), np.int32)
-    run_all(kernel, [(*inputs, wanted, part.allowed, low, high, keys, counts[i]) for i, (low, high) in enumerate(ranges)])
+    run_all(
+        kernel, [(*inputs, wanted, part.allowed, low, high, keys, counts[i]) for i, (low, high) in enumerate(ranges)]
+    )
     # a thread leaves out only what `wanted` of its own rows are above: from the threshold up the sum is whole
     return keys, max(threshold(counts.sum(0), wanted), 1)
 

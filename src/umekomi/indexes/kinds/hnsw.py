@@ -13,7 +13,7 @@ from umekomi.errors import MissingExtra, WrongUse
 from umekomi.indexes import graphs
 from umekomi.indexes.kinds.base import DEPTHS, USUAL, Kind
 from umekomi.indexes.packing import Shape
-from umekomi.indexes.scans import ROWS, Part, empty_hits, measure_recall, score_listed, scan
+from umekomi.indexes.scans import ROWS, Part, empty_hits, measure_recall, scan, score_listed
 from umekomi.parts.kernels.threads import cores
 
 MOST = 4096
@@ -78,7 +78,9 @@ class Hnsw(Kind):
         time: threads that ask in one moment would share its scratch."""
         with _opening:
             if "opened" not in part.arrays:
-                part.prove("graph", lambda data: graphs.check_graph(data, part.vectors, self.connections), checksum=True)
+                part.prove(
+                    "graph", lambda data: graphs.check_graph(data, part.vectors, self.connections), checksum=True
+                )
                 graph = self._graph(part.vectors.shape[1])
                 graph.view(memoryview(part.arrays["graph"]))
                 part.arrays["opened"] = graph, threading.Lock()

@@ -18,7 +18,7 @@ import numpy as np
 
 from umekomi.errors import DataError, MissingExtra, WrongUse
 from umekomi.files import MODEL_FILE
-from umekomi.models.base import Open, Encoded
+from umekomi.models.base import Encoded, Open
 from umekomi.models.borders import border, reading, without_noise
 from umekomi.models.engines.runtimes import open_runtime
 from umekomi.models.folders import read_tokenizer, settings

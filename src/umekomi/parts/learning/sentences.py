@@ -62,7 +62,9 @@ def fine_tune(
     return model.eval()
 
 
-def round_robin(tables: Mapping[str, Any], objective: Callable[[Any], Any], **stage: Any) -> Callable[[Any], list[Stage]]:
+def round_robin(
+    tables: Mapping[str, Any], objective: Callable[[Any], Any], **stage: Any
+) -> Callable[[Any], list[Stage]]:
     """One stage in which several sets take turns under one objective, each batch of one of them; ``stage`` as of
     :class:`Stage`."""
     return lambda model: [Stage(tables, dict.fromkeys(tables, objective(model)), sampler="shuffle", **stage)]
