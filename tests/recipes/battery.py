@@ -12,12 +12,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from umekomi.data import Retrieval
+from umekomi.data import RetrievalData
 from umekomi.errors import UmekomiError, WrongUse
 from umekomi.fields import declared, problem
 from umekomi.parts.learning import arrays
 from umekomi.progress import Progress
-from umekomi.recipes import OPTIONAL, REQUIRED, get
+from umekomi.recipes import OPTIONAL, REQUIRED, WORD_VECTORS, get
 
 ANIMALS = ("cat", "dog", "hen", "cow")
 TEXTS = [f"the {animal} number {i} sat on mat {i * 7 % 5}" for i in range(6) for animal in ANIMALS]
@@ -69,21 +69,23 @@ FIXED = frozenset({"bm25", "tfidf", "static"})
 def sample(name: str, shape: str) -> Any:
     """A few rows for this recipe."""
     data = DEFINITIONS if name == "dictrep" else SAMPLES[shape]
-    return Retrieval(*(pa.table(part) for part in data.values())) if shape == "retrieval" else pa.table(data)
+    return RetrievalData(*(pa.table(part) for part in data.values())) if shape == "retrieval" else pa.table(data)
 
 
 @cache
 def network() -> Any:
     """What neural recipes go on from here: a network of one layer."""
-    from umekomi.models.scratch import scratch
+    from umekomi.models.scratch import untrained_transformer
 
-    return scratch("bert", [*TEXTS, *ASKED], layers=1, width=16, heads=2, vocabulary=300, max_length=32).embedder()
+    return untrained_transformer(
+        "bert", [*TEXTS, *ASKED], layers=1, width=16, heads=2, vocabulary=300, max_length=32
+    ).embedder()
 
 
 def start(name: str) -> Any:
     """The model that a tiny fit of this recipe goes on from, or None."""
     kind = get(name)
-    if kind.begins in (None, OPTIONAL):
+    if kind.begins in (None, OPTIONAL, WORD_VECTORS):
         return None
     if kind.begins == REQUIRED:
         from umekomi.models.entity import EntityEmbedder
@@ -176,6 +178,10 @@ def _save_every_step(patch: Any) -> None:
         return
     real = sentences._train
     patch.setattr(sentences, "_train", lambda model, stage, run, steps: real(model, stage, run, 1))
+    from umekomi.parts.learning import labelled
+
+    plain = labelled.learn
+    patch.setattr(labelled, "learn", lambda *given, **how: plain(*given, **how, save_seconds=0.0))
 
 
 def check_fields_of(name: str) -> int:
@@ -227,7 +233,7 @@ def check_data_of(name: str) -> None:
 
 def _damaged(data: Any) -> list[Any]:
     """No rows; nothing in the first column's second row."""
-    if isinstance(data, Retrieval):
+    if isinstance(data, RetrievalData):
         return []
     first = data.column_names[0]
     values = data[first].to_pylist()

@@ -20,20 +20,20 @@ from umekomi.comparison.leaderboard import Row, read_row, write_row
 from umekomi.comparison.meter import Journal, Meter
 from umekomi.comparison.plan import Plan
 from umekomi.data.sets import overlap
-from umekomi.data.shapes import seen_name, shape, shape_of, texts
+from umekomi.data.shapes import shape_name, shape_of, texts, view_name
 from umekomi.data.views import as_retrieval
 from umekomi.errors import DataError, UmekomiError, WrongUse
-from umekomi.files import content_hash, folder_hash, read_json, write_json
+from umekomi.files import content_hash, file_hash, folder_hash, read_json, write_json
 from umekomi.models.base import EmbedderBase
 from umekomi.models.engines.choice import open_for_encoding
-from umekomi.models.opening import folder_of
-from umekomi.models.within import truncated
+from umekomi.models.opening import folder_of, resolve
+from umekomi.models.truncation import is_truncated
 from umekomi.parts import similarity as similarities
 from umekomi.parts.ranking import RRF_K, exact_search, fuse_ranks
 from umekomi.progress import say
-from umekomi.recipes import OPTIONAL, Recipe
+from umekomi.recipes import OPTIONAL, WORD_VECTORS, Recipe
 from umekomi.tasks import Result, Task
-from umekomi.tasks.retrieval import Retrieval as RetrievalTask
+from umekomi.tasks.retrieval import RetrievalTask
 
 if TYPE_CHECKING:
     from umekomi.contracts import Output
@@ -57,7 +57,7 @@ def check_folder(folder: Path) -> None:
         raise WrongUse(f"{folder} holds files of something else", parameter="out", advice="choose another folder with")
 
 
-def why(error: Exception) -> str:
+def reason_of(error: Exception) -> str:
     """Why a candidate is left out, in one line."""
     text = " ".join(str(error).split())
     return text if isinstance(error, UmekomiError) else f"{type(error).__name__}: {text[:300]}"
@@ -99,14 +99,18 @@ class Judging:
 
     def _identity(self, candidate: Candidate) -> str | list[Any]:
         if candidate.recipe is not None:
-            start = self._start_identity() if _begins_from_a_model(candidate.recipe) else None
+            start = self._start_identity() if self._begins(candidate.recipe) else None
             return [candidate.recipe.settings(), start]
-        folder = folder_of(candidate.name)
-        return candidate.name if folder is None else folder_hash(folder)
+        return _content_of(candidate.name)
+
+    def _begins(self, recipe: Recipe) -> bool:
+        """Does it go on from the model that the comparison names?"""
+        if recipe.begins == WORD_VECTORS:
+            return resolve(self.start).kind == "entity"
+        return recipe.begins not in (None, OPTIONAL)
 
     def _start_identity(self) -> str:
-        folder = folder_of(self.start)
-        return self.start if folder is None else folder_hash(folder)
+        return _content_of(self.start)
 
     def embedder(self, candidate: Candidate) -> tuple[EmbedderBase, str, float, str | None]:
         """(embedder, key of the model, seconds of training, what it was trained from); learned once, kept in
@@ -120,7 +124,7 @@ class Judging:
             self.open[key] = (model, key, 0.0, None)
             return self.open[key]
         recipe = candidate.recipe
-        start = self.start if _begins_from_a_model(recipe) else None
+        start = self.start if self._begins(recipe) else None
         folder = self._model_folder(recipe, key)
         seconds_file = folder.with_suffix(".json")
         if not seconds_file.is_file() or not folder.is_dir():
@@ -163,13 +167,17 @@ class Judging:
             raise DataError(f"{recipe.name} learns from {' or '.join(recipe.learns)}, and there is no training split")
         else:
             rows = self.plan.own_texts
-        if seen_name(shape_of(rows), recipe.learns) is None and "pairs" in recipe.learns and shape(rows) == "texts":
+        if (
+            view_name(shape_of(rows), recipe.learns) is None
+            and "pairs" in recipe.learns
+            and shape_name(rows) == "texts"
+        ):
             rows = as_retrieval(rows)
         return rows
 
     def _learns_more(self, recipe: Recipe) -> bool:
         """Does the training split hold more for this recipe than texts?"""
-        return seen_name(shape_of(self.plan.train), recipe.learns) not in (None, "texts")
+        return view_name(shape_of(self.plan.train), recipe.learns) not in (None, "texts")
 
     def _row(
         self, candidate: Candidate, key: str, result: Result, meter: Meter, seconds: float, start: str | None
@@ -189,7 +197,7 @@ class Judging:
                 notes.append("learned from the training split")
             else:
                 notes.append(f"learned from the {'texts searched' if searched else 'training texts'}")
-        cut = int(truncated(embedder, _judged_texts(self.plan.task)).sum())
+        cut = int(is_truncated(embedder, _judged_texts(self.plan.task)).sum())
         if cut:
             notes.append(f"{cut} texts are longer than the model reads and were cut")
         model = (
@@ -238,7 +246,7 @@ class Judging:
             try:
                 fused, again = self._fused(spec, lexical, row)
             except Exception as error:
-                skipped[spec] = why(error)
+                skipped[spec] = reason_of(error)
                 say(f"{spec}: skipped: {skipped[spec]}")
                 continue
             if not again:
@@ -299,9 +307,12 @@ def _judged_texts(task: Task) -> list[str]:
     return texts(rows) if rows is not None and shape_of(rows).texts else []
 
 
-def _begins_from_a_model(recipe: Recipe) -> bool:
-    """Does it go on from the model that the comparison names?"""
-    return recipe.begins not in (None, OPTIONAL)
+def _content_of(name: str) -> str:
+    """Names what a model's name leads to: the content of a folder or a file, or the name."""
+    folder = folder_of(name)
+    if folder is not None:
+        return folder_hash(folder)
+    return file_hash(name) if Path(name).is_file() else name
 
 
 def _warn_overlap(model: Saved, name: str) -> None:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from umekomi.data.columns import Dataset, Retrieval, as_table, check, fingerprint
+from umekomi.data.columns import Dataset, RetrievalData, as_table, check, fingerprint
 from umekomi.data.readers import read, retrieval, tables
-from umekomi.data.shapes import SHAPES, shape
+from umekomi.data.shapes import SHAPES, shape_name
 from umekomi.errors import DataError, WrongUse, unknown_name
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ __all__ = [
     "SHAPES",
     "DataError",
     "Dataset",
-    "Retrieval",
+    "RetrievalData",
     "as_table",
     "check",
     "fingerprint",
@@ -29,7 +29,7 @@ __all__ = [
     "names",
     "read",
     "retrieval",
-    "shape",
+    "shape_name",
     "tables",
 ]
 
@@ -88,7 +88,7 @@ def _load(data: Given, encoding: str | None = None) -> Dataset:
 def _is_split(value: object) -> bool:
     if isinstance(value, (list, tuple)):
         return False
-    return isinstance(value, (pa.Table, Retrieval)) or hasattr(value, "column_names") or hasattr(value, "columns")
+    return isinstance(value, (pa.Table, RetrievalData)) or hasattr(value, "column_names") or hasattr(value, "columns")
 
 
 def _from_hub(name: str) -> Dataset:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from umekomi.data.lines import check_encoding, lines
+from umekomi.data.lines import check_encoding, read_lines
 from umekomi.errors import DataError, WrongUse
 
 FORMATS = ("fasttext", "labeldoc")
@@ -36,7 +36,7 @@ def read_bags(
     if not path.is_file():
         raise WrongUse(f"{path}: no such file")
     rows: list[tuple[int, list[list[str]]]] = []
-    for number, line in lines(path, path.suffix.lower() == ".gz", check_encoding(encoding)):
+    for number, line in read_lines(path, path.suffix.lower() == ".gz", check_encoding(encoding)):
         if not line.strip():
             continue
         if form == "fasttext":

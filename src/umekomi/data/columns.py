@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from umekomi.data.plain import plain
+from umekomi.data.plain import to_plain
 from umekomi.errors import DataError, where
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ IDENTIFIER = frozenset(name for name, kind in COLUMNS.items() if kind == "id")
 LIST = frozenset(name for name, kind in COLUMNS.items() if kind == "texts")
 
 
-class Retrieval(NamedTuple):
+class RetrievalData(NamedTuple):
     """BEIR's three tables: queries (id, text), corpus (id, text), qrels (query_id, corpus_id, score)."""
 
     queries: pa.Table
@@ -74,9 +74,10 @@ class Retrieval(NamedTuple):
         return pa.table({"anchor": [a for a, _ in rows], "positive": [p for _, p in rows]})
 
 
-Split: TypeAlias = "pa.Table | Retrieval"
+Split: TypeAlias = "pa.Table | RetrievalData"
 TableLike: TypeAlias = (
-    "pa.Table | Retrieval | datasets.Dataset | Mapping[str, Any] | Sequence[Mapping[str, Any]] | Sequence[str] | Frame"
+    "pa.Table | RetrievalData | datasets.Dataset | Frame | Mapping[str, Any] | Sequence[Mapping[str, Any]]"
+    " | Sequence[str]"
 )
 """What :func:`as_table` takes."""
 Given: TypeAlias = "str | os.PathLike[str] | Dataset | TableLike | Mapping[str, TableLike]"
@@ -93,7 +94,7 @@ class Frame(Protocol):
 
 @dataclass(frozen=True)
 class Dataset(Mapping[str, Any]):
-    """Named splits, each a table or a :class:`Retrieval`, with where they came from and what was left out."""
+    """Named splits, each a table or a :class:`RetrievalData`, with where they came from and what was left out."""
 
     name: str
     splits: Mapping[str, Split]
@@ -124,7 +125,7 @@ def fingerprint(split: Split) -> str:
     """Names a table's content: column names and values, not chunks or metadata."""
     from umekomi.files import content_hash
 
-    if isinstance(split, Retrieval):
+    if isinstance(split, RetrievalData):
         return content_hash([fingerprint(table) for table in split])
     import io
 
@@ -136,19 +137,19 @@ def fingerprint(split: Split) -> str:
 
 
 def as_table(data: TableLike) -> Split:
-    """A ``pyarrow.Table`` or :class:`Retrieval` from what users hold: those, a ``datasets.Dataset`` (without copying),
-    a pandas or polars frame, a mapping of columns, or a list of row dictionaries. Dictionaries, views and extensions
-    become the plain type of the same values."""
+    """A ``pyarrow.Table`` or :class:`RetrievalData` from what users hold: those, a ``datasets.Dataset`` (without
+    copying), a pandas or polars frame, a mapping of columns, or a list of row dictionaries. Dictionaries, views and
+    extensions become the plain type of the same values."""
     try:
         table = _as_table(data)
-        return table if isinstance(table, Retrieval) else plain(table, large=False)
+        return table if isinstance(table, RetrievalData) else to_plain(table, large=False)
     except (pa.ArrowException, ArithmeticError, LookupError, TypeError, ValueError) as error:
         said = " ".join(str(error).split())[:200]
         raise DataError(f"the data: expected columns of one type and length each, found: {said}") from None
 
 
 def _as_table(data: TableLike) -> Split:
-    if isinstance(data, (pa.Table, Retrieval)):
+    if isinstance(data, (pa.Table, RetrievalData)):
         return data
     if isinstance(data, Mapping) and not isinstance(data, Dataset):
         if set(data) >= {"queries", "corpus", "qrels"}:
@@ -177,11 +178,11 @@ def _as_table(data: TableLike) -> Split:
 def check(data: TableLike, columns: Iterable[str], who: str) -> pa.Table:
     """The table with these columns filled as they should be, or one error that names ``who``, column, row and finding.
 
-    A :class:`Retrieval` is turned into pairs where pairs are wanted, and into its corpus where texts are.
+    A :class:`RetrievalData` is turned into pairs where pairs are wanted, and into its corpus where texts are.
     """
     columns = tuple(columns)
     table = as_table(data)
-    if isinstance(table, Retrieval):
+    if isinstance(table, RetrievalData):
         if {"queries", "corpus", "qrels"} <= set(columns):
             return table
         table = table.pairs() if "anchor" in columns else table.corpus

@@ -11,21 +11,21 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 
 import pyarrow as pa
 
-from umekomi.data.columns import Dataset, Retrieval, as_table, check
-from umekomi.data.shapes import pairs, shape, shape_of
+from umekomi.data.columns import Dataset, RetrievalData, as_table, check
+from umekomi.data.shapes import pairs, shape_name, shape_of
 from umekomi.errors import DataError
 
 if TYPE_CHECKING:
     from umekomi.data.columns import Split, TableLike
 
 CONTRASTS = ("pairs", "judged pairs", "retrieval", "labelled pairs", "scored pairs", "labelled texts")
-"""The shapes of data that :func:`rows` makes rows of."""
+"""The shapes of data that :func:`contrastive_rows` makes rows of."""
 GRADE = 4.0
 """Scored pairs of 0 to 5 from this on are positives, both ways round (NV-Embed, 4.1); a scale of 0 to 1 is
 stretched."""
 
 
-def rows(
+def contrastive_rows(
     data: TableLike,
     who: str,
     *,
@@ -37,8 +37,8 @@ def rows(
     seed: int = 0,
 ) -> pa.Table:
     """One table of anchor, positive, negative_1 …, instruction, document_instruction, label, from pairs, judged pairs,
-    a retrieval set, entailment (sentence1, sentence2, label), scored pairs or labelled texts (:func:`of_classes`, with
-    ``labels`` and ``negatives``).
+    a retrieval set, entailment (sentence1, sentence2, label), scored pairs or labelled texts (:func:`same_class_pairs`,
+    with ``labels`` and ``negatives``).
 
     ``label`` is what :class:`umekomi.parts.losses.contrastive.InfoNCE` reads: whether the row takes candidates from
     others (``in_batch``; where not said, not for labelled texts, NV-Embed 3.3), its group, how many negatives it has.
@@ -46,14 +46,14 @@ def rows(
     positive, and a negative that is the positive, are errors that name the row.
     """
     table = as_table(data)
-    kind = shape(table)
+    kind = shape_name(table)
     groups: list[int] | None = None
     if kind == "labelled texts":
-        found, groups = of_classes(table, who, labels=labels, negatives=negatives or 1, seed=seed)
+        found, groups = same_class_pairs(table, who, labels=labels, negatives=negatives or 1, seed=seed)
     elif kind == "labelled pairs":
-        found = entailment(table, who)
+        found = entailment_triples(table, who)
     elif kind == "scored pairs":
-        found = alike(table, who)
+        found = paraphrase_pairs(table, who)
     else:
         found = pairs(table, who)
     in_batch = kind != "labelled texts" if in_batch is None else in_batch
@@ -94,7 +94,7 @@ def _order(name: str) -> tuple[int, str]:
     return (int(tail) if tail.isdigit() else 0, name)
 
 
-def of_classes(
+def same_class_pairs(
     data: TableLike, who: str, *, labels: str = "example", negatives: int = 1, seed: int = 0
 ) -> tuple[pa.Table, list[int]]:
     """(pairs, each row's class as a number) from labelled texts. ``labels="example"``: the positive is another text of
@@ -142,7 +142,7 @@ def of_classes(
     return pa.table({name: [row[i] for row in out] for i, name in enumerate(names)}), groups
 
 
-def entailment(data: TableLike, who: str) -> pa.Table:
+def entailment_triples(data: TableLike, who: str) -> pa.Table:
     """Triples of premise, entailed hypothesis and contradicting hypothesis from (sentence1, sentence2, label) (SimCSE,
     section 4). A premise with an entailment and no contradiction keeps an empty negative."""
     table = check(data, ("sentence1", "sentence2", "label"), who)
@@ -170,7 +170,7 @@ def _relation(label: object) -> str:
     return names.get(label, str(label).lower())
 
 
-def alike(data: TableLike, who: str) -> pa.Table:
+def paraphrase_pairs(data: TableLike, who: str) -> pa.Table:
     """Both sentences of a well-scored pair as each other's positives (NV-Embed, 4.1: from :data:`GRADE` of 5 on)."""
     table = check(data, ("sentence1", "sentence2", "score"), who)
     scores = [float(score) for score in table["score"].to_pylist()]
@@ -186,9 +186,9 @@ def alike(data: TableLike, who: str) -> pa.Table:
     return pa.table({"anchor": [a for a, _ in both], "positive": [b for _, b in both]})
 
 
-def blended(tables: Sequence[pa.Table]) -> pa.Table:
-    """Tables of :func:`rows` in one, for batches that mix them (NV-Embed's second stage): rows with fewer negatives get
-    empty ones."""
+def concatenate(tables: Sequence[pa.Table]) -> pa.Table:
+    """Tables of :func:`contrastive_rows` in one, for batches that mix them (NV-Embed's second stage): rows with fewer
+    negatives get empty ones."""
     count = max(sum(name.startswith("negative") for name in table.column_names) for table in tables)
     names = [
         "anchor",
@@ -210,7 +210,7 @@ def blended(tables: Sequence[pa.Table]) -> pa.Table:
     return pa.concat_tables([pa.table({name: column(table, name) for name in names}) for table in shaped])
 
 
-def are_sets(data: object) -> TypeGuard[Mapping[str, TableLike]]:
+def is_named_sets(data: object) -> TypeGuard[Mapping[str, TableLike]]:
     """Is this a mapping of names to sets (tables, data sets, their names or paths), and not of columns to values?"""
     if (
         not isinstance(data, Mapping)
@@ -220,20 +220,20 @@ def are_sets(data: object) -> TypeGuard[Mapping[str, TableLike]]:
     ):
         return False
     return all(
-        isinstance(each, (str, Path, Mapping, Dataset, Retrieval)) or hasattr(each, "column_names")
+        isinstance(each, (str, Path, Mapping, Dataset, RetrievalData)) or hasattr(each, "column_names")
         for each in data.values()
     )
 
 
-def sets(data: TableLike | Mapping[str, TableLike], who: str) -> dict[str, Split]:
+def named_sets(data: TableLike | Mapping[str, TableLike], who: str) -> dict[str, Split]:
     """Named training sets: a mapping of tables, or one table under the recipe's own name."""
-    return {str(name): as_table(each) for name, each in data.items()} if are_sets(data) else {who: as_table(data)}
+    return {str(name): as_table(each) for name, each in data.items()} if is_named_sets(data) else {who: as_table(data)}
 
 
 def stages(data: TableLike | Mapping[str, TableLike], who: str) -> tuple[dict[str, Split], dict[str, Split]]:
     """(weak sets, supervised sets) by name: those whose name begins with ``weak`` come first in recipes of two stages.
     One table alone is supervised."""
-    named = sets(data, who)
+    named = named_sets(data, who)
     weak = {name: table for name, table in named.items() if name.startswith("weak")}
     return weak, {name: table for name, table in named.items() if name not in weak}
 
@@ -243,7 +243,7 @@ def role_of(table: Split) -> str:
     return shape_of(as_table(table)).role
 
 
-def searches(table: Split) -> bool:
+def is_search(table: Split) -> bool:
     """Does this set ask for a document (pairs, judged pairs, a retrieval set), so that hard negatives can be mined for
     it?"""
     return shape_of(as_table(table)).searches

@@ -32,7 +32,7 @@ def plain_type(kind: pa.DataType, large: bool = True) -> pa.DataType:
     return kind
 
 
-def plain(table: pa.Table, large: bool = True) -> pa.Table:
+def to_plain(table: pa.Table, large: bool = True) -> pa.Table:
     """A table whose columns have their plain types; the same table where they do already."""
     for place, field in enumerate(table.schema):
         kind = plain_type(field.type, large)

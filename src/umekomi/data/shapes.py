@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from umekomi.data.columns import COLUMNS, Retrieval, Split, as_table, check
+from umekomi.data.columns import COLUMNS, RetrievalData, Split, as_table, check
 from umekomi.errors import DataError
 
 if TYPE_CHECKING:
@@ -82,13 +82,13 @@ SHAPES: dict[str, Shape] = {
 RETRIEVAL = Shape(
     "retrieval", ("queries", "corpus", "qrels"), texts=("text",), together=("query",), task="retrieval", searches=True
 )
-"""BEIR's three tables, a :class:`~umekomi.data.columns.Retrieval`."""
+"""BEIR's three tables, a :class:`~umekomi.data.columns.RetrievalData`."""
 
 
 def shape_of(split: Split) -> Shape:
     """The shape of a table or retrieval set: of those whose columns it has, the one with the most, so that a condition
     or a picture is never passed over."""
-    if isinstance(split, Retrieval):
+    if isinstance(split, RetrievalData):
         return RETRIEVAL
     found = set(split.column_names)
     fitting = [each for each in SHAPES.values() if found.issuperset(each.columns)]
@@ -100,14 +100,14 @@ def shape_of(split: Split) -> Shape:
     return max(fitting, key=lambda each: len(each.columns))
 
 
-def shape(split: Split) -> str:
+def shape_name(split: Split) -> str:
     """The name of :func:`shape_of`."""
     return shape_of(split).name
 
 
-def unused(split: Split) -> list[str]:
+def unused_columns(split: Split) -> list[str]:
     """Standard columns that a table has and its shape does not use."""
-    if isinstance(split, Retrieval):
+    if isinstance(split, RetrievalData):
         return []
     about = shape_of(split)
     used = {*about.columns, *about.more}
@@ -118,7 +118,7 @@ def unused(split: Split) -> list[str]:
     ]
 
 
-def seen_as(data: TableLike, wanted: Sequence[str], who: str) -> Split:
+def view_as(data: TableLike, wanted: Sequence[str], who: str) -> Split:
     """The table or retrieval set as one of the ``wanted`` shapes: as it is where it is one of them, else pairs of a
     retrieval set or of judged pairs, or the texts in it; one error for what can be seen as none of them."""
     table = as_table(data)
@@ -128,7 +128,7 @@ def seen_as(data: TableLike, wanted: Sequence[str], who: str) -> Split:
     except DataError:
         found = ", ".join(getattr(table, "column_names", ())) or "no column"
         raise DataError(f"{who} learns from {listed}; found {found}") from None
-    name = seen_name(about, wanted)
+    name = view_name(about, wanted)
     if name is None:
         raise DataError(f"{who} learns from {listed}; found {about}")
     if name == about.name:
@@ -136,8 +136,8 @@ def seen_as(data: TableLike, wanted: Sequence[str], who: str) -> Split:
     return pairs(table, who) if name == "pairs" else _table_of(texts(table, who))
 
 
-def seen_name(about: Shape, wanted: Sequence[str]) -> str | None:
-    """Which of the ``wanted`` shapes data of this one is seen as by :func:`seen_as`; None: as none of them."""
+def view_name(about: Shape, wanted: Sequence[str]) -> str | None:
+    """Which of the ``wanted`` shapes data of this one is seen as by :func:`view_as`; None: as none of them."""
     if about.name in wanted:
         return about.name
     can = {"pairs": about.name in ("retrieval", "judged pairs"), "texts": bool(about.texts)}
@@ -160,7 +160,7 @@ def texts(data: TableLike, who: str = "this") -> list[str]:
     about = shape_of(split)
     if not about.texts:
         raise DataError(f"{who} learns from texts; found {about}")
-    if isinstance(split, Retrieval):
+    if isinstance(split, RetrievalData):
         split = split.corpus
     if about.name == "documents":
         rows = split["document"].to_pylist()
@@ -172,8 +172,8 @@ def texts(data: TableLike, who: str = "this") -> list[str]:
 def pairs(data: TableLike, who: str = "this") -> pa.Table:
     """anchor, positive[, negative …] from pairs, judged pairs or a retrieval set; grades above zero are positives."""
     split = as_table(data)
-    kind = shape(split)
-    if isinstance(split, Retrieval):
+    kind = shape_name(split)
+    if isinstance(split, RetrievalData):
         return split.pairs()
     if kind == "judged pairs":
         table = check(split, ("query", "document", "score"), who)

@@ -9,8 +9,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from umekomi.data.columns import Dataset, Retrieval, as_table
-from umekomi.data.shapes import shape, shape_of
+from umekomi.data.columns import Dataset, RetrievalData, as_table
+from umekomi.data.shapes import shape_name, shape_of
 from umekomi.errors import DataError
 
 if TYPE_CHECKING:
@@ -19,21 +19,21 @@ if TYPE_CHECKING:
     from umekomi.data.columns import TableLike
 
 
-def as_retrieval(data: TableLike) -> Retrieval:
+def as_retrieval(data: TableLike) -> RetrievalData:
     """A retrieval set from pairs (each anchor a query, each distinct positive a document), from judged pairs, or from
     bare texts (inverse cloze, Lee et al. 2019: a text's first sentence asks for the rest of it)."""
     from umekomi.data.readers import retrieval
 
     split = as_table(data)
-    kind = shape(split)
-    if isinstance(split, Retrieval):
+    kind = shape_name(split)
+    if isinstance(split, RetrievalData):
         return split
     if kind == "pairs":
         judged = [(a, p, 1.0) for a, p in zip(split["anchor"].to_pylist(), split["positive"].to_pylist(), strict=True)]
     elif kind == "judged pairs":
         judged = list(zip(*(split[c].to_pylist() for c in ("query", "document", "score")), strict=True))
     elif kind in ("texts", "labelled texts"):
-        judged = [(q, d, 1.0) for q, d in cloze(split["text"].to_pylist())]
+        judged = [(q, d, 1.0) for q, d in inverse_cloze(split["text"].to_pylist())]
         if len(judged) < 2:
             raise DataError("retrieval from bare texts needs two texts or more of at least two sentences each")
     else:
@@ -53,15 +53,15 @@ def as_retrieval(data: TableLike) -> Retrieval:
     )
 
 
-def cloze(items: list[str]) -> list[tuple[str, str]]:
+def inverse_cloze(items: list[str]) -> list[tuple[str, str]]:
     """(first sentence, the rest without it) of every text that has both, of three words and eight words or more (a
     Japanese text: 8 and 20 characters)."""
-    from umekomi.data.pydocs import first_sentence, without
+    from umekomi.data.pydocs import first_sentence, remove_sentence
 
     out = []
     for text in items:
         sentence = " ".join(first_sentence(text).split())
-        rest = without(text, sentence)
+        rest = remove_sentence(text, sentence)
         spaced = text.count(" ") * 20 > len(text)
         long_enough = (
             len(sentence.split()) >= 3 and len(rest.split()) >= 8 if spaced else len(sentence) >= 8 and len(rest) >= 20
@@ -71,11 +71,11 @@ def cloze(items: list[str]) -> list[tuple[str, str]]:
     return out
 
 
-def carve(dataset: Dataset, share: float = 0.3, seed: int = 0) -> Dataset:
+def split_held_out(dataset: Dataset, share: float = 0.3, seed: int = 0) -> Dataset:
     """Train and test splits of a dataset that has but one: rows that share an item (a text that occurs in both) stay on
     the same side, so that nothing of the test split is trained on. Classes keep their shares."""
     only = dataset[next(iter(dataset))]
-    if isinstance(only, Retrieval):
+    if isinstance(only, RetrievalData):
         side = _sides([[row] for row in only.queries["text"].to_pylist()], share, seed)
         return Dataset(
             dataset.name,
@@ -106,9 +106,9 @@ def carve(dataset: Dataset, share: float = 0.3, seed: int = 0) -> Dataset:
     )
 
 
-def _queries(data: Retrieval, keep: NDArray[np.bool_]) -> Retrieval:
+def _queries(data: RetrievalData, keep: NDArray[np.bool_]) -> RetrievalData:
     queries = data.queries.filter(pa.array(keep))
-    return Retrieval(
+    return RetrievalData(
         queries, data.corpus, data.qrels.filter(pc.is_in(data.qrels["query_id"], queries["id"].combine_chunks()))
     )
 

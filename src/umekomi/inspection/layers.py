@@ -11,7 +11,7 @@ import numpy as np
 
 from umekomi.data.augment import damaged
 from umekomi.errors import WrongUse
-from umekomi.models.kept import StandIn, refuse
+from umekomi.models.cached import EmbedderProxy, refuse_options
 from umekomi.parts import geometry
 from umekomi.progress import Progress
 
@@ -107,7 +107,7 @@ class AllLayers:
         return OneLayer(self, number)
 
 
-class OneLayer(StandIn):
+class OneLayer(EmbedderProxy):
     """One layer's vectors with the face of an embedder: what tasks judge."""
 
     def __init__(self, layers: AllLayers, number: int) -> None:
@@ -124,11 +124,11 @@ class OneLayer(StandIn):
         **options: Any,
     ) -> Floats:
         """The layer's vectors, float32 ``[n, d]``."""
-        refuse(options, self.name)
+        refuse_options(options, self.name)
         return self.layers.encode(list(items), role, batch_size, progress)[self.number]
 
 
-def cut(embedder: TextEmbedder, layers: int) -> TextEmbedder:
+def cut_layers(embedder: TextEmbedder, layers: int) -> TextEmbedder:
     """A copy with the first ``layers`` transformer layers alone, its pooling (and, where the network has one, its last
     norm) behind them: an embedder as any other. A pooling that mixes all layers cannot be cut."""
     from umekomi.models.text import TextEmbedder

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from umekomi.data.vocabulary import split
+from umekomi.data.vocabulary import split_words
 from umekomi.errors import DataError, WrongUse, unknown_name
 from umekomi.models.base import Open, TextFace
 from umekomi.models.entity import EntityEmbedder
@@ -90,7 +90,7 @@ class BagEmbedder(EntityEmbedder, TextFace):
         lengths: list[int] = []
         missing = 0
         texts = [item for item in items if isinstance(item, str)]
-        words = iter(split(texts, self.tokenizer).to_pylist() if texts else [])
+        words = iter(split_words(texts, self.tokenizer).to_pylist() if texts else [])
         for item in items:
             if isinstance(item, Mapping):
                 bag = [(feature, float(weight)) for feature, weight in item.items()]

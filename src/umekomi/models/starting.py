@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from umekomi.models.base import Named
 
 
-def trainable(start: Named | None, who: str) -> TextEmbedder:
+def trainable_model(start: Named | None, who: str) -> TextEmbedder:
     """The transformer text embedder that a recipe goes on from: minilm where none is named; a backbone gets its
     pooling."""
     base = load(start or "minilm")
@@ -27,7 +27,7 @@ def trainable(start: Named | None, who: str) -> TextEmbedder:
     return base
 
 
-def pooled(
+def with_pooling(
     start: Named | None, who: str, pooling: str | None, *, bidirectional: bool | None = None, **options: Any
 ) -> TextEmbedder:
     """The embedder that a recipe goes on from, with the ``pooling`` it wants (None: the model's own; a backbone's

@@ -73,7 +73,7 @@ def greedy(states: Sequence[State], judge: Callable[[dict[str, Tensor]], float])
     return soup([states[i] for i in chosen]), chosen
 
 
-def into(model: Module, state: State) -> Module:
+def load_into(model: Module, state: State) -> Module:
     """A copy of the torch module with these weights."""
     out = copy.deepcopy(model)
     out.load_state_dict(dict(state))

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeAlias, TypeV
 
 from umekomi.contracts import Paper
 from umekomi.data.columns import as_table
-from umekomi.data.contrast import are_sets
-from umekomi.data.shapes import seen_as, unused
+from umekomi.data.contrast import is_named_sets
+from umekomi.data.shapes import unused_columns, view_as
 from umekomi.errors import WrongUse, unknown_name
 from umekomi.fields import check_fields
 from umekomi.progress import say
@@ -26,10 +26,11 @@ if TYPE_CHECKING:
 
     from umekomi.models.base import EmbedderBase, Named, Saved
 
-__all__ = ["OPTIONAL", "REQUIRED", "Paper", "Recipe", "Start", "at_hand", "get", "names"]
+__all__ = ["OPTIONAL", "REQUIRED", "WORD_VECTORS", "Paper", "Recipe", "Start", "at_hand", "get", "names"]
 
 REQUIRED = "a model that is named"
 OPTIONAL = "nothing, or a model that is named"
+WORD_VECTORS = "nothing, or a table of word vectors that is named"
 Start: TypeAlias = "Saved | None"
 """The model that a recipe goes on from, opened: an embedder, a scorer or a backbone; None where it begins from
 nothing."""
@@ -50,7 +51,7 @@ class Recipe(ABC):
     data."""
     begins: ClassVar[str | None] = None
     """The model it goes on from where none is named; :data:`REQUIRED`: one must be named; :data:`OPTIONAL`: from
-    nothing where none is; None: from nothing always."""
+    nothing where none is; :data:`WORD_VECTORS`: likewise, and it must be a table; None: from nothing always."""
     makes: ClassVar[Literal["embedder", "scorer", "predictor", "backbone"]] = "embedder"
     supervised: ClassVar[bool] = False
     """Does it need what people judged or paired? One that does not may be fitted on the very texts to be searched."""
@@ -114,7 +115,7 @@ class Recipe(ABC):
             if self.optional_data:
                 return None
             raise WrongUse(f"{self.name} learns from {' or '.join(self.learns)}; found no data")
-        if are_sets(data):
+        if is_named_sets(data):
             if not self.takes_sets:
                 raise WrongUse(f"{self.name} learns from one set, found {len(data)}: {', '.join(data)}")
             return {str(name): self._seen(each, f"{self.name}, {name}") for name, each in data.items()}
@@ -122,8 +123,8 @@ class Recipe(ABC):
 
     def _seen(self, data: Any, who: str) -> Any:
         given = as_table(data)
-        table = seen_as(given, self.learns, who)
-        ignored = unused(given)
+        table = view_as(given, self.learns, who)
+        ignored = unused_columns(given)
         if ignored:
             say(f"note: {who} does not use the column{'s' * (len(ignored) > 1)} {', '.join(ignored)}")
         return table
@@ -135,7 +136,7 @@ class Recipe(ABC):
             raise WrongUse(f"{self.name} begins from nothing; found start {getattr(start, 'name', start)!r}")
         if start is None and self.begins == REQUIRED:
             raise WrongUse(f"{self.name} needs start: {self.needs}")
-        name = start if start is not None or self.begins in (None, OPTIONAL) else self.begins
+        name = start if start is not None or self.begins in (None, OPTIONAL, WORD_VECTORS) else self.begins
         return None if name is None else load(name)
 
     needs: ClassVar[str] = "the model to go on from"
@@ -166,7 +167,7 @@ class Recipe(ABC):
         return {"recipe": self.name} | dataclasses.asdict(self)  # type: ignore[call-overload]
 
 
-def at_hand(name: object, texts: Callable[[], Iterable[str]]) -> EmbedderBase | None:
+def quick_model(name: object, texts: Callable[[], Iterable[str]]) -> EmbedderBase | None:
     """The model of a :attr:`Recipe.quick` recipe of this name, learned from what ``texts()`` gives; None where ``name``
     is no recipe's; the error that says what to do first for one that is trained."""
     from umekomi.models.opening import as_embedder

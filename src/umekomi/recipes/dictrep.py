@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import numpy as np
 
-from umekomi.data.vocabulary import resolve, split, tokens
+from umekomi.data.vocabulary import count_tokens, resolve_tokenizer, split_words
 from umekomi.errors import DataError, WrongUse
 from umekomi.fields import Above, AtLeast
 from umekomi.files import content_hash
@@ -82,9 +82,9 @@ class DictRep(Recipe):
             )
         glosses = [data["anchor"][row].as_py() for row in known]
         target = normalise(start.vectors[[start.rows[defined[row]] for row in known]])
-        tokenizer = resolve(glosses, self.tokenizer)
-        found = tokens(
-            split(glosses, tokenizer), self.min_count, self.name, names=start.names if self.embeddings else None
+        tokenizer = resolve_tokenizer(glosses, self.tokenizer)
+        found = count_tokens(
+            split_words(glosses, tokenizer), self.min_count, self.name, names=start.names if self.embeddings else None
         )
         bags = csr_array(
             (np.ones(len(found.ids), np.float32), found.ids, found.offsets), shape=(len(known), len(found.names))

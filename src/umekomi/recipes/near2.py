@@ -13,8 +13,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
-from umekomi.data.columns import Retrieval as RetrievalData
-from umekomi.data.shapes import pairs, shape
+from umekomi.data.columns import RetrievalData
+from umekomi.data.shapes import pairs, shape_name
 from umekomi.errors import DataError
 from umekomi.fields import Above, AtLeast, Within
 from umekomi.recipes import Paper, Recipe, Start
@@ -72,7 +72,7 @@ class Near2(Recipe):
         return cls(prefixes=(16, 8), batch_size=4, max_length=16, max_pairs=16)
 
     def learn(self, data: pa.Table | RetrievalData, start: Start, run: Run) -> TextEmbedder:
-        from umekomi.models.starting import trainable
+        from umekomi.models.starting import trainable_model
         from umekomi.models.text import TextEmbedder
         from umekomi.parts.learning.sentences import Stage, fine_tune, sample_rows
 
@@ -80,7 +80,7 @@ class Near2(Recipe):
         rows = sample_rows(
             rows.select([name for name in rows.column_names if _is_read(name)]), self.max_pairs, run.seed
         )
-        base = trainable(start, self.name)
+        base = trainable_model(start, self.name)
         prefixes = sorted({min(width, base.dimension) for width in (base.dimension, *self.prefixes)}, reverse=True)
 
         def stages(model: SentenceTransformer) -> list[Stage]:
@@ -127,7 +127,7 @@ class Near2(Recipe):
             queries = dict(zip(data.queries["id"].to_pylist(), data.queries["text"].to_pylist(), strict=True))
             corpus = dict(zip(data.corpus["id"].to_pylist(), data.corpus["text"].to_pylist(), strict=True))
             rows = [(queries[q], corpus[d], s) for q, judged in data.judgements().items() for d, s in judged.items()]
-        elif shape(data) == "judged pairs":
+        elif shape_name(data) == "judged pairs":
             rows = list(zip(*(data[name].to_pylist() for name in ("query", "document", "score")), strict=True))
         else:
             raise DataError(

@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 import numpy as np
 
 from umekomi.contracts import Pooling
-from umekomi.data.contrast import rows
-from umekomi.data.shapes import shape
+from umekomi.data.contrast import contrastive_rows
+from umekomi.data.shapes import shape_name
 from umekomi.errors import DataError
 from umekomi.fields import Above, AtLeast, Within
 from umekomi.recipes import Paper, Recipe, Start
@@ -85,15 +85,15 @@ class SimCse(Recipe):
         return cls(pooling="own", batch_size=4, max_length=16, max_rows=16)
 
     def learn(self, data: pa.Table, start: Start, run: Run) -> TextEmbedder:
-        from umekomi.models.starting import pooled
+        from umekomi.models.starting import with_pooling
         from umekomi.models.text import TextEmbedder
         from umekomi.parts.learning.sentences import Stage, fine_tune, sample_rows
         from umekomi.parts.losses.contrastive import Candidates, InfoNCE
 
-        labelled = shape(data) != "texts"
-        table = rows(data if labelled else self._twice(data), self.name)
+        labelled = shape_name(data) != "texts"
+        table = contrastive_rows(data if labelled else self._twice(data), self.name)
         table = sample_rows(table, self.max_rows, run.seed)
-        base = pooled(start, self.name, None if self.pooling == "own" else self.pooling)
+        base = with_pooling(start, self.name, None if self.pooling == "own" else self.pooling)
         curve: list[dict[str, float]] = []
         watch = Watch(self.watch, curve) if self.watch else None
 
@@ -119,7 +119,7 @@ class SimCse(Recipe):
                 )
             ]
 
-        headed_base = headed(base.model, self.mlp, run.seed)
+        headed_base = add_head(base.model, self.mlp, run.seed)
         model = fine_tune(headed_base, stages, run=run, max_length=self.max_length)
         if self.mlp == "train" or (self.mlp == "auto" and not labelled):
             del model[-1]
@@ -134,7 +134,7 @@ class SimCse(Recipe):
         return {"anchor": found, "positive": found}
 
 
-def headed(model: SentenceTransformer, mlp: str, seed: int) -> SentenceTransformer:
+def add_head(model: SentenceTransformer, mlp: str, seed: int) -> SentenceTransformer:
     """A copy of the sentence-transformers model, an MLP behind its pooling."""
     import copy
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from umekomi.data import DataError, Dataset, Retrieval, check, load, names, shape
+from umekomi.data import DataError, Dataset, RetrievalData, check, load, names, shape_name
 from umekomi.errors import WrongUse, unknown_name
 from umekomi.tasks.base import Result, Score, Task
-from umekomi.tasks.labels import Classification, Clustering, rare_left_out
+from umekomi.tasks.entities import HypernymyRanking, LinkPrediction, Reconstruction, TripleRanking
+from umekomi.tasks.labels import Classification, Clustering, without_rare_labels
 from umekomi.tasks.pairs import PairClassification, Similarity
-from umekomi.tasks.retrieval import Reranking
-from umekomi.tasks.retrieval import Retrieval as RetrievalTask
-from umekomi.tasks.tables import HypernymyRanking, LinkPrediction, Reconstruction, TripleRanking
+from umekomi.tasks.retrieval import Reranking, RetrievalTask
 
 if TYPE_CHECKING:
     from umekomi.data.columns import Split
@@ -38,11 +37,11 @@ RANKS = ("retrieval", "reranking")
 """Kinds that take a retrieval set, which pairs and judged pairs can be made into."""
 
 
-def fitting(split: Split) -> list[str]:
+def fitting_kinds(split: Split) -> list[str]:
     """The kinds of task that this table or retrieval set can be judged on, the main one first."""
-    kind_of_data = shape(split)
+    kind_of_data = shape_name(split)
     kinds = [kind for kind, task in KINDS.items() if kind_of_data in task.shapes]
-    if isinstance(split, Retrieval):
+    if isinstance(split, RetrievalData):
         if len(split.qrels) <= split.num_rows:
             kinds = [kind for kind in kinds if kind != "reranking"]
     elif kind_of_data == "hierarchy" and "score" not in split.column_names:
@@ -52,19 +51,26 @@ def fitting(split: Split) -> list[str]:
 
 def default_kind(split: Split) -> str:
     """The main kind of task for this data."""
-    kinds = fitting(split)
+    kinds = fitting_kinds(split)
     if not kinds:
-        raise WrongUse(f"no task fits {shape(split)}; tasks: {', '.join(KINDS)}")
+        raise WrongUse(f"no task fits {shape_name(split)}; tasks: {', '.join(KINDS)}")
     return kinds[0]
 
 
 def make(task: str, data: Split | None = None, split: str | None = None) -> Task:
-    """The task of this name: a dataset's name (its main task on its test split), ``dataset:kind``, ``mteb:NAME``, or a
-    kind of task with the ``data`` to judge on."""
+    """The task of this name: a dataset's name (its main task on its test split), ``dataset:kind``, ``mteb:NAME``,
+    ``senteval``, ``senteval:TASK``, or a kind of task with the ``data`` to judge on."""
     if task.startswith("mteb:"):
         from umekomi.tasks.mteb import MtebTask
 
         return MtebTask(task.removeprefix("mteb:"))
+    if task.partition(":")[0] == "senteval":
+        from umekomi.tasks import senteval
+
+        if data is not None or split is not None:
+            what = "data" if data is not None else "split"
+            raise WrongUse(f"{task} is judged on its own sets, by its own splits: expected none named", parameter=what)
+        return senteval.make(task)
     if data is None:
         name, _, kind = task.partition(":")
         if name in KINDS:
@@ -85,7 +91,7 @@ def make(task: str, data: Split | None = None, split: str | None = None) -> Task
     chosen = dataset[split]
     kind = kind or default_kind(chosen)
     known_kind(kind)
-    if kind in RANKS and shape(chosen) in ("pairs", "judged pairs"):
+    if kind in RANKS and shape_name(chosen) in ("pairs", "judged pairs"):
         chosen = searchable(chosen, dataset.name)
         dataset = Dataset(dataset.name, {**dataset.splits, split: chosen}, dataset.licence, dataset.notes)
     takes(kind, chosen, dataset.name)
@@ -93,7 +99,7 @@ def make(task: str, data: Split | None = None, split: str | None = None) -> Task
     return build(kind, dataset, split, label)
 
 
-def searchable(split: Split, who: str) -> Retrieval:
+def searchable(split: Split, who: str) -> RetrievalData:
     """A retrieval set made of pairs, judged pairs or bare texts, all of whose values are there."""
     import pyarrow as pa
 
@@ -101,8 +107,8 @@ def searchable(split: Split, who: str) -> Retrieval:
 
     columns = {"pairs": ("anchor", "positive"), "judged pairs": ("query", "document", "score")}
     columns |= {"texts": ("text",), "labelled texts": ("text",)}
-    table = check(split, columns.get(shape(split), ()), who)
-    for column in columns.get(shape(split), ()):
+    table = check(split, columns.get(shape_name(split), ()), who)
+    for column in columns.get(shape_name(split), ()):
         kind = table[column].type
         if column != "score" and not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
             raise DataError(f"{who}: column {column!r}: expected text, found {kind}")
@@ -118,10 +124,10 @@ def known_kind(kind: str) -> None:
 def takes(kind: str, chosen: Split, name: str) -> None:
     """The error for data of another shape than this kind of task takes."""
     known_kind(kind)
-    if shape(chosen) not in KINDS[kind].shapes:
+    if shape_name(chosen) not in KINDS[kind].shapes:
         raise WrongUse(
-            f"the task {kind} takes {' or '.join(KINDS[kind].shapes)}; {name} holds {shape(chosen)}, which "
-            f"fits: {', '.join(fitting(chosen)) or 'no task'}"
+            f"the task {kind} takes {' or '.join(KINDS[kind].shapes)}; {name} holds {shape_name(chosen)}, which "
+            f"fits: {', '.join(fitting_kinds(chosen)) or 'no task'}"
         )
 
 
@@ -144,7 +150,7 @@ def _made(kind: str, dataset: Dataset, split: str, name: str) -> Task:
             )
         if kind == "link-prediction":
             return LinkPrediction(chosen, train, name=name)
-        judged, notes = (chosen, ()) if train is not None else rare_left_out(chosen)
+        judged, notes = (chosen, ()) if train is not None else without_rare_labels(chosen)
         return Classification(judged, train=train, name=name, notes=notes)
     if kind == "triple-ranking":
         import pyarrow as pa

@@ -13,7 +13,7 @@ import numpy as np
 
 from umekomi.contracts import Vectors
 from umekomi.errors import DataError, WrongUse
-from umekomi.models.base import EmbedderBase, described
+from umekomi.models.base import EmbedderBase, describe
 from umekomi.statistics import Interval, interval
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from umekomi.contracts import Output
     from umekomi.models.base import EmbedderBase, Scorer
-    from umekomi.models.kept import StandIn
+    from umekomi.models.cached import EmbedderProxy
 
 
 Judged: TypeAlias = "EmbedderBase | Scorer"
@@ -75,7 +75,7 @@ def vectors_of(model: EmbedderBase, items: Sequence[Any], role: str | None, batc
     return vectors
 
 
-def counted(count: int, what: str, many: str = "") -> str:
+def count_of(count: int, what: str, many: str = "") -> str:
     """A number and its noun.
 
     >>> counted(1, "query", "queries"), counted(2000, "text")
@@ -123,12 +123,12 @@ class Task(ABC):
     """Whether a scorer can be judged too."""
     name: str
 
-    def evaluate(self, model: Judged | StandIn, *, batch_size: int = 32, progress: bool = False) -> Result:
+    def evaluate(self, model: Judged | EmbedderProxy, *, batch_size: int = 32, progress: bool = False) -> Result:
         """Judge ``model``; its own prompts and its own ``similarity`` are used. Data on which every model would get the
         same figure, and a model whose figure is no number, are errors."""
         self.check()
         if not self.scores_pairs and not isinstance(model, EmbedderBase):
-            raise WrongUse(f"{self.name} judges embedders; {described(model)}")
+            raise WrongUse(f"{self.name} judges embedders; {describe(model)}")
         found = self._evaluate(cast("EmbedderBase", model), batch_size, progress)
         if not math.isfinite(found.value):
             raise DataError(f"{self.name}: the {found.metric} of {model.name} is no number: {self._undefined(found)}")
@@ -151,7 +151,7 @@ class Task(ABC):
         values = found.main.values
         if values.ndim == 2 and len(values) and np.ptp(values[:, 1]) == 0:
             return f"it gives all {len(values):,} pairs the same score, {values[0, 1]:g}"
-        return f"found {found.value} from {counted(len(values), 'value')}"
+        return f"found {found.value} from {count_of(len(values), 'value')}"
 
     @abstractmethod
     def size(self) -> Mapping[str, int]:

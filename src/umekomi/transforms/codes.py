@@ -23,7 +23,7 @@ import numpy as np
 
 from umekomi.contracts import Transform
 from umekomi.errors import DataError, WrongUse
-from umekomi.parts.kernels.threads import alone, cores, over, shards
+from umekomi.parts.kernels.threads import cores, run_all, shards, single_threaded_blas
 from umekomi.parts.learning.arrays import learn, order
 from umekomi.run import Run
 
@@ -164,7 +164,7 @@ class SparseCode(Transform):
             return total
 
         learner.steps = int(self.training["epochs"]) * -(-len(vectors) // int(batch))
-        with alone():
+        with single_threaded_blas():
             self.loss_ = learn(
                 learner.arrays,
                 int(self.training["epochs"]),
@@ -208,8 +208,8 @@ class SparseCode(Transform):
                 block = (vectors[start:end] - self.outer_) @ weight.T + self.inner_
                 top(block, k, np.zeros(0, np.uint8), 0, end - start, latents[start:end], values[start:end])
 
-        with alone():
-            over(some, shards(len(vectors), cores()))
+        with single_threaded_blas():
+            run_all(some, shards(len(vectors), cores()))
         return latents, values
 
 
@@ -317,7 +317,7 @@ class Learner:
         from umekomi.parts.kernels.codes import top
 
         latents, values = np.empty((len(activations), k), np.int32), np.empty((len(activations), k), np.float32)
-        over(
+        run_all(
             top,
             [
                 (activations, first, allowed, low, high, latents, values)
@@ -337,7 +337,7 @@ class Learner:
             np.matmul(centred[low:high], weight.T, out=space[low:high])
             space[low:high] += inner
 
-        over(some, shards(len(centred), self.threads))
+        run_all(some, shards(len(centred), self.threads))
         return space
 
     def _decode(self, latents: NDArray[np.int32], values: Floats, first: int, bias: Floats) -> tuple[Floats, Floats]:
@@ -346,7 +346,7 @@ class Learner:
 
         near, far = (np.empty((len(latents), len(bias)), np.float32) for _ in range(2))
         weight = self.arrays["weight"]
-        over(
+        run_all(
             decode,
             [
                 (latents, values, first, weight, bias, low, high, near, far)
@@ -370,13 +370,13 @@ class Learner:
         from umekomi.parts.kernels import codes
 
         weight = self.arrays["weight"]
-        over(
+        run_all(
             codes.pull,
             [(latents, first, weight, near, far, low, high, inner) for low, high in shards(len(latents), self.threads)],
         )
         dimension = weight.shape[1]
         pieces = [(begin, min(begin + codes.COLUMNS, dimension)) for begin in range(0, dimension, codes.COLUMNS)]
-        over(
+        run_all(
             codes.spread,
             [
                 (latents, values, inner, first, near, far, centred, begin, end, out["weight"], out["inner"])
@@ -405,7 +405,7 @@ class Learner:
         def each(
             kernel: Callable[..., None], lists: tuple[Any, Any, Any], inputs: tuple[Any, ...], out: Floats
         ) -> Floats:
-            over(kernel, [(*lists, *inputs, low, high, out) for low, high in shards(len(out), self.threads)])
+            run_all(kernel, [(*lists, *inputs, low, high, out) for low, high in shards(len(out), self.threads)])
             return out
 
         there = others(b)

@@ -11,8 +11,8 @@ from umekomi.files import MODEL_FILE, SUMS_FILE
 from umekomi.limits import checked
 from umekomi.models import TransformedEmbedder, load, word2vec
 from umekomi.models.entity import EntityEmbedder
+from umekomi.models.opening import as_embedder
 from umekomi.models.static import StaticEmbedder
-from umekomi.models.tokens import NetworkEmbedder
 
 if TYPE_CHECKING:
     from umekomi.models.base import Named, Saved
@@ -52,11 +52,14 @@ def convert(
     if to == "word2vec":
         word2vec.write(as_table(model), out)
     elif to == "onnx":
-        from umekomi.models.engines.onnx import OnnxEmbedder, export
+        from umekomi.models.engines.choice import export, has_graph
+        from umekomi.models.engines.onnx import OnnxEmbedder
 
-        if not isinstance(model, (NetworkEmbedder, OnnxEmbedder)):
-            raise WrongUse(f"onnx: expected a transformer text embedder, found kind {model.kind}")
-        exported = model if isinstance(model, OnnxEmbedder) else export(model)
+        if not has_graph(model) and not isinstance(model, OnnxEmbedder):
+            raise WrongUse(
+                f"onnx: expected a transformer text embedder or one that reads word by word, found kind {model.kind}"
+            )
+        exported = model if isinstance(model, OnnxEmbedder) else export(as_embedder(model))
         if precision == "int8" and data is not None:
             from umekomi.models.engines.quantized import int8
 
@@ -64,9 +67,9 @@ def convert(
         exported.save(out)
     elif to == "sentence-transformers":
         if isinstance(model, TransformedEmbedder):
-            from umekomi.models.folding import folded
+            from umekomi.models.folding import fold
 
-            model = folded(model)
+            model = fold(model)
         if not model.standard:
             raise WrongUse(
                 "sentence-transformers has no such model: expected kind text, static, multi or cross-encoder, found "

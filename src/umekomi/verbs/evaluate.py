@@ -9,10 +9,10 @@ from umekomi.data.sets import overlap
 from umekomi.data.shapes import texts
 from umekomi.errors import WrongUse
 from umekomi.limits import checked
-from umekomi.models.base import EmbedderBase, Scorer, described
+from umekomi.models.base import EmbedderBase, Scorer, describe
 from umekomi.models.engines.choice import open_to_judge
 from umekomi.progress import say
-from umekomi.recipes import at_hand
+from umekomi.recipes import quick_model
 from umekomi.tasks import Result, Task, make
 
 if TYPE_CHECKING:
@@ -33,7 +33,8 @@ def evaluate(
     encoding: str | None = None,
     progress: bool = False,
 ) -> Result:
-    """Judge a model on a task: a dataset's name, ``"dataset:kind"``, ``"mteb:NAME"``, or a kind of task with ``data``.
+    """Judge a model on a task: a dataset's name, ``"dataset:kind"``, ``"mteb:NAME"``, ``"senteval"`` (all of its
+    tasks) or ``"senteval:trec"``, or a kind of task with ``data``.
 
     ``dimensions`` judges the first so many; ``engine`` is :func:`umekomi.models.engines.choice.open_for_encoding`'s. A
     recipe that learns from texts alone (``"bm25"``) is first fitted on the texts judged on. ``encoding``: of a file
@@ -41,11 +42,11 @@ def evaluate(
     """
     if isinstance(task, str):
         task = make(task, load(data, encoding=encoding) if encoding else data, split)
-    model = opened(model, task, engine)
+    model = open_model(model, task, engine)
     if not isinstance(model, (EmbedderBase, Scorer) if task.scores_pairs else EmbedderBase):
         raise WrongUse(
             f"{task.name} ({task.kind}) judges embedders{' and scorers' if task.scores_pairs else ''}; "
-            f"{described(model)}"
+            f"{describe(model)}"
         )
     if dimensions is not None:
         if not isinstance(model, EmbedderBase):
@@ -60,7 +61,7 @@ def evaluate(
     return task.evaluate(model, batch_size=batch_size, progress=progress)
 
 
-def opened(model: Named, task: Task, engine: str = "auto") -> Saved:
+def open_model(model: Named, task: Task, engine: str = "auto") -> Saved:
     """A model by name, folder or hub id; a quick recipe is fitted on the task's own texts."""
-    found = at_hand(model, lambda: texts(getattr(task, "data", None), str(model)))
+    found = quick_model(model, lambda: texts(getattr(task, "data", None), str(model)))
     return open_to_judge(model, engine) if found is None else found

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from umekomi.comparison.plan import Plan, plan
-from umekomi.data import load, shape
+from umekomi.data import load, shape_name
 from umekomi.data.shapes import texts
 from umekomi.errors import WrongUse
 from umekomi.files import plain, whole_file
@@ -195,7 +195,7 @@ def _planned(
     """(the task, or None where bare texts make none; the data's name; whose texts; notes)."""
     dataset = load(data)
     chosen = dataset[split] if split else dataset[next(iter(dataset))]
-    if task is None and shape(chosen) in ("texts", "documents"):
+    if task is None and shape_name(chosen) in ("texts", "documents"):
         return (
             None,
             dataset.name,

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from umekomi.data.lines import shown
-from umekomi.data.readers.kinds import EXACT, Misfit
+from umekomi.data.lines import shorten
+from umekomi.data.readers.kinds import EXACT, TypeConflict
 
 _WHOLE = re.compile(r"-?[1-9][0-9]*|0")
 _NUMBER = re.compile(r"-?[0-9]+(?:\.[0-9]+)?(?:e[+-][0-9]+)?")
@@ -42,7 +42,7 @@ class Numbers:
         for value, line in zip(values, lines, strict=True):
             if value and not (self._taken(value) if self.wanted else self._same(value)):
                 if self.wanted:
-                    raise Misfit(f"expected a number, found {shown(value)}")
+                    raise TypeConflict(f"expected a number, found {shorten(value)}")
                 self.name = "string"
                 if _TAKEN.fullmatch(value):
                     self.why = line, value

@@ -10,8 +10,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from umekomi.data.lines import UNREADABLE, content, shown
-from umekomi.data.plain import plain, plain_type
+from umekomi.data.lines import UNREADABLE, read_bytes, shorten
+from umekomi.data.plain import plain_type, to_plain
 from umekomi.errors import DataError, UmekomiError
 
 
@@ -29,14 +29,14 @@ def faults(path: Path, place: str = "") -> Iterator[None]:
 
 def opened(path: Path, packed: bool) -> pq.ParquetFile:
     """The Parquet file, its schema read; duplicate column names are refused, since nothing could tell them apart."""
-    source = io.BytesIO(content(path, packed)) if packed else path
+    source = io.BytesIO(read_bytes(path, packed)) if packed else path
     with faults(path):
         file = pq.ParquetFile(source)
         names = file.schema_arrow.names
         "".join(names).encode("utf-8")
     for place, name in enumerate(names):
         if name in names[:place]:
-            raise DataError(f"{path}: expected distinct column names, found {shown(name)} twice")
+            raise DataError(f"{path}: expected distinct column names, found {shorten(name)} twice")
     if not names:
         raise DataError(f"{path}: expected at least one column, found none")
     if file.metadata.num_rows == 0:
@@ -68,7 +68,7 @@ def batches(
             if batch is None:
                 break
             batch.validate(full=True)
-            table = plain(pa.Table.from_batches([batch]))
+            table = to_plain(pa.Table.from_batches([batch]))
             for name in as_text & set(table.column_names):
                 place = table.column_names.index(name)
                 if pa.types.is_binary(table.schema.field(place).type):

@@ -19,9 +19,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from umekomi.data.columns import Dataset, Retrieval, Split
+from umekomi.data.columns import Dataset, RetrievalData, Split
 from umekomi.data.readers import read, retrieval
 from umekomi.data.readers.parsing import tsv_columns
+from umekomi.data.sets import sentences
 from umekomi.errors import MissingExtra, WrongUse, unknown_name
 from umekomi.files import file_hash
 from umekomi.progress import say
@@ -30,7 +31,7 @@ Splits = dict[str, Split]
 
 
 @dataclass(frozen=True)
-class Named:
+class NamedSet:
     """One entry: how it is built from the offline folder, and where its public home is.
 
     ``hub`` is a dataset on the Hugging Face hub that ``datasets`` loads without running code; ``fetch`` turns it into
@@ -92,7 +93,7 @@ def quiet_hub() -> None:
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
 
 
-def _fetched(entry: Named) -> Splits:
+def _fetched(entry: NamedSet) -> Splits:
     try:
         import datasets
     except ImportError:
@@ -168,14 +169,19 @@ def _stsb(root: Path) -> Splits:
 
 
 def _sts(year: str) -> Callable[[Path], Mapping[str, Split]]:
+    """Pairs with their gold score, and in ``subset`` which collection each is from."""
+
     def build(root: Path) -> Splits:
         table = _raw_tsv(root / "sts12-16" / "sts12-16.tsv.gz")
-        table = table.filter(pc.equal(table["year"], f"20{year}"))
-        return {
-            split: _scored(part)
-            for split in sorted(set(table["split"].to_pylist()))
-            if (part := table.filter(pc.equal(table["split"], split))).num_rows
-        }
+        table = table.filter(pc.and_(pc.equal(table["year"], f"20{year}"), pc.not_equal(table["score"], "")))
+        names = ["score", "sentence1", "sentence2", "source"]
+        splits = {}
+        for split in sorted(set(table["split"].to_pylist())):
+            part = table.filter(pc.equal(table["split"], split)).select(names)
+            if year == "12":
+                part = pa.concat_tables([part, sentences.msrvid(root, split).select(names)])
+            splits[split] = _scored(part).append_column("subset", part["source"])
+        return splits
 
     return build
 
@@ -293,7 +299,7 @@ def _jsts(root: Path) -> Splits:
     return {ours: _scored(read(root / "jglue" / f"jsts_{theirs}.tsv.gz")) for ours, theirs in parts.items()}
 
 
-def _question_answering(questions: Path, contexts: Path, key: str, text: str, question: str) -> Retrieval:
+def _question_answering(questions: Path, contexts: Path, key: str, text: str, question: str) -> RetrievalData:
     """Question → its paragraph; a paragraph that occurs twice is one document."""
     documents: dict[str, str] = {}
     ids: dict[str, str] = {}
@@ -407,7 +413,7 @@ def _topics(_: Path) -> Dataset:
 def _mammals(_: Path) -> Dataset:
     from umekomi.data import wordnet
 
-    return wordnet.under("mammal.n.01")
+    return wordnet.descendants("mammal.n.01")
 
 
 def _hyperlex(root: Path) -> Splits:
@@ -454,11 +460,11 @@ def _fetch_retrieval(parts: Mapping[str, str]) -> Callable[[str], Splits]:
 
 
 @cache
-def catalogue() -> Mapping[str, Named]:
+def catalogue() -> Mapping[str, NamedSet]:
     """All named datasets by name. Hub ids are those of mteb 2.26's task metadata, or the home's own."""
     three = {"train": "train", "dev": "validation", "test": "test"}
     entries = [
-        Named(
+        NamedSet(
             "pydocs",
             "retrieval",
             "en",
@@ -467,7 +473,7 @@ def catalogue() -> Mapping[str, Named]:
             "https://docs.python.org/3/library/",
             _pydocs,
         ),
-        Named(
+        NamedSet(
             "stsb",
             "scored pairs",
             "en",
@@ -480,7 +486,7 @@ def catalogue() -> Mapping[str, Named]:
             _fetch_scored(three),
         ),
         *(
-            Named(
+            NamedSet(
                 f"sts{year}",
                 "scored pairs",
                 "en",
@@ -488,10 +494,13 @@ def catalogue() -> Mapping[str, Named]:
                 citation,
                 f"https://huggingface.co/datasets/mteb/sts{year}-sts",
                 _sts(year),
-                ("sts12-16/sts12-16.tsv.gz",),
+                ("sts12-16/sts12-16.tsv.gz", *((f"stsb/{s}.tsv.gz" for s in sentences.STSB) if year == "12" else ())),
                 f"mteb/sts{year}-sts",
                 _fetch_scored({"test": "test"}),
-                ("pairs without a published score are left out",) if year in ("15", "16") else (),
+                {
+                    "12": ("MSRvid is taken from STS-B, which has all of it",),
+                    "13": ("without SMT, whose licence keeps it out of the collection, as in SentEval",),
+                }.get(year, ("pairs without a published score are left out",) if year in ("15", "16") else ()),
             )
             for year, citation in (
                 ("12", "Agirre et al. 2012, SemEval-2012 task 6"),
@@ -501,7 +510,7 @@ def catalogue() -> Mapping[str, Named]:
                 ("16", "Agirre et al. 2016, SemEval-2016 task 1"),
             )
         ),
-        Named(
+        NamedSet(
             "sick-r",
             "scored pairs",
             "en",
@@ -513,7 +522,7 @@ def catalogue() -> Mapping[str, Named]:
             "mteb/sickr-sts",
             _fetch_scored({"test": "test"}),
         ),
-        Named(
+        NamedSet(
             "snli",
             "labelled pairs",
             "en",
@@ -526,7 +535,7 @@ def catalogue() -> Mapping[str, Named]:
             _fetch_snli,
             ("offline: no training split, lower-cased and without punctuation",),
         ),
-        Named(
+        NamedSet(
             "snli-cad",
             "labelled pairs",
             "en",
@@ -537,7 +546,7 @@ def catalogue() -> Mapping[str, Named]:
             tuple(f"nli/snli_cad_{split}.tsv.gz" for split in ("train", "dev", "test")),
             notes=("dev and test hold original pairs of SNLI's dev and test splits",),
         ),
-        Named(
+        NamedSet(
             "scifact",
             "retrieval",
             "en",
@@ -554,7 +563,7 @@ def catalogue() -> Mapping[str, Named]:
             "mteb/scifact",
             _fetch_retrieval({"train": "train", "test": "test"}),
         ),
-        Named(
+        NamedSet(
             "cranfield",
             "retrieval",
             "en",
@@ -564,7 +573,7 @@ def catalogue() -> Mapping[str, Named]:
             _cranfield,
             ("cranfield/corpus.jsonl.gz", "cranfield/queries.jsonl.gz", "cranfield/qrels.tsv.gz"),
         ),
-        Named(
+        NamedSet(
             "crowdflower-search",
             "retrieval",
             "en",
@@ -575,7 +584,7 @@ def catalogue() -> Mapping[str, Named]:
             ("crowdflower-search/pairs.tsv.gz",),
             notes=("split by query, 3:2; the same title and description is one product",),
         ),
-        Named(
+        NamedSet(
             "agnews",
             "labelled texts",
             "en",
@@ -588,7 +597,7 @@ def catalogue() -> Mapping[str, Named]:
             _fetch_labels({"train": "train", "test": "test"}),
             ("offline: the training split is a tokenised subset of 8,842 descriptions",),
         ),
-        Named(
+        NamedSet(
             "trec",
             "labelled texts",
             "en",
@@ -599,7 +608,7 @@ def catalogue() -> Mapping[str, Named]:
             ("senteval-cls/trec_train.tsv.gz", "senteval-cls/trec_test.tsv.gz"),
         ),
         *(
-            Named(
+            NamedSet(
                 name,
                 "labelled texts",
                 "en",
@@ -617,7 +626,7 @@ def catalogue() -> Mapping[str, Named]:
                 ("mpqa", "Wiebe, Wilson & Cardie 2005", "https://mpqa.cs.pitt.edu/"),
             )
         ),
-        Named(
+        NamedSet(
             "sst2",
             "labelled texts",
             "en",
@@ -632,7 +641,71 @@ def catalogue() -> Mapping[str, Named]:
             "SetFit/sst2",
             _fetch_labels(three),
         ),
-        Named(
+        NamedSet(
+            "sst5",
+            "labelled texts",
+            "en",
+            "not stated",
+            "Socher et al. 2013",
+            "https://huggingface.co/datasets/SetFit/sst5",
+            _labels(
+                "senteval-cls",
+                {"train": "sst_fine_train.tsv.gz", "dev": "sst_fine_dev.tsv.gz", "test": "sst_fine_test.tsv.gz"},
+            ),
+            tuple(f"senteval-cls/sst_fine_{s}.tsv.gz" for s in ("train", "dev", "test")),
+            "SetFit/sst5",
+            _fetch_labels(three),
+        ),
+        NamedSet(
+            "sick-e",
+            "labelled pairs",
+            "en",
+            "CC BY-NC-SA 3.0",
+            "Marelli et al. 2014, SemEval-2014 task 1",
+            "https://zenodo.org/records/2787612",
+            sentences.sick_entailment,
+            ("sick/sick.tsv.gz",),
+        ),
+        NamedSet(
+            "mrpc",
+            "labelled pairs",
+            "en",
+            "not stated",
+            "Dolan, Quirk & Brockett 2004",
+            "https://huggingface.co/datasets/nyu-mll/glue",
+            sentences.mrpc,
+            ("nli/mrpc_train.tsv.gz", "nli/mrpc_validation.tsv.gz"),
+            "nyu-mll/glue",
+            sentences.fetch_mrpc,
+            ("offline: without the official test split",),
+        ),
+        NamedSet(
+            "imdb",
+            "labelled texts",
+            "en",
+            "not stated",
+            "Maas et al. 2011",
+            "https://huggingface.co/datasets/stanfordnlp/imdb",
+            sentences.imdb,
+            ("imdb/train.tsv.gz", "imdb/test.tsv.gz"),
+            "stanfordnlp/imdb",
+            _fetch_labels({"train": "train", "test": "test"}),
+            ("offline: 10,000 of 25,000 training and 5,000 of 25,000 test reviews",),
+        ),
+        NamedSet(
+            "imdb-unlabelled",
+            "texts",
+            "en",
+            "not stated",
+            "Maas et al. 2011",
+            "https://huggingface.co/datasets/stanfordnlp/imdb",
+            sentences.imdb_unlabelled,
+            ("imdb/unsup.tsv.gz",),
+            "stanfordnlp/imdb",
+            sentences.fetch_imdb_unlabelled,
+            ("offline: 5,000 of 50,000 reviews",),
+        ),
+        NamedSet(
             "jsts",
             "scored pairs",
             "ja",
@@ -644,7 +717,7 @@ def catalogue() -> Mapping[str, Named]:
             "mteb/JSTS",
             _fetch_scored({"dev": "validation"}),
         ),
-        Named(
+        NamedSet(
             "jsquad",
             "retrieval",
             "ja",
@@ -655,7 +728,7 @@ def catalogue() -> Mapping[str, Named]:
             tuple(f"jglue/jsquad_{s}_{k}.jsonl.gz" for s in ("valid", "test") for k in ("questions", "contexts")),
             notes=("question → its paragraph; the training split is not in the offline pack",),
         ),
-        Named(
+        NamedSet(
             "jaquad",
             "retrieval",
             "ja",
@@ -666,7 +739,7 @@ def catalogue() -> Mapping[str, Named]:
             tuple(f"jaquad/{s}_{k}.jsonl.gz" for s in ("train", "dev") for k in ("questions", "contexts")),
             notes=("question → its paragraph; the published dev split is our test",),
         ),
-        Named(
+        NamedSet(
             "wordnet-nouns",
             "hierarchy",
             "en",
@@ -675,7 +748,7 @@ def catalogue() -> Mapping[str, Named]:
             "https://wordnet.princeton.edu/",
             _wordnet,
         ),
-        Named(
+        NamedSet(
             "wordnet-glosses",
             "pairs",
             "en",
@@ -684,7 +757,7 @@ def catalogue() -> Mapping[str, Named]:
             "https://wordnet.princeton.edu/",
             _glosses,
         ),
-        Named(
+        NamedSet(
             "wordnet-topics",
             "labelled texts",
             "en",
@@ -693,7 +766,7 @@ def catalogue() -> Mapping[str, Named]:
             "https://wordnet.princeton.edu/",
             _topics,
         ),
-        Named(
+        NamedSet(
             "hyperlex",
             "hierarchy",
             "en",
@@ -704,7 +777,7 @@ def catalogue() -> Mapping[str, Named]:
             ("word-similarity/hyperlex_nouns.tsv.gz",),
             notes=("the noun pairs; score 0 to 10",),
         ),
-        Named(
+        NamedSet(
             "fb15k-237",
             "triples",
             "en",
@@ -715,7 +788,7 @@ def catalogue() -> Mapping[str, Named]:
             tuple(f"fb15k-237/{split}.tsv.gz" for split in ("train", "valid", "test")),
         ),
         *(
-            Named(
+            NamedSet(
                 name,
                 "graph",
                 "-",
@@ -734,7 +807,7 @@ def catalogue() -> Mapping[str, Named]:
                 ("karate", "Zachary 1977", "https://github.com/phanein/deepwalk"),
             )
         ),
-        Named(
+        NamedSet(
             "wordnet-mammals",
             "hierarchy",
             "en",
@@ -743,7 +816,7 @@ def catalogue() -> Mapping[str, Named]:
             "https://wordnet.princeton.edu/",
             _mammals,
         ),
-        Named(
+        NamedSet(
             "english-novels",
             "documents",
             "en",
@@ -753,7 +826,7 @@ def catalogue() -> Mapping[str, Named]:
             _novels,
             ("english-novels/novels_sentences.txt.xz",),
         ),
-        Named(
+        NamedSet(
             "brown",
             "documents",
             "en",

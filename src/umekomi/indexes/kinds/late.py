@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from umekomi.indexes.kinds.base import Kind
-from umekomi.indexes.scans import Part, blank
+from umekomi.indexes.scans import Part, empty_hits
 from umekomi.parts import similarity as similarities
 
 
@@ -24,7 +24,7 @@ class Late(Kind):
     def search(self, part: Part, queries: Any, k: int, similarity: Any) -> tuple[Any, Any]:
         from umekomi.parts.kernels.scan import take_best
 
-        scores, rows = blank(queries.items, k)
+        scores, rows = empty_hits(queries.items, k)
         for start, stop in _by_tokens(part.vectors.offsets):
             block = np.ascontiguousarray(similarities.maxsim(queries, similarities.rows(part.vectors, start, stop)))
             take_best(block, start, part.allowed, scores, rows)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -23,6 +23,8 @@ from umekomi.progress import say
 
 if TYPE_CHECKING:
     from umekomi.models.base import EmbedderBase, Named, Saved
+    from umekomi.models.engines.onnx import OnnxEmbedder
+    from umekomi.models.sequence import SequenceEmbedder
 
 TITLES = {"onnx": "ONNX Runtime", "openvino": "OpenVINO", "openvino-bf16": "OpenVINO in bfloat16"}
 ENGINES = ("auto", *TITLES, "torch")
@@ -68,12 +70,12 @@ def open_for_encoding(model: Named, engine: str = "auto") -> EmbedderBase:
         opened = load_embedder(model)
         if engine == "auto":
             return opened
-        if not isinstance(opened, NetworkEmbedder):
+        if not has_graph(opened):
             raise _no_graph(engine, name, opened.kind)
         return _exported(opened, name, None, None, engine, runtime)
     if kind == "transformed":
         return _transformed(source, folder, engine)
-    if kind not in ("text", "onnx"):
+    if kind not in ("text", "sequence", "onnx"):
         if engine != "auto":
             raise _no_graph(engine, name, kind)
         return load_embedder(model)
@@ -105,7 +107,24 @@ def open_for_encoding(model: Named, engine: str = "auto") -> EmbedderBase:
 
 
 def _no_graph(engine: str, name: str, kind: str) -> WrongUse:
-    return WrongUse(f"engine {engine}: expected a transformer text embedder, {name} is of kind {kind}")
+    return WrongUse(
+        f"engine {engine}: expected a transformer text embedder, or one that reads word by word; {name} is of kind "
+        f"{kind}"
+    )
+
+
+def has_graph(embedder: Saved) -> bool:
+    """Is it a network that :func:`export` writes?"""
+    return isinstance(embedder, NetworkEmbedder) or embedder.kind == "sequence"
+
+
+def export(embedder: EmbedderBase, runtime: str = "") -> OnnxEmbedder:
+    """The embedder as one graph that needs no torch, opened by ``runtime``."""
+    from umekomi.models.engines import onnx
+
+    if embedder.kind == "sequence":
+        return onnx.export_sequence(cast("SequenceEmbedder", embedder), runtime)
+    return onnx.export(cast("NetworkEmbedder", embedder), runtime)
 
 
 def open_to_judge(model: Named, engine: str = "auto") -> Saved:
@@ -141,12 +160,10 @@ def _exported(
     exact, if ``engine`` leaves the choice."""
     import warnings
 
-    from umekomi.models.engines.onnx import export
-
     try:
         if not find_spec("onnx"):
             raise MissingExtra("onnx", "onnx", "exporting to ONNX")
-        if not isinstance(embedder, NetworkEmbedder):
+        if not has_graph(embedder):
             raise _no_graph(engine, name, embedder.kind)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -204,7 +221,7 @@ def check(embedder: EmbedderBase, exported: EmbedderBase) -> float:
             exported.encode(list(PROBES), output="dense", role=role),
             np.concatenate([exported.encode([text], output="dense", role=role) for text in PROBES]),
         ):
-            cosines = (want * normalise(found)).sum(1)
+            cosines = (want * normalise(found)).sum(1) + (~want.any(1) & ~found.any(1))  # of nothing, nothing
             if not np.isfinite(found).all() or float(cosines.min()) < EXACT:
                 text = PROBES[int(np.argmin(np.nan_to_num(cosines, nan=-1.0)))]
                 raise WrongUse(

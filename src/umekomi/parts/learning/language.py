@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from umekomi.errors import DataError, WrongUse
-from umekomi.parts.learning.trainer import arguments, checkpoints, shown, started
+from umekomi.parts.learning.trainer import arguments, checkpoints, progress_callback, train_resuming
 from umekomi.run import Run
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
-def packed(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], length: int) -> NDArray[np.int64]:
+def pack_texts(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], length: int) -> NDArray[np.int64]:
     """Every text's tokens one behind the other, cut into rows of ``length``: int64 ``[rows, length]``; the rest that
     fills no row is left out."""
     flat: list[int] = []
@@ -67,7 +67,7 @@ def pretrain(
             losses.append(float(values["loss"]))
 
     with checkpoints(run) as folder, run.bar(steps * batch_size, "rows") as bar:
-        rows = datasets.Dataset.from_dict({"input_ids": packed(tokenizer, texts, length)})
+        rows = datasets.Dataset.from_dict({"input_ids": pack_texts(tokenizer, texts, length)})
         set_seed(run.seed)
         chosen = arguments(
             run,
@@ -87,8 +87,8 @@ def pretrain(
             args=TrainingArguments(**chosen),
             train_dataset=rows,
             data_collator=DataCollatorForLanguageModeling(tokenizer, mlm=objective == "masked", mlm_probability=masked),
-            callbacks=[shown(bar, batch_size, logged=logged)],
+            callbacks=[progress_callback(bar, batch_size, logged=logged)],
         )
-        started(trainer, folder)
+        train_resuming(trainer, folder)
     model.eval()
     return losses

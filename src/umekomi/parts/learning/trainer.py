@@ -52,7 +52,7 @@ def arguments(run: Run, folder: Path, *, save_steps: int, **own: object) -> dict
     } | own
 
 
-def started(trainer: Trainer, folder: Path) -> None:
+def train_resuming(trainer: Trainer, folder: Path) -> None:
     """Train, from the last whole checkpoint in ``folder`` where there is one; nothing is printed."""
     from transformers import PrinterCallback
 
@@ -60,7 +60,7 @@ def started(trainer: Trainer, folder: Path) -> None:
     trainer.train(resume_from_checkpoint=last_checkpoint(folder))
 
 
-def shown(
+def progress_callback(
     bar: Progress,
     count: int,
     after: Callable[[Any], None] | None = None,

@@ -13,10 +13,10 @@ from umekomi.data.columns import check
 from umekomi.data.graphs import REVERSED
 from umekomi.errors import DataError, WrongUse
 from umekomi.models.bags import BagEmbedder
+from umekomi.models.cached import unwrap
 from umekomi.models.entity import EntityEmbedder
-from umekomi.models.kept import behind
 from umekomi.parts.similarity import hyperboloid
-from umekomi.tasks.base import Result, Score, Task, counted, vectors_of
+from umekomi.tasks.base import Result, Score, Task, count_of, vectors_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -54,7 +54,7 @@ def rank(model: EntityEmbedder, wanted: Mapping[int, set[int]], known: Mapping[i
     geometry, by a compiled loop.
     """
     from umekomi.parts.kernels import hyperbolic
-    from umekomi.parts.kernels.threads import cores, over, shards
+    from umekomi.parts.kernels.threads import cores, run_all, shards
 
     vectors, geometry = np.asarray(model.vectors, np.float64), hyperbolic.GEOMETRIES.get(model.metric)
     if geometry is None:
@@ -85,7 +85,7 @@ def rank(model: EntityEmbedder, wanted: Mapping[int, set[int]], known: Mapping[i
             places,
         )
 
-    over(part, shards(len(rows), cores()))
+    run_all(part, shards(len(rows), cores()))
     scores = {"map": Score(precision), "mean rank": Score(places)}
     return scores | {f"hits@{k}": Score((places <= k).astype(np.float64)) for k in HITS}
 
@@ -159,7 +159,7 @@ class LinkPrediction(Task):
         asked = {row: links for row, links in new.items() if links}
         scores = _ranked(self.name, table, asked, known, "found none that the training split does not hold")
         left = sum(map(len, wanted.values())) - sum(map(len, asked.values()))
-        note = f"{counted(left, 'link')} left out: the training split holds them too"
+        note = f"{count_of(left, 'link')} left out: the training split holds them too"
         return Result(self.name, scores, (note,) if left else ())
 
 
@@ -184,7 +184,7 @@ class TripleRanking(Task):
             check(table, ("head", "relation", "tail"), self.kind)
 
     def _evaluate(self, model: EmbedderBase, batch_size: int, progress: bool) -> Result:
-        table = behind(model)
+        table = unwrap(model)
         if not isinstance(table, BagEmbedder):
             raise WrongUse(
                 f"{self.name} asks a model that embeds bags (recipe starspace); {model.name} is of kind {model.kind}"
@@ -257,7 +257,7 @@ class HypernymyRanking(Task):
         if len(scores) < 2:
             raise DataError(
                 f"{self.name}: column 'score': expected two scores or more that differ, found {scores[0].as_py()} in "
-                f"{counted(self.data.num_rows, 'row')}"
+                f"{count_of(self.data.num_rows, 'row')}"
             )
 
     def _evaluate(self, model: EmbedderBase, batch_size: int, progress: bool) -> Result:
@@ -295,7 +295,7 @@ def _radius(points: Floats, metric: str) -> NDArray[np.float64]:
 
 def _table_of(model: EmbedderBase, who: str) -> EntityEmbedder:
     """The table of entities that the model is, or that it stands in for."""
-    table = behind(model)
+    table = unwrap(model)
     if not isinstance(table, EntityEmbedder):
         raise WrongUse(f"{who} judges a table of entities; {model.name} is of kind {model.kind}")
     return table
