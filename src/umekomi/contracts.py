@@ -87,6 +87,16 @@ class Embedder(Protocol):
         """Vectors of ``items``, in their order.
 
         dense: float32 ``[n, d]`` · sparse: scipy CSR ``[n, h]`` · multi: :class:`Vectors`.
+
+        Args:
+            items: what the embedder embeds, by its modalities.
+            output: one of the embedder's ``outputs``.
+            role: whose prompt is put before: ``"query"``, ``"document"``, or a task of the model's card.
+            condition: what each item is seen under, where the embedder takes one.
+            modality: what the items are, where they could be several things.
+            dimensions: keeps the first so many.
+            batch_size: items that are encoded at once.
+            progress: shows a bar.
         """
 
     def similarity(self, a: Output, b: Output) -> Floats:

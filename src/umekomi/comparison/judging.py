@@ -64,7 +64,17 @@ def reason_of(error: Exception) -> str:
 
 
 class Judging:
-    """One comparison's folder and the models open in it."""
+    """One comparison's folder and the models open in it.
+
+    Args:
+        folder: where all of it is kept.
+        base: names the data and the settings: keys of finished work begin with it.
+        planned: the task, and what candidates learn from.
+        start: the model that recipes go on from.
+        seed: of what is learned.
+        batch_size: items that are encoded at once.
+        progress: shows a bar.
+    """
 
     def __init__(
         self, folder: Path, base: str, planned: Plan, start: str, seed: int, batch_size: int, progress: bool

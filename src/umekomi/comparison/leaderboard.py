@@ -134,7 +134,18 @@ def conclude(
     specs: list[str],
     data: Given,
 ) -> Comparison:
-    """Order the rows, compare each with the best baseline and with what it was trained from, and say which to use."""
+    """Order the rows, compare each with the best baseline and with what it was trained from, and say which to use.
+
+    Args:
+        planned: what was judged on.
+        rows: of all candidates that were judged.
+        skipped: candidates that were not, and why.
+        folder: where the comparison is kept.
+        budget_bytes: the most an item may take for a candidate to be recommended.
+        budget_ms: the most milliseconds a query may take.
+        specs: the candidates as they were named, for the command that is written down.
+        data: as they were named, for the same.
+    """
     intervals = {row.candidate: interval(row.score.values, row.statistic) for row in rows}
     rows = sorted(rows, key=lambda row: -intervals[row.candidate].value)
     by_name = {row.candidate: row for row in rows}

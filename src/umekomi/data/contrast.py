@@ -37,13 +37,22 @@ def contrastive_rows(
     seed: int = 0,
 ) -> pa.Table:
     """One table of anchor, positive, negative_1 …, instruction, document_instruction, label, from pairs, judged pairs,
-    a retrieval set, entailment (sentence1, sentence2, label), scored pairs or labelled texts (:func:`same_class_pairs`,
-    with ``labels`` and ``negatives``).
+    a retrieval set, entailment (sentence1, sentence2, label), scored pairs or labelled texts
+    (:func:`same_class_pairs`).
 
     ``label`` is what :class:`umekomi.parts.losses.contrastive.InfoNCE` reads: whether the row takes candidates from
-    others (``in_batch``; where not said, not for labelled texts, NV-Embed 3.3), its group, how many negatives it has.
-    Columns ``instruction`` and ``document_instruction`` of the data go before ``instruction``. An empty anchor or
-    positive, and a negative that is the positive, are errors that name the row.
+    others, its group, how many negatives it has. An empty anchor or positive, and a negative that is the positive, are
+    errors that name the row.
+
+    Args:
+        data: a set of one of these shapes.
+        who: named in errors.
+        in_batch: whether rows take candidates from others; None: all but those of labelled texts (NV-Embed 3.3).
+        labels: of labelled texts: the positive is another ``"example"`` of the class, or its ``"label"``.
+        negatives: of labelled texts, how many texts of other classes.
+        instruction: stands before an anchor, behind what the data's own column says.
+        document_instruction: the same for positives and negatives.
+        seed: of what is drawn.
     """
     table = as_table(data)
     kind = shape_name(table)

@@ -173,9 +173,20 @@ def measure(
     batch_size: int = 32,
     progress: bool = False,
 ) -> list[dict[str, float]]:
-    """The :data:`METRICS` of each layer on ``texts``, by name. ``views`` augmentations of each text (two of them for
-    InfoNCE, DiME and alignment, all for LiDAR; the paper takes 16). Token-wise numbers leave padding out, and special
-    tokens in, as the paper does."""
+    """The :data:`METRICS` of each layer on ``texts``, by name. Token-wise numbers leave padding out, and special tokens
+    in, as the paper does.
+
+    Args:
+        layers: the embedder, layer by layer.
+        texts: measured on.
+        role: whose prompt is put before them.
+        repository: takes the released code's definitions where they differ from the paper's.
+        views: augmentations of each text: two of them for InfoNCE, DiME and alignment, all for LiDAR; the paper takes
+            16.
+        seed: of the augmentations.
+        batch_size: items that are encoded at once.
+        progress: shows a bar.
+    """
     if len(texts) < 3:
         raise WrongUse(f"layers: expected three texts or more, found {len(texts)}")
     if views < 2:

@@ -70,9 +70,15 @@ class TransformerBackbone(Backbone):
         """A text embedder: this network, a pooling of its last layer, vectors of length one. The weights are copied, so
         that training the embedder leaves the backbone as it is.
 
-        ``bidirectional`` sets which way a decoder looks (None: as it is); ``without_prompt`` leaves instructions out of
-        the pooling; last-token pooling adds the end-of-text token where the tokenizer does not. ``latents`` and
-        ``heads`` shape latent attention.
+        Args:
+            pooling: how token vectors become one (:data:`umekomi.contracts.Pooling`); last-token pooling adds the
+                end-of-text token where the tokenizer does not.
+            max_length: tokens of a text that are read; None: as many as the network takes.
+            bidirectional: which way a decoder looks; None: as it is.
+            without_prompt: leaves instructions out of the pooling.
+            prompts: what is put before a text, by role.
+            latents: rows of latent attention's dictionary.
+            heads: of latent attention.
         """
         import tempfile
 

@@ -28,13 +28,24 @@ CHUNK = 8192
 
 
 class BagEmbedder(EntityEmbedder, TextFace):
-    """``vectors`` has one row a feature; an item is a text (cut by ``tokenizer``), a list of features, or a mapping
-    from features to weights. Its vector is the weighted sum of its features over n^``power`` (dot), or of length one
-    (cosine).
+    """An item is a text, a list of features, or a mapping from features to weights. Its vector is the weighted sum of
+    its features' over n^``power`` (dot), or of length one (cosine). Features that were not seen while learning are left
+    out and counted.
 
-    ``right`` float32 ``[n, d]`` is a table of its own for the right side (``role="document"``), where the two are not
-    shared; ``labels`` are the features that :meth:`predict` chooses from. Features that were not seen while learning
-    are left out and counted.
+    Args:
+        names: the features.
+        vectors: float32 ``[n, d]``, one row a feature.
+        metric: ``"cosine"`` or ``"dot"``.
+        power: of the number of features that their sum is divided by.
+        tokenizer: cuts texts into features (:func:`umekomi.data.vocabulary.split`).
+        ngrams: runs of up to so many words are features too, by their hash.
+        buckets: how many rows these share.
+        labels: the features that :meth:`predict` chooses from.
+        right: float32 ``[n, d]``: a table of its own for the right side (``role="document"``), where the two are not
+            shared.
+        unknown: ``"skip"``, ``"zero"`` or ``"error"``: what becomes of a feature that has no row.
+        name: of the model.
+        card: what is known about it.
     """
 
     kind = "bags"

@@ -191,13 +191,18 @@ class EmbedderBase(Saved):
         progress: bool = False,
     ) -> Output:
         """Vectors of ``items``, in their order: dense float32 ``[n, d]``, sparse CSR ``[n, h]``, or multi
-        :class:`~umekomi.contracts.Vectors`. A single string, mapping, path or picture gives one row. ``modality`` says
-        what the items are, where they could be several things (:func:`modalities_of`); an item that is nothing this
-        model embeds is an error that names it.
+        :class:`~umekomi.contracts.Vectors`. A single string, mapping, path or picture gives one row; an item that is
+        nothing this model embeds is an error that names it.
 
-        ``output`` is the embedder's own kind when not said; ``role`` picks the model's prompt (``"query"``,
-        ``"document"``, or a task of its card); ``dimensions`` keeps the first so many, brought back to length one where
-        the embedder compares by cosine.
+        Args:
+            items: one or several of what the model embeds.
+            output: ``"dense"``, ``"sparse"`` or ``"multi"``; None: the embedder's own kind.
+            role: picks the model's prompt: ``"query"``, ``"document"``, or a task of its card.
+            condition: what each item is seen under, where the model takes one.
+            modality: what the items are, where they could be several things (:func:`modalities_of`).
+            dimensions: keeps the first so many, brought back to length one where the embedder compares by cosine.
+            batch_size: items that are encoded at once.
+            progress: shows a bar.
         """
         output = output or self.default_output
         if output not in self.outputs:

@@ -74,7 +74,19 @@ def untrained_transformer(
     seed: int = 0,
 ) -> TransformerBackbone:
     """A randomly initialised network of one of the :data:`ARCHITECTURES`, and a tokenizer trained on ``texts``.
-    ``hidden`` is the width within its MLPs (4 · ``width`` for encoders, 8/3 · ``width`` for gated ones where 0)."""
+
+    Args:
+        architecture: its name.
+        texts: the tokenizer is learned from.
+        layers: of the network.
+        width: of its vectors.
+        heads: of its attention.
+        hidden: the width within its MLPs; 0: 4 · ``width`` for encoders, 8/3 · ``width`` for gated ones.
+        vocabulary: tokens, at most.
+        max_length: tokens of a text that are read.
+        dropout: while it trains.
+        seed: of its weights.
+    """
     import torch
     import transformers
 

@@ -51,10 +51,17 @@ def encode_truncated(
 ) -> Encoded:
     """Dense vectors of ``texts`` and what was seen of them.
 
-    ``"warn"`` and ``"silent"``: long texts are cut, and ``truncated`` says which (``"silent"`` does not look, where
-    looking costs). ``"error"``: the first of them is named, counted from ``first`` + 1, and nothing is encoded.
-    ``"chunk"``: a long text's vector is the mean of its windows', each weighted by its tokens, brought to length one
-    where the model compares by cosine; nothing is cut then.
+    Args:
+        embedder: what encodes.
+        texts: in the order of the vectors.
+        truncation: ``"warn"`` and ``"silent"``: long texts are cut, and ``truncated`` says which (``"silent"`` does not
+            look, where looking costs). ``"error"``: the first of them is named, and nothing is encoded. ``"chunk"``: a
+            long text's vector is the mean of its windows', each weighted by its tokens, brought to length one where the
+            model compares by cosine; nothing is cut then.
+        role: whose prompt is put before them.
+        dimensions: keeps the first so many.
+        batch_size: items that are encoded at once.
+        first: how many texts stand before these, for the error's number.
     """
     check_truncation(truncation)
     texts = list(texts)

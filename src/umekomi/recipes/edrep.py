@@ -117,8 +117,18 @@ class EDRep(Recipe):
         checkpoint: str | Path | None = None,
         progress: bool = False,
     ) -> EntityEmbedder:
-        """Learn from a stochastic matrix given as scipy sparse ``factors`` ``[n, n]``: their product, first factor
-        leftmost, or with ``partial`` the mean of F₁, F₁F₂, F₁F₂F₃ …; ``null`` float ``[n]`` weighs the null model."""
+        """Learn from a stochastic matrix given as factors.
+
+        Args:
+            factors: scipy sparse ``[n, n]``: their product, first factor leftmost.
+            names: of the rows.
+            partial: takes the mean of F₁, F₁F₂, F₁F₂F₃ … for the matrix.
+            null: float ``[n]``: weighs the null model; None: all alike.
+            start: a table whose vectors are begun with.
+            seed: of the first vectors and the groups.
+            checkpoint: a folder in which an interrupted fit leaves what the next one picks up.
+            progress: shows a bar.
+        """
         run = Run(self.name, seed, None if checkpoint is None else Path(checkpoint), progress)
         model = self._learn_matrix(factors, names, partial, null, None if start is None else load(start), run)
         return self.stamped(model, None, run)  # type: ignore[no-any-return]

@@ -46,12 +46,27 @@ def hard_negatives(
     batch_size: int = 32,
     progress: bool = False,
 ) -> Negatives:
-    """The rules are :func:`umekomi.mine`'s. ``table`` has anchor and positive, ``more`` is searched beside the
-    positives.
+    r"""The ``negatives`` documents most similar to each anchor that are no positive of it. Rules as of
+    :func:`umekomi.mine`, each counted.
 
-    With ``raters`` (embedders or scorers) the candidates left are ranked by each, the ranks are joined by Σ 1 / (60 +
-    rank), and the highest are taken; ``lowest`` takes the lowest-ranked instead (Gemini Embedding: the neighbours that
-    all raters find least like an answer). ``keep_short`` keeps pairs with too few negatives, the missing ones empty.
+    Args:
+        embedder: whose similarity is searched by.
+        table: anchor and positive.
+        more: documents that are searched beside the positives.
+        negatives: so many a pair.
+        relative_margin: keeps a candidate only below s(pos) - relative_margin · \|s(pos)\|, s(pos) of the anchor's
+            lowest-scored positive (NV-Embed's TopKPercPos 95 %).
+        margin: keeps a candidate only below s(pos) - margin.
+        duplicate: takes out one whose similarity to the positive itself is that high (cosine embedders only).
+        depth: candidates that are looked at beside the positives.
+        skip: passes over the first so many.
+        raters: embedders or scorers that rank the candidates left; their ranks are joined by Σ 1 / (60 + rank), and the
+            highest are taken.
+        lowest: takes the lowest-ranked instead (Gemini Embedding: the neighbours that all raters find least like an
+            answer).
+        keep_short: keeps pairs with too few negatives, the missing ones empty.
+        batch_size: items that are encoded at once.
+        progress: shows a bar.
     """
     import pyarrow as pa
 
@@ -129,7 +144,17 @@ def fuse_raters(
     batch_size: int = 32,
     progress: bool = False,
 ) -> list[list[int]]:
-    """Each anchor's candidates in the order of their fused ranks, the best first; ``lowest``: the last first."""
+    """Each anchor's candidates in the order of their fused ranks.
+
+    Args:
+        raters: embedders or scorers.
+        anchors: one for each list of candidates.
+        left: the numbers of each anchor's candidates.
+        corpus: the documents that are numbered.
+        lowest: the last first, else the best.
+        batch_size: items that are encoded at once.
+        progress: shows a bar.
+    """
     rankings: list[list[Any]] = [[] for _ in left]
     for rater in raters:
         if isinstance(rater, EmbedderBase):

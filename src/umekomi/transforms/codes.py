@@ -36,11 +36,25 @@ ADAM = (0.9, 0.999, 6.25e-10)
 
 
 class SparseCode(Transform):
-    """``k`` active of ``width`` latents (0: four times the vectors' width), as scipy CSR float32 ``[n, width]``.
+    """``k`` active of ``width`` latents, as scipy CSR float32 ``[n, width]``.
 
-    ``contrast`` weighs the contrastive term (γ), ``auxiliary`` the dead latents' (β), of which ``auxiliary_k`` help at
-    a time. ``start_k`` above ``k`` begins with so many active latents and comes down to ``k`` in a straight line over
-    the first ``annealing`` of all steps (CSRv2); 0 keeps ``k`` throughout.
+    Args:
+        k: active latents of a vector.
+        width: latents in all; 0: four times the vectors' width.
+        epochs: over all vectors.
+        batch_size: vectors a step.
+        learning_rate: of Adam.
+        weight_decay: of Adam.
+        contrast: the weight γ of the contrastive term.
+        temperature: of the contrastive term.
+        auxiliary: the weight β of the dead latents' term.
+        auxiliary_k: dead latents that help at a time.
+        dead_after: batches without use after which a latent is dead.
+        start_k: above ``k``, begins with so many active latents and comes down to ``k`` in a straight line (CSRv2); 0
+            keeps ``k`` throughout.
+        annealing: the share of all steps in which it comes down.
+        seed: of the first weights and the order.
+        threads: 0: one a core.
     """
 
     name: ClassVar[str] = "sparse-code"

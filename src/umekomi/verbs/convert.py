@@ -31,14 +31,21 @@ def convert(
     least_cosine: float = 0.99,
     progress: bool = False,
 ) -> Path:
-    """Write the model at ``source`` to ``out`` in another format.
+    """Write a model in another format.
 
     ``"word2vec"``: a table of entities as text, or binary where ``out`` ends in ``.bin``. ``"safetensors"``: umekomi's
     own folder. ``"sentence-transformers"``: a folder that opens there as it is, without ``umekomi.json``; transforms
-    that are linear become its layers. ``"onnx"``: a folder that needs no torch; with ``precision="int8"`` its weights
-    have eight bits where every text of ``data`` keeps a cosine of ``least_cosine`` to its own vector, and the card says
-    what it costs (:func:`umekomi.models.engines.quantized.int8`). A ``source`` ending in ``.txt``, ``.vec`` or
-    ``.bin``, packed or not, is read as word2vec.
+    that are linear become its layers. ``"onnx"``: a folder that needs no torch.
+
+    Args:
+        source: the model; a file ending in ``.txt``, ``.vec`` or ``.bin``, packed or not, is read as word2vec.
+        out: a folder, or a file of word vectors.
+        to: one of these formats; None: by the ending of ``out``.
+        precision: ``"int8"``: a graph's weights have eight bits where that costs no more than ``least_cosine``, and the
+            card says what it costs (:func:`umekomi.models.engines.quantized.int8`).
+        data: the texts that this is measured on.
+        least_cosine: that every text keeps to its own vector.
+        progress: shows a bar.
     """
     out = Path(out)
     to = to or ("word2vec" if word2vec.is_named(out) else "safetensors")

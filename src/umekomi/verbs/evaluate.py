@@ -33,12 +33,20 @@ def evaluate(
     encoding: str | None = None,
     progress: bool = False,
 ) -> Result:
-    """Judge a model on a task: a dataset's name, ``"dataset:kind"``, ``"mteb:NAME"``, ``"senteval"`` (all of its
-    tasks) or ``"senteval:trec"``, or a kind of task with ``data``.
+    """Judge a model on a task.
 
-    ``dimensions`` judges the first so many; ``engine`` is :func:`umekomi.models.engines.choice.open_for_encoding`'s. A
-    recipe that learns from texts alone (``"bm25"``) is first fitted on the texts judged on. ``encoding``: of a file
-    that is not UTF-8.
+    Args:
+        model: a name, a folder or a model; a recipe that learns from texts alone (``"bm25"``) is first fitted on the
+            texts judged on.
+        task: a dataset's name, ``"dataset:kind"``, ``"mteb:NAME"``, ``"senteval"`` (all of its tasks) or
+            ``"senteval:trec"``, or a kind of task with ``data``.
+        data: what a kind of task is judged on.
+        split: the split judged on.
+        dimensions: judges the first so many.
+        engine: what runs a transformer (:func:`umekomi.models.engines.choice.open_for_encoding`).
+        batch_size: items that are encoded at once.
+        encoding: of a file that is not UTF-8.
+        progress: shows a bar.
     """
     if isinstance(task, str):
         task = make(task, load(data, encoding=encoding) if encoding else data, split)

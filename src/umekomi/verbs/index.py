@@ -49,17 +49,30 @@ def index(
     progress: bool = False,
     **settings: Any,
 ) -> Index:
-    """An index of every text in ``source`` at ``out``, its other columns as payload.
+    """An index of every text in a file, its other columns as payload.
 
-    ``source`` is a file or folder of texts, or a Parquet file that ``encode`` wrote (its vectors are taken, and
-    ``model`` may be None). Ids come from ``id_column`` (by default ``id`` or ``_id`` where there is one, else row
-    numbers from 1) and are text or whole numbers. A row without ``text`` is embedded by its ``title``. A column of a
-    CSV or TSV file is numbers in the payload, which a filter can compare, where every field comes back from them as it
-    stands; ``numbers`` names columns for which that need not be (``1.50``). ``encoding``: of a file that is not UTF-8.
-    ``kind``, ``recall`` and ``settings`` are :meth:`Index.create`'s, ``engine``
-    :func:`umekomi.models.engines.choice.open_for_encoding`'s. Rows are committed as they are embedded; the same call on
-    an unfinished index goes on behind the last of them. ``add`` puts the rows into an index that is there already,
-    where ``replace`` lets them take the place of rows with the same id.
+    A row without ``text`` is embedded by its ``title``. A column of a CSV or TSV file is numbers in the payload, which
+    a filter can compare, where every field comes back from them as it stands. Rows are committed as they are embedded;
+    the same call on an unfinished index goes on behind the last of them.
+
+    Args:
+        model: a name, a folder, or an embedder; None: the one that encoded ``source``.
+        source: a file or folder of texts, or a Parquet file that ``encode`` wrote, whose vectors are taken.
+        out: the index's folder.
+        kind: as of :meth:`Index.create`.
+        recall: as of :meth:`Index.create`.
+        column: holds the texts.
+        id_column: holds ids, text or whole numbers; None: ``id`` or ``_id`` where there is one, else row numbers from
+            1.
+        dimensions: keeps the first so many.
+        add: puts the rows into an index that is there already.
+        replace: lets them take the place of rows with the same id.
+        engine: what runs a transformer (:func:`umekomi.models.engines.choice.open_for_encoding`).
+        batch_size: items that are encoded at once.
+        encoding: of a file that is not UTF-8.
+        numbers: columns that are numbers though a field would not come back from one as it stands (``1.50``).
+        progress: shows a bar.
+        **settings: of the kind, as of :meth:`Index.create`.
     """
     import pyarrow as pa
 

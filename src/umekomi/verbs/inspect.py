@@ -97,13 +97,24 @@ def inspect(
     encoding: str | None = None,
     progress: bool = False,
 ) -> Inspection:
-    """Measure the space of ``model`` on the texts of ``data`` (at most ``most``, drawn with the seed): uniformity,
-    anisotropy, effective rank, matrix entropy, and alignment where the data has pairs. Of a transformer text embedder
-    also every layer (:func:`umekomi.inspection.layers.measure`), with the task that ``data`` makes judged at each,
-    unless ``layers`` is False.
+    """Measure the space of a model on texts: uniformity, anisotropy, effective rank, matrix entropy, and alignment
+    where the data has pairs. Of a transformer text embedder also every layer
+    (:func:`umekomi.inspection.layers.measure`), with the task that ``data`` makes judged at each.
 
-    ``repository`` takes the released code's definitions where they differ from the paper's. ``out`` writes one page,
-    self-contained. ``encoding``: of a file that is not UTF-8.
+    Args:
+        model: a name, a folder, or an embedder.
+        data: whose texts.
+        out: writes one page, self-contained.
+        task: the kind of task; None: the one that the columns make.
+        split: the split looked at.
+        layers: whether each is measured; None: where the model has them.
+        repository: takes the released code's definitions where they differ from the paper's.
+        views: augmentations of each text, for measures that compare them.
+        most: texts at most, drawn with the seed.
+        seed: of what is drawn.
+        batch_size: items that are encoded at once.
+        encoding: of a file that is not UTF-8.
+        progress: shows a bar.
     """
     from umekomi.parts import geometry
 

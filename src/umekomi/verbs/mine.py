@@ -61,19 +61,30 @@ def mine(
     encoding: str | None = None,
     progress: bool = False,
 ) -> MinedNegatives:
-    """For every (anchor, positive) the ``negatives`` most similar documents that are no positive, by ``model``'s own
-    similarity, most similar first. Written to ``out`` (JSONL, TSV or Parquet by its ending) as columns that recipes
-    take.
+    r"""For every (anchor, positive) the most similar documents that are no positive, by the model's own similarity,
+    most similar first, as columns that recipes take. A known positive of the same anchor (by text, whatever its white
+    space) is never a negative; this and every other rule is counted.
 
-    Rules, each counted: a known positive of the same anchor (by text, whatever its white space) is never a negative;
-    ``relative_margin`` keeps a candidate only below s(pos) - relative_margin · \\|s(pos)\\| with the anchor's
-    lowest-scored positive (NV-Embed's TopKPercPos 95 %); ``margin`` only below s(pos) - margin; ``duplicate`` takes out
-    one whose similarity to the positive itself is that high (cosine embedders only: a near-copy of the answer is an
-    answer). ``skip`` passes over the first so many. ``encoding``: of a file that is not UTF-8.
-
-    ``raters`` (models, or recipes that learn from texts alone) rank what is left, their ranks are fused, and the
-    highest are taken; ``lowest`` takes the lowest-ranked, as Gemini Embedding does (arXiv 2503.07891; its raters are
-    two prompts of a language model).
+    Args:
+        model: a name, a folder, or an embedder.
+        data: pairs, judged pairs or a retrieval set.
+        out: written to, JSONL, TSV or Parquet by its ending.
+        split: the split mined.
+        negatives: so many a pair.
+        relative_margin: keeps a candidate only below s(pos) - relative_margin · \|s(pos)\| with the anchor's
+            lowest-scored positive (NV-Embed's TopKPercPos 95 %).
+        margin: keeps a candidate only below s(pos) - margin.
+        duplicate: takes out one whose similarity to the positive itself is that high (cosine embedders only: a
+            near-copy of the answer is an answer).
+        depth: candidates that are looked at beside the positives.
+        skip: passes over the first so many.
+        raters: models, or recipes that learn from texts alone, that rank what is left; their ranks are fused, and the
+            highest are taken.
+        lowest: takes the lowest-ranked, as Gemini Embedding does (arXiv 2503.07891; its raters are two prompts of a
+            language model).
+        batch_size: items that are encoded at once.
+        encoding: of a file that is not UTF-8.
+        progress: shows a bar.
     """
     if depth < negatives + skip:
         raise WrongUse(

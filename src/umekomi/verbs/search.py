@@ -41,15 +41,23 @@ def search(
     encoding: str | None = None,
     progress: bool = False,
 ) -> list[Hit]:
-    """The ``k`` texts most similar to ``query`` by the model's own similarity, best first.
+    """The ``k`` texts most similar to ``query`` by the model's own similarity, best first. In an index, or exact in a
+    file of texts; without either, the model must be a table of names, and its own names are searched, the query being
+    one of them.
 
-    ``model`` may be an index (its folder, or an :class:`~umekomi.indexes.Index`), which knows its own model; ``filter``
-    is then a condition on its payload. Otherwise the search is exact, in ``source``:
-
-    ``source`` is a file or folder of texts (encoded now), or a Parquet file that ``encode`` wrote, whose model is then
-    known: ``model`` may be None. Without it, the model must be a table of names, and its own names are searched, the
-    query being one of them. A row without ``text`` is there by its ``title``; ``encoding``: of a file that is not
-    UTF-8. ``mark`` finds the sentence of each hit that is nearest to the query.
+    Args:
+        model: a name, a folder, an embedder, or an index (its folder, or an :class:`~umekomi.indexes.Index`), which
+            knows its own model; None: the one that encoded ``source``.
+        query: one text.
+        source: a file or folder of texts (encoded now), or a Parquet file that ``encode`` wrote. A row without ``text``
+            is there by its ``title``.
+        k: hits.
+        filter: a condition on an index's payload.
+        column: holds the texts.
+        mark: finds the sentence of each hit that is nearest to the query.
+        batch_size: items that are encoded at once.
+        encoding: of a file that is not UTF-8.
+        progress: shows a bar.
     """
     from umekomi.data.readers import Source, identifiers
     from umekomi.parts.ranking import exact_search

@@ -89,21 +89,34 @@ def shrink(
     encoding: str | None = None,
     progress: bool = False,
 ) -> Shrinking:
-    """Try prefixes and main directions (``dims``: halvings from the whole to 16), each with ``bits`` 32, 8 and 1 a
-    dimension, and sparse codes of ``sparse`` active latents (8 to 64), on the task that ``data`` makes; random
-    projections beside them.
+    """Try what stores fewer bytes, on the task that ``data`` makes: prefixes and main directions, fewer bits, sparse
+    codes; random projections beside them.
 
-    The best within ``target_bytes`` is saved to ``out``: the highest figure, of equal ones the fewest bytes. Without a
-    budget it is the one of fewest bytes whose paired difference to the whole lies above minus one point with its lower
-    end. What the transforms learn, they learn from the training split's texts, or from the documents searched; never
-    from the queries. The choice is made on the rows it is judged by: with few of them, expect a little less elsewhere.
+    The best within ``target_bytes`` is saved: the highest figure, of equal ones the fewest bytes. Without a budget it
+    is the one of fewest bytes whose paired difference to the whole lies above minus one point with its lower end. What
+    the transforms learn, they learn from the training split's texts, or from the documents searched; never from the
+    queries. The choice is made on the rows it is judged by: with few of them, expect a little less elsewhere.
 
-    ``export`` writes the one chosen as a folder of sentence-transformers' own layers as well, where its transforms are
-    linear; what stores fewer bits is left to whoever stores (its quantisation takes over), and a note says so.
-
-    ``layers``: of a transformer, the first so many layers are tried as well; the fewest whose paired difference to the
-    whole lies above minus one point with its lower end are kept, and everything else is tried behind them. Where none
-    does, all layers stay. ``encoding``: of a file that is not UTF-8.
+    Args:
+        model: a name, a folder, or an embedder of dense vectors.
+        data: what is judged on.
+        out: the folder to save the one chosen to.
+        export: writes it as a folder of sentence-transformers' own layers as well, where its transforms are linear;
+            what stores fewer bits is left to whoever stores (its quantisation takes over), and a note says so.
+        dims: widths; None: halvings from the whole to 16.
+        bits: a dimension, of 32, 8 and 1; None: all three.
+        sparse: active latents of sparse codes; None: 8 to 64.
+        layers: of a transformer, tries the first so many layers as well; the fewest whose paired difference to the
+            whole lies above minus one point with its lower end are kept, and everything else is tried behind them.
+            Where none does, all layers stay.
+        target_bytes: the most an item may take.
+        task: the kind of task; None: the one that the columns make.
+        split: the split judged on.
+        plot: a picture of figures against bytes, PNG, SVG or PDF.
+        seed: of what is learned and carved.
+        batch_size: items that are encoded at once.
+        encoding: of a file that is not UTF-8.
+        progress: shows a bar.
     """
     embedder = load_embedder(model)
     if "dense" not in embedder.outputs:

@@ -66,13 +66,24 @@ def train(
     encoding: str | None = None,
     progress: bool = False,
 ) -> Saved:
-    """Learn an embedder (or scorer, or backbone) by a recipe, and save it to ``out``.
+    """Learn an embedder (or scorer, or backbone) by a recipe.
 
-    ``data`` is one set, or for recipes that take several a mapping of names to sets (each a name, a path or a table;
-    those whose name begins with ``weak`` are learned from first, where a recipe has such a stage). ``settings`` sets
-    fields of the recipe, ``preset`` takes other values of its own for the rest (``umekomi info RECIPE`` lists them),
-    ``small`` its sizes for two CPU cores. With ``out``, an interrupted training leaves its checkpoints beside it, and
-    the same call goes on from there (``resume=False`` starts anew). ``encoding``: of files that are not UTF-8.
+    With ``out``, an interrupted training leaves its checkpoints beside it, and the same call goes on from there.
+
+    Args:
+        recipe: its name, or one that is made.
+        data: one set, or for recipes that take several a mapping of names to sets (each a name, a path or a table;
+            those whose name begins with ``weak`` are learned from first, where a recipe has such a stage).
+        out: the folder to save to.
+        split: the split to learn from; None: train, or the only one.
+        start: the model to go on from.
+        settings: fields of the recipe.
+        small: takes the recipe's sizes for two CPU cores.
+        preset: other values of the recipe's own for what ``settings`` leaves (``umekomi info RECIPE`` lists them).
+        seed: of all random draws.
+        resume: False starts anew.
+        encoding: of a file that is not UTF-8.
+        progress: shows a bar.
     """
     import shutil
 

@@ -51,8 +51,23 @@ class _Ids(NamedTuple):
 
 
 class OnnxEmbedder(TokenizedEmbedder):
-    """``model.onnx`` (token ids and mask in, finished vectors out) and ``tokenizer.json``. The token ``skips`` is left
-    out of every text; one of which nothing is left has a zero vector."""
+    """``model.onnx`` (token ids and mask in, finished vectors out) and ``tokenizer.json``.
+
+    Args:
+        graph: the bytes of the graph, or its file.
+        tokenizer: cuts texts into its token ids.
+        dimension: the vectors' width.
+        context: tokens of a text that are read.
+        metric: how its vectors compare.
+        prompts: what is put before a text, by role.
+        default_prompt: the role whose prompt is put where none is said.
+        name: of the model.
+        card: what is known about it.
+        stands_for: the fingerprint of the model that this is the graph of.
+        skips: a token that is left out of every text; one of which nothing is left has a zero vector.
+        threads: that run the graph; None: one a core.
+        runtime: what runs it (:func:`umekomi.models.engines.runtimes.open_runtime`).
+    """
 
     kind = "onnx"
     parallel = True

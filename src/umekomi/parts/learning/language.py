@@ -45,9 +45,23 @@ def pretrain(
     warmup: float = 0.05,
     save_steps: int = 500,
 ) -> list[float]:
-    """Train ``model`` (with its language-modelling head) in place for ``steps`` batches; the mean loss of each tenth of
-    the way, in nats a token. Where the run has a checkpoint folder, an interrupted one goes on from its last
-    ``save_steps``."""
+    """Train ``model`` in place; the mean loss of each tenth of the way, in nats a token. Where the run has a checkpoint
+    folder, an interrupted one goes on from its last ``save_steps``.
+
+    Args:
+        model: a network with its language-modelling head.
+        tokenizer: its tokenizer; with a mask token, where tokens are masked.
+        texts: packed end to end.
+        run: who, seed, checkpoint, progress.
+        objective: ``"causal"``, the next token, or ``"masked"``.
+        masked: the share of tokens that are.
+        length: tokens a row.
+        steps: batches in all.
+        batch_size: rows a batch.
+        learning_rate: the highest, behind the warm-up.
+        warmup: the share of the steps in which it rises.
+        save_steps: between two checkpoints.
+    """
     import datasets
     from transformers import DataCollatorForLanguageModeling, Trainer, TrainingArguments, set_seed
 
