@@ -78,7 +78,7 @@ def vectors_of(model: EmbedderBase, items: Sequence[Any], role: str | None, batc
 def count_of(count: int, what: str, many: str = "") -> str:
     """A number and its noun.
 
-    >>> counted(1, "query", "queries"), counted(2000, "text")
+    >>> count_of(1, "query", "queries"), count_of(2000, "text")
     ('1 query', '2,000 texts')
     """
     return f"{count:,} {what if count == 1 else many or what + 's'}"
