@@ -56,13 +56,14 @@ def pydocs():
 def fresh():
     """Run Python source in a process of its own; what it prints."""
 
-    def run(source: str, *, ok: bool = True, **environment: str) -> str:
+    def run(source: str, *, ok: bool = True, within: float | None = None, **environment: str) -> str:
         done = subprocess.run(
             [sys.executable, "-c", source],
             capture_output=True,
             text=True,
             env={**os.environ, **environment},
             check=False,
+            timeout=within,
         )
         if ok:
             assert done.returncode == 0, done.stderr[-3000:]

@@ -363,3 +363,29 @@ def test_devices_give_the_same_vectors(minilm, tmp_path):
         encode("minilm", tmp_path / "a.jsonl", tmp_path / "w.npy", devices=["cuda:99"])
     with pytest.raises(WrongUse, match="expected all, or names such as"):
         encode("minilm", tmp_path / "a.jsonl", tmp_path / "w.npy", devices=["quantum"])
+
+
+def test_openvino_can_be_used_first_by_many_threads_at_once(fresh):
+    """Its table of types is not made by two threads at once, which would wait for each other for ever."""
+    pytest.importorskip("openvino")
+    out = fresh(
+        """
+import sys, threading
+import openvino
+from umekomi.models.engines.runtimes import _core
+sys.setswitchinterval(1e-7)
+start, types = threading.Barrier(4), []
+
+def look():
+    _core()
+    start.wait()
+    types.append(openvino.Type.f32.to_dtype().name)  # what every run asks of every input
+
+threads = [threading.Thread(target=look) for _ in range(4)]
+for each in threads: each.start()
+for each in threads: each.join()
+print(*types)
+""",
+        within=60,
+    )
+    assert out.split() == ["float32"] * 4
