@@ -77,8 +77,60 @@ def macro_f1(values: Array) -> float:
     return float(f1_score(values[:, 0], values[:, 1], average="macro"))
 
 
+def f1(values: Array) -> float:
+    """F1 of class 1 of (label, prediction)."""
+    hits = float(((values[:, 0] == 1) & (values[:, 1] == 1)).sum())
+    named = float((values == 1).sum())
+    return 2 * hits / named if named else float("nan")
+
+
+def _over_groups(values: Array, statistic: Callable[[Array], float]) -> tuple[list[float], list[int]]:
+    """(the statistic of each group of rows of (gold, predicted, group), how many rows each has)."""
+    import numpy as np
+
+    parts = [values[values[:, 2] == group, :2] for group in np.unique(values[:, 2])]
+    return [statistic(part) for part in parts], [len(part) for part in parts]
+
+
+def mean_pearson(values: Array) -> float:
+    """Mean over groups of the Pearson correlation within each: (gold, predicted, group)."""
+    found, _ = _over_groups(values, pearson)
+    return sum(found) / len(found)
+
+
+def wmean_pearson(values: Array) -> float:
+    """As :func:`mean_pearson`, each group weighted by its rows."""
+    found, sizes = _over_groups(values, pearson)
+    return sum(value * size for value, size in zip(found, sizes, strict=True)) / sum(sizes)
+
+
+def mean_spearman(values: Array) -> float:
+    """Mean over groups of the rank correlation within each: (gold, predicted, group)."""
+    found, _ = _over_groups(values, spearman)
+    return sum(found) / len(found)
+
+
+def wmean_spearman(values: Array) -> float:
+    """As :func:`mean_spearman`, each group weighted by its rows."""
+    found, sizes = _over_groups(values, spearman)
+    return sum(value * size for value, size in zip(found, sizes, strict=True)) / sum(sizes)
+
+
 STATISTICS: dict[str, Callable[[Any], float]] = {
-    function.__name__: function for function in (mean, spearman, pearson, v_measure, average_precision, macro_f1)
+    function.__name__: function
+    for function in (
+        mean,
+        spearman,
+        pearson,
+        v_measure,
+        average_precision,
+        macro_f1,
+        f1,
+        mean_pearson,
+        wmean_pearson,
+        mean_spearman,
+        wmean_spearman,
+    )
 }
 
 

@@ -22,6 +22,7 @@ import pyarrow.compute as pc
 from umekomi.data.columns import Dataset, RetrievalData
 from umekomi.data.readers import read, retrieval
 from umekomi.data.readers.parsing import tsv_columns
+from umekomi.data.sets import sentences
 from umekomi.errors import MissingExtra, WrongUse, unknown_name
 from umekomi.files import file_hash
 from umekomi.progress import say
@@ -168,14 +169,19 @@ def _stsb(root: Path) -> Splits:
 
 
 def _sts(year: str) -> Callable[[Path], Splits]:
+    """Pairs with their gold score, and in ``subset`` which collection each is from."""
+
     def build(root: Path) -> Splits:
         table = _raw_tsv(root / "sts12-16" / "sts12-16.tsv.gz")
-        table = table.filter(pc.equal(table["year"], f"20{year}"))
-        return {
-            split: _scored(part)
-            for split in sorted(set(table["split"].to_pylist()))
-            if (part := table.filter(pc.equal(table["split"], split))).num_rows
-        }
+        table = table.filter(pc.and_(pc.equal(table["year"], f"20{year}"), pc.not_equal(table["score"], "")))
+        names = ["score", "sentence1", "sentence2", "source"]
+        splits = {}
+        for split in sorted(set(table["split"].to_pylist())):
+            part = table.filter(pc.equal(table["split"], split)).select(names)
+            if year == "12":
+                part = pa.concat_tables([part, sentences.msrvid(root, split).select(names)])
+            splits[split] = _scored(part).append_column("subset", part["source"])
+        return splits
 
     return build
 
@@ -488,10 +494,13 @@ def catalogue() -> Mapping[str, NamedSet]:
                 citation,
                 f"https://huggingface.co/datasets/mteb/sts{year}-sts",
                 _sts(year),
-                ("sts12-16/sts12-16.tsv.gz",),
+                ("sts12-16/sts12-16.tsv.gz", *((f"stsb/{s}.tsv.gz" for s in sentences.STSB) if year == "12" else ())),
                 f"mteb/sts{year}-sts",
                 _fetch_scored({"test": "test"}),
-                ("pairs without a published score are left out",) if year in ("15", "16") else (),
+                {
+                    "12": ("MSRvid is taken from STS-B, which has all of it",),
+                    "13": ("without SMT, whose licence keeps it out of the collection, as in SentEval",),
+                }.get(year, ("pairs without a published score are left out",) if year in ("15", "16") else ()),
             )
             for year, citation in (
                 ("12", "Agirre et al. 2012, SemEval-2012 task 6"),
@@ -631,6 +640,70 @@ def catalogue() -> Mapping[str, NamedSet]:
             tuple(f"senteval-cls/sst_binary_{s}.tsv.gz" for s in ("train", "dev", "test")),
             "SetFit/sst2",
             _fetch_labels(three),
+        ),
+        NamedSet(
+            "sst5",
+            "labelled texts",
+            "en",
+            "not stated",
+            "Socher et al. 2013",
+            "https://huggingface.co/datasets/SetFit/sst5",
+            _labels(
+                "senteval-cls",
+                {"train": "sst_fine_train.tsv.gz", "dev": "sst_fine_dev.tsv.gz", "test": "sst_fine_test.tsv.gz"},
+            ),
+            tuple(f"senteval-cls/sst_fine_{s}.tsv.gz" for s in ("train", "dev", "test")),
+            "SetFit/sst5",
+            _fetch_labels(three),
+        ),
+        NamedSet(
+            "sick-e",
+            "labelled pairs",
+            "en",
+            "CC BY-NC-SA 3.0",
+            "Marelli et al. 2014, SemEval-2014 task 1",
+            "https://zenodo.org/records/2787612",
+            sentences.sick_entailment,
+            ("sick/sick.tsv.gz",),
+        ),
+        NamedSet(
+            "mrpc",
+            "labelled pairs",
+            "en",
+            "not stated",
+            "Dolan, Quirk & Brockett 2004",
+            "https://huggingface.co/datasets/nyu-mll/glue",
+            sentences.mrpc,
+            ("nli/mrpc_train.tsv.gz", "nli/mrpc_validation.tsv.gz"),
+            "nyu-mll/glue",
+            sentences.fetch_mrpc,
+            ("offline: without the official test split",),
+        ),
+        NamedSet(
+            "imdb",
+            "labelled texts",
+            "en",
+            "not stated",
+            "Maas et al. 2011",
+            "https://huggingface.co/datasets/stanfordnlp/imdb",
+            sentences.imdb,
+            ("imdb/train.tsv.gz", "imdb/test.tsv.gz"),
+            "stanfordnlp/imdb",
+            _fetch_labels({"train": "train", "test": "test"}),
+            ("offline: 10,000 of 25,000 training and 5,000 of 25,000 test reviews",),
+        ),
+        NamedSet(
+            "imdb-unlabelled",
+            "texts",
+            "en",
+            "not stated",
+            "Maas et al. 2011",
+            "https://huggingface.co/datasets/stanfordnlp/imdb",
+            sentences.imdb_unlabelled,
+            ("imdb/unsup.tsv.gz",),
+            "stanfordnlp/imdb",
+            sentences.fetch_imdb_unlabelled,
+            ("offline: 5,000 of 50,000 reviews",),
         ),
         NamedSet(
             "jsts",
