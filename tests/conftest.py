@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import zygote
 
 collect_ignore = ["fixtures"]  # made by the code of earlier commits, whose modules had other names
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -73,19 +74,27 @@ def fresh():
 
 
 @pytest.fixture
+def forked():
+    """Run Python source in a child of the zygote, in which torch and the like are there already but nothing of umekomi
+    is; what it prints."""
+
+    def run(source: str, **environment: str) -> str:
+        process = zygote.Process(source=source, environment={**os.environ, **environment})
+        out, error = process.communicate()
+        assert process.returncode == 0, error[-3000:]
+        return out
+
+    return run
+
+
+@pytest.fixture
 def command():
-    """Run the command line in a process of its own: (status, standard output, standard error)."""
+    """Run the command line in a child of the zygote: (status, standard output, standard error)."""
 
     def run(*words: str, cwd: Path | None = None, **environment: str) -> tuple[int, str, str]:
-        done = subprocess.run(
-            [sys.executable, "-m", "umekomi", *words],
-            capture_output=True,
-            text=True,
-            cwd=cwd,
-            env={**os.environ, **environment},
-            check=False,
-        )
-        return done.returncode, done.stdout, done.stderr
+        process = zygote.Process(module="umekomi", words=words, cwd=cwd, environment={**os.environ, **environment})
+        out, error = process.communicate()
+        return process.returncode, out, error
 
     return run
 

@@ -161,7 +161,7 @@ def test_scorers_save_and_load(minilm, tmp_path):
     assert (load(tmp_path / "cross").score(TEXTS[:2], TEXTS[2:4]) == before).all()
 
 
-def test_a_backbone_is_saved_whole_and_becomes_an_embedder(minilm, tmp_path, fresh):
+def test_a_backbone_is_saved_whole_and_becomes_an_embedder(minilm, tmp_path, forked):
     from transformers import BertConfig, BertForMaskedLM
 
     from umekomi.contracts import Backbone
@@ -176,7 +176,7 @@ def test_a_backbone_is_saved_whole_and_becomes_an_embedder(minilm, tmp_path, fre
     made.save(tmp_path / "b")
     embedder = made.embedder("mean", max_length=64)
     np.save(tmp_path / "v.npy", embedder.encode(TEXTS))
-    out = fresh(
+    out = forked(
         f"import numpy as np, umekomi\nb = umekomi.load({str(tmp_path / 'b')!r})\nv = b.embedder('mean', "
         f"max_length=64).encode({TEXTS!r})\n"
         f"print(b.kind, type(b.model).__name__, (v == np.load({str(tmp_path / 'v.npy')!r})).all())"
