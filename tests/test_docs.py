@@ -87,7 +87,7 @@ def test_every_verb_has_a_page_of_its_own():
 def test_the_picture_of_the_rooms_is_what_the_imports_give():
     house = module(ROOT / "docs" / "house.py", "house")
     page = (ROOT / "docs" / "house.md").read_text(encoding="utf-8")
-    assert house.page_with(house.drawn(), page) == page, "run make house"
+    assert house.page_with("rooms", house.drawn(), page) == page, "run make house"
     rooms = {room for pair in house.rooms() for room in pair}
     told = {word.strip("`/") for word in re.findall(r"^\| (`\w+/`|ground) \|", page, re.MULTILINE)}
     assert told == rooms

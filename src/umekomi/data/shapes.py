@@ -10,7 +10,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from umekomi.data.columns import COLUMNS, RetrievalData, Split, as_table, check
+from umekomi.data.columns import COLUMNS, RetrievalData, Split
+from umekomi.data.tables import as_table, check
 from umekomi.errors import DataError
 
 
