@@ -43,8 +43,8 @@ PLACES = {
     "places that know a shape of data": (
         r"(?<![.\w])(?:shape|shape_name|shape_of)\(",
         r"\b(?:SHAPES|TEXTS|GROUPS|OF_SHAPE|_COLUMNS|OBJECTIVES)\b",
-        r"(?<!self)\.shapes\b",
-        r"(?<![.\w])shape (?:==|!=|in|not in) ",
+        r"\b(?:task|\])\.shapes\b",
+        r"(?<![.\w])(?<!for )shape (?:==|!=|in|not in) ",
         r"\.columns (?:==|!=) \(",
     ),
     "places that work out a model's name": (
@@ -326,12 +326,12 @@ def way_counts(source: Path) -> dict[str, str]:
 
 
 NAMED = {
-    "shape": ("pairs", "scored pairs", "labelled pairs", "judged pairs", "labelled texts", "hierarchy", "triples"),
+    "shape": ("scored pairs", "labelled pairs", "judged pairs", "labelled texts", "hierarchy", "triples"),
     "recipe": ("bm25", "csr", "edrep", "fastsent", "lsa", "near2", "poincare", "simcse", "starspace", "static"),
-    "kind of model": ("backbone", "bags", "entity", "lexical", "multi", "static", "transformed"),
+    "kind of model": ("backbone", "bags", "entity", "static", "transformed"),
     "task": ("classification", "clustering", "link-prediction", "pair-classification", "reconstruction", "similarity"),
 }
-"""Of each sort some that all versions have."""
+"""Of each sort some that all versions have, and whose names mean nothing else."""
 
 
 def touched(trees: Mapping[str, ast.Module], names: Iterable[str]) -> list[int]:

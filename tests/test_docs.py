@@ -118,3 +118,16 @@ def test_the_house_is_counted_rightly(tmp_path):
     assert found["places that know a shape of data"] == "0 in 0 modules", "a docstring is no place"
     assert dict(house.rooms(tmp_path / "pack")) == {("recipes", "models"): 1, ("recipes", "ground"): 1}
     assert "recipes -- 1 --> models" in house.drawn(tmp_path / "pack")
+
+
+def test_the_ways_are_walked_and_climbs_are_against_the_imports(tmp_path):
+    """One way on the real source; the counting on a package of three modules."""
+    house = module(ROOT / "docs" / "house.py", "house")
+    calls = house.walked(house.SOURCE, "(c) a query through `search`")
+    assert ("umekomi.verbs.search", "umekomi.indexes.index") in {(came, landed) for came, _, _, landed in calls}
+    assert house.above({"a": {"b"}, "b": {"c"}, "c": set()}) == {"a": {"b", "c"}, "b": {"c"}, "c": set()}
+    page = (ROOT / "docs" / "house.md").read_text(encoding="utf-8")
+    assert all(f"| {way} |" in page for way in house.WAYS), "run python docs/house.py --ways BEFORE AFTER --write"
+    trees = house.modules(house.SOURCE)
+    for names in house.NAMED.values():
+        assert all(house.touched(trees, names)), "each is named somewhere"
