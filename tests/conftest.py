@@ -34,8 +34,28 @@ def _data_root() -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def _cache(tmp_path_factory) -> None:
-    """No test takes vectors or graphs that another run of the tests left."""
-    os.environ["UMEKOMI_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+    """No test takes vectors or graphs that another run of the tests left; the workers of one run share theirs, so that
+    minilm's graph is made once."""
+    own = tmp_path_factory.getbasetemp()
+    os.environ["UMEKOMI_CACHE"] = str((own.parent if os.environ.get("PYTEST_XDIST_WORKER") else own) / "cache")
+
+
+FIRST = (
+    "test_claims",
+    "test_engine",
+    "test_battery",
+    "test_contrastive_recipes",
+    "test_index",
+    "test_recipes",
+    "test_wire",
+    "test_running",
+    "test_modules",
+)
+"""The files that take longest: begun last, one of them would keep one worker while the other has nothing left."""
+
+
+def pytest_collection_modifyitems(items) -> None:
+    items.sort(key=lambda item: FIRST.index(item.path.stem) if item.path.stem in FIRST else len(FIRST))
 
 
 @pytest.fixture(scope="session")

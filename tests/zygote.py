@@ -100,7 +100,7 @@ def run(request: dict, descriptors: list[int]) -> int:
     status = 0
     try:
         if request["source"] is not None:
-            sys.argv = ["-c"]
+            sys.argv = ["-c", *request["words"]]
             exec(compile(request["source"], "<string>", "exec"), {"__name__": "__main__"})
         else:
             sys.argv = [request["module"], *request["words"]]
