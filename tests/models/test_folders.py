@@ -69,7 +69,7 @@ def test_our_layers_open_here_and_elsewhere_only_when_asked(ours, tmp_path):
 
 
 @pytest.mark.parametrize("how", ["modules", "auto_map", "kind"])
-def test_a_planted_file_is_never_run(how, minilm, tmp_path, fresh):
+def test_a_planted_file_is_never_run(how, minilm, tmp_path, forked):
     """Three ways a folder could ask for its own code; the file writes a mark when it runs."""
     folder, mark = tmp_path / "m", tmp_path / "ran"
     minilm.save(folder)
@@ -89,7 +89,7 @@ def test_a_planted_file_is_never_run(how, minilm, tmp_path, fresh):
         head = json.loads((folder / "umekomi.json").read_text())
         head["kind"] = "evil.Evil"
         (folder / "umekomi.json").write_text(json.dumps(head))
-    out = fresh(
+    out = forked(
         f"import sys; sys.path.insert(0, {str(folder)!r})\nimport umekomi\ntry:\n    "
         f"umekomi.load({str(folder)!r})\nexcept Exception as error:\n    print('refused', error)\n"
     )
