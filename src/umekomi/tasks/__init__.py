@@ -16,7 +16,7 @@ from umekomi.tasks.retrieval import Reranking, RetrievalTask
 if TYPE_CHECKING:
     from umekomi.data.columns import Split
 
-__all__ = ["KINDS", "Result", "Score", "Task", "default_kind", "fitting", "make"]
+__all__ = ["KINDS", "Result", "Score", "Task", "default_kind", "fitting_kinds", "make"]
 
 KINDS: dict[str, type[Task]] = {
     kind.kind: kind
