@@ -9,7 +9,8 @@ from umekomi.errors import WrongUse, unknown_name
 from umekomi.tasks.base import Result, Score, Task
 from umekomi.tasks.entities import HypernymyRanking, LinkPrediction, Reconstruction, TripleRanking
 from umekomi.tasks.labels import Classification, Clustering, without_rare_labels
-from umekomi.tasks.pairs import PairClassification, Similarity
+from umekomi.tasks.pairs import SAME, PairClassification, Similarity
+from umekomi.tasks.relations import Relation
 from umekomi.tasks.retrieval import Reranking, RetrievalTask
 
 __all__ = ["KINDS", "Result", "Score", "Task", "default_kind", "fitting", "make"]
@@ -21,6 +22,7 @@ KINDS: dict[str, type[Task]] = {
         Reranking,
         Similarity,
         PairClassification,
+        Relation,
         Classification,
         Clustering,
         Reconstruction,
@@ -42,7 +44,14 @@ def fitting_kinds(split: Any) -> list[str]:
         kinds = [kind for kind in kinds if kind != "reranking"]
     if kind_of_data == "hierarchy" and "score" not in split.column_names:
         kinds.remove("hypernymy-ranking")
+    if kind_of_data == "labelled pairs" and not _same_or_not(split):
+        kinds.remove("pair-classification")
     return kinds
+
+
+def _same_or_not(split: Any) -> bool:
+    """Do the labels of pairs say whether two texts are the same, and nothing else?"""
+    return {str(label).strip().lower() for label in split["label"].unique().to_pylist()} <= set(SAME)
 
 
 def default_kind(split: Any) -> str:
@@ -138,6 +147,8 @@ def build(kind: str, dataset: Dataset, split: str, name: str) -> Task:
 
 def _made(kind: str, dataset: Dataset, split: str, name: str) -> Task:
     chosen = dataset[split]
+    if kind == "relation":
+        return Relation(chosen, dataset.splits.get("train") if split != "train" else None, name=name)
     if kind in ("classification", "link-prediction"):
         train = dataset.splits.get("train") if split != "train" else None
         if kind == "link-prediction" and train is None:
