@@ -75,6 +75,11 @@ def test_labels_that_cannot_be_judged_are_one_line():
             build("relation", Dataset("colours", splits), "test", "colours")
 
 
+def at_tiny_sizes(kind, monkeypatch):
+    tiny = kind.tiny()
+    monkeypatch.setattr(kind, "small", lambda: tiny)
+
+
 def test_compare_trains_on_the_training_split_and_judges_on_the_rest(tmp_path, monkeypatch):
     pytest.importorskip("torch")
     from umekomi.models import word2vec
@@ -84,7 +89,7 @@ def test_compare_trains_on_the_training_split_and_judges_on_the_rest(tmp_path, m
 
     monkeypatch.setenv("UMEKOMI_CACHE", str(tmp_path / "cache"))
     for kind in (InferSent, SelfAttentive):
-        monkeypatch.setattr(kind, "small", lambda tiny=kind.tiny(): tiny)
+        at_tiny_sizes(kind, monkeypatch)
     words = ["red", "blue", "green", "ball", "box", "car", "not"]
     word2vec.write(EntityEmbedder(words, RNG.normal(size=(7, 5)).astype(np.float32)), tmp_path / "w.vec")
     done = compare(
@@ -106,7 +111,7 @@ def test_compare_of_labelled_texts_too(tmp_path, monkeypatch):
     from umekomi.verbs.compare import compare
 
     monkeypatch.setenv("UMEKOMI_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(SelfAttentive, "small", lambda tiny=SelfAttentive.tiny(): tiny)
+    at_tiny_sizes(SelfAttentive, monkeypatch)
     table = rows(150)
     texts = pa.table({"text": table["sentence2"], "label": table["label"]})
     done = compare(["self-attentive", "tfidf", "infersent"], texts, out=tmp_path / "c")
