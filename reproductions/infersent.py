@@ -28,7 +28,7 @@ from umekomi.recipes.infersent import InferSent
 from umekomi.statistics import interval, paired_interval
 from umekomi.tasks.labels import Classification
 from umekomi.tasks.relations import Relation
-from umekomi.verbs.reproduce import Claim, Measurement, kept
+from umekomi.verbs.reproduce import Claim, Measurement, cached
 
 SEEDS = (0, 1, 2)
 DIMENSION = 256
@@ -97,7 +97,7 @@ def judge(arm: str, seed: int, task: str, progress: bool) -> Any:
         own = replace(own, epochs=0) if how == "untrained" else own
     about = [fingerprint(table) for table in pairs()] if task == "snli" else load(task).fingerprint()
     key = [arm, seed, task, about, None if own is None else own.settings(), words().name, len(words())]
-    return kept(key, lambda: [_measured(arm, own, seed, task, progress)])[0]
+    return cached(key, lambda: [_measured(arm, own, seed, task, progress)])[0]
 
 
 @cache

@@ -24,7 +24,7 @@ from umekomi.recipes import get
 from umekomi.recipes.self_attentive import SelfAttentive
 from umekomi.statistics import interval, paired_interval
 from umekomi.tasks.labels import Classification
-from umekomi.verbs.reproduce import Claim, Measurement, kept
+from umekomi.verbs.reproduce import Claim, Measurement, cached
 
 SEEDS = (0, 1, 2)
 TRAIN, TEST = 4000, 2000
@@ -70,7 +70,7 @@ def maximum(name: str, seed: int) -> Any:
     from umekomi.parts.layers.heads import DenseHead
     from umekomi.parts.layers.sentence import RecurrentEncoder, WordNetwork
     from umekomi.parts.learning.labelled import LabelledRows, cross_entropy, learn_labelled
-    from umekomi.parts.learning.modules import seeded
+    from umekomi.parts.learning.modules import seed_globals
     from umekomi.run import Run
 
     like, (train, _) = recipe(), splits(name)
@@ -88,7 +88,7 @@ def maximum(name: str, seed: int) -> Any:
         def forward(self, side: Any) -> Any:
             return self.head(self.network(*side).vectors.unsqueeze(1)), None
 
-    with seeded(seed):
+    with seed_globals(seed):
         module = Classifier()
     learn_labelled(
         module,
@@ -134,7 +134,7 @@ def measured(name: str, arm: str, seed: int, progress: bool) -> tuple[Any, Any]:
         looks = overlap(embedder, test["text"].to_pylist()[:LOOKED_AT]) if getattr(embedder, "hops", 0) else {}
         return [right, np.array(list(looks.values()) or [np.nan, np.nan])]
 
-    found = kept(key, measure)
+    found = cached(key, measure)
     return found[0], found[1]
 
 
