@@ -13,7 +13,7 @@ from umekomi.tasks.pairs import SAME, PairClassification, Similarity
 from umekomi.tasks.relations import Relation
 from umekomi.tasks.retrieval import Reranking, RetrievalTask
 
-__all__ = ["KINDS", "Result", "Score", "Task", "default_kind", "fitting", "make"]
+__all__ = ["KINDS", "Result", "Score", "Task", "default_kind", "fitting_kinds", "make"]
 
 KINDS: dict[str, type[Task]] = {
     kind.kind: kind
