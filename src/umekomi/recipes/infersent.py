@@ -44,7 +44,7 @@ class InferSent(Recipe):
 
     Learns from labelled pairs (``sentence1``, ``sentence2``, ``label``; any labels), ``start`` is a table of word
     vectors; without one, vectors of words are learned with the rest. ``width`` is the hidden size of each direction;
-    ``attention`` the variant of inner attention; ``epochs`` 0 leaves the encoder untrained. ``held_out`` is the share of
+    ``attention`` the variant of inner attention; ``epochs`` 0 leaves the encoder untrained. ``held_out`` is the part of
     the pairs, by first sentence, that the rate and the best epoch go by.
     """
 
