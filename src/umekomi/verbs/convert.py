@@ -12,6 +12,8 @@ from umekomi.models import TransformedEmbedder, load, word2vec
 from umekomi.models.entity import EntityEmbedder
 from umekomi.models.static import StaticEmbedder
 
+STATES = (".pkl", ".pickle", ".pt", ".pth")
+"""Files of torch's state dictionaries."""
 FORMATS = ("word2vec", "safetensors", "sentence-transformers", "onnx")
 
 
@@ -24,6 +26,7 @@ def convert(
     precision: str = "float32",
     data: Any = None,
     least_cosine: float = 0.99,
+    vectors: Any = None,
     progress: bool = False,
 ) -> Path:
     """Write the model at ``source`` to ``out`` in another format.
@@ -33,7 +36,8 @@ def convert(
     that are linear become its layers. ``"onnx"``: a folder that needs no torch; with ``precision="int8"`` its weights
     have eight bits where every text of ``data`` keeps a cosine of ``least_cosine`` to its own vector, and the card says
     what it costs (:func:`umekomi.models.engines.quantized.int8`). A ``source`` ending in ``.txt``, ``.vec`` or
-    ``.bin``, packed or not, is read as word2vec.
+    ``.bin``, packed or not, is read as word2vec; one ending in ``.pkl``, ``.pickle``, ``.pt`` or ``.pth`` as an encoder
+    that InferSent published, over ``vectors``, a table of word vectors (:mod:`umekomi.models.published.infersent`).
     """
     out = Path(out)
     to = to or ("word2vec" if word2vec.is_named(out) else "safetensors")
@@ -43,7 +47,7 @@ def convert(
         raise WrongUse(f"precision: expected float32 or int8, found {precision!r}")
     if precision == "int8" and (to != "onnx" or data is None):
         raise WrongUse("precision int8: expected to 'onnx', and data, the texts to measure the loss on")
-    model = _open(source)
+    model = _open(source, vectors)
     if to == "word2vec":
         word2vec.write(as_table(model), out)
     elif to == "onnx":
@@ -91,7 +95,22 @@ def _texts(data: Any) -> list[str]:
     return [str(text) for text in table[column].to_pylist() if text]
 
 
-def _open(source: Any) -> Any:
+def _open(source: Any, vectors: Any) -> Any:
+    if isinstance(source, (str, Path)) and Path(source).suffix in STATES and not Path(source).is_dir():
+        if vectors is None:
+            raise WrongUse(
+                f"{source}: expected the word vectors that it was learned on",
+                parameter="vectors",
+                advice="name them with",
+            )
+        table = load(vectors)
+        if not isinstance(table, EntityEmbedder):
+            raise WrongUse(f"vectors: expected a table of word vectors, found kind {getattr(table, 'kind', 'none')}")
+        from umekomi.models.published.infersent import infersent
+
+        return infersent(source, table)
+    if vectors is not None:
+        raise WrongUse(f"vectors: expected a source ending in {', '.join(STATES)}, found {source}")
     if isinstance(source, (str, Path)) and word2vec.is_named(source) and not Path(source).is_dir():
         return word2vec.read(source)
     return load(source)
