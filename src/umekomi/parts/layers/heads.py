@@ -114,9 +114,18 @@ def encode_sides(network: WordNetwork, sides: Sequence[Side]) -> list[EncodedBat
 
 
 class SelfAttentiveClassifier(nn.Module):
-    """A classifier of texts, or with ``pairs`` of pairs under :class:`Gates`, over the matrices ``shape`` (hops, width)
-    of a self-attentive network; ``hidden`` units, or by row and by column for the pruned head. Its second value is
-    ``penalty`` times the mean redundancy of the attention (:func:`~umekomi.parts.layers.sentence.redundancy`)."""
+    """A classifier of texts, or of pairs, over the matrices of a self-attentive network. Its second value is the
+    penalty on the attention's mean redundancy (:func:`~umekomi.parts.layers.sentence.redundancy`).
+
+    Args:
+        network: gives the matrices.
+        shape: theirs, hops and width.
+        classes: how many.
+        pairs: two matrices are brought together by :class:`Gates`.
+        hidden: units of the dense head; by row and by column, of the pruned one.
+        dropout: before each linear map.
+        penalty: what the redundancy is multiplied with.
+    """
 
     def __init__(
         self,
