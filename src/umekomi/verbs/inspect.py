@@ -16,7 +16,7 @@ from umekomi.data import load, shape_name
 from umekomi.data.shapes import texts
 from umekomi.errors import WrongUse
 from umekomi.files import plain, whole_file
-from umekomi.inspection.attention import HeatMap, has_attention, heat_maps, overlap
+from umekomi.inspection.attention import Attends, HeatMap, heat_maps, overlap
 from umekomi.limits import checked
 from umekomi.models import load_embedder
 from umekomi.models.tokens import NetworkEmbedder
@@ -189,7 +189,7 @@ def inspect(
     elif layers is None:
         notes.append(f"{embedder.name} is of kind {embedder.kind}: it has no layers to look at")
     maps: tuple[HeatMap, ...] = ()
-    if has_attention(embedder):
+    if isinstance(embedder, Attends) and embedder.hops:
         space |= overlap(embedder, some)
         maps = heat_maps(embedder, some[:: max(1, len(some) // MAPS)][:MAPS])
         notes.append(f"heat maps of {len(maps)} texts{'' if out else ' with --out PAGE.html'}")
