@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from umekomi.data import Dataset, RetrievalData, load
 from umekomi.data.shapes import shape_of
 from umekomi.data.views import split_held_out
 from umekomi.files import content_hash
 from umekomi.tasks import RANKS, Task, build, default_kind, held_out, known_kind, searchable
+
+if TYPE_CHECKING:
+    from umekomi.data.columns import Given, Split
 
 
 @dataclass(frozen=True)
@@ -23,7 +26,7 @@ class Plan:
     notes: tuple[str, ...]
 
 
-def plan(data: Any, task: str | None, split: str | None, learns: bool, seed: int, max_queries: int | None) -> Plan:
+def plan(data: Given, task: str | None, split: str | None, learns: bool, seed: int, max_queries: int | None) -> Plan:
     """Work out from the columns which task fits, and carve a held-out split where there is none and one is needed."""
     dataset = load(data)
     split = split or held_out(dataset)
@@ -62,7 +65,7 @@ def plan(data: Any, task: str | None, split: str | None, learns: bool, seed: int
     return Plan(dataset, made, train, own, tuple(notes))
 
 
-def _kind(split: Any) -> str:
+def _kind(split: Split) -> str:
     about = shape_of(split)
     return "retrieval" if about.ranks and about.task in ("", "retrieval") else default_kind(split)
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
 
 import pyarrow as pa
 import pyarrow.compute as pc
+
+if TYPE_CHECKING:
+    import datasets
 
 COLUMNS: dict[str, str] = {
     **dict.fromkeys(
@@ -67,8 +71,22 @@ class RetrievalData(NamedTuple):
         return pa.table({"anchor": [a for a, _ in rows], "positive": [p for _, p in rows]})
 
 
-Split = Any
-"""A ``pyarrow.Table`` or a :class:`RetrievalData`."""
+Split: TypeAlias = "pa.Table | RetrievalData"
+TableLike: TypeAlias = (
+    "pa.Table | RetrievalData | datasets.Dataset | Frame | Mapping[str, Any] | Sequence[Mapping[str, Any]]"
+    " | Sequence[str]"
+)
+"""What :func:`umekomi.data.tables.as_table` takes."""
+Given: TypeAlias = "str | os.PathLike[str] | Dataset | TableLike | Mapping[str, TableLike]"
+"""What :func:`umekomi.data.load` takes: a name or a path too, and several splits."""
+
+
+class Frame(Protocol):
+    """A frame of pandas or polars."""
+
+    @property
+    def columns(self) -> Any:
+        """The names of its columns."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +133,7 @@ def fingerprint(split: Split) -> str:
     return content_hash(sink.getvalue())
 
 
-def first_problem(name: str, values: Any) -> tuple[int, str, str] | None:
+def first_problem(name: str, values: pa.ChunkedArray) -> tuple[int, str, str] | None:
     """(row, expected, found) of the first value that may not stand in a standard column, or None."""
     kind = values.type
     if name in TEXT:

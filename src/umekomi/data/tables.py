@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 import pyarrow as pa
 
-from umekomi.data.columns import Dataset, RetrievalData, first_problem
+from umekomi.data.columns import Dataset, RetrievalData, Split, TableLike, first_problem
 from umekomi.data.plain import to_plain
 from umekomi.data.readers.beir import retrieval
 from umekomi.errors import DataError, where
 
 
-def as_table(data: Any) -> Any:
+def as_table(data: TableLike) -> Split:
     """A ``pyarrow.Table`` or :class:`RetrievalData` from what users hold: those, a ``datasets.Dataset`` (without
     copying), a pandas or polars frame, a mapping of columns, or a list of row dictionaries. Dictionaries, views and
     extensions become the plain type of the same values."""
@@ -25,7 +24,7 @@ def as_table(data: Any) -> Any:
         raise DataError(f"the data: expected columns of one type and length each, found: {said}") from None
 
 
-def _as_table(data: Any) -> Any:
+def _as_table(data: TableLike) -> Split:
     if isinstance(data, (pa.Table, RetrievalData)):
         return data
     if isinstance(data, Mapping) and not isinstance(data, Dataset):
@@ -34,7 +33,7 @@ def _as_table(data: Any) -> Any:
         return pa.table(dict(data))
     if hasattr(data, "data") and isinstance(getattr(data.data, "table", None), pa.Table):
         if getattr(data, "_indices", None) is not None:
-            data = data.flatten_indices()
+            return data.flatten_indices().data.table  # type: ignore[union-attr]
         return data.data.table
     if isinstance(data, (list, tuple)) and data and isinstance(data[0], Mapping):
         names = dict.fromkeys(name for row in data for name in row)
@@ -50,7 +49,7 @@ def _as_table(data: Any) -> Any:
     raise DataError(f"expected a table, a mapping of columns or a list of rows; found {type(data).__name__}")
 
 
-def check(data: Any, columns: Iterable[str], who: str) -> Any:
+def check(data: TableLike, columns: Iterable[str], who: str) -> pa.Table:
     """The table with these columns filled as they should be, or one error that names ``who``, column, row and finding.
 
     A :class:`RetrievalData` is turned into pairs where pairs are wanted, and into its corpus where texts are.
