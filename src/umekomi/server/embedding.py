@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from fastapi.responses import Response
@@ -17,6 +17,9 @@ from umekomi.server.errors import Answer, ApiError
 from umekomi.server.model_pool import LoadedModel
 from umekomi.server.schemas import ROLES, EmbeddingRequest, SimilarityRequest
 from umekomi.server.workers import Panic, in_thread
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 async def embed_texts(app: App, held: LoadedModel, texts: list[str], role: str | None, truncation: str) -> Encoded:
@@ -143,11 +146,11 @@ def refusal(app: App, held: LoadedModel, error: Busy | Panic) -> ApiError:
     return ApiError(429, str(error), kind="rate_limit_error", code="queue_full", after=error.after)
 
 
-def usage(tokens: int, truncated: Any) -> dict[str, Any]:
+def usage(tokens: int, truncated: list[int] | bool) -> dict[str, Any]:
     """What every answer says of the texts: their tokens, as OpenAI's do, and what of them was cut."""
     return {"usage": {"prompt_tokens": tokens, "total_tokens": tokens}, "truncated": truncated}
 
 
-def positions(mask: Any) -> list[int]:
+def positions(mask: NDArray[np.bool_]) -> list[int]:
     """Where ``mask`` is true."""
     return [int(place) for place in mask.nonzero()[0]]

@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from umekomi.errors import UmekomiError, WrongUse, unknown_name
 from umekomi.files import folder_bytes
@@ -21,6 +21,9 @@ from umekomi.models.opening import folder_of, is_model_name, known_names
 from umekomi.progress import say
 from umekomi.server.batching import Batcher
 from umekomi.server.workers import in_thread
+
+if TYPE_CHECKING:
+    from umekomi.models.base import Named, Saved
 
 
 def memory_used() -> int:
@@ -126,13 +129,13 @@ class ModelPool:
         held = next(iter(self.models.values()))
         held.loaded, held.bytes = self._weighed(held.source)
 
-    def _weighed(self, source: Any) -> tuple[Any, int]:
+    def _weighed(self, source: Named) -> tuple[Saved, int]:
         """(the model, bytes that it takes: what the process grew by while it was read, and no less than its files)."""
         before = memory_used()
         opened = self._load(source)
         return opened, max(memory_used() - before, _bytes(source), 1)
 
-    def _load(self, source: Any) -> Any:
+    def _load(self, source: Named) -> Saved:
         opened = open_to_judge(source, self.engine)
         if isinstance(opened, EmbedderBase):
             if "text" not in opened.modalities:
@@ -174,7 +177,7 @@ class ModelPool:
                 await self.close(held)
 
 
-def model_id(source: Any) -> str:
+def model_id(source: Named) -> str:
     """What a model is called on the wire: its folder's name, or its name."""
     if isinstance(source, (str, Path)):
         folder = folder_of(source)
@@ -182,12 +185,12 @@ def model_id(source: Any) -> str:
     return str(source.name)
 
 
-def _bytes(source: Any) -> int:
+def _bytes(source: Named) -> int:
     folder = folder_of(source)
     return 0 if folder is None else folder_bytes(folder)
 
 
-def check_source(source: Any) -> None:
+def check_source(source: Named) -> None:
     """The error for a model that is not there, before the server starts."""
     if isinstance(source, (str, Path)):
         if not is_model_name(source):

@@ -7,7 +7,7 @@ import time
 import uuid
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from fastapi.responses import Response
@@ -23,6 +23,9 @@ from umekomi.server.model_pool import LoadedModel
 from umekomi.server.schemas import RerankRequest, SearchRequest
 from umekomi.server.workers import Panic, in_thread
 from umekomi.verbs.search import mark_best, sentences_of_hits
+
+if TYPE_CHECKING:
+    from umekomi.contracts import Floats
 
 MARKED_SENTENCES = 32
 HUGE, TINY = 1e15, 1e-15
@@ -161,7 +164,7 @@ def _check_query(query: str) -> None:
         raise ApiError(400, "query: expected a text, found white space only", param="query")
 
 
-def _vector(numbers: list[float], about: dict[str, Any]) -> Any:
+def _vector(numbers: list[float], about: dict[str, Any]) -> Floats:
     """A query's numbers as float32 ``[1, width]``; 400 where float32 cannot compare them by the index's measure."""
     if about["output"] != "dense" or len(numbers) != about["dimension"]:
         raise ApiError(
@@ -185,7 +188,7 @@ def _vector(numbers: list[float], about: dict[str, Any]) -> Any:
     return vector.astype(np.float32)[None]
 
 
-async def _marked(app: App, model: str, query: Any, hits: list[Hit]) -> list[Hit]:
+async def _marked(app: App, model: str, query: Floats, hits: list[Hit]) -> list[Hit]:
     """Each hit with the place of the sentence that is nearest to the query's vector, ``[1, d]``."""
     spans, texts = sentences_of_hits(hits, MARKED_SENTENCES)
     if not texts:
