@@ -13,7 +13,7 @@ import numpy as np
 
 from umekomi.contracts import Vectors
 from umekomi.errors import DataError, WrongUse
-from umekomi.models.base import EmbedderBase, describe
+from umekomi.models.base import Scorer, describe
 from umekomi.statistics import Interval, interval
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ class Task(ABC):
         """Judge ``model``; its own prompts and its own ``similarity`` are used. Data on which every model would get the
         same figure, and a model whose figure is no number, are errors."""
         self.check()
-        if not self.scores_pairs and not isinstance(model, EmbedderBase):
+        if not self.scores_pairs and isinstance(model, Scorer):
             raise WrongUse(f"{self.name} judges embedders; {describe(model)}")
         result = self._evaluate(cast("EmbedderBase", model), batch_size, progress)
         if not math.isfinite(result.value):
