@@ -135,26 +135,26 @@ class App:
             )
         return name, *self.indexes[name]
 
-    def listed(self, held: LoadedModel) -> dict[str, Any]:
+    def listed(self, entry: LoadedModel) -> dict[str, Any]:
         """One model as ``GET /v1/models`` shows it."""
         out: dict[str, Any] = {
-            "id": held.id,
+            "id": entry.id,
             "object": "model",
-            "created": held.created,
+            "created": entry.created,
             "owned_by": "umekomi",
-            "open": held.opened is not None,
+            "open": entry.opened is not None,
         }
-        if held.opened is not None:
-            out["kind"] = held.opened.kind
-            if not held.scorer:
-                reads = getattr(held.opened, "reads", None)
+        if entry.opened is not None:
+            out["kind"] = entry.opened.kind
+            if not entry.scorer:
+                reads = getattr(entry.opened, "reads", None)
                 out |= {
-                    "dimension": held.opened.dimension,
-                    "metric": held.opened.metric,
-                    "roles": sorted({"query", "document", *held.opened.roles}),
+                    "dimension": entry.opened.dimension,
+                    "metric": entry.opened.metric,
+                    "roles": sorted({"query", "document", *entry.opened.roles}),
                     "reads": None if reads is None else reads(),
                 }
-            out["licence"] = (getattr(held.opened, "card", None) or {}).get("licence")
+            out["licence"] = (getattr(entry.opened, "card", None) or {}).get("licence")
         return out
 
     async def listed_indexes(self) -> Response:

@@ -95,33 +95,33 @@ class ModelPool:
     @asynccontextmanager
     async def using(self, name: str | None) -> AsyncIterator[LoadedModel]:
         """The model, open for as long as the block takes."""
-        held = self.named(name)
-        held.users += 1
+        entry = self.named(name)
+        entry.users += 1
         try:
-            await self._open(held)
-            held.used = time.monotonic()
-            yield held
+            await self._open(entry)
+            entry.used = time.monotonic()
+            yield entry
         finally:
-            held.users -= 1
+            entry.users -= 1
 
-    async def _open(self, held: LoadedModel) -> None:
-        if held.opened is not None:
+    async def _open(self, entry: LoadedModel) -> None:
+        if entry.opened is not None:
             return
-        async with held.lock:
-            if held.opened is not None:
+        async with entry.lock:
+            if entry.opened is not None:
                 return
-            if held.loaded is None:
-                await self._make_room(_bytes(held.source))
-                if held.loading is None:
-                    held.loading = asyncio.create_task(in_thread(partial(self._weighed, held.source)))
+            if entry.loaded is None:
+                await self._make_room(_bytes(entry.source))
+                if entry.loading is None:
+                    entry.loading = asyncio.create_task(in_thread(partial(self._weighed, entry.source)))
                 try:  # shielded: a request that no longer waits leaves what was read to the next one
-                    held.loaded, held.bytes = await asyncio.shield(held.loading)
+                    entry.loaded, entry.bytes = await asyncio.shield(entry.loading)
                 finally:
-                    if held.loading.done():
-                        held.loading = None
-            opened, held.loaded = held.loaded, None
-            held.batcher = self._batcher(opened, held.id)
-            held.opened = opened
+                    if entry.loading.done():
+                        entry.loading = None
+            opened, entry.loaded = entry.loaded, None
+            entry.batcher = self._batcher(opened, entry.id)
+            entry.opened = opened
         await self._make_room(0)
 
     def load_first(self) -> None:
@@ -150,9 +150,9 @@ class ModelPool:
     async def _make_room(self, need: int) -> None:
         """Close the longest unused models that nobody uses until the open ones and ``need`` fit."""
         while True:
-            open_ones = [held for held in self.models.values() if held.opened is not None]
-            idle = sorted((held for held in open_ones if not held.users), key=lambda held: held.used)
-            if not idle or sum(held.bytes for held in open_ones) + need <= self.memory:
+            open_ones = [entry for entry in self.models.values() if entry.opened is not None]
+            idle = sorted((entry for entry in open_ones if not entry.users), key=lambda entry: entry.used)
+            if not idle or sum(entry.bytes for entry in open_ones) + need <= self.memory:
                 return
             await self.close(idle[0])
             self.evictions += 1

@@ -64,30 +64,30 @@ async def _ranked(
 
 
 async def _scored(
-    app: App, held: LoadedModel, query: str, texts: list[str], truncation: str
+    app: App, entry: LoadedModel, query: str, texts: list[str], truncation: str
 ) -> tuple[Any, Any, int, list[int]]:
     """(a score a text, which texts say nothing to the model, tokens, which texts were cut)."""
     none = np.zeros(len(texts), bool)
     try:
-        assert held.batcher is not None
-        if held.scorer:
+        assert entry.batcher is not None
+        if entry.scorer:
             pairs = [query] * len(texts)
-            scores = await held.batcher.run(lambda: held.opened.score(pairs, texts), [*pairs, *texts])
+            scores = await entry.batcher.run(lambda: entry.opened.score(pairs, texts), [*pairs, *texts])
             return scores, none, 0, []
-        if held.opened.outputs == {"multi"}:
-            embedder = held.opened
-            scores = await held.batcher.run(
+        if entry.opened.outputs == {"multi"}:
+            embedder = entry.opened
+            scores = await entry.batcher.run(
                 lambda: embedder.similarity(embedder.encode_query([query]), embedder.encode_document(texts))[0],
                 [query, *texts],
             )
             return scores, none, 0, []
     except (Busy, Panic) as error:
-        raise refusal(app, held, error) from None
+        raise refusal(app, entry, error) from None
     asked, given = await asyncio.gather(
-        embed_texts(app, held, [query], "query", truncation), embed_texts(app, held, texts, "document", truncation)
+        embed_texts(app, entry, [query], "query", truncation), embed_texts(app, entry, texts, "document", truncation)
     )
-    scores = held.opened.similarity(asked.vectors, given.vectors)[0]
-    nothing = ~given.vectors.any(1) if held.opened.metric == "cosine" else none
+    scores = entry.opened.similarity(asked.vectors, given.vectors)[0]
+    nothing = ~given.vectors.any(1) if entry.opened.metric == "cosine" else none
     return scores, nothing, int(asked.tokens.sum() + given.tokens.sum()), positions(given.truncated)
 
 
@@ -109,17 +109,17 @@ async def search(app: App, asked: SearchRequest) -> Response:
                 f"query: the index {name} was made from vectors: expected a vector of {width} numbers, found a text",
                 param="query",
             )
-        async with app.holder.using(model) as held:
-            if "dense" in held.opened.outputs:
-                found = await embed_texts(app, held, [asked.query], "query", asked.truncation)
+        async with app.holder.using(model) as entry:
+            if "dense" in entry.opened.outputs:
+                found = await embed_texts(app, entry, [asked.query], "query", asked.truncation)
                 whole, tokens, cut = found.vectors, int(found.tokens[0]), bool(found.truncated[0])
-                vectors = held.opened.cut(whole, width) if 0 < width < whole.shape[1] else whole
+                vectors = entry.opened.cut(whole, width) if 0 < width < whole.shape[1] else whole
             else:
-                assert held.batcher is not None
+                assert entry.batcher is not None
                 try:
-                    vectors = await held.batcher.run(partial(held.opened.encode_query, [asked.query]), [asked.query])
+                    vectors = await entry.batcher.run(partial(entry.opened.encode_query, [asked.query]), [asked.query])
                 except (Busy, Panic) as error:
-                    raise refusal(app, held, error) from None
+                    raise refusal(app, entry, error) from None
     else:
         vectors = _vector(asked.query, about)
     async with lock:
@@ -132,8 +132,10 @@ async def search(app: App, asked: SearchRequest) -> Response:
     if asked.rerank is not None and hits:
         if not isinstance(asked.query, str):
             raise ApiError(400, "rerank: expected a query that is a text, found a vector", param="rerank")
-        async with app.holder.using(asked.rerank) as held:
-            scores, order, more, _ = await _ranked(app, held, asked.query, [hit.text for hit in hits], asked.truncation)
+        async with app.holder.using(asked.rerank) as entry:
+            scores, order, more, _ = await _ranked(
+                app, entry, asked.query, [hit.text for hit in hits], asked.truncation
+            )
         tokens += more
         hits = [replace(hits[place], score=scores[place]) for place in order]
     if asked.mark and model is not None and whole is not None and about["output"] == "dense":
