@@ -108,7 +108,7 @@ def judged(name: str, queries: Any, documents: Any) -> Any:
 
 
 def product_quantised(documents: Any, pieces: int, seed: int) -> Any:
-    """Each of ``sentences_of_hits`` parts of a vector replaced by the nearest of 256 centroids learned from the documents (Jégou
+    """Each of ``pieces`` parts of a vector replaced by the nearest of 256 centroids learned from the documents (Jégou
     et al. 2011): a byte a piece."""
     from sklearn.cluster import MiniBatchKMeans
 

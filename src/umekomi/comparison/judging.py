@@ -23,7 +23,7 @@ from umekomi.data.sets import overlap
 from umekomi.data.shapes import shape_name, shape_of, texts, view_name
 from umekomi.data.views import as_retrieval
 from umekomi.errors import DataError, UmekomiError, WrongUse
-from umekomi.files import content_hash, folder_hash, read_json, write_json
+from umekomi.files import content_hash, file_hash, folder_hash, read_json, write_json
 from umekomi.models.base import EmbedderBase
 from umekomi.models.engines.choice import open_for_encoding
 from umekomi.models.opening import folder_of
@@ -96,12 +96,10 @@ class Judging:
         if candidate.recipe is not None:
             start = self._start_identity() if _begins_from_a_model(candidate.recipe) else None
             return [candidate.recipe.settings(), start]
-        folder = folder_of(candidate.name)
-        return candidate.name if folder is None else folder_hash(folder)
+        return _content_of(candidate.name)
 
     def _start_identity(self) -> str:
-        folder = folder_of(self.start)
-        return self.start if folder is None else folder_hash(folder)
+        return _content_of(self.start)
 
     def embedder(self, candidate: Candidate) -> tuple[EmbedderBase, str, float, str | None]:
         """(embedder, key of the model, seconds of training, what it was trained from); learned once, kept in
@@ -296,6 +294,14 @@ class Judging:
 def _judged_texts(task: Task) -> list[str]:
     rows = getattr(task, "data", None)
     return texts(rows) if rows is not None and shape_of(rows).texts else []
+
+
+def _content_of(name: str) -> str:
+    """Names what a model's name leads to: the content of a folder or a file, or the name."""
+    folder = folder_of(name)
+    if folder is not None:
+        return folder_hash(folder)
+    return file_hash(name) if Path(name).is_file() else name
 
 
 def _begins_from_a_model(recipe: Recipe) -> bool:

@@ -119,9 +119,9 @@ def fingerprint(split: Split) -> str:
 
 
 def as_table(data: Any) -> Any:
-    """A ``pyarrow.Table`` or :class:`RetrievalData` from what users hold: those, a ``datasets.Dataset`` (without copying),
-    a pandas or polars frame, a mapping of columns, or a list of row dictionaries. Dictionaries, views and extensions
-    become the plain type of the same values."""
+    """A ``pyarrow.Table`` or :class:`RetrievalData` from what users hold: those, a ``datasets.Dataset`` (without
+    copying), a pandas or polars frame, a mapping of columns, or a list of row dictionaries. Dictionaries, views and
+    extensions become the plain type of the same values."""
     try:
         table = _as_table(data)
         return table if isinstance(table, RetrievalData) else to_plain(table, large=False)

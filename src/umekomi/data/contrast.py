@@ -34,8 +34,8 @@ def contrastive_rows(
     seed: int = 0,
 ) -> pa.Table:
     """One table of anchor, positive, negative_1 …, instruction, document_instruction, label, from pairs, judged pairs,
-    a retrieval set, entailment (sentence1, sentence2, label), scored pairs or labelled texts (:func:`same_class_pairs`, with
-    ``labels`` and ``negatives``).
+    a retrieval set, entailment (sentence1, sentence2, label), scored pairs or labelled texts (:func:`same_class_pairs`,
+    with ``labels`` and ``negatives``).
 
     ``label`` is what :class:`umekomi.parts.losses.contrastive.InfoNCE` reads: whether the row takes candidates from
     others (``in_batch``; where not said, not for labelled texts, NV-Embed 3.3), its group, how many negatives it has.
@@ -183,8 +183,8 @@ def paraphrase_pairs(data: Any, who: str) -> pa.Table:
 
 
 def concatenate(tables: Sequence[pa.Table]) -> pa.Table:
-    """Tables of :func:`contrastive_rows` in one, for batches that mix them (NV-Embed's second stage): rows with fewer negatives get
-    empty ones."""
+    """Tables of :func:`contrastive_rows` in one, for batches that mix them (NV-Embed's second stage): rows with fewer
+    negatives get empty ones."""
     count = max(sum(name.startswith("negative") for name in table.column_names) for table in tables)
     names = [
         "anchor",

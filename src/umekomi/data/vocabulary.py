@@ -53,8 +53,8 @@ def resolve_tokenizer(texts: Sequence[str], how: str) -> str:
 def count_tokens(
     words: Any, min_count: int = 1, who: str = "this", names: Sequence[str] | None = None, keep: str = ""
 ) -> Tokens:
-    """Numbers for a list array of words (:func:`split_words`, or a user's own lists). Words rarer than ``min_count`` are left
-    out, but for those that begin with ``keep``; with ``names`` given, words that are not among them."""
+    """Numbers for a list array of words (:func:`split_words`, or a user's own lists). Words rarer than ``min_count``
+    are left out, but for those that begin with ``keep``; with ``names`` given, words that are not among them."""
     if isinstance(words, pa.ChunkedArray):
         words = words.combine_chunks()
     flat = words.flatten()

@@ -160,7 +160,8 @@ def sentences_of_hits(hits: list[Hit], most: int = 64) -> tuple[list[list[tuple[
 
 
 def mark_best(hits: list[Hit], spans: list[list[tuple[int, int]]], scores: Any) -> list[Hit]:
-    """Every hit with the place of its best sentence; ``scores`` are those of the texts that :func:`sentences_of_hits` gave."""
+    """Every hit with the place of its best sentence; ``scores`` are those of the texts that
+    :func:`sentences_of_hits` gave."""
     out, at = [], 0
     for hit, parts in zip(hits, spans, strict=True):
         if len(parts) > 1:

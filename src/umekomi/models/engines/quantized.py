@@ -146,6 +146,7 @@ def _with(embedder: OnnxEmbedder, graph: bytes) -> OnnxEmbedder:
         metric=embedder.metric,
         prompts=embedder.prompts,
         default_prompt=embedder.default_prompt,
+        skips=embedder.skips,
         name=f"{embedder.name}-int8",
         card=embedder.card,
     )
