@@ -26,12 +26,12 @@ from umekomi.errors import DataError, UmekomiError, WrongUse
 from umekomi.files import content_hash, file_hash, folder_hash, read_json, write_json
 from umekomi.models.base import EmbedderBase
 from umekomi.models.engines.choice import open_for_encoding
-from umekomi.models.opening import folder_of
+from umekomi.models.opening import folder_of, resolve
 from umekomi.models.truncation import is_truncated
 from umekomi.parts import similarity as similarities
 from umekomi.parts.ranking import RRF_K, exact_search, fuse_ranks
 from umekomi.progress import say
-from umekomi.recipes import OPTIONAL, Recipe
+from umekomi.recipes import OPTIONAL, WORD_VECTORS, Recipe
 from umekomi.tasks import Result, Task
 from umekomi.tasks.retrieval import RetrievalTask
 
@@ -94,9 +94,15 @@ class Judging:
 
     def _identity(self, candidate: Candidate) -> Any:
         if candidate.recipe is not None:
-            start = self._start_identity() if _begins_from_a_model(candidate.recipe) else None
+            start = self._start_identity() if self._begins(candidate.recipe) else None
             return [candidate.recipe.settings(), start]
         return _content_of(candidate.name)
+
+    def _begins(self, recipe: Recipe) -> bool:
+        """Does it go on from the model that the comparison names?"""
+        if recipe.begins == WORD_VECTORS:
+            return resolve(self.start).kind == "entity"
+        return recipe.begins not in (None, OPTIONAL)
 
     def _start_identity(self) -> str:
         return _content_of(self.start)
@@ -113,7 +119,7 @@ class Judging:
             self.open[key] = (model, key, 0.0, None)
             return self.open[key]
         recipe = candidate.recipe
-        start = self.start if _begins_from_a_model(recipe) else None
+        start = self.start if self._begins(recipe) else None
         folder = self._model_folder(recipe, key)
         seconds_file = folder.with_suffix(".json")
         if not seconds_file.is_file() or not folder.is_dir():
@@ -302,11 +308,6 @@ def _content_of(name: str) -> str:
     if folder is not None:
         return folder_hash(folder)
     return file_hash(name) if Path(name).is_file() else name
-
-
-def _begins_from_a_model(recipe: Recipe) -> bool:
-    """Does it go on from the model that the comparison names?"""
-    return recipe.begins not in (None, OPTIONAL)
 
 
 def _warn_overlap(model: Any, name: str) -> None:
