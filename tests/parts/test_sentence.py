@@ -14,7 +14,7 @@ from umekomi.errors import DataError, WrongUse
 from umekomi.parts.layers.heads import DenseHead, Gates, PairClassifier, PrunedHead, classifier, pair_features
 from umekomi.parts.layers.sentence import ConvolutionEncoder, RecurrentEncoder, SelfAttention, WordNetwork, redundancy
 from umekomi.parts.learning.labelled import LabelledRows, held_out
-from umekomi.parts.learning.modules import seeded
+from umekomi.parts.learning.modules import seed_globals
 
 LENGTHS = (5, 1, 7, 3)
 
@@ -50,7 +50,7 @@ def attended(encoder, states, padding):
 @pytest.mark.parametrize("pooling", ["last", "mean", "max", "naacl", "mila", "yang", "self-attention"])
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
 def test_each_encoder_is_its_formula(pooling, cell):
-    with seeded(1):
+    with seed_globals(1):
         encoder = RecurrentEncoder(6, width=4, cell=cell, pooling=pooling, queries=3, hops=3, attention_width=5)
     vectors, lengths = batch()
     with torch.no_grad():
@@ -80,7 +80,7 @@ def test_each_encoder_is_its_formula(pooling, cell):
 
 @pytest.mark.parametrize("pooling", ["max", "yang"])
 def test_zeros_behind_a_sentence_count_where_asked_for(pooling):
-    with seeded(1):
+    with seed_globals(1):
         encoder = RecurrentEncoder(6, width=4, pooling=pooling, padding="zero")
     vectors, lengths = batch()
     with torch.no_grad():
@@ -95,7 +95,7 @@ def test_zeros_behind_a_sentence_count_where_asked_for(pooling):
 
 @pytest.mark.parametrize("padding", ["masked", "zero"])
 def test_the_hierarchical_convolution_is_its_formula(padding):
-    with seeded(1):
+    with seed_globals(1):
         encoder = ConvolutionEncoder(6, width=4, padding=padding)
     vectors, lengths = batch()
     with torch.no_grad():

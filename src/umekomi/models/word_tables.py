@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from umekomi.data.vocabulary import split as split_words
-from umekomi.data.vocabulary import tokens
+from umekomi.data.vocabulary import split_words as split_words
+from umekomi.data.vocabulary import count_tokens
 from umekomi.errors import DataError, WrongUse
 from umekomi.models.entity import EntityEmbedder
 from umekomi.models.words import BEFORE, UNKNOWN, WordReader, word_tokenizer
@@ -67,7 +67,7 @@ def begin_words(
         lowercase = start is None or not any(str(name) != str(name).lower() for name in start.names)
     specials = list(dict.fromkeys((UNKNOWN, *filter(None, (begin, end)))))
     cased = [text.lower() for text in texts] if lowercase else texts
-    counted = tokens(split_words(cased, split), 1, who)
+    counted = count_tokens(split_words(cased, split), 1, who)
     if start is None:
         names = [name for name, count in zip(counted.names, counted.counts, strict=True) if count >= min_count]
         if not names:

@@ -100,7 +100,7 @@ class InferSent(Recipe):
         from umekomi.parts.layers.heads import PairClassifier
         from umekomi.parts.layers.sentence import WordNetwork
         from umekomi.parts.learning.labelled import LabelledRows, cross_entropy, learn_labelled
-        from umekomi.parts.learning.modules import seeded
+        from umekomi.parts.learning.modules import seed_globals
         from umekomi.parts.learning.rates import Plateau
 
         first, second = (data[side].to_pylist() for side in ("sentence1", "sentence2"))
@@ -116,7 +116,7 @@ class InferSent(Recipe):
         rows = LabelledRows.of(
             [words.reader.read(side) for side in (first, second)], data["label"].to_pylist(), self.name
         )
-        with seeded(run.seed):
+        with seed_globals(run.seed):
             network = WordNetwork(len(words.table), words.table.shape[1], self.build(words.table.shape[1]))
             network.words.weight.data = torch.from_numpy(words.table)
             network.words.weight.requires_grad_(self.tune_words or not words.given)
