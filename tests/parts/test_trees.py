@@ -38,10 +38,16 @@ def batch(trees):
 def slow(encoder, words, tree):
     """Node by node, straight from the equations; float64 NumPy."""
     weights = {name: value.detach().double().numpy() for name, value in encoder.named_parameters()}
-    sigmoid = lambda x: 1 / (1 + np.exp(-x))
+
+    def sigmoid(x):
+        return 1 / (1 + np.exp(-x))
+
     below = [words[word] if word >= 0 else None for word, _, _ in tree]
     for number, _ in enumerate(encoder.layers):
-        w = lambda name, number=number: weights.get(f"layers.{number}.{name}")
+
+        def w(name, number=number):
+            return weights.get(f"layers.{number}.{name}")
+
         h, c = [], []
         for node, (_, left, right) in enumerate(tree):
             cell = None

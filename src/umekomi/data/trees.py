@@ -97,7 +97,9 @@ def parse_tree(line: str, source: str | None = None, number: int | None = None) 
                 open_nodes[-1][2].append(node)
             done = not open_nodes
     if open_nodes:
-        raise wrong(len(line.rstrip()), f"')' to close the '(' of column {open_nodes[-1][0] + 1}", "the end of the line")
+        raise wrong(
+            len(line.rstrip()), f"')' to close the '(' of column {open_nodes[-1][0] + 1}", "the end of the line"
+        )
     if not done:
         raise wrong(0, "a tree in brackets", "nothing")
     return Tree(words, np.array(word, np.int64), np.array(children, np.int64).reshape(-1, 2), labels)

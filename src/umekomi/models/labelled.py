@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
 from umekomi.data.trees import parse_tree
 from umekomi.errors import DataError, WrongUse
@@ -107,6 +107,13 @@ class TreeReader(WordReader):
         return [parse_tree(text, "trees", number).words for number, text in enumerate(texts, 1)]
 
 
+class TreeEmbedder(SequenceEmbedder):
+    """A recursive network over parsed trees, each a text in brackets; it has no graph to export, since a tree's own
+    shape says what is computed."""
+
+    kind = "trees"
+
+
 def label_scores(model: Any, texts: Sequence[str]) -> tuple[list[str], NDArray[np.float32]]:
     """(the labels, a number for each ``[texts, labels]``, the highest of which is predicted)."""
     if hasattr(model, "label_scores"):
@@ -125,8 +132,3 @@ def predict_labels(model: Any, texts: Sequence[str]) -> list[str]:
     """The label of each text, by the model's own map."""
     labels, scores = label_scores(model, texts)
     return [labels[place] for place in scores.argmax(1)]
-
-
-def node_logits(network: LabelledTrees, states: Tensor) -> Tensor:
-    """``[nodes, labels]``"""
-    return network.head(states)  # type: ignore[no-any-return]

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from umekomi.data.vocabulary import split_words as split_words
 from umekomi.data.vocabulary import count_tokens
+from umekomi.data.vocabulary import split_words as split_words
 from umekomi.errors import DataError, WrongUse
 from umekomi.models.entity import EntityEmbedder
 from umekomi.models.words import BEFORE, UNKNOWN, WordReader, word_tokenizer

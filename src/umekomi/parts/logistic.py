@@ -114,7 +114,8 @@ class _Rows:
         if hasattr(features, "tocsr"):
             features = features.tocsr().astype(np.float64)
             squares = np.asarray(features.multiply(features).sum(0)).ravel()
-            return _Rows(features, np.asarray(labels, np.int64), count, squares, True)
+            used = np.flatnonzero(squares)  # a column of zeros has no weight
+            return _Rows(features[:, used], np.asarray(labels, np.int64), count, squares[used], True)
         features = np.array(features, np.float64)
         features -= features.mean(0)
         features, values = _axes(features)

@@ -248,7 +248,7 @@ def _grades(seen: _Seen, parts: Mapping[str, pa.Table]) -> Judged:
     if missing:
         raise DataError(f"senteval:{seen.task}: expected the splits train, dev and test, found no {missing[0]}")
     gold = {split: parts[split]["score"].to_numpy().astype(np.float64) for split in ("train", "dev", "test")}
-    features = {split: seen.features(parts[split]) for split in gold}
+    features = _without_empty({split: seen.features(parts[split]) for split in gold})
     fitted = relatedness.fit(features["train"], gold["train"], features["dev"], gold["dev"], seed=SEED)
     values = np.column_stack([gold["test"], fitted.scores(features["test"])])
     squares = (values[:, 0] - values[:, 1]) ** 2
@@ -291,6 +291,14 @@ def _classes(seen: _Seen, parts: Mapping[str, pa.Table]) -> Judged:
     if seen.task == "mrpc":
         scores["f1"] = Score(np.column_stack([gold, predicted]).astype(np.float64), "f1")
     return scores, notes
+
+
+def _without_empty(features: Mapping[str, Any]) -> dict[str, Any]:
+    """Sparse features without the columns in which no row has anything: Adam would carry their weights along."""
+    if not hasattr(features["train"], "tocsr"):
+        return dict(features)
+    used = np.flatnonzero(np.sum([np.bincount(part.indices, minlength=part.shape[1]) for part in features.values()], 0))
+    return {split: part[:, used] for split, part in features.items()}
 
 
 def _labels(table: pa.Table) -> list[Any]:

@@ -84,7 +84,7 @@ class Levels:
 
 
 def _heights(height: Any, children: Any, leaf: Any, parent: Any) -> None:
-    """0 for a word, else one more than the higher child: from the words upwards, a node where its second child comes."""
+    """0 for a word, else one more than the higher child: from the words upwards, each node with its second child."""
     missing = np.where(leaf, 0, 2)
     front = np.flatnonzero(leaf)
     while len(front):
@@ -241,7 +241,9 @@ class TreeEncoder(nn.Module):
             if len(stays):
                 after = torch.cat([waiting, new]) if len(waiting) else new
                 # most levels leave all of their nodes to the next
-                waiting = after if len(stays) == len(after) else after.index_select(0, torch.from_numpy(stays).to(device))
+                waiting = (
+                    after if len(stays) == len(after) else after.index_select(0, torch.from_numpy(stays).to(device))
+                )
             else:
                 waiting = leaves[:0]
         return layer.output(torch.cat(states))
@@ -268,7 +270,13 @@ class TreeNetwork(nn.Module):
         super().__init__()
         self.words = nn.Embedding(rows, inputs)
         self.encoder = TreeEncoder(inputs, cell=cell, width=width, layers=layers, dropout=dropout)
-        self._settings = {"rows": rows, "inputs": inputs, "cell": cell, "width": width, "layers": layers}
+        self._settings: dict[str, Any] = {
+            "rows": rows,
+            "inputs": inputs,
+            "cell": cell,
+            "width": width,
+            "layers": layers,
+        }
         self._settings["dropout"] = dropout
 
     @property
