@@ -13,8 +13,7 @@ from umekomi.errors import UmekomiError, WrongUse
 from umekomi.models import load
 from umekomi.models.entity import EntityEmbedder
 from umekomi.models.labelled import predict_labels
-from umekomi.parts.layers.heads import limit_rows
-from umekomi.parts.layers.kim import KimEncoder
+from umekomi.parts.layers.kim import KimEncoder, limit_rows
 from umekomi.recipes import get
 
 GOOD, BAD = ["fine", "grand", "lovely", "warm"], ["poor", "dull", "awful", "cold"]

@@ -224,8 +224,7 @@ class SentimentEncoders(Recipe):
 
         from umekomi.models.labelled import LabelledWords
         from umekomi.models.sequence import SequenceEmbedder
-        from umekomi.parts.layers.heads import SentenceClassifier, limit_rows
-        from umekomi.parts.layers.kim import KimEncoder
+        from umekomi.parts.layers.kim import KimEncoder, SentenceClassifier, limit_rows
         from umekomi.parts.layers.sentence import RecurrentEncoder
         from umekomi.parts.learning.labelled import LabelledRows, cross_entropy, learn_labelled
         from umekomi.parts.learning.modules import seed_globals

@@ -12,7 +12,7 @@ from umekomi.tasks.labels import Classification, Clustering, without_rare_labels
 from umekomi.tasks.pairs import PairClassification, Similarity
 from umekomi.tasks.retrieval import Reranking, RetrievalTask
 
-__all__ = ["KINDS", "Result", "Score", "Task", "default_kind", "fitting", "make"]
+__all__ = ["KINDS", "Result", "Score", "Task", "default_kind", "fitting_kinds", "make"]
 
 KINDS: dict[str, type[Task]] = {
     kind.kind: kind

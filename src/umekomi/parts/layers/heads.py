@@ -95,29 +95,3 @@ class PairClassifier(nn.Module):
     def forward(self, first: Side, second: Side) -> tuple[Tensor, None]:
         """(``[batch, classes]``, nothing); each side ids ``[batch, time]`` and lengths."""
         return self.head(pair_features(*(self.network(*side).vectors for side in (first, second)))), None
-
-
-class SentenceClassifier(nn.Module):
-    """``network`` and its ``head`` with ``dropout`` between them. ``fixed`` ``[words, inputs]`` are vectors that stay
-    as they are and are added to the network's own: Kim's two channels, whose filters are the same and whose results are
-    added."""
-
-    def __init__(self, network: WordNetwork, head: nn.Linear, dropout: float, fixed: Tensor | None = None) -> None:
-        super().__init__()
-        self.network, self.head, self.dropout = network, head, nn.Dropout(dropout)
-        self.fixed: Tensor | None
-        self.register_buffer("fixed", fixed)
-
-    def forward(self, side: Side) -> tuple[Tensor, None]:
-        """``[batch, classes]``, and no penalty."""
-        ids, lengths = side
-        vectors = self.network.words(ids)
-        if self.fixed is not None:
-            vectors = vectors + self.fixed[ids]
-        encoded = self.network.encoder(vectors, lengths)
-        return self.head(self.dropout(encoded.vectors)), None
-
-
-def limit_rows(weight: Tensor, longest: float) -> None:
-    """Rows longer than ``longest`` are brought to that length (Kim 2014, section 2.1)."""
-    weight.mul_((longest / weight.norm(dim=1, keepdim=True).clamp(min=1e-12)).clamp(max=1.0))

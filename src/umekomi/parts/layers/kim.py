@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from umekomi.errors import WrongUse
 from umekomi.fields import AtLeast
-from umekomi.parts.layers.sentence import EncodedBatch, Encoder, mask_of
+from umekomi.parts.layers.sentence import EncodedBatch, Encoder, WordNetwork, mask_of
 
 
 class KimEncoder(Encoder):
@@ -61,3 +61,29 @@ class KimEncoder(Encoder):
                 maxima.append(out[:, low:high].amax(1) if high > low else vectors.new_zeros(self.maps))
             found = torch.maximum(found, torch.cat(maxima))
         return found
+
+
+class SentenceClassifier(nn.Module):
+    """``network`` and its ``head`` with ``dropout`` between them. ``fixed`` ``[words, inputs]`` are vectors that stay
+    as they are and are added to the network's own: Kim's two channels, whose filters are the same and whose results are
+    added."""
+
+    def __init__(self, network: WordNetwork, head: nn.Linear, dropout: float, fixed: Tensor | None = None) -> None:
+        super().__init__()
+        self.network, self.head, self.dropout = network, head, nn.Dropout(dropout)
+        self.fixed: Tensor | None
+        self.register_buffer("fixed", fixed)
+
+    def forward(self, side: tuple[Tensor, Tensor]) -> tuple[Tensor, None]:
+        """``[batch, classes]``, and no penalty; ids ``[batch, time]`` and lengths in."""
+        ids, lengths = side
+        vectors = self.network.words(ids)
+        if self.fixed is not None:
+            vectors = vectors + self.fixed[ids]
+        encoded = self.network.encoder(vectors, lengths)
+        return self.head(self.dropout(encoded.vectors)), None
+
+
+def limit_rows(weight: Tensor, longest: float) -> None:
+    """Rows longer than ``longest`` are brought to that length (Kim 2014, section 2.1)."""
+    weight.mul_((longest / weight.norm(dim=1, keepdim=True).clamp(min=1e-12)).clamp(max=1.0))
