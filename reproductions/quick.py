@@ -34,14 +34,20 @@ def small_world() -> Iterator[None]:
     """Inside, whatever asks for a named set gets some rows of it, whatever asks for minilm gets a small network of its
     width; what is kept or cached goes to a folder that is gone behind the block."""
     from umekomi import statistics
-    from umekomi.models import text
+    from umekomi.models import opening
 
-    bounds = statistics._bounds
+    bounds, opened = statistics._bounds, opening.open_source
+
+    def open_source(source: opening.Source) -> Any:
+        entry = source.entry
+        return copy.deepcopy(network()) if entry is not None and entry.name == "minilm" else opened(source)
+
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         stack.enter_context(patch.dict(os.environ, UMEKOMI_CACHE=str(Path(folder) / "cache")))
         stack.enter_context(patch.object(sets, "load", some))
         stack.enter_context(patch.object(statistics, "_bounds", lambda *given: bounds(*given[:3], 20, 0)))
-        stack.enter_context(patch.object(text, "minilm", lambda: copy.deepcopy(network())))
+        stack.enter_context(patch.object(opening, "open_source", open_source))
+        stack.enter_context(patch.object(opening, "packaged_folder", lambda entry: None))
         stack.enter_context(patch.object(reproduce, "cached_folder", lambda: Path(folder) / "kept"))
         yield
 
@@ -55,10 +61,12 @@ def some(name: str, whole: Callable[[str], Dataset] = sets.load) -> Dataset:
 @cache
 def network() -> Any:
     """A BERT of two layers in minilm's place, its tokenizer learned from a module of Python's library."""
-    from umekomi.models.networks import scratch
+    from umekomi.models.scratch import untrained_transformer
 
     texts = Path(argparse.__file__).read_text(encoding="utf-8").splitlines()
-    backbone = scratch("bert", texts, layers=2, width=384, heads=4, hidden=64, vocabulary=400, max_length=256)
+    backbone = untrained_transformer(
+        "bert", texts, layers=2, width=384, heads=4, hidden=64, vocabulary=400, max_length=256
+    )
     embedder = backbone.embedder("mean")
     embedder.name, embedder.card = "minilm", {"licence": "Apache-2.0"}
     return embedder

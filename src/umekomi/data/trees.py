@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 from umekomi.errors import DataError, where
 
-_TOKEN = re.compile(r"[()]|[^\s()]+")
+_TOKEN = re.compile(r"[()]|[^ \t\r\n()]+")
+"""A space that does not break stands within a word: the treebank's ``8 1\\/2``."""
 _ESCAPES = {"-LRB-": "(", "-RRB-": ")", "-LSB-": "[", "-RSB-": "]", "-LCB-": "{", "-RCB-": "}"}
 
 

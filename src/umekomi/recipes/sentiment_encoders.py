@@ -15,6 +15,7 @@ the test texts, too; here that takes ``transductive``, and the card says so.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -338,7 +339,8 @@ class SentimentEncoders(Recipe):
         ways = {"dm": [True], "dbow": [False], "both": [True, False]}[self.paragraphs]
         learned = [self._table(cut, dm, run) for dm in ways]
         vectors = np.concatenate([vectors[: len(texts)] for _, vectors in learned], 1)
-        names, layers, accuracy = self._classifier(vectors, labels, run)
+        with warnings.catch_warnings():
+            names, layers, accuracy = self._classifier(vectors, labels, run)
         about = {
             "texts": len(texts),
             "texts without label": len(others),
@@ -390,11 +392,13 @@ class SentimentEncoders(Recipe):
 
     def _classifier(self, vectors: Any, labels: list[str], run: Run) -> tuple[list[str], list[Any], float]:
         """(labels, layers, accuracy on these rows): logistic regression, or one hidden layer by early stopping."""
+        from sklearn.exceptions import ConvergenceWarning
         from sklearn.linear_model import LogisticRegression
         from sklearn.neural_network import MLPClassifier
 
         seed = run.seed & 0x7FFFFFFF
         if self.classifier == "mlp":
+            warnings.simplefilter("ignore", ConvergenceWarning)  # a hundred epochs are the most, converged or not
             made = MLPClassifier(
                 (self.hidden,),
                 early_stopping=len(labels) >= 100,
