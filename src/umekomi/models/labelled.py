@@ -8,12 +8,17 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import nn
 
 from umekomi.data.trees import parse_tree
-from umekomi.errors import DataError, WrongUse
+from umekomi.errors import DataError, MissingExtra, WrongUse
+
+try:
+    import torch
+    from torch import nn
+except ImportError as error:
+    raise MissingExtra(error.name or "torch", "neural", "a network that names labels") from None
+
 from umekomi.models.sequence import SequenceEmbedder, word_network
 from umekomi.models.words import UNKNOWN, WordReader
 from umekomi.parts.layers.sentence import Encoder, WordNetwork

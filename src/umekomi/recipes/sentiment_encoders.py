@@ -362,8 +362,6 @@ class SentimentEncoders(Recipe):
 
     def _table(self, words: list[list[str]], dm: bool, run: Run) -> tuple[ParagraphTable, Any]:
         """(what gensim learned, the vector of every text)."""
-        from gensim.models.doc2vec import TaggedDocument
-
         from umekomi.models.paragraphs import ParagraphTable, Settings, gensim_model
 
         how = Settings(
@@ -376,6 +374,8 @@ class SentimentEncoders(Recipe):
             infer_epochs=self.infer_epochs,
         )
         model = gensim_model(how, seed=run.seed & 0x7FFFFFFF, epochs=self.epochs, min_count=self.min_count)
+        from gensim.models.doc2vec import TaggedDocument
+
         tagged = [TaggedDocument(text, [number]) for number, text in enumerate(words)]
         try:
             model.build_vocab(tagged)
