@@ -99,7 +99,7 @@ def values(arm: str, seed: int, task: str) -> dict[str, Score]:
         parts = [np.array([f"{metric}|{score.statistic}" for metric, score in scores.items()])]
         return [*parts, *(score.values for score in scores.values())]
 
-    names, *arrays = cached(["senteval", 1, arm, seed, task, EPOCHS, WIDTH], measure)
+    names, *arrays = cached(["senteval", 2, arm, seed, task, EPOCHS, WIDTH], measure)
     pairs = (str(name).split("|") for name in names)
     return {metric: Score(array, statistic) for (metric, statistic), array in zip(pairs, arrays, strict=True)}
 

