@@ -131,6 +131,19 @@ def test_the_four_variants(variant, tmp_path):
     assert predict_labels(again, texts) == predict_labels(model, texts)
 
 
+@pytest.mark.parametrize("encoder", ["cnn", "tree-lstm"])
+def test_words_that_training_never_saw_keep_their_vectors(encoder, tmp_path):
+    base = vectors()
+    more = EntityEmbedder([*base.names, "unseen"], np.concatenate([base.vectors, np.full((1, 5), 0.7, np.float32)]))
+    data = trees(20) if encoder == "tree-lstm" else reviews(20)
+    model = tiny(encoder=encoder, variant="nonstatic").fit(data, start=more, seed=1)
+    row = model.reader.tokenizer.token_to_id("unseen")
+    assert model.network.words.weight[row].tolist() == pytest.approx([0.7] * 5)
+    model.save(tmp_path / "model")
+    item = "(2 (2 unseen) (2 film))" if encoder == "tree-lstm" else "unseen film"
+    assert np.array_equal(load(tmp_path / "model").encode([item]), model.encode([item]))
+
+
 @pytest.mark.parametrize("readout", ["last", "mean"])
 def test_lstm(readout):
     model = tiny(encoder="lstm", readout=readout, row_norm=0.0, **QUICK).fit(reviews(120), seed=1)

@@ -231,8 +231,9 @@ class SentimentEncoders(Recipe):
         from umekomi.parts.learning.modules import seed_globals
 
         words = self._begin(texts, start, run, self.tokenizer)
-        rows = LabelledRows.of([words.reader.read(texts)], labels, self.name)
-        table = torch.from_numpy(words.table)
+        ids, seen = _seen(words.reader.read(texts), len(words.table))
+        rows = LabelledRows.of([ids], labels, self.name)
+        table = torch.from_numpy(words.table[seen])
         with seed_globals(run.seed):
             inputs = table.shape[1]
             encoder = (
@@ -265,6 +266,7 @@ class SentimentEncoders(Recipe):
         )
         if fixed is not None:
             network.words.weight.data += fixed
+        _widen(network, words.table * (1 if fixed is None else 2), seen)
         return SequenceEmbedder(words.reader, network, name=self.name, card={"training": words.about | about})
 
     def _learn_trees(self, data: Mapping[str, Any], start: Any, run: Run) -> Any:
@@ -286,10 +288,11 @@ class SentimentEncoders(Recipe):
         wanted = [[self._label(label) for label in tree.labels] for tree in trees]
         words = self._begin([tree.text for tree in trees], start, run, "spaces")
         reader = TreeReader(words.reader.tokenizer)
-        rows = TreeRows.of(reader.read(lines), wanted, self.name)
+        nodes, seen = _seen(reader.read(lines), len(words.table))
+        rows = TreeRows.of(nodes, wanted, self.name)
         with seed_globals(run.seed):
             network = LabelledTrees(
-                len(words.table),
+                len(seen),
                 words.table.shape[1],
                 rows.names,
                 cell=self.encoder,
@@ -297,7 +300,7 @@ class SentimentEncoders(Recipe):
                 layers=self.layers,
                 dropout=0.0,
             )
-            network.words.weight.data = torch.from_numpy(words.table)
+            network.words.weight.data = torch.from_numpy(words.table[seen])
             network.words.weight.requires_grad_(self.variant != "static")
         train, held = rows.held_out(self.held_out, run.generator(1 << 20), self.name)
         history = learn(
@@ -324,6 +327,7 @@ class SentimentEncoders(Recipe):
             "accuracy": [round(value, 4) for value in history.values],
             "ended": history.ended,
         }
+        _widen(network, words.table, seen)
         return TreeEmbedder(reader, network, name=self.name, card={"training": about})
 
     # --- paragraph vectors --------------------------------------------------------------------------------------------
@@ -419,6 +423,30 @@ class SentimentEncoders(Recipe):
 
 def _limit(limit_rows: Any, longest: float, module: Any) -> None:
     limit_rows(module.head.weight, longest)
+
+
+def _seen(rows: Sequence[Any], count: int) -> tuple[list[Any], Any]:
+    """(the rows with the words that occur in them numbered anew, which words those are): optimisers look at every row
+    of a table in every step, of GloVe's 400,000 as of the few thousand that can change. Of nodes ``[nodes, 3]`` the
+    first column is the word."""
+    flat = [row if row.ndim == 1 else row[:, 0] for row in rows]
+    seen = np.unique(np.concatenate([[0], *flat]))
+    seen = seen[seen >= 0]
+    number = np.full(count + 1, -1, np.int64)  # what is no word (-1) stays so
+    number[seen] = np.arange(len(seen))
+    out = [number[row] if row.ndim == 1 else np.column_stack([number[row[:, 0]], row[:, 1:]]) for row in rows]
+    return out, seen
+
+
+def _widen(network: Any, table: Any, seen: Any) -> None:
+    """The network with the whole ``table``, the rows ``seen`` as they were learned."""
+    import torch
+
+    whole = torch.from_numpy(np.array(table, np.float32))
+    whole[torch.from_numpy(seen)] = network.words.weight.data.cpu()
+    network.words = torch.nn.Embedding(*whole.shape, _weight=whole)
+    if "rows" in getattr(network, "_settings", {}):
+        network._settings["rows"] = len(whole)
 
 
 def _phrases(tree: Tree) -> list[tuple[str, str]]:
