@@ -444,7 +444,7 @@ def _widen(network: Any, table: Any, seen: Any) -> None:
 
     whole = torch.from_numpy(np.array(table, np.float32))
     whole[torch.from_numpy(seen)] = network.words.weight.data.cpu()
-    network.words = torch.nn.Embedding(*whole.shape, _weight=whole)
+    network.words = torch.nn.Embedding(len(whole), whole.shape[1], _weight=whole)
     if "rows" in getattr(network, "_settings", {}):
         network._settings["rows"] = len(whole)
 
