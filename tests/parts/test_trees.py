@@ -176,6 +176,14 @@ def test_a_file_of_trees(tmp_path):
     file = tmp_path / "trees.txt"
     file.write_text("(1 (2 a) (3 b))\n\n(2 c)\n")
     assert [tree.text for tree in parse_trees(read_trees(file)["tree"].to_pylist())] == ["a b", "c"]
+    from umekomi.data import load, shape_name
+
+    named = tmp_path / "some.trees"
+    named.write_text(file.read_text())
+    assert shape_name(load(named)["all"]) == "trees"
+    file.write_text("\n")
+    with pytest.raises(DataError, match="expected at least one tree, found none"):
+        read_trees(file)
     file.write_text("(1 (2 a) (3 b))\n\n(2 c\n")
     with pytest.raises(DataError, match="trees.txt, line 3, column 5"):
         read_trees(file)

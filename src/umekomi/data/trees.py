@@ -6,7 +6,6 @@ A node that has one child and no word is passed over: the child takes its label.
 
 from __future__ import annotations
 
-import gzip
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -16,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from umekomi.data.lines import check_encoding, read_lines
 from umekomi.errors import DataError, where
 
 _TOKEN = re.compile(r"[()]|[^ \t\r\n()]+")
@@ -113,12 +113,15 @@ def parse_trees(lines: Iterable[str], source: str | None = None) -> Iterator[Tre
             yield parse_tree(line, source, number)
 
 
-def read_trees(path: str | Path) -> pa.Table:
-    """The column ``tree`` of a file with one tree a line (also gzipped), each of which can be parsed."""
+def read_trees(path: str | Path, encoding: str | None = None) -> pa.Table:
+    """The column ``tree`` of a file with one tree a line (also gzipped), each of which can be parsed; empty lines are
+    passed over. ``encoding``: of a file that is not UTF-8."""
     path = Path(path)
-    opened = gzip.open if path.suffix == ".gz" else open
-    with opened(path, "rt", encoding="utf-8") as stream:
-        lines = [line.strip() for line in stream]
-    for _ in parse_trees(lines, str(path)):
-        pass
-    return pa.table({"tree": pa.array([line for line in lines if line], pa.string())})
+    trees = []
+    for number, line in read_lines(path, path.suffix.lower() == ".gz", check_encoding(encoding)):
+        if line.strip():
+            parse_tree(line, str(path), number)
+            trees.append(line.strip())
+    if not trees:
+        raise DataError(f"{path}: expected at least one tree, found none")
+    return pa.table({"tree": pa.array(trees, pa.string())})
