@@ -81,11 +81,11 @@ def model(arm: str, seed: int) -> Any:
         return word_means([str(name) for name in table.names], vectors, arm)
     from gensim.models import Word2Vec
 
-    made = Word2Vec(
+    table = Word2Vec(
         reviews(), vector_size=WIDTH, window=5, negative=5, min_count=5, sg=int(arm.startswith("skip")),
         epochs=EPOCHS[arm], workers=1, seed=seed,
     )  # fmt: skip
-    return word_means(made.wv.index_to_key, made.wv.vectors, arm)
+    return word_means(table.wv.index_to_key, table.wv.vectors, arm)
 
 
 def values(arm: str, seed: int, task: str) -> dict[str, Score]:

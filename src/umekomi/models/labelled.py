@@ -58,8 +58,8 @@ def labelled_words(
 ) -> LabelledWords:
     """A network of the settings that :meth:`LabelledWords.settings` gave."""
     names = _names(by, labels)
-    made = word_network(by, rows=rows, inputs=inputs, encoder=encoder, settings=settings)
-    return LabelledWords(rows, inputs, made.encoder, names)
+    network = word_network(by, rows=rows, inputs=inputs, encoder=encoder, settings=settings)
+    return LabelledWords(rows, inputs, network.encoder, names)
 
 
 def labelled_trees(

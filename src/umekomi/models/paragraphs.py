@@ -174,8 +174,8 @@ class ParagraphEmbedder(TextFace):
             tables.append(ParagraphTable(how, names, counts, words, output))
         layers = []
         for number in range(own["layers"]):
-            found = read_arrays(file, f"matrix.{number}", f"bias.{number}")
-            layers.append((found[f"matrix.{number}"], found[f"bias.{number}"]))
+            arrays = read_arrays(file, f"matrix.{number}", f"bias.{number}")
+            layers.append((arrays[f"matrix.{number}"], arrays[f"bias.{number}"]))
         return cls(
             tables,
             tokenizer=own["tokenizer"],
@@ -188,5 +188,5 @@ class ParagraphEmbedder(TextFace):
 
 def _three(file: Path, number: int) -> tuple[Floats, Floats, NDArray[np.int64]]:
     names = [f"{name}.{number}" for name in ("words", "output", "counts")]
-    found = read_arrays(file, *names)
-    return found[names[0]], found[names[1]], found[names[2]]
+    arrays = read_arrays(file, *names)
+    return arrays[names[0]], arrays[names[1]], arrays[names[2]]

@@ -163,9 +163,9 @@ class SentimentEncoders(Recipe):
             elif "tree" in table.column_names:
                 for tree in self._trees(name, table):
                     for text, label in _phrases(tree) if self.phrases else [(tree.text, tree.labels[-1])]:
-                        if (kept := self._label(label)) is not None:
+                        if (learned := self._label(label)) is not None:
                             texts.append(text)
-                            labels.append(kept)
+                            labels.append(learned)
         if not texts:
             raise DataError(f"{self.name}: expected texts with labels, or trees; found none in {', '.join(data)}")
         if self.phrases:  # each once, with the label of its first place
@@ -302,7 +302,7 @@ class SentimentEncoders(Recipe):
             )
             network.words.weight.data = torch.from_numpy(words.table[seen])
             network.words.weight.requires_grad_(self.variant != "static")
-        train, held = rows.held_out(self.held_out, run.generator(1 << 20), self.name)
+        train, dev = rows.held_out(self.held_out, run.generator(1 << 20), self.name)
         history = learn(
             network,
             partial(rows.batches, train, self.batch_size),
@@ -312,14 +312,14 @@ class SentimentEncoders(Recipe):
             epochs=self.epochs,
             optimiser=self._optimiser(),
             patience=self.patience or None,
-            validate=partial(rows.accuracy, held, self.batch_size),
+            validate=partial(rows.accuracy, dev, self.batch_size),
             size=len,
             unit="trees",
             hint=f"a smaller learning_rate (now {self.learning_rate}) usually mends this",
         )
         about = words.about | {
             "trees": len(train),
-            "held out": len(held),
+            "held out": len(dev),
             "labels": list(rows.names),
             "epochs": len(history.losses),
             "best epoch": history.best,
@@ -403,22 +403,22 @@ class SentimentEncoders(Recipe):
         seed = run.seed & 0x7FFFFFFF
         if self.classifier == "mlp":
             warnings.simplefilter("ignore", ConvergenceWarning)  # a hundred epochs are the most, converged or not
-            made = MLPClassifier(
+            model = MLPClassifier(
                 (self.hidden,),
                 early_stopping=len(labels) >= 100,
                 validation_fraction=self.held_out,
                 random_state=seed,
                 max_iter=100,
             ).fit(vectors, labels)
-            layers = list(zip(made.coefs_, made.intercepts_, strict=True))
+            layers = list(zip(model.coefs_, model.intercepts_, strict=True))
         else:
-            made = LogisticRegression(max_iter=1000, random_state=seed).fit(vectors, labels)
-            layers = [(made.coef_.T, made.intercept_)]
-        names = [str(label) for label in made.classes_]
+            model = LogisticRegression(max_iter=1000, random_state=seed).fit(vectors, labels)
+            layers = [(model.coef_.T, model.intercept_)]
+        names = [str(label) for label in model.classes_]
         if len(names) == 2:  # one number decides: above zero the second
             matrix, bias = layers[-1]
             layers[-1] = (np.concatenate([np.zeros_like(matrix), matrix], 1), np.concatenate([[0.0], bias]))
-        return names, layers, float((made.predict(vectors) == np.array(labels)).mean())
+        return names, layers, float((model.predict(vectors) == np.array(labels)).mean())
 
 
 def _limit(limit_rows: Any, longest: float, module: Any) -> None:

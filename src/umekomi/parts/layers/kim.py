@@ -46,7 +46,7 @@ class KimEncoder(Encoder):
 
     def encode_long(self, vectors: Tensor) -> Tensor:
         around, piece = max(self.widths) - 1, 1 << 14
-        found = vectors.new_zeros(self.dimension)
+        highest = vectors.new_zeros(self.dimension)
         for start in range(0, len(vectors), piece):
             # a piece overlaps the one before, so that each whole window is in one; windows cut at its ends are
             # only those of the sentence's own ends
@@ -59,8 +59,8 @@ class KimEncoder(Encoder):
                 low = 0 if first == 0 else width - 1
                 high = out.shape[1] if start + piece >= len(vectors) else out.shape[1] - (width - 1)
                 maxima.append(out[:, low:high].amax(1) if high > low else vectors.new_zeros(self.maps))
-            found = torch.maximum(found, torch.cat(maxima))
-        return found
+            highest = torch.maximum(highest, torch.cat(maxima))
+        return highest
 
 
 class SentenceClassifier(nn.Module):

@@ -189,8 +189,8 @@ class DeepLayer(Recursion):
         return torch.relu(self.words(vectors))
 
     def join(self, both: Tensor, below: Tensor | None) -> Tensor:
-        found = self.both(_side_by_side(both))
-        return torch.relu(found if self.below is None else found + self.below(below))
+        total = self.both(_side_by_side(both))
+        return torch.relu(total if self.below is None else total + self.below(below))
 
 
 def _side_by_side(both: Tensor) -> Tensor:
