@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from umekomi.data import Dataset, RetrievalData, load, shape_name
 from umekomi.data.views import split_held_out
 from umekomi.files import content_hash
 from umekomi.tasks import RANKS, Task, build, default_kind, held_out, known_kind, searchable
+
+if TYPE_CHECKING:
+    from umekomi.data.columns import Given, Split
 
 
 @dataclass(frozen=True)
@@ -22,7 +25,7 @@ class Plan:
     notes: tuple[str, ...]
 
 
-def plan(data: Any, task: str | None, split: str | None, learns: bool, seed: int, max_queries: int | None) -> Plan:
+def plan(data: Given, task: str | None, split: str | None, learns: bool, seed: int, max_queries: int | None) -> Plan:
     """Work out from the columns which task fits, and carve a held-out split where there is none and one is needed."""
     dataset = load(data)
     split = split or held_out(dataset)
@@ -61,7 +64,7 @@ def plan(data: Any, task: str | None, split: str | None, learns: bool, seed: int
     return Plan(dataset, made, train, own, tuple(notes))
 
 
-def _kind(split: Any) -> str:
+def _kind(split: Split) -> str:
     if shape_name(split) in ("pairs", "judged pairs", "texts"):
         return "retrieval"
     return default_kind(split)

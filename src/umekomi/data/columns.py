@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import os
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from umekomi.data.plain import to_plain
 from umekomi.errors import DataError, where
+
+if TYPE_CHECKING:
+    import datasets
 
 COLUMNS: dict[str, str] = {
     **dict.fromkeys(
@@ -70,8 +74,22 @@ class RetrievalData(NamedTuple):
         return pa.table({"anchor": [a for a, _ in rows], "positive": [p for _, p in rows]})
 
 
-Split = Any
-"""A ``pyarrow.Table`` or a :class:`RetrievalData`."""
+Split: TypeAlias = "pa.Table | RetrievalData"
+TableLike: TypeAlias = (
+    "pa.Table | RetrievalData | datasets.Dataset | Frame | Mapping[str, Any] | Sequence[Mapping[str, Any]]"
+    " | Sequence[str]"
+)
+"""What :func:`as_table` takes."""
+Given: TypeAlias = "str | os.PathLike[str] | Dataset | TableLike | Mapping[str, TableLike]"
+"""What :func:`umekomi.data.load` takes: a name or a path too, and several splits."""
+
+
+class Frame(Protocol):
+    """A frame of pandas or polars."""
+
+    @property
+    def columns(self) -> Any:
+        """The names of its columns."""
 
 
 @dataclass(frozen=True)
@@ -118,7 +136,7 @@ def fingerprint(split: Split) -> str:
     return content_hash(sink.getvalue())
 
 
-def as_table(data: Any) -> Any:
+def as_table(data: TableLike) -> Split:
     """A ``pyarrow.Table`` or :class:`RetrievalData` from what users hold: those, a ``datasets.Dataset`` (without
     copying), a pandas or polars frame, a mapping of columns, or a list of row dictionaries. Dictionaries, views and
     extensions become the plain type of the same values."""
@@ -130,7 +148,7 @@ def as_table(data: Any) -> Any:
         raise DataError(f"the data: expected columns of one type and length each, found: {said}") from None
 
 
-def _as_table(data: Any) -> Any:
+def _as_table(data: TableLike) -> Split:
     if isinstance(data, (pa.Table, RetrievalData)):
         return data
     if isinstance(data, Mapping) and not isinstance(data, Dataset):
@@ -141,7 +159,7 @@ def _as_table(data: Any) -> Any:
         return pa.table(dict(data))
     if hasattr(data, "data") and isinstance(getattr(data.data, "table", None), pa.Table):
         if getattr(data, "_indices", None) is not None:
-            data = data.flatten_indices()
+            return data.flatten_indices().data.table  # type: ignore[union-attr]
         return data.data.table
     if isinstance(data, (list, tuple)) and data and isinstance(data[0], Mapping):
         names = dict.fromkeys(name for row in data for name in row)
@@ -157,7 +175,7 @@ def _as_table(data: Any) -> Any:
     raise DataError(f"expected a table, a mapping of columns or a list of rows; found {type(data).__name__}")
 
 
-def check(data: Any, columns: Iterable[str], who: str) -> Any:
+def check(data: TableLike, columns: Iterable[str], who: str) -> pa.Table:
     """The table with these columns filled as they should be, or one error that names ``who``, column, row and finding.
 
     A :class:`RetrievalData` is turned into pairs where pairs are wanted, and into its corpus where texts are.
@@ -184,7 +202,7 @@ def check(data: Any, columns: Iterable[str], who: str) -> Any:
     return table
 
 
-def first_problem(name: str, values: Any) -> tuple[int, str, str] | None:
+def first_problem(name: str, values: pa.ChunkedArray) -> tuple[int, str, str] | None:
     """(row, expected, found) of the first value that may not stand in a standard column, or None."""
     kind = values.type
     if name in TEXT:

@@ -6,12 +6,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
 from umekomi.data.columns import COLUMNS, RetrievalData, Split, as_table, check
 from umekomi.errors import DataError
+
+if TYPE_CHECKING:
+    from umekomi.data.columns import TableLike
 
 
 @dataclass(frozen=True)
@@ -116,7 +119,7 @@ def unused_columns(split: Split) -> list[str]:
     ]
 
 
-def view_as(data: Any, wanted: Sequence[str], who: str) -> Split:
+def view_as(data: TableLike, wanted: Sequence[str], who: str) -> Split:
     """The table or retrieval set as one of the ``wanted`` shapes: as it is where it is one of them, else pairs of a
     retrieval set or of judged pairs, or the texts in it; one error for what can be seen as none of them."""
     table = as_table(data)
@@ -124,7 +127,8 @@ def view_as(data: Any, wanted: Sequence[str], who: str) -> Split:
     try:
         about = shape_of(table)
     except DataError:
-        raise DataError(f"{who} learns from {listed}; found {', '.join(table.column_names) or 'no column'}") from None
+        found = ", ".join(getattr(table, "column_names", ())) or "no column"
+        raise DataError(f"{who} learns from {listed}; found {found}") from None
     name = view_name(about, wanted)
     if name is None:
         raise DataError(f"{who} learns from {listed}; found {about}")
@@ -150,28 +154,30 @@ def _table_of(found: list[str]) -> pa.Table:
     return pa.table({"text": pa.array(found, pa.string())})
 
 
-def texts(data: Any, who: str = "this") -> list[str]:
+def texts(data: TableLike, who: str = "this") -> list[str]:
     """The texts an unsupervised recipe learns from: a corpus, documents of pairs, both sides of scored pairs; each
     once."""
-    data = as_table(data)
-    about = shape_of(data)
+    split = as_table(data)
+    about = shape_of(split)
     if not about.texts:
         raise DataError(f"{who} learns from texts; found {about}")
+    if isinstance(split, RetrievalData):
+        split = split.corpus
     if about.name == "documents":
-        rows = data["document"].to_pylist()
+        rows = split["document"].to_pylist()
         return [" ".join(sentences) if isinstance(sentences, list) else sentences for sentences in rows]
-    table = check(data.corpus if isinstance(data, RetrievalData) else data, about.texts[:1], who)
+    table = check(split, about.texts[:1], who)
     return list(dict.fromkeys(text for column in about.texts for text in table[column].to_pylist()))
 
 
-def pairs(data: Any, who: str = "this") -> pa.Table:
+def pairs(data: TableLike, who: str = "this") -> pa.Table:
     """anchor, positive[, negative …] from pairs, judged pairs or a retrieval set; grades above zero are positives."""
-    data = as_table(data)
-    kind = shape_name(data)
-    if kind == "retrieval":
-        return data.pairs()
+    split = as_table(data)
+    kind = shape_name(split)
+    if isinstance(split, RetrievalData):
+        return split.pairs()
     if kind == "judged pairs":
-        table = check(data, ("query", "document", "score"), who)
+        table = check(split, ("query", "document", "score"), who)
         columns = (table[name].to_pylist() for name in ("query", "document", "score"))
         rows = [(query, document) for query, document, score in zip(*columns, strict=True) if score > 0]
         if not rows:
@@ -181,4 +187,4 @@ def pairs(data: Any, who: str = "this") -> pa.Table:
                 f"{who} learns from pairs; column 'document': expected text, found {table['document'].type}"
             )
         return pa.table({"anchor": [query for query, _ in rows], "positive": [document for _, document in rows]})
-    return check(data, ("anchor", "positive"), who)
+    return check(split, ("anchor", "positive"), who)

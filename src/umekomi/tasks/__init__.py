@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from umekomi.data import DataError, Dataset, RetrievalData, check, load, names, shape_name
 from umekomi.errors import WrongUse, unknown_name
@@ -12,7 +12,10 @@ from umekomi.tasks.labels import Classification, Clustering, without_rare_labels
 from umekomi.tasks.pairs import PairClassification, Similarity
 from umekomi.tasks.retrieval import Reranking, RetrievalTask
 
-__all__ = ["KINDS", "Result", "Score", "Task", "default_kind", "fitting_kinds", "make"]
+if TYPE_CHECKING:
+    from umekomi.data.columns import Split
+
+__all__ = ["KINDS", "Result", "Score", "Task", "default_kind", "fitting", "make"]
 
 KINDS: dict[str, type[Task]] = {
     kind.kind: kind
@@ -34,18 +37,19 @@ RANKS = ("retrieval", "reranking")
 """Kinds that take a retrieval set, which pairs and judged pairs can be made into."""
 
 
-def fitting_kinds(split: Any) -> list[str]:
+def fitting_kinds(split: Split) -> list[str]:
     """The kinds of task that this table or retrieval set can be judged on, the main one first."""
     kind_of_data = shape_name(split)
     kinds = [kind for kind, task in KINDS.items() if kind_of_data in task.shapes]
-    if isinstance(split, RetrievalData) and len(split.qrels) <= split.num_rows:
-        kinds = [kind for kind in kinds if kind != "reranking"]
-    if kind_of_data == "hierarchy" and "score" not in split.column_names:
+    if isinstance(split, RetrievalData):
+        if len(split.qrels) <= split.num_rows:
+            kinds = [kind for kind in kinds if kind != "reranking"]
+    elif kind_of_data == "hierarchy" and "score" not in split.column_names:
         kinds.remove("hypernymy-ranking")
     return kinds
 
 
-def default_kind(split: Any) -> str:
+def default_kind(split: Split) -> str:
     """The main kind of task for this data."""
     kinds = fitting_kinds(split)
     if not kinds:
@@ -53,7 +57,7 @@ def default_kind(split: Any) -> str:
     return kinds[0]
 
 
-def make(task: str, data: Any = None, split: str | None = None) -> Task:
+def make(task: str, data: Split | None = None, split: str | None = None) -> Task:
     """The task of this name: a dataset's name (its main task on its test split), ``dataset:kind``, ``mteb:NAME``,
     ``senteval``, ``senteval:TASK``, or a kind of task with the ``data`` to judge on."""
     if task.startswith("mteb:"):
@@ -95,7 +99,7 @@ def make(task: str, data: Any = None, split: str | None = None) -> Task:
     return build(kind, dataset, split, label)
 
 
-def searchable(split: Any, who: str) -> RetrievalData:
+def searchable(split: Split, who: str) -> RetrievalData:
     """A retrieval set made of pairs, judged pairs or bare texts, all of whose values are there."""
     import pyarrow as pa
 
@@ -117,7 +121,7 @@ def known_kind(kind: str) -> None:
         raise unknown_name("task", kind, KINDS)
 
 
-def takes(kind: str, chosen: Any, name: str) -> None:
+def takes(kind: str, chosen: Split, name: str) -> None:
     """The error for data of another shape than this kind of task takes."""
     known_kind(kind)
     if shape_name(chosen) not in KINDS[kind].shapes:

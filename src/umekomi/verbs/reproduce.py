@@ -105,7 +105,7 @@ def cached_folder() -> Path:
     return root() / "results" / ".kept"
 
 
-def cached(key: Any, compute: Callable[[], Sequence[Any]]) -> list[Any]:
+def cached(key: object, compute: Callable[[], Sequence[Any]]) -> list[Any]:
     """The arrays that ``compute`` gives, from ``results/.kept`` where an earlier run left them under the same key: an
     interrupted measurement loses no finished arm. The key names data, settings and seed; the version is added here, and
     ``reproduce(..., fresh=True)`` starts anew."""

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 
@@ -156,7 +155,7 @@ def judgements(file: Path, encoding: str | None = None) -> tuple[pa.Table, list[
     return pa.table({**ids, "score": table["score"]}), list(range(first_row, first_row + len(table)))
 
 
-def _lines_of(file: Path, packed: bool, encoding: str | None) -> Any:
+def _lines_of(file: Path, packed: bool, encoding: str | None) -> Iterator[tuple[int, list[str]]]:
     for number, line in read_lines(file, packed, check_encoding(encoding)):
         if line.strip():
             yield number, strip_line_end(line).split("\t") if line.count("\t") in (2, 3) else line.split()
@@ -183,7 +182,12 @@ def _there(table: pa.Table, column: str, what: str) -> None:
 
 
 def retrieval(
-    queries: Any, corpus: Any, qrels: Any, *, source: str = "the judgements", lines: Sequence[int] | None = None
+    queries: pa.Table,
+    corpus: pa.Table,
+    qrels: pa.Table,
+    *,
+    source: str = "the judgements",
+    lines: Sequence[int] | None = None,
 ) -> RetrievalData:
     """Three tables in any of BEIR's spellings, checked against each other. Queries without a judgement are left out
     of the split; ``title`` is put before ``text`` as BEIR and mteb do. ``lines``: where in ``source`` each judgement

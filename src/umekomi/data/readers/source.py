@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -60,7 +60,7 @@ class Column:
             return self.numbers.arrow()
         return self.kind.arrow() if self.kind is not None else pa.string()
 
-    def values(self, found: list[Any], hollow: bool) -> Any:
+    def values(self, found: list[Any], hollow: bool) -> Sequence[Any]:
         """A column's values as its type takes them."""
         if self.role == "id":
             return [value if type(value) is str else identifier(value) for value in found]
@@ -83,11 +83,16 @@ class Settled:
 class Source:
     """A file, or a folder of documents, as Arrow tables.
 
-    ``encoding`` of a file of text (UTF-8 when left out). ``column`` holds the texts: every one is checked as ``text``
-    is. ``id_column`` holds ids, all of them there and distinct. ``typed``: a CSV or TSV column becomes numbers where
-    every field comes back from them as it stands (an empty field is no value); ``numbers`` names columns that become
-    numbers whatever zeros that costs. ``titles``: a row without ``text`` is there by its title, which
-    :func:`document_texts` gives. ``blank``: a text may be missing altogether.
+    Args:
+        path: the file or folder.
+        encoding: of a file of text; None: UTF-8.
+        column: holds the texts: every one is checked as ``text`` is.
+        id_column: holds ids, all of them there and distinct.
+        typed: whether a CSV or TSV column becomes numbers where every field comes back from them as it stands (an empty
+            field is no value).
+        numbers: columns that become numbers whatever zeros that costs.
+        titles: whether a row without ``text`` is there by its title, which :func:`document_texts` gives.
+        blank: whether a text may be missing altogether.
     """
 
     def __init__(
@@ -200,7 +205,7 @@ class Source:
     def _form(self, noted: bool = False) -> Form:
         return Form(self.path, self.packed, self.encoding, (lambda line: say(f"note: {line}")) if noted else _silent)
 
-    def _whole(self) -> Any:
+    def _whole(self) -> pa.Table:
         if self._documents is None:
             if self.is_folder:
                 from umekomi.data.readers.folders import folder
@@ -323,7 +328,7 @@ class Source:
                 )
             seen.add(value)
 
-    def _as_text(self, names: Any) -> set[str]:
+    def _as_text(self, names: Iterable[str]) -> set[str]:
         return {name for name in names if self._role(name) in ("text", "id")}
 
     def _settle_parquet(self, before: tuple[int, int, int]) -> Settled:
@@ -378,7 +383,7 @@ def _silent(line: str) -> None:
 # --- values of standard columns -------------------------------------------------------------------------------------
 
 
-def _blank(value: Any) -> bool:
+def _blank(value: object) -> bool:
     return value is None or (isinstance(value, str) and not value.strip())
 
 
@@ -421,7 +426,7 @@ def value_problem(role: str, value: Any) -> str | None:
     return None if value.strip() else "expected text, found empty text"
 
 
-def identifier(value: Any) -> str:
+def identifier(value: object) -> str:
     """An id as text: text as it stands, a whole number without a point (pandas makes 1.0 of 1 where an id is missing).
 
     >>> identifier("007"), identifier(7), identifier(7.0)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from umekomi.errors import MissingExtra, WrongUse
 
 if TYPE_CHECKING:
+    import openvino
     from numpy.typing import NDArray
 
 
@@ -50,7 +51,7 @@ class OnnxRuntime:
 
 
 @cache
-def _core() -> Any:
+def _core() -> openvino.Core:
     """OpenVINO's list of what this machine computes with, looked up once."""
     import openvino
 
