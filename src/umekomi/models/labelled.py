@@ -65,7 +65,18 @@ def labelled_words(
 def labelled_trees(
     by: str, *, rows: int, inputs: int, cell: str, width: int, layers: int, dropout: float, labels: list[Any]
 ) -> LabelledTrees:
-    """A network of the settings that :meth:`LabelledTrees.settings` gave."""
+    """A network of the settings that :meth:`LabelledTrees.settings` gave.
+
+    Args:
+        by: the file, for errors.
+        rows: words of the table.
+        inputs: numbers of a word's vector.
+        cell: the recursion: ``rnn``, ``rntn``, ``tree-lstm`` or ``deep-rnn``.
+        width: numbers of a node's vector.
+        layers: of the deep network, one on the other.
+        dropout: between them.
+        labels: their names.
+    """
     names = _names(by, labels)
     if cell not in ("rnn", "rntn", "tree-lstm", "deep-rnn"):
         raise DataError(f"{by}, cell: expected rnn, rntn, tree-lstm or deep-rnn, found {cell!r:.60}")

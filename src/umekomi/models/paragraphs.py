@@ -127,7 +127,7 @@ class ParagraphEmbedder(TextFace):
 
     def label_scores(self, texts: Sequence[str]) -> tuple[list[str], Floats]:
         """(the labels, a number for each ``[texts, labels]``)."""
-        values = self.encode(list(texts))
+        values = self.encode(list(texts), output="dense")
         for number, (matrix, bias) in enumerate(self.layers):
             values = (np.maximum(values, 0) if number else values) @ matrix + bias
         return self.labels, values
