@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from reproductions.word_vectors import glove, word_means
+from reproductions.shared.word_vectors import glove, word_means
 from umekomi.data import load
 from umekomi.errors import UmekomiError
 from umekomi.models.untrained import RandomEmbedder

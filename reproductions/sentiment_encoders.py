@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from reproductions.word_vectors import glove
+from reproductions.shared.word_vectors import glove
 from umekomi.data import load
 from umekomi.data.trees import parse_trees
 from umekomi.progress import say

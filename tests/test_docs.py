@@ -88,7 +88,7 @@ def test_every_verb_has_a_page_of_its_own():
 def test_the_picture_of_the_rooms_is_what_the_imports_give():
     house = module(ROOT / "docs" / "house.py", "house")
     page = (ROOT / "docs" / "house.md").read_text(encoding="utf-8")
-    assert house.page_with(house.drawn(), page) == page, "run make house"
+    assert house.page_with("rooms", house.drawn(), page) == page, "run make house"
     rooms = {room for pair in house.rooms() for room in pair}
     told = {word.strip("`/") for word in re.findall(r"^\| (`\w+/`|ground) \|", page, re.MULTILINE)}
     assert told == rooms
@@ -156,3 +156,16 @@ def test_seven_parameters_are_told_one_by_one():
                     )
     assert seen > 40
     assert not wanting, "\n".join(wanting)
+
+
+def test_the_ways_are_walked_and_climbs_are_against_the_imports(tmp_path):
+    """One way on the real source; the counting on a package of three modules."""
+    house = module(ROOT / "docs" / "house.py", "house")
+    calls = house.walked(house.SOURCE, "(c) a query through `search`")
+    assert ("umekomi.verbs.search", "umekomi.indexes.index") in {(came, landed) for came, _, _, landed in calls}
+    assert house.above({"a": {"b"}, "b": {"c"}, "c": set()}) == {"a": {"b", "c"}, "b": {"c"}, "c": set()}
+    page = (ROOT / "docs" / "house.md").read_text(encoding="utf-8")
+    assert all(f"| {way} |" in page for way in house.WAYS), "run python docs/house.py --ways BEFORE AFTER --write"
+    trees = house.modules(house.SOURCE)
+    for names in house.NAMED.values():
+        assert all(house.touched(trees, names)), "each is named somewhere"

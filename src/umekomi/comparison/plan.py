@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from umekomi.data import Dataset, RetrievalData, load, shape_name
+from umekomi.data import Dataset, RetrievalData, load
+from umekomi.data.shapes import shape_of
 from umekomi.data.views import split_held_out
 from umekomi.files import content_hash
 from umekomi.tasks import RANKS, Task, build, default_kind, held_out, known_kind, searchable
@@ -34,7 +35,7 @@ def plan(data: Given, task: str | None, split: str | None, learns: bool, seed: i
     if task is not None:
         known_kind(task)
     kind = task or _kind(dataset[split])
-    if shape_name(dataset[split]) in ("texts", "labelled texts") and kind == "retrieval":
+    if kind == "retrieval" and shape_of(dataset[split]).ranks == ("text",):
         notes.append(
             "no queries: each text's first sentence asks for the rest of it (inverse cloze); a stand-in for real "
             "queries"
@@ -65,9 +66,8 @@ def plan(data: Given, task: str | None, split: str | None, learns: bool, seed: i
 
 
 def _kind(split: Split) -> str:
-    if shape_name(split) in ("pairs", "judged pairs", "texts"):
-        return "retrieval"
-    return default_kind(split)
+    about = shape_of(split)
+    return "retrieval" if about.ranks and about.task in ("", "retrieval") else default_kind(split)
 
 
 def _fewer(data: RetrievalData, count: int) -> RetrievalData:

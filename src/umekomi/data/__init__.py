@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from umekomi.data.columns import Dataset, RetrievalData, as_table, check, fingerprint
+from umekomi.data.columns import Dataset, RetrievalData, fingerprint
 from umekomi.data.readers import read, retrieval, tables
 from umekomi.data.shapes import SHAPES, shape_name
+from umekomi.data.tables import as_table, check
 from umekomi.errors import DataError, WrongUse, unknown_name
 
 if TYPE_CHECKING:

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 
 import pyarrow as pa
 
-from umekomi.data.columns import Dataset, RetrievalData, as_table, check
+from umekomi.data.columns import Dataset, RetrievalData
 from umekomi.data.shapes import pairs, shape_name, shape_of
+from umekomi.data.tables import as_table, check
 from umekomi.errors import DataError
 
 if TYPE_CHECKING:

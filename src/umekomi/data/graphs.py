@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import numpy as np
 
-from umekomi.data.columns import as_table, check
+from umekomi.data.tables import as_table, check
 from umekomi.errors import DataError
 
 if TYPE_CHECKING:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from umekomi.data.columns import COLUMNS, RetrievalData, Split, as_table, check
+from umekomi.data.columns import COLUMNS, RetrievalData, Split
+from umekomi.data.tables import as_table, check
 from umekomi.errors import DataError
 
 if TYPE_CHECKING:
@@ -24,7 +25,8 @@ class Shape:
     ``texts``: the columns whose texts an unsupervised recipe learns from, documents before queries. ``together``: rows
     that share a value of these stay on one side when a split is carved; ``classes``: the column whose classes then keep
     their shares. ``task``: the kind of task that judges it where none is named. ``role``: the role whose instruction
-    fits its items. ``searches``: does it ask for a document, so that hard negatives can be mined?
+    fits its items. ``searches``: does it ask for a document, so that hard negatives can be mined? ``ranks``: the
+    columns that a retrieval set can be made of, none where it cannot.
     """
 
     name: str
@@ -36,6 +38,7 @@ class Shape:
     task: str = ""
     role: str = "query"
     searches: bool = False
+    ranks: tuple[str, ...] = ()
 
     @property
     def media(self) -> dict[str, str]:
@@ -53,7 +56,7 @@ SHAPES: dict[str, Shape] = {
     each.name: each
     for each in (
         Shape("pairs", ("anchor", "positive"), ("negative", *_INSTRUCTIONS), ("positive", "anchor"),
-              ("anchor", "positive"), task="retrieval", searches=True),
+              ("anchor", "positive"), task="retrieval", searches=True, ranks=("anchor", "positive")),
         Shape("scored pairs", (*_SENTENCES, "score"), _INSTRUCTIONS, _SENTENCES, _SENTENCES,
               task="similarity", role="similarity"),
         Shape("conditioned pairs", (*_SENTENCES, "condition", "score"), (), _SENTENCES, _SENTENCES,
@@ -61,10 +64,10 @@ SHAPES: dict[str, Shape] = {
         Shape("labelled pairs", (*_SENTENCES, "label"), _INSTRUCTIONS, _SENTENCES, _SENTENCES,
               task="pair-classification", role="similarity"),
         Shape("judged pairs", ("query", "document", "score"), _INSTRUCTIONS, ("document", "query"), ("query",),
-              task="retrieval", searches=True),
+              task="retrieval", searches=True, ranks=("query", "document", "score")),
         Shape("labelled texts", ("text", "label"), _INSTRUCTIONS, ("text",), ("text",), "label",
-              task="classification", role="classification"),
-        Shape("texts", ("text",), (), ("text",), ("text",)),
+              task="classification", role="classification", ranks=("text",)),
+        Shape("texts", ("text",), (), ("text",), ("text",), ranks=("text",)),
         Shape("trees", ("tree",), together=("tree",)),
         Shape("documents", ("document",), (), ("document",)),
         Shape("hierarchy", ("child", "parent"), ("score",), task="reconstruction"),

@@ -9,8 +9,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from umekomi.data.columns import Dataset, RetrievalData, as_table
+from umekomi.data.columns import Dataset, RetrievalData
 from umekomi.data.shapes import shape_name, shape_of
+from umekomi.data.tables import as_table
 from umekomi.errors import DataError
 
 if TYPE_CHECKING:

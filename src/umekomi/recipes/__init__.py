@@ -13,9 +13,9 @@ from pkgutil import iter_modules
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeAlias, TypeVar
 
 from umekomi.contracts import Paper
-from umekomi.data.columns import as_table
 from umekomi.data.contrast import is_named_sets
 from umekomi.data.shapes import unused_columns, view_as
+from umekomi.data.tables import as_table
 from umekomi.errors import WrongUse, unknown_name
 from umekomi.fields import check_fields
 from umekomi.progress import say

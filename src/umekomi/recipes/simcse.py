@@ -167,7 +167,7 @@ class Watch:
 
     def __init__(self, name: str, curve: list[dict[str, float]]) -> None:
         from umekomi.data import load
-        from umekomi.data.columns import check
+        from umekomi.data.tables import check
 
         found = load(name)
         split = next((name for name in ("dev", "validation") if name in found.splits), next(iter(found.splits)))

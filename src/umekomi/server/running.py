@@ -16,8 +16,8 @@ from fastapi import FastAPI
 
 from umekomi.errors import UmekomiError, WrongUse
 from umekomi.progress import say
-from umekomi.server import SHORTEST_KEY, DrainTimeout
 from umekomi.server.app import Settings
+from umekomi.server.keys import SHORTEST_KEY, DrainTimeout
 from umekomi.server.protocol import Bounded
 from umekomi.server.routes import application
 

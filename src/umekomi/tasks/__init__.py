@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from umekomi.data import DataError, Dataset, RetrievalData, check, load, names, shape_name
+from umekomi.data.shapes import shape_of
 from umekomi.errors import WrongUse, unknown_name
 from umekomi.tasks.base import Result, Score, Task
 from umekomi.tasks.entities import HypernymyRanking, LinkPrediction, Reconstruction, TripleRanking
@@ -91,7 +92,7 @@ def make(task: str, data: Split | None = None, split: str | None = None) -> Task
     chosen = dataset[split]
     kind = kind or default_kind(chosen)
     known_kind(kind)
-    if kind in RANKS and shape_name(chosen) in ("pairs", "judged pairs"):
+    if kind in RANKS and shape_of(chosen).searches:
         chosen = searchable(chosen, dataset.name)
         dataset = Dataset(dataset.name, {**dataset.splits, split: chosen}, dataset.licence, dataset.notes)
     takes(kind, chosen, dataset.name)
@@ -105,10 +106,11 @@ def searchable(split: Split, who: str) -> RetrievalData:
 
     from umekomi.data.views import as_retrieval
 
-    columns = {"pairs": ("anchor", "positive"), "judged pairs": ("query", "document", "score")}
-    columns |= {"texts": ("text",), "labelled texts": ("text",)}
-    table = check(split, columns.get(shape_name(split), ()), who)
-    for column in columns.get(shape_name(split), ()):
+    if isinstance(split, RetrievalData):
+        return split
+    columns = shape_of(split).ranks
+    table = check(split, columns, who)
+    for column in columns:
         kind = table[column].type
         if column != "score" and not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
             raise DataError(f"{who}: column {column!r}: expected text, found {kind}")

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from umekomi.data.columns import check
 from umekomi.data.graphs import REVERSED
+from umekomi.data.tables import check
 from umekomi.errors import DataError, WrongUse
 from umekomi.models.bags import BagEmbedder
 from umekomi.models.cached import unwrap

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from umekomi.contracts import Vectors
-from umekomi.data.columns import check
+from umekomi.data.tables import check
 from umekomi.errors import DataError, WrongUse
 from umekomi.tasks.base import Result, Score, Task, count_of, own_role, vectors_of
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from umekomi.data.columns import check
+from umekomi.data.tables import check
 from umekomi.errors import DataError
 from umekomi.models.base import Scorer
 from umekomi.parts.similarity import take

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from umekomi.data import load
-from umekomi.data.columns import RetrievalData, as_table
+from umekomi.data.columns import RetrievalData
 from umekomi.data.shapes import pairs, shape_name
+from umekomi.data.tables import as_table
 from umekomi.errors import WrongUse
 from umekomi.limits import checked
 from umekomi.models.engines.choice import open_for_encoding, open_to_judge

@@ -10,9 +10,9 @@ import pyarrow as pa
 from umekomi.data.columns import RetrievalData, first_problem
 from umekomi.data.lines import check_encoding, list_names, read_lines, shorten
 from umekomi.data.plain import plain_type
+from umekomi.data.readers.file import TITLE, FileSource, identifiers, kind_of, value_problem
 from umekomi.data.readers.parquet import textual
 from umekomi.data.readers.parsing import strip_line_end
-from umekomi.data.readers.source import TITLE, Source, identifiers, kind_of, value_problem
 from umekomi.errors import DataError, WrongUse, where
 from umekomi.progress import say
 
@@ -83,8 +83,8 @@ def _judged(path: Path) -> dict[str, Path]:
     return found
 
 
-def _source(file: Path, encoding: str | None, blank: bool = False) -> Source:
-    return Source(file, encoding=None if kind_of(file)[0] == ".parquet" else encoding, blank=blank)
+def _source(file: Path, encoding: str | None, blank: bool = False) -> FileSource:
+    return FileSource(file, encoding=None if kind_of(file)[0] == ".parquet" else encoding, blank=blank)
 
 
 def _without_empty(corpus: pa.Table, file: Path) -> tuple[pa.Table, set[str]]:

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from umekomi.data.lines import check_encoding, read_text
 from umekomi.data.readers.beir import beir, first_file, split_name
-from umekomi.data.readers.source import Source, kind_of
+from umekomi.data.readers.file import FileSource, kind_of
 from umekomi.errors import DataError, WrongUse
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def folder(path: Path, encoding: str | None = None) -> Split | dict[str, Split]:
 
 
 def _read(file: Path, encoding: str | None) -> Split:
-    return Source(file, encoding=None if kind_of(file)[0] == ".parquet" else encoding).read()
+    return FileSource(file, encoding=None if kind_of(file)[0] == ".parquet" else encoding).read()
 
 
 def _is_table(file: Path) -> bool:
