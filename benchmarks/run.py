@@ -33,6 +33,8 @@ NAMES = (
     "recurrent",
     "trees",
     "probes",
+    "infersent",
+    "words",
 )
 
 
