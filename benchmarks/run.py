@@ -31,6 +31,8 @@ NAMES = (
     "encode",
     "serve",
     "recurrent",
+    "trees",
+    "probes",
     "infersent",
     "words",
 )

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 COLUMNS: dict[str, str] = {
     **dict.fromkeys(
         ("text", "anchor", "positive", "negative", "sentence1", "sentence2", "query", "condition", "essay", "prompt",
-         "head", "relation", "tail", "child", "parent", "instruction", "document_instruction"), "text"),
+         "head", "relation", "tail", "child", "parent", "instruction", "document_instruction", "tree"), "text"),
     **dict.fromkeys(("score", "weight"), "number"),
     **dict.fromkeys(("document", "left", "right"), "texts"),
     **dict.fromkeys(("label", "target", "source", "traits"), "value"),

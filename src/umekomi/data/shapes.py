@@ -68,6 +68,7 @@ SHAPES: dict[str, Shape] = {
         Shape("labelled texts", ("text", "label"), _INSTRUCTIONS, ("text",), ("text",), "label",
               task="classification", role="classification", ranks=("text",)),
         Shape("texts", ("text",), (), ("text",), ("text",), ranks=("text",)),
+        Shape("trees", ("tree",), together=("tree",)),
         Shape("documents", ("document",), (), ("document",)),
         Shape("hierarchy", ("child", "parent"), ("score",), task="reconstruction"),
         Shape("graph", ("source", "target"), ("weight",), task="reconstruction"),

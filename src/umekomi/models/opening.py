@@ -34,6 +34,8 @@ KINDS = {
     "entity": "umekomi.models.entity:EntityEmbedder",
     "bags": "umekomi.models.bags:BagEmbedder",
     "sequence": "umekomi.models.sequence:SequenceEmbedder",
+    "trees": "umekomi.models.labelled:TreeEmbedder",
+    "paragraphs": "umekomi.models.paragraphs:ParagraphEmbedder",
     "multi": "umekomi.models.multivector:MultiVectorEmbedder",
     "onnx": "umekomi.models.engines.onnx:OnnxEmbedder",
     "transformed": "umekomi.models.transformed:TransformedEmbedder",

@@ -20,10 +20,13 @@ from umekomi.data.readers import parquet
 from umekomi.data.readers.kinds import EXACT, Kind, TypeConflict, endless
 from umekomi.data.readers.numbers import Numbers
 from umekomi.data.readers.parsing import Form, Part, parts
+from umekomi.data.trees import read_trees
 from umekomi.errors import DataError, WrongUse, where
 from umekomi.progress import say
 
-TABLE_SUFFIXES = (".jsonl", ".ndjson", ".csv", ".tsv", ".parquet", ".txt", ".fasttext", ".labeldoc")
+TABLE_SUFFIXES = (".jsonl", ".ndjson", ".csv", ".tsv", ".parquet", ".txt", ".fasttext", ".labeldoc", ".trees")
+WHOLE = (".fasttext", ".labeldoc", ".trees")
+"""Read at once, by readers of their own."""
 BATCH = 8192
 TITLE = "title"
 """The column that stands in for a missing text."""
@@ -130,7 +133,7 @@ class FileSource:
     def settled(self) -> Settled:
         """Read everything once, and say the first thing that is wrong."""
         before = file_stamp(self.path)
-        if self.is_folder or self.kind in (".fasttext", ".labeldoc"):
+        if self.is_folder or self.kind in WHOLE:
             table = self._whole()
             settled = Settled(table.num_rows, {name: Column("") for name in table.column_names}, before)
         else:
@@ -158,7 +161,7 @@ class FileSource:
 
     def tables(self, rows: int = BATCH) -> Iterator[pa.Table]:
         """Tables of at most ``rows`` rows, in order, in bounded memory."""
-        if self.is_folder or self.kind in (".fasttext", ".labeldoc"):
+        if self.is_folder or self.kind in WHOLE:
             table = self._whole()
             yield from (table.slice(start, rows) for start in range(0, table.num_rows, rows))
             return
@@ -206,6 +209,8 @@ class FileSource:
         if self._documents is None:
             if self.is_folder:
                 self._documents = self._read_folder()
+            elif self.kind == ".trees":
+                self._documents = read_trees(self.path, self.encoding)
             else:
                 self._documents = read_bags(self.path, self.kind[1:], encoding=self.encoding)
         return self._documents

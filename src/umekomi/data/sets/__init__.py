@@ -657,6 +657,16 @@ def catalogue() -> Mapping[str, NamedSet]:
             _fetch_labels(three),
         ),
         NamedSet(
+            "sst-trees",
+            "trees",
+            "en",
+            "not stated",
+            "Socher et al. 2013",
+            "https://nlp.stanford.edu/sentiment/",
+            sentences.sst_trees,
+            tuple(f"senteval-cls/sst_trees/{s}.txt.gz" for s in sentences.STSB),
+        ),
+        NamedSet(
             "sick-e",
             "labelled pairs",
             "en",
