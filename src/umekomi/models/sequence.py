@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_type_hints
+from types import UnionType
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
 
@@ -18,7 +19,7 @@ from umekomi.models.base import Encoded, Open
 from umekomi.models.borders import border, reading
 from umekomi.models.folders import fields, settings
 from umekomi.models.tokens import TokenizedEmbedder, filled
-from umekomi.models.words import WordReader
+from umekomi.models.words import TextReader, WordReader
 from umekomi.progress import Progress, say
 
 try:
@@ -32,10 +33,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from tokenizers import Tokenizer
 
-NETWORKS = {"words": "umekomi.models.sequence:word_network"}
+NETWORKS = {"words": "umekomi.models.sequence:word_network", "elmo": "umekomi.models.elmo:elmo_network"}
 """What a saved folder may name, and what makes each network of its settings: ``make(by, **settings)``, ``by`` the file
 for errors."""
-READERS = {"words": "umekomi.models.words:WordReader"}
+READERS = {"words": "umekomi.models.words:WordReader", "characters": "umekomi.models.elmo:CharacterReader"}
 """How texts become numbers, likewise."""
 PLACES = 1 << 14
 """Words of a batch, padding among them."""
@@ -81,7 +82,7 @@ class SequenceEmbedder(TokenizedEmbedder):
 
     def __init__(
         self,
-        reader: WordReader,
+        reader: TextReader,
         network: Any,
         *,
         metric: str = "cosine",
@@ -159,21 +160,31 @@ class SequenceEmbedder(TokenizedEmbedder):
     ) -> Iterator[tuple[Any, EncodedBatch, NDArray[np.int64]]]:
         """(places, what the network makes of them, their lengths), texts of like length together."""
 
-        zero = self.network.padding == "zero"
-        block = len(items) or 1 if zero else BLOCK
+        zero, stateful = self.network.padding == "zero", self.network.stateful
+        block = len(items) or 1 if zero else -(-BLOCK // batch_size) * batch_size
+        if stateful:
+            self._warm(items, batch_size)
         for start in range(0, len(items), block):
             rows = self.reader.read(items[start : start + block])
             lengths = np.array([len(row) for row in rows], np.int64)
-            if zero:
-                order = np.argsort(-lengths, kind="stable")
+            if zero or stateful:
+                order = np.arange(len(rows)) if stateful else np.argsort(-lengths, kind="stable")
                 plan = [order[at : at + batch_size] for at in range(0, len(order), batch_size)]
             else:
                 plan = list(filled(lengths, PLACES, batch_size, waste=None))
             for places in plan:
                 with border(self.name), torch.inference_mode():
-                    long = lengths[places[0]] > LONG and not tokens and not zero
+                    long = lengths[places[0]] > LONG and not tokens and not zero and not stateful
                     encoded = self._read_long(rows, places) if long else self.network(*self._padded(rows, places))
                 yield start + places, encoded, lengths[places]
+
+    def _warm(self, items: list[str], batch_size: int) -> None:
+        """Bring a network that carries its state from text to text to where it begins."""
+        self.network.forget()
+        for start in range(0, min(self.network.warmup, len(items)), batch_size):
+            rows = self.reader.read(items[start : min(start + batch_size, self.network.warmup)])
+            with border(self.name), torch.inference_mode():
+                self.network(*self._padded(rows, range(len(rows))))
 
     def _padded(self, rows: list[Any], places: Any) -> tuple[Any, Any]:
         """(ids ``[batch, time, ...]``, lengths ``[batch]``) on the network's device."""
@@ -242,7 +253,7 @@ class SequenceEmbedder(TokenizedEmbedder):
         make, reader = _known(NETWORKS, own["network"], f"{by}, network"), dict(own["reader"])
         read = _known(READERS, reader.pop("kind", None), f"{by}, reader, kind").open(folder, reader)
         expected = {name: kind for name, kind in get_type_hints(make).items() if name not in ("by", "return")}
-        plain = {name: getattr(kind, "__origin__", kind) for name, kind in expected.items()}
+        plain = {name: _plain(kind) for name, kind in expected.items()}
         sizes = fields(own["sizes"], f"{by}, sizes", **plain)
         with torch.device("meta"):  # nothing is made before the file is seen to hold it
             network = make(f"{by}, sizes", **sizes)
@@ -254,6 +265,16 @@ class SequenceEmbedder(TokenizedEmbedder):
         if isinstance(read, WordReader) and read.rows > sizes["rows"]:
             raise DataError(f"{file}: expected {read.rows} words, one a name of the tokenizer, found {sizes['rows']}")
         return cls(read, network, metric=head["metric"], name=head["name"], card=head.get("card"))
+
+
+def _plain(kind: Any) -> Any:
+    """What ``isinstance`` takes for a type, without what narrows it."""
+    args = get_args(kind)
+    if get_origin(kind) is Literal:
+        return tuple({type(value) for value in args})
+    if get_origin(kind) in (Union, UnionType):
+        return tuple(_plain(each) for each in args)
+    return _plain(args[0]) if get_origin(kind) is Annotated else get_origin(kind) or kind
 
 
 def _known(places: dict[str, str], name: Any, by: str) -> Any:

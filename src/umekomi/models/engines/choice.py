@@ -111,7 +111,9 @@ def _no_graph(engine: str, name: str, kind: str) -> WrongUse:
 
 def has_graph(embedder: Any) -> bool:
     """Is it a network that :func:`export` writes?"""
-    return isinstance(embedder, NetworkEmbedder) or getattr(embedder, "kind", "") == "sequence"
+    if getattr(embedder, "kind", "") == "sequence":
+        return embedder.network.kind == "words"  # type: ignore[no-any-return]  # by characters: not yet
+    return isinstance(embedder, NetworkEmbedder)
 
 
 def export(embedder: Any, runtime: str = "") -> OnnxEmbedder:

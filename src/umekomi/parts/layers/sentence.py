@@ -373,6 +373,7 @@ class WordNetwork(nn.Module):
     """A table of word vectors under an encoder: ids of words in. ``rows`` words of ``inputs`` numbers."""
 
     kind: ClassVar[str] = "words"
+    stateful: ClassVar[bool] = False
 
     def __init__(self, rows: int, inputs: int, encoder: Encoder) -> None:
         super().__init__()
