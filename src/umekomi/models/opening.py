@@ -34,6 +34,7 @@ KINDS = {
     "entity": "umekomi.models.entity:EntityEmbedder",
     "bags": "umekomi.models.bags:BagEmbedder",
     "sequence": "umekomi.models.sequence:SequenceEmbedder",
+    "elmo": "umekomi.models.elmo:ElmoEmbedder",
     "trees": "umekomi.models.labelled:TreeEmbedder",
     "paragraphs": "umekomi.models.paragraphs:ParagraphEmbedder",
     "multi": "umekomi.models.multivector:MultiVectorEmbedder",
@@ -49,6 +50,7 @@ BUILT_IN = ("random", "hashing")
 FOREIGN = {
     "nvembed": ("text", "umekomi.models.published.nv_embed:nv_embed"),
     "model2vec": ("static", "umekomi.models.published.model2vec:model2vec"),
+    "elmo": ("elmo", "umekomi.models.elmo:published_elmo"),
 }
 """Model types of a ``config.json`` whose folder is read by its shapes: the kind that it becomes, and what reads it."""
 THEIRS = {"SentenceTransformer": "text", "MultiVectorEncoder": "multi", "CrossEncoder": "cross-encoder"}
@@ -155,6 +157,8 @@ def source_of(folder: Path, name: str = "") -> Source:
         if not isinstance(made, str) or made not in THEIRS:
             raise WrongUse(f"{theirs}, model_type: expected {', '.join(THEIRS)}, found {made!r:.60}")
         return Source(name, THEIRS[made], folder)
+    if any(folder.glob("*options*.json")) and any(folder.glob("*.hdf5")):  # ELMo as AllenNLP published it
+        return Source(name, FOREIGN["elmo"][0], folder, foreign="elmo")
     if config:
         return Source(name, "cross-encoder" if _scores(config) else "text", folder)
     raise WrongUse(f"{folder}: expected a saved model ({MODEL_FILE} or modules.json), found neither")

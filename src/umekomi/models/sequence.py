@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_type_hints
+from types import UnionType
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
 
@@ -18,7 +19,7 @@ from umekomi.models.base import Encoded, Open
 from umekomi.models.borders import border, reading
 from umekomi.models.folders import fields, settings
 from umekomi.models.tokens import TokenizedEmbedder, filled
-from umekomi.models.words import WordReader
+from umekomi.models.words import TextReader, WordReader
 from umekomi.progress import Progress, say
 
 try:
@@ -37,10 +38,15 @@ NETWORKS = {
     "words": "umekomi.models.sequence:word_network",
     "labelled words": "umekomi.models.labelled:labelled_words",
     "labelled trees": "umekomi.models.labelled:labelled_trees",
+    "elmo": "umekomi.models.elmo:elmo_network",
 }
 """What a saved folder may name, and what makes each network of its settings: ``make(by, **settings)``, ``by`` the file
 for errors."""
-READERS = {"words": "umekomi.models.words:WordReader", "trees": "umekomi.models.labelled:TreeReader"}
+READERS = {
+    "words": "umekomi.models.words:WordReader",
+    "trees": "umekomi.models.labelled:TreeReader",
+    "characters": "umekomi.models.elmo:CharacterReader",
+}
 """How texts become numbers, likewise."""
 PLACES = 1 << 13
 """Words of a batch, padding among them: a step's product with 2,048 · 8,192 weights takes .30 ms a text for 64 texts,
@@ -89,7 +95,7 @@ class SequenceEmbedder(TokenizedEmbedder):
 
     def __init__(
         self,
-        reader: WordReader,
+        reader: TextReader,
         network: Any,
         *,
         metric: str = "cosine",
@@ -250,7 +256,7 @@ class SequenceEmbedder(TokenizedEmbedder):
         make, reader = _known(NETWORKS, own["network"], f"{by}, network"), dict(own["reader"])
         read = _known(READERS, reader.pop("kind", None), f"{by}, reader, kind").open(folder, reader)
         expected = {name: kind for name, kind in get_type_hints(make).items() if name not in ("by", "return")}
-        plain = {name: getattr(kind, "__origin__", kind) for name, kind in expected.items()}
+        plain = {name: _plain(kind) for name, kind in expected.items()}
         sizes = fields(own["sizes"], f"{by}, sizes", **plain)
         with torch.device("meta"):  # nothing is made before the file is seen to hold it
             network = make(f"{by}, sizes", **sizes)
@@ -262,6 +268,16 @@ class SequenceEmbedder(TokenizedEmbedder):
         if isinstance(read, WordReader) and read.rows > sizes["rows"]:
             raise DataError(f"{file}: expected {read.rows} words, one a name of the tokenizer, found {sizes['rows']}")
         return cls(read, network, metric=head["metric"], name=head["name"], card=head.get("card"))
+
+
+def _plain(kind: Any) -> Any:
+    """What ``isinstance`` takes for a type, without what narrows it."""
+    args = get_args(kind)
+    if get_origin(kind) is Literal:
+        return tuple({type(value) for value in args})
+    if get_origin(kind) in (Union, UnionType):
+        return tuple(_plain(each) for each in args)
+    return _plain(args[0]) if get_origin(kind) is Annotated else get_origin(kind) or kind
 
 
 def _known(places: dict[str, str], name: Any, by: str) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -53,6 +53,27 @@ def word_tokenizer(
         specials = [(name, rows[name]) for name in dict.fromkeys((begin, end)) if name]
         made.post_processor = processors.TemplateProcessing(single=around, special_tokens=specials)
     return made
+
+
+class TextReader(Protocol):
+    """What makes numbers of texts."""
+
+    tokenizer: Tokenizer
+    """Where words are in a text."""
+    before: str
+
+    @property
+    def skips(self) -> int | None:
+        """The number that is left out, or None."""
+
+    def read(self, texts: Sequence[str]) -> list[NDArray[np.int64]]:
+        """int64 ``[words]`` of each text, or ``[words, characters]``."""
+
+    def names(self, rows: NDArray[np.int64]) -> list[str]:
+        """The words of these numbers."""
+
+    def write(self, folder: Path) -> dict[str, Any]:
+        """Files into the folder, and the settings to open them by."""
 
 
 class WordReader:
