@@ -31,6 +31,8 @@ NAMES = (
     "encode",
     "serve",
     "recurrent",
+    "infersent",
+    "words",
 )
 
 

@@ -62,7 +62,7 @@ SAMPLES: dict[str, Any] = {
 }
 """A few rows of every shape."""
 DEFINITIONS = {"anchor": TEXTS, "positive": [text.split()[1] for text in TEXTS]}
-FIXED = frozenset({"bm25", "tfidf", "static"})
+FIXED = frozenset({"bm25", "tfidf", "static", "word-average"})
 """Recipes in which nothing is random."""
 
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from umekomi.models.base import EmbedderBase, Named, Saved
 
-__all__ = ["OPTIONAL", "REQUIRED", "WORD_VECTORS", "Paper", "Recipe", "Start", "at_hand", "get", "names"]
+__all__ = ["OPTIONAL", "REQUIRED", "WORD_VECTORS", "Paper", "Recipe", "Start", "get", "names", "quick_model"]
 
 REQUIRED = "a model that is named"
 OPTIONAL = "nothing, or a model that is named"

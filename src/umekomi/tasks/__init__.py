@@ -10,13 +10,16 @@ from umekomi.errors import WrongUse, unknown_name
 from umekomi.tasks.base import Result, Score, Task
 from umekomi.tasks.entities import HypernymyRanking, LinkPrediction, Reconstruction, TripleRanking
 from umekomi.tasks.labels import Classification, Clustering, without_rare_labels
-from umekomi.tasks.pairs import PairClassification, Similarity
+from umekomi.tasks.pairs import SAME, PairClassification, Similarity
+from umekomi.tasks.relations import Relation
 from umekomi.tasks.retrieval import Reranking, RetrievalTask
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from umekomi.data.columns import Split
 
-__all__ = ["KINDS", "Result", "Score", "Task", "default_kind", "fitting", "make"]
+__all__ = ["KINDS", "Result", "Score", "Task", "default_kind", "fitting_kinds", "make"]
 
 KINDS: dict[str, type[Task]] = {
     kind.kind: kind
@@ -25,6 +28,7 @@ KINDS: dict[str, type[Task]] = {
         Reranking,
         Similarity,
         PairClassification,
+        Relation,
         Classification,
         Clustering,
         Reconstruction,
@@ -47,7 +51,14 @@ def fitting_kinds(split: Split) -> list[str]:
             kinds = [kind for kind in kinds if kind != "reranking"]
     elif kind_of_data == "hierarchy" and "score" not in split.column_names:
         kinds.remove("hypernymy-ranking")
+    if not isinstance(split, RetrievalData) and kind_of_data == "labelled pairs" and not _same_or_not(split):
+        kinds.remove("pair-classification")
     return kinds
+
+
+def _same_or_not(split: pa.Table) -> bool:
+    """Do the labels of pairs say whether two texts are the same, and nothing else?"""
+    return {str(label).strip().lower() for label in split["label"].unique().to_pylist()} <= set(SAME)
 
 
 def default_kind(split: Split) -> str:
@@ -144,6 +155,8 @@ def build(kind: str, dataset: Dataset, split: str, name: str) -> Task:
 
 def _made(kind: str, dataset: Dataset, split: str, name: str) -> Task:
     chosen = dataset[split]
+    if kind == "relation":
+        return Relation(chosen, dataset.splits.get("train") if split != "train" else None, name=name)
     if kind in ("classification", "link-prediction"):
         train = dataset.splits.get("train") if split != "train" else None
         if kind == "link-prediction" and train is None:

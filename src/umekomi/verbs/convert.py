@@ -14,6 +14,8 @@ from umekomi.models.entity import EntityEmbedder
 from umekomi.models.opening import as_embedder
 from umekomi.models.static import StaticEmbedder
 
+STATES = (".pkl", ".pickle", ".pt", ".pth")
+"""Files of torch's state dictionaries."""
 if TYPE_CHECKING:
     from umekomi.models.base import Named, Saved
 
@@ -29,6 +31,7 @@ def convert(
     precision: str = "float32",
     data: str | Path | Iterable[str] | None = None,
     least_cosine: float = 0.99,
+    vectors: Named | None = None,
     progress: bool = False,
 ) -> Path:
     """Write a model in another format.
@@ -38,13 +41,16 @@ def convert(
     that are linear become its layers. ``"onnx"``: a folder that needs no torch.
 
     Args:
-        source: the model; a file ending in ``.txt``, ``.vec`` or ``.bin``, packed or not, is read as word2vec.
+        source: the model; a file ending in ``.txt``, ``.vec`` or ``.bin``, packed or not, is read as word2vec; one
+            ending in ``.pkl``, ``.pickle``, ``.pt`` or ``.pth`` as an encoder that InferSent published
+            (:mod:`umekomi.models.published.infersent`).
         out: a folder, or a file of word vectors.
         to: one of these formats; None: by the ending of ``out``.
         precision: ``"int8"``: a graph's weights have eight bits where that costs no more than ``least_cosine``, and the
             card says what it costs (:func:`umekomi.models.engines.quantized.int8`).
         data: the texts that this is measured on.
         least_cosine: that every text keeps to its own vector.
+        vectors: of such an encoder, the table of word vectors that it was learned on.
         progress: shows a bar.
     """
     out = Path(out)
@@ -55,7 +61,7 @@ def convert(
         raise WrongUse(f"precision: expected float32 or int8, found {precision!r}")
     if precision == "int8" and (to != "onnx" or data is None):
         raise WrongUse("precision int8: expected to 'onnx', and data, the texts to measure the loss on")
-    model = _open(source)
+    model = _open(source, vectors)
     if to == "word2vec":
         word2vec.write(as_table(model), out)
     elif to == "onnx":
@@ -103,7 +109,22 @@ def _texts(data: str | Path | Iterable[str]) -> list[str]:
     return [str(text) for text in table[column].to_pylist() if text]
 
 
-def _open(source: Named) -> Saved:
+def _open(source: Named, vectors: Named | None) -> Saved:
+    if isinstance(source, (str, Path)) and Path(source).suffix in STATES and not Path(source).is_dir():
+        if vectors is None:
+            raise WrongUse(
+                f"{source}: expected the word vectors that it was learned on",
+                parameter="vectors",
+                advice="name them with",
+            )
+        table = load(vectors)
+        if not isinstance(table, EntityEmbedder):
+            raise WrongUse(f"vectors: expected a table of word vectors, found kind {getattr(table, 'kind', 'none')}")
+        from umekomi.models.published.infersent import infersent
+
+        return infersent(source, table)
+    if vectors is not None:
+        raise WrongUse(f"vectors: expected a source ending in {', '.join(STATES)}, found {source}")
     if isinstance(source, (str, Path)) and word2vec.is_named(source) and not Path(source).is_dir():
         return word2vec.read(source)
     return load(source)

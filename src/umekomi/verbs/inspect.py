@@ -16,6 +16,7 @@ from umekomi.data import load, shape_name
 from umekomi.data.shapes import texts
 from umekomi.errors import WrongUse
 from umekomi.files import plain, whole_file
+from umekomi.inspection.attention import Attends, HeatMap, heat_maps, overlap
 from umekomi.limits import checked
 from umekomi.models import load_embedder
 from umekomi.models.tokens import NetworkEmbedder
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from umekomi.data.columns import Given
     from umekomi.models.base import Named
 
+MAPS = 12
+"""Texts whose attention is drawn."""
 DEPTH = 2 / 3
 """The fixed rule that every metric must beat: this share of the layers."""
 
@@ -74,6 +77,7 @@ class Inspection:
     choices: tuple[Choice, ...] = ()
     correlations: tuple[Correlation, ...] = ()
     notes: tuple[str, ...] = field(default=())
+    attention: tuple[HeatMap, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Plain data."""
@@ -104,7 +108,7 @@ def inspect(
     Args:
         model: a name, a folder, or an embedder.
         data: whose texts.
-        out: writes one page, self-contained.
+        out: writes one page, self-contained; of a network with attention over words it has heat maps of some texts.
         task: the kind of task; None: the one that the columns make.
         split: the split looked at.
         layers: whether each is measured; None: where the model has them.
@@ -184,6 +188,11 @@ def inspect(
             notes.append("metrics as the paper's released code computes them, where it departs from the paper")
     elif layers is None:
         notes.append(f"{embedder.name} is of kind {embedder.kind}: it has no layers to look at")
+    maps: tuple[HeatMap, ...] = ()
+    if isinstance(embedder, Attends) and embedder.hops:
+        space |= overlap(embedder, sample)
+        maps = heat_maps(embedder, sample[:: max(1, len(sample) // MAPS)][:MAPS])
+        notes.append(f"heat maps of {len(maps)} texts{'' if out else ' with --out PAGE.html'}")
     judged = rows if planned is not None else []
     done = Inspection(
         embedder.name,
@@ -194,6 +203,7 @@ def inspect(
         tuple(_choices(judged)),
         tuple(_correlations(judged, seed)),
         tuple(notes),
+        maps,
     )
     if out is not None:
         write_page(done, out)

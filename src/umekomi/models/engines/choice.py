@@ -214,16 +214,20 @@ def check(embedder: EmbedderBase, exported: EmbedderBase) -> float:
     compositions; the error below .9999."""
     from umekomi.parts.similarity import normalise
 
-    least = 1.0
+    least, probes = 1.0, list(PROBES)
+    reader = getattr(embedder, "reader", None)
+    if reader is not None:  # words that it knows, a few and many
+        names = sorted(reader.tokenizer.get_vocab())
+        probes += [" ".join(names[:: max(1, len(names) // count)][:count]) for count in (3, 40, 300)]
     for role in (None, *sorted(embedder.roles | {"query", "document"})):
-        want = normalise(embedder.encode(list(PROBES), output="dense", role=role))
+        want = normalise(embedder.encode(probes, output="dense", role=role))
         for found in (
-            exported.encode(list(PROBES), output="dense", role=role),
-            np.concatenate([exported.encode([text], output="dense", role=role) for text in PROBES]),
+            exported.encode(probes, output="dense", role=role),
+            np.concatenate([exported.encode([text], output="dense", role=role) for text in probes]),
         ):
             cosines = (want * normalise(found)).sum(1) + (~want.any(1) & ~found.any(1))  # of nothing, nothing
             if not np.isfinite(found).all() or float(cosines.min()) < EXACT:
-                text = PROBES[int(np.argmin(np.nan_to_num(cosines, nan=-1.0)))]
+                text = probes[int(np.argmin(np.nan_to_num(cosines, nan=-1.0)))]
                 raise WrongUse(
                     f"its graph gives another vector than the model for {text[:30]!r} in the role {role}: cosine "
                     f"{float(cosines.min()):.5f}"

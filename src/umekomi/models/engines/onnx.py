@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
 LONGEST = 1 << 20
 """Words of a text that a graph of an embedder without a limit reads."""
+WORDS = 4096
+"""Words of a batch of such an embedder."""
 BLOCK = 4096
 """Texts that are tokenised ahead and sorted together."""
 CPU_TOKENS, GPU_TOKENS = 512, 16384
@@ -65,6 +67,7 @@ class OnnxEmbedder(TokenizedEmbedder):
         card: what is known about it.
         stands_for: the fingerprint of the model that this is the graph of.
         skips: a token that is left out of every text; one of which nothing is left has a zero vector.
+        words: of a batch, whatever its texts, where a graph's steps want many texts at once.
         threads: that run the graph; None: one a core.
         runtime: what runs it (:func:`umekomi.models.engines.runtimes.open_runtime`).
     """
@@ -86,6 +89,7 @@ class OnnxEmbedder(TokenizedEmbedder):
         card: dict[str, Any] | None = None,
         stands_for: str = "",
         skips: int | None = None,
+        words: int | None = None,
         threads: int | None = None,
         runtime: str = "",
     ) -> None:
@@ -103,7 +107,8 @@ class OnnxEmbedder(TokenizedEmbedder):
         self.rounding = self.runtime.rounding
         if self.runtime.gpu:
             self.threads = 1
-        self.tokens = GPU_TOKENS if self.runtime.gpu else CPU_TOKENS
+        self.words = words
+        self.tokens = GPU_TOKENS if self.runtime.gpu else words or CPU_TOKENS
         self.alone = self.tokens // 2
         """Calls with at most so many tokens run on the caller's thread."""
 
@@ -179,7 +184,7 @@ class OnnxEmbedder(TokenizedEmbedder):
                 [len(encoding.ids) for encoding in first],
                 [bool(encoding.overflowing) for encoding in first],
             )
-            for places in filled(tokens, self.tokens, batch_size):
+            for places in self._filled(tokens, self.tokens, batch_size):
                 embed(first, places, max(int(tokens[places[0]]), 1), 0)
             return Encoded(vectors, tokens, cut)
         pool, ahead = self._threads()
@@ -193,7 +198,7 @@ class OnnxEmbedder(TokenizedEmbedder):
                     over = np.array([bool(encoding.overflowing) for encoding in encodings])
                     tokens[start : start + len(encodings)], cut[start : start + len(encodings)] = widths, over
                     budget = min(self.tokens, max(int(widths.max()), -(-int(widths.sum()) // self.threads)))
-                    for places in filled(widths, budget, batch_size):
+                    for places in self._filled(widths, budget, batch_size):
                         running.append(pool.submit(embed, encodings, places, max(int(widths[places[0]]), 1), start))
                         while len(running) > 4 * self.threads:
                             bar.advance(running.popleft().result())
@@ -207,6 +212,9 @@ class OnnxEmbedder(TokenizedEmbedder):
                 wait(running)  # nothing goes on writing behind the caller's back
                 raise
         return Encoded(vectors, tokens, cut)
+
+    def _filled(self, widths: Any, budget: int, batch_size: int) -> Iterator[Any]:
+        return filled(widths, budget, batch_size) if self.words is None else filled(widths, budget, len(widths), None)
 
     def _ids_of(self, encoding: Encoding) -> _Ids:
         ids, kinds = encoding.ids, encoding.type_ids
@@ -236,12 +244,22 @@ class OnnxEmbedder(TokenizedEmbedder):
             settings["stands_for"] = self.stands_for
         if self.skips is not None:
             settings["skips"] = self.skips
+        if self.words is not None:
+            settings["words"] = self.words
         return settings
 
     @classmethod
     def _read(cls, folder: Path, head: dict[str, Any], open: Open, runtime: str = "") -> OnnxEmbedder:
         own = settings(
-            folder, head, dimension=int, context=int, prompts=dict, default_prompt_=str, stands_for_=str, skips_=int
+            folder,
+            head,
+            dimension=int,
+            context=int,
+            prompts=dict,
+            default_prompt_=str,
+            stands_for_=str,
+            skips_=int,
+            words_=int,
         )
         if own["dimension"] < 1 or own["context"] < 1 or not all(isinstance(p, str) for p in own["prompts"].values()):
             raise DataError(f"{folder / MODEL_FILE}, settings: expected sizes above zero and prompts that are texts")
@@ -297,6 +315,7 @@ def export_sequence(embedder: SequenceEmbedder, runtime: str = "") -> OnnxEmbedd
         name=f"{embedder.name}-onnx",
         card=embedder.card,
         skips=reader.skips,
+        words=WORDS,
         runtime=runtime,
     )
 

@@ -147,6 +147,7 @@ def _with(embedder: OnnxEmbedder, graph: bytes) -> OnnxEmbedder:
         prompts=embedder.prompts,
         default_prompt=embedder.default_prompt,
         skips=embedder.skips,
+        words=embedder.words,
         name=f"{embedder.name}-int8",
         card=embedder.card,
     )
