@@ -121,6 +121,19 @@ def test_the_house_is_counted_rightly(tmp_path):
     assert "recipes -- 1 --> models" in house.drawn(tmp_path / "pack")
 
 
+def test_the_ways_are_walked_and_climbs_are_against_the_imports(tmp_path):
+    """One way on the real source; the counting on a package of three modules."""
+    house = module(ROOT / "docs" / "house.py", "house")
+    calls = house.walked(house.SOURCE, "(c) a query through `search`")
+    assert ("umekomi.verbs.search", "umekomi.indexes.index") in {(came, landed) for came, _, _, landed in calls}
+    assert house.above({"a": {"b"}, "b": {"c"}, "c": set()}) == {"a": {"b", "c"}, "b": {"c"}, "c": set()}
+    page = (ROOT / "docs" / "house.md").read_text(encoding="utf-8")
+    assert all(f"| {way} |" in page for way in house.WAYS), "run python docs/house.py --ways BEFORE AFTER --write"
+    trees = house.modules(house.SOURCE)
+    for names in house.NAMED.values():
+        assert all(house.touched(trees, names)), "each is named somewhere"
+
+
 def functions_of(body, name="", own=None):
     """(name, function, its docstring's text) of all public functions, methods and classes; ``__init__`` is told by its
     class."""
@@ -156,16 +169,3 @@ def test_seven_parameters_are_told_one_by_one():
                     )
     assert seen > 40
     assert not wanting, "\n".join(wanting)
-
-
-def test_the_ways_are_walked_and_climbs_are_against_the_imports(tmp_path):
-    """One way on the real source; the counting on a package of three modules."""
-    house = module(ROOT / "docs" / "house.py", "house")
-    calls = house.walked(house.SOURCE, "(c) a query through `search`")
-    assert ("umekomi.verbs.search", "umekomi.indexes.index") in {(came, landed) for came, _, _, landed in calls}
-    assert house.above({"a": {"b"}, "b": {"c"}, "c": set()}) == {"a": {"b", "c"}, "b": {"c"}, "c": set()}
-    page = (ROOT / "docs" / "house.md").read_text(encoding="utf-8")
-    assert all(f"| {way} |" in page for way in house.WAYS), "run python docs/house.py --ways BEFORE AFTER --write"
-    trees = house.modules(house.SOURCE)
-    for names in house.NAMED.values():
-        assert all(house.touched(trees, names)), "each is named somewhere"

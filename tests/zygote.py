@@ -1,7 +1,6 @@
 """Fresh processes without the wait: one process has imported the heavy packages of others (torch, transformers ...) but
 nothing of umekomi, and forks for each request. A child is as fresh as a new interpreter in all that is under test, and
-starts in milliseconds instead of seconds. What a test says of imports, or of variables that those packages read when
-they are imported, needs a real new process.
+starts in milliseconds instead of seconds. What a test says of imports needs a real new process.
 
 Run as ``python zygote.py SOCKET`` it is that process; :class:`Process` asks it for a child.
 """
@@ -41,8 +40,8 @@ PACKAGES = (
     "transformers",
     "sentence_transformers",
 )
-TO_READ = ("UMEKOMI_", "WNSEARCHDIR", "COLUMNS", "NO_COLOR", "TERM")
-"""Variables that nothing of :data:`PACKAGES` reads when it is imported: they may differ from the zygote's."""
+READ = ("CUDA_", "HF_", "HUGGINGFACE_", "LD_", "MKL_", "NUMBA_", "OMP_", "OPENBLAS_", "TOKENIZERS_", "TRANSFORMERS_")
+"""How variables begin that some of :data:`PACKAGES` read once, when they are imported: a zygote for each setting."""
 
 
 # --- the zygote -------------------------------------------------------------------------------------------------------
@@ -126,13 +125,13 @@ def run(request: dict, descriptors: list[int]) -> int:
 class Zygote:
     """The process, started at once and imported in the background."""
 
-    def __init__(self) -> None:
+    def __init__(self, settings: tuple[tuple[str, str], ...]) -> None:
         self.folder = tempfile.TemporaryDirectory()
         self.place = f"{self.folder.name}/zygote"
-        self.environment = dict(os.environ)
+        others = {name: value for name, value in os.environ.items() if not name.startswith(READ)}
         self.process = subprocess.Popen(
             [sys.executable, __file__, self.place],
-            env={**self.environment, "PYTHONPATH": ""},
+            env={**others, **dict(settings), "PYTHONPATH": ""},
             cwd=self.folder.name,
             stdin=subprocess.DEVNULL,
         )
@@ -148,25 +147,20 @@ class Zygote:
             time.sleep(0.05)
         raise TimeoutError("the zygote was not ready within a minute")
 
-    def same(self, environment: dict[str, str]) -> bool:
-        """Whether a child with these variables is what a new process would be."""
-        names = {*environment, *self.environment}
-        return all(
-            environment.get(name) == self.environment.get(name) or name.startswith(TO_READ)
-            for name in names
-            if not name.startswith("PYTEST_")
-        )
-
     def close(self) -> None:
         self.process.terminate()
         self.process.wait()
         self.folder.cleanup()
 
 
+def shared(environment: dict[str, str]) -> Zygote:
+    """This process's zygote for children with these variables, started when it is first needed and ended with it."""
+    return _of(tuple(sorted((name, value) for name, value in environment.items() if name.startswith(READ))))
+
+
 @cache
-def shared() -> Zygote:
-    """This process's zygote, started when it is first needed and ended with it."""
-    zygote = Zygote()
+def _of(settings: tuple[tuple[str, str], ...]) -> Zygote:
+    zygote = Zygote(settings)
     atexit.register(zygote.close)
     return zygote
 
@@ -185,9 +179,7 @@ class Process:
             "environment": dict(os.environ) if environment is None else environment,
             "path": ["" if source is not None else str(cwd or os.getcwd()), *import_path()],
         }
-        zygote = shared()
-        assert zygote.same(request["environment"]), "packages have read other variables: take a new process (fresh)"
-        self.connection = zygote.connect()
+        self.connection = shared(request["environment"]).connect()
         socket.send_fds(self.connection, [json.dumps(request).encode()], [self.out.fileno(), self.err.fileno()])
         self.told = b""
         while b"\n" not in self.told:

@@ -115,13 +115,13 @@ def write_row(file: Path, row: Row) -> None:
 
 def read_row(file: Path) -> Row:
     """A finished row, as it was kept."""
-    found = read_json(file)
-    others = found["others"].items()  # null: a figure that is no number
-    found["others"] = {
+    fields = read_json(file)
+    others = fields["others"].items()  # null: a figure that is no number
+    fields["others"] = {
         metric: Interval(*(math.nan if value is None else value for value in values)) for metric, values in others
     }
-    found["notes"] = tuple(found["notes"])
-    return Row(**found)
+    fields["notes"] = tuple(fields["notes"])
+    return Row(**fields)
 
 
 def conclude(

@@ -59,10 +59,10 @@ def plan(data: Given, task: str | None, split: str | None, learns: bool, seed: i
             judged = _fewer(judged, max_queries)
             notes.append(f"{max_queries} queries drawn by hash of their text; the corpus is whole")
         dataset = Dataset(dataset.name, {**dataset.splits, split: judged}, dataset.licence, dataset.notes)
-    made = build(kind, dataset, split, dataset.name)
+    built = build(kind, dataset, split, dataset.name)
     train = dataset[trainable[0]] if trainable else judged if whole else None
-    own = judged if kind in RANKS or train is None else train
-    return Plan(dataset, made, train, own, tuple(notes))
+    searched = judged if kind in RANKS or train is None else train
+    return Plan(dataset, built, train, searched, tuple(notes))
 
 
 def _kind(split: Split) -> str:

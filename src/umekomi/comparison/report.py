@@ -82,8 +82,8 @@ def _queries(comparison: Comparison, task: RetrievalTask, chosen: Iterable[int])
         cells = {}
         for row in comparison.rows:
             hits = row.hits.get(query, [])
-            found = [document for document, _ in hits]
-            first = next((rank for rank, document in enumerate(found, 1) if document in right), None)
+            documents = [document for document, _ in hits]
+            first = next((rank for rank, document in enumerate(documents, 1) if document in right), None)
             cells[row.candidate] = {
                 "value": float(row.values[int(number)]),
                 "shown": f"right at {first}" if first else "not in the first ten",

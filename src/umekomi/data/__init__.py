@@ -67,8 +67,8 @@ def _load(data: Given, encoding: str | None = None) -> Dataset:
             return named.load(data)
         path = Path(data).expanduser()
         if path.exists():
-            found = read(path, encoding=encoding)
-            splits = found if isinstance(found, dict) else {"all": found}
+            tables_read = read(path, encoding=encoding)
+            splits = tables_read if isinstance(tables_read, dict) else {"all": tables_read}
             return Dataset(str(path), splits)
         text = os.fspath(data)
         if path.suffix or text.startswith((".", "/", "~")) or text.count("/") > 1:
@@ -100,10 +100,10 @@ def _from_hub(name: str) -> Dataset:
     except ImportError:
         raise MissingExtra("datasets", "neural", f"fetching {name} from the hub") from None
     try:
-        found = datasets.load_dataset(name)
+        fetched = datasets.load_dataset(name)
     except Exception as error:
         raise WrongUse(
             f"{name}: no such file, folder or named dataset, and the hub does not give it ({type(error).__name__})"
         ) from None
     standard = {"validation": "dev", "valid": "dev"}
-    return Dataset(name, {standard.get(split, split): as_table(table) for split, table in found.items()})
+    return Dataset(name, {standard.get(split, split): as_table(table) for split, table in fetched.items()})

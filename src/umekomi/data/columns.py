@@ -76,7 +76,7 @@ TableLike: TypeAlias = (
     "pa.Table | RetrievalData | datasets.Dataset | Frame | Mapping[str, Any] | Sequence[Mapping[str, Any]]"
     " | Sequence[str]"
 )
-"""What :func:`as_table` takes."""
+"""What :func:`umekomi.data.tables.as_table` takes."""
 Given: TypeAlias = "str | os.PathLike[str] | Dataset | TableLike | Mapping[str, TableLike]"
 """What :func:`umekomi.data.load` takes: a name or a path too, and several splits."""
 

@@ -150,10 +150,10 @@ def _fill(chance: NDArray[np.float64], component: NDArray[np.integer], wanted: f
     """Whole components in the order of their draw, until enough rows are held out; one too big to fit is passed
     over."""
     groups, first, counts = np.unique(component, return_index=True, return_counts=True)
-    held: set[int] = set()
+    held_out: set[int] = set()
     filled = 0
     for index in np.argsort(chance[first], kind="stable"):
-        if filled + counts[index] <= wanted or (not held and counts[index] < len(component) / 2):
-            held.add(int(groups[index]))
+        if filled + counts[index] <= wanted or (not held_out and counts[index] < len(component) / 2):
+            held_out.add(int(groups[index]))
             filled += int(counts[index])
-    return np.array([int(group) in held for group in component])
+    return np.array([int(group) in held_out for group in component])

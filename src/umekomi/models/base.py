@@ -437,13 +437,15 @@ class Predictor(Saved):
         shape = (len(rows), *((len(self.classes),) if self.classes else ()))
         if not rows:
             return np.zeros(shape, np.float32)
-        found = np.asarray(self._predict(rows), np.float32)
-        if found.shape != shape:
-            raise UmekomiError(f"{self.name}: expected predictions of shape {list(shape)}, found {list(found.shape)}")
-        if not np.isfinite(found).all():
-            bad = int(np.flatnonzero(~np.isfinite(found.reshape(len(found), -1)).all(1))[0])
+        predictions = np.asarray(self._predict(rows), np.float32)
+        if predictions.shape != shape:
+            raise UmekomiError(
+                f"{self.name}: expected predictions of shape {list(shape)}, found {list(predictions.shape)}"
+            )
+        if not np.isfinite(predictions).all():
+            bad = int(np.flatnonzero(~np.isfinite(predictions.reshape(len(predictions), -1)).all(1))[0])
             raise UmekomiError(f"{self.name}: expected finite predictions, found NaN or infinity for row {bad + 1}")
-        return found
+        return predictions
 
     @abstractmethod
     def _predict(self, rows: list[Any]) -> ArrayLike:

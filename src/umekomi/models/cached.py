@@ -187,12 +187,12 @@ def _save(file: Path, vectors: Output, seconds: float) -> None:
 
 
 def _load(file: Path) -> tuple[Any, float]:
-    with np.load(file, allow_pickle=False) as found:
-        seconds = float(found["seconds"])
-        if "dense" in found:
-            return found["dense"], seconds
-        if "flat" in found:
-            return Vectors(found["flat"], found["offsets"]), seconds
+    with np.load(file, allow_pickle=False) as stored:
+        seconds = float(stored["seconds"])
+        if "dense" in stored:
+            return stored["dense"], seconds
+        if "flat" in stored:
+            return Vectors(stored["flat"], stored["offsets"]), seconds
         from scipy.sparse import csr_array
 
-        return csr_array((found["data"], found["indices"], found["indptr"]), shape=tuple(found["shape"])), seconds
+        return csr_array((stored["data"], stored["indices"], stored["indptr"]), shape=tuple(stored["shape"])), seconds

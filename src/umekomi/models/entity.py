@@ -87,16 +87,18 @@ class EntityEmbedder(EmbedderBase):
         strange = next((place for place, item in enumerate(items) if not isinstance(item, (str, int, float))), None)
         if strange is not None:
             raise WrongUse(f"{self.name}: expected names, item {strange + 1} is {type(items[strange]).__name__}")
-        found = np.array([self.rows.get(item, -1) for item in items], np.int64)
-        missing = int((found < 0).sum())
+        rows_of = np.array([self.rows.get(item, -1) for item in items], np.int64)
+        missing = int((rows_of < 0).sum())
         if missing and self.unknown == "error":
-            self.row(items[int(np.flatnonzero(found < 0)[0])])
+            self.row(items[int(np.flatnonzero(rows_of < 0)[0])])
         if missing:
             done = "left out" if self.unknown == "skip" else "given a zero vector"
             say(f"note: {missing} of {len(items)} names are not in {self.name} and were {done}")
         if self.unknown == "skip":
-            return self.vectors[found[found >= 0]]
-        return np.where(found[:, None] >= 0, self.vectors[found], np.float32(0)) if missing else self.vectors[found]
+            return self.vectors[rows_of[rows_of >= 0]]
+        return (
+            np.where(rows_of[:, None] >= 0, self.vectors[rows_of], np.float32(0)) if missing else self.vectors[rows_of]
+        )
 
     def with_table(self, transforms: Sequence[Transform]) -> EntityEmbedder:
         """The same names with their vectors changed (cosine and dot tables only)."""

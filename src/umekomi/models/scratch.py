@@ -43,21 +43,21 @@ def train_tokenizer(
         raise WrongUse(
             f"vocabulary: expected {256 + len(names)} or more (every byte and {len(names)} marks), found {vocabulary}"
         )
-    made = Tokenizer(models.BPE(unk_token="[UNK]"))
-    made.normalizer = normalizers.NFKC()
-    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    made.decoder = decoders.ByteLevel()
+    fast = Tokenizer(models.BPE(unk_token="[UNK]"))
+    fast.normalizer = normalizers.NFKC()
+    fast.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    fast.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=vocabulary,
         special_tokens=names,
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    made.train_from_iterator(texts, trainer)
-    ends = [(name, made.token_to_id(name)) for name in (("[EOS]",) if decoder else ("[CLS]", "[SEP]"))]
+    fast.train_from_iterator(texts, trainer)
+    ends = [(name, fast.token_to_id(name)) for name in (("[EOS]",) if decoder else ("[CLS]", "[SEP]"))]
     single = "$A [EOS]" if decoder else "[CLS] $A [SEP]"
-    made.post_processor = processors.TemplateProcessing(single=single, special_tokens=ends)
-    return PreTrainedTokenizerFast(tokenizer_object=made, model_max_length=max_length, padding_side="right", **SPECIAL)
+    fast.post_processor = processors.TemplateProcessing(single=single, special_tokens=ends)
+    return PreTrainedTokenizerFast(tokenizer_object=fast, model_max_length=max_length, padding_side="right", **SPECIAL)
 
 
 def untrained_transformer(

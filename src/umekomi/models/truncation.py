@@ -73,12 +73,12 @@ def encode_truncated(
     long = embedder.truncated(texts, role)
     if truncation == "error":
         if long.any():
-            place = int(np.flatnonzero(long)[0])
-            raise DataError(f"text {first + place + 1} is longer than {embedder.name} reads: {texts[place][:60]!r}…")
+            at = int(np.flatnonzero(long)[0])
+            raise DataError(f"text {first + at + 1} is longer than {embedder.name} reads: {texts[at][:60]!r}…")
         return embedder.encode_with_counts(texts, role=role, dimensions=dimensions, batch_size=batch_size)
     if not long.any():
         return embedder.encode_with_counts(texts, role=role, dimensions=dimensions, batch_size=batch_size)
-    pieces = [embedder.windows(text, role) if long[place] else [text] for place, text in enumerate(texts)]
+    pieces = [embedder.windows(text, role) if long[at] else [text] for at, text in enumerate(texts)]
     starts = np.zeros(len(pieces) + 1, np.int64)
     np.cumsum([len(part) for part in pieces], out=starts[1:])
     seen = embedder.encode_with_counts([piece for part in pieces for piece in part], role=role, batch_size=batch_size)

@@ -152,19 +152,21 @@ class Csr(Recipe):
         from umekomi.parts.losses.sparse import SparseContrast
 
         if labels is not None:
-            place = {label: number for number, label in enumerate(sorted(set(labels), key=str))}
-            table = pa.table({"text": texts, "label": [place[label] for label in labels]})
+            number_of = {label: number for number, label in enumerate(sorted(set(labels), key=str))}
+            table = pa.table({"text": texts, "label": [number_of[label] for label in labels]})
         else:
             table = pa.table({"anchor": others, "positive": texts})
-        kept: list[SparseContrast] = []
+        objectives: list[SparseContrast] = []
 
         def stages(model: SentenceTransformer) -> list[Stage]:
             arrays = code.state()[1]
-            kept.append(SparseContrast(model, arrays, self.k, contrast=self.contrast, temperature=self.temperature))
+            objectives.append(
+                SparseContrast(model, arrays, self.k, contrast=self.contrast, temperature=self.temperature)
+            )
             return [
                 Stage(
                     {"all": table},
-                    {"all": kept[0]},
+                    {"all": objectives[0]},
                     self.tune_epochs,
                     self.tune_batch,
                     self.tune_learning_rate,
@@ -176,7 +178,10 @@ class Csr(Recipe):
 
         model = fine_tune(base.model, stages, run=run.stage("tune"), max_length=self.max_length)
         code.restore(
-            {f"{name}_": getattr(kept[0], name).detach().cpu().numpy().copy() for name in ("weight", "inner", "outer")}
+            {
+                f"{name}_": getattr(objectives[0], name).detach().cpu().numpy().copy()
+                for name in ("weight", "inner", "outer")
+            }
         )
         return TextEmbedder(model, base.name, base.card)
 

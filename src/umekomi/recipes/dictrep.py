@@ -83,18 +83,18 @@ class DictRep(Recipe):
         glosses = [data["anchor"][row].as_py() for row in known]
         target = normalise(start.vectors[[start.rows[defined[row]] for row in known]])
         tokenizer = resolve_tokenizer(glosses, self.tokenizer)
-        found = count_tokens(
+        coded = count_tokens(
             split_words(glosses, tokenizer), self.min_count, self.name, names=start.names if self.embeddings else None
         )
         bags = csr_array(
-            (np.ones(len(found.ids), np.float32), found.ids, found.offsets), shape=(len(known), len(found.names))
+            (np.ones(len(coded.ids), np.float32), coded.ids, coded.offsets), shape=(len(known), len(coded.names))
         )
         generator = np.random.default_rng(run.seed & 0xFFFFFFFF)
         width = start.dimension if self.embeddings else self.dimensions
         words = (
             start.vectors.copy()
             if self.embeddings
-            else generator.normal(0, 0.1, (len(found.names), width)).astype(np.float32)
+            else generator.normal(0, 0.1, (len(coded.names), width)).astype(np.float32)
         )
         step = np.eye(width, target.shape[1], dtype=np.float32) + generator.normal(
             0, 0.01, (width, target.shape[1])
@@ -142,7 +142,7 @@ class DictRep(Recipe):
             unit="definitions",
             threads=1,
             begin=begin,
-            rows={"words": found.names},
+            rows={"words": coded.names},
             key=content_hash(self.settings(), run.seed, glosses, start.names),
             piece=10_000,
         )
@@ -153,4 +153,4 @@ class DictRep(Recipe):
         }
         out = words @ step
         card = {"training": about}
-        return BagEmbedder(found.names, out, metric="cosine", tokenizer=tokenizer, name=self.name, card=card)
+        return BagEmbedder(coded.names, out, metric="cosine", tokenizer=tokenizer, name=self.name, card=card)

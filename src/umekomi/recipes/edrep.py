@@ -92,12 +92,12 @@ class EDRep(Recipe):
 
     def learn(self, data: pa.Table, start: Start, run: Run) -> EntityEmbedder:
         if shape_name(data) != "texts":
-            found, loops = graph(data, self.name)
-            found = found if self.directed else found.both_ways()
-            step = _stochastic(found.heads, found.tails, found.weights, len(found.names))
-            names, factors, partial = found.names, [step] * self.walk, True
-            null = np.bincount(found.tails, found.weights, len(names)) ** self.null
-            about = {"edges": len(found.heads), "self-loops left out": loops}
+            edges, loops = graph(data, self.name)
+            edges = edges if self.directed else edges.both_ways()
+            step = _stochastic(edges.heads, edges.tails, edges.weights, len(edges.names))
+            names, factors, partial = edges.names, [step] * self.walk, True
+            null = np.bincount(edges.tails, edges.weights, len(names)) ** self.null
+            about = {"edges": len(edges.heads), "self-loops left out": loops}
         else:
             names, counts, step = self._words(data, run)
             factors, partial, null, about = [step], False, counts**self.null, {"pairs": int(step.nnz)}
@@ -256,14 +256,14 @@ class EDRep(Recipe):
     def _words(self, data: pa.Table, run: Run) -> tuple[list[str], NDArray[np.float64], Sparse]:
         from scipy.sparse import csr_array
 
-        found = count_tokens(split_words(data["text"].to_pylist(), self.tokenizer), self.min_count, self.name)
-        ids, sentence = found.ids, np.repeat(np.arange(len(found.offsets) - 1), np.diff(found.offsets))
+        corpus = count_tokens(split_words(data["text"].to_pylist(), self.tokenizer), self.min_count, self.name)
+        ids, sentence = corpus.ids, np.repeat(np.arange(len(corpus.offsets) - 1), np.diff(corpus.offsets))
         if self.subsample:
-            share = found.counts / found.counts.sum()
+            share = corpus.counts / corpus.counts.sum()
             keep = np.sqrt(self.subsample / share) + self.subsample / share
-            chosen = np.random.default_rng(run.seed & 0xFFFFFFFF).random(len(ids)) < keep[ids]
-            ids, sentence = ids[chosen], sentence[chosen]
-        size = len(found.names)
+            drawn = np.random.default_rng(run.seed & 0xFFFFFFFF).random(len(ids)) < keep[ids]
+            ids, sentence = ids[drawn], sentence[drawn]
+        size = len(corpus.names)
         counted = csr_array((size, size), dtype=np.float32)
         for reach in range(1, self.window + 1):
             same = sentence[reach:] == sentence[:-reach]
@@ -273,8 +273,8 @@ class EDRep(Recipe):
         if not counted.nnz:
             raise DataError(f"edrep: expected words that stand within {self.window} of each other, found none")
         return (
-            found.names,
-            found.counts.astype(np.float64),
+            corpus.names,
+            corpus.counts.astype(np.float64),
             _stochastic(counted.coords[0], counted.coords[1], counted.data, size),
         )
 

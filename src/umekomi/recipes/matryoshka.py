@@ -112,9 +112,9 @@ class Matryoshka(Recipe):
         classes = sorted(set(data["label"].to_pylist()), key=str)
         if len(classes) < 2:
             raise DataError(f"{self.name}: expected two classes or more, found {len(classes)}")
-        place = {label: number for number, label in enumerate(classes)}
+        number_of = {label: number for number, label in enumerate(classes)}
         return objective, pa.table(
-            {"text": data["text"], "label": [place[label] for label in data["label"].to_pylist()]}
+            {"text": data["text"], "label": [number_of[label] for label in data["label"].to_pylist()]}
         )
 
     def _loss(

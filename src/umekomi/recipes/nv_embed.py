@@ -148,7 +148,7 @@ class NvEmbed(Recipe):
             for name, table in searching.items()
         }
 
-        def made(tables: dict[str, Any], in_batch: bool) -> pa.Table:
+        def stage_rows(tables: dict[str, Any], in_batch: bool) -> pa.Table:
             parts = []
             for table in tables.values():
                 role = role_of(table)
@@ -156,7 +156,7 @@ class NvEmbed(Recipe):
                     instruction_of(TASKS[role]),
                     role != "query" and not (role == "classification" and self.labels == "label"),
                 )
-                found = contrastive_rows(
+                contrastive = contrastive_rows(
                     table,
                     self.name,
                     in_batch=in_batch,
@@ -166,12 +166,12 @@ class NvEmbed(Recipe):
                     document_instruction=task if both else "",
                     seed=run.seed,
                 )
-                parts.append(sample_rows(found, self.max_rows, run.seed))
+                parts.append(sample_rows(contrastive, self.max_rows, run.seed))
             return concatenate(parts)
 
-        first = (made(mined, True), self.epochs[0]) if mined else None
+        first = (stage_rows(mined, True), self.epochs[0]) if mined else None
         alone = not first or not rest
-        second = (made({**mined, **rest}, self.order == "single-in-batch"), self.epochs[1])
+        second = (stage_rows({**mined, **rest}, self.order == "single-in-batch"), self.epochs[1])
         plans: list[tuple[Any, float] | None] = [first, second]
         if self.order == "reversed":
             plans = [second, first]

@@ -159,12 +159,12 @@ class Poincare(Recipe):
         from umekomi.parts.kernels.hyperbolic import GEOMETRIES, LORENTZ, sgd
         from umekomi.parts.spectral import spectral
 
-        found, notes = self._relations(data)
-        count, width = len(found.names), self.dimensions
+        links, notes = self._relations(data)
+        count, width = len(links.names), self.dimensions
         geometry = GEOMETRIES[self.metric()]
         table = np.random.default_rng(run.seed & 0xFFFFFFFF).uniform(-self.scale, self.scale, (count, width))
         if self.init == "spectral":
-            table += self.init_spread * spectral(found, width)
+            table += self.init_spread * spectral(links, width)
             if self.manifold == "ball":
                 table /= 1 + np.sqrt(1 + (table**2).sum(1, keepdims=True))
         skip = int(geometry == LORENTZ)
@@ -174,11 +174,11 @@ class Poincare(Recipe):
             raise WrongUse(
                 f"{self.name}: start must be a table of {width} dimensions on the same manifold ({self.manifold})"
             )
-        begin_with(table, found.names, start, self.name, skip)
+        begin_with(table, links.names, start, self.name, skip)
         if geometry == LORENTZ:
             table = np.column_stack([np.sqrt(1 + (table**2).sum(1)), table])
-        offsets, neighbours = found.neighbours()
-        pool = self._pool(found)
+        offsets, neighbours = links.neighbours()
+        pool = self._pool(links)
         history = np.zeros(count if self.adaptive else 0)
         nearest = np.zeros((count, 0), np.int32)
         share = 0.0
@@ -186,7 +186,7 @@ class Poincare(Recipe):
 
         def begin(epoch: int) -> None:
             nonlocal shuffled, nearest, share
-            shuffled = order(len(found.heads), run.seed, epoch)
+            shuffled = order(len(links.heads), run.seed, epoch)
             since = epoch - (self.epochs - self.hard_epochs)
             if self.hard and since >= 0 and (since % HARD_EVERY == 0 or not share):
                 share = self.hard
@@ -198,8 +198,8 @@ class Poincare(Recipe):
             return sgd(
                 table,
                 history,
-                found.heads,
-                found.tails,
+                links.heads,
+                links.tails,
                 chosen,
                 offsets,
                 neighbours,
@@ -216,24 +216,24 @@ class Poincare(Recipe):
         losses = learn(
             {"points": table} | ({"history": history} if self.adaptive else {}),
             self.epochs,
-            len(found.heads),
+            len(links.heads),
             work,
             run=run,
             unit="relations",
             threads=self.threads,
             begin=begin,
-            rows={"points": found.names},
+            rows={"points": links.names},
             hint=f"a smaller learning_rate (now {self.learning_rate}) or a longer burn-in usually mends this",
-            key=content_hash(self.settings(), run.seed, found.heads.tobytes(), found.tails.tobytes(), found.names),
+            key=content_hash(self.settings(), run.seed, links.heads.tobytes(), links.tails.tobytes(), links.names),
         )
         about = {
             "entities": count,
-            "relations": len(found.heads),
+            "relations": len(links.heads),
             "loss": curve(losses, most=20),
             "notes": notes,
         }
         card = {"training": about, "threads": cores(self.threads)}
-        return EntityEmbedder(found.names, self._kept(table), metric=self.metric(), name=self.name, card=card)
+        return EntityEmbedder(links.names, self._kept(table), metric=self.metric(), name=self.name, card=card)
 
     def check(self) -> None:
         if self.hard_epochs >= self.epochs:

@@ -142,7 +142,7 @@ class Qwen3Embedding(Recipe):
                 of, temperature=self.temperature, candidates=choice, prefixes=nested, mini_batch=self.mini_batch
             )
 
-        def learned(of: SentenceTransformer, tables: dict[str, Any], stage: int, run: Run) -> SentenceTransformer:
+        def fine_tuned(of: SentenceTransformer, tables: dict[str, Any], stage: int, run: Run) -> SentenceTransformer:
             plan = round_robin(
                 tables,
                 loss,
@@ -154,8 +154,8 @@ class Qwen3Embedding(Recipe):
             )
             return fine_tune(of, plan, run=run, max_length=self.max_length)
 
-        def made(table: pa.Table) -> pa.Table:
-            found = contrastive_rows(
+        def rows_of(table: pa.Table) -> pa.Table:
+            contrastive = contrastive_rows(
                 table,
                 self.name,
                 in_batch=True,
@@ -163,27 +163,27 @@ class Qwen3Embedding(Recipe):
                 instruction=instruction_of(TASKS[role_of(table)]),
                 seed=run.seed,
             )
-            return sample_rows(found, self.max_rows, run.seed)
+            return sample_rows(contrastive, self.max_rows, run.seed)
 
-        first = {name: made(table) for name, table in weak.items()}
-        kept = 0
+        first = {name: rows_of(table) for name, table in weak.items()}
+        weak_kept = 0
         if first:
-            model = learned(model, first, 0, run.stage("weak"))
+            model = fine_tuned(model, first, 0, run.stage("weak"))
         between = TextEmbedder(model, self.name)
         options = {"duplicate": None, "progress": run.progress}
         tables = {
-            name: made(
+            name: rows_of(
                 with_negatives(table, self.name, between, self.hard_negatives, **options) if is_search(table) else table
             )
             for name, table in strong.items()
         }
         for name, table in first.items() if strong else ():
             sure = rows_above(between, table, self.keep_above)
-            kept += sure.num_rows
+            weak_kept += sure.num_rows
             if sure.num_rows:
                 tables[name] = sure
         runs = self.runs if strong else 0
-        finals = [learned(model, tables, 1, each) for each in run.several(runs)] or [model]
+        finals = [fine_tuned(model, tables, 1, each) for each in run.several(runs)] or [model]
         states = [final.state_dict() for final in finals]
         merged = (
             merging.slerp_all(states)
@@ -194,7 +194,7 @@ class Qwen3Embedding(Recipe):
         out.prompts = {role: instruction_of(task) for role, task in TASKS.items()} | {"document": ""}
         about = {
             "weak": list(weak),
-            "weak pairs kept": kept,
+            "weak pairs kept": weak_kept,
             "sets": list(strong),
             "runs": runs,
             "rows": sum(table.num_rows for table in tables.values()),

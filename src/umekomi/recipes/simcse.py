@@ -128,10 +128,10 @@ class SimCse(Recipe):
 
     def _twice(self, data: pa.Table) -> dict[str, list[str]]:
         """Every text as its own positive."""
-        found = [text for text in data["text"].to_pylist() if text.strip()]
-        if len(found) < 2:
-            raise DataError(f"{self.name}: expected two texts or more, found {len(found)}")
-        return {"anchor": found, "positive": found}
+        texts = [text for text in data["text"].to_pylist() if text.strip()]
+        if len(texts) < 2:
+            raise DataError(f"{self.name}: expected two texts or more, found {len(texts)}")
+        return {"anchor": texts, "positive": texts}
 
 
 def add_head(model: SentenceTransformer, mlp: str, seed: int) -> SentenceTransformer:
@@ -169,9 +169,9 @@ class Watch:
         from umekomi.data import load
         from umekomi.data.tables import check
 
-        found = load(name)
-        split = next((name for name in ("dev", "validation") if name in found.splits), next(iter(found.splits)))
-        table = check(found[split], ("sentence1", "sentence2", "score"), "simcse, watch")
+        dataset = load(name)
+        split = next((name for name in ("dev", "validation") if name in dataset.splits), next(iter(dataset.splits)))
+        table = check(dataset[split], ("sentence1", "sentence2", "score"), "simcse, watch")
         self.first, self.second = table["sentence1"].to_pylist(), table["sentence2"].to_pylist()
         self.scores = np.array(table["score"].to_pylist(), float)
         self.good = self.scores >= 0.8 * self.scores.max()

@@ -78,19 +78,19 @@ class Static(Recipe):
         teacher = _teacher(start)
         model = teacher.model
         tokenizer = _tokenizer(model)
-        found = data["text"].to_pylist() if data is not None else []
-        if self.frequencies == "data" and not found:
+        texts = data["text"].to_pylist() if data is not None else []
+        if self.frequencies == "data" and not texts:
             raise WrongUse("static, frequencies='data' counts tokens in texts: give some, or name a language")
-        p = of_tokens(tokenizer, found if self.frequencies == "data" else self.frequencies)
+        p = of_tokens(tokenizer, texts if self.frequencies == "data" else self.frequencies)
         table = _vocabulary(model, tokenizer, self.batch_size, run.progress)
         about: dict[str, Any] = {"tokens": len(table), "tokens that occur": int((p > 0).sum())}
-        if found and self.texts:
-            if len(found) > self.texts:
-                found = [
-                    found[i]
-                    for i in np.random.default_rng(run.seed & 0xFFFFFFFF).choice(len(found), self.texts, replace=False)
+        if texts and self.texts:
+            if len(texts) > self.texts:
+                texts = [
+                    texts[i]
+                    for i in np.random.default_rng(run.seed & 0xFFFFFFFF).choice(len(texts), self.texts, replace=False)
                 ]
-            table, about["texts"], about["error"] = self._moved(table, tokenizer, found, teacher, run.progress)
+            table, about["texts"], about["error"] = self._moved(table, tokenizer, texts, teacher, run.progress)
         kind = WHITEN[self.whiten]
         if kind is not None:
             whitening = kind(self.dimensions).fit(table, weights=p)
@@ -111,18 +111,18 @@ class Static(Recipe):
         return StaticEmbedder(tokenizer, table.astype(np.float32), name=self.name, card={"training": about})
 
     def _moved(
-        self, table: Floats, tokenizer: Tokenizer, found: list[str], teacher: EmbedderBase, progress: bool
+        self, table: Floats, tokenizer: Tokenizer, texts: list[str], teacher: EmbedderBase, progress: bool
     ) -> tuple[Floats, int, float]:
         """(the table after regression on the model's vectors of texts, how many texts, the mean squared error left)."""
         from scipy.sparse import csr_array
 
         probe = StaticEmbedder(tokenizer, table)
-        ids, offsets = probe.tokens(found)
+        ids, offsets = probe.tokens(texts)
         lengths = np.diff(offsets)
         filled = np.flatnonzero(lengths)
         shares = np.repeat((1 / np.maximum(lengths, 1)).astype(np.float32), lengths)
-        bags = csr_array((shares, ids, offsets), shape=(len(found), len(table)))[filled]
-        target = teacher.encode([found[i] for i in filled], output="dense", batch_size=128, progress=progress)
+        bags = csr_array((shares, ids, offsets), shape=(len(texts), len(table)))[filled]
+        target = teacher.encode([texts[i] for i in filled], output="dense", batch_size=128, progress=progress)
         means = bags @ table
         # one map for all rows, that of the rows as they are (the model's own space) where the texts say nothing else
         scale = np.float32((means * target).sum() / max(float((means * means).sum()), 1e-12))
@@ -139,14 +139,14 @@ def ridge(bags: Sparse, target: NDArray[np.float32], strength: float, steps: int
     turned = bags.T.tocsr()
     residual = turned @ target
     diagonal = np.asarray(bags.multiply(bags).sum(0)).ravel()[:, None] + np.float32(max(strength, 1e-6))
-    found = np.zeros_like(residual)
+    solution = np.zeros_like(residual)
     scaled = residual / diagonal
     direction, energy = scaled.copy(), (residual * scaled).sum(0)
     begun = float(energy.sum())
     for _ in range(steps):
         pushed = turned @ (bags @ direction) + np.float32(strength) * direction
         length = energy / np.maximum((direction * pushed).sum(0), 1e-20)
-        found += length * direction
+        solution += length * direction
         residual -= length * pushed
         scaled = residual / diagonal
         after = (residual * scaled).sum(0)
@@ -154,7 +154,7 @@ def ridge(bags: Sparse, target: NDArray[np.float32], strength: float, steps: int
             break
         direction = scaled + (after / np.maximum(energy, 1e-20)) * direction
         energy = after
-    return found
+    return solution
 
 
 def _teacher(start: Start) -> TextEmbedder:

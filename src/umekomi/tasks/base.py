@@ -13,7 +13,7 @@ import numpy as np
 
 from umekomi.contracts import Vectors
 from umekomi.errors import DataError, WrongUse
-from umekomi.models.base import EmbedderBase, describe
+from umekomi.models.base import Scorer, describe
 from umekomi.statistics import Interval, interval
 
 if TYPE_CHECKING:
@@ -64,12 +64,12 @@ def vectors_of(model: EmbedderBase, items: Sequence[Any], role: str | None, batc
     else:
         numbers, starts = vectors, None
     if not np.isfinite(numbers).all():
-        place = int(np.argwhere(~np.isfinite(np.asarray(numbers)))[0][0])
+        bad = int(np.argwhere(~np.isfinite(np.asarray(numbers)))[0][0])
         if starts is not None:
-            place = int(np.searchsorted(starts, place, side="right")) - 1
+            bad = int(np.searchsorted(starts, bad, side="right")) - 1
         name = getattr(model, "name", "the model")
         raise DataError(
-            f"{name} gives a vector with NaN or infinity for {str(items[place])[:60]!r}: its weights, or what it "
+            f"{name} gives a vector with NaN or infinity for {str(items[bad])[:60]!r}: its weights, or what it "
             "was learned from, are broken"
         )
     return vectors
@@ -127,12 +127,12 @@ class Task(ABC):
         """Judge ``model``; its own prompts and its own ``similarity`` are used. Data on which every model would get the
         same figure, and a model whose figure is no number, are errors."""
         self.check()
-        if not self.scores_pairs and not isinstance(model, EmbedderBase):
+        if not self.scores_pairs and isinstance(model, Scorer):
             raise WrongUse(f"{self.name} judges embedders; {describe(model)}")
-        found = self._evaluate(cast("EmbedderBase", model), batch_size, progress)
-        if not math.isfinite(found.value):
-            raise DataError(f"{self.name}: the {found.metric} of {model.name} is no number: {self._undefined(found)}")
-        return found
+        result = self._evaluate(cast("EmbedderBase", model), batch_size, progress)
+        if not math.isfinite(result.value):
+            raise DataError(f"{self.name}: the {result.metric} of {model.name} is no number: {self._undefined(result)}")
+        return result
 
     def check(self) -> None:  # noqa: B027 - a task without data of its own has nothing to check
         """One error for data that cannot be judged on: missing values, or nothing that tells a good model from a bad
@@ -146,12 +146,12 @@ class Task(ABC):
     def _evaluate(self, model: EmbedderBase, batch_size: int, progress: bool) -> Result:
         """Judge ``model`` on data that :meth:`check` has seen; a scorer too, where :attr:`scores_pairs` says so."""
 
-    def _undefined(self, found: Result) -> str:
+    def _undefined(self, result: Result) -> str:
         """Why the main figure is no number."""
-        values = found.main.values
+        values = result.main.values
         if values.ndim == 2 and len(values) and np.ptp(values[:, 1]) == 0:
             return f"it gives all {len(values):,} pairs the same score, {values[0, 1]:g}"
-        return f"found {found.value} from {count_of(len(values), 'value')}"
+        return f"found {result.value} from {count_of(len(values), 'value')}"
 
     @abstractmethod
     def size(self) -> Mapping[str, int]:

@@ -156,9 +156,9 @@ class LinkPrediction(Task):
         wanted = neighbours(table, zip(*_edges(self.data, self.kind), strict=True), self.name)
         known = neighbours(table, zip(*_edges(self.train, self.kind), strict=True), self.name)
         new = {row: links - known.get(row, set()) for row, links in wanted.items()}
-        asked = {row: links for row, links in new.items() if links}
-        scores = _ranked(self.name, table, asked, known, "found none that the training split does not hold")
-        left = sum(map(len, wanted.values())) - sum(map(len, asked.values()))
+        wanted_new = {row: links for row, links in new.items() if links}
+        scores = _ranked(self.name, table, wanted_new, known, "found none that the training split does not hold")
+        left = sum(map(len, wanted.values())) - sum(map(len, wanted_new.values()))
         note = f"{count_of(left, 'link')} left out: the training split holds them too"
         return Result(self.name, scores, (note,) if left else ())
 
@@ -201,36 +201,36 @@ class TripleRanking(Task):
             answers.setdefault((head, relation), set()).add(tail)
             answers.setdefault((tail, relation + REVERSED), set()).add(head)
         entities = sorted({name for head, _, tail in [*judged, *known] for name in (head, tail) if name in table.rows})
-        place = {name: row for row, name in enumerate(entities)}
-        kept = [
+        row_of = {name: row for row, name in enumerate(entities)}
+        triples = [
             row
             for row in judged
-            if row[0] in place and row[2] in place and row[1] in table.rows and row[1] + REVERSED in table.rows
+            if row[0] in row_of and row[2] in row_of and row[1] in table.rows and row[1] + REVERSED in table.rows
         ]
-        if not kept:
+        if not triples:
             raise DataError(f"{self.name}: expected triples of {model.name}'s entities, found none among {len(judged)}")
-        asked = [((head, relation), tail) for head, relation, tail in kept] + [
-            ((tail, relation + REVERSED), head) for head, relation, tail in kept
+        questions = [((head, relation), tail) for head, relation, tail in triples] + [
+            ((tail, relation + REVERSED), head) for head, relation, tail in triples
         ]
         candidates = vectors_of(model, [[name] for name in entities], "document", batch_size, progress)
-        rivals = [len(entities) - sum(name in place for name in answers[query]) for query, _ in asked]
+        rivals = [len(entities) - sum(name in row_of for name in answers[query]) for query, _ in questions]
         if not any(rivals):
             raise DataError(
                 f"{self.name}: expected entities that are no answer, found that each of the {len(entities)} is one to "
                 "every triple: there is nothing to rank"
             )
-        ranks = np.empty(len(asked))
-        for start in range(0, len(asked), 1024):
-            part = asked[start : start + 1024]
+        ranks = np.empty(len(questions))
+        for start in range(0, len(questions), 1024):
+            part = questions[start : start + 1024]
             queries = vectors_of(model, [list(query) for query, _ in part], None, batch_size, False)
             block = model.similarity(queries, candidates)
             for row, ((query, answer), scores) in enumerate(zip(part, block, strict=True), start):
-                value = scores[place[answer]]
-                scores[[place[name] for name in answers[query] if name in place]] = -np.inf
+                value = scores[row_of[answer]]
+                scores[[row_of[name] for name in answers[query] if name in row_of]] = -np.inf
                 ranks[row] = 1 + (scores > value).sum() + 0.5 * (scores == value).sum()
         note = (
-            (f"{len(judged) - len(kept)} of {len(judged)} triples have a name that the model does not know",)
-            if len(kept) < len(judged)
+            (f"{len(judged) - len(triples)} of {len(judged)} triples have a name that the model does not know",)
+            if len(triples) < len(judged)
             else ()
         )
         hits = {f"hits@{k}": Score((ranks <= k).astype(np.float64)) for k in HITS}
@@ -264,22 +264,22 @@ class HypernymyRanking(Task):
         table = _table_of(model, self.name)
         columns = (self.data[column].to_pylist() for column in ("child", "parent", "score"))
         rows = list(zip(*columns, strict=True))
-        kept = [row for row in rows if row[0] in table and row[1] in table]
-        if len({score for _, _, score in kept}) < 2:
+        pairs = [row for row in rows if row[0] in table and row[1] in table]
+        if len({score for _, _, score in pairs}) < 2:
             raise DataError(
-                f"{self.name}: expected pairs of entities of {table.name} with scores that differ, found {len(kept)} "
-                f"of {len(rows)}{f', all scored {kept[0][2]}' if kept else ''}"
+                f"{self.name}: expected pairs of entities of {table.name} with scores that differ, found {len(pairs)} "
+                f"of {len(rows)}{f', all scored {pairs[0][2]}' if pairs else ''}"
             )
-        child, parent = (np.stack([table[row[side]] for row in kept]) for side in (0, 1))
+        child, parent = (np.stack([table[row[side]] for row in pairs]) for side in (0, 1))
         distance = -np.asarray(table.similarity_pairwise(child, parent), np.float64)
         depth = _radius(parent, table.metric) - _radius(child, table.metric)
         score = (
             -(1 + self.alpha * depth) * distance if table.metric in ("poincare", "lorentz", "euclidean") else -distance
         )
-        values = np.column_stack([[row[2] for row in kept], score])
+        values = np.column_stack([[row[2] for row in pairs], score])
         note = (
-            (f"{len(rows) - len(kept)} of {len(rows)} pairs have an entity that is not in the table",)
-            if len(kept) < len(rows)
+            (f"{len(rows) - len(pairs)} of {len(rows)} pairs have an entity that is not in the table",)
+            if len(pairs) < len(rows)
             else ()
         )
         return Result(self.name, {"spearman": Score(values, "spearman")}, note)

@@ -122,22 +122,24 @@ class Classification(Task):
 
             folds = min(10, min(np.unique(gold, return_counts=True)[1]))
             predicted = gold.copy()
-            for fit, held in StratifiedKFold(folds, shuffle=True, random_state=self.seed).split(gold, gold):
-                predicted[held] = self._predict(model, vectors[fit], gold[fit], vectors[held])
+            for fit, test in StratifiedKFold(folds, shuffle=True, random_state=self.seed).split(gold, gold):
+                predicted[test] = self._predict(model, vectors[fit], gold[fit], vectors[test])
             return self._result(gold, [predicted], (*self.notes, f"{folds}-fold cross-validation"))
-        known = np.array(labels_of(self.train, self.kind))
+        train_labels = np.array(labels_of(self.train, self.kind))
         texts = self.train["text"].to_pylist()
-        chosen = self._samples(known)
-        used = sorted(set().union(*map(set, chosen)))
-        place = {row: number for number, row in enumerate(used)}
+        samples = self._samples(train_labels)
+        used = sorted(set().union(*map(set, samples)))
+        row_of = {row: number for number, row in enumerate(used)}
         seen = _of_texts(model, [texts[row] for row in used], role, batch_size, progress)
-        runs = [self._predict(model, seen[[place[row] for row in rows]], known[rows], vectors) for rows in chosen]
-        return self._result(gold, runs, (*self.notes, *self._seen_before(gold, known)))
+        runs = [
+            self._predict(model, seen[[row_of[row] for row in rows]], train_labels[rows], vectors) for rows in samples
+        ]
+        return self._result(gold, runs, (*self.notes, *self._seen_before(gold, train_labels)))
 
-    def _seen_before(self, gold: pa.Table, known: pa.Table) -> list[str]:
+    def _seen_before(self, gold: pa.Table, train_labels: pa.Table) -> list[str]:
         """What makes the figure less than it seems: labels never learned, texts that were learned from."""
         notes = []
-        strange = sorted(set(gold.tolist()) - set(known.tolist()))
+        strange = sorted(set(gold.tolist()) - set(train_labels.tolist()))
         if strange:
             count = sum(label in strange for label in gold.tolist())
             notes.append(f"{count_of(count, 'text')} with a label that the training split lacks: {_some(strange)}")
@@ -163,7 +165,7 @@ class Classification(Task):
             out.append(picked)
         return out
 
-    def _predict(self, model: EmbedderBase, known: np.ndarray, labels: np.ndarray, asked: np.ndarray) -> np.ndarray:
+    def _predict(self, model: EmbedderBase, train: np.ndarray, labels: np.ndarray, test: np.ndarray) -> np.ndarray:
         if self.probe == "linear":
             from sklearn.exceptions import ConvergenceWarning
             from sklearn.linear_model import LogisticRegression
@@ -171,8 +173,8 @@ class Classification(Task):
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", ConvergenceWarning)  # 100 iterations are mteb's probe, converged or not
                 try:
-                    fitted = LogisticRegression(max_iter=100, random_state=self.seed).fit(known, labels)
-                    return fitted.predict(asked)
+                    fitted = LogisticRegression(max_iter=100, random_state=self.seed).fit(train, labels)
+                    return fitted.predict(test)
                 except (ValueError, FloatingPointError) as error:
                     raise DataError(
                         f"{self.name}: no linear probe can be learned from the vectors of {model.name}: "
@@ -180,7 +182,7 @@ class Classification(Task):
                     ) from None
         from umekomi.parts.ranking import exact_search
 
-        numbers, scores = exact_search(model, asked, known, 10)
+        numbers, scores = exact_search(model, test, train, 10)
         classes, codes = np.unique(labels, return_inverse=True)
         votes = np.zeros((len(numbers), len(classes)))
         # similarities may be negative distances: weigh by their place between the worst and best of the ten

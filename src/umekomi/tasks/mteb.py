@@ -99,7 +99,7 @@ class MtebTask(Task):
 
     def _evaluate(self, model: EmbedderBase, batch_size: int, progress: bool) -> Result:
         try:
-            found = mteb.evaluate(
+            results = mteb.evaluate(
                 MtebEncoder(model),
                 self.tasks,
                 cache=None,
@@ -110,11 +110,11 @@ class MtebTask(Task):
             )
         except (OSError, ConnectionError) as error:
             raise WrongUse(f"{self.name}: mteb cannot fetch its data ({type(error).__name__}): {error}") from None
-        by_task = {result.task_name: float(result.get_score()) for result in found.task_results}
-        known = {task: value for task, value in by_task.items() if np.isfinite(value)}
-        scores = {"mean of main scores": Score(np.array(list(known.values())))} if len(known) > 1 else {}
-        scores |= {task: Score(np.array([value])) for task, value in (known or by_task).items()}
+        by_task = {result.task_name: float(result.get_score()) for result in results.task_results}
+        figures = {task: value for task, value in by_task.items() if np.isfinite(value)}
+        scores = {"mean of main scores": Score(np.array(list(figures.values())))} if len(figures) > 1 else {}
+        scores |= {task: Score(np.array([value])) for task, value in (figures or by_task).items()}
         notes = ["mteb gives no value by item: no interval"]
-        if known and len(known) < len(by_task):
-            notes.append(f"no figure of {', '.join(sorted(set(by_task) - set(known)))}: mteb's is no number")
+        if figures and len(figures) < len(by_task):
+            notes.append(f"no figure of {', '.join(sorted(set(by_task) - set(figures)))}: mteb's is no number")
         return Result(self.name, scores, tuple(notes))

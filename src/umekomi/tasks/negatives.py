@@ -74,17 +74,19 @@ def hard_negatives(
     corpus = list(dict.fromkeys([*positives, *more]))
     if len(corpus) <= negatives:
         raise DataError(f"mine: expected more than {negatives} distinct documents, found {len(corpus)}")
-    place = {text: number for number, text in enumerate(corpus)}
-    known: dict[str, set[int]] = {}
+    number_of = {text: number for number, text in enumerate(corpus)}
+    positives_of: dict[str, set[int]] = {}
     same: dict[str, list[int]] = {}
     for number, text in enumerate(corpus):
         same.setdefault(_plain(text), []).append(number)
     for anchor, positive in zip(anchors, positives, strict=True):
-        known.setdefault(anchor, set()).update(same[_plain(positive)])
-    questions = list(known)
-    asked = vectors_of(embedder, questions, "query", batch_size, progress)
+        positives_of.setdefault(anchor, set()).update(same[_plain(positive)])
+    questions = list(positives_of)
+    query_vectors = vectors_of(embedder, questions, "query", batch_size, progress)
     documents = vectors_of(embedder, corpus, "document", batch_size, progress)
-    numbers, scores = exact_search(embedder, asked, documents, min(depth + max(map(len, known.values())), len(corpus)))
+    numbers, scores = exact_search(
+        embedder, query_vectors, documents, min(depth + max(map(len, positives_of.values())), len(corpus))
+    )
     row_of = {question: row for row, question in enumerate(questions)}
     counts = {"known positive": 0, "relative margin": 0, "margin": 0, "near-copy of the positive": 0}
     guard = (
@@ -94,41 +96,46 @@ def hard_negatives(
         and not hasattr(documents, "indptr")
     )
     lowest_of: dict[str, float] = {}
-    for question, own in known.items():
+    for question, own in positives_of.items():
         row = row_of[question]
         own_vectors = similarities.take(documents, sorted(own))
-        lowest_of[question] = float(embedder.similarity(similarities.rows(asked, row, row + 1), own_vectors)[0].min())
+        lowest_of[question] = float(
+            embedder.similarity(similarities.rows(query_vectors, row, row + 1), own_vectors)[0].min()
+        )
     left: list[list[int]] = []
     for anchor, positive in zip(anchors, positives, strict=True):
-        row, own = row_of[anchor], known[anchor]
+        row, own = row_of[anchor], positives_of[anchor]
         candidates = [(int(n), float(s)) for n, s in zip(numbers[row], scores[row], strict=True) if np.isfinite(s)]
-        kept = [hit for hit in candidates if hit[0] not in own]
-        counts["known positive"] += len(candidates) - len(kept)
+        remaining = [hit for hit in candidates if hit[0] not in own]
+        counts["known positive"] += len(candidates) - len(remaining)
         base = lowest_of[anchor]
         if relative_margin is not None:
-            kept, before = [hit for hit in kept if hit[1] < base - relative_margin * abs(base)], len(kept)
-            counts["relative margin"] += before - len(kept)
+            remaining, before = (
+                [hit for hit in remaining if hit[1] < base - relative_margin * abs(base)],
+                len(remaining),
+            )
+            counts["relative margin"] += before - len(remaining)
         if margin is not None:
-            kept, before = [hit for hit in kept if hit[1] < base - margin], len(kept)
-            counts["margin"] += before - len(kept)
-        if guard and kept:
-            here = similarities.rows(documents, place[positive], place[positive] + 1)
-            near = embedder.similarity(here, similarities.take(documents, [n for n, _ in kept]))[0]
-            before = len(kept)
-            kept = [hit for hit, value in zip(kept, near, strict=True) if value < duplicate]
-            counts["near-copy of the positive"] += before - len(kept)
-        left.append([n for n, _ in kept[skip:]])
+            remaining, before = [hit for hit in remaining if hit[1] < base - margin], len(remaining)
+            counts["margin"] += before - len(remaining)
+        if guard and remaining:
+            here = similarities.rows(documents, number_of[positive], number_of[positive] + 1)
+            near = embedder.similarity(here, similarities.take(documents, [n for n, _ in remaining]))[0]
+            before = len(remaining)
+            remaining = [hit for hit, value in zip(remaining, near, strict=True) if value < duplicate]
+            counts["near-copy of the positive"] += before - len(remaining)
+        left.append([n for n, _ in remaining[skip:]])
     if raters:
         left = fuse_raters(raters, anchors, left, corpus, lowest=lowest, batch_size=batch_size, progress=progress)
-    found, short = [], 0
-    for anchor, positive, chosen in zip(anchors, positives, left, strict=True):
-        short += len(chosen) < negatives
-        if len(chosen) >= negatives or keep_short:
-            mined = [corpus[n] for n in chosen[:negatives]]
-            found.append((anchor, positive, *mined, *[""] * (negatives - len(mined))))
+    mined_rows, short = [], 0
+    for anchor, positive, numbers_left in zip(anchors, positives, left, strict=True):
+        short += len(numbers_left) < negatives
+        if len(numbers_left) >= negatives or keep_short:
+            mined = [corpus[n] for n in numbers_left[:negatives]]
+            mined_rows.append((anchor, positive, *mined, *[""] * (negatives - len(mined))))
     names = ["anchor", "positive", *[f"negative_{i + 1}" for i in range(negatives)]]
     return Negatives(
-        pa.table({name: pa.array([row[i] for row in found], pa.string()) for i, name in enumerate(names)}),
+        pa.table({name: pa.array([row[i] for row in mined_rows], pa.string()) for i, name in enumerate(names)}),
         short,
         counts,
     )
@@ -158,7 +165,7 @@ def fuse_raters(
     rankings: list[list[Any]] = [[] for _ in left]
     for rater in raters:
         if isinstance(rater, EmbedderBase):
-            asked = vectors_of(rater, anchors, "query", batch_size, progress)
+            query_vectors = vectors_of(rater, anchors, "query", batch_size, progress)
             used = sorted({number for candidates in left for number in candidates})
             row_of = {number: row for row, number in enumerate(used)}
             documents = (
@@ -168,7 +175,7 @@ def fuse_raters(
             )
             rated = [
                 rater.similarity(
-                    similarities.rows(asked, row, row + 1),
+                    similarities.rows(query_vectors, row, row + 1),
                     similarities.take(documents, [row_of[n] for n in candidates]),
                 )[0]
                 if candidates

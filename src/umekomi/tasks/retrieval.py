@@ -210,21 +210,21 @@ class Reranking(Task):
     def _evaluate(self, model: Judged, batch_size: int, progress: bool) -> Result:
         queries = dict(zip(self.data.queries["id"].to_pylist(), self.data.queries["text"].to_pylist(), strict=True))
         corpus = dict(zip(self.data.corpus["id"].to_pylist(), self.data.corpus["text"].to_pylist(), strict=True))
-        kept = self._to_order()
+        judgements = self._to_order()
         run: dict[str, dict[str, float]] = {}
         if isinstance(model, Scorer):
-            pairs = [(query, document) for query, judged in kept.items() for document in judged]
+            pairs = [(query, document) for query, judged in judgements.items() for document in judged]
             values = model.score([queries[q] for q, _ in pairs], [corpus[d] for _, d in pairs])
             for (query, document), value in zip(pairs, values, strict=True):
                 run.setdefault(query, {})[document] = float(value)
         else:
-            used = sorted({document for judged in kept.values() for document in judged})
-            place = {document: number for number, document in enumerate(used)}
+            used = sorted({document for judged in judgements.values() for document in judged})
+            row_of = {document: number for number, document in enumerate(used)}
             documents = vectors_of(model, [corpus[d] for d in used], "document", batch_size, progress)
-            asked = vectors_of(model, [queries[q] for q in kept], "query", batch_size, progress)
-            for row, (query, judged) in enumerate(kept.items()):
-                chosen = similarities.take(documents, [place[document] for document in judged])
-                values = model.similarity(similarities.rows(asked, row, row + 1), chosen)[0]
+            query_vectors = vectors_of(model, [queries[q] for q in judgements], "query", batch_size, progress)
+            for row, (query, judged) in enumerate(judgements.items()):
+                candidates = similarities.take(documents, [row_of[document] for document in judged])
+                values = model.similarity(similarities.rows(query_vectors, row, row + 1), candidates)[0]
                 run[query] = dict(zip(judged, values.tolist(), strict=True))
         every = np.array([value for found in run.values() for value in found.values()])
         if not np.isfinite(every).all():
@@ -233,8 +233,8 @@ class Reranking(Task):
             raise DataError(
                 f"{self.name}: {model.name} gives all documents of a query the same score: it orders nothing"
             )
-        figures, notes = trec(kept, run)
-        left = self.data.num_rows - len(kept)
+        figures, notes = trec(judgements, run)
+        left = self.data.num_rows - len(judgements)
         if left:
             notes.append(f"{count_of(left, 'query', 'queries')} with nothing to order left out")
         return Result(self.name, figures, tuple(notes))

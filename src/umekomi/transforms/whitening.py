@@ -18,12 +18,14 @@ if TYPE_CHECKING:
 
 def probabilities(weights: Weights | None, count: int, who: str) -> NDArray[np.float64]:
     """``weights`` ``[count]`` as probabilities; one that is negative or not finite, or a sum of zero, is an error."""
-    found = np.asarray(weights, np.float64)
-    if found.shape != (count,):
-        raise DataError(f"{who}: expected {count} word probabilities, one a row, found an array of shape {found.shape}")
-    if not np.isfinite(found).all() or (found < 0).any() or found.sum() <= 0:
+    shares = np.asarray(weights, np.float64)
+    if shares.shape != (count,):
+        raise DataError(
+            f"{who}: expected {count} word probabilities, one a row, found an array of shape {shares.shape}"
+        )
+    if not np.isfinite(shares).all() or (shares < 0).any() or shares.sum() <= 0:
         raise DataError(f"{who}: expected word probabilities of zero or more that do not all vanish")
-    return found / found.sum()
+    return shares / shares.sum()
 
 
 class Whitening(Transform):

@@ -173,14 +173,14 @@ def _where(model: Named) -> str:
 
 def _job(opened: Index | None) -> dict[str, Any]:
     """The run that filled an index: its key, how many rows it had finished, whether that was all."""
-    found = opened.about.get("job") if opened is not None else None
-    if found is None:
+    about = opened.about.get("job") if opened is not None else None
+    if about is None:
         return {"key": "", "rows": 0, "finished": True}
     types = {"key": str, "rows": int, "finished": bool}
-    if not isinstance(found, dict) or not all(type(found.get(name)) is kind for name, kind in types.items()):
+    if not isinstance(about, dict) or not all(type(about.get(name)) is kind for name, kind in types.items()):
         where = "" if opened is None else opened.store.manifest
-        raise DataError(f"{where}: job: expected the key, rows and end of a run of umekomi index, found {found!r}")
-    return found
+        raise DataError(f"{where}: job: expected the key, rows and end of a run of umekomi index, found {about!r}")
+    return about
 
 
 def _open(out: Path, embedder: EmbedderBase, job: str, add: bool) -> Index | None:

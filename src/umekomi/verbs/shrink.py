@@ -138,28 +138,28 @@ def shrink(
         _drawable(Path(plot))
     if out is not None and Path(out).is_file():
         raise WrongUse(f"{out} is a file: expected a folder to save to")
-    made = plan(
+    planned = plan(
         load(data, encoding=encoding) if encoding else data, task, split, learns=True, seed=seed, max_queries=None
     )
     once = CachedEmbedder(embedder)
-    full = made.task.evaluate(once, batch_size=batch_size, progress=progress)
+    full = planned.task.evaluate(once, batch_size=batch_size, progress=progress)
     values, statistic = full.main.values, full.main.statistic
     rows: list[ShrinkRow] = []
-    notes = list(made.notes)
+    notes = list(planned.notes)
     prefix = ""
     if layers:
-        embedder, once, kept, tried = _fewer_layers(embedder, once, made, full, layers, batch_size, progress)
+        embedder, once, kept_layers, tried = _fewer_layers(embedder, once, planned, full, layers, batch_size, progress)
         rows += tried
-        prefix = f"{kept} → " if kept else ""
+        prefix = f"{kept_layers} → " if kept_layers else ""
         notes.append(
-            f"{kept} kept"
-            if kept
+            f"{kept_layers} kept"
+            if kept_layers
             else f"all layers stay: none of {', '.join(row.name for row in tried)} keeps the quality"
         )
-        if kept:
-            full = made.task.evaluate(once, batch_size=batch_size)
-    learning = _learning(once, made, seed, batch_size, progress)
-    found: dict[str, list[Any]] = {}
+        if kept_layers:
+            full = planned.task.evaluate(once, batch_size=batch_size)
+    learning = _learning(once, planned, seed, batch_size, progress)
+    chain_of: dict[str, list[Any]] = {}
     chains = _chains(once, widths, levels, active, len(learning), seed, target_bytes)
     with Progress("shrink", len(chains), "ways", progress) as bar:
         for chain, baseline in chains:
@@ -168,7 +168,7 @@ def shrink(
                 transform.fit(vectors)
                 vectors = transform.transform(vectors)
             shrunk = once.with_transform(*chain) if chain else once
-            result = full if not chain else made.task.evaluate(shrunk, batch_size=batch_size)
+            result = full if not chain else planned.task.evaluate(shrunk, batch_size=batch_size)
             name = " → ".join(_called(transform) for transform in chain)
             name = prefix + name if name else prefix.removesuffix(" → ") or "whole"
             size = float(getattr(shrunk, "item_bytes", None) or 4 * whole)
@@ -179,13 +179,14 @@ def shrink(
                     name, size, shrunk.dimension, result.metric, *result.main.interval(), difference, baseline=baseline
                 )
             )
-            found[name] = chain
+            chain_of[name] = chain
             bar.advance(1)
     rows = _front(rows)
     chosen = _choose(rows, target_bytes)
-    final = embedder.with_transform(*found[chosen.name]) if found[chosen.name] else embedder
+    final = embedder.with_transform(*chain_of[chosen.name]) if chain_of[chosen.name] else embedder
     notes += [
-        f"judged on {', '.join(f'{count:,} {what}' for what, count in made.task.size().items())} of {made.task.name}"
+        f"judged on {', '.join(f'{count:,} {what}' for what, count in planned.task.size().items())} of "
+        f"{planned.task.name}"
     ]
     notes.append(f"the transforms learned from {len(learning):,} vectors")
     if out is not None:
@@ -201,12 +202,13 @@ def _exported(final: EmbedderBase, folder: Path) -> str:
     from umekomi.models.folding import fold, without_storage
 
     bare, left = without_storage(final)
-    made = fold(bare) if isinstance(bare, TransformedEmbedder) else bare
-    if not isinstance(made, NetworkEmbedder):
+    embedder = fold(bare) if isinstance(bare, TransformedEmbedder) else bare
+    if not isinstance(embedder, NetworkEmbedder):
         raise WrongUse(
-            f"shrink, export: sentence-transformers' layers hold transformers, {made.name} is of kind {made.kind}"
+            f"shrink, export: sentence-transformers' layers hold transformers, {embedder.name} is of kind "
+            f"{embedder.kind}"
         )
-    made.save(folder)
+    embedder.save(folder)
     (folder / "umekomi.json").unlink()
     return f"exported to {folder}" + (
         f" without {' and '.join(left)}: quantise where the vectors are stored" if left else ""
@@ -216,7 +218,7 @@ def _exported(final: EmbedderBase, folder: Path) -> str:
 def _fewer_layers(
     embedder: EmbedderBase,
     once: CachedEmbedder,
-    made: Plan,
+    planned: Plan,
     full: Result,
     layers: Sequence[int],
     batch_size: int,
@@ -228,15 +230,15 @@ def _fewer_layers(
 
     every = AllLayers(embedder)
     most = every.count - 1
-    rows, kept = [], ""
-    chosen: tuple[EmbedderBase, CachedEmbedder] = embedder, once
+    rows, kept_name = [], ""
+    best: tuple[EmbedderBase, CachedEmbedder] = embedder, once
     for count in sorted(set(layers), reverse=True):
         shorter = CachedEmbedder(cut_layers(every.embedder, count))
-        result = made.task.evaluate(shorter, batch_size=batch_size, progress=progress)
+        result = planned.task.evaluate(shorter, batch_size=batch_size, progress=progress)
         difference = paired_interval(result.main.values, full.main.values, full.main.statistic)
         name = f"first {count} of {most} layers"
         if difference.low > -LOSS:
-            chosen, kept = (shorter.embedder, shorter), name
+            best, kept_name = (shorter.embedder, shorter), name
         rows.append(
             ShrinkRow(
                 name,
@@ -248,7 +250,7 @@ def _fewer_layers(
                 baseline=True,
             )
         )
-    if kept:
+    if kept_name:
         rows.insert(
             0,
             ShrinkRow(
@@ -261,18 +263,20 @@ def _fewer_layers(
                 baseline=True,
             ),
         )
-    return *chosen, kept, rows
+    return *best, kept_name, rows
 
 
-def _learning(once: CachedEmbedder, made: Plan, seed: int, batch_size: int, progress: bool) -> Floats:
+def _learning(once: CachedEmbedder, planned: Plan, seed: int, batch_size: int, progress: bool) -> Floats:
     """The vectors that transforms learn from: at most :data:`MOST_TEXTS`."""
-    if made.own_texts is None:
-        raise WrongUse(f"shrink: {made.task.name} has no texts to learn from")
-    role = "document" if made.task.kind in ("retrieval", "reranking") else None
-    found = texts(made.own_texts, "shrink")
-    vectors = cast("Floats", once.encode(found, output="dense", role=role, batch_size=batch_size, progress=progress))
-    if len(found) > MOST_TEXTS:
-        vectors = vectors[np.sort(np.random.default_rng(seed).choice(len(found), MOST_TEXTS, replace=False))]
+    if planned.own_texts is None:
+        raise WrongUse(f"shrink: {planned.task.name} has no texts to learn from")
+    role = "document" if planned.task.kind in ("retrieval", "reranking") else None
+    own_texts = texts(planned.own_texts, "shrink")
+    vectors = cast(
+        "Floats", once.encode(own_texts, output="dense", role=role, batch_size=batch_size, progress=progress)
+    )
+    if len(own_texts) > MOST_TEXTS:
+        vectors = vectors[np.sort(np.random.default_rng(seed).choice(len(own_texts), MOST_TEXTS, replace=False))]
     return vectors
 
 

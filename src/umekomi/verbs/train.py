@@ -91,7 +91,7 @@ def train(
 
     if small and preset:
         raise WrongUse(f"expected small or a preset, found both (preset {preset!r})")
-    chosen = recipe_of(recipe, settings, preset="small" if small else preset)
+    configured = recipe_of(recipe, settings, preset="small" if small else preset)
     several = {name: load(each, encoding=encoding) for name, each in data.items()} if is_named_sets(data) else {}
     dataset = None if several else load(data, encoding=encoding)
     rows = (
@@ -99,7 +99,7 @@ def train(
         if dataset is None
         else training_split(dataset, split)
     )
-    said = (
+    fingerprints = (
         [dataset.fingerprint()]
         if dataset is not None
         else [[name, each.fingerprint()] for name, each in several.items()]
@@ -109,11 +109,11 @@ def train(
         if Path(out).is_file():
             raise WrongUse(f"{out} is a file: expected a folder to save to")
         # the folder's name holds what is trained, so that a checkpoint of other data or settings is never gone on from
-        key = content_hash(chosen.settings(), str(start), seed, *said, split)[:12]
+        key = content_hash(configured.settings(), str(start), seed, *fingerprints, split)[:12]
         checkpoint = Path(out).parent / f".{Path(out).name}.{key}.checkpoints"
         if not resume:
             shutil.rmtree(checkpoint, ignore_errors=True)
-    model = chosen.fit(rows, start=start, seed=seed, checkpoint=checkpoint, progress=progress)
+    model = configured.fit(rows, start=start, seed=seed, checkpoint=checkpoint, progress=progress)
     model.card["trained_on"] = (
         dataset.name if dataset is not None else ", ".join(f"{name}: {each.name}" for name, each in several.items())
     )

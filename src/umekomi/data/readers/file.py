@@ -215,7 +215,7 @@ class FileSource:
                 self._documents = read_bags(self.path, self.kind[1:], encoding=self.encoding)
         return self._documents
 
-    def _read_folder(self) -> Any:
+    def _read_folder(self) -> pa.Table:
         raise WrongUse(f"{self.path}: expected a file, found a folder")
 
     # --- the first reading ------------------------------------------------------------------------------------------

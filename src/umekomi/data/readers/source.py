@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+import pyarrow as pa
 
 from umekomi.data.readers.file import FileSource
 from umekomi.data.readers.folders import folder
@@ -12,7 +12,7 @@ from umekomi.errors import WrongUse
 class Source(FileSource):
     """A file, or a folder of documents; the arguments are :class:`FileSource`'s."""
 
-    def _read_folder(self) -> Any:
+    def _read_folder(self) -> pa.Table:
         documents = folder(self.path, self.encoding)
         if not hasattr(documents, "column_names"):
             raise WrongUse(f"{self.path}: expected a file, or a folder of documents; name one of its files")

@@ -82,17 +82,17 @@ def open_for_encoding(model: Named, engine: str = "auto") -> EmbedderBase:
     if kind == "onnx" and runtime == default_runtime():
         return load_embedder(model)
     key = content_hash(FORMAT, name if name != str(folder) else folder.name, folder_hash(folder))
-    kept = folder if kind == "onnx" else cache_folder() / "engines" / key
+    graph_folder = folder if kind == "onnx" else cache_folder() / "engines" / key
     note = cache_folder() / "engines" / f"{key}-{runtime}.json"
-    if (kept / MODEL_FILE).is_file():
+    if (graph_folder / MODEL_FILE).is_file():
         try:
-            graph = as_embedder(load_folder(kept, runtime=runtime))
+            graph = as_embedder(load_folder(graph_folder, runtime=runtime))
         except Exception as error:  # a damaged file, whatever the runtime makes of it
             if kind == "onnx":
                 raise DataError(
-                    f"{kept}: expected a graph, found what cannot be opened ({type(error).__name__})"
+                    f"{graph_folder}: expected a graph, found what cannot be opened ({type(error).__name__})"
                 ) from None
-            say(f"note: {kept} cannot be opened ({type(error).__name__}); {name} is exported again")
+            say(f"note: {graph_folder} cannot be opened ({type(error).__name__}); {name} is exported again")
         else:
             return graph if note.is_file() else _proved(load_embedder(model), graph, name, note, engine, runtime)
     if sum(path.stat().st_size for path in folder.rglob("*.safetensors")) > LARGEST:
@@ -103,7 +103,7 @@ def open_for_encoding(model: Named, engine: str = "auto") -> EmbedderBase:
             )
         return load_embedder(model)
     say(f"{name}: exporting its graph for {TITLES[runtime]}, once")
-    return _exported(load_embedder(model), name, kept, note, engine, runtime)
+    return _exported(load_embedder(model), name, graph_folder, note, engine, runtime)
 
 
 def _no_graph(engine: str, name: str, kind: str) -> WrongUse:

@@ -543,16 +543,20 @@ def _accelerator(run: Run, precision: str) -> Accelerator:
     cpu = processes > 1 and not torch.accelerator.is_available()
     # another trainer of this process may have left its own precision behind, which accelerate refuses to change
     AcceleratorState._reset_state(reset_partial_state=True)
-    made = Accelerator(
+    accelerator = Accelerator(
         mixed_precision=precision,
         cpu=cpu,
         kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
     )
-    if made.distributed_type.value in ("FSDP", "DEEPSPEED", "MEGATRON_LM"):
-        raise WrongUse(f"{run.who}: expected processes with all weights each, found {made.distributed_type.value}")
-    if made.num_processes != processes:
-        raise WrongUse(f"{run.who}: expected {processes} processes as launched, accelerate found {made.num_processes}")
-    return made
+    if accelerator.distributed_type.value in ("FSDP", "DEEPSPEED", "MEGATRON_LM"):
+        raise WrongUse(
+            f"{run.who}: expected processes with all weights each, found {accelerator.distributed_type.value}"
+        )
+    if accelerator.num_processes != processes:
+        raise WrongUse(
+            f"{run.who}: expected {processes} processes as launched, accelerate found {accelerator.num_processes}"
+        )
+    return accelerator
 
 
 def _check(
