@@ -55,7 +55,7 @@ SHAPES: dict[str, Shape] = {
         Shape("scored pairs", (*_SENTENCES, "score"), _INSTRUCTIONS, _SENTENCES, _SENTENCES,
               task="similarity", role="similarity"),
         Shape("conditioned pairs", (*_SENTENCES, "condition", "score"), (), _SENTENCES, _SENTENCES,
-              role="similarity"),
+              task="similarity", role="similarity"),
         Shape("labelled pairs", (*_SENTENCES, "label"), _INSTRUCTIONS, _SENTENCES, _SENTENCES,
               task="pair-classification", role="similarity"),
         Shape("judged pairs", ("query", "document", "score"), _INSTRUCTIONS, ("document", "query"), ("query",),

@@ -6,7 +6,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 from umekomi.errors import UmekomiError, WrongUse
 from umekomi.files import MODEL_FILE, content_hash, folder_hash, whole_folder, write_json
@@ -342,6 +342,17 @@ class TextFace(EmbedderBase):
         looking twice."""
         vectors = self.encode(items, output="dense", role=role, batch_size=batch_size)
         return Reported(vectors, self.lengths(items, role), self.truncated(items, role))
+
+
+Sort = Literal["embedder", "scorer", "predictor", "backbone"]
+
+
+def sort_of(model: Any) -> Sort | None:
+    """Which of the four a model is; None for an object that is none of them."""
+    kinds: dict[Sort, type] = {
+        "embedder": EmbedderBase, "scorer": Scorer, "predictor": Predictor, "backbone": Backbone
+    }  # fmt: skip
+    return next((name for name, kind in kinds.items() if isinstance(model, kind)), None)
 
 
 def described(model: Any) -> str:

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from umekomi.contracts import Vectors
 from umekomi.errors import DataError
+from umekomi.models.base import Sort
+from umekomi.progress import Progress
 from umekomi.statistics import Interval, interval
 
 if TYPE_CHECKING:
@@ -63,6 +65,25 @@ def vectors_of(model: Any, items: Sequence[Any], role: str | None, batch_size: i
     return vectors
 
 
+SCORED_AT_ONCE = 2048
+"""Pairs that a scorer is asked for in one call: between calls progress is shown, and what is finished can be kept."""
+
+
+def scores_of(
+    model: Any, a: Sequence[Any], b: Sequence[Any], condition: Sequence[str] | None = None, progress: bool = False
+) -> NDArray[np.float64]:
+    """A scorer's score of every pair ``a[i]``, ``b[i]``, float64 ``[n]``."""
+    import numpy as np
+
+    out = np.zeros(len(a))
+    with Progress(model.name, len(a), "pairs", progress) as bar:
+        for start in range(0, len(a), SCORED_AT_ONCE):
+            part = slice(start, start + SCORED_AT_ONCE)
+            out[part] = model.score(a[part], b[part], condition=None if condition is None else condition[part])
+            bar.advance(len(a[part]))
+    return out
+
+
 def _is_sparse(vectors: Any) -> bool:
     return hasattr(vectors, "indptr")
 
@@ -111,8 +132,8 @@ class Task(ABC):
 
     kind: ClassVar[str]
     shapes: ClassVar[tuple[str, ...]]
-    scores_pairs: ClassVar[bool] = False
-    """Whether a scorer can be judged too."""
+    judges: ClassVar[tuple[Sort, ...]] = ("embedder",)
+    """Which models can be judged on it."""
     name: str
 
     def evaluate(self, model: Any, *, batch_size: int = 32, progress: bool = False) -> Result:
@@ -123,6 +144,12 @@ class Task(ABC):
         if not math.isfinite(found.value):
             raise DataError(f"{self.name}: the {found.metric} of {model.name} is no number: {self._undefined(found)}")
         return found
+
+    @classmethod
+    def refuses(cls, sort: Sort | None) -> str:
+        """Empty where models of this sort can be judged; else what can be: ``similarity judges embedders and
+        scorers``."""
+        return "" if sort in cls.judges else f"{cls.kind} judges {' and '.join(f'{each}s' for each in cls.judges)}"
 
     def check(self) -> None:  # noqa: B027 - a task without data of its own has nothing to check
         """One error for data that cannot be judged on: missing values, or nothing that tells a good model from a bad
