@@ -229,7 +229,7 @@ def test_every_registered_kind_is_the_class_it_names():
     for kind in set(opening.KINDS) - neural:
         found = opening.reader(kind)
         assert found.kind == kind
-        assert issubclass(found, (EmbedderBase, Scorer, Backbone))
+        assert issubclass(found, (EmbedderBase, Scorer, Predictor, Backbone))
 
 
 def test_a_name_is_resolved_in_one_place(tmp_path):

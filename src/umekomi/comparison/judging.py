@@ -52,6 +52,11 @@ def check_folder(folder: Path) -> None:
         raise WrongUse(f"{folder} holds files of something else", parameter="out", advice="choose another folder with")
 
 
+def a(noun: str) -> str:
+    """The noun with its article."""
+    return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"
+
+
 def why(error: Exception) -> str:
     """Why a candidate is left out, in one line."""
     text = " ".join(str(error).split())
@@ -79,7 +84,7 @@ class Judging:
             return read_row(file), True
         refused = self.plan.task.refuses(candidate.recipe.makes) if candidate.recipe else ""
         if refused:
-            raise WrongUse(f"{refused}; {candidate.name} makes a {candidate.recipe.makes}")  # type: ignore[union-attr]
+            raise WrongUse(f"{refused}; {candidate.name} makes {a(candidate.recipe.makes)}")  # type: ignore[union-attr]
         model, model_key, seconds, start = self.model(candidate)
         refused = self.plan.task.refuses(sort_of(model))
         if refused:

@@ -35,6 +35,12 @@ IDENTIFIER = frozenset(name for name, kind in COLUMNS.items() if kind == "id")
 LIST = frozenset(name for name, kind in COLUMNS.items() if kind == "texts")
 
 
+def are_features(names: Iterable[str]) -> bool:
+    """Are these the columns of rows whose ``target`` is predicted from all others (and not of a graph)?"""
+    names = set(names)
+    return "target" in names and "source" not in names
+
+
 class Retrieval(NamedTuple):
     """BEIR's three tables: queries (id, text), corpus (id, text), qrels (query_id, corpus_id, score)."""
 

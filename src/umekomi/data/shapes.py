@@ -22,7 +22,8 @@ class Shape:
     ``texts``: the columns whose texts an unsupervised recipe learns from, documents before queries. ``together``: rows
     that share a value of these stay on one side when a split is carved; ``classes``: the column whose classes then keep
     their shares. ``task``: the kind of task that judges it where none is named. ``role``: the role whose instruction
-    fits its items. ``searches``: does it ask for a document, so that hard negatives can be mined?
+    fits its items. ``searches``: does it ask for a document, so that hard negatives can be mined? ``features``: are
+    all other columns, whatever they are called, what the last of its own is predicted from?
     """
 
     name: str
@@ -34,6 +35,7 @@ class Shape:
     task: str = ""
     role: str = "query"
     searches: bool = False
+    features: bool = False
 
     @property
     def media(self) -> dict[str, str]:
@@ -73,7 +75,7 @@ SHAPES: dict[str, Shape] = {
         Shape("captioned images", ("image", "text"), texts=("text",), together=("image", "text")),
         Shape("labelled sounds", ("audio", "label"), together=("audio",), classes="label"),
         Shape("described sounds", ("audio", "text"), texts=("text",), together=("audio", "text")),
-        Shape("rows", ("target",)),
+        Shape("rows", ("target",), task="prediction", features=True),
     )
 }  # fmt: skip
 
@@ -95,7 +97,7 @@ def shape_of(split: Split) -> Shape:
         raise DataError(
             f"columns {', '.join(split.column_names)} make no shape of data known here; expected one of: {wanted}"
         )
-    return max(fitting, key=lambda each: len(each.columns))
+    return max(fitting, key=lambda each: (len(each.columns), each.features))  # beside a target, a text is a feature
 
 
 def shape(split: Split) -> str:
@@ -108,6 +110,8 @@ def unused(split: Split) -> list[str]:
     if isinstance(split, Retrieval):
         return []
     about = shape_of(split)
+    if about.features:
+        return []
     used = {*about.columns, *about.more}
     return [
         name

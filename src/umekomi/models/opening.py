@@ -36,6 +36,7 @@ KINDS = {
     "backbone": "umekomi.models.backbone:TransformerBackbone",
     "cross-encoder": "umekomi.models.scorers:CrossEncoderScorer",
     "gemini": "umekomi.models.gemini:GeminiEmbedder",
+    "linear-predictor": "umekomi.models.tabular:LinearPredictor",
 }
 """The kinds of model and the class of each: all that a new kind is registered by."""
 BUILT_IN = ("random", "hashing")

@@ -9,6 +9,7 @@ from umekomi.errors import WrongUse, unknown_name
 from umekomi.tasks.base import Result, Score, Task
 from umekomi.tasks.labels import Classification, Clustering, rare_left_out
 from umekomi.tasks.pairs import PairClassification, Similarity
+from umekomi.tasks.predictions import Prediction
 from umekomi.tasks.retrieval import Reranking
 from umekomi.tasks.retrieval import Retrieval as RetrievalTask
 from umekomi.tasks.tables import HypernymyRanking, LinkPrediction, Reconstruction, TripleRanking
@@ -28,6 +29,7 @@ KINDS: dict[str, type[Task]] = {
         LinkPrediction,
         TripleRanking,
         HypernymyRanking,
+        Prediction,
     )
 }
 

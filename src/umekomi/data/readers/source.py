@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from umekomi.data.bags import read_bags
-from umekomi.data.columns import IDENTIFIER, NUMBER, TEXT, first_problem
+from umekomi.data.columns import IDENTIFIER, NUMBER, TEXT, are_features, first_problem
 from umekomi.data.lines import check_encoding, check_place, named, shown, stamp
 from umekomi.data.readers import parquet
 from umekomi.data.readers.kinds import EXACT, Kind, Misfit, endless
@@ -87,7 +87,8 @@ class Source:
     is. ``id_column`` holds ids, all of them there and distinct. ``typed``: a CSV or TSV column becomes numbers where
     every field comes back from them as it stands (an empty field is no value); ``numbers`` names columns that become
     numbers whatever zeros that costs. ``titles``: a row without ``text`` is there by its title, which :meth:`texts`
-    gives. ``blank``: a text may be missing altogether.
+    gives. ``blank``: a text may be missing altogether. Rows with a ``target`` (:func:`are_features`) are typed always,
+    zeros that a number does not keep or not.
     """
 
     def __init__(
@@ -111,6 +112,7 @@ class Source:
         if encoding is not None and self.kind == ".parquet":
             raise WrongUse(f"{self.path}: a Parquet file says itself how its text is encoded: leave out the encoding")
         self._documents: Any = None
+        self._features = False
 
     # --- what it holds ----------------------------------------------------------------------------------------------
 
@@ -231,6 +233,7 @@ class Source:
         total = titled = 0
         one = self.kind in (".jsonl", ".ndjson")
         for part in parts(self.kind, self._form(noted=True), BATCH, strict=True):
+            self._features = self._features or (not columns and are_features(part.columns))
             for name in part.columns:
                 if name not in columns:
                     columns[name] = self._new(name, one)
@@ -254,10 +257,13 @@ class Source:
         for name, column in columns.items():
             if column.numbers is not None and column.numbers.why is not None:
                 line, field = column.numbers.why
-                say(
-                    f"note: {self.path}: the column {name!r} stays text, since {field} (line {line}) would not come "
-                    f"back as it stands; --number {name} (numbers= in Python) makes it numbers"
+                why = (
+                    f"{shown(field)} (line {line}) is no number"
+                    if column.numbers.loose
+                    else f"{field} (line {line}) would not come back as it stands; --number {name} (numbers= in "
+                    "Python) makes it numbers"
                 )
+                say(f"note: {self.path}: the column {name!r} stays text, since {why}")
         return Settled(total, columns, before)
 
     def _new(self, name: str, one: bool) -> Column:
@@ -265,8 +271,8 @@ class Source:
         if one:
             return Column(role, Kind() if role in ("", "document") else None)
         wanted = name in self.numbers
-        typed = (self.typed or wanted) and not role and self.kind in (".csv", ".tsv")
-        return Column(role, None, Numbers(wanted) if typed else None)
+        typed = (self.typed or wanted or self._features) and not role and self.kind in (".csv", ".tsv")
+        return Column(role, None, Numbers(wanted, not wanted and not self.typed) if typed else None)
 
     def _learn(self, part: Part, name: str, kind: Kind, values: list[Any]) -> None:
         before = copy.deepcopy(kind)
