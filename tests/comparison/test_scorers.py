@@ -101,7 +101,7 @@ def test_an_embedder_that_cannot_be_told_from_a_scorer_takes_its_place():
     far = row("far", values - 0.2, "embedder", 64.0)
     for rows, chosen, said in (
         ([judge, near, far], "near", "Use near: on these 50 items not to be told from judge"),
-        ([judge, far], "judge", "Use judge: the best at ndcg@10"),
+        ([judge, far], "judge", "Use judge: the best within 100 bytes an item at ndcg@10"),
     ):
         intervals = {each.candidate: interval(each.score.values) for each in rows}
         found = _recommend(

@@ -154,7 +154,7 @@ def entailment(data: Any, who: str) -> pa.Table:
     for first, second, label in zip(
         *(table[name].to_pylist() for name in ("sentence1", "sentence2", "label")), strict=True
     ):
-        found.setdefault(first, {}).setdefault(_relation(label), []).append(second)
+        found.setdefault(first, {}).setdefault(relation(label), []).append(second)
     out = []
     for premise, kinds in found.items():
         for place, hypothesis in enumerate(kinds.get("entailment", [])):
@@ -168,7 +168,7 @@ def entailment(data: Any, who: str) -> pa.Table:
     return pa.table({name: [row[i] for row in out] for i, name in enumerate(("anchor", "positive", "negative_1"))})
 
 
-def _relation(label: Any) -> str:
+def relation(label: Any) -> str:
     """The names of SNLI's and MNLI's relations; numbers are theirs: 0 entailment, 1 neutral, 2 contradiction."""
     return {0: "entailment", 1: "neutral", 2: "contradiction"}.get(label, str(label).lower())
 

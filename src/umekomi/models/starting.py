@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from umekomi.errors import WrongUse
 from umekomi.models.backbone import TransformerBackbone
@@ -11,6 +11,9 @@ from umekomi.models.opening import load
 from umekomi.models.text import TextEmbedder
 from umekomi.parts.networks import bidirectional as turn
 from umekomi.parts.networks import decodes
+
+if TYPE_CHECKING:
+    from sentence_transformers import CrossEncoder
 
 
 def trainable(start: Any, who: str) -> TextEmbedder:
@@ -22,6 +25,32 @@ def trainable(start: Any, who: str) -> TextEmbedder:
     if not isinstance(base, TextEmbedder):
         raise WrongUse(f"{who} trains a transformer text embedder; {base.name} is of kind {base.kind}")
     return base
+
+
+def cross_encoder(start: Any, who: str, seed: int) -> CrossEncoder:
+    """The cross-encoder that a recipe goes on from: a saved one, or the network of a text embedder or backbone with a
+    head of one score on it, whose first weights are drawn by ``seed``. ``start`` stays as it is."""
+    import tempfile
+
+    from sentence_transformers import CrossEncoder
+
+    from umekomi.models.scorers import CrossEncoderScorer
+    from umekomi.models.text import device
+    from umekomi.parts.learning.modules import seeded
+
+    if isinstance(start, CrossEncoderScorer):
+        if start.model.num_labels != 1:
+            raise WrongUse(f"{who} trains a scorer of one score; {start.name} gives {start.model.num_labels}")
+        return start.model  # type: ignore[no-any-return]
+    base = trainable(start, who)
+    with tempfile.TemporaryDirectory() as folder, seeded(seed):
+        network = base.model.transformers_model
+        network.save_pretrained(folder)
+        base.model.tokenizer.save_pretrained(folder)
+        # written here this moment: what it lacks, the head, is drawn
+        model = CrossEncoder(folder, num_labels=1, device=device(), local_files_only=True)
+    model.max_seq_length = base.model.max_seq_length or model.max_seq_length
+    return model
 
 
 def pooled(
