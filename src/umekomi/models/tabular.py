@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from decimal import Decimal
 from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
 COLUMNS_FILE = "columns.json"
+FARTHEST = 1e12
+"""Spreads from the mean beyond which a number is a mistake: its prediction would be no number in float32."""
 
 
 @dataclass(frozen=True)
@@ -111,12 +114,26 @@ def _numbers(column: Column, given: list[Any], who: str) -> list[tuple[int, int,
     out = []
     for place, value in enumerate(given):
         if value is None or (isinstance(value, float) and math.isnan(value)):
-            out.append((place, 1, 1.0)) if column.gaps else None
-        elif not (isinstance(value, Real) or hasattr(value, "as_tuple")) or not math.isfinite(value):
-            raise WrongUse(f"{who}, row {place + 1}, column {column.name!r}: expected a number, found {value!r:.60}")
-        else:
-            out.append((place, 0, (float(value) - column.mean) / column.scale))
+            if column.gaps:
+                out.append((place, 1, 1.0))
+            continue
+        number = _finite(value)
+        if number is None or abs(number - column.mean) > FARTHEST * column.scale:
+            wanted = (
+                "a number" if number is None else f"one like those learned from ({column.mean:g} ± {column.scale:g})"
+            )
+            raise WrongUse(f"{who}, row {place + 1}, column {column.name!r}: expected {wanted}, found {value!r:.60}")
+        out.append((place, 0, (number - column.mean) / column.scale))
     return out
+
+
+def _finite(value: Any) -> float | None:
+    """A number as a double; None for what is none, or too large for one."""
+    try:
+        number = float(value) if isinstance(value, (Real, Decimal)) else math.inf
+    except OverflowError:
+        return None
+    return number if math.isfinite(number) else None
 
 
 class LinearPredictor(Predictor):

@@ -16,6 +16,7 @@ from fastapi.responses import Response
 
 from umekomi.errors import WrongUse
 from umekomi.indexes import Index
+from umekomi.models.base import Predictor, sort_of
 from umekomi.models.opening import folder_of
 from umekomi.server.batching import Batcher
 from umekomi.server.errors import Answer, ApiError
@@ -143,7 +144,10 @@ class App:
         }
         if held.opened is not None:
             out["kind"] = held.opened.kind
-            if not held.scorer:
+            out["makes"] = sort_of(held.opened)
+            if isinstance(held.opened, Predictor):
+                out |= {"classes": list(held.opened.classes), "columns": list(getattr(held.opened, "columns", ()))}
+            if held.embeds:
                 reads = getattr(held.opened, "reads", None)
                 out |= {
                     "dimension": held.opened.dimension,

@@ -22,7 +22,7 @@ async def embedded(app: App, held: Held, texts: list[str], role: str | None, tru
     """Vectors of the model's own width."""
     import numpy as np
 
-    if held.scorer or held.batcher is None or "dense" not in held.opened.outputs:
+    if not held.embeds or held.batcher is None or "dense" not in held.opened.outputs:
         raise ApiError(400, f"model: {held.id} gives no dense vectors: expected an embedder", param="model")
     if role is not None and role not in ("query", "document") and role not in held.opened.roles:
         known = ", ".join(sorted({"query", "document", *held.opened.roles}))
@@ -47,7 +47,7 @@ async def embeddings(app: App, asked: EmbeddingRequest) -> Response:
         if role == "similarity" and "similarity" not in getattr(held.opened, "roles", ()):
             role = None
         dimensions = asked.dimensions
-        if not held.scorer and dimensions is not None and dimensions > held.opened.dimension:
+        if held.embeds and dimensions is not None and dimensions > held.opened.dimension:
             raise ApiError(
                 400,
                 f"dimensions: expected 1 to {held.opened.dimension}, which {held.id} has, found {dimensions}",
@@ -78,7 +78,7 @@ async def embeddings(app: App, asked: EmbeddingRequest) -> Response:
 
 
 async def _late(app: App, held: Held, texts: list[str], role: str | None) -> Reported:
-    if held.scorer or held.batcher is None:
+    if not held.embeds or held.batcher is None:
         raise ApiError(400, f"model: {held.id} gives no vectors", param="model")
     try:
         from umekomi.models.within import late_chunks

@@ -15,7 +15,7 @@ from typing import Any
 
 from umekomi.errors import UmekomiError, WrongUse, unknown_name
 from umekomi.files import folder_bytes
-from umekomi.models.base import EmbedderBase, Scorer, described
+from umekomi.models.base import EmbedderBase, Predictor, Scorer, described
 from umekomi.models.engines.choice import open_to_judge
 from umekomi.models.opening import folder_of, known_names, named
 from umekomi.progress import say
@@ -61,6 +61,11 @@ class Held:
     def scorer(self) -> bool:
         """Is it a model that judges pairs and gives no vectors?"""
         return isinstance(self.opened, Scorer)
+
+    @property
+    def embeds(self) -> bool:
+        """Is it a model that gives vectors?"""
+        return isinstance(self.opened, EmbedderBase)
 
 
 class Holder:
@@ -140,8 +145,8 @@ class Holder:
             opened.encode(
                 ["a text"]
             ) if "dense" in opened.outputs else None  # what is compiled or made at the first call is made now
-        elif not isinstance(opened, Scorer):
-            raise WrongUse(f"serve: {described(opened)}; expected an embedder or a scorer")
+        elif not isinstance(opened, (Scorer, Predictor)):
+            raise WrongUse(f"serve: {described(opened)}; expected an embedder, a scorer or a predictor")
         return opened
 
     async def _make_room(self, need: int) -> None:
@@ -192,5 +197,5 @@ def check_source(source: Any) -> None:
     if isinstance(source, (str, Path)):
         if not named(source):
             raise unknown_name("model or folder", str(source), known_names())
-    elif not isinstance(source, (EmbedderBase, Scorer)):
-        raise UmekomiError(f"serve: expected embedders and scorers, found {type(source).__name__}")
+    elif not isinstance(source, (EmbedderBase, Scorer, Predictor)):
+        raise UmekomiError(f"serve: expected embedders, scorers and predictors, found {type(source).__name__}")

@@ -70,6 +70,8 @@ async def _scored(
     none = np.zeros(len(texts), bool)
     try:
         assert held.batcher is not None
+        if not held.scorer and not held.embeds:
+            raise ApiError(400, f"model: {held.id} orders no texts: expected an embedder or a scorer", param="model")
         if held.scorer:
             pairs = [query] * len(texts)
             scores = await held.batcher.run(lambda: held.opened.score(pairs, texts), [*pairs, *texts])
