@@ -125,7 +125,7 @@ def test_a_scorer_orders_all_documents_or_a_shortlist(shared, monkeypatch):
     assert every.notes[0] == "scores every query with all 40 documents"
     assert every.value == pytest.approx(1.0)
     monkeypatch.setattr(retrieval, "ALL_PAIRS", 0)
-    few = retrieval.Retrieval(task.data, depth=5)
+    few = retrieval.RetrievalTask(task.data, depth=5)
     calls = Shared.calls
     found = evaluate(shared, few)
     assert Shared.calls - calls <= 40 * 5, "no more than the first stage finds"

@@ -99,10 +99,10 @@ def test_a_route_for_another_sort_of_model_is_one_line(client, path, body, said)
 def test_a_saved_cross_encoder_reranks(tmp_path):
     pytest.importorskip("sentence_transformers")
     from umekomi.models import load
-    from umekomi.models.scratch import scratch
+    from umekomi.models.scratch import untrained_transformer
 
     texts = [f"word{i} and word{i + 1}" for i in range(20)]
-    base = scratch("bert", texts, layers=1, width=16, heads=2, vocabulary=300, max_length=32).embedder()
+    base = untrained_transformer("bert", texts, layers=1, width=16, heads=2, vocabulary=300, max_length=32).embedder()
     pairs = {"sentence1": texts, "sentence2": texts[::-1], "score": [float(i) for i in range(20)]}
     get("cross-encoder").tiny().fit(pairs, start=base).save(tmp_path / "cross")
     app = application([tmp_path / "cross"], (), Settings(hosts=frozenset({"testserver"})))

@@ -10,9 +10,9 @@ import pytest
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.metrics import log_loss, mean_absolute_error, r2_score, roc_auc_score
 
-from umekomi.data import Dataset, load, shape
+from umekomi.data import Dataset, load, shape_name
 from umekomi.data.rows import targets
-from umekomi.data.views import carve
+from umekomi.data.views import split_held_out
 from umekomi.errors import DataError, UmekomiError, WrongUse
 from umekomi.models import load as load_model
 from umekomi.models.base import Predictor
@@ -70,20 +70,20 @@ def test_rows_of_a_file_are_numbers_and_texts(tmp_path, capsys):
         "age,price,code,when,target\n31,1.50,007,x,4.0\n42,,010,y,5.5\n,2,011,3,6.25\n7,3,099,z,1\n"
     )
     table = load(tmp_path / "r.csv")["all"]
-    assert shape(table) == "rows" and default_kind(table) == "prediction"
+    assert shape_name(table) == "rows" and default_kind(table) == "prediction"
     assert [str(kind) for kind in table.schema.types] == ["int64", "double", "string", "string", "double"]
     assert table["age"].to_pylist() == [31, 42, None, 7]
     (tmp_path / "n.csv").write_text("age,target\n31,1\n?,0\n")
     assert str(load(tmp_path / "n.csv")["all"]["age"].type) == "string"
     assert "the column 'age' stays text, since '?' (line 3) is no number" in capsys.readouterr().err
     (tmp_path / "g.csv").write_text("source,target\n1,2\n2,3\n")
-    assert shape(load(tmp_path / "g.csv")["all"]) == "graph"
-    assert shape(pa.table({"text": ["a"], "target": [1]})) == "rows", "a target is never passed over"
+    assert shape_name(load(tmp_path / "g.csv")["all"]) == "graph"
+    assert shape_name(pa.table({"text": ["a"], "target": [1]})) == "rows", "a target is never passed over"
 
 
 def test_a_held_out_part_of_rows_keeps_equal_rows_together_and_the_classes_shares():
     twice = {name: values * 2 for name, values in ROWS.items()}
-    split = carve(Dataset("rows", {"all": pa.table(twice)}))
+    split = split_held_out(Dataset("rows", {"all": pa.table(twice)}))
     keys = [
         {(age, colour) for age, colour in zip(t["age"].to_pylist(), t["colour"].to_pylist(), strict=True)}
         for t in split.values()
@@ -249,5 +249,5 @@ def test_rows_all_the_way(tmp_path):
 def test_named_sets_of_rows():
     for name, classes in (("breast-cancer", 2), ("wine", 3), ("diabetes", 0)):
         (table,) = load(name).values()
-        assert shape(table) == "rows"
+        assert shape_name(table) == "rows"
         assert len(targets(table, name)[0]) == classes

@@ -18,20 +18,20 @@ from umekomi.comparison.leaderboard import Row, read_row, write_row
 from umekomi.comparison.meter import Journal, Meter, PredictionMeter, ScoreMeter
 from umekomi.comparison.plan import Plan
 from umekomi.data.sets import overlap
-from umekomi.data.shapes import seen_name, shape, shape_of, texts
+from umekomi.data.shapes import view_name, shape_name, shape_of, texts
 from umekomi.data.views import as_retrieval
 from umekomi.errors import DataError, UmekomiError, WrongUse
 from umekomi.files import content_hash, folder_hash, read_json, write_json
-from umekomi.models.base import EmbedderBase, Scorer, described, sort_of
+from umekomi.models.base import EmbedderBase, Scorer, describe, sort_of
 from umekomi.models.engines.choice import open_to_judge
 from umekomi.models.opening import folder_of
-from umekomi.models.within import truncated
+from umekomi.models.truncation import is_truncated
 from umekomi.parts import similarity as similarities
 from umekomi.parts.ranking import RRF_K, exact_search, fuse_ranks
 from umekomi.progress import say
 from umekomi.recipes import OPTIONAL, Recipe
 from umekomi.tasks import Result, Task
-from umekomi.tasks.retrieval import Retrieval as RetrievalTask
+from umekomi.tasks.retrieval import RetrievalTask as RetrievalTask
 from umekomi.tasks.retrieval import Shortlist
 
 FORMAT = 3
@@ -57,7 +57,7 @@ def a(noun: str) -> str:
     return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"
 
 
-def why(error: Exception) -> str:
+def reason_of(error: Exception) -> str:
     """Why a candidate is left out, in one line."""
     text = " ".join(str(error).split())
     return text if isinstance(error, UmekomiError) else f"{type(error).__name__}: {text[:300]}"
@@ -88,7 +88,7 @@ class Judging:
         model, model_key, seconds, start = self.model(candidate)
         refused = self.plan.task.refuses(sort_of(model))
         if refused:
-            raise WrongUse(f"{refused}; {described(model)}")
+            raise WrongUse(f"{refused}; {describe(model)}")
         meter = self._metered(model, model_key, candidate)
         result = self.plan.task.evaluate(meter, batch_size=self.batch_size, progress=self.progress)
         row = self._row(candidate, key, result, meter, seconds, start)
@@ -107,7 +107,7 @@ class Judging:
                 )
             return Meter(model, self.folder / "vectors" / key, self.journal, candidate.name, width)
         if width is not None:
-            raise WrongUse(f"cannot be cut to {width} dimensions: {described(model)}, and has none")
+            raise WrongUse(f"cannot be cut to {width} dimensions: {describe(model)}, and has none")
         if isinstance(model, Scorer):
             return ScoreMeter(model, self.folder / "scores" / key, self.journal, candidate.name)
         return PredictionMeter(model)
@@ -178,13 +178,17 @@ class Judging:
             raise DataError(f"{recipe.name} learns from {' or '.join(recipe.learns)}, and there is no training split")
         else:
             rows = self.plan.own_texts
-        if seen_name(shape_of(rows), recipe.learns) is None and "pairs" in recipe.learns and shape(rows) == "texts":
+        if (
+            view_name(shape_of(rows), recipe.learns) is None
+            and "pairs" in recipe.learns
+            and shape_name(rows) == "texts"
+        ):
             rows = as_retrieval(rows)
         return rows
 
     def _learns_more(self, recipe: Recipe) -> bool:
         """Does the training split hold more for this recipe than texts?"""
-        return seen_name(shape_of(self.plan.train), recipe.learns) not in (None, "texts")
+        return view_name(shape_of(self.plan.train), recipe.learns) not in (None, "texts")
 
     def _row(
         self,
@@ -235,7 +239,7 @@ class Judging:
             latency = _latency(embedder, self.plan.task, meter.documents, candidate.dimensions)
         if embedder.card.get("tokenizer"):
             notes.append(f"tokenizer: {embedder.card['tokenizer']}")
-        cut = int(truncated(embedder, _judged_texts(self.plan.task)).sum())
+        cut = int(is_truncated(embedder, _judged_texts(self.plan.task)).sum())
         if cut:
             notes.append(f"{cut} texts are longer than the model reads and were cut")
         return {
@@ -281,7 +285,7 @@ class Judging:
             try:
                 fused, again = self._fused(spec, lexical, row)
             except Exception as error:
-                skipped[spec] = why(error)
+                skipped[spec] = reason_of(error)
                 say(f"{spec}: skipped: {skipped[spec]}")
                 continue
             if not again:

@@ -11,7 +11,7 @@ from typing import Any
 
 from umekomi.files import content_hash
 from umekomi.models.base import Open, Predictor, Scorer
-from umekomi.models.kept import CachedEmbedder, OnDisk
+from umekomi.models.cached import CachedEmbedder, OnDisk
 from umekomi.parts import similarity as similarities
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from umekomi.data.columns import as_table, check
 from umekomi.data.contrast import relation
-from umekomi.data.shapes import shape
+from umekomi.data.shapes import shape_name
 from umekomi.errors import DataError
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ def judged(data: Any, who: str) -> pa.Table:
     (0 or 1; of entailment, 1 where the first entails the second) or judged pairs (grade by the highest, below zero
     0)."""
     table = as_table(data)
-    kind = shape(table)
+    kind = shape_name(table)
     if kind == "labelled pairs":
         return _of(_columns(table, ("sentence1", "sentence2"), who), _labels(table, who))
     if kind == "scored pairs":

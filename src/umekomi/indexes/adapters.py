@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from umekomi.errors import DataError, MissingExtra, WrongUse
-from umekomi.indexes.filters import qdrant, quoted, sql, tree
+from umekomi.indexes.filters import qdrant, quoted, sql, parse
 from umekomi.indexes.index import Hit
 from umekomi.indexes.payload import as_json, as_table, row_of
 
@@ -82,7 +82,7 @@ class Adapter(ABC):
         """The ``k`` nearest of every query, best first; ``filter`` as an index takes it."""
         if k < 1:
             raise WrongUse(f"k: expected 1 or more, found {k}")
-        condition = tree(filter, self._fields()) if filter else None
+        condition = parse(filter, self._fields()) if filter else None
         return [self._search(query, k, condition) for query in self._vectors(queries, "query", "query")]
 
     def _hit(self, name: str, score: float, payload: dict[str, Any]) -> Hit:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from sentence_transformers import CrossEncoder
 
 
-def trainable(start: Any, who: str) -> TextEmbedder:
+def trainable_model(start: Any, who: str) -> TextEmbedder:
     """The transformer text embedder that a recipe goes on from: minilm where none is named; a backbone gets its
     pooling."""
     base = load(start or "minilm")
@@ -36,14 +36,14 @@ def cross_encoder(start: Any, who: str, seed: int) -> CrossEncoder:
 
     from umekomi.models.scorers import CrossEncoderScorer
     from umekomi.models.text import device
-    from umekomi.parts.learning.modules import seeded
+    from umekomi.parts.learning.modules import seed_globals
 
     if isinstance(start, CrossEncoderScorer):
         if start.model.num_labels != 1:
             raise WrongUse(f"{who} trains a scorer of one score; {start.name} gives {start.model.num_labels}")
         return start.model  # type: ignore[no-any-return]
-    base = trainable(start, who)
-    with tempfile.TemporaryDirectory() as folder, seeded(seed):
+    base = trainable_model(start, who)
+    with tempfile.TemporaryDirectory() as folder, seed_globals(seed):
         network = base.model.transformers_model
         network.save_pretrained(folder)
         base.model.tokenizer.save_pretrained(folder)
@@ -53,7 +53,7 @@ def cross_encoder(start: Any, who: str, seed: int) -> CrossEncoder:
     return model
 
 
-def pooled(
+def with_pooling(
     start: Any, who: str, pooling: str | None, *, bidirectional: bool | None = None, **options: Any
 ) -> TextEmbedder:
     """The embedder that a recipe goes on from, with the ``pooling`` it wants (None: the model's own; a backbone's

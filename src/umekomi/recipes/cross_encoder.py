@@ -13,7 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
-from umekomi.data.shapes import shape
+from umekomi.data.shapes import shape_name
 from umekomi.fields import Above, AtLeast, Within
 from umekomi.recipes import Paper, Recipe
 from umekomi.run import Run
@@ -82,20 +82,20 @@ class CrossEncoder(Recipe):
 
     def _judged(self, data: Any, run: Run) -> Any:
         """sentence1, sentence2, and how well they fit, at most ``max_pairs``."""
-        from umekomi.data.columns import Retrieval
+        from umekomi.data.columns import RetrievalData
         from umekomi.data.judgements import against, judged
         from umekomi.data.shapes import pairs
         from umekomi.parts.learning.sentences import sample_rows
         from umekomi.tasks.negatives import hard_negatives, lexical_teacher
 
-        graded = shape(data) not in ("pairs", "retrieval")
-        if graded and not (shape(data) == "judged pairs" and min(data["score"].to_pylist()) > 0):
+        graded = shape_name(data) not in ("pairs", "retrieval")
+        if graded and not (shape_name(data) == "judged pairs" and min(data["score"].to_pylist()) > 0):
             return sample_rows(judged(data, self.name), self.max_pairs, run.seed)
         found = pairs(data, self.name)
         most = None if self.max_pairs is None else max(1, self.max_pairs // (1 + self.negatives))
         chosen = sample_rows(found, most, run.seed)
         if not any(name.startswith("negative") for name in chosen.column_names):
-            more = data.corpus["text"].to_pylist() if isinstance(data, Retrieval) else found["positive"].to_pylist()
+            more = data.corpus["text"].to_pylist() if isinstance(data, RetrievalData) else found["positive"].to_pylist()
             documents = len({*chosen["positive"].to_pylist(), *more})
             if documents > 1:
                 chosen = hard_negatives(

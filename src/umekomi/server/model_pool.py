@@ -15,9 +15,9 @@ from typing import Any
 
 from umekomi.errors import UmekomiError, WrongUse, unknown_name
 from umekomi.files import folder_bytes
-from umekomi.models.base import EmbedderBase, Predictor, Scorer, described
+from umekomi.models.base import EmbedderBase, Predictor, Scorer, describe
 from umekomi.models.engines.choice import open_to_judge
-from umekomi.models.opening import folder_of, known_names, named
+from umekomi.models.opening import folder_of, known_names, is_model_name
 from umekomi.progress import say
 from umekomi.server.batching import Batcher
 from umekomi.server.workers import in_thread
@@ -41,7 +41,7 @@ def memory_there() -> int:
 
 
 @dataclass
-class Held:
+class LoadedModel:
     """One model by its id: open or not."""
 
     id: str
@@ -68,7 +68,7 @@ class Held:
         return isinstance(self.opened, EmbedderBase)
 
 
-class Holder:
+class ModelPool:
     """All models by id. ``memory``: bytes that open models may take together; the one asked for is opened even if it
     alone takes more."""
 
@@ -76,15 +76,15 @@ class Holder:
         self, sources: Sequence[Any], *, memory: int, engine: str, batcher: Callable[[Any, str], Batcher]
     ) -> None:
         self.memory, self.engine, self._batcher = memory, engine, batcher
-        self.models: dict[str, Held] = {}
+        self.models: dict[str, LoadedModel] = {}
         self.evictions = 0
         for source in sources:
             name = model_id(source)
             if name in self.models:
                 raise WrongUse(f"serve: two models are called {name!r}: give one folder another name")
-            self.models[name] = Held(name, source)
+            self.models[name] = LoadedModel(name, source)
 
-    def named(self, name: str | None) -> Held:
+    def named(self, name: str | None) -> LoadedModel:
         """The model of this id; the only one where none is named."""
         if name is None:
             if len(self.models) != 1:
@@ -95,7 +95,7 @@ class Holder:
         return self.models[name]
 
     @asynccontextmanager
-    async def using(self, name: str | None) -> AsyncIterator[Held]:
+    async def using(self, name: str | None) -> AsyncIterator[LoadedModel]:
         """The model, open for as long as the block takes."""
         held = self.named(name)
         held.users += 1
@@ -106,7 +106,7 @@ class Holder:
         finally:
             held.users -= 1
 
-    async def _open(self, held: Held) -> None:
+    async def _open(self, held: LoadedModel) -> None:
         if held.opened is not None:
             return
         async with held.lock:
@@ -146,7 +146,7 @@ class Holder:
                 ["a text"]
             ) if "dense" in opened.outputs else None  # what is compiled or made at the first call is made now
         elif not isinstance(opened, (Scorer, Predictor)):
-            raise WrongUse(f"serve: {described(opened)}; expected an embedder, a scorer or a predictor")
+            raise WrongUse(f"serve: {describe(opened)}; expected an embedder, a scorer or a predictor")
         return opened
 
     async def _make_room(self, need: int) -> None:
@@ -163,7 +163,7 @@ class Holder:
                 "asked for"
             )
 
-    async def close(self, held: Held) -> None:
+    async def close(self, held: LoadedModel) -> None:
         """Put a model away."""
         batcher, held.batcher, held.opened = held.batcher, None, None
         if batcher is not None:
@@ -195,7 +195,7 @@ def _bytes(source: Any) -> int:
 def check_source(source: Any) -> None:
     """The error for a model that is not there, before the server starts."""
     if isinstance(source, (str, Path)):
-        if not named(source):
+        if not is_model_name(source):
             raise unknown_name("model or folder", str(source), known_names())
     elif not isinstance(source, (EmbedderBase, Scorer, Predictor)):
         raise UmekomiError(f"serve: expected embedders, scorers and predictors, found {type(source).__name__}")

@@ -10,7 +10,7 @@ from umekomi.data.rows import features_of, targets
 from umekomi.errors import DataError, WrongUse
 from umekomi.models.base import Predictor, Sort
 from umekomi.progress import Progress
-from umekomi.tasks.base import Result, Score, Task, counted
+from umekomi.tasks.base import Result, Score, Task, count_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -78,7 +78,7 @@ class Prediction(Task):
         import numpy as np
 
         if len(np.unique(chance)) < 2:
-            raise DataError(f"{self.name}: all {counted(len(chance), 'row')} are predicted {chance[0]:g}")
+            raise DataError(f"{self.name}: all {count_of(len(chance), 'row')} are predicted {chance[0]:g}")
         scores = {"auc": Score(np.column_stack([gold, chance]), "auc")}
         if chance.min() >= 0 and chance.max() <= 1:
             right = np.where(gold == 1, chance, 1 - chance)
@@ -99,6 +99,6 @@ class Prediction(Task):
         place = np.array([known.get(name, -1) for name in classes])[gold]
         right = np.where(place >= 0, found[np.arange(len(found)), place], 0.0)
         strange = int((place < 0).sum())
-        notes = (f"{counted(strange, 'row')} of a class that the model does not know",) if strange else ()
+        notes = (f"{count_of(strange, 'row')} of a class that the model does not know",) if strange else ()
         scores = {"accuracy": Score((found.argmax(1) == place).astype(np.float64))}
         return Result(self.name, scores | {"log loss": Score(-np.log(np.maximum(right, LEAST)))}, notes)

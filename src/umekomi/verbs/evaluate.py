@@ -9,10 +9,10 @@ from umekomi.data.sets import overlap
 from umekomi.data.shapes import texts
 from umekomi.errors import WrongUse
 from umekomi.limits import checked
-from umekomi.models.base import EmbedderBase, described, sort_of
+from umekomi.models.base import EmbedderBase, describe, sort_of
 from umekomi.models.engines.choice import open_to_judge
 from umekomi.progress import say
-from umekomi.recipes import at_hand
+from umekomi.recipes import quick_model
 from umekomi.tasks import Result, Task, make
 
 
@@ -37,10 +37,10 @@ def evaluate(
     """
     if isinstance(task, str):
         task = make(task, load(data, encoding=encoding) if encoding else data, split)
-    model = opened(model, task, engine)
+    model = open_model(model, task, engine)
     refused = task.refuses(sort_of(model))
     if refused:
-        raise WrongUse(f"{task.name}: {refused}; {described(model)}")
+        raise WrongUse(f"{task.name}: {refused}; {describe(model)}")
     if dimensions is not None:
         if not isinstance(model, EmbedderBase):
             raise WrongUse(f"{model.name} is a {model.kind}: its scores have no dimensions to judge the first of")
@@ -54,7 +54,7 @@ def evaluate(
     return task.evaluate(model, batch_size=batch_size, progress=progress)
 
 
-def opened(model: Any, task: Task, engine: str = "auto") -> Any:
+def open_model(model: Any, task: Task, engine: str = "auto") -> Any:
     """A model by name, folder or hub id; a quick recipe is fitted on the task's own texts."""
-    found = at_hand(model, lambda: texts(getattr(task, "data", None), model))
+    found = quick_model(model, lambda: texts(getattr(task, "data", None), model))
     return open_to_judge(model, engine) if found is None else found

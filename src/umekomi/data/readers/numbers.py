@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from umekomi.data.lines import shown
-from umekomi.data.readers.kinds import EXACT, Misfit
+from umekomi.data.lines import shorten
+from umekomi.data.readers.kinds import EXACT, TypeConflict
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -49,7 +49,7 @@ class Numbers:
             fits = self._same if not (self.wanted or self.loose) else self._taken
             if value and not (fits(value) and not (self.loose and _CODE.match(value))):
                 if self.wanted:
-                    raise Misfit(f"expected a number, found {shown(value)}")
+                    raise TypeConflict(f"expected a number, found {shorten(value)}")
                 self.name = "string"
                 if before != "null" if self.loose else _TAKEN.fullmatch(value):
                     self.why = line, value
