@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from benchmarks.run import rate, spread, timed
 from umekomi.data import load
-from umekomi.data.vocabulary import split_words, count_tokens
+from umekomi.data.vocabulary import count_tokens, split_words
 from umekomi.parts.kernels.threads import cores
 from umekomi.parts.learning import arrays as epochs
 from umekomi.progress import say

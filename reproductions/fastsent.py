@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from umekomi.data import load
-from umekomi.data.vocabulary import split_words, count_tokens
+from umekomi.data.vocabulary import count_tokens, split_words
 from umekomi.models.bags import BagEmbedder
 from umekomi.parts.similarity import normalise
 from umekomi.progress import say

@@ -17,7 +17,7 @@ import numpy as np
 
 from umekomi.data import load
 from umekomi.data.frequencies import of_tokens, of_words
-from umekomi.data.vocabulary import split_words, count_tokens
+from umekomi.data.vocabulary import count_tokens, split_words
 from umekomi.models import load as load_model
 from umekomi.models.bags import BagEmbedder
 from umekomi.models.static import StaticEmbedder

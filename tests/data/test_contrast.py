@@ -3,12 +3,12 @@ import pytest
 
 from umekomi.data.columns import RetrievalData
 from umekomi.data.contrast import (
-    paraphrase_pairs,
     concatenate,
-    entailment_triples,
-    same_class_pairs,
     contrastive_rows,
+    entailment_triples,
     named_sets,
+    paraphrase_pairs,
+    same_class_pairs,
     stages,
 )
 from umekomi.errors import DataError

@@ -3,7 +3,7 @@ import pyarrow as pa
 import pytest
 
 from umekomi.data.graphs import closure, graph, relations
-from umekomi.data.vocabulary import resolve_tokenizer, split_words, count_tokens
+from umekomi.data.vocabulary import count_tokens, resolve_tokenizer, split_words
 from umekomi.errors import DataError
 
 

@@ -2,7 +2,7 @@ import pyarrow as pa
 import pytest
 
 from umekomi.data.columns import COLUMNS
-from umekomi.data.shapes import RETRIEVAL, SHAPES, view_as, view_name, shape_name, shape_of, unused_columns
+from umekomi.data.shapes import RETRIEVAL, SHAPES, shape_name, shape_of, unused_columns, view_as, view_name
 from umekomi.errors import DataError
 from umekomi.recipes import get, names
 from umekomi.tasks import KINDS

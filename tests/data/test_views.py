@@ -3,7 +3,7 @@ import pytest
 
 from umekomi.data import DataError, Dataset
 from umekomi.data.shapes import pairs, texts
-from umekomi.data.views import as_retrieval, split_held_out, inverse_cloze
+from umekomi.data.views import as_retrieval, inverse_cloze, split_held_out
 
 
 def made(**columns):

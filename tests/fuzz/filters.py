@@ -24,7 +24,7 @@ import numpy as np
 import pyarrow as pa
 
 from umekomi.errors import WrongUse
-from umekomi.indexes.filters import mask, sql, parse
+from umekomi.indexes.filters import mask, parse, sql
 from umekomi.indexes.payload import as_json, as_table, row_of
 
 UNITS = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}

@@ -11,7 +11,7 @@ import pytest
 
 from umekomi.errors import DataError, WrongUse
 from umekomi.indexes import Index
-from umekomi.indexes.filters import sql, parse
+from umekomi.indexes.filters import parse, sql
 from umekomi.models.untrained import HashingEmbedder
 from umekomi.parts import similarity as similarities
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from umekomi.errors import WrongUse
 from umekomi.indexes import filters
-from umekomi.indexes.filters import Compare, mask, sql, parse
+from umekomi.indexes.filters import Compare, mask, parse, sql
 from umekomi.indexes.payload import as_json, row_of
 
 DAY = datetime.datetime(2024, 1, 15)

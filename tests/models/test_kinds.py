@@ -13,10 +13,10 @@ from safetensors.numpy import load_file, save_file
 from umekomi.errors import UmekomiError, WrongUse
 from umekomi.models import load, opening
 from umekomi.models.base import Backbone, EmbedderBase, Predictor, Scorer, TextFace, modalities_of
-from umekomi.models.entity import EntityEmbedder
 from umekomi.models.cached import CachedEmbedder
-from umekomi.models.untrained import HashingEmbedder
+from umekomi.models.entity import EntityEmbedder
 from umekomi.models.truncation import encode_truncated
+from umekomi.models.untrained import HashingEmbedder
 from umekomi.parts.similarity import normalise
 from umekomi.transforms import Truncate
 

@@ -8,7 +8,7 @@ pytest.importorskip("sentence_transformers")
 
 from umekomi.errors import DataError, WrongUse
 from umekomi.models import load
-from umekomi.models.scratch import ARCHITECTURES, DECODERS, untrained_transformer, train_tokenizer
+from umekomi.models.scratch import ARCHITECTURES, DECODERS, train_tokenizer, untrained_transformer
 from umekomi.parts.networks import bidirectional, needs, sees, with_eos
 
 TEXTS = [f"the cat number {i} sat on the mat and looked at {i * 7} birds; 埋め込みの検索 {i}" for i in range(200)]

@@ -17,11 +17,10 @@ from umekomi.errors import DataError, UmekomiError
 from umekomi.models.entity import EntityEmbedder
 from umekomi.models.untrained import HashingEmbedder, RandomEmbedder
 from umekomi.recipes import get
+from umekomi.tasks.entities import HypernymyRanking, LinkPrediction, Reconstruction, TripleRanking
 from umekomi.tasks.labels import Classification, Clustering, without_rare_labels
 from umekomi.tasks.pairs import PairClassification, Similarity
-from umekomi.tasks.retrieval import Reranking, trec, whole_grades
-from umekomi.tasks.retrieval import RetrievalTask as RetrievalTask
-from umekomi.tasks.entities import HypernymyRanking, LinkPrediction, Reconstruction, TripleRanking
+from umekomi.tasks.retrieval import Reranking, RetrievalTask, trec, whole_grades
 
 MODEL = HashingEmbedder(16)
 QUICK = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)

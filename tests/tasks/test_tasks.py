@@ -14,11 +14,10 @@ from umekomi.models.entity import EntityEmbedder
 from umekomi.models.scorers import EmbedderScorer
 from umekomi.models.untrained import HashingEmbedder, RandomEmbedder
 from umekomi.recipes import get
+from umekomi.tasks.entities import HypernymyRanking, LinkPrediction, Reconstruction
 from umekomi.tasks.labels import Classification, Clustering
 from umekomi.tasks.pairs import PairClassification, Similarity
-from umekomi.tasks.retrieval import Reranking
-from umekomi.tasks.retrieval import RetrievalTask as RetrievalTask
-from umekomi.tasks.entities import HypernymyRanking, LinkPrediction, Reconstruction
+from umekomi.tasks.retrieval import Reranking, RetrievalTask
 from umekomi.verbs.evaluate import evaluate
 
 RNG = np.random.default_rng(0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from umekomi.errors import WrongUse, unknown_name
-from umekomi.models.opening import folder_of, known_names, is_model_name
+from umekomi.models.opening import folder_of, is_model_name, known_names
 from umekomi.recipes import Recipe, get, names
 
 

@@ -13,26 +13,27 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from umekomi.comparison.candidates import Candidate
 from umekomi.comparison.leaderboard import Row, read_row, write_row
 from umekomi.comparison.meter import Journal, Meter, PredictionMeter, ScoreMeter
 from umekomi.comparison.plan import Plan
 from umekomi.data.sets import overlap
-from umekomi.data.shapes import view_name, shape_name, shape_of, texts
+from umekomi.data.shapes import shape_name, shape_of, texts, view_name
 from umekomi.data.views import as_retrieval
 from umekomi.errors import DataError, UmekomiError, WrongUse
-from umekomi.files import content_hash, folder_hash, read_json, write_json
-from umekomi.models.base import EmbedderBase, Scorer, describe, sort_of
+from umekomi.files import content_hash, file_hash, folder_hash, read_json, write_json
+from umekomi.models.base import EmbedderBase, Scorer, Sort, describe, sort_of
 from umekomi.models.engines.choice import open_to_judge
-from umekomi.models.opening import folder_of
+from umekomi.models.opening import folder_of, resolve
 from umekomi.models.truncation import is_truncated
 from umekomi.parts import similarity as similarities
 from umekomi.parts.ranking import RRF_K, exact_search, fuse_ranks
 from umekomi.progress import say
-from umekomi.recipes import OPTIONAL, Recipe
+from umekomi.recipes import OPTIONAL, WORD_VECTORS, Recipe
 from umekomi.tasks import Result, Task
-from umekomi.tasks.retrieval import RetrievalTask as RetrievalTask
-from umekomi.tasks.retrieval import Shortlist
+from umekomi.tasks.retrieval import RetrievalTask, Shortlist
 
 FORMAT = 3
 """Changes when a kept result of an older version may no longer be used."""
@@ -82,19 +83,21 @@ class Judging:
         file = self.folder / "results" / f"{key}.json"
         if file.is_file():
             return read_row(file), True
-        refused = self.plan.task.refuses(candidate.recipe.makes) if candidate.recipe else ""
-        if refused:
-            raise WrongUse(f"{refused}; {candidate.name} makes {a(candidate.recipe.makes)}")  # type: ignore[union-attr]
+        if candidate.recipe is not None:  # said before it is trained
+            self._check_sort(candidate.recipe.makes, f"{candidate.name} makes {a(candidate.recipe.makes)}")
         model, model_key, seconds, start = self.model(candidate)
-        refused = self.plan.task.refuses(sort_of(model))
-        if refused:
-            raise WrongUse(f"{refused}; {describe(model)}")
+        self._check_sort(sort_of(model), describe(model))
         meter = self._metered(model, model_key, candidate)
         result = self.plan.task.evaluate(meter, batch_size=self.batch_size, progress=self.progress)
         row = self._row(candidate, key, result, meter, seconds, start)
         write_row(file, row)
         self.journal.note("judged", candidate.spec, key)
         return row, False
+
+    def _check_sort(self, sort: Sort | None, found: str) -> None:
+        refused = self.plan.task.refuses(sort)
+        if refused:
+            raise WrongUse(f"{refused}; {found}")
 
     def _metered(self, model: Any, key: str, candidate: Candidate) -> Meter | ScoreMeter | PredictionMeter:
         """The model with its cost counted, and what it gives kept."""
@@ -114,14 +117,18 @@ class Judging:
 
     def _identity(self, candidate: Candidate) -> Any:
         if candidate.recipe is not None:
-            start = self._start_identity() if _begins_from_a_model(candidate.recipe) else None
+            start = self._start_identity() if self._begins(candidate.recipe) else None
             return [candidate.recipe.settings(), start]
-        folder = folder_of(candidate.name)
-        return candidate.name if folder is None else folder_hash(folder)
+        return _content_of(candidate.name)
+
+    def _begins(self, recipe: Recipe) -> bool:
+        """Does it go on from the model that the comparison names?"""
+        if recipe.begins == WORD_VECTORS:
+            return resolve(self.start).kind == "entity"
+        return recipe.begins not in (None, OPTIONAL)
 
     def _start_identity(self) -> str:
-        folder = folder_of(self.start)
-        return self.start if folder is None else folder_hash(folder)
+        return _content_of(self.start)
 
     def model(self, candidate: Candidate) -> tuple[Any, str, float, str | None]:
         """(model, its key, seconds of training, what it was trained from); learned once, kept in
@@ -135,7 +142,7 @@ class Judging:
             self.open[key] = (model, key, 0.0, None)
             return self.open[key]
         recipe = candidate.recipe
-        start = self.start if _begins_from_a_model(recipe) else None
+        start = self.start if self._begins(recipe) else None
         folder = self._model_folder(recipe, key)
         seconds_file = folder.with_suffix(".json")
         if not seconds_file.is_file() or not folder.is_dir():
@@ -295,8 +302,6 @@ class Judging:
 
     def _fused(self, spec: str, lexical: Row, row: Row) -> tuple[Row, bool]:
         """The finished row of two rankings as one, and whether it was finished before."""
-        import numpy as np
-
         task = self.plan.task
         assert isinstance(task, RetrievalTask)
         key = content_hash(lexical.key, row.key, "rrf", RRF_K)
@@ -362,9 +367,12 @@ def _judged_texts(task: Task) -> list[str]:
     return texts(rows) if rows is not None and shape_of(rows).texts else []
 
 
-def _begins_from_a_model(recipe: Recipe) -> bool:
-    """Does it go on from the model that the comparison names?"""
-    return recipe.begins not in (None, OPTIONAL)
+def _content_of(name: str) -> str:
+    """Names what a model's name leads to: the content of a folder or a file, or the name."""
+    folder = folder_of(name)
+    if folder is not None:
+        return folder_hash(folder)
+    return file_hash(name) if Path(name).is_file() else name
 
 
 def _warn_overlap(model: Any, name: str) -> None:

@@ -15,6 +15,8 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+import pyarrow as pa
+
 from umekomi.data.columns import Dataset
 from umekomi.data.readers import retrieval
 
@@ -135,6 +137,4 @@ def load(root: str | Path | None = None) -> Dataset:
 
 
 def _table(**columns: list) -> object:  # type: ignore[type-arg]
-    import pyarrow as pa
-
     return pa.table(columns)

@@ -25,12 +25,13 @@ import math
 from collections.abc import Mapping
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from umekomi.errors import SHOWN, DataError
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 NESTED = 50
 """Levels of lists and structs that a column may have: Arrow's files hold 63, the table among them."""
@@ -46,8 +47,6 @@ class _Refused(Exception):
 def as_table(payload: Mapping[str, Any] | pa.Table | None, where: str) -> pa.Table:
     """A payload as a table of columns that an index keeps (see above), every value checked; ``where`` begins the error
     that names the first column that is none."""
-    import pyarrow as pa
-
     table: Any = payload
     if not isinstance(payload, pa.Table):
         columns = {}
@@ -70,8 +69,6 @@ def as_table(payload: Mapping[str, Any] | pa.Table | None, where: str) -> pa.Tab
 
 
 def _checked(name: str, column: pa.ChunkedArray, where: str) -> pa.ChunkedArray:
-    import pyarrow as pa
-
     try:
         plain = plain_type(column.type)
     except _Refused as why:
@@ -100,8 +97,6 @@ def _line(error: Exception) -> str:
 
 def plain_type(kind: pa.DataType, depth: int = 0) -> pa.DataType:
     """The type that a column of type ``kind`` is kept as, which every kernel of Arrow's takes."""
-    import pyarrow as pa
-
     is_ = pa.types
     if depth > NESTED:
         raise _Refused(f"at most {NESTED} levels of lists and structs")
@@ -158,9 +153,6 @@ def as_type(column: pa.ChunkedArray, plain: pa.DataType) -> pa.ChunkedArray:
     """A column as its :func:`plain_type`."""
     import uuid
 
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
     kind = column.type
     if kind == plain:
         return column
@@ -181,8 +173,6 @@ def as_type(column: pa.ChunkedArray, plain: pa.DataType) -> pa.ChunkedArray:
 
 def readable(column: pa.ChunkedArray) -> pa.ChunkedArray:
     """A column that an earlier version stored, as its :func:`plain_type`; as it is where it has none."""
-    import pyarrow as pa
-
     try:
         return as_type(column, plain_type(column.type))
     except (_Refused, pa.ArrowException, ValueError):
@@ -210,8 +200,6 @@ def row_of(table: pa.Table, number: int) -> dict[str, Any]:
 
 def value(scalar: pa.Scalar) -> Any:
     """An Arrow scalar in Python, by the table above; text where Python has no such value."""
-    import pyarrow as pa
-
     kind, is_ = scalar.type, pa.types
     if not scalar.is_valid:
         return None
@@ -232,8 +220,6 @@ def value(scalar: pa.Scalar) -> Any:
         text = f"{seconds // 3600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d}.{part:09d}"
         return text if found is None else found
     if is_.is_date(kind):
-        import numpy as np
-
         days = scalar.value if is_.is_date32(kind) else scalar.value // 86_400_000
         found = _made(lambda: date(1970, 1, 1) + timedelta(days=days))
         return str(np.datetime64(days, "D")) if found is None else found
@@ -254,8 +240,6 @@ def value(scalar: pa.Scalar) -> Any:
 
 
 def _as_they_are(kind: pa.DataType) -> bool:
-    import pyarrow as pa
-
     return pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)
 
 
@@ -268,9 +252,6 @@ def _made(make: Any) -> Any:
 
 
 def _timestamp(scalar: pa.TimestampScalar) -> datetime | str:
-    import numpy as np
-    import pyarrow as pa
-
     kind = scalar.type
     seconds, part = divmod(scalar.value * NANOSECONDS[kind.unit], NANOSECONDS["s"])
     try:

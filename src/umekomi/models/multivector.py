@@ -17,7 +17,7 @@ try:
 except ImportError as error:
     raise MissingExtra(error.name or "sentence-transformers", "neural", "a multi-vector embedder") from None
 
-from umekomi.models.text import TextEmbedder, restored_tokenizers, opened, tokenizer_states
+from umekomi.models.text import TextEmbedder, opened, restored_tokenizers, tokenizer_states
 
 
 class MultiVectorEmbedder(TextFace):

@@ -17,7 +17,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
 
-from umekomi.data.contrast import CONTRASTS, role_of, contrastive_rows, is_search, stages
+from umekomi.data.contrast import CONTRASTS, contrastive_rows, is_search, role_of, stages
 from umekomi.fields import Above, AtLeast, Within
 from umekomi.recipes import Paper, Recipe
 from umekomi.run import Run
@@ -96,7 +96,7 @@ class GeminiEmbedding(Recipe):
         from umekomi.models.starting import with_pooling
         from umekomi.models.text import TextEmbedder
         from umekomi.parts import merging
-        from umekomi.parts.learning.sentences import round_robin, fine_tune, sample_rows
+        from umekomi.parts.learning.sentences import fine_tune, round_robin, sample_rows
         from umekomi.parts.losses.contrastive import Candidates, InfoNCE
         from umekomi.tasks.negatives import lexical_teacher, with_negatives
 

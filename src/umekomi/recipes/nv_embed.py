@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
 
 from umekomi.contracts import Pooling
-from umekomi.data.contrast import CONTRASTS, concatenate, role_of, contrastive_rows, is_search
+from umekomi.data.contrast import CONTRASTS, concatenate, contrastive_rows, is_search, role_of
 from umekomi.data.shapes import shape_name
 from umekomi.errors import DataError
 from umekomi.fields import Above, AtLeast, Within

@@ -17,7 +17,7 @@ from umekomi.errors import UmekomiError, WrongUse, unknown_name
 from umekomi.files import folder_bytes
 from umekomi.models.base import EmbedderBase, Predictor, Scorer, describe
 from umekomi.models.engines.choice import open_to_judge
-from umekomi.models.opening import folder_of, known_names, is_model_name
+from umekomi.models.opening import folder_of, is_model_name, known_names
 from umekomi.progress import say
 from umekomi.server.batching import Batcher
 from umekomi.server.workers import in_thread

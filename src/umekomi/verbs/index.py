@@ -18,7 +18,7 @@ from umekomi.models.engines.choice import open_for_encoding
 from umekomi.models.opening import folder_of
 from umekomi.parts import similarity as similarities
 from umekomi.progress import Progress, say
-from umekomi.recipes import quick_model, get, names
+from umekomi.recipes import get, names, quick_model
 from umekomi.verbs.encode import WRITTEN, read_vectors, vectors_of
 
 ROWS = 4096

@@ -45,7 +45,7 @@ def recipes_table() -> list[dict[str, Any]]:
 def info(name: str) -> dict[str, Any]:
     """What is known of a recipe, a published model, a dataset, or a saved folder of this name."""
     from umekomi.data.sets import catalogue, offline_root
-    from umekomi.models.opening import known_names, is_model_name, open_source, resolve
+    from umekomi.models.opening import is_model_name, known_names, open_source, resolve
 
     if name in names():
         kind = get(name)

@@ -9,6 +9,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from umekomi.comparison.plan import Plan, plan
 from umekomi.data import load, shape_name
 from umekomi.data.shapes import texts
@@ -201,8 +203,6 @@ def _planned(
 
 
 def _drawn(items: Sequence[str], most: int, seed: int) -> list[str]:
-    import numpy as np
-
     items = [item for item in items if item.strip()]
     if len(items) <= most:
         return list(items)
@@ -212,8 +212,6 @@ def _drawn(items: Sequence[str], most: int, seed: int) -> list[str]:
 def _pairs(made: Any, most: int, seed: int) -> tuple[list[str], list[str]] | None:
     """The two sides of positive pairs, where the judged data has them: retrieval's relevant documents, pairs scored in
     the top fifth."""
-    import numpy as np
-
     data = getattr(made.task, "data", None)
     if made.task.kind == "retrieval":
         table = data.pairs()  # type: ignore[union-attr]
@@ -232,8 +230,6 @@ def _pairs(made: Any, most: int, seed: int) -> tuple[list[str], list[str]] | Non
 
 def _choices(rows: Sequence[LayerRow]) -> list[Choice]:
     """Last, a layer at random, a fixed depth and the oracle; then the lowest and the highest of every metric."""
-    import numpy as np
-
     if not rows:
         return []
     values = np.array([row.value for row in rows])
@@ -253,7 +249,6 @@ def _choices(rows: Sequence[LayerRow]) -> list[Choice]:
 
 
 def _correlations(rows: Sequence[LayerRow], seed: int) -> list[Correlation]:
-    import numpy as np
     from scipy.stats import permutation_test, spearmanr
 
     out: list[Correlation] = []

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from umekomi.data.lines import read_lines, list_names, shorten
+from umekomi.data.lines import list_names, read_lines, shorten
 from umekomi.data.readers.kinds import DEEPEST
 from umekomi.errors import DataError, where
 
@@ -159,7 +159,8 @@ def _checked(form: Form, number: int, names: list[str], fields: list[str], ended
     if len(fields) != len(names):
         cut = "" if ended else "; the file ends mid-line"
         raise DataError(
-            f"{where(str(form.path), number)}: expected {len(names)} fields ({list_names(names)}), found {len(fields)}{cut}"
+            f"{where(str(form.path), number)}: expected {len(names)} fields ({list_names(names)}), "
+            f"found {len(fields)}{cut}"
         )
     return fields
 

@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, ClassVar
 
+import numpy as np
+
 from umekomi.errors import MissingExtra, WrongUse
 from umekomi.indexes import graphs
 from umekomi.indexes.kinds.base import DEPTHS, USUAL, Kind
 from umekomi.indexes.packing import Shape
-from umekomi.indexes.scans import ROWS, Part, empty_hits, measure_recall, score_listed, scan
+from umekomi.indexes.scans import ROWS, Part, empty_hits, measure_recall, scan, score_listed
 from umekomi.parts.kernels.threads import cores
 
 MOST = 4096
@@ -55,8 +57,6 @@ class Hnsw(Kind):
         )
 
     def derive(self, vectors: Any) -> dict[str, Any]:
-        import numpy as np
-
         graph = self._graph(vectors.shape[1])
         longest = 0.0
         for start in range(0, len(vectors), ROWS * 8):
@@ -122,8 +122,6 @@ class Hnsw(Kind):
         return max(int(enough), effort) if 0 < enough <= MOST else 0
 
     def search(self, part: Part, queries: Any, k: int, similarity: Any) -> tuple[Any, Any]:
-        import numpy as np
-
         if part.few(k):
             return score_listed(part, queries, np.flatnonzero(part.allowed), k)
         # rows that do not count take places on the walk: ask for more by their share, and scan where that is not enough
