@@ -36,6 +36,7 @@ KINDS = {
     "transformed": "umekomi.models.transformed:TransformedEmbedder",
     "backbone": "umekomi.models.backbone:TransformerBackbone",
     "cross-encoder": "umekomi.models.scorers:CrossEncoderScorer",
+    "pair-head": "umekomi.models.scorers:PairHeadScorer",
     "gemini": "umekomi.models.gemini:GeminiEmbedder",
     "linear-predictor": "umekomi.models.tabular:LinearPredictor",
 }
