@@ -47,7 +47,7 @@ def first_sentence(text: str) -> str:
 def remove_sentence(text: str, sentence: str) -> str:
     """``text`` with every occurrence of ``sentence`` taken out, however its white space is laid.
 
-    >>> without("Open it. Then read\\nit. Open\\n  it.", "Open it.")
+    >>> remove_sentence("Open it. Then read\\nit. Open\\n  it.", "Open it.")
     'Then read\\nit.'
     """
     pattern = r"\s+".join(re.escape(word) for word in sentence.split())

@@ -183,7 +183,7 @@ def parse(condition: str, fields: Sequence[str] | None) -> Node:
     """A condition as a tree of :class:`And`, :class:`Or`, :class:`Not` and comparisons. Names must be among
     ``fields``, where they are known. Whatever else a text holds is :class:`~umekomi.errors.WrongUse`, with the place.
 
-    >>> tree("year > 2020 and not `pub place` == 'Kyoto'", ["year", "pub place"])
+    >>> parse("year > 2020 and not `pub place` == 'Kyoto'", ["year", "pub place"])
     And(parts=(Compare(sign='>', name='year', value=2020),
         Not(part=Compare(sign='==', name='pub place', value='Kyoto'))))
     """
@@ -753,7 +753,7 @@ def sql(part: Node, schema: pa.Schema | None = None) -> str:
     """As a SQL condition (DataFusion's, for LanceDB); values are written as the columns of ``schema`` hold them, where
     it is known.
 
-    >>> sql(tree("year > 2020 and name != \\"it's\\"", None))
+    >>> sql(parse("year > 2020 and name != \\"it's\\"", None))
     "(`year` > 2020 AND `name` <> 'it''s')"
     """
     match part:

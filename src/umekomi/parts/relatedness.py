@@ -25,7 +25,7 @@ def softened(scores: Any) -> Floats:
 
     As in SentEval a score below 1 (STS-B has them, from 0 on) leaves the part below grade 1 out: 0.4 is grade 1 by 0.4.
 
-    >>> softened([3.6, 5.0, 0.4]).round(2).tolist()
+    >>> softened([3.6, 5.0, 0.4]).astype(float).round(2).tolist()
     [[0.0, 0.0, 0.4, 0.6, 0.0], [0.0, 0.0, 0.0, 0.0, 1.0], [0.4, 0.0, 0.0, 0.0, 0.0]]
     """
     scores = np.asarray(scores, np.float64)[:, None]

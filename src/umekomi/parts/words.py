@@ -33,7 +33,7 @@ NORMALISATIONS = ("", "NFKC")
 def fold_case_and_width(text: str) -> str:
     """One form for one word: full and half width, ligatures, superscripts (Unicode's NFKC).
 
-    >>> folded("ＡＢＣ ｶﾞｷﾞ ﬁne")
+    >>> fold_case_and_width("ＡＢＣ ｶﾞｷﾞ ﬁne")
     'ABC ガギ fine'
     """
     return text if text.isascii() else unicodedata.normalize("NFKC", text)

@@ -21,7 +21,7 @@ from umekomi.fields import check_fields
 from umekomi.progress import say
 from umekomi.run import Run
 
-__all__ = ["OPTIONAL", "REQUIRED", "WORD_VECTORS", "Paper", "Recipe", "at_hand", "get", "names"]
+__all__ = ["OPTIONAL", "REQUIRED", "WORD_VECTORS", "Paper", "Recipe", "get", "names", "quick_model"]
 
 REQUIRED = "a model that is named"
 OPTIONAL = "nothing, or a model that is named"

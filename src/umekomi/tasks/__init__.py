@@ -13,7 +13,7 @@ from umekomi.tasks.pairs import PairClassification, Similarity
 from umekomi.tasks.predictions import Prediction
 from umekomi.tasks.retrieval import Reranking, RetrievalTask
 
-__all__ = ["KINDS", "Result", "Score", "Task", "default_kind", "fitting", "make"]
+__all__ = ["KINDS", "Result", "Score", "Task", "default_kind", "fitting_kinds", "make"]
 
 KINDS: dict[str, type[Task]] = {
     kind.kind: kind

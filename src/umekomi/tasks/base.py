@@ -90,7 +90,7 @@ def _is_sparse(vectors: Any) -> bool:
 def count_of(count: int, what: str, many: str = "") -> str:
     """A number and its noun.
 
-    >>> counted(1, "query", "queries"), counted(2000, "text")
+    >>> count_of(1, "query", "queries"), count_of(2000, "text")
     ('1 query', '2,000 texts')
     """
     return f"{count:,} {what if count == 1 else many or what + 's'}"

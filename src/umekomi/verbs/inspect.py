@@ -16,12 +16,15 @@ from umekomi.data import load, shape_name
 from umekomi.data.shapes import texts
 from umekomi.errors import WrongUse
 from umekomi.files import plain, whole_file
+from umekomi.inspection.attention import HeatMap, heat_maps, overlap
 from umekomi.limits import checked
 from umekomi.models import load_embedder
 from umekomi.models.tokens import NetworkEmbedder
 from umekomi.progress import say
 from umekomi.statistics import Interval, paired_interval
 
+MAPS = 12
+"""Texts whose attention is drawn."""
 DEPTH = 2 / 3
 """The fixed rule that every metric must beat: this share of the layers."""
 
@@ -70,6 +73,7 @@ class Inspection:
     choices: tuple[Choice, ...] = ()
     correlations: tuple[Correlation, ...] = ()
     notes: tuple[str, ...] = field(default=())
+    attention: tuple[HeatMap, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Plain data."""
@@ -99,7 +103,8 @@ def inspect(
     unless ``layers`` is False.
 
     ``repository`` takes the released code's definitions where they differ from the paper's. ``out`` writes one page,
-    self-contained. ``encoding``: of a file that is not UTF-8.
+    self-contained; of a network with attention over words it has heat maps of some texts. ``encoding``: of a file that
+    is not UTF-8.
     """
     from umekomi.parts import geometry
 
@@ -169,6 +174,11 @@ def inspect(
             notes.append("metrics as the paper's released code computes them, where it departs from the paper")
     elif layers is None:
         notes.append(f"{embedder.name} is of kind {embedder.kind}: it has no layers to look at")
+    maps: tuple[HeatMap, ...] = ()
+    if getattr(embedder, "hops", 0):
+        space |= overlap(embedder, some)
+        maps = heat_maps(embedder, some[:: max(1, len(some) // MAPS)][:MAPS])
+        notes.append(f"heat maps of {len(maps)} texts{'' if out else ' with --out PAGE.html'}")
     judged = rows if made is not None else []
     done = Inspection(
         embedder.name,
@@ -179,6 +189,7 @@ def inspect(
         tuple(_choices(judged)),
         tuple(_correlations(judged, seed)),
         tuple(notes),
+        maps,
     )
     if out is not None:
         write_page(done, out)
