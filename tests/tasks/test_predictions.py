@@ -233,6 +233,8 @@ def test_rows_all_the_way(tmp_path):
         "age, colour",
     )
     assert evaluate(tmp_path / "m", "prediction", tmp_path / "rows.jsonl").value > 0.8
+    named = evaluate(tmp_path / "m", str(tmp_path / "rows.jsonl"))
+    assert named.metric == "auc", "what train says to type next: a file by its main task"
     found = compare(["linear", str(tmp_path / "m"), "tfidf"], tmp_path / "rows.jsonl", out=tmp_path / "c")
     assert found.task == "prediction" and found.metric == "auc" and found.baseline == "linear"
     assert found.skipped == {"tfidf": "prediction judges predictors; tfidf makes an embedder"}
