@@ -7,12 +7,16 @@ import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from umekomi.files import content_hash
 from umekomi.models.base import Open, Predictor, Scorer
 from umekomi.models.cached import CachedEmbedder, OnDisk
 from umekomi.parts import similarity as similarities
+
+if TYPE_CHECKING:
+    from umekomi.contracts import Output
+    from umekomi.models.base import EmbedderBase
 
 
 class Meter(CachedEmbedder):
@@ -21,7 +25,9 @@ class Meter(CachedEmbedder):
 
     warm = True
 
-    def __init__(self, embedder: Any, folder: Path, journal: Journal, name: str, dimensions: int | None = None) -> None:
+    def __init__(
+        self, embedder: EmbedderBase, folder: Path, journal: Journal, name: str, dimensions: int | None = None
+    ) -> None:
         super().__init__(embedder, OnDisk(folder))
         self.journal, self.name, self.dimensions = journal, name, dimensions
         self.seen: dict[str, tuple[int, float]] = {}
@@ -29,7 +35,7 @@ class Meter(CachedEmbedder):
 
     def encode(
         self, items: Any, *, role: str | None = None, batch_size: int = 32, progress: bool = False, **options: Any
-    ) -> Any:
+    ) -> Output:
         """Vectors, from the store where they are there."""
         vectors, seconds = self.timed(items, role, batch_size, progress, options)
         self.seen[role or "text"] = (similarities.size(vectors), seconds)

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from umekomi.data import Dataset, RetrievalData, load, shape_name
+from umekomi.data import Dataset, RetrievalData, load
 from umekomi.data.rows import targets
+from umekomi.data.shapes import shape_of
 from umekomi.data.views import split_held_out
 from umekomi.files import content_hash
 from umekomi.tasks import RANKS, Task, build, default_kind, held_out, known_kind, searchable
+
+if TYPE_CHECKING:
+    from umekomi.data.columns import Given, Split
 
 
 @dataclass(frozen=True)
@@ -23,7 +27,7 @@ class Plan:
     notes: tuple[str, ...]
 
 
-def plan(data: Any, task: str | None, split: str | None, learns: bool, seed: int, max_queries: int | None) -> Plan:
+def plan(data: Given, task: str | None, split: str | None, learns: bool, seed: int, max_queries: int | None) -> Plan:
     """Work out from the columns which task fits, and carve a held-out split where there is none and one is needed."""
     dataset = load(data)
     split = split or held_out(dataset)
@@ -32,7 +36,7 @@ def plan(data: Any, task: str | None, split: str | None, learns: bool, seed: int
     if task is not None:
         known_kind(task)
     kind = task or _kind(dataset[split])
-    if shape_name(dataset[split]) in ("texts", "labelled texts") and kind == "retrieval":
+    if kind == "retrieval" and shape_of(dataset[split]).ranks == ("text",):
         notes.append(
             "no queries: each text's first sentence asks for the rest of it (inverse cloze); a stand-in for real "
             "queries"
@@ -73,10 +77,9 @@ def _target(table: Any, who: str) -> str:
     return f"target: the class, of {', '.join(classes[:5])}{more}"
 
 
-def _kind(split: Any) -> str:
-    if shape_name(split) in ("pairs", "judged pairs", "texts"):
-        return "retrieval"
-    return default_kind(split)
+def _kind(split: Split) -> str:
+    about = shape_of(split)
+    return "retrieval" if about.ranks and about.task in ("", "retrieval") else default_kind(split)
 
 
 def _fewer(data: RetrievalData, count: int) -> RetrievalData:

@@ -5,14 +5,18 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from umekomi.data.columns import Dataset, RetrievalData, as_table, check, fingerprint
+from umekomi.data.columns import Dataset, RetrievalData, fingerprint
 from umekomi.data.readers import read, retrieval, tables
 from umekomi.data.shapes import SHAPES, shape_name
+from umekomi.data.tables import as_table, check
 from umekomi.errors import DataError, WrongUse, unknown_name
+
+if TYPE_CHECKING:
+    from umekomi.data.columns import Given
 
 __all__ = [
     "SHAPES",
@@ -38,7 +42,7 @@ def names() -> list[str]:
     return list(catalogue())
 
 
-def load(data: Any, split: str | None = None, *, encoding: str | None = None) -> Any:
+def load(data: Given, split: str | None = None, *, encoding: str | None = None) -> Any:
     """A :class:`Dataset` of splits, or with ``split`` that table.
 
     ``data`` is a named dataset (``"stsb"``), a file (JSONL, CSV, TSV, Parquet, text; each also gzipped), a folder
@@ -49,7 +53,7 @@ def load(data: Any, split: str | None = None, *, encoding: str | None = None) ->
     return dataset[split] if split is not None else dataset
 
 
-def _load(data: Any, encoding: str | None = None) -> Dataset:
+def _load(data: Given, encoding: str | None = None) -> Dataset:
     at = Path(data).expanduser() if isinstance(data, (str, os.PathLike)) else None
     if encoding is not None and (at is None or not at.exists()):
         what = f"{data}, which is no file here" if at is not None else type(data).__name__
@@ -82,7 +86,7 @@ def _load(data: Any, encoding: str | None = None) -> Dataset:
     return Dataset("a table", {"all": as_table(data)})
 
 
-def _is_split(value: Any) -> bool:
+def _is_split(value: object) -> bool:
     if isinstance(value, (list, tuple)):
         return False
     return isinstance(value, (pa.Table, RetrievalData)) or hasattr(value, "column_names") or hasattr(value, "columns")

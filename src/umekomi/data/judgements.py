@@ -5,9 +5,9 @@ from __future__ import annotations
 import random
 from typing import TYPE_CHECKING, Any
 
-from umekomi.data.columns import as_table, check
 from umekomi.data.contrast import relation
 from umekomi.data.shapes import shape_name
+from umekomi.data.tables import as_table, check
 from umekomi.errors import DataError
 
 if TYPE_CHECKING:

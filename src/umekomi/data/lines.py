@@ -9,9 +9,9 @@ import os
 import re
 import stat
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import BinaryIO
 from unicodedata import category
 
 from umekomi.errors import DataError, WrongUse, where
@@ -95,7 +95,7 @@ def read_lines(path: Path, packed: bool, encoding: str | None = None) -> Iterato
         raise unreadable_error(where(str(path), number + 1), error) from None
 
 
-def _utf8(path: Path, stream: Any) -> Iterator[str]:
+def _utf8(path: Path, stream: BinaryIO | gzip.GzipFile) -> Iterator[str]:
     for number, raw in enumerate(stream, 1):
         try:
             yield raw.decode("utf-8")
@@ -118,7 +118,7 @@ def not_utf8_error(place: str, raw: bytes, error: UnicodeDecodeError, first: boo
     )
 
 
-def _named(path: Path, stream: Any, encoding: str) -> Iterator[str]:
+def _named(path: Path, stream: BinaryIO | gzip.GzipFile, encoding: str) -> Iterator[str]:
     """Lines of any other encoding, of which a line's end is not always the byte 0x0a."""
     decoder = codecs.getincrementaldecoder(encoding)(errors="strict")
     number, parts = 1, [""]
@@ -162,7 +162,7 @@ def read_text(path: Path, encoding: str | None = None) -> str:
     return "".join(line for _, line in read_lines(path, False, encoding)).replace("\r\n", "\n").replace("\r", "\n")
 
 
-def shorten(value: Any, most: int = 60) -> str:
+def shorten(value: object, most: int = 60) -> str:
     """A value as an error shows it: on one line, and not the whole of a long one."""
     import reprlib
 
@@ -172,7 +172,7 @@ def shorten(value: Any, most: int = 60) -> str:
     return short.repr(value)
 
 
-def list_names(names: Any, most: int = 20) -> str:
+def list_names(names: Iterable[object], most: int = 20) -> str:
     """Column names as an error lists them: on one line, and not hundreds of them."""
     listed = [_printable(str(name)) for name in names]
     more = f" and {len(listed) - most} more" if len(listed) > most else ""

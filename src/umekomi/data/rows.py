@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from umekomi.data.columns import check
+from umekomi.data.tables import check
 from umekomi.errors import DataError
 
 if TYPE_CHECKING:

@@ -19,7 +19,8 @@ from umekomi.progress import say
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from umekomi.contracts import Transform
+    from umekomi.contracts import Floats, Transform
+    from umekomi.models.base import Saved
 
 UNKNOWN = ("error", "skip", "zero")
 
@@ -82,7 +83,7 @@ class EntityEmbedder(EmbedderBase):
     def _like(self, entity: str) -> list[str]:
         return [name for name in self.names if str(name)[:2] == entity[:2]][:2000] or self.names[:10]
 
-    def _encode(self, items: list[Any], *, output: str, role: str | None, batch_size: int, progress: bool) -> Any:
+    def _encode(self, items: list[Any], *, output: str, role: str | None, batch_size: int, progress: bool) -> Floats:
         strange = next((place for place, item in enumerate(items) if not isinstance(item, (str, int, float))), None)
         if strange is not None:
             raise WrongUse(f"{self.name}: expected names, item {strange + 1} is {type(items[strange]).__name__}")
@@ -147,7 +148,7 @@ class EntityEmbedder(EmbedderBase):
         return cls(read_list(folder / "names.json"), vectors, metric=head["metric"], name=head["name"], **own)
 
 
-def begin_with(table: NDArray[Any], names: Sequence[str], start: Any, who: str, skip: int = 0) -> None:
+def begin_with(table: NDArray[Any], names: Sequence[str], start: Saved | None, who: str, skip: int = 0) -> None:
     """Put the vectors of those names that ``start`` (a table of entities as wide, or None) knows in their rows of
     ``table``; ``skip`` leaves its first so many coordinates out."""
     if start is None:

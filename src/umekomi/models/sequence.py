@@ -201,11 +201,6 @@ class SequenceEmbedder(TokenizedEmbedder):
             return maxsim(Vectors(normalise(a.flat), a.offsets), Vectors(normalise(b.flat), b.offsets))
         return super().similarity(a, b)
 
-    @property
-    def hops(self) -> int:
-        """How many attentions over words the network has."""
-        return getattr(getattr(getattr(self.network, "encoder", None), "pool", None), "hops", 0)
-
     def attention(self, texts: Sequence[str]) -> list[tuple[list[str], NDArray[np.float32]]]:
         """The words of each text that were read, and how each hop weighs them, float32 ``[hops, words]``; the error
         where the network has no attention."""

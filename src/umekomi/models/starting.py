@@ -15,8 +15,10 @@ from umekomi.parts.networks import decodes
 if TYPE_CHECKING:
     from sentence_transformers import CrossEncoder
 
+    from umekomi.models.base import Named
 
-def trainable_model(start: Any, who: str) -> TextEmbedder:
+
+def trainable_model(start: Named | None, who: str) -> TextEmbedder:
     """The transformer text embedder that a recipe goes on from: minilm where none is named; a backbone gets its
     pooling."""
     base = load(start or "minilm")
@@ -54,7 +56,7 @@ def cross_encoder(start: Any, who: str, seed: int) -> CrossEncoder:
 
 
 def with_pooling(
-    start: Any, who: str, pooling: str | None, *, bidirectional: bool | None = None, **options: Any
+    start: Named | None, who: str, pooling: str | None, *, bidirectional: bool | None = None, **options: Any
 ) -> TextEmbedder:
     """The embedder that a recipe goes on from, with the ``pooling`` it wants (None: the model's own; a backbone's
     mean): a copy whose network looks both ways or back only (decoders; encoders see all as they are). ``options`` as of

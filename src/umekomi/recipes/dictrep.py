@@ -10,7 +10,7 @@ map is learned.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import numpy as np
 
@@ -22,8 +22,11 @@ from umekomi.models.bags import BagEmbedder
 from umekomi.models.entity import EntityEmbedder
 from umekomi.parts.learning.arrays import curve, learn, order
 from umekomi.parts.similarity import normalise
-from umekomi.recipes import REQUIRED, Paper, Recipe
+from umekomi.recipes import REQUIRED, Paper, Recipe, Start
 from umekomi.run import Run
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 @dataclass(frozen=True)
@@ -65,9 +68,10 @@ class DictRep(Recipe):
     def tiny(cls) -> DictRep:
         return cls(dimensions=8, epochs=2, batch_size=4, min_count=1)
 
-    def learn(self, data: Any, start: Any, run: Run) -> BagEmbedder:
+    def learn(self, data: pa.Table, start: Start, run: Run) -> BagEmbedder:
         from scipy.sparse import csr_array
 
+        assert start is not None  # required
         if not isinstance(start, EntityEmbedder):
             raise WrongUse(f"{self.name} needs start: {self.needs}; found {start.name}, a model of kind {start.kind}")
         defined = [word.lower() if word.lower() in start.rows else word for word in data["positive"].to_pylist()]

@@ -11,7 +11,7 @@ sum says.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import numpy as np
 
@@ -23,8 +23,11 @@ from umekomi.models.bags import BagEmbedder
 from umekomi.models.entity import begin_with
 from umekomi.parts.kernels.threads import cores
 from umekomi.parts.learning.arrays import curve, learn, order
-from umekomi.recipes import OPTIONAL, Paper, Recipe
+from umekomi.recipes import OPTIONAL, Paper, Recipe, Start
 from umekomi.run import Run
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,7 @@ class FastSent(Recipe):
     def tiny(cls) -> FastSent:
         return cls(dimensions=8, epochs=2, min_count=1, threads=1)
 
-    def learn(self, data: Any, start: Any, run: Run) -> BagEmbedder:
+    def learn(self, data: pa.Table, start: Start, run: Run) -> BagEmbedder:
         from umekomi.parts.kernels.sentences import fastsent, huffman
 
         documents = [row if isinstance(row, list) else [row] for row in data["document"].to_pylist()]

@@ -14,13 +14,22 @@ runs of other seeds, all of them or greedily.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from umekomi.data.contrast import CONTRASTS, contrastive_rows, is_search, role_of, stages
 from umekomi.fields import Above, AtLeast, Within
-from umekomi.recipes import Paper, Recipe
+from umekomi.recipes import Paper, Recipe, Start
 from umekomi.run import Run
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from sentence_transformers import SentenceTransformer
+    from torch import nn
+
+    from umekomi.models.text import TextEmbedder
+    from umekomi.parts.losses.contrastive import InfoNCE
 
 TASKS = {"query": "search result", "classification": "classification", "similarity": "sentence similarity"}
 
@@ -92,7 +101,7 @@ class GeminiEmbedding(Recipe):
             max_rows=8,
         )
 
-    def learn(self, data: Any, start: Any, run: Run) -> Any:
+    def learn(self, data: Mapping[str, pa.Table], start: Start, run: Run) -> TextEmbedder:
         from umekomi.models.starting import with_pooling
         from umekomi.models.text import TextEmbedder
         from umekomi.parts import merging
@@ -106,13 +115,13 @@ class GeminiEmbedding(Recipe):
         width = int(model.get_embedding_dimension())
         nested = {min(prefix, width): 1.0 for prefix in (*self.prefixes, width)}
 
-        def loss(of: Any) -> Any:
+        def loss(of: SentenceTransformer) -> InfoNCE:
             choice = Candidates(negatives="own", queries=self.queries)
             return InfoNCE(
                 of, temperature=self.temperature, candidates=choice, prefixes=nested, mini_batch=self.mini_batch
             )
 
-        def learned(of: Any, tables: dict[str, Any], stage: int, run: Run) -> Any:
+        def learned(of: SentenceTransformer, tables: dict[str, Any], stage: int, run: Run) -> SentenceTransformer:
             plan = round_robin(
                 tables,
                 loss,
@@ -123,7 +132,7 @@ class GeminiEmbedding(Recipe):
             )
             return fine_tune(of, plan, run=run, max_length=self.max_length)
 
-        def made(table: Any) -> Any:
+        def made(table: pa.Table) -> pa.Table:
             found = contrastive_rows(
                 table,
                 self.name,
@@ -177,7 +186,7 @@ class GeminiEmbedding(Recipe):
         return TextEmbedder(out.eval(), self.name, {"training": about, "matryoshka": sorted(nested)})
 
 
-def add_projection(model: Any, dimensions: int, seed: int) -> Any:
+def add_projection(model: SentenceTransformer, dimensions: int, seed: int) -> SentenceTransformer:
     """A copy of the model with a random linear map to ``dimensions`` behind its pooling (0: none)."""
     import copy
 
@@ -202,7 +211,9 @@ def add_projection(model: Any, dimensions: int, seed: int) -> Any:
     return model
 
 
-def held_loss(model: Any, held: dict[str, Any], loss: Any) -> float:
+def held_loss(
+    model: SentenceTransformer, held: dict[str, Any], loss: Callable[[SentenceTransformer], nn.Module]
+) -> float:
     """The mean loss on held-out rows, each set's in one batch."""
     import torch
 

@@ -37,7 +37,7 @@ class Linear(Recipe):
     min_count: Annotated[int, AtLeast(1)] = 2
     iterations: Annotated[int, AtLeast(1)] = 1000
 
-    def learn(self, data: Any, start: None, run: Run) -> Any:
+    def learn(self, data: Any, start: Any, run: Run) -> Any:
         import numpy as np
 
         from umekomi.data.rows import targets

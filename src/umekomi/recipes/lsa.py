@@ -12,15 +12,19 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import numpy as np
 
 from umekomi.errors import DataError
 from umekomi.fields import AtLeast
 from umekomi.models.static import StaticEmbedder
-from umekomi.recipes import Paper, Recipe
+from umekomi.recipes import Paper, Recipe, Start
 from umekomi.run import Run
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from tokenizers import Tokenizer
 
 
 @dataclass(frozen=True)
@@ -40,7 +44,7 @@ class Lsa(Recipe):
     dimensions: Annotated[int, AtLeast(1)] = 256
     vocabulary: Annotated[int, AtLeast(2)] = 16_000
 
-    def learn(self, data: Any, start: Any, run: Run) -> StaticEmbedder:
+    def learn(self, data: pa.Table, start: Start, run: Run) -> StaticEmbedder:
         from scipy.sparse import csr_array
         from sklearn.feature_extraction.text import TfidfTransformer
         from sklearn.utils.extmath import randomized_svd
@@ -61,7 +65,7 @@ class Lsa(Recipe):
         return StaticEmbedder(tokenizer, table, name=self.name)
 
 
-def subwords(found: list[str], size: int) -> Any:
+def subwords(found: list[str], size: int) -> Tokenizer:
     """A unigram subword tokenizer (Kudo 2018) learned from texts, lower-cased and width-folded (NFKC)."""
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 

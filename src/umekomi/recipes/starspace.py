@@ -16,7 +16,7 @@ epoch is kept.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -31,11 +31,14 @@ from umekomi.models.entity import begin_with
 from umekomi.parts.kernels.threads import cores
 from umekomi.parts.learning.arrays import curve, learn, order
 from umekomi.parts.ngrams import with_ngrams
-from umekomi.recipes import OPTIONAL, Paper, Recipe
+from umekomi.recipes import OPTIONAL, Paper, Recipe, Start
 from umekomi.run import Run
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from numpy.typing import NDArray
+
+    from umekomi.contracts import Floats
 
 LABEL = "__label__"
 LOSSES = ("hinge", "softmax")
@@ -128,7 +131,7 @@ class StarSpace(Recipe):
     def tiny(cls) -> StarSpace:
         return cls(dimensions=8, epochs=2, search=5, negatives=2, threads=1)
 
-    def learn(self, data: Any, start: Any, run: Run) -> BagEmbedder:
+    def learn(self, data: pa.Table, start: Start, run: Run) -> BagEmbedder:
         from umekomi.parts.kernels.bags import starspace
         from umekomi.parts.kernels.draw import mix
 
@@ -162,7 +165,9 @@ class StarSpace(Recipe):
                 part = positions if kind == 5 else usable
                 shuffled[kind] = part[order(len(part), run.seed + number, epoch)]
 
-        def loss_of(kind: int, part: Any, rate: float, squares: Any, state: Any) -> float:
+        def loss_of(
+            kind: int, part: NDArray[np.int64], rate: float, squares: tuple[Floats, Floats], state: Any
+        ) -> float:
             return starspace(  # type: ignore[no-any-return]
                 left,
                 right,
@@ -267,7 +272,7 @@ class StarSpace(Recipe):
             card=card,
         )
 
-    def _held(self, examples: Any, seed: int) -> Any:
+    def _held(self, examples: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
         """The examples that are held out for validation, in order."""
         if not self.validation:
             return examples[:0]
@@ -276,7 +281,7 @@ class StarSpace(Recipe):
             raise DataError(f"{self.name}, validation: expected two examples or more, found {len(examples)}")
         return np.sort(np.random.default_rng([seed & 0xFFFFFFFF, 1]).choice(examples, size, replace=False))
 
-    def _examples(self, data: Any) -> tuple[int, str, Examples]:
+    def _examples(self, data: pa.Table) -> tuple[int, str, Examples]:
         """(mode, tokenizer, examples) of data of any shape that fits."""
         kind = shape_name(data)
         left, right, tokenizer, weights = _sides(data, kind, self.tokenizer)
@@ -291,7 +296,7 @@ class StarSpace(Recipe):
         mode = self.mode if self.mode is not None else (1 if kind == "bags" and not any(left) else MODE_OF[kind])
         return mode, tokenizer, _numbered(left, right, weights, self.min_count, self.name)
 
-    def _usable(self, mode: int, found: Examples) -> Any:
+    def _usable(self, mode: int, found: Examples) -> NDArray[np.int64]:
         """The examples that have what the mode needs."""
         bags = np.diff(found.example_offsets)
         needed = (1, 2, 2, 2, 2, 0)[mode]
@@ -314,7 +319,13 @@ class StarSpace(Recipe):
         return int(max(np.diff(found.left_offsets).max(initial=1), sums.max(initial=1), 1))
 
 
-def _sides(data: Any, kind: str, tokenizer: str) -> tuple[list[list[str]], list[list[list[str]]], str, Any]:
+BagWeights: TypeAlias = "tuple[list[list[float]], list[list[Any]]]"
+"""Weights of the features of every left bag, and of every right one."""
+
+
+def _sides(
+    data: pa.Table, kind: str, tokenizer: str
+) -> tuple[list[list[str]], list[list[list[str]]], str, BagWeights | None]:
     """(left features, right bags of features, the tokenizer, weights or None) of every example."""
     columns = [data[column].to_pylist() for column in SHAPES[kind].columns]
     weights = None
@@ -355,7 +366,9 @@ def _sides(data: Any, kind: str, tokenizer: str) -> tuple[list[list[str]], list[
     return left, right, tokenizer, weights
 
 
-def _numbered(left: list[list[str]], right: list[list[list[str]]], weights: Any, min_count: int, who: str) -> Examples:
+def _numbered(
+    left: list[list[str]], right: list[list[list[str]]], weights: BagWeights | None, min_count: int, who: str
+) -> Examples:
     import pyarrow as pa
 
     bags = [bag for example in right for bag in example]

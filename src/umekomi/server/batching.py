@@ -206,7 +206,7 @@ class Batcher:
             self._seen(len(texts), tokens, seconds)
         at = 0
         for request, start, end in batch:
-            request.parts[start] = Encoded(*(each[at : at + end - start] for each in found))
+            request.parts[start] = Encoded._make(each[at : at + end - start] for each in found)
             at += end - start
             if (
                 sum(len(part.tokens) for part in request.parts.values()) == len(request.texts)

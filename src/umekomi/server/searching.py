@@ -191,7 +191,7 @@ async def _marked(app: App, model: str, query: Any, hits: list[Hit]) -> list[Hit
     """Each hit with the place of the sentence that is nearest to the query's vector, ``[1, d]``."""
     spans, texts = sentences_of_hits(hits, MARKED_SENTENCES)
     if not texts:
-        return mark_best(hits, spans, [])
+        return mark_best(hits, spans, np.zeros(0, np.float32))
     async with app.holder.using(model) as held:
         found = await embed_texts(app, held, texts, "document", "warn")
         scores = held.opened.similarity(query, found.vectors)[0]

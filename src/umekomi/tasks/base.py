@@ -7,18 +7,26 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeAlias, cast
 
 import numpy as np
 
 from umekomi.contracts import Vectors
-from umekomi.errors import DataError
-from umekomi.models.base import Sort
+from umekomi.errors import DataError, WrongUse
+from umekomi.models.base import EmbedderBase, Saved, Sort, describe, sort_of
 from umekomi.progress import Progress
 from umekomi.statistics import Interval, interval
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from umekomi.contracts import Output
+    from umekomi.models.base import EmbedderBase, Scorer
+    from umekomi.models.cached import EmbedderProxy
+
+
+Judged: TypeAlias = "EmbedderBase | Scorer"
+"""What a task judges."""
 
 
 class Score(NamedTuple):
@@ -39,23 +47,27 @@ class Score(NamedTuple):
         return STATISTICS[self.statistic](self.values)
 
 
-def own_role(model: Any, role: str) -> str | None:
+def own_role(model: EmbedderBase, role: str) -> str | None:
     """``role`` where the model has a prompt of its own for it, else None: a task asks for no role a model does not
     know."""
     return role if role in getattr(model, "roles", ()) else None
 
 
-def vectors_of(model: Any, items: Sequence[Any], role: str | None, batch_size: int, progress: bool) -> Any:
+def vectors_of(model: EmbedderBase, items: Sequence[Any], role: str | None, batch_size: int, progress: bool) -> Output:
     """What ``model`` makes of ``items``, every number of it finite: a vector with NaN is no hit for any query, and its
     model would be judged as a bad one where it is a broken one."""
     vectors = model.encode(list(items), role=role, batch_size=batch_size, progress=progress)
-    numbers = vectors.flat if isinstance(vectors, Vectors) else vectors.data if _is_sparse(vectors) else vectors
+    starts: NDArray[np.integer] | None
+    if isinstance(vectors, Vectors):
+        numbers, starts = vectors.flat, vectors.offsets
+    elif not isinstance(vectors, np.ndarray):
+        numbers, starts = vectors.data, vectors.indptr
+    else:
+        numbers, starts = vectors, None
     if not np.isfinite(numbers).all():
         place = int(np.argwhere(~np.isfinite(np.asarray(numbers)))[0][0])
-        if isinstance(vectors, Vectors):
-            place = int(np.searchsorted(vectors.offsets, place, side="right")) - 1
-        elif _is_sparse(vectors):
-            place = int(np.searchsorted(vectors.indptr, place, side="right")) - 1
+        if starts is not None:
+            place = int(np.searchsorted(starts, place, side="right")) - 1
         name = getattr(model, "name", "the model")
         raise DataError(
             f"{name} gives a vector with NaN or infinity for {str(items[place])[:60]!r}: its weights, or what it "
@@ -81,10 +93,6 @@ def scores_of(
             out[part] = model.score(a[part], b[part], condition=None if condition is None else condition[part])
             bar.advance(len(a[part]))
     return out
-
-
-def _is_sparse(vectors: Any) -> bool:
-    return hasattr(vectors, "indptr")
 
 
 def count_of(count: int, what: str, many: str = "") -> str:
@@ -135,20 +143,22 @@ class Task(ABC):
     """Which models can be judged on it."""
     name: str
 
-    def evaluate(self, model: Any, *, batch_size: int = 32, progress: bool = False) -> Result:
+    def evaluate(self, model: Saved | EmbedderProxy, *, batch_size: int = 32, progress: bool = False) -> Result:
         """Judge ``model``; its own prompts and its own ``similarity`` are used. Data on which every model would get the
         same figure, and a model whose figure is no number, are errors."""
         self.check()
-        found = self._evaluate(model, batch_size, progress)
+        refused = self.refuses(sort_of(model))
+        if refused:
+            raise WrongUse(f"{self.name}: {refused}; {describe(model)}")
+        found = self._evaluate(cast("EmbedderBase", model), batch_size, progress)
         if not math.isfinite(found.value):
             raise DataError(f"{self.name}: the {found.metric} of {model.name} is no number: {self._undefined(found)}")
         return found
 
-    @classmethod
-    def refuses(cls, sort: Sort | None) -> str:
+    def refuses(self, sort: Sort | None) -> str:
         """Empty where models of this sort can be judged; else what can be: ``similarity judges embedders and
         scorers``."""
-        return "" if sort in cls.judges else f"{cls.kind} judges {' and '.join(f'{each}s' for each in cls.judges)}"
+        return "" if sort in self.judges else f"{self.kind} judges {' and '.join(f'{each}s' for each in self.judges)}"
 
     def check(self) -> None:  # noqa: B027 - a task without data of its own has nothing to check
         """One error for data that cannot be judged on: missing values, or nothing that tells a good model from a bad
@@ -159,8 +169,8 @@ class Task(ABC):
         return []
 
     @abstractmethod
-    def _evaluate(self, model: Any, batch_size: int, progress: bool) -> Result:
-        """Judge ``model`` on data that :meth:`check` has seen."""
+    def _evaluate(self, model: EmbedderBase, batch_size: int, progress: bool) -> Result:
+        """Judge ``model`` on data that :meth:`check` has seen; a scorer too, where :attr:`judges` says so."""
 
     def _undefined(self, found: Result) -> str:
         """Why the main figure is no number."""

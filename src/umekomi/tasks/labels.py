@@ -6,17 +6,20 @@ import warnings
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
 from umekomi.contracts import Vectors
-from umekomi.data.columns import check
+from umekomi.data.tables import check
 from umekomi.errors import DataError, WrongUse
 from umekomi.tasks.base import Result, Score, Task, count_of, own_role, vectors_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+    from umekomi.contracts import Dense
+    from umekomi.models.base import EmbedderBase
 
 SHOWN = 3
 """Labels that a note names at most."""
@@ -55,8 +58,8 @@ def _some(labels: Sequence[str]) -> str:
     return ", ".join(map(repr, labels[:SHOWN])) + more
 
 
-def _of_texts(model: Any, table: pa.Table, role: str | None, batch_size: int, progress: bool) -> Any:
-    vectors = vectors_of(model, table["text"].to_pylist(), role, batch_size, progress)
+def _of_texts(model: EmbedderBase, texts: list[str], role: str | None, batch_size: int, progress: bool) -> Dense:
+    vectors = vectors_of(model, texts, role, batch_size, progress)
     if isinstance(vectors, Vectors):
         raise WrongUse(f"labelled texts are judged by one vector each; {model.name} gives several")
     return vectors
@@ -110,10 +113,10 @@ class Classification(Task):
                 f"of them: {_some(list(dict.fromkeys(gold)))}"
             )
 
-    def _evaluate(self, model: Any, batch_size: int, progress: bool) -> Result:
+    def _evaluate(self, model: EmbedderBase, batch_size: int, progress: bool) -> Result:
         gold = np.array(labels_of(self.data, self.kind))
         role = own_role(model, "classification")
-        vectors = _of_texts(model, self.data, role, batch_size, progress)
+        vectors = _of_texts(model, self.data["text"].to_pylist(), role, batch_size, progress)
         if self.train is None:
             from sklearn.model_selection import StratifiedKFold
 
@@ -127,11 +130,11 @@ class Classification(Task):
         chosen = self._samples(known)
         used = sorted(set().union(*map(set, chosen)))
         place = {row: number for number, row in enumerate(used)}
-        seen = vectors_of(model, [texts[row] for row in used], role, batch_size, progress)
+        seen = _of_texts(model, [texts[row] for row in used], role, batch_size, progress)
         runs = [self._predict(model, seen[[place[row] for row in rows]], known[rows], vectors) for rows in chosen]
         return self._result(gold, runs, (*self.notes, *self._seen_before(gold, known)))
 
-    def _seen_before(self, gold: Any, known: Any) -> list[str]:
+    def _seen_before(self, gold: pa.Table, known: pa.Table) -> list[str]:
         """What makes the figure less than it seems: labels never learned, texts that were learned from."""
         notes = []
         strange = sorted(set(gold.tolist()) - set(known.tolist()))
@@ -144,7 +147,7 @@ class Classification(Task):
             notes.append(f"{count_of(again, 'text')} of {len(gold):,} stand in the training split too")
         return notes
 
-    def _samples(self, labels: Any) -> list[list[int]]:
+    def _samples(self, labels: np.ndarray) -> list[list[int]]:
         order = list(range(len(labels)))
         if self.samples_per_label is None:
             return [order]
@@ -160,7 +163,7 @@ class Classification(Task):
             out.append(picked)
         return out
 
-    def _predict(self, model: Any, known: Any, labels: Any, asked: Any) -> Any:
+    def _predict(self, model: EmbedderBase, known: np.ndarray, labels: np.ndarray, asked: np.ndarray) -> np.ndarray:
         if self.probe == "linear":
             from sklearn.exceptions import ConvergenceWarning
             from sklearn.linear_model import LogisticRegression
@@ -192,7 +195,7 @@ class Classification(Task):
             votes[np.arange(len(numbers)), codes[numbers[:, column]]] += weights[:, column]
         return classes[votes.argmax(1)]
 
-    def _result(self, gold: Any, runs: list[Any], notes: tuple[str, ...] = ()) -> Result:
+    def _result(self, gold: np.ndarray, runs: list[np.ndarray], notes: tuple[str, ...] = ()) -> Result:
         correct = np.mean([predicted == gold for predicted in runs], axis=0)
         classes = {label: code for code, label in enumerate(np.unique(gold))}
         scores = {"accuracy": Score(correct)}
@@ -224,12 +227,12 @@ class Clustering(Task):
                 f"the {count_of(len(labels), 'row')}"
             )
 
-    def _evaluate(self, model: Any, batch_size: int, progress: bool) -> Result:
+    def _evaluate(self, model: EmbedderBase, batch_size: int, progress: bool) -> Result:
         from sklearn.cluster import MiniBatchKMeans
         from sklearn.exceptions import ConvergenceWarning
 
         _, gold = np.unique(labels_of(self.data, self.kind), return_inverse=True)
-        vectors = _of_texts(model, self.data, own_role(model, "clustering"), batch_size, progress)
+        vectors = _of_texts(model, self.data["text"].to_pylist(), own_role(model, "clustering"), batch_size, progress)
         means = MiniBatchKMeans(n_clusters=int(gold.max()) + 1, batch_size=500, n_init="auto", random_state=self.seed)
         with warnings.catch_warnings():
             warnings.simplefilter(

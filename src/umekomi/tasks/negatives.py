@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,6 +14,9 @@ from umekomi.models.base import EmbedderBase, Scorer
 from umekomi.parts import similarity as similarities
 from umekomi.parts.ranking import exact_search, fuse_ranks
 from umekomi.tasks.base import vectors_of
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 @dataclass(frozen=True)
@@ -27,8 +30,8 @@ class Negatives:
 
 
 def hard_negatives(
-    embedder: Any,
-    table: Any,
+    embedder: EmbedderBase,
+    table: pa.Table,
     more: Sequence[str] = (),
     *,
     negatives: int = 3,
@@ -43,12 +46,27 @@ def hard_negatives(
     batch_size: int = 32,
     progress: bool = False,
 ) -> Negatives:
-    """The rules are :func:`umekomi.mine`'s. ``table`` has anchor and positive, ``more`` is searched beside the
-    positives.
+    r"""The ``negatives`` documents most similar to each anchor that are no positive of it. Rules as of
+    :func:`umekomi.mine`, each counted.
 
-    With ``raters`` (embedders or scorers) the candidates left are ranked by each, the ranks are joined by Σ 1 / (60 +
-    rank), and the highest are taken; ``lowest`` takes the lowest-ranked instead (Gemini Embedding: the neighbours that
-    all raters find least like an answer). ``keep_short`` keeps pairs with too few negatives, the missing ones empty.
+    Args:
+        embedder: whose similarity is searched by.
+        table: anchor and positive.
+        more: documents that are searched beside the positives.
+        negatives: so many a pair.
+        relative_margin: keeps a candidate only below s(pos) - relative_margin · \|s(pos)\|, s(pos) of the anchor's
+            lowest-scored positive (NV-Embed's TopKPercPos 95 %).
+        margin: keeps a candidate only below s(pos) - margin.
+        duplicate: takes out one whose similarity to the positive itself is that high (cosine embedders only).
+        depth: candidates that are looked at beside the positives.
+        skip: passes over the first so many.
+        raters: embedders or scorers that rank the candidates left; their ranks are joined by Σ 1 / (60 + rank), and the
+            highest are taken.
+        lowest: takes the lowest-ranked instead (Gemini Embedding: the neighbours that all raters find least like an
+            answer).
+        keep_short: keeps pairs with too few negatives, the missing ones empty.
+        batch_size: items that are encoded at once.
+        progress: shows a bar.
     """
     import pyarrow as pa
 
@@ -126,7 +144,17 @@ def fuse_raters(
     batch_size: int = 32,
     progress: bool = False,
 ) -> list[list[int]]:
-    """Each anchor's candidates in the order of their fused ranks, the best first; ``lowest``: the last first."""
+    """Each anchor's candidates in the order of their fused ranks.
+
+    Args:
+        raters: embedders or scorers.
+        anchors: one for each list of candidates.
+        left: the numbers of each anchor's candidates.
+        corpus: the documents that are numbered.
+        lowest: the last first, else the best.
+        batch_size: items that are encoded at once.
+        progress: shows a bar.
+    """
     rankings: list[list[Any]] = [[] for _ in left]
     for rater in raters:
         if isinstance(rater, EmbedderBase):
@@ -170,7 +198,7 @@ def _plain(text: str) -> str:
     return " ".join(text.split()).lower()
 
 
-def with_negatives(table: Any, who: str, teacher: Any, count: int, **options: Any) -> Any:
+def with_negatives(table: pa.Table, who: str, teacher: EmbedderBase, count: int, **options: Any) -> pa.Table:
     """The pairs of a set that searches, with ``count`` mined negatives each where it brings none of its own; rows that
     find too few keep what they find. ``options`` as of :func:`hard_negatives`."""
     from umekomi.data.columns import RetrievalData
@@ -188,7 +216,7 @@ def with_negatives(table: Any, who: str, teacher: Any, count: int, **options: An
     )
 
 
-def lexical_teacher(tables: Sequence[Any], who: str) -> Any:
+def lexical_teacher(tables: Sequence[Any], who: str) -> EmbedderBase:
     """BM25 over the documents of all sets: who finds the negatives where no embedder can yet."""
     from umekomi.data.shapes import texts
     from umekomi.models.lexical import Bm25Embedder

@@ -6,18 +6,25 @@ import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from umekomi.data.columns import RetrievalData as Data
-from umekomi.data.columns import check
+from umekomi.data.tables import check
 from umekomi.errors import DataError
 from umekomi.models.base import Scorer, Sort
 from umekomi.models.lexical import Bm25Embedder
 from umekomi.parts import similarity as similarities
 from umekomi.parts.ranking import exact_search
 from umekomi.tasks.base import Result, Score, Task, count_of, scores_of, vectors_of
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from umekomi.contracts import Floats, Output
+    from umekomi.models.base import EmbedderBase
+    from umekomi.tasks.base import Judged
 
 MEASURES = {"ndcg@10": "ndcg_cut_10", "mrr@10": "recip_rank", "recall@100": "recall_100", "map": "map"}
 FACTORS = (1, 2, 3, 4, 5, 6, 8, 10, 100, 1000)
@@ -197,7 +204,7 @@ class RetrievalTask(Task):
         queries = vectors_of(model, self.data.queries["text"].to_pylist(), "query", batch_size, progress)
         return self.judge(model, queries, documents)
 
-    def judge(self, model: Any, queries: Any, documents: Any) -> Result:
+    def judge(self, model: EmbedderBase, queries: Output, documents: Output) -> Result:
         """The figures of vectors already made."""
         numbers, scores = exact_search(model, queries, documents, self.depth)
         self._orders(model, scores)
@@ -207,7 +214,7 @@ class RetrievalTask(Task):
         if np.isfinite(scores).all() and (scores == scores[:, :1]).all():
             raise DataError(f"{self.name}: {model.name} gives every document the same score: it ranks nothing")
 
-    def result(self, numbers: Any, scores: Any) -> Result:
+    def result(self, numbers: NDArray[np.int64], scores: Floats) -> Result:
         """The figures of a ranking: document numbers and scores, both ``[queries, k]``; minus infinity is no hit."""
         ids = self.data.corpus["id"].to_pylist()
         run: dict[str, dict[str, float]] = {}
@@ -259,7 +266,7 @@ class Reranking(Task):
             if max(judged.values()) > max(min(judged.values()), 0)
         }
 
-    def _evaluate(self, model: Any, batch_size: int, progress: bool) -> Result:
+    def _evaluate(self, model: Judged, batch_size: int, progress: bool) -> Result:
         queries = dict(zip(self.data.queries["id"].to_pylist(), self.data.queries["text"].to_pylist(), strict=True))
         corpus = dict(zip(self.data.corpus["id"].to_pylist(), self.data.corpus["text"].to_pylist(), strict=True))
         kept = self._to_order()

@@ -24,7 +24,7 @@ __all__ = [
     "Whitening",
     "ZipfianCentring",
     "ZipfianWhitening",
-    "transform_class",
+    "named",
 ]
 
 _ALL = (

@@ -7,7 +7,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,15 +16,16 @@ from umekomi.data import load, shape_name
 from umekomi.data.shapes import texts
 from umekomi.errors import WrongUse
 from umekomi.files import plain, whole_file
-from umekomi.inspection.attention import HeatMap, heat_maps, overlap
 from umekomi.limits import checked
 from umekomi.models import load_embedder
 from umekomi.models.tokens import NetworkEmbedder
 from umekomi.progress import say
 from umekomi.statistics import Interval, paired_interval
 
-MAPS = 12
-"""Texts whose attention is drawn."""
+if TYPE_CHECKING:
+    from umekomi.data.columns import Given
+    from umekomi.models.base import Named
+
 DEPTH = 2 / 3
 """The fixed rule that every metric must beat: this share of the layers."""
 
@@ -73,7 +74,6 @@ class Inspection:
     choices: tuple[Choice, ...] = ()
     correlations: tuple[Correlation, ...] = ()
     notes: tuple[str, ...] = field(default=())
-    attention: tuple[HeatMap, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Plain data."""
@@ -82,8 +82,8 @@ class Inspection:
 
 @checked
 def inspect(
-    model: Any,
-    data: Any = "pydocs",
+    model: Named,
+    data: Given = "pydocs",
     *,
     out: str | Path | None = None,
     task: str | None = None,
@@ -97,14 +97,24 @@ def inspect(
     encoding: str | None = None,
     progress: bool = False,
 ) -> Inspection:
-    """Measure the space of ``model`` on the texts of ``data`` (at most ``most``, drawn with the seed): uniformity,
-    anisotropy, effective rank, matrix entropy, and alignment where the data has pairs. Of a transformer text embedder
-    also every layer (:func:`umekomi.inspection.layers.measure`), with the task that ``data`` makes judged at each,
-    unless ``layers`` is False.
+    """Measure the space of a model on texts: uniformity, anisotropy, effective rank, matrix entropy, and alignment
+    where the data has pairs. Of a transformer text embedder also every layer
+    (:func:`umekomi.inspection.layers.measure`), with the task that ``data`` makes judged at each.
 
-    ``repository`` takes the released code's definitions where they differ from the paper's. ``out`` writes one page,
-    self-contained; of a network with attention over words it has heat maps of some texts. ``encoding``: of a file that
-    is not UTF-8.
+    Args:
+        model: a name, a folder, or an embedder.
+        data: whose texts.
+        out: writes one page, self-contained.
+        task: the kind of task; None: the one that the columns make.
+        split: the split looked at.
+        layers: whether each is measured; None: where the model has them.
+        repository: takes the released code's definitions where they differ from the paper's.
+        views: augmentations of each text, for measures that compare them.
+        most: texts at most, drawn with the seed.
+        seed: of what is drawn.
+        batch_size: items that are encoded at once.
+        encoding: of a file that is not UTF-8.
+        progress: shows a bar.
     """
     from umekomi.parts import geometry
 
@@ -122,7 +132,7 @@ def inspect(
     some = _drawn(found, most, seed)
     notes.append(f"metrics on {len(some):,} of {len(found):,} texts")
     role = "document" if made is not None and made.task.kind in ("retrieval", "reranking") else None
-    vectors = embedder.encode(some, role=role, batch_size=batch_size, progress=progress)
+    vectors = embedder.encode(some, output="dense", role=role, batch_size=batch_size, progress=progress)
     space = {
         "dimensions": float(embedder.dimension),
         "uniformity": geometry.uniformity(vectors),
@@ -133,7 +143,7 @@ def inspect(
     both = _pairs(made, most, seed) if made is not None else None
     if both:
         sides = [
-            embedder.encode(side, role=side_role, batch_size=batch_size)
+            embedder.encode(side, output="dense", role=side_role, batch_size=batch_size)
             for side, side_role in zip(both, ("query", "document") if role else (None, None), strict=True)
         ]
         space["alignment"] = geometry.alignment(*sides)
@@ -174,11 +184,6 @@ def inspect(
             notes.append("metrics as the paper's released code computes them, where it departs from the paper")
     elif layers is None:
         notes.append(f"{embedder.name} is of kind {embedder.kind}: it has no layers to look at")
-    maps: tuple[HeatMap, ...] = ()
-    if getattr(embedder, "hops", 0):
-        space |= overlap(embedder, some)
-        maps = heat_maps(embedder, some[:: max(1, len(some) // MAPS)][:MAPS])
-        notes.append(f"heat maps of {len(maps)} texts{'' if out else ' with --out PAGE.html'}")
     judged = rows if made is not None else []
     done = Inspection(
         embedder.name,
@@ -189,7 +194,6 @@ def inspect(
         tuple(_choices(judged)),
         tuple(_correlations(judged, seed)),
         tuple(notes),
-        maps,
     )
     if out is not None:
         write_page(done, out)
@@ -197,7 +201,7 @@ def inspect(
 
 
 def _planned(
-    data: Any, task: str | None, split: str | None, seed: int, most: int
+    data: Given, task: str | None, split: str | None, seed: int, most: int
 ) -> tuple[Plan | None, str, Any, list[str]]:
     """(the task, or None where bare texts make none; the data's name; whose texts; notes)."""
     dataset = load(data)
@@ -220,7 +224,7 @@ def _drawn(items: Sequence[str], most: int, seed: int) -> list[str]:
     return [items[i] for i in np.sort(np.random.default_rng(seed).choice(len(items), most, replace=False))]
 
 
-def _pairs(made: Any, most: int, seed: int) -> tuple[list[str], list[str]] | None:
+def _pairs(made: Plan, most: int, seed: int) -> tuple[list[str], list[str]] | None:
     """The two sides of positive pairs, where the judged data has them: retrieval's relevant documents, pairs scored in
     the top fifth."""
     data = getattr(made.task, "data", None)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -22,6 +23,11 @@ from umekomi.progress import Progress
 from umekomi.statistics import Interval, paired_interval
 from umekomi.tasks import Result
 from umekomi.transforms import Binary, Int8, Pca, RandomProjection, SparseCode, Truncate
+
+if TYPE_CHECKING:
+    from umekomi.contracts import Floats, Transform
+    from umekomi.data.columns import Given
+    from umekomi.models.base import EmbedderBase, Named
 
 BITS = (32, 8, 1)
 ACTIVE = (8, 16, 32, 64)
@@ -65,8 +71,8 @@ class Shrinking:
 
 @checked
 def shrink(
-    model: Any,
-    data: Any,
+    model: Named,
+    data: Given,
     out: str | Path | None = None,
     *,
     export: str | Path | None = None,
@@ -83,21 +89,34 @@ def shrink(
     encoding: str | None = None,
     progress: bool = False,
 ) -> Shrinking:
-    """Try prefixes and main directions (``dims``: halvings from the whole to 16), each with ``bits`` 32, 8 and 1 a
-    dimension, and sparse codes of ``sparse`` active latents (8 to 64), on the task that ``data`` makes; random
-    projections beside them.
+    """Try what stores fewer bytes, on the task that ``data`` makes: prefixes and main directions, fewer bits, sparse
+    codes; random projections beside them.
 
-    The best within ``target_bytes`` is saved to ``out``: the highest figure, of equal ones the fewest bytes. Without a
-    budget it is the one of fewest bytes whose paired difference to the whole lies above minus one point with its lower
-    end. What the transforms learn, they learn from the training split's texts, or from the documents searched; never
-    from the queries. The choice is made on the rows it is judged by: with few of them, expect a little less elsewhere.
+    The best within ``target_bytes`` is saved: the highest figure, of equal ones the fewest bytes. Without a budget it
+    is the one of fewest bytes whose paired difference to the whole lies above minus one point with its lower end. What
+    the transforms learn, they learn from the training split's texts, or from the documents searched; never from the
+    queries. The choice is made on the rows it is judged by: with few of them, expect a little less elsewhere.
 
-    ``export`` writes the one chosen as a folder of sentence-transformers' own layers as well, where its transforms are
-    linear; what stores fewer bits is left to whoever stores (its quantisation takes over), and a note says so.
-
-    ``layers``: of a transformer, the first so many layers are tried as well; the fewest whose paired difference to the
-    whole lies above minus one point with its lower end are kept, and everything else is tried behind them. Where none
-    does, all layers stay. ``encoding``: of a file that is not UTF-8.
+    Args:
+        model: a name, a folder, or an embedder of dense vectors.
+        data: what is judged on.
+        out: the folder to save the one chosen to.
+        export: writes it as a folder of sentence-transformers' own layers as well, where its transforms are linear;
+            what stores fewer bits is left to whoever stores (its quantisation takes over), and a note says so.
+        dims: widths; None: halvings from the whole to 16.
+        bits: a dimension, of 32, 8 and 1; None: all three.
+        sparse: active latents of sparse codes; None: 8 to 64.
+        layers: of a transformer, tries the first so many layers as well; the fewest whose paired difference to the
+            whole lies above minus one point with its lower end are kept, and everything else is tried behind them.
+            Where none does, all layers stay.
+        target_bytes: the most an item may take.
+        task: the kind of task; None: the one that the columns make.
+        split: the split judged on.
+        plot: a picture of figures against bytes, PNG, SVG or PDF.
+        seed: of what is learned and carved.
+        batch_size: items that are encoded at once.
+        encoding: of a file that is not UTF-8.
+        progress: shows a bar.
     """
     embedder = load_embedder(model)
     if "dense" not in embedder.outputs:
@@ -178,7 +197,7 @@ def shrink(
     return Shrinking(tuple(rows), chosen, tuple(notes), final, None if out is None else Path(out))
 
 
-def _exported(final: Any, folder: Path) -> str:
+def _exported(final: EmbedderBase, folder: Path) -> str:
     from umekomi.models.folding import fold, without_storage
 
     bare, left = without_storage(final)
@@ -195,16 +214,24 @@ def _exported(final: Any, folder: Path) -> str:
 
 
 def _fewer_layers(
-    embedder: Any, once: Any, made: Plan, full: Result, layers: Sequence[int], batch_size: int, progress: bool
-) -> tuple[Any, Any, str, list[ShrinkRow]]:
+    embedder: EmbedderBase,
+    once: CachedEmbedder,
+    made: Plan,
+    full: Result,
+    layers: Sequence[int],
+    batch_size: int,
+    progress: bool,
+) -> tuple[EmbedderBase, CachedEmbedder, str, list[ShrinkRow]]:
     """(the embedder with the fewest layers that keep the quality, the same with memory, what it is called or "", a row
     for each that was tried)."""
     from umekomi.inspection.layers import AllLayers, cut_layers
 
-    most = AllLayers(embedder).count - 1
-    rows, chosen, kept = [], (embedder, once), ""
+    every = AllLayers(embedder)
+    most = every.count - 1
+    rows, kept = [], ""
+    chosen: tuple[EmbedderBase, CachedEmbedder] = embedder, once
     for count in sorted(set(layers), reverse=True):
-        shorter = CachedEmbedder(cut_layers(embedder, count))
+        shorter = CachedEmbedder(cut_layers(every.embedder, count))
         result = made.task.evaluate(shorter, batch_size=batch_size, progress=progress)
         difference = paired_interval(result.main.values, full.main.values, full.main.statistic)
         name = f"first {count} of {most} layers"
@@ -237,13 +264,13 @@ def _fewer_layers(
     return *chosen, kept, rows
 
 
-def _learning(once: CachedEmbedder, made: Any, seed: int, batch_size: int, progress: bool) -> Any:
+def _learning(once: CachedEmbedder, made: Plan, seed: int, batch_size: int, progress: bool) -> Floats:
     """The vectors that transforms learn from: at most :data:`MOST_TEXTS`."""
     if made.own_texts is None:
         raise WrongUse(f"shrink: {made.task.name} has no texts to learn from")
     role = "document" if made.task.kind in ("retrieval", "reranking") else None
     found = texts(made.own_texts, "shrink")
-    vectors = once.encode(found, role=role, batch_size=batch_size, progress=progress)
+    vectors = cast("Floats", once.encode(found, output="dense", role=role, batch_size=batch_size, progress=progress))
     if len(found) > MOST_TEXTS:
         vectors = vectors[np.sort(np.random.default_rng(seed).choice(len(found), MOST_TEXTS, replace=False))]
     return vectors
@@ -292,7 +319,7 @@ def _chains(
     ]
 
 
-def _called(transform: Any) -> str:
+def _called(transform: Transform) -> str:
     width = getattr(transform, "width", 0)
     return (
         f"{transform.name} {transform.k} of {width}"
@@ -329,23 +356,22 @@ def _choose(rows: list[ShrinkRow], budget: float | None) -> ShrinkRow:
     return next(row for row in usable if row.difference.low > -LOSS or row.name == "whole")
 
 
-def _drawable(path: Path) -> Any:
-    """matplotlib, or what is wrong with drawing to this file: said before the work, not behind it."""
+def _drawable(path: Path) -> None:
+    """What is wrong with drawing to this file: said before the work, not behind it."""
     from umekomi.errors import MissingExtra
 
     if path.suffix not in (".png", ".svg", ".pdf"):
         raise WrongUse(f"{path}: expected a file ending in .png, .svg or .pdf")
-    try:
-        import matplotlib as mpl
-    except ImportError:
-        raise MissingExtra("matplotlib", "plots", "a plot") from None
-    return mpl
+    if not find_spec("matplotlib"):
+        raise MissingExtra("matplotlib", "plots", "a plot")
 
 
 def draw(rows: Sequence[ShrinkRow], chosen: ShrinkRow, path: str | Path) -> None:
     """Quality against bytes, the front as a line, intervals as bars: PNG, SVG or PDF by the file's ending."""
     path = Path(path)
-    mpl = _drawable(path)
+    _drawable(path)
+    import matplotlib as mpl
+
     mpl.use("Agg")
     from matplotlib import pyplot
 

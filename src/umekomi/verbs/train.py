@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from umekomi.data import Dataset, load
 from umekomi.data.contrast import is_named_sets
 from umekomi.errors import WrongUse, unknown_name
 from umekomi.limits import checked
 from umekomi.recipes import Recipe, get
+
+if TYPE_CHECKING:
+    from umekomi.data.columns import Given, Split
+    from umekomi.models.base import Named, Saved
 
 
 def recipe_of(recipe: str | Recipe, settings: dict[str, Any] | None = None, *, preset: str = "") -> Recipe:
@@ -30,7 +35,7 @@ def recipe_of(recipe: str | Recipe, settings: dict[str, Any] | None = None, *, p
     return dataclasses.replace(base, **(settings or {}))  # type: ignore[type-var]
 
 
-def training_split(dataset: Dataset, split: str | None = None) -> Any:
+def training_split(dataset: Dataset, split: str | None = None) -> Split:
     """The split to learn from: the one named, else train, else the only one."""
     if split is not None:
         return dataset[split]
@@ -48,11 +53,11 @@ def training_split(dataset: Dataset, split: str | None = None) -> Any:
 @checked
 def train(
     recipe: str | Recipe,
-    data: Any,
+    data: Given | Mapping[str, Given],
     out: str | Path | None = None,
     *,
     split: str | None = None,
-    start: Any = None,
+    start: Named | None = None,
     settings: dict[str, Any] | None = None,
     small: bool = False,
     preset: str = "",
@@ -60,14 +65,25 @@ def train(
     resume: bool = True,
     encoding: str | None = None,
     progress: bool = False,
-) -> Any:
-    """Learn an embedder (or scorer, or backbone) by a recipe, and save it to ``out``.
+) -> Saved:
+    """Learn an embedder (or scorer, or backbone) by a recipe.
 
-    ``data`` is one set, or for recipes that take several a mapping of names to sets (each a name, a path or a table;
-    those whose name begins with ``weak`` are learned from first, where a recipe has such a stage). ``settings`` sets
-    fields of the recipe, ``preset`` takes other values of its own for the rest (``umekomi info RECIPE`` lists them),
-    ``small`` its sizes for two CPU cores. With ``out``, an interrupted training leaves its checkpoints beside it, and
-    the same call goes on from there (``resume=False`` starts anew). ``encoding``: of files that are not UTF-8.
+    With ``out``, an interrupted training leaves its checkpoints beside it, and the same call goes on from there.
+
+    Args:
+        recipe: its name, or one that is made.
+        data: one set, or for recipes that take several a mapping of names to sets (each a name, a path or a table;
+            those whose name begins with ``weak`` are learned from first, where a recipe has such a stage).
+        out: the folder to save to.
+        split: the split to learn from; None: train, or the only one.
+        start: the model to go on from.
+        settings: fields of the recipe.
+        small: takes the recipe's sizes for two CPU cores.
+        preset: other values of the recipe's own for what ``settings`` leaves (``umekomi info RECIPE`` lists them).
+        seed: of all random draws.
+        resume: False starts anew.
+        encoding: of a file that is not UTF-8.
+        progress: shows a bar.
     """
     import shutil
 

@@ -27,8 +27,10 @@ from umekomi.parts.kernels.threads import cores
 from umekomi.progress import Progress
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
     from tokenizers import Encoding, Tokenizer
 
+    from umekomi.contracts import Floats
     from umekomi.models.sequence import SequenceEmbedder
 
 
@@ -49,8 +51,23 @@ class _Ids(NamedTuple):
 
 
 class OnnxEmbedder(TokenizedEmbedder):
-    """``model.onnx`` (token ids and mask in, finished vectors out) and ``tokenizer.json``. The token ``skips`` is left
-    out of every text; one of which nothing is left has a zero vector."""
+    """``model.onnx`` (token ids and mask in, finished vectors out) and ``tokenizer.json``.
+
+    Args:
+        graph: the bytes of the graph, or its file.
+        tokenizer: cuts texts into its token ids.
+        dimension: the vectors' width.
+        context: tokens of a text that are read.
+        metric: how its vectors compare.
+        prompts: what is put before a text, by role.
+        default_prompt: the role whose prompt is put where none is said.
+        name: of the model.
+        card: what is known about it.
+        stands_for: the fingerprint of the model that this is the graph of.
+        skips: a token that is left out of every text; one of which nothing is left has a zero vector.
+        threads: that run the graph; None: one a core.
+        runtime: what runs it (:func:`umekomi.models.engines.runtimes.open_runtime`).
+    """
 
     kind = "onnx"
     parallel = True
@@ -114,7 +131,7 @@ class OnnxEmbedder(TokenizedEmbedder):
             )
         return self.prompts.get(role or self.default_prompt, "")
 
-    def _encode(self, items: list[Any], *, output: str, role: str | None, batch_size: int, progress: bool) -> Any:
+    def _encode(self, items: list[Any], *, output: str, role: str | None, batch_size: int, progress: bool) -> Floats:
         return self._run(items, role, batch_size, progress).vectors
 
     def _encode_with_counts(self, items: list[str], role: str | None, batch_size: int) -> Encoded:
@@ -132,7 +149,7 @@ class OnnxEmbedder(TokenizedEmbedder):
                 found = self._cutting.encode_batch_fast([prompt + text for text in items[start : start + BLOCK]])
             return [self._ids_of(encoding) for encoding in found]
 
-        def embed(encodings: list[_Ids], places: Any, width: int, first: int) -> int:
+        def embed(encodings: list[_Ids], places: NDArray[np.int64], width: int, first: int) -> int:
             if self.skips is not None:
                 places = places[[bool(encodings[place].ids) for place in places]]
                 if not len(places):

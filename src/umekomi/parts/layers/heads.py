@@ -6,7 +6,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from umekomi.parts.layers.sentence import WordNetwork, redundancy
+from umekomi.parts.layers.sentence import WordNetwork
 
 Side = tuple[Tensor, Tensor]
 """Ids int64 ``[batch, time]`` and lengths ``[batch]``."""
@@ -95,37 +95,3 @@ class PairClassifier(nn.Module):
     def forward(self, first: Side, second: Side) -> tuple[Tensor, None]:
         """(``[batch, classes]``, nothing); each side ids ``[batch, time]`` and lengths."""
         return self.head(pair_features(*(self.network(*side).vectors for side in (first, second)))), None
-
-
-class SelfAttentiveClassifier(nn.Module):
-    """A classifier of texts, or with ``pairs`` of pairs under :class:`Gates`, over the matrices ``shape`` (hops, width)
-    of a self-attentive network; ``hidden`` units, or by row and by column for the pruned head. Its second value is
-    ``penalty`` times the mean redundancy of the attention (:func:`~umekomi.parts.layers.sentence.redundancy`)."""
-
-    def __init__(
-        self,
-        network: WordNetwork,
-        shape: tuple[int, int],
-        classes: int,
-        *,
-        pairs: bool,
-        hidden: int | tuple[int, int],
-        dropout: float,
-        penalty: float,
-    ) -> None:
-        super().__init__()
-        self.network, self.shape, self.penalty = network, shape, penalty
-        self.gates = Gates(*shape) if pairs else None
-        self.head = (
-            DenseHead(*shape, hidden, classes, dropout)
-            if isinstance(hidden, int)
-            else PrunedHead(*shape, *hidden, classes, dropout)
-        )
-
-    def forward(self, *sides: Side) -> tuple[Tensor, Tensor]:
-        """(``[batch, classes]``, the penalty)."""
-        read = [self.network(*side) for side in sides]
-        matrices = [one.vectors.unflatten(1, self.shape) for one in read]
-        matrix = matrices[0] if self.gates is None else self.gates(*matrices)
-        overlaps = [redundancy(one.attention).mean() for one in read]
-        return self.head(matrix), self.penalty * torch.stack(overlaps).mean()
