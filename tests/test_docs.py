@@ -8,6 +8,7 @@ import re
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from conftest import TEXTS
 
@@ -22,17 +23,51 @@ def module(path: Path, name: str):
     return made
 
 
-def test_the_worked_example_of_the_guide(tmp_path):
-    page = (ROOT / "docs" / "add-a-recipe.md").read_text()
-    recipe, test = re.findall(r"```python\n(.*?)```", page, re.DOTALL)[:2]
-    (tmp_path / "sif.py").write_text(recipe)
-    sif = module(tmp_path / "sif.py", "sif")
-    from umekomi.recipes import get
+def of_guide(page: str, name: str, folder: Path):
+    """(the recipe's class, the test's function, a ``get`` that knows the recipe) of a guide's code."""
+    from umekomi.recipes import Recipe, get
 
-    scope = {"get": lambda name: sif.Sif if name == "sif" else get(name), "TEXTS": TEXTS, "pytest": pytest}
+    text = (ROOT / "docs" / page).read_text(encoding="utf-8")
+    recipe, test = re.findall(r"```python\n(.*?)```", text, re.DOTALL)[:2]
+    assert f"`src/umekomi/recipes/{name}.py`" in text and len(recipe.splitlines()) <= 120
+    (folder / f"{name}.py").write_text(recipe, encoding="utf-8")
+    made = module(folder / f"{name}.py", name)
+    (kind,) = (
+        each
+        for each in vars(made).values()
+        if isinstance(each, type) and issubclass(each, Recipe) and each.__module__ == name
+    )
+    scope = {"get": lambda asked: kind if asked == name else get(asked), "TEXTS": TEXTS, "pytest": pytest, "np": np}
     exec(test, scope)
-    scope["test_sif_is_the_weighted_mean"]()
-    assert sif.Sif().settings() == {"recipe": "sif", "a": 1e-3}
+    (tried,) = (value for key, value in scope.items() if key.startswith("test_"))
+    return kind, tried, scope["get"]
+
+
+def test_the_worked_example_of_the_guide(tmp_path):
+    kind, tried, _ = of_guide("add-a-recipe.md", "sif", tmp_path)
+    tried()
+    assert kind().settings() == {"recipe": "sif", "a": 1e-3}
+
+
+@pytest.mark.parametrize(("page", "name"), [("add-a-network.md", "dan"), ("add-a-scorer.md", "relatedness")])
+def test_the_other_guides_code_runs_and_keeps_what_recipes_promise(page, name, tmp_path, monkeypatch):
+    """Its own test, and the battery that every recipe passes."""
+    pytest.importorskip("sentence_transformers")
+    monkeypatch.syspath_prepend(str(ROOT / "tests" / "recipes"))
+    import battery
+
+    _, tried, get = of_guide(page, name, tmp_path)
+    tried()
+    base = get("lsa")(dimensions=4, vocabulary=80).fit({"text": battery.TEXTS})
+    monkeypatch.setattr(battery, "get", get)
+    monkeypatch.setattr(battery, "start", lambda asked: base)
+    monkeypatch.setattr(battery, "FIXED", battery.FIXED | {"relatedness"})
+    model = battery.check_recipe(name, tmp_path, monkeypatch)
+    assert battery.check_fields_of(name) >= 1
+    battery.check_data_of(name)
+    from umekomi.models import load
+
+    assert np.array_equal(battery.answers_of(load(tmp_path / "model")), battery.answers_of(model))
 
 
 def test_readme_table_is_what_results_say():

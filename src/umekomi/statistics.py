@@ -77,6 +77,24 @@ def macro_f1(values: Array) -> float:
     return float(f1_score(values[:, 0], values[:, 1], average="macro"))
 
 
+def auc(values: Array) -> float:
+    """Area under the ROC curve of (label 0 or 1, score): how often a positive scores above a negative, a tie half."""
+    from scipy.stats import rankdata
+
+    positive = values[:, 0] > 0
+    count = int(positive.sum())
+    if not 0 < count < len(values):
+        return float("nan")
+    ranks = rankdata(values[:, 1])
+    return float((ranks[positive].sum() - count * (count + 1) / 2) / (count * (len(values) - count)))
+
+
+def r2(values: Array) -> float:
+    """Share of the variance of the first column, gold, that the second, predicted, explains."""
+    spread = ((values[:, 0] - values[:, 0].mean()) ** 2).sum()
+    return float(1 - ((values[:, 0] - values[:, 1]) ** 2).sum() / spread) if spread else float("nan")
+
+
 def f1(values: Array) -> float:
     """F1 of class 1 of (label, prediction)."""
     hits = float(((values[:, 0] == 1) & (values[:, 1] == 1)).sum())
@@ -126,6 +144,8 @@ STATISTICS: dict[str, Callable[[Any], float]] = {
         average_precision,
         macro_f1,
         f1,
+        auc,
+        r2,
         mean_pearson,
         wmean_pearson,
         mean_spearman,

@@ -45,14 +45,14 @@ def test_nan_weights_are_skipped_with_their_line_and_the_other_rows_stay(broken,
     "error", [RuntimeError("two\nlines"), MemoryError(), ValueError("a library's"), OSError(5, "x")]
 )
 def test_whatever_fails_in_a_candidate_is_its_own_line(tmp_path, monkeypatch, error, capsys):
-    real = judging.Judging.embedder
+    real = judging.Judging.model
 
     def fails(self, candidate):
         if candidate.spec == "random":
             raise error
         return real(self, candidate)
 
-    monkeypatch.setattr(judging.Judging, "embedder", fails)
+    monkeypatch.setattr(judging.Judging, "model", fails)
     found = compare(["random", "tfidf"], PAIRS, out=tmp_path / "c")
     assert [row.candidate for row in found.rows] == ["tfidf"]
     assert found.skipped["random"].startswith(type(error).__name__)

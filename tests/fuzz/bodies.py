@@ -25,6 +25,7 @@ import numpy as np
 
 from umekomi.indexes import Index
 from umekomi.models.untrained import HashingEmbedder, RandomEmbedder
+from umekomi.recipes import get
 from umekomi.server.app import Settings
 from umekomi.server.routes import application
 from umekomi.server.running import LOOPBACK, server_of
@@ -46,6 +47,8 @@ BODIES: list[tuple[str, dict[str, Any]]] = [
     ("/rerank", {"model": "random", "query": "a", "documents": ["b"], "return_documents": True}),
     ("/v2/rerank", {"model": "hashing", "query": "a", "documents": [{"text": "b", "x": {"y": [1]}}]}),
     ("/v1/similarity", {"model": "hashing", "input": ["a", "b c"], "role": "document"}),
+    ("/v1/predict", {"model": "linear", "rows": [{"age": 3, "colour": "red"}, {"age": None, "colour": None}]}),
+    ("/v1/predict", {"model": "linear", "rows": [{"age": -1.5, "colour": "", "more": True}]}),
     ("/v1/search", {"query": "bread", "index": "notes", "k": 3, "mark": True}),
     ("/v1/search", {"query": "bread", "index": "notes", "filter": 'year > 2 and lang == "ja"'}),
     ("/v1/search", {"query": "bread", "index": "notes", "rerank": "random", "truncation": "chunk"}),
@@ -443,7 +446,11 @@ def made(folder: Path) -> tuple[list[Any], list[Path]]:
     for metric in ("dot", "poincare"):
         vectors = np.random.default_rng(0).uniform(-0.5, 0.5, (20, 3)).astype("f4")
         Index.create(folder / metric, metric=metric).add([str(number) for number in range(20)], vectors)
-    return [folder / "hashing", RandomEmbedder(16)], [folder / name for name in ("notes", "dot", "poincare")]
+    rows = {"age": [*range(30)], "colour": ["red", "blue", None] * 10, "target": [0, 1] * 15}
+    get("linear")().fit(rows).save(folder / "linear")
+    return [folder / "hashing", RandomEmbedder(16), folder / "linear"], [
+        folder / name for name in ("notes", "dot", "poincare")
+    ]
 
 
 def run(cases: int, seed: int, only: int | None = None) -> list[str]:

@@ -188,7 +188,7 @@ def test_a_backbone_is_saved_whole_and_becomes_an_embedder(minilm, tmp_path, for
     (tmp_path / "t.txt").write_text("a text")
     with pytest.raises(WrongUse, match="tiny is a backbone; expected an embedder: call .embedder"):
         encode(tmp_path / "b", tmp_path / "t.txt", tmp_path / "v.npy")
-    with pytest.raises(WrongUse, match="judges embedders; tiny is a backbone"):
+    with pytest.raises(WrongUse, match="judges embedders and scorers; tiny is a backbone"):
         evaluate(made, "retrieval", [{"anchor": "a", "positive": "b"}, {"anchor": "c", "positive": "d"}])
     before = made.embedder().encode(TEXTS)
     pairs = {"anchor": [f"q {i}" for i in range(16)], "positive": [f"p {i}" for i in range(16)]}

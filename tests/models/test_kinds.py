@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from umekomi.errors import UmekomiError, WrongUse
+from umekomi.errors import DataError, UmekomiError, WrongUse
 from umekomi.models import load, opening
 from umekomi.models.base import Backbone, EmbedderBase, Predictor, Scorer, TextFace, modalities_of
 from umekomi.models.cached import CachedEmbedder
@@ -229,7 +229,7 @@ def test_every_registered_kind_is_the_class_it_names():
     for kind in set(opening.KINDS) - neural:
         found = opening.class_of_kind(kind)
         assert found.kind == kind
-        assert issubclass(found, (EmbedderBase, Scorer, Backbone))
+        assert issubclass(found, (EmbedderBase, Scorer, Predictor, Backbone))
 
 
 def test_a_name_is_resolved_in_one_place(tmp_path):
@@ -255,3 +255,22 @@ def test_a_name_is_resolved_in_one_place(tmp_path):
             "{}" if kind == "text" else json.dumps([{"type": "x.StaticEmbedding", "path": ""}])
         )
     assert opening.resolve(tmp_path).kind == "static"
+
+
+def test_a_head_on_an_embedders_vectors_saves_with_it(tmp_path):
+    from umekomi.models.scorers import PairHeadScorer
+
+    base = HashingEmbedder(8)
+    weights = np.arange(16, dtype=np.float32)
+    model = PairHeadScorer(base, weights, 0.5)
+    a, b = ["a cat", "a dog"], ["the cat", "a dog"]
+    u, v = base.encode(a), base.encode(b)
+    want = np.abs(u - v) @ weights[:8] + (u * v) @ weights[8:] + 0.5
+    assert model.score(a, b) == pytest.approx(want, abs=1e-5)
+    model.save(tmp_path / "m")
+    assert np.array_equal(load(tmp_path / "m").score(a, b), model.score(a, b))
+    with pytest.raises(DataError, match=r"expected 16 weights, twice the dimensions of hashing, found .* \[4\]"):
+        PairHeadScorer(base, weights[:4])
+    (tmp_path / "m" / "umekomi.json").write_text((tmp_path / "m" / "umekomi.json").read_text().replace("0.5", '"x"'))
+    with pytest.raises(DataError, match="settings, bias: expected float, found str 'x'"):
+        load(tmp_path / "m")

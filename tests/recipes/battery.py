@@ -15,6 +15,7 @@ import pytest
 from umekomi.data import RetrievalData
 from umekomi.errors import UmekomiError, WrongUse
 from umekomi.fields import declared, problem
+from umekomi.models.base import Predictor, Scorer, sort_of
 from umekomi.parts.learning import arrays
 from umekomi.progress import Progress
 from umekomi.recipes import OPTIONAL, REQUIRED, WORD_VECTORS, get
@@ -59,11 +60,16 @@ SAMPLES: dict[str, Any] = {
     },
     "graph": {"source": [0, 1, 2, 3, 4, 5], "target": [1, 2, 0, 4, 5, 3]},
     "triples": {"head": ["a", "b", "c", "d"], "relation": ["r", "r", "s", "s"], "tail": ["b", "c", "d", "a"]},
+    "rows": {
+        "age": [20 + i * 7 % 50 for i in range(24)],
+        "colour": [("red", "blue", None)[i % 3] for i in range(24)],
+        "target": [("no", "yes")[i * 7 % 50 > 20] for i in range(24)],
+    },
     "bags": {"left": [["a", "b"], ["c"], ["d"]], "right": [["x"], ["y"], ["x"]]},
 }
 """A few rows of every shape."""
 DEFINITIONS = {"anchor": TEXTS, "positive": [text.split()[1] for text in TEXTS]}
-FIXED = frozenset({"bm25", "tfidf", "static", "word-average"})
+FIXED = frozenset({"bm25", "tfidf", "static", "linear", "word-average"})
 """Recipes in which nothing is random."""
 
 
@@ -97,8 +103,12 @@ def start(name: str) -> Any:
     return network()
 
 
-def vectors_of(model: Any) -> Any:
-    """Vectors of what the model embeds, as a dense array."""
+def answers_of(model: Any) -> Any:
+    """What the model gives, as a dense array: vectors, scores of pairs or predictions for rows."""
+    if isinstance(model, Scorer):
+        return model.score(ASKED[:8], TEXTS[:8])
+    if isinstance(model, Predictor):
+        return model.predict([{"age": 20 + i, "colour": "red"} for i in range(8)])
     items = [*(TEXTS[:8] if "text" in model.modalities else ()), *list(getattr(model, "names", ()))[:8]]
     found = model.encode(items)
     return found.toarray() if hasattr(found, "toarray") else np.asarray(found)
@@ -113,15 +123,16 @@ def check_recipe(name: str, folder: Any, monkeypatch: Any) -> Any:
     kind, begun = get(name), start(name)
     data = sample(name, kind.learns[0]) if kind.learns else None
     recipe = kind.tiny()
-    before = None if begun is None else vectors_of(begun)
+    before = None if begun is None else answers_of(begun)
     model = recipe.fit(data, start=begun, seed=1)
-    found = vectors_of(model)
+    assert sort_of(model) == kind.makes
+    found = answers_of(model)
     assert np.isfinite(found).all()
     assert np.abs(found).sum() > 0
     if name not in FIXED:
-        assert not np.array_equal(found, vectors_of(recipe.fit(data, start=begun, seed=2))), "another seed, another"
+        assert not np.array_equal(found, answers_of(recipe.fit(data, start=begun, seed=2))), "another seed, another"
     if begun is not None:
-        assert np.array_equal(before, vectors_of(begun)), "the model gone on from stays as it was"
+        assert np.array_equal(before, answers_of(begun)), "the model gone on from stays as it was"
     _card(model, recipe, begun)
     _resumed(recipe, data, begun, found, folder / "checkpoints", monkeypatch)
     model.save(folder / "model")
@@ -135,7 +146,7 @@ def check_shape(name: str, shape: str) -> None:
     if kind.takes_sets:
         data = {"first": sample(name, kind.learns[0]), "second": data}
     model = kind.tiny().fit(data, start=begun, seed=1)
-    assert np.isfinite(vectors_of(model)).all()
+    assert np.isfinite(answers_of(model)).all()
     _card(model, kind.tiny(), begun)
 
 
@@ -169,7 +180,7 @@ def _resumed(recipe: Any, data: Any, begun: Any, whole: Any, place: Any, monkeyp
             with contextlib.suppress(Cut):
                 recipe.fit(data, start=begun, seed=1, checkpoint=place)
         again = recipe.fit(data, start=begun, seed=1, checkpoint=place)
-    assert np.array_equal(whole, vectors_of(again)), "one seed, one model: interrupted and resumed as uninterrupted"
+    assert np.array_equal(whole, answers_of(again)), "one seed, one model: interrupted and resumed as uninterrupted"
 
 
 def _save_every_step(patch: Any) -> None:
@@ -236,7 +247,10 @@ def _damaged(data: Any) -> list[Any]:
     """No rows; nothing in the first column's second row."""
     if isinstance(data, RetrievalData):
         return []
-    first = data.column_names[0]
+    first = "target" if "target" in data.column_names else data.column_names[0]
     values = data[first].to_pylist()
     values[1] = None
-    return [data.slice(0, 0), data.set_column(0, first, pa.array(values, data[first].type))]
+    return [
+        data.slice(0, 0),
+        data.set_column(data.column_names.index(first), first, pa.array(values, data[first].type)),
+    ]

@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from battery import check_data_of, check_fields_of, check_recipe, check_shape, sample, start, vectors_of
+from battery import answers_of, check_data_of, check_fields_of, check_recipe, check_shape, sample, start
 
 from umekomi.recipes import get, names
 
@@ -14,7 +14,7 @@ SAVED = {}
 @pytest.mark.parametrize("name", names())
 def test_what_every_recipe_promises(name, tmp_path, monkeypatch):
     model = check_recipe(name, tmp_path, monkeypatch)
-    SAVED[name] = (tmp_path / "model", vectors_of(model))
+    SAVED[name] = (tmp_path / "model", answers_of(model))
 
 
 @pytest.mark.parametrize(("name", "shape"), [(name, shape) for name in names() for shape in get(name).learns[1:]])
@@ -30,10 +30,10 @@ def test_every_saved_model_is_the_same_in_a_fresh_process(fresh):
         f"""
 import hashlib, json, sys
 sys.path.insert(0, {str(__file__.rpartition("/")[0])!r})
-from battery import vectors_of
+from battery import answers_of
 from umekomi.models import load
 folders = { ({name: str(place) for name, (place, _) in SAVED.items()})!r}
-print(json.dumps({{name: hashlib.sha256(vectors_of(load(place)).tobytes()).hexdigest() for name, place in folders.items()}}))
+print(json.dumps({{name: hashlib.sha256(answers_of(load(place)).tobytes()).hexdigest() for name, place in folders.items()}}))
 """
     )
     import hashlib
@@ -56,4 +56,4 @@ def test_a_shape_not_used_before_is_seen_as_one_that_is():
     judged = sample("near2", "judged pairs")
     model = get("csr").tiny().fit(judged, start=start("csr"))
     assert model.card["training"]["contrast"] == "pairs"
-    assert np.isfinite(vectors_of(model)).all()
+    assert np.isfinite(answers_of(model)).all()

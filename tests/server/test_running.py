@@ -449,7 +449,7 @@ def test_many_threads_of_one_model_keep_requests_apart(minilm):
 def test_run_is_the_verb_and_needs_a_model():
     with pytest.raises(WrongUse, match="expected at least one model or one index"):
         run([])
-    with pytest.raises(UmekomiError, match="expected embedders and scorers"):
+    with pytest.raises(UmekomiError, match="expected embedders, scorers and predictors"):
         run([3])
     with pytest.raises(WrongUse, match="serve, timeout: expected 0.001 or more, found 0"):
         run([HashingEmbedder(8)], timeout=0)

@@ -207,7 +207,9 @@ def test_names_of_tasks(pydocs):
     assert tasks.fitting_kinds(topics(20)) == ["classification", "clustering"]
     with pytest.raises(WrongUse, match="needs data to judge on"):
         tasks.make("retrieval")
-    with pytest.raises(WrongUse, match="takes scored pairs; pydocs holds retrieval, which fits: retrieval"):
+    with pytest.raises(
+        WrongUse, match="takes scored pairs or conditioned pairs; pydocs holds retrieval, which fits: retrieval"
+    ):
         tasks.make("similarity", pydocs)
     with pytest.raises(WrongUse, match="the nearest: clustering"):
         tasks.make("clusterin", topics(20))

@@ -69,7 +69,10 @@ def print_leaderboard(comparison: Comparison) -> None:
     from umekomi.cli import show
     from umekomi.cli.show import short
 
-    rows = []
+    rows: list[tuple[str, ...]] = []
+    # pairs or rows a second, and the cost that all kinds share, where there is more than embedders
+    units = [unit for unit in ("pairs", "rows") if any(row.unit == unit for row in comparison.rows)]
+    embeds = any(row.makes == "embedder" for row in comparison.rows)
     for row in comparison.rows:
         figure, difference = comparison.intervals[row.candidate], comparison.differences.get(row.candidate)
         rows.append(
@@ -77,34 +80,29 @@ def print_leaderboard(comparison: Comparison) -> None:
                 row.candidate,
                 f"{figure.value:.3f} [{figure.low:.3f}, {figure.high:.3f}]",
                 f"{difference.value:+.3f} [{difference.low:+.3f}, {difference.high:+.3f}]" if difference else "—",
-                short(row.texts_per_second),
-                short(row.queries_per_second),
-                short(row.ms_per_query),
-                short(row.bytes_per_item),
-                f"{row.dimensions:,}",
+                *([short(row.texts_per_second), short(row.queries_per_second)] if embeds else []),
+                *(short(row.items_per_second if row.unit == unit else None) for unit in units),
+                *([short(row.task_seconds)] if units else []),
+                *([short(row.ms_per_query), short(row.bytes_per_item)] if embeds else []),
+                *(["—" if row.dimensions is None else f"{row.dimensions:,}"] if embeds else []),
                 short(row.training_seconds) if row.training_seconds else "—",
                 row.licence,
             )
         )
     against = f"against {comparison.baseline}" if comparison.baseline else "against —"
     size = ", ".join(f"{count:,} {what}" for what, count in comparison.size.items())
-    show.table(
-        [
-            "candidate",
-            f"{comparison.metric} [95 %]",
-            against,
-            "texts/s",
-            "queries/s",
-            "ms/query",
-            "bytes/item",
-            "dim",
-            "training s",
-            "licence",
-        ],
-        rows,
-        title=f"{comparison.data}: {comparison.task} ({size})",
-        wrap=(9,),
-    )
+    columns = [
+        "candidate",
+        f"{comparison.metric} [95 %]",
+        against,
+        *(["texts/s", "queries/s"] if embeds else []),
+        *(f"{unit}/s" for unit in units),
+        *(["task s"] if units else []),
+        *(["ms/query", "bytes/item", "dim"] if embeds else []),
+        "training s",
+        "licence",
+    ]
+    show.table(columns, rows, title=f"{comparison.data}: {comparison.task} ({size})", wrap=(len(columns) - 1,))
     for name, (start, gain) in comparison.gains.items():
         print(
             f"{name} against {start}: {gain.value:+.3f} [{gain.low:+.3f}, "

@@ -14,7 +14,7 @@ def evaluate(
     task: Annotated[
         str,
         typer.Option(
-            "--task", help="A dataset, DATASET:KIND, mteb:NAME, senteval[:TASK], or a kind of task with --data."
+            "--task", help="A dataset or file, DATASET:KIND, mteb:NAME, senteval[:TASK], or a kind of task with --data."
         ),
     ],
     data: Annotated[str | None, typer.Option("--data", help="Your own data, for a kind of task.")] = None,

@@ -70,5 +70,6 @@ def train(
             {"out": str(out), "kind": model.kind, "dimension": getattr(model, "dimension", None), "card": model.card}
         )
         return
-    print(f"{model.name} ({getattr(model, 'dimension', '—')} dimensions) -> {out}")
+    width = getattr(model, "dimension", None)
+    print(f"{model.name} ({model.kind if width is None else f'{width} dimensions'}) -> {out}")
     print(f"next: umekomi evaluate {out} --task {data[0].partition('=')[2] or data[0]}")

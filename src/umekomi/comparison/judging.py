@@ -17,15 +17,15 @@ import numpy as np
 
 from umekomi.comparison.candidates import Candidate
 from umekomi.comparison.leaderboard import Row, read_row, write_row
-from umekomi.comparison.meter import Journal, Meter
+from umekomi.comparison.meter import Journal, Meter, PredictionMeter, ScoreMeter
 from umekomi.comparison.plan import Plan
 from umekomi.data.sets import overlap
 from umekomi.data.shapes import shape_name, shape_of, texts, view_name
 from umekomi.data.views import as_retrieval
 from umekomi.errors import DataError, UmekomiError, WrongUse
 from umekomi.files import content_hash, file_hash, folder_hash, read_json, write_json
-from umekomi.models.base import EmbedderBase
-from umekomi.models.engines.choice import open_for_encoding
+from umekomi.models.base import EmbedderBase, Scorer, Sort, describe, sort_of
+from umekomi.models.engines.choice import open_to_judge
 from umekomi.models.opening import folder_of, resolve
 from umekomi.models.truncation import is_truncated
 from umekomi.parts import similarity as similarities
@@ -33,7 +33,7 @@ from umekomi.parts.ranking import RRF_K, exact_search, fuse_ranks
 from umekomi.progress import say
 from umekomi.recipes import OPTIONAL, WORD_VECTORS, Recipe
 from umekomi.tasks import Result, Task
-from umekomi.tasks.retrieval import RetrievalTask
+from umekomi.tasks.retrieval import RetrievalTask, Shortlist
 
 if TYPE_CHECKING:
     from umekomi.contracts import Output
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 FORMAT = 3
 """Changes when a kept result of an older version may no longer be used."""
 LATENCY_QUERIES = 20
+LATENCY_SHORTLISTS = 5
 
 
 def check_folder(folder: Path) -> None:
@@ -55,6 +56,11 @@ def check_folder(folder: Path) -> None:
         and not any((folder / name).exists() for name in ("journal.jsonl", "models", "results", "report.html"))
     ):
         raise WrongUse(f"{folder} holds files of something else", parameter="out", advice="choose another folder with")
+
+
+def a(noun: str) -> str:
+    """The noun with its article."""
+    return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"
 
 
 def reason_of(error: Exception) -> str:
@@ -82,7 +88,7 @@ class Judging:
         self.folder, self.base, self.plan, self.start = folder, base, planned, start
         self.seed, self.batch_size, self.progress = seed, batch_size, progress
         self.journal = Journal(folder / "journal.jsonl")
-        self.open: dict[str, tuple[EmbedderBase, str, float, str | None]] = {}
+        self.open: dict[str, tuple[Any, str, float, str | None]] = {}
         self.parsed: dict[str, Candidate] = {}
 
     def candidate(self, candidate: Candidate) -> tuple[Row, bool]:
@@ -92,20 +98,37 @@ class Judging:
         file = self.folder / "results" / f"{key}.json"
         if file.is_file():
             return read_row(file), True
-        embedder, model_key, seconds, start = self.embedder(candidate)
-        if candidate.dimensions is not None and (
-            "sparse" in embedder.outputs or candidate.dimensions > embedder.dimension
-        ):
-            raise WrongUse(
-                f"cannot be cut to {candidate.dimensions} dimensions: {embedder.name} has "
-                f"{embedder.dimension}{' sparse ones' if 'sparse' in embedder.outputs else ''}"
-            )
-        meter = Meter(embedder, self.folder / "vectors" / model_key, self.journal, candidate.name, candidate.dimensions)
+        if candidate.recipe is not None:  # said before it is trained
+            self._check_sort(candidate.recipe.makes, f"{candidate.name} makes {a(candidate.recipe.makes)}")
+        model, model_key, seconds, start = self.model(candidate)
+        self._check_sort(sort_of(model), describe(model))
+        meter = self._metered(model, model_key, candidate)
         result = self.plan.task.evaluate(meter, batch_size=self.batch_size, progress=self.progress)
         row = self._row(candidate, key, result, meter, seconds, start)
         write_row(file, row)
         self.journal.note("judged", candidate.spec, key)
         return row, False
+
+    def _check_sort(self, sort: Sort | None, found: str) -> None:
+        refused = self.plan.task.refuses(sort)
+        if refused:
+            raise WrongUse(f"{refused}; {found}")
+
+    def _metered(self, model: Any, key: str, candidate: Candidate) -> Meter | ScoreMeter | PredictionMeter:
+        """The model with its cost counted, and what it gives kept."""
+        width = candidate.dimensions
+        if isinstance(model, EmbedderBase):
+            if width is not None and ("sparse" in model.outputs or width > model.dimension):
+                raise WrongUse(
+                    f"cannot be cut to {width} dimensions: {model.name} has "
+                    f"{model.dimension}{' sparse ones' if 'sparse' in model.outputs else ''}"
+                )
+            return Meter(model, self.folder / "vectors" / key, self.journal, candidate.name, width)
+        if width is not None:
+            raise WrongUse(f"cannot be cut to {width} dimensions: {describe(model)}, and has none")
+        if isinstance(model, Scorer):
+            return ScoreMeter(model, self.folder / "scores" / key, self.journal, candidate.name)
+        return PredictionMeter(model)
 
     def _identity(self, candidate: Candidate) -> str | list[Any]:
         if candidate.recipe is not None:
@@ -122,14 +145,14 @@ class Judging:
     def _start_identity(self) -> str:
         return _content_of(self.start)
 
-    def embedder(self, candidate: Candidate) -> tuple[EmbedderBase, str, float, str | None]:
-        """(embedder, key of the model, seconds of training, what it was trained from); learned once, kept in
+    def model(self, candidate: Candidate) -> tuple[Any, str, float, str | None]:
+        """(model, its key, seconds of training, what it was trained from); learned once, kept in
         ``models/``."""
         key = content_hash(self.base, self._identity(candidate))
         if key in self.open:
             return self.open[key]
         if candidate.recipe is None:
-            model = open_for_encoding(candidate.name)
+            model = open_to_judge(candidate.name)
             _warn_overlap(model, self.plan.dataset.name)
             self.open[key] = (model, key, 0.0, None)
             return self.open[key]
@@ -143,7 +166,7 @@ class Judging:
             write_json(seconds_file, {"seconds": seconds})
             self.journal.note("trained", recipe.name, key)
         self.open[key] = (
-            open_for_encoding(folder),
+            open_to_judge(folder),
             key,
             read_json(seconds_file)["seconds"],
             start if recipe.learns else None,
@@ -190,32 +213,27 @@ class Judging:
         return view_name(shape_of(self.plan.train), recipe.learns) not in (None, "texts")
 
     def _row(
-        self, candidate: Candidate, key: str, result: Result, meter: Meter, seconds: float, start: str | None
+        self,
+        candidate: Candidate,
+        key: str,
+        result: Result,
+        meter: Meter | ScoreMeter | PredictionMeter,
+        seconds: float,
+        start: str | None,
     ) -> Row:
-        embedder = meter.embedder
-        latency = None
-        if not meter.seen:
-            meter.encode(embedder.names[:10_000], batch_size=self.batch_size)  # type: ignore[attr-defined]
-        if isinstance(self.plan.task, RetrievalTask):
-            latency = _latency(embedder, self.plan.task, meter.documents, candidate.dimensions)
         notes = list(result.notes)
-        if embedder.card.get("tokenizer"):
-            notes.append(f"tokenizer: {embedder.card['tokenizer']}")
         if candidate.recipe is not None and candidate.recipe.learns and not candidate.recipe.supervised:
             searched = isinstance(self.plan.task, RetrievalTask)
             if self.plan.train is not None and self._learns_more(candidate.recipe):
                 notes.append("learned from the training split")
             else:
                 notes.append(f"learned from the {'texts searched' if searched else 'training texts'}")
-        cut = int(is_truncated(embedder, _judged_texts(self.plan.task)).sum())
-        if cut:
-            notes.append(f"{cut} texts are longer than the model reads and were cut")
         model = (
             self._model_folder(candidate.recipe, content_hash(self.base, self._identity(candidate)))
             if candidate.recipe
             else None
         )
-        width = similarities.width(meter.documents)
+        costs = self._costs(candidate, meter, notes) if isinstance(meter, Meter) else self._costs_of_pairs(meter)
         return Row(
             candidate=candidate.spec,
             key=key,
@@ -223,20 +241,53 @@ class Judging:
             statistic=result.main.statistic,
             values=result.main.values.tolist(),
             others={metric: score.interval() for metric, score in list(result.scores.items())[1:]},
-            dimensions=int(width),
-            bytes_per_item=getattr(embedder, "item_bytes", None) or similarities.item_bytes(meter.documents),
-            texts_per_second=meter.rate("document")
-            or meter.rate("text")
-            or next(count / max(took, 1e-9) for count, took in meter.seen.values()),
-            queries_per_second=meter.rate("query"),
-            ms_per_query=latency,
             training_seconds=seconds,
-            licence=str(embedder.card.get("licence") or "unknown"),
+            licence=str(meter.card.get("licence") or "unknown"),
             notes=tuple(notes),
             hits={query: list(found) for query, found in result.hits.items()},
             start=start,
             model=str(model) if model else candidate.name,
+            task_seconds=meter.seconds,
+            **costs,
         )
+
+    def _costs(self, candidate: Candidate, meter: Meter, notes: list[str]) -> dict[str, Any]:
+        """What an embedder costs; what is to be said of its texts goes to ``notes``."""
+        embedder = meter.embedder
+        if not meter.seen:
+            meter.encode(embedder.names[:10_000], batch_size=self.batch_size)
+        latency = None
+        if isinstance(self.plan.task, RetrievalTask):
+            latency = _latency(embedder, self.plan.task, meter.documents, candidate.dimensions)
+        if embedder.card.get("tokenizer"):
+            notes.append(f"tokenizer: {embedder.card['tokenizer']}")
+        cut = int(is_truncated(embedder, _judged_texts(self.plan.task)).sum())
+        if cut:
+            notes.append(f"{cut} texts are longer than the model reads and were cut")
+        return {
+            "dimensions": int(similarities.width(meter.documents)),
+            "bytes_per_item": getattr(embedder, "item_bytes", None) or similarities.item_bytes(meter.documents),
+            "texts_per_second": meter.rate("document")
+            or meter.rate("text")
+            or next(count / max(took, 1e-9) for count, took in meter.seen.values()),
+            "queries_per_second": meter.rate("query"),
+            "ms_per_query": latency,
+        }
+
+    def _costs_of_pairs(self, meter: ScoreMeter | PredictionMeter) -> dict[str, Any]:
+        """What a scorer or predictor costs: it stores nothing, and reads all anew."""
+        latency = None
+        if isinstance(meter, ScoreMeter) and isinstance(self.plan.task, RetrievalTask):
+            latency = _latency_of_pairs(meter.scorer, self.plan.task)
+        return {
+            "dimensions": None,
+            "bytes_per_item": None,
+            "texts_per_second": None,
+            "queries_per_second": None,
+            "ms_per_query": latency,
+            "items_per_second": meter.count / max(meter.seconds, 1e-9),
+            "makes": "scorer" if isinstance(meter, ScoreMeter) else "predictor",
+        }
 
     def hybrids(self, rows: Sequence[Row], skipped: dict[str, str]) -> list[Row]:
         """BM25 + each dense candidate by reciprocal rank fusion (k = 60) of their first hundred."""
@@ -250,7 +301,7 @@ class Judging:
             return []
         out = []
         for row in rows:
-            if row.baseline and row.candidate.split("@")[0] != "lsa":
+            if row.makes != "embedder" or (row.baseline and row.candidate.split("@")[0] != "lsa"):
                 continue
             spec = f"bm25+{row.candidate}"
             try:
@@ -288,11 +339,12 @@ class Judging:
             key=key,
             values=result.main.values.tolist(),
             others={metric: score.interval() for metric, score in list(result.scores.items())[1:]},
-            bytes_per_item=sum(part.bytes_per_item for part in both),
-            texts_per_second=1 / sum(1 / part.texts_per_second for part in both),
+            bytes_per_item=sum(part.bytes_per_item or 0 for part in both),
+            texts_per_second=1 / sum(1 / (part.texts_per_second or float("inf")) for part in both),
             queries_per_second=1 / sum(1 / (part.queries_per_second or float("inf")) for part in both),
             ms_per_query=sum(part.ms_per_query or 0 for part in both),
             training_seconds=sum(part.training_seconds for part in both),
+            task_seconds=sum(part.task_seconds or 0 for part in both),
             notes=(f"reciprocal rank fusion, k = {RRF_K}, of the first hundred of each", *result.notes),
             hits={query: list(found) for query, found in result.hits.items()},
             start=None,
@@ -303,13 +355,26 @@ class Judging:
 
     def _ranking(self, row: Row) -> tuple[Any, Any]:
         candidate = self.parsed[row.candidate]
-        embedder, key, _, _ = self.embedder(candidate)
+        embedder, key, _, _ = self.model(candidate)
         task = self.plan.task
         assert isinstance(task, RetrievalTask)
         meter = Meter(embedder, self.folder / "vectors" / key, self.journal, candidate.name, candidate.dimensions)
         documents = meter.encode(task.data.corpus["text"].to_pylist(), role="document", batch_size=self.batch_size)
         queries = meter.encode(task.data.queries["text"].to_pylist(), role="query", batch_size=self.batch_size)
         return exact_search(embedder, queries, documents, task.depth)
+
+
+def _latency_of_pairs(scorer: Scorer, task: RetrievalTask) -> float:
+    """Milliseconds from a query's text to its ten best by a scorer, the shortlist's own search with it: the median."""
+    import statistics
+
+    shortlist = Shortlist(task.data, task.depth)
+    took = []
+    for question in task.data.queries["text"].to_pylist()[:LATENCY_SHORTLISTS]:
+        begun = time.perf_counter()
+        shortlist.scored(scorer, [question])
+        took.append(time.perf_counter() - begun)
+    return 1000 * statistics.median(took)
 
 
 def _judged_texts(task: Task) -> list[str]:

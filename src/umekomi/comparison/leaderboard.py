@@ -21,7 +21,7 @@ from umekomi.tasks import Score
 if TYPE_CHECKING:
     from umekomi.data.columns import Given
 
-BASELINES = ("bm25", "tfidf", "random", "hashing", "lsa", "untrained")
+BASELINES = ("bm25", "tfidf", "random", "hashing", "lsa", "untrained", "linear")
 
 
 @dataclass(frozen=True)
@@ -34,9 +34,9 @@ class Row:
     statistic: str
     values: list[Any]
     others: dict[str, Interval]
-    dimensions: int
-    bytes_per_item: float
-    texts_per_second: float
+    dimensions: int | None
+    bytes_per_item: float | None
+    texts_per_second: float | None
     queries_per_second: float | None
     ms_per_query: float | None
     training_seconds: float
@@ -45,6 +45,17 @@ class Row:
     hits: dict[str, Any] = field(default_factory=dict)
     start: str | None = None
     model: str | None = None
+    makes: str = "embedder"
+    items_per_second: float | None = None
+    """Pairs that a scorer scores, rows that a predictor predicts; what stands for them is :attr:`unit`. An embedder
+    encodes each text once, in how many pairs it may stand."""
+    task_seconds: float | None = None
+    """Seconds of encoding, scoring or predicting what was judged: the cost that all kinds of model share."""
+
+    @property
+    def unit(self) -> str:
+        """What ``items_per_second`` counts."""
+        return {"scorer": "pairs", "predictor": "rows"}.get(self.makes, "texts")
 
     @property
     def score(self) -> Score:
@@ -166,7 +177,9 @@ def conclude(
             )
     model = by_name[winner].model or winner
     source = data if isinstance(data, str) else "FILE"
-    if "+" in winner:
+    if by_name[winner].makes != "embedder":
+        command = f"umekomi serve {model}"
+    elif "+" in winner:
         command = f'umekomi search {model} --in YOUR_TEXTS.jsonl "your query"'
     else:
         width = f" --dimensions {by_name[winner].dimensions}" if "@" in winner else ""
@@ -209,6 +222,17 @@ def _signed(value: Interval) -> str:
     return f"{value.value:+.3f} [{value.low:+.3f}, {value.high:+.3f}]"
 
 
+def _saved(row: Row, chosen: Row, top: Row) -> str:
+    """What ``row`` saves beside the one chosen so far, in words on ``top``; empty where that is too little."""
+    if chosen.makes == "scorer" and row.makes == "embedder":
+        return ", and reads each text once, not every pair,"
+    if row.bytes_per_item is None or chosen.bytes_per_item is None or row.bytes_per_item > chosen.bytes_per_item / 2:
+        return ""
+    if top.bytes_per_item is None:
+        return ", and reads each text once, not every pair,"
+    return f" in {row.bytes_per_item / top.bytes_per_item:.0%} of its bytes"
+
+
 def _recommend(
     rows: list[Row],
     intervals: dict[str, Interval],
@@ -219,7 +243,8 @@ def _recommend(
     against: Callable[[Row, Row], Interval],
 ) -> tuple[str, str]:
     """The candidate to use and one sentence why: the best within the budgets, or one that cannot be told from it and
-    takes at most half the bytes."""
+    takes at most half the bytes. Of a scorer, which reads every pair anew, an embedder that cannot be told from it
+    takes the place: it reads each text once."""
     limits = []
     if budget_bytes is not None:
         limits.append(f"{budget_bytes:,.0f} bytes an item")
@@ -228,7 +253,7 @@ def _recommend(
     fitting = [
         row
         for row in rows
-        if (budget_bytes is None or row.bytes_per_item <= budget_bytes)
+        if (budget_bytes is None or row.bytes_per_item is None or row.bytes_per_item <= budget_bytes)
         and (budget_ms is None or row.ms_per_query is None or row.ms_per_query <= budget_ms)
     ]
     within = f" within {' and '.join(limits)}" if limits else ""
@@ -236,24 +261,22 @@ def _recommend(
         nearest = min(
             rows,
             key=lambda row: (
-                (row.bytes_per_item / budget_bytes if budget_bytes else 0)
+                ((row.bytes_per_item or 0) / budget_bytes if budget_bytes else 0)
                 + ((row.ms_per_query or 0) / budget_ms if budget_ms else 0)
             ),
         )
         text = (
             f"Nothing fits{within}: {nearest.candidate} comes nearest "
-            f"({nearest.bytes_per_item:,.0f} bytes, {nearest.ms_per_query or 0:.1f} ms)."
+            f"({nearest.bytes_per_item or 0:,.0f} bytes, {nearest.ms_per_query or 0:.1f} ms)."
         )
         return nearest.candidate, text
     top = fitting[0]
     chosen, why = top, "the best"
     for row in fitting[1:]:
-        if row.bytes_per_item <= chosen.bytes_per_item / 2 and against(top, row).low <= 0:
-            chosen, why = (
-                row,
-                f"on these {len(row.values):,} items not to be told from {top.candidate} "
-                f"({_signed(against(top, row))}) in {row.bytes_per_item / top.bytes_per_item:.0%} of its bytes",
-            )
+        saved = _saved(row, chosen, top)
+        if saved and against(top, row).low <= 0:
+            told = f"on these {len(row.values):,} items not to be told from {top.candidate}"
+            chosen, why = row, f"{told} ({_signed(against(top, row))}){saved}"
     figure = intervals[chosen.candidate]
     text = (
         f"Use {chosen.candidate}: {why}{within} "

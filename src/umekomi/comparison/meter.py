@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from umekomi.files import content_hash
+from umekomi.models.base import Open, Predictor, Scorer
 from umekomi.models.cached import CachedEmbedder, OnDisk
 from umekomi.parts import similarity as similarities
 
@@ -44,12 +48,85 @@ class Meter(CachedEmbedder):
     def made(self, key: str, count: int) -> None:
         self.journal.note("encoded", self.name, key, count)
 
+    @property
+    def seconds(self) -> float:
+        """Spent on encoding, all roles together."""
+        return sum(took for _, took in self.seen.values())
+
     def rate(self, role: str) -> float | None:
         """Texts a second in this role."""
         if role not in self.seen:
             return None
         count, seconds = self.seen[role]
         return count / max(seconds, 1e-9)
+
+
+class ScoreMeter(Scorer):
+    """A scorer that keeps what it scored, on disk, call by call, with the seconds it took: after a kill it goes on from
+    the last."""
+
+    kind = "metered scorer"
+
+    def __init__(self, scorer: Scorer, folder: Path, journal: Journal, name: str) -> None:
+        super().__init__(scorer.name, scorer.card)
+        self.scorer, self.store, self.journal, self.spec = scorer, OnDisk(folder), journal, name
+        self.conditions = scorer.conditions  # type: ignore[misc]
+        self.count, self.seconds = 0, 0.0
+
+    def score(self, a: Sequence[Any], b: Sequence[Any], *, condition: Sequence[str] | None = None) -> Any:
+        """The scores, from the store where they are there."""
+        key = content_hash("scores", list(a), list(b), None if condition is None else list(condition))
+        kept = self.store.get(key)
+        if kept is None or len(kept[0]) != len(a):
+            if not self.count:  # what loads and compiles at the first call is kept out of the seconds
+                self.scorer.score(a[:2], b[:2], condition=None if condition is None else condition[:2])
+            begun = time.perf_counter()
+            scores = self.scorer.score(a, b, condition=condition)
+            kept = scores, time.perf_counter() - begun
+            self.store.put(key, *kept)
+            self.journal.note("scored", self.spec, key, len(scores))
+        self.count += len(a)
+        self.seconds += kept[1]
+        return kept[0]
+
+    def _score(self, a: list[Any], b: list[Any], condition: Sequence[str] | None) -> Any:
+        return self.scorer._score(a, b, condition)
+
+    def _write(self, folder: Path) -> dict[str, Any]:
+        return self.scorer._write(folder)
+
+    @classmethod
+    def _read(cls, folder: Path, head: dict[str, Any], open: Open) -> Any:
+        return open(folder)
+
+
+class PredictionMeter(Predictor):
+    """A predictor whose seconds are taken."""
+
+    kind = "metered predictor"
+
+    def __init__(self, predictor: Predictor) -> None:
+        super().__init__(predictor.name, predictor.card)
+        self.predictor, self.classes = predictor, predictor.classes
+        self.count, self.seconds = 0, 0.0
+
+    def predict(self, rows: Any) -> Any:
+        """The predictions."""
+        begun = time.perf_counter()
+        found = self.predictor.predict(rows)
+        self.seconds += time.perf_counter() - begun
+        self.count += len(found)
+        return found
+
+    def _predict(self, rows: list[Any]) -> Any:
+        return self.predictor._predict(rows)
+
+    def _write(self, folder: Path) -> dict[str, Any]:
+        return self.predictor._write(folder)
+
+    @classmethod
+    def _read(cls, folder: Path, head: dict[str, Any], open: Open) -> Any:
+        return open(folder)
 
 
 class Journal:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from umekomi.data import Dataset, RetrievalData, load
+from umekomi.data.rows import targets
 from umekomi.data.shapes import shape_of
 from umekomi.data.views import split_held_out
 from umekomi.files import content_hash
@@ -60,9 +61,20 @@ def plan(data: Given, task: str | None, split: str | None, learns: bool, seed: i
             notes.append(f"{max_queries} queries drawn by hash of their text; the corpus is whole")
         dataset = Dataset(dataset.name, {**dataset.splits, split: judged}, dataset.licence, dataset.notes)
     built = build(kind, dataset, split, dataset.name)
+    if kind == "prediction":
+        notes.append(_target(dataset[split], dataset.name))
     train = dataset[trainable[0]] if trainable else judged if whole else None
     searched = judged if kind in RANKS or train is None else train
     return Plan(dataset, built, train, searched, tuple(notes))
+
+
+def _target(table: Any, who: str) -> str:
+    """What is predicted, as :func:`umekomi.data.rows.targets` takes it."""
+    classes, values = targets(table, who)
+    if not classes:
+        return f"target: numbers, {values.min():g} to {values.max():g} (written as texts they would be classes)"
+    more = f" and {len(classes) - 5} more" if len(classes) > 5 else ""
+    return f"target: the class, of {', '.join(classes[:5])}{more}"
 
 
 def _kind(split: Split) -> str:

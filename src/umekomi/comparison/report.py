@@ -47,7 +47,8 @@ def sample_items(comparison: Comparison, task: Task) -> list[dict[str, Any]]:
     for number in order[:SAMPLES]:
         row = rows.slice(int(number), 1).to_pylist()[0]
         parts = [str(row[name]) for name in ("text", "sentence1", "sentence2") if name in row]
-        gold = row.get("score", row.get("label"))
+        parts = parts or [f"{name}: {value}" for name, value in row.items() if name != "target"]
+        gold = row.get("score", row.get("label", row.get("target")))
         cells = {}
         for index, candidate in enumerate(comparison.rows):
             raw = np.array(candidate.values, np.float64)[number]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
 
@@ -34,6 +34,12 @@ TEXT = frozenset(name for name, kind in COLUMNS.items() if kind == "text") - {
 NUMBER = frozenset(name for name, kind in COLUMNS.items() if kind == "number")
 IDENTIFIER = frozenset(name for name, kind in COLUMNS.items() if kind == "id")
 LIST = frozenset(name for name, kind in COLUMNS.items() if kind == "texts")
+
+
+def are_features(names: Iterable[str]) -> bool:
+    """Are these the columns of rows whose ``target`` is predicted from all others (and not of a graph)?"""
+    names = set(names)
+    return "target" in names and "source" not in names
 
 
 class RetrievalData(NamedTuple):

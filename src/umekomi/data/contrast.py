@@ -160,7 +160,7 @@ def entailment_triples(data: TableLike, who: str) -> pa.Table:
     for first, second, label in zip(
         *(table[name].to_pylist() for name in ("sentence1", "sentence2", "label")), strict=True
     ):
-        found.setdefault(first, {}).setdefault(_relation(label), []).append(second)
+        found.setdefault(first, {}).setdefault(relation(label), []).append(second)
     out = []
     for premise, kinds in found.items():
         for place, hypothesis in enumerate(kinds.get("entailment", [])):
@@ -174,7 +174,7 @@ def entailment_triples(data: TableLike, who: str) -> pa.Table:
     return pa.table({name: [row[i] for row in out] for i, name in enumerate(("anchor", "positive", "negative_1"))})
 
 
-def _relation(label: object) -> str:
+def relation(label: object) -> str:
     """The names of SNLI's and MNLI's relations; numbers are theirs: 0 entailment, 1 neutral, 2 contradiction."""
     names: dict[object, str] = {0: "entailment", 1: "neutral", 2: "contradiction"}
     return names.get(label, str(label).lower())

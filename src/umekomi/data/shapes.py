@@ -26,7 +26,8 @@ class Shape:
     that share a value of these stay on one side when a split is carved; ``classes``: the column whose classes then keep
     their shares. ``task``: the kind of task that judges it where none is named. ``role``: the role whose instruction
     fits its items. ``searches``: does it ask for a document, so that hard negatives can be mined? ``ranks``: the
-    columns that a retrieval set can be made of, none where it cannot.
+    columns that a retrieval set can be made of, none where it cannot. ``features``: are all other columns, whatever
+    they are called, what the last of its own is predicted from?
     """
 
     name: str
@@ -39,6 +40,7 @@ class Shape:
     role: str = "query"
     searches: bool = False
     ranks: tuple[str, ...] = ()
+    features: bool = False
 
     @property
     def media(self) -> dict[str, str]:
@@ -60,7 +62,7 @@ SHAPES: dict[str, Shape] = {
         Shape("scored pairs", (*_SENTENCES, "score"), _INSTRUCTIONS, _SENTENCES, _SENTENCES,
               task="similarity", role="similarity"),
         Shape("conditioned pairs", (*_SENTENCES, "condition", "score"), (), _SENTENCES, _SENTENCES,
-              role="similarity"),
+              task="similarity", role="similarity"),
         Shape("labelled pairs", (*_SENTENCES, "label"), _INSTRUCTIONS, _SENTENCES, _SENTENCES,
               task="pair-classification", role="similarity"),
         Shape("judged pairs", ("query", "document", "score"), _INSTRUCTIONS, ("document", "query"), ("query",),
@@ -79,7 +81,7 @@ SHAPES: dict[str, Shape] = {
         Shape("captioned images", ("image", "text"), texts=("text",), together=("image", "text")),
         Shape("labelled sounds", ("audio", "label"), together=("audio",), classes="label"),
         Shape("described sounds", ("audio", "text"), texts=("text",), together=("audio", "text")),
-        Shape("rows", ("target",)),
+        Shape("rows", ("target",), task="prediction", features=True),
     )
 }  # fmt: skip
 
@@ -101,7 +103,7 @@ def shape_of(split: Split) -> Shape:
         raise DataError(
             f"columns {', '.join(split.column_names)} make no shape of data known here; expected one of: {wanted}"
         )
-    return max(fitting, key=lambda each: len(each.columns))
+    return max(fitting, key=lambda each: (len(each.columns), each.features))  # beside a target, a text is a feature
 
 
 def shape_name(split: Split) -> str:
@@ -114,6 +116,8 @@ def unused_columns(split: Split) -> list[str]:
     if isinstance(split, RetrievalData):
         return []
     about = shape_of(split)
+    if about.features:
+        return []
     used = {*about.columns, *about.more}
     return [
         name

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from umekomi.data.columns import Dataset, RetrievalData
+from umekomi.data.rows import features_of, targets
 from umekomi.data.shapes import shape_name, shape_of
 from umekomi.data.tables import as_table
 from umekomi.errors import DataError
@@ -85,14 +86,19 @@ def split_held_out(dataset: Dataset, share: float = 0.3, seed: int = 0) -> Datas
             dataset.notes,
         )
     about = shape_of(only)
-    if not about.together:
+    if not about.together and not about.features:
         raise DataError(
             f"{dataset.name}: no held-out split can be carved of {about.name} ({', '.join(only.column_names)}): give "
             "files named train and test"
         )
-    columns = [only[column].to_pylist() for column in about.together]
     labels = only[about.classes].to_pylist() if about.classes else None
-    side = _sides(list(zip(*columns, strict=True)), share, seed, labels)
+    if about.features:  # equal rows stay together
+        classes, codes = targets(only, dataset.name)
+        labels = codes.tolist() if classes else None
+        rows: list[Any] = [[str(row)] for row in only.select(features_of(only, dataset.name)).to_pylist()]
+    else:
+        rows = list(zip(*(only[column].to_pylist() for column in about.together), strict=True))
+    side = _sides(rows, share, seed, labels)
     if side.all() or not side.any():
         raise DataError(
             f"{dataset.name}: no held-out split can be carved: all {only.num_rows} rows hang together by shared items"

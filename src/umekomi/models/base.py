@@ -380,6 +380,17 @@ class TextFace(EmbedderBase):
         return Encoded(vectors, self.lengths(items, role), self.truncated(items, role))
 
 
+Sort = Literal["embedder", "scorer", "predictor", "backbone"]
+
+
+def sort_of(model: Any) -> Sort | None:
+    """Which of the four a model is; None for an object that is none of them."""
+    kinds: dict[Sort, type] = {
+        "embedder": EmbedderBase, "scorer": Scorer, "predictor": Predictor, "backbone": Backbone
+    }  # fmt: skip
+    return next((name for name, kind in kinds.items() if isinstance(model, kind)), None)
+
+
 def describe(model: object) -> str:
     """``tiny is a backbone``: what a model is, for an error about one that will not do."""
     name, kind = getattr(model, "name", None), getattr(model, "kind", None)

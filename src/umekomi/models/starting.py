@@ -13,6 +13,8 @@ from umekomi.parts.networks import bidirectional as turn
 from umekomi.parts.networks import decodes
 
 if TYPE_CHECKING:
+    from sentence_transformers import CrossEncoder
+
     from umekomi.models.base import Named
 
 
@@ -25,6 +27,32 @@ def trainable_model(start: Named | None, who: str) -> TextEmbedder:
     if not isinstance(base, TextEmbedder):
         raise WrongUse(f"{who} trains a transformer text embedder; {base.name} is of kind {base.kind}")
     return base
+
+
+def cross_encoder(start: Any, who: str, seed: int) -> CrossEncoder:
+    """The cross-encoder that a recipe goes on from: a saved one, or the network of a text embedder or backbone with a
+    head of one score on it, whose first weights are drawn by ``seed``. ``start`` stays as it is."""
+    import tempfile
+
+    from sentence_transformers import CrossEncoder
+
+    from umekomi.models.scorers import CrossEncoderScorer
+    from umekomi.models.text import device
+    from umekomi.parts.learning.modules import seed_globals
+
+    if isinstance(start, CrossEncoderScorer):
+        if start.model.num_labels != 1:
+            raise WrongUse(f"{who} trains a scorer of one score; {start.name} gives {start.model.num_labels}")
+        return start.model  # type: ignore[no-any-return]
+    base = trainable_model(start, who)
+    with tempfile.TemporaryDirectory() as folder, seed_globals(seed):
+        network = base.model.transformers_model
+        network.save_pretrained(folder)
+        base.model.tokenizer.save_pretrained(folder)
+        # written here this moment: what it lacks, the head, is drawn
+        model = CrossEncoder(folder, num_labels=1, device=device(), local_files_only=True)
+    model.max_seq_length = base.model.max_seq_length or model.max_seq_length
+    return model
 
 
 def with_pooling(

@@ -16,6 +16,7 @@ from fastapi.responses import Response
 
 from umekomi.errors import WrongUse
 from umekomi.indexes import Index
+from umekomi.models.base import Predictor, sort_of
 from umekomi.models.opening import folder_of
 from umekomi.server.batching import Batcher
 from umekomi.server.errors import Answer, ApiError
@@ -146,7 +147,10 @@ class App:
         }
         if entry.opened is not None:
             out["kind"] = entry.opened.kind
-            if not entry.scorer:
+            out["makes"] = sort_of(entry.opened)
+            if isinstance(entry.opened, Predictor):
+                out |= {"classes": list(entry.opened.classes), "columns": list(getattr(entry.opened, "columns", ()))}
+            if entry.embeds:
                 reads = getattr(entry.opened, "reads", None)
                 out |= {
                     "dimension": entry.opened.dimension,

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 async def embed_texts(app: App, entry: LoadedModel, texts: list[str], role: str | None, truncation: str) -> Encoded:
     """Vectors of the model's own width."""
-    if entry.scorer or entry.batcher is None or "dense" not in entry.opened.outputs:
+    if not entry.embeds or entry.batcher is None or "dense" not in entry.opened.outputs:
         raise ApiError(400, f"model: {entry.id} gives no dense vectors: expected an embedder", param="model")
     if role is not None and role not in ("query", "document") and role not in entry.opened.roles:
         known = ", ".join(sorted({"query", "document", *entry.opened.roles}))
@@ -49,7 +49,7 @@ async def embeddings(app: App, asked: EmbeddingRequest) -> Response:
         if role == "similarity" and "similarity" not in getattr(entry.opened, "roles", ()):
             role = None
         dimensions = asked.dimensions
-        if not entry.scorer and dimensions is not None and dimensions > entry.opened.dimension:
+        if entry.embeds and dimensions is not None and dimensions > entry.opened.dimension:
             raise ApiError(
                 400,
                 f"dimensions: expected 1 to {entry.opened.dimension}, which {entry.id} has, found {dimensions}",
@@ -80,7 +80,7 @@ async def embeddings(app: App, asked: EmbeddingRequest) -> Response:
 
 
 async def _late(app: App, entry: LoadedModel, texts: list[str], role: str | None) -> Encoded:
-    if entry.scorer or entry.batcher is None:
+    if not entry.embeds or entry.batcher is None:
         raise ApiError(400, f"model: {entry.id} gives no vectors", param="model")
     try:
         from umekomi.models.truncation import late_chunks

@@ -81,6 +81,7 @@ def invalid(error: ValidationError, body: Any) -> ApiError:
 UNIONS = {
     "input": f"a text, 1 to {MOST_INPUTS:,} texts, or as many arrays of token ids",
     "query": "a text or an array of numbers",
+    "rows": f"1 to {MOST_INPUTS:,} objects with a text, number, truth value or null under each column",
     "documents": f"1 to {MOST_INPUTS:,} texts, or objects with a field text",
 }
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from umekomi.errors import UmekomiError, WrongUse, unknown_name
 from umekomi.files import folder_bytes
-from umekomi.models.base import EmbedderBase, Scorer, describe
+from umekomi.models.base import EmbedderBase, Predictor, Scorer, describe
 from umekomi.models.engines.choice import open_to_judge
 from umekomi.models.opening import folder_of, is_model_name, known_names
 from umekomi.progress import say
@@ -64,6 +64,11 @@ class LoadedModel:
     def scorer(self) -> bool:
         """Is it a model that judges pairs and gives no vectors?"""
         return isinstance(self.opened, Scorer)
+
+    @property
+    def embeds(self) -> bool:
+        """Is it a model that gives vectors?"""
+        return isinstance(self.opened, EmbedderBase)
 
 
 class ModelPool:
@@ -143,8 +148,8 @@ class ModelPool:
             opened.encode(
                 ["a text"]
             ) if "dense" in opened.outputs else None  # what is compiled or made at the first call is made now
-        elif not isinstance(opened, Scorer):
-            raise WrongUse(f"serve: {describe(opened)}; expected an embedder or a scorer")
+        elif not isinstance(opened, (Scorer, Predictor)):
+            raise WrongUse(f"serve: {describe(opened)}; expected an embedder, a scorer or a predictor")
         return opened
 
     async def _make_room(self, need: int) -> None:
@@ -195,5 +200,5 @@ def check_source(source: Named) -> None:
     if isinstance(source, (str, Path)):
         if not is_model_name(source):
             raise unknown_name("model or folder", str(source), known_names())
-    elif not isinstance(source, (EmbedderBase, Scorer)):
-        raise UmekomiError(f"serve: expected embedders and scorers, found {type(source).__name__}")
+    elif not isinstance(source, (EmbedderBase, Scorer, Predictor)):
+        raise UmekomiError(f"serve: expected embedders, scorers and predictors, found {type(source).__name__}")

@@ -21,11 +21,11 @@ from starlette.types import Message, Receive, Scope, Send
 from umekomi import __version__
 from umekomi.errors import DataError, UmekomiError, WrongUse
 from umekomi.progress import say
-from umekomi.server import embedding, maps, searching
+from umekomi.server import embedding, maps, predicting, searching
 from umekomi.server.app import App, Settings
 from umekomi.server.bodies import AnyRequest, read
 from umekomi.server.errors import Answer, ApiError
-from umekomi.server.schemas import EmbeddingRequest, RerankRequest, SearchRequest, SimilarityRequest
+from umekomi.server.schemas import EmbeddingRequest, PredictRequest, RerankRequest, SearchRequest, SimilarityRequest
 
 PAGE = Path(__file__).parent / "page"
 TYPES = {
@@ -163,7 +163,7 @@ def application(models: Sequence[Any], indexes: Sequence[str | Path] = (), setti
         docs_url=None,
         redoc_url=None,
         lifespan=state.lifespan,
-        description="Embeddings, reranking and search.",
+        description="Embeddings, reranking, predictions and search.",
     )
     app.state.umekomi = state
     app.add_middleware(Gate, state=state)
@@ -250,6 +250,15 @@ def application(models: Sequence[Any], indexes: Sequence[str | Path] = (), setti
     )
     async def similarity(request: Request) -> Response:
         return await answered(request, SimilarityRequest, embedding.similarity)
+
+    @app.post(
+        "/v1/predict",
+        openapi_extra=body(PredictRequest),
+        responses=errors,
+        summary="What rows of a table come to, by a predictor",
+    )
+    async def predict(request: Request) -> Response:
+        return await answered(request, PredictRequest, predicting.predict)
 
     @app.post("/v1/search", openapi_extra=body(SearchRequest), responses=errors, summary="Search in an index")
     async def search(request: Request) -> Response:

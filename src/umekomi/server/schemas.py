@@ -102,6 +102,18 @@ class SimilarityRequest(ModelRequest):
     role: Name | None = None
 
 
+Cell = StrictBool | StrictInt | StrictFloat | Text | None
+
+
+class PredictRequest(ModelRequest):
+    """``POST /v1/predict``."""
+
+    rows: Annotated[
+        list[Annotated[dict[Name, Cell], Field(max_length=10_000)]],
+        Field(min_length=1, max_length=MOST_INPUTS, fail_fast=True),
+    ] = Field(description="Objects with the columns that the model was trained on; null where there is no value.")
+
+
 class SearchRequest(ModelRequest):
     """``POST /v1/search``."""
 

@@ -70,6 +70,8 @@ async def _scored(
     none = np.zeros(len(texts), bool)
     try:
         assert entry.batcher is not None
+        if not entry.scorer and not entry.embeds:
+            raise ApiError(400, f"model: {entry.id} orders no texts: expected an embedder or a scorer", param="model")
         if entry.scorer:
             pairs = [query] * len(texts)
             scores = await entry.batcher.run(lambda: entry.opened.score(pairs, texts), [*pairs, *texts])

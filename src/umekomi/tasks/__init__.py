@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from umekomi.data import DataError, Dataset, RetrievalData, check, load, names, shape_name
@@ -11,6 +12,7 @@ from umekomi.tasks.base import Result, Score, Task
 from umekomi.tasks.entities import HypernymyRanking, LinkPrediction, Reconstruction, TripleRanking
 from umekomi.tasks.labels import Classification, Clustering, without_rare_labels
 from umekomi.tasks.pairs import SAME, PairClassification, Similarity
+from umekomi.tasks.predictions import Prediction
 from umekomi.tasks.relations import Relation
 from umekomi.tasks.retrieval import Reranking, RetrievalTask
 
@@ -35,6 +37,7 @@ KINDS: dict[str, type[Task]] = {
         LinkPrediction,
         TripleRanking,
         HypernymyRanking,
+        Prediction,
     )
 }
 
@@ -70,8 +73,8 @@ def default_kind(split: Split) -> str:
 
 
 def make(task: str, data: Split | None = None, split: str | None = None) -> Task:
-    """The task of this name: a dataset's name (its main task on its test split), ``dataset:kind``, ``mteb:NAME``,
-    ``senteval``, ``senteval:TASK``, or a kind of task with the ``data`` to judge on."""
+    """The task of this name: a dataset's name or file (its main task on its test split), ``dataset:kind``,
+    ``mteb:NAME``, ``senteval``, ``senteval:TASK``, or a kind of task with the ``data`` to judge on."""
     if task.startswith("mteb:"):
         from umekomi.tasks.mteb import MtebTask
 
@@ -89,7 +92,9 @@ def make(task: str, data: Split | None = None, split: str | None = None) -> Task
             raise WrongUse(
                 f"the task {name!r} needs data to judge on", parameter="data", advice="name a set or a file with"
             )
-        if name not in names():
+        if name not in names() and Path(task).expanduser().exists():
+            name, kind = task, ""
+        elif name not in names():
             try:
                 from umekomi.tasks.mteb import MtebTask
 
@@ -101,7 +106,7 @@ def make(task: str, data: Split | None = None, split: str | None = None) -> Task
         dataset, kind = load(data), task
     split = split or held_out(dataset)
     chosen = dataset[split]
-    kind = kind or default_kind(chosen)
+    kind = kind or ("retrieval" if shape_name(chosen) in ("pairs", "judged pairs") else default_kind(chosen))
     known_kind(kind)
     if kind in RANKS and shape_of(chosen).searches:
         chosen = searchable(chosen, dataset.name)

@@ -13,7 +13,8 @@ import numpy as np
 
 from umekomi.contracts import Vectors
 from umekomi.errors import DataError, WrongUse
-from umekomi.models.base import Scorer, describe
+from umekomi.models.base import EmbedderBase, Saved, Sort, describe, sort_of
+from umekomi.progress import Progress
 from umekomi.statistics import Interval, interval
 
 if TYPE_CHECKING:
@@ -75,6 +76,25 @@ def vectors_of(model: EmbedderBase, items: Sequence[Any], role: str | None, batc
     return vectors
 
 
+SCORED_AT_ONCE = 2048
+"""Pairs that a scorer is asked for in one call: between calls progress is shown, and what is finished can be kept."""
+
+
+def scores_of(
+    model: Any, a: Sequence[Any], b: Sequence[Any], condition: Sequence[str] | None = None, progress: bool = False
+) -> NDArray[np.float64]:
+    """A scorer's score of every pair ``a[i]``, ``b[i]``, float64 ``[n]``."""
+    import numpy as np
+
+    out = np.zeros(len(a))
+    with Progress(model.name, len(a), "pairs", progress) as bar:
+        for start in range(0, len(a), SCORED_AT_ONCE):
+            part = slice(start, start + SCORED_AT_ONCE)
+            out[part] = model.score(a[part], b[part], condition=None if condition is None else condition[part])
+            bar.advance(len(a[part]))
+    return out
+
+
 def count_of(count: int, what: str, many: str = "") -> str:
     """A number and its noun.
 
@@ -119,20 +139,26 @@ class Task(ABC):
 
     kind: ClassVar[str]
     shapes: ClassVar[tuple[str, ...]]
-    scores_pairs: ClassVar[bool] = False
-    """Whether a scorer can be judged too."""
+    judges: ClassVar[tuple[Sort, ...]] = ("embedder",)
+    """Which models can be judged on it."""
     name: str
 
-    def evaluate(self, model: Judged | EmbedderProxy, *, batch_size: int = 32, progress: bool = False) -> Result:
+    def evaluate(self, model: Saved | EmbedderProxy, *, batch_size: int = 32, progress: bool = False) -> Result:
         """Judge ``model``; its own prompts and its own ``similarity`` are used. Data on which every model would get the
         same figure, and a model whose figure is no number, are errors."""
         self.check()
-        if not self.scores_pairs and isinstance(model, Scorer):
-            raise WrongUse(f"{self.name} judges embedders; {describe(model)}")
+        refused = self.refuses(sort_of(model))
+        if refused:
+            raise WrongUse(f"{self.name}: {refused}; {describe(model)}")
         result = self._evaluate(cast("EmbedderBase", model), batch_size, progress)
         if not math.isfinite(result.value):
             raise DataError(f"{self.name}: the {result.metric} of {model.name} is no number: {self._undefined(result)}")
         return result
+
+    def refuses(self, sort: Sort | None) -> str:
+        """Empty where models of this sort can be judged; else what can be: ``similarity judges embedders and
+        scorers``."""
+        return "" if sort in self.judges else f"{self.kind} judges {' and '.join(f'{each}s' for each in self.judges)}"
 
     def check(self) -> None:  # noqa: B027 - a task without data of its own has nothing to check
         """One error for data that cannot be judged on: missing values, or nothing that tells a good model from a bad
@@ -144,7 +170,7 @@ class Task(ABC):
 
     @abstractmethod
     def _evaluate(self, model: EmbedderBase, batch_size: int, progress: bool) -> Result:
-        """Judge ``model`` on data that :meth:`check` has seen; a scorer too, where :attr:`scores_pairs` says so."""
+        """Judge ``model`` on data that :meth:`check` has seen; a scorer too, where :attr:`judges` says so."""
 
     def _undefined(self, result: Result) -> str:
         """Why the main figure is no number."""

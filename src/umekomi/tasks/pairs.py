@@ -10,9 +10,9 @@ import numpy as np
 
 from umekomi.data.tables import check
 from umekomi.errors import DataError
-from umekomi.models.base import Scorer
+from umekomi.models.base import Scorer, Sort
 from umekomi.parts.similarity import take
-from umekomi.tasks.base import Result, Score, Task, count_of, own_role, vectors_of
+from umekomi.tasks.base import Result, Score, Task, count_of, own_role, scores_of, vectors_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -27,10 +27,11 @@ SAME = {"0": 0, "false": 0, "0.0": 0, "1": 1, "true": 1, "1.0": 1}
 
 def pair_scores(model: Judged, table: pa.Table, batch_size: int, progress: bool) -> NDArray[np.float64]:
     """How alike the two texts of every row are, float64 ``[n]``: a scorer's own score, or an embedder's similarity in
-    the role ``similarity`` where the model has one. A text that occurs several times is encoded once."""
+    the role ``similarity`` where the model has one. A text that occurs several times is encoded once. A scorer that
+    scores under conditions is given the rows'."""
     first, second = table["sentence1"].to_pylist(), table["sentence2"].to_pylist()
     if isinstance(model, Scorer):
-        scores = np.asarray(model.score(first, second), np.float64)
+        scores = scores_of(model, first, second, _conditions(model, table), progress)
     else:
         texts = list(dict.fromkeys([*first, *second]))
         place = {text: number for number, text in enumerate(texts)}
@@ -45,21 +46,29 @@ def pair_scores(model: Judged, table: pa.Table, batch_size: int, progress: bool)
     return scores
 
 
+def _conditions(model: object, table: pa.Table) -> list[str] | None:
+    """The conditions of the rows, where they have some and the model scores under them."""
+    given = "condition" in table.column_names and getattr(model, "conditions", False)
+    return table["condition"].to_pylist() if given else None
+
+
 @dataclass(frozen=True)
 class Similarity(Task):
-    """Semantic textual similarity: Spearman of the gold scores with the model's similarity, as mteb."""
+    """Semantic textual similarity: Spearman of the gold scores with the model's similarity, as mteb. Where each pair
+    has a condition, a model that takes none is judged without, which a note says."""
 
     data: pa.Table
     name: str = "similarity"
     kind: ClassVar[str] = "similarity"
-    shapes: ClassVar[tuple[str, ...]] = ("scored pairs",)
-    scores_pairs: ClassVar[bool] = True
+    shapes: ClassVar[tuple[str, ...]] = ("scored pairs", "conditioned pairs")
+    judges: ClassVar[tuple[Sort, ...]] = ("embedder", "scorer")
 
     def size(self) -> Mapping[str, int]:
         return {"pairs": self.data.num_rows}
 
     def check(self) -> None:
-        table = check(self.data, ("sentence1", "sentence2", "score"), self.kind)
+        more = ("condition",) if "condition" in self.data.column_names else ()
+        table = check(self.data, ("sentence1", "sentence2", "score", *more), self.kind)
         scores = table["score"].unique()
         if len(scores) < 2:
             raise DataError(
@@ -70,7 +79,9 @@ class Similarity(Task):
     def _evaluate(self, model: Judged, batch_size: int, progress: bool) -> Result:
         gold = np.asarray(self.data["score"].to_numpy(), np.float64)
         values = np.column_stack([gold, pair_scores(model, self.data, batch_size, progress)])
-        return Result(self.name, {"spearman": Score(values, "spearman"), "pearson": Score(values, "pearson")})
+        blind = "condition" in self.data.column_names and _conditions(model, self.data) is None
+        notes = (f"judged without the conditions, which {model.name} does not take",) if blind else ()
+        return Result(self.name, {"spearman": Score(values, "spearman"), "pearson": Score(values, "pearson")}, notes)
 
 
 @dataclass(frozen=True)
@@ -81,7 +92,7 @@ class PairClassification(Task):
     name: str = "pair-classification"
     kind: ClassVar[str] = "pair-classification"
     shapes: ClassVar[tuple[str, ...]] = ("labelled pairs",)
-    scores_pairs: ClassVar[bool] = True
+    judges: ClassVar[tuple[Sort, ...]] = ("embedder", "scorer")
 
     def size(self) -> Mapping[str, int]:
         return {"pairs": self.data.num_rows}

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from umekomi.data.columns import RetrievalData as Data
 from umekomi.data.tables import check
 from umekomi.errors import DataError
-from umekomi.models.base import Scorer
+from umekomi.models.base import Scorer, Sort
+from umekomi.models.lexical import Bm25Embedder
 from umekomi.parts import similarity as similarities
 from umekomi.parts.ranking import exact_search
-from umekomi.tasks.base import Result, Score, Task, count_of, vectors_of
+from umekomi.tasks.base import Result, Score, Task, count_of, scores_of, vectors_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
 
 MEASURES = {"ndcg@10": "ndcg_cut_10", "mrr@10": "recip_rank", "recall@100": "recall_100", "map": "map"}
 FACTORS = (1, 2, 3, 4, 5, 6, 8, 10, 100, 1000)
+ALL_PAIRS = 10_000
+"""Queries times documents up to which a scorer is asked for all of them."""
 MOST_GRADE = 10_000
 """trec_eval keeps one counter for every grade up to the highest."""
 
@@ -122,15 +126,61 @@ def graded(data: Data) -> list[str]:
     return ["grades as they are"] if pc.any(pc.not_equal(scores, pc.floor(scores))).as_py() else []
 
 
+class Shortlist:
+    """Which documents a scorer is asked for: all where there are few pairs, else each query's first ``depth`` by
+    BM25."""
+
+    def __init__(self, data: Data, depth: int) -> None:
+        self.corpus, self.depth = data.corpus["text"].to_pylist(), depth
+        self.whole = data.queries.num_rows * len(self.corpus) <= ALL_PAIRS or depth >= len(self.corpus)
+        if not self.whole:
+            self.first = Bm25Embedder.fit(self.corpus)
+            self.documents = self.first.encode_document(self.corpus)
+
+    @property
+    def note(self) -> str:
+        """What is scored."""
+        return (
+            f"scores every query with all {len(self.corpus):,} documents"
+            if self.whole
+            else f"orders BM25's first {self.depth} documents of each query, and finds no other"
+        )
+
+    def of(self, queries: list[str]) -> list[Any]:
+        """The numbers of each query's documents."""
+        import numpy as np
+
+        if self.whole:
+            return [np.arange(len(self.corpus))] * len(queries)
+        numbers, scores = exact_search(self.first, self.first.encode_query(queries), self.documents, self.depth)
+        return [row[np.isfinite(values)] for row, values in zip(numbers, scores, strict=True)]
+
+    def scored(self, model: Any, queries: list[str], progress: bool = False) -> tuple[Any, Any]:
+        """(document numbers, scores), both ``[queries, depth or all]``, best first; minus infinity is no hit."""
+        import numpy as np
+
+        chosen = self.of(queries)
+        asked = [query for query, row in zip(queries, chosen, strict=True) for _ in row]
+        flat = scores_of(model, asked, [self.corpus[n] for row in chosen for n in row], progress=progress)
+        width = max(map(len, chosen))
+        numbers, scores = np.zeros((len(queries), width), np.int64), np.full((len(queries), width), -np.inf)
+        for place, values in enumerate(np.split(flat, np.cumsum([len(row) for row in chosen])[:-1])):
+            order = np.argsort(-values, kind="stable")
+            numbers[place, : len(order)], scores[place, : len(order)] = chosen[place][order], values[order]
+        return numbers, scores
+
+
 @dataclass(frozen=True)
 class RetrievalTask(Task):
-    """Find each query's documents among all of the corpus. Main metric nDCG@10, as BEIR and mteb."""
+    """Find each query's documents among all of the corpus. Main metric nDCG@10, as BEIR and mteb. A scorer orders what
+    :class:`Shortlist` gives it."""
 
     data: Data
     name: str = "retrieval"
     depth: int = 100
     kind: ClassVar[str] = "retrieval"
     shapes: ClassVar[tuple[str, ...]] = ("retrieval",)
+    judges: ClassVar[tuple[Sort, ...]] = ("embedder", "scorer")
 
     def size(self) -> Mapping[str, int]:
         return {"queries": self.data.queries.num_rows, "documents": self.data.corpus.num_rows}
@@ -143,7 +193,13 @@ class RetrievalTask(Task):
     def edition(self) -> list[str]:
         return graded(self.data)
 
-    def _evaluate(self, model: EmbedderBase, batch_size: int, progress: bool) -> Result:
+    def _evaluate(self, model: Any, batch_size: int, progress: bool) -> Result:
+        if isinstance(model, Scorer):
+            shortlist = Shortlist(self.data, self.depth)
+            numbers, scores = shortlist.scored(model, self.data.queries["text"].to_pylist(), progress)
+            self._orders(model, scores)
+            result = self.result(numbers[:, : self.depth], scores[:, : self.depth])
+            return dataclasses.replace(result, notes=(shortlist.note, *result.notes))
         documents = vectors_of(model, self.data.corpus["text"].to_pylist(), "document", batch_size, progress)
         queries = vectors_of(model, self.data.queries["text"].to_pylist(), "query", batch_size, progress)
         return self.judge(model, queries, documents)
@@ -151,9 +207,12 @@ class RetrievalTask(Task):
     def judge(self, model: EmbedderBase, queries: Output, documents: Output) -> Result:
         """The figures of vectors already made."""
         numbers, scores = exact_search(model, queries, documents, self.depth)
+        self._orders(model, scores)
+        return self.result(numbers, scores)
+
+    def _orders(self, model: Any, scores: Any) -> None:
         if np.isfinite(scores).all() and (scores == scores[:, :1]).all():
             raise DataError(f"{self.name}: {model.name} gives every document the same score: it ranks nothing")
-        return self.result(numbers, scores)
 
     def result(self, numbers: NDArray[np.int64], scores: Floats) -> Result:
         """The figures of a ranking: document numbers and scores, both ``[queries, k]``; minus infinity is no hit."""
@@ -182,7 +241,7 @@ class Reranking(Task):
     name: str = "reranking"
     kind: ClassVar[str] = "reranking"
     shapes: ClassVar[tuple[str, ...]] = ("retrieval",)
-    scores_pairs: ClassVar[bool] = True
+    judges: ClassVar[tuple[Sort, ...]] = ("embedder", "scorer")
 
     def size(self) -> Mapping[str, int]:
         return {"queries": self.data.queries.num_rows, "pairs": self.data.qrels.num_rows}
@@ -214,7 +273,7 @@ class Reranking(Task):
         run: dict[str, dict[str, float]] = {}
         if isinstance(model, Scorer):
             pairs = [(query, document) for query, judged in judgements.items() for document in judged]
-            values = model.score([queries[q] for q, _ in pairs], [corpus[d] for _, d in pairs])
+            values = scores_of(model, [queries[q] for q, _ in pairs], [corpus[d] for _, d in pairs], progress=progress)
             for (query, document), value in zip(pairs, values, strict=True):
                 run.setdefault(query, {})[document] = float(value)
         else:

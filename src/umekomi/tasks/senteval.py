@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from umekomi.contracts import Vectors
 from umekomi.data import Dataset, load
 from umekomi.errors import DataError, WrongUse, unknown_name
-from umekomi.models.base import EmbedderBase
+from umekomi.models.base import EmbedderBase, Sort
 from umekomi.parts.similarity import take
 from umekomi.progress import Progress
 from umekomi.tasks.base import Result, Score, Task, count_of, own_role, vectors_of
@@ -84,9 +84,9 @@ class SentEval(Task):
     shapes: ClassVar[tuple[str, ...]] = ()
 
     @property
-    def scores_pairs(self) -> bool:  # type: ignore[override]
+    def judges(self) -> tuple[Sort, ...]:  # type: ignore[override]
         """Scorers have no vectors to learn from: they are judged where similarity alone is asked for."""
-        return all(WAYS[task] == "cosine" for task in self.tasks)
+        return ("embedder", "scorer") if all(WAYS[task] == "cosine" for task in self.tasks) else ("embedder",)
 
     @property
     def data(self) -> pa.Table:

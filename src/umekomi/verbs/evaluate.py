@@ -9,7 +9,7 @@ from umekomi.data.sets import overlap
 from umekomi.data.shapes import texts
 from umekomi.errors import WrongUse
 from umekomi.limits import checked
-from umekomi.models.base import EmbedderBase, Scorer, describe
+from umekomi.models.base import EmbedderBase, describe, sort_of
 from umekomi.models.engines.choice import open_to_judge
 from umekomi.progress import say
 from umekomi.recipes import quick_model
@@ -51,11 +51,9 @@ def evaluate(
     if isinstance(task, str):
         task = make(task, load(data, encoding=encoding) if encoding else data, split)
     model = open_model(model, task, engine)
-    if not isinstance(model, (EmbedderBase, Scorer) if task.scores_pairs else EmbedderBase):
-        raise WrongUse(
-            f"{task.name} ({task.kind}) judges embedders{' and scorers' if task.scores_pairs else ''}; "
-            f"{describe(model)}"
-        )
+    refused = task.refuses(sort_of(model))
+    if refused:
+        raise WrongUse(f"{task.name}: {refused}; {describe(model)}")
     if dimensions is not None:
         if not isinstance(model, EmbedderBase):
             raise WrongUse(f"{model.name} is a {model.kind}: its scores have no dimensions to judge the first of")

@@ -8,6 +8,7 @@ from typing import Any
 from umekomi.data.shapes import RETRIEVAL, SHAPES
 from umekomi.errors import unknown_name
 from umekomi.fields import declared, describe
+from umekomi.models.base import Predictor, Scorer
 from umekomi.recipes import Recipe, get, names
 
 
@@ -88,5 +89,10 @@ def info(name: str) -> dict[str, Any]:
             if hasattr(model, key):
                 value = getattr(model, key)
                 found[key] = ", ".join(sorted(value)) if isinstance(value, frozenset) else value
+        if isinstance(model, Scorer):
+            found["scores"] = f"pairs of items{' under a condition' if model.conditions else ''}"
+        if isinstance(model, Predictor):
+            found["predicts"] = f"the class, of {', '.join(model.classes)}" if model.classes else "a number"
+            found["from"] = ", ".join(getattr(model, "columns", ()))
         return found | {key: value for key, value in (getattr(model, "card", None) or {}).items() if value}
     raise unknown_name("recipe, model, dataset or folder", name, [*names(), *catalogue(), *known_names()])

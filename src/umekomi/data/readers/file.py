@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow as pa
 
 from umekomi.data.bags import read_bags
-from umekomi.data.columns import IDENTIFIER, NUMBER, TEXT, first_problem
+from umekomi.data.columns import IDENTIFIER, NUMBER, TEXT, are_features, first_problem
 from umekomi.data.lines import check_encoding, check_path, file_stamp, list_names, shorten
 from umekomi.data.readers import parquet
 from umekomi.data.readers.kinds import EXACT, Kind, TypeConflict, endless
@@ -116,6 +116,9 @@ class FileSource:
         if encoding is not None and self.kind == ".parquet":
             raise WrongUse(f"{self.path}: a Parquet file says itself how its text is encoded: leave out the encoding")
         self._documents: Any = None
+        self._features = False
+        """Are the columns those of rows with a target? They are typed always, zeros that a number does not keep or
+        not."""
 
     # --- what it holds ----------------------------------------------------------------------------------------------
 
@@ -235,6 +238,7 @@ class FileSource:
         total = titled = 0
         one = self.kind in (".jsonl", ".ndjson")
         for part in parts(self.kind, self._form(noted=True), BATCH, strict=True):
+            self._features = self._features or (not columns and are_features(part.columns))
             for name in part.columns:
                 if name not in columns:
                     columns[name] = self._new(name, one)
@@ -258,10 +262,13 @@ class FileSource:
         for name, column in columns.items():
             if column.numbers is not None and column.numbers.why is not None:
                 line, field = column.numbers.why
-                say(
-                    f"note: {self.path}: the column {name!r} stays text, since {field} (line {line}) would not come "
-                    f"back as it stands; --number {name} (numbers= in Python) makes it numbers"
+                why = (
+                    f"{shorten(field)} (line {line}) is no number"
+                    if column.numbers.loose
+                    else f"{field} (line {line}) would not come back as it stands; --number {name} (numbers= in "
+                    "Python) makes it numbers"
                 )
+                say(f"note: {self.path}: the column {name!r} stays text, since {why}")
         return Settled(total, columns, before)
 
     def _new(self, name: str, one: bool) -> Column:
@@ -269,8 +276,8 @@ class FileSource:
         if one:
             return Column(role, Kind() if role in ("", "document") else None)
         wanted = name in self.numbers
-        typed = (self.typed or wanted) and not role and self.kind in (".csv", ".tsv")
-        return Column(role, None, Numbers(wanted) if typed else None)
+        typed = (self.typed or wanted or self._features) and not role and self.kind in (".csv", ".tsv")
+        return Column(role, None, Numbers(wanted, not wanted and not self.typed) if typed else None)
 
     def _learn(self, part: Part, name: str, kind: Kind, values: list[Any]) -> None:
         before = copy.deepcopy(kind)

@@ -16,6 +16,7 @@ from umekomi.data.readers.kinds import EXACT, TypeConflict
 _WHOLE = re.compile(r"-?[1-9][0-9]*|0")
 _NUMBER = re.compile(r"-?[0-9]+(?:\.[0-9]+)?(?:e[+-][0-9]+)?")
 _TAKEN = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
+_CODE = re.compile(r"[+-]?0[0-9]")
 _TAKEN_WHOLE = re.compile(r"[+-]?[0-9]+")
 
 
@@ -25,9 +26,11 @@ class Numbers:
 
     A field is one where the number is written as it stands: not ``007``, ``+1``, ``0x1F``, ``1.50`` or ``nan``. An
     empty field is no value. ``wanted``: the user says that these are numbers; zeros that a number does not keep may go.
+    ``loose``: they may go too, but what is no number, or begins with a zero as codes do, leaves the column text.
     """
 
     wanted: bool = False
+    loose: bool = False
     name: str = "null"
     whole: bool = False
     wide: bool = False
@@ -40,11 +43,13 @@ class Numbers:
         if self.name == "string":
             return
         for value, line in zip(values, lines, strict=True):
-            if value and not (self._taken(value) if self.wanted else self._same(value)):
+            before = self.name
+            fits = self._same if not (self.wanted or self.loose) else self._taken
+            if value and not (fits(value) and not (self.loose and _CODE.match(value))):
                 if self.wanted:
                     raise TypeConflict(f"expected a number, found {shorten(value)}")
                 self.name = "string"
-                if _TAKEN.fullmatch(value):
+                if before != "null" if self.loose else _TAKEN.fullmatch(value):
                     self.why = line, value
                 return
 

@@ -433,6 +433,39 @@ def _graph(file: str) -> Callable[[Path], Mapping[str, Split]]:
     return lambda root: {"train": _pick(_raw_tsv(root / "graphs" / file), source="u", target="v")}
 
 
+def _adult(root: Path) -> Splits:
+    """Every field's blanks cut off; ``?`` is no value."""
+    import pyarrow as pa
+
+    numbers = ("age", "fnlwgt", "education_num", "capital_gain", "capital_loss", "hours_per_week")
+    out: Splits = {}
+    for split in ("train", "test"):
+        table = _raw_tsv(root / "adult" / f"adult_{split}.tsv.gz")
+        columns = {}
+        for name in table.column_names:
+            texts = [None if value in (None, "", "?") else value.strip() for value in table[name].to_pylist()]
+            values = [None if text is None else int(text) for text in texts] if name in numbers else texts
+            columns["target" if name == "income" else name] = pa.array(values)
+        out[split] = pa.table(columns)
+    return out
+
+
+def _bundled(name: str) -> Callable[[Path], Splits]:
+    """One of the sets of rows that come with scikit-learn."""
+
+    def build(_: Path) -> Splits:
+        import pyarrow as pa
+        from sklearn import datasets
+
+        found = getattr(datasets, f"load_{name}")(**({"scaled": False} if name == "diabetes" else {}))
+        columns = {str(each).replace(" ", "_"): found.data[:, place] for place, each in enumerate(found.feature_names)}
+        named = getattr(found, "target_names", None)
+        target = found.target if named is None else [str(named[number]) for number in found.target]
+        return {"all": pa.table(columns | {"target": target})}
+
+    return build
+
+
 # --- how a set is fetched from the hub --------------------------------------------------------------------------------
 
 
@@ -825,6 +858,42 @@ def catalogue() -> Mapping[str, NamedSet]:
             "Miller 1995; Nickel & Kiela 2017 for the closure",
             "https://wordnet.princeton.edu/",
             _mammals,
+        ),
+        NamedSet(
+            "adult",
+            "rows",
+            "en",
+            "CC BY 4.0",
+            "Becker & Kohavi 1996, UCI",
+            "https://archive.ics.uci.edu/dataset/2/adult",
+            _adult,
+            ("adult/adult_train.tsv.gz", "adult/adult_test.tsv.gz"),
+        ),
+        *(
+            NamedSet(name, "rows", "en", licence, citation, home, _bundled(name.replace("-", "_")), notes=notes)
+            for name, licence, citation, home, notes in (
+                (
+                    "breast-cancer",
+                    "CC BY 4.0",
+                    "Wolberg, Mangasarian, Street & Street 1993, UCI",
+                    "https://archive.ics.uci.edu/dataset/17/breast+cancer+wisconsin+diagnostic",
+                    (),
+                ),
+                (
+                    "wine",
+                    "CC BY 4.0",
+                    "Aeberhard & Forina 1992, UCI",
+                    "https://archive.ics.uci.edu/dataset/109/wine",
+                    (),
+                ),
+                (
+                    "diabetes",
+                    "not stated",
+                    "Efron, Hastie, Johnstone & Tibshirani 2004",
+                    "https://www4.stat.ncsu.edu/~boos/var.select/diabetes.html",
+                    ("the target is a number: the disease's progression in a year",),
+                ),
+            )
         ),
         NamedSet(
             "english-novels",

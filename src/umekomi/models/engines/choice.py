@@ -17,7 +17,7 @@ import numpy as np
 from umekomi.errors import DataError, MissingExtra, UmekomiError, WrongUse
 from umekomi.files import MODEL_FILE, cache_folder, content_hash, folder_hash, read_json, whole_folder, write_json
 from umekomi.models.engines.runtimes import check_runtime, default_runtime
-from umekomi.models.opening import Source, as_embedder, load, load_embedder, load_folder, open_folder, resolve
+from umekomi.models.opening import Source, as_embedder, load_embedder, load_folder, open_folder, open_source, resolve
 from umekomi.models.tokens import NetworkEmbedder
 from umekomi.progress import say
 
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 TITLES = {"onnx": "ONNX Runtime", "openvino": "OpenVINO", "openvino-bf16": "OpenVINO in bfloat16"}
 ENGINES = ("auto", *TITLES, "torch")
+EXPORTED = ("text", "sequence", "onnx", "transformed")
+"""Kinds of model that may run by another engine than their own; what a name on the hub is, only opening tells."""
 EXACT = 0.9999
 """Least cosine of every probe text to the model's own vector."""
 FORMAT = 2
@@ -75,7 +77,7 @@ def open_for_encoding(model: Named, engine: str = "auto") -> EmbedderBase:
         return _exported(opened, name, None, None, engine, runtime)
     if kind == "transformed":
         return _transformed(source, folder, engine)
-    if kind not in ("text", "sequence", "onnx"):
+    if kind not in EXPORTED:
         if engine != "auto":
             raise _no_graph(engine, name, kind)
         return load_embedder(model)
@@ -128,10 +130,15 @@ def export(embedder: EmbedderBase, runtime: str = "") -> OnnxEmbedder:
 
 
 def open_to_judge(model: Named, engine: str = "auto") -> Saved:
-    """:func:`open_for_encoding`, and scorers of pairs as they are (and every object)."""
+    """:func:`open_for_encoding`, and scorers and predictors as they are (and every object)."""
     if not isinstance(model, (str, Path)):
         return model
-    return load(model) if resolve(model).kind == "cross-encoder" else open_for_encoding(model, engine)
+    source = resolve(model)
+    if source.kind in EXPORTED or engine not in ENGINES or (not source.kind and engine != "auto"):
+        return open_for_encoding(model, engine)
+    if engine not in ("auto", "torch"):
+        raise _no_graph(engine, str(model), source.kind)
+    return open_source(source)
 
 
 def _transformed(source: Source, folder: Path, engine: str) -> EmbedderBase:

@@ -1,5 +1,5 @@
-"""Stages of training a sentence-transformers model: data, objective, settings; run one after the other by its own
-trainer (checkpoints, resume, mixed precision and distribution come with it)."""
+"""Stages of training a sentence-transformers model, an embedder or a cross-encoder: data, objective, settings; run
+one after the other by its own trainer (checkpoints, resume, mixed precision and distribution come with it)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from umekomi.run import Run
 if TYPE_CHECKING:
     import pyarrow as pa
     from peft import PeftModel
-    from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer
+    from sentence_transformers import SentenceTransformer
     from transformers import TrainerState
 
 
@@ -86,11 +86,8 @@ def sample_rows(table: pa.Table, most: int | None, seed: int) -> pa.Table:
 def _train(model: SentenceTransformer, stage: Stage, run: Run, save_steps: int) -> None:
     """Train ``model`` in place by one stage."""
     import datasets
-    from sentence_transformers import SentenceTransformerTrainingArguments
     from sentence_transformers.base.sampler import BatchSamplers, MultiDatasetBatchSamplers
     from transformers import set_seed
-
-    from umekomi.parts.learning.batches import InstructedCollator
 
     model.model_card_data.train_datasets = []
     tables = {name: datasets.Dataset(datasets.table.InMemoryTable(_plain(each))) for name, each in stage.tables.items()}
@@ -120,27 +117,43 @@ def _train(model: SentenceTransformer, stage: Stage, run: Run, save_steps: int) 
             batch_sampler=BatchSamplers.BATCH_SAMPLER if stage.sampler == "shuffle" else BatchSamplers.NO_DUPLICATES,
             multi_dataset_batch_sampler=MultiDatasetBatchSamplers.PROPORTIONAL,
         )
-        trainer = _trainer()(
+        trainer_of, arguments_of, collator = _theirs(model)
+        trainer = trainer_of(
             model=model,
-            args=SentenceTransformerTrainingArguments(**chosen),
+            args=arguments_of(**chosen),
             train_dataset=next(iter(tables.values())) if single else datasets.DatasetDict(tables),
             loss=next(iter(stage.losses.values())) if single else dict(stage.losses),
             callbacks=[progress_callback(bar, stage.batch_size, watched)],
-            data_collator=InstructedCollator(preprocess_fn=model.preprocess, model=model),
+            data_collator=collator,
         )
         train_resuming(trainer, folder)
     if adapted is not None:
         model[0].model = adapted.merge_and_unload().requires_grad_(True)
 
 
-def _trainer() -> type[SentenceTransformerTrainer]:
-    """sentence-transformers' trainer, whose checkpoints hold the weights being trained as they stand, adapters and the
-    objective's own parameters (heads, a temperature) with them: theirs reopens a model from its folder, which has
-    neither."""
-    from safetensors.torch import load_file, save_file
-    from sentence_transformers import SentenceTransformerTrainer
+def _theirs(model: Any) -> tuple[Any, Any, Any]:
+    """(trainer, class of its arguments, collator) for an embedder or a cross-encoder of sentence-transformers."""
+    from sentence_transformers import CrossEncoder
 
-    class Trainer(SentenceTransformerTrainer):  # type: ignore[misc]
+    if isinstance(model, CrossEncoder):
+        from sentence_transformers.cross_encoder import CrossEncoderTrainer, CrossEncoderTrainingArguments
+
+        return _trainer(CrossEncoderTrainer), CrossEncoderTrainingArguments, None
+    from sentence_transformers import SentenceTransformerTrainer, SentenceTransformerTrainingArguments
+
+    from umekomi.parts.learning.batches import InstructedCollator
+
+    collator = InstructedCollator(preprocess_fn=model.preprocess, model=model)
+    return _trainer(SentenceTransformerTrainer), SentenceTransformerTrainingArguments, collator
+
+
+def _trainer(base: Any) -> Any:
+    """sentence-transformers' trainer ``base``, whose checkpoints hold the weights being trained as they stand, adapters
+    and the objective's own parameters (heads, a temperature) with them: theirs reopens a model from its folder, which
+    has neither."""
+    from safetensors.torch import load_file, save_file
+
+    class Trainer(base):  # type: ignore[misc]
         def _weights(self) -> dict[str, Any]:
             model: Any = getattr(self.model, "_orig_mod", self.model)
             found = {f"model.{name}": value for name, value in model.state_dict(keep_vars=True).items()}

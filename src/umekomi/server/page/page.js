@@ -102,10 +102,10 @@ function fill(select, entries) {
 
 function offer() {
   for (const select of document.querySelectorAll("select.indexes")) fill(select, state.indexes.map((index) => [index.id, `${index.id} (${index.rows.toLocaleString()})`]));
-  for (const select of document.querySelectorAll("select.models")) fill(select, state.models.map((model) => [model.id, model.id]));
+  for (const select of document.querySelectorAll("select.models")) fill(select, state.models.filter((model) => model.makes !== "predictor").map((model) => [model.id, model.id]));
   const orders = state.indexes.flatMap((index) => [
     [JSON.stringify([index.id, null]), say("byItself", index.id, index.model || "—")],
-    ...state.models.filter((model) => model.id !== index.model).map((model) => [JSON.stringify([index.id, model.id]), say("reranked", index.id, model.id)]),
+    ...state.models.filter((model) => model.id !== index.model && model.makes !== "predictor").map((model) => [JSON.stringify([index.id, model.id]), say("reranked", index.id, model.id)]),
   ]);
   for (const select of document.querySelectorAll("select.orders")) {
     const first = !select.options.length;
