@@ -11,10 +11,11 @@ import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+from umekomi.data.lines import LINE, bounded, raw_lines, too_long
 from umekomi.errors import DataError, WrongUse, where
 from umekomi.files import whole_file
 from umekomi.models.entity import EntityEmbedder
@@ -68,9 +69,12 @@ def _opened(path: Path) -> Iterator[IO[bytes]]:
                     listed = ", ".join(member.filename for member in members[:5]) or "none"
                     raise WrongUse(f"{path}: expected one file in the archive, found {listed}: unpack it and name one")
                 with archive.open(members[0]) as stream:
-                    yield stream
+                    yield bounded(stream, path, members[0].compress_size)
+        elif path.suffix in PACKED:
+            with PACKED[path.suffix](path, "rb") as stream:
+                yield bounded(stream, path, path.stat().st_size)
         else:
-            with PACKED.get(path.suffix, open)(path, "rb") as stream:
+            with path.open("rb") as stream:
                 yield stream
     except DAMAGED as error:
         raise DataError(f"{path}: cannot be read to its end: {error or type(error).__name__}") from error
@@ -148,7 +152,8 @@ def _binary(path: Path, stream: IO[bytes]) -> tuple[list[bytes], NDArray[np.floa
 def _text(path: Path, stream: IO[bytes]) -> tuple[list[bytes], NDArray[np.float32]]:
     import numpy as np
 
-    head = [line.rstrip(b"\r\n") for line in islice(stream, LOOK)]
+    lines = _lines(path, stream)
+    head = list(islice(lines, LOOK))
     header = _header(head[0]) if head else None
     if header is not None:
         count, dimension, first, head = *header, 2, head[1:]
@@ -162,7 +167,7 @@ def _text(path: Path, stream: IO[bytes]) -> tuple[list[bytes], NDArray[np.float3
     names: list[bytes] = []
     blocks: list[Any] = []
     rows: list[Any] = []
-    for number, line in enumerate(_lines(head, stream), first):
+    for number, line in enumerate(chain(head, lines), first):
         if not line.strip():
             continue
         name, row = _row(path, number, line, dimension)
@@ -178,9 +183,10 @@ def _text(path: Path, stream: IO[bytes]) -> tuple[list[bytes], NDArray[np.float3
     return names, np.concatenate(blocks) if blocks else np.zeros((0, dimension), np.float32)
 
 
-def _lines(head: list[bytes], stream: IO[bytes]) -> Iterator[bytes]:
-    yield from head
-    for line in stream:
+def _lines(path: Path, stream: IO[bytes]) -> Iterator[bytes]:
+    for number, line in enumerate(raw_lines(stream), 1):
+        if len(line) > LINE:
+            raise too_long(where(str(path), number))
         yield line.rstrip(b"\r\n")
 
 

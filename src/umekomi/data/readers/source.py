@@ -84,7 +84,8 @@ class Source:
     """A file, or a folder of documents, as Arrow tables.
 
     ``encoding`` of a file of text (UTF-8 when left out). ``column`` holds the texts: every one is checked as ``text``
-    is. ``id_column`` holds ids, all of them there and distinct. ``typed``: a CSV or TSV column becomes numbers where
+    is, and all other columns but ids are payload, which may hold anything; without it columns of standard names hold
+    what their names say. ``id_column`` holds ids, all of them there and distinct. ``typed``: a CSV or TSV column becomes numbers where
     every field comes back from them as it stands (an empty field is no value); ``numbers`` names columns that become
     numbers whatever zeros that costs. ``titles``: a row without ``text`` is there by its title, which :meth:`texts`
     gives. ``blank``: a text may be missing altogether.
@@ -217,10 +218,14 @@ class Source:
     # --- the first reading ------------------------------------------------------------------------------------------
 
     def _role(self, name: str) -> str:
-        if name == self.column or name in TEXT:
+        if name == self.column:
             return "text"
-        if name == self.id_column or name in IDENTIFIER:
+        if name == self.id_column or (name in IDENTIFIER and (self.column is None or name in ("id", "_id"))):
             return "id"
+        if self.column is not None:
+            return ""  # payload: a column called score or label is the user's own, whatever it holds
+        if name in TEXT:
+            return "text"
         if name in NUMBER:
             return "number"
         return "document" if name == "document" else ""
