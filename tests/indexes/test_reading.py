@@ -11,6 +11,7 @@ from umekomi.contracts import Vectors
 from umekomi.errors import DataError, WrongUse
 from umekomi.indexes import Index
 from umekomi.indexes.kinds import made
+from umekomi.models.lexical import Bm25Embedder
 from umekomi.parts import similarity as similarities
 
 
@@ -128,6 +129,16 @@ def test_a_check_of_too_few_rows_is_no_figure(tmp_path):
     assert index.check(queries=np.ones((1, 4))) == 1.0
     index.add([f"b{i}" for i in range(30)], np.ones((30, 4)))
     assert index.check() == 1.0  # among equals it does not matter which is found
+
+
+def test_a_check_of_rows_without_neighbours_is_no_figure(tmp_path):
+    words = Bm25Embedder.fit(["apple", "bread", "cat", "dog"])
+    index = Index.create(tmp_path / "i", model=words)
+    index.add(["a", "b", "c", "d"], ["apple", "bread", "cat", "dog"])
+    with pytest.raises(WrongUse, match="none of 4 queries has a neighbour: there is nothing to check"):
+        index.check()
+    index.add(["e"], ["apple"])
+    assert index.check() == 1.0
 
 
 def test_a_filtered_search_beside_a_writer_sees_one_commit(tmp_path):

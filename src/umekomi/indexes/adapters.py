@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 from umekomi.errors import DataError, MissingExtra, WrongUse
 from umekomi.indexes.filters import qdrant, quoted, sql, tree
-from umekomi.indexes.index import Hit
 from umekomi.indexes.fitting import fit
+from umekomi.indexes.index import Hit
 from umekomi.indexes.payload import as_ids, as_json, as_table, row_of
+from umekomi.indexes.reading import count
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -90,8 +91,7 @@ class Adapter(ABC):
 
     def search(self, queries: Any, k: int = 10, *, filter: str | None = None) -> list[list[Hit]]:
         """The ``k`` nearest of every query, best first; ``filter`` as an index takes it."""
-        if k < 1:
-            raise WrongUse(f"k: expected 1 or more, found {k}")
+        k = count(k)
         condition = tree(filter, self._fields()) if filter else None
         return [self._search(query, k, condition) for query in self._vectors(queries, "query", "query")]
 
@@ -154,11 +154,7 @@ class LanceIndex(Adapter):
         return int(self._table.count_rows()) if self._table is not None else 0
 
     def _fields(self) -> list[str]:
-        return (
-            []
-            if self._table is None
-            else [name for name in self._table.schema.names if name not in self.taken]
-        )
+        return [] if self._table is None else [name for name in self._table.schema.names if name not in self.taken]
 
     def _there(self, names: list[str]) -> list[str]:
         if self._table is None or not names:

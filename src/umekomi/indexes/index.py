@@ -278,8 +278,8 @@ class Index:
         recall = overlap(true, now.nearest(vectors, asked), own, k)
         if recall is None:
             raise WrongUse(
-                f"{self.store.folder}: none of {similarities.size(vectors):,} queries has a neighbour: there is nothing "
-                "to check"
+                f"{self.store.folder}: none of {similarities.size(vectors):,} queries has a neighbour: there is "
+                "nothing to check"
             )
         return recall
 

@@ -112,12 +112,14 @@ def listed(part: Part, queries: Any, numbers: Any, k: int) -> tuple[Any, Any]:
 
 
 def found_share(kind: Any, part: Part, k: int, sample: int, seed: int) -> float:
-    """Recall at ``k`` of a kind's whole search, rows drawn as queries, each without itself."""
+    """Recall at ``k`` of a kind's whole search, rows drawn as queries, each without itself; where there is nothing to
+    find, nothing is missed."""
     import numpy as np
 
     asked = drawn(part, sample, seed)
     queries = np.asarray(part.vectors[asked], np.float32)
-    return overlap(scan(part, queries, k + 1), kind.search(part, queries, k + 1, None), asked, k)
+    share = overlap(scan(part, queries, k + 1), kind.search(part, queries, k + 1, None), asked, k)
+    return 1.0 if share is None else share
 
 
 def drawn(part: Part, sample: int, seed: int) -> Any:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from umekomi.errors import MissingExtra, UmekomiError
+from umekomi.limits import checked
 
 SHORTEST_KEY = 8
 """Characters of an API key: a shorter one is guessed."""
@@ -16,6 +17,7 @@ class GaveUp(UmekomiError):
     """The server ended without waiting for what was being answered; threads of it may still run."""
 
 
+@checked
 def serve(models: Sequence[Any], **options: Any) -> None:
     """Answer requests until interrupted; the options are :class:`umekomi.server.running.Settings`'s and
     :func:`umekomi.server.running.run`'s."""
