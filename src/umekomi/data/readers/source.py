@@ -85,10 +85,10 @@ class Source:
 
     ``encoding`` of a file of text (UTF-8 when left out). ``column`` holds the texts: every one is checked as ``text``
     is, and all other columns but ids are payload, which may hold anything; without it columns of standard names hold
-    what their names say. ``id_column`` holds ids, all of them there and distinct. ``typed``: a CSV or TSV column becomes
-    numbers where every field comes back from them as it stands (an empty field is no value); ``numbers`` names columns
-    that become numbers whatever zeros that costs. ``titles``: a row without ``text`` is there by its title, which
-    :meth:`texts` gives. ``blank``: a text may be missing altogether.
+    what their names say. ``id_column`` holds ids, all of them there and distinct. ``typed``: a CSV or TSV column
+    becomes numbers where every field comes back from them as it stands (an empty field is no value); ``numbers`` names
+    columns that become numbers whatever zeros that costs. ``titles``: a row without ``text`` is there by its title,
+    which :meth:`texts` gives. ``blank``: a text may be missing altogether.
     """
 
     def __init__(
