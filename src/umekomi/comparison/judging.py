@@ -33,8 +33,9 @@ from umekomi.recipes import OPTIONAL, Recipe
 from umekomi.tasks import Result, Task
 from umekomi.tasks.retrieval import Retrieval as RetrievalTask
 
-FORMAT = 3
-"""Changes when a kept result of an older version may no longer be used."""
+FORMAT = 4
+"""Changes when a kept result of an older version may no longer be used: 4 since words fold widths (NFKC) and grades
+keep their fractions."""
 LATENCY_QUERIES = 20
 
 
