@@ -20,13 +20,13 @@ from umekomi.data import load
 from umekomi.parts.kernels import bags, hyperbolic, sentences, sparse
 from umekomi.parts.kernels.draw import draw, mix
 from umekomi.recipes import get
-from umekomi.verbs.reproduce import Measured
+from umekomi.verbs.reproduce import Measurement
 
 CLAIM = "speed-bounds"
 _FAST = {"contract", "arcp", "nsz", "reassoc"}
 
 
-def measure() -> Iterator[Measured]:
+def measure() -> Iterator[Measurement]:
     yield from _poincare()
     yield from _starspace()
     yield from _fastsent()
@@ -41,7 +41,7 @@ def _beside(
     items: float,
     loop: tuple[float, float, float],
     bounds: dict[str, tuple[float, float, float]],
-) -> Iterator[Measured]:
+) -> Iterator[Measurement]:
     yield rate(CLAIM, f"{name}: the loop", data, rows, unit, items, loop)
     for bound, seconds in bounds.items():
         yield rate(CLAIM, f"{name}: {bound}", data, rows, unit, items, seconds)
@@ -102,7 +102,7 @@ def _rows(table, heads, tails, negatives, key):
                 table[chosen[j], i] = points[i, j]
 
 
-def _poincare() -> Iterator[Measured]:
+def _poincare() -> Iterator[Measurement]:
     from umekomi.data.graphs import hierarchy, relations
 
     found = relations(hierarchy(load("wordnet-nouns")["train"], CLAIM))
@@ -172,7 +172,7 @@ def _bags(table, order, offsets, ids):
     return total
 
 
-def _starspace() -> Iterator[Measured]:
+def _starspace() -> Iterator[Measurement]:
     train = load("agnews")["train"]
     recipe = get("starspace")(
         dimensions=10, similarity="dot", adagrad="off", learning_rate=0.01, search=5, negatives=3, epochs=1, threads=1
@@ -202,7 +202,7 @@ def _steps(nodes, total, error, steps):
             node[k] += push * total[k]
 
 
-def _fastsent() -> Iterator[Measured]:
+def _fastsent() -> Iterator[Measurement]:
     novels = load("english-novels")["train"]
     loop, seen = _kernels(
         sentences, ("fastsent",), lambda: get("fastsent")(epochs=1, min_count=5, threads=1).fit(novels)
@@ -236,7 +236,7 @@ def _adds(rows, count):
             b[k] += np.float32(1e-6) * a[k]
 
 
-def _edrep() -> Iterator[Measured]:
+def _edrep() -> Iterator[Measurement]:
     for name in ("pubmed", "blogcatalog"):
         names, _, step = walk(load(name)["train"])
         for kappa in (1, 4):

@@ -17,7 +17,7 @@ from umekomi.indexes.scans import Part
 from umekomi.parts.kernels.threads import cores
 from umekomi.parts.similarity import normalise
 from umekomi.transforms import Pca, SparseCode
-from umekomi.verbs.reproduce import Measured
+from umekomi.verbs.reproduce import Measurement
 
 CLAIM = "speed-codes"
 DATA = "static(minilm), 256 dimensions"
@@ -25,7 +25,7 @@ K, BATCH, EPOCHS, RATE = 32, 4096, 3, 1e-3
 SEEDS = (0, 1, 2)
 
 
-def quality(arm: str, held: Any, each: list[tuple[Any, Any, Any]], rows: int) -> Iterator[Measured]:
+def quality(arm: str, held: Any, each: list[tuple[Any, Any, Any]], rows: int) -> Iterator[Measurement]:
     """``each``: (codes of the first 300 held-out vectors as CSR, of the rest, their reconstruction) by seed."""
     queries, documents = held[:300], held[300:]
     true = np.argsort(-(queries @ documents.T), 1)[:, :10]
@@ -40,7 +40,7 @@ def quality(arm: str, held: Any, each: list[tuple[Any, Any, Any]], rows: int) ->
     yield figure(CLAIM, arm, DATA, rows, "share of variance left", left)
 
 
-def measure() -> Iterator[Measured]:
+def measure() -> Iterator[Measurement]:
     vectors = million()
     vectors = np.ascontiguousarray(normalise(vectors[:220_000]))
     held, vectors = vectors[:20_000], vectors[20_000:]
@@ -91,7 +91,7 @@ def measure() -> Iterator[Measured]:
         )
 
 
-def lists() -> Iterator[Measured]:
+def lists() -> Iterator[Measurement]:
     """Searching codes: our inverted lists, scipy's product with the ten best of every row, faiss's flat scan of as many
     bytes."""
     whole = million()
@@ -131,7 +131,7 @@ def lists() -> Iterator[Measured]:
                 for what, batch, count in (("one by one", 1, 64), ("256 at once", 256, 512)):
                     parts = [asked[i : i + batch] for i in range(0, count, batch)]
                     median, least, most = timed(lambda ask=ask, parts=parts: [ask(part) for part in parts])  # type: ignore[misc]
-                    yield Measured(
+                    yield Measurement(
                         CLAIM,
                         arm,
                         data,
@@ -155,7 +155,7 @@ def _scipy(asked: Any, columns: Any) -> Any:
     return out
 
 
-def _flat(stored: Any, queries: Any, width: int, data: str) -> Iterator[Measured]:
+def _flat(stored: Any, queries: Any, width: int, data: str) -> Iterator[Measurement]:
     try:
         import faiss
     except ImportError:
@@ -168,7 +168,7 @@ def _flat(stored: Any, queries: Any, width: int, data: str) -> Iterator[Measured
         median, least, most = timed(
             lambda batch=batch, count=count: [flat.search(some[i : i + batch], 10) for i in range(0, count, batch)]
         )  # type: ignore[misc]
-        yield Measured(
+        yield Measurement(
             CLAIM,
             f"faiss IndexFlatIP of as many bytes ({width} dimensions)",
             data,
@@ -181,7 +181,9 @@ def _flat(stored: Any, queries: Any, width: int, data: str) -> Iterator[Measured
         )
 
 
-def peer(vectors: Any, held: Any, contrast: float, said: str, size: int, seeds: tuple[int, ...]) -> Iterator[Measured]:
+def peer(
+    vectors: Any, held: Any, contrast: float, said: str, size: int, seeds: tuple[int, ...]
+) -> Iterator[Measurement]:
     import torch
     from scipy import sparse
     from sentence_transformers.sparse_encoder.losses import SparseMultipleNegativesRankingLoss

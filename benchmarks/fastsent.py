@@ -8,20 +8,20 @@ from collections.abc import Iterator
 
 from benchmarks.run import rate, spread, timed
 from umekomi.data import load
-from umekomi.data.vocabulary import split, tokens
+from umekomi.data.vocabulary import count_tokens, split_words
 from umekomi.parts.kernels.threads import cores
 from umekomi.parts.learning import arrays as epochs
 from umekomi.progress import say
 from umekomi.recipes import get
-from umekomi.verbs.reproduce import Measured
+from umekomi.verbs.reproduce import Measurement
 
 CLAIM = "speed-fastsent"
 
 
-def measure() -> Iterator[Measured]:
+def measure() -> Iterator[Measurement]:
     novels = load("english-novels")["train"]
     sentences = [sentence for document in novels["document"].to_pylist() for sentence in document]
-    found = tokens(split(sentences, "plain"), 5)
+    found = count_tokens(split_words(sentences, "plain"), 5)
     words = len(found.ids)
     loop: list[float] = []
     real = epochs.learn
@@ -53,7 +53,7 @@ def measure() -> Iterator[Measured]:
     except ImportError:
         say("gensim is not installed: its arms are left out")
         return
-    cut = split(sentences, "plain").to_pylist()
+    cut = split_words(sentences, "plain").to_pylist()
     for kind, sg in (("skip-gram", 1), ("CBOW", 0)):
         for workers in dict.fromkeys((1, cores())):
             model = Word2Vec(

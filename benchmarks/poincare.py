@@ -18,13 +18,13 @@ from umekomi.parts.kernels.threads import cores
 from umekomi.progress import say
 from umekomi.recipes import get
 from umekomi.run import Run
-from umekomi.tasks.tables import Reconstruction
-from umekomi.verbs.reproduce import Measured
+from umekomi.tasks.entities import Reconstruction
+from umekomi.verbs.reproduce import Measurement
 
 CLAIM = "speed-poincare"
 
 
-def measure() -> Iterator[Measured]:
+def measure() -> Iterator[Measurement]:
     mammals, nouns = load("wordnet-mammals")["train"], load("wordnet-nouns")["train"]
     task = Reconstruction(mammals)
     for negatives in (10, 20):
@@ -57,7 +57,7 @@ def measure() -> Iterator[Measured]:
     yield from _gensim(mammals, nouns, task)
 
 
-def _whole(nouns: pa.Table) -> Iterator[Measured]:
+def _whole(nouns: pa.Table) -> Iterator[Measurement]:
     """WordNet's nouns by the settings that hold them: the whole fit, start and numbering included, and what it
     reaches."""
     recipe = replace(get("poincare").nouns(), transitive=False)
@@ -71,7 +71,7 @@ def _whole(nouns: pa.Table) -> Iterator[Measured]:
     yield figure(CLAIM, arm, "wordnet-nouns", nouns.num_rows, "map", [Reconstruction(nouns).evaluate(model).value])
 
 
-def _loop(nouns: object, negatives: int, threads: int) -> Measured:
+def _loop(nouns: object, negatives: int, threads: int) -> Measurement:
     """WordNet's nouns: the loop alone, five epochs, the closure and the numbering left out."""
     from umekomi.data.graphs import hierarchy, relations
     from umekomi.parts.kernels.draw import mix
@@ -117,7 +117,7 @@ def _loop(nouns: object, negatives: int, threads: int) -> Measured:
     )
 
 
-def _gensim(mammals: object, nouns: object, task: Reconstruction) -> Iterator[Measured]:
+def _gensim(mammals: object, nouns: object, task: Reconstruction) -> Iterator[Measurement]:
     try:
         from gensim.models.poincare import PoincareModel
     except ImportError:

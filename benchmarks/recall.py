@@ -24,7 +24,7 @@ from umekomi.models.lexical import Bm25Embedder
 from umekomi.parts import similarity as similarities
 from umekomi.progress import say
 from umekomi.statistics import interval
-from umekomi.verbs.reproduce import Measured
+from umekomi.verbs.reproduce import Measurement
 
 CLAIM = "recall"
 ASKED = 300
@@ -36,7 +36,7 @@ def long_sentences() -> list[str]:
     return [text for text in sentences() if len(text) > 30]
 
 
-def measure() -> Iterator[Measured]:
+def measure() -> Iterator[Measurement]:
     for data, vectors in (
         ("minilm, novels", by_minilm("novels", long_sentences())),
         ("minilm, WordNet glosses", by_minilm("glosses", glosses())),
@@ -58,7 +58,7 @@ def passages(vectors: Any, size: int = 8) -> Vectors:
     return Vectors(flat, np.arange(0, len(flat) + 1, size))
 
 
-def of_kind(kind: str, data: str, stored: Any, queries: Any) -> Iterator[Measured]:
+def of_kind(kind: str, data: str, stored: Any, queries: Any) -> Iterator[Measurement]:
     """Recall of one kind under every filter."""
     rows = similarities.size(stored)
     metric, output = {"late": ("maxsim", "multi"), "sparse": ("dot", "sparse")}.get(kind, ("cosine", "dense"))
@@ -79,7 +79,7 @@ def of_kind(kind: str, data: str, stored: Any, queries: Any) -> Iterator[Measure
                 values = shares(true, found, k)
                 mean = interval(values)
                 passing = "all rows" if share == 1 else f"{100 * share:g} % pass"
-                yield Measured(
+                yield Measurement(
                     CLAIM, f"{arm}: {passing}", data, rows, f"recall@{k}", mean.value, mean.low, mean.high, seeds=1
                 )
         say(f"{arm}, {data}: {now.kind.settings()}")

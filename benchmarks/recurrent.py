@@ -17,7 +17,7 @@ from benchmarks.run import REPEATS, rate, spread
 from umekomi.data import load
 from umekomi.parts.layers.recurrent import Recurrent
 from umekomi.parts.learning.samplers import Buckets
-from umekomi.verbs.reproduce import Measured
+from umekomi.verbs.reproduce import Measurement
 
 CLAIM = "speed-recurrent"
 BATCH = 64
@@ -92,7 +92,7 @@ def by_steps(layer: Recurrent) -> Callable[[Tensor, Tensor], Tensor]:
     return read
 
 
-def measure() -> Iterator[Measured]:
+def measure() -> Iterator[Measurement]:
     for name, inputs, width, count, settings in SHAPES:
         torch.manual_seed(0)
         layer = Recurrent(inputs, width, **settings)

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from umekomi.progress import say
-from umekomi.verbs.reproduce import Measured, record, rows_of
+from umekomi.verbs.reproduce import Measurement, record, rows_of
 
 REPEATS = 3
 NAMES = (
@@ -52,15 +52,15 @@ def spread(seconds: list[float]) -> tuple[float, float, float]:
 
 def rate(
     claim: str, arm: str, data: str, rows: int, unit: str, items: float, seconds: tuple[float, float, float]
-) -> Measured:
+) -> Measurement:
     """Items a second, from :func:`timed`."""
     median, least, most = seconds
-    return Measured(claim, arm, data, rows, unit, items / median, items / most, items / least, seeds=1)
+    return Measurement(claim, arm, data, rows, unit, items / median, items / most, items / least, seeds=1)
 
 
-def figure(claim: str, arm: str, data: str, rows: int, metric: str, values: list[float]) -> Measured:
+def figure(claim: str, arm: str, data: str, rows: int, metric: str, values: list[float]) -> Measurement:
     """A quality beside the speed: mean, least and most over seeds."""
-    return Measured(
+    return Measurement(
         claim, arm, data, rows, metric, statistics.fmean(values), min(values), max(values), seeds=len(values)
     )
 

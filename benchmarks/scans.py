@@ -14,8 +14,8 @@ from benchmarks.run import rate
 from umekomi.indexes.kinds import Exact
 from umekomi.indexes.scans import Part
 from umekomi.parts.kernels.scan import BINS, LOOSE, bit_keys, byte_keys
-from umekomi.parts.kernels.threads import cores, over, shards
-from umekomi.verbs.reproduce import Measured
+from umekomi.parts.kernels.threads import cores, run_all, shards
+from umekomi.verbs.reproduce import Measurement
 
 CLAIM = "speed-scans"
 TURNS = 15
@@ -30,7 +30,7 @@ def total(array, low, high):
     return out
 
 
-def measure() -> Iterator[Measured]:
+def measure() -> Iterator[Measurement]:
     none = np.zeros(0, np.uint8)
     flat = np.random.default_rng(0).random(1 << 28, np.float32)
     words, count = flat.view(np.uint64), cores()
@@ -47,14 +47,14 @@ def measure() -> Iterator[Measured]:
     numbers = np.float32(4), np.float32(256 * 15 / 2), np.float32(4096), 100
 
     def read() -> Any:
-        return over(total, [(words, low, high) for low, high in shards(len(words), count)])
+        return run_all(total, [(words, low, high) for low, high in shards(len(words), count)])
 
     def exact() -> Any:
         return Exact().search(part, rows[:1], 10, None)
 
     def bits() -> Any:
         counts = np.zeros((count, BINS), np.int32)
-        return over(
+        return run_all(
             bit_keys,
             [
                 (codes, factors, planes, *numbers, none, low, high, keys, counts[i])
@@ -65,7 +65,7 @@ def measure() -> Iterator[Measured]:
     def bytes_() -> Any:
         counts, scale = np.zeros((count, BINS), np.int32), np.float32(1e-4)
         rows_of = shards(len(small), count)
-        return over(
+        return run_all(
             byte_keys,
             [
                 (small, short, scale, np.float32(4096), 100, none, low, high, small_keys, counts[i])
@@ -102,7 +102,7 @@ def measure() -> Iterator[Measured]:
         yield rate(CLAIM, arm, data, items, "bytes/s", size, (float(np.median(each)), min(each), max(each)))
         if arm != "read stream":
             ratios = [a / flat.nbytes / (b / size) for a, b in zip(seconds["read stream"], each, strict=True)]
-            yield Measured(
+            yield Measurement(
                 CLAIM,
                 f"{arm} / read stream",
                 data,

@@ -24,14 +24,14 @@ import numpy as np
 from benchmarks.run import figure, rate, timed
 from umekomi.data import load
 from umekomi.indexes import Index
-from umekomi.indexes.kinds import made
+from umekomi.indexes.kinds import make_kind
 from umekomi.models import load as load_model
 from umekomi.models.engines.choice import open_for_encoding
 from umekomi.parts.kernels.threads import cores
 from umekomi.parts.similarity import normalise
 from umekomi.progress import say
 from umekomi.recipes import get
-from umekomi.verbs.reproduce import Measured, kept
+from umekomi.verbs.reproduce import Measurement, cached
 
 CLAIM = "speed-search"
 ASKED = 300
@@ -61,7 +61,7 @@ def million() -> Any:
             raise RuntimeError(f"expected {ROWS:,} vectors, found {len(found):,}")
         return [found]
 
-    return kept(["search", "static", ROWS], encode)[0]
+    return cached(["search", "static", ROWS], encode)[0]
 
 
 def japanese() -> tuple[list[str], list[str]]:
@@ -83,14 +83,14 @@ def by_minilm(name: str, texts: list[str], asked: list[str] | None = None) -> An
         first = [asked[i] for i in generator.permutation(len(asked))[:1000]] if asked else []
         return [open_for_encoding("minilm").encode(first + [texts[i] for i in order], batch_size=64, progress=True)]
 
-    return kept(["search", "minilm", name, 61_000], encode)[0]
+    return cached(["search", "minilm", name, 61_000], encode)[0]
 
 
 def recall(found: Any, true: Any) -> float:
     return float(np.mean([len(set(a) & set(b)) / len(b) for a, b in zip(found.tolist(), true.tolist(), strict=True)]))
 
 
-def measured(arm: str, data: str, rows: int, ask: Any, queries: Any, true: Any) -> Iterator[Measured]:
+def measured(arm: str, data: str, rows: int, ask: Any, queries: Any, true: Any) -> Iterator[Measurement]:
     """Recall, and milliseconds a query: one after another, and all at once."""
     found = np.concatenate([ask(query[None]) for query in queries])
     yield figure(CLAIM, arm, data, rows, "recall@10", [recall(found, true)])
@@ -99,7 +99,7 @@ def measured(arm: str, data: str, rows: int, ask: Any, queries: Any, true: Any) 
         ("300 at once", lambda: ask(queries)),
     ):
         median, least, most = timed(job)
-        yield Measured(
+        yield Measurement(
             CLAIM,
             arm,
             data,
@@ -112,7 +112,7 @@ def measured(arm: str, data: str, rows: int, ask: Any, queries: Any, true: Any) 
         )
 
 
-def measure() -> Iterator[Measured]:
+def measure() -> Iterator[Measurement]:
     whole = million()
     for data, vectors, graphs in (
         ("static(minilm), 256 dimensions", whole, False),
@@ -124,7 +124,7 @@ def measure() -> Iterator[Measured]:
         yield from one_set(data, vectors, graphs)
 
 
-def one_set(data: str, vectors: Any, graphs: bool) -> Iterator[Measured]:
+def one_set(data: str, vectors: Any, graphs: bool) -> Iterator[Measurement]:
     vectors = normalise(vectors)  # the peers know inner products only
     queries, stored = np.ascontiguousarray(vectors[:ASKED]), np.ascontiguousarray(vectors[1000:])
     rows = len(stored)
@@ -147,7 +147,7 @@ def one_set(data: str, vectors: Any, graphs: bool) -> Iterator[Measured]:
             yield figure(CLAIM, f"umekomi {what}, tuned", data, rows, "shortlist for .95", [own["shortlist"]])
             for shortlist in (0, *((50, 100, 200, 400, 1000, 3000) if kind == "binary" else (200, 1000, 3000))):
                 now = index.snapshot()
-                tried = made(kind, own | {"shortlist": shortlist or own["shortlist"]})
+                tried = make_kind(kind, own | {"shortlist": shortlist or own["shortlist"]})
                 tried.codec = now.kind.codec
                 arm = f"umekomi {what}, shortlist {shortlist}" if shortlist else f"umekomi {what}, tuned"
 
@@ -158,7 +158,7 @@ def one_set(data: str, vectors: Any, graphs: bool) -> Iterator[Measured]:
         yield from peers(stored, queries, true, data, rows, graphs)
 
 
-def peers(stored: Any, queries: Any, true: Any, data: str, rows: int, graphs: bool) -> Iterator[Measured]:
+def peers(stored: Any, queries: Any, true: Any, data: str, rows: int, graphs: bool) -> Iterator[Measurement]:
     try:
         import faiss
     except ImportError:
@@ -236,7 +236,7 @@ print(json.dumps([opened * 1000, first * 1000, 1000 * float(np.median(rest)), an
 """
 
 
-def fresh(index: Index, queries: Any, data: str, rows: int) -> Iterator[Measured]:
+def fresh(index: Index, queries: Any, data: str, rows: int) -> Iterator[Measurement]:
     """A process of its own, the index's pages thrown out of the cache first: opening, first query, the next ones,
     memory."""
     folder = index.store.folder

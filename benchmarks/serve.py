@@ -26,7 +26,7 @@ from umekomi.data import load
 from umekomi.models.engines.choice import open_for_encoding
 from umekomi.parts.kernels.threads import cores
 from umekomi.progress import say
-from umekomi.verbs.reproduce import Measured
+from umekomi.verbs.reproduce import Measurement
 
 CLAIM = "speed-serve"
 CLIENTS = 32
@@ -132,7 +132,7 @@ def engine_rate(texts: list[str], size: int, engine: str = "auto", seconds: floa
         begun, done = time.perf_counter(), 0
         while (took := time.perf_counter() - begun) < seconds:
             at = (first + done) % (len(texts) - size)
-            model.encode_reported(texts[at : at + size])
+            model.encode_with_counts(texts[at : at + size])
             done += size
         return done / took
 
@@ -140,7 +140,7 @@ def engine_rate(texts: list[str], size: int, engine: str = "auto", seconds: floa
         return sum(pool.map(work, [401 * thread for thread in range(cores())]))
 
 
-def measure() -> Iterator[Measured]:
+def measure() -> Iterator[Measurement]:
     texts = load("stsb", "test")["sentence1"].to_pylist()
     data = f"STS-B sentences, {CLIENTS} clients, {SECONDS:g} s"
     for what, engine in (("the engine alone", "auto"), ("OpenVINO in bfloat16 alone", "openvino-bf16")):

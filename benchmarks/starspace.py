@@ -15,17 +15,17 @@ import pyarrow as pa
 
 from benchmarks.run import figure, rate, timed
 from umekomi.data import load
-from umekomi.data.vocabulary import split
+from umekomi.data.vocabulary import split_words
 from umekomi.parts.kernels.threads import cores
 from umekomi.progress import say
 from umekomi.recipes import get
-from umekomi.tasks.tables import TripleRanking
-from umekomi.verbs.reproduce import Measured
+from umekomi.tasks.entities import TripleRanking
+from umekomi.verbs.reproduce import Measurement
 
 CLAIM, SEEDS = "speed-starspace", (0, 1, 2)
 
 
-def measure() -> Iterator[Measured]:
+def measure() -> Iterator[Measurement]:
     yield from _topics()
     yield from _triples()
     yield from _sentences()
@@ -36,7 +36,7 @@ def _threads(arm: str) -> Iterator[tuple[str, int]]:
         yield f"{arm}, {threads} thread{'s' * (threads > 1)}", threads
 
 
-def _topics() -> Iterator[Measured]:
+def _topics() -> Iterator[Measurement]:
     data = load("agnews")
     train, test = data["train"], data["test"]
     gold = [f"__label__{label}" for label in test["label"].to_pylist()]
@@ -82,7 +82,9 @@ def _topics() -> Iterator[Measured]:
                 lines = [
                     f"{' '.join(bag)} __label__{label}"
                     for bag, label in zip(
-                        split(table["text"].to_pylist(), "plain").to_pylist(), table["label"].to_pylist(), strict=True
+                        split_words(table["text"].to_pylist(), "plain").to_pylist(),
+                        table["label"].to_pylist(),
+                        strict=True,
                     )
                 ]
                 (place / f"{part}.txt").write_text("\n".join(lines) + "\n")
@@ -131,7 +133,7 @@ def _topics() -> Iterator[Measured]:
                     yield figure(CLAIM, arm, "agnews", test.num_rows, "accuracy", [found])
 
 
-def _triples() -> Iterator[Measured]:
+def _triples() -> Iterator[Measurement]:
     data = load("fb15k-237")
     train = data["train"]
     task = TripleRanking(data["test"], known=pa.concat_tables([train, data["dev"]]))
@@ -152,7 +154,7 @@ def _triples() -> Iterator[Measured]:
             )
 
 
-def _sentences() -> Iterator[Measured]:
+def _sentences() -> Iterator[Measurement]:
     """Two sentences of one paragraph: find the second among 5,000 by the first."""
     novels = load("english-novels")
     long = [[s for s in document if len(s.split()) >= 8] for document in novels["test"]["document"].to_pylist()]

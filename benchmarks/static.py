@@ -16,7 +16,7 @@ from umekomi.models import load as load_model
 from umekomi.progress import say
 from umekomi.recipes import get
 from umekomi.tasks.pairs import Similarity
-from umekomi.verbs.reproduce import Measured
+from umekomi.verbs.reproduce import Measurement
 
 CLAIM = "speed-static"
 SETS = ("sts12", "sts13", "sts14", "sts15", "sts16", "stsb", "sick-r")
@@ -58,7 +58,7 @@ class Peer:
         return np.einsum("nd,nd->n", normalise(a), normalise(b))
 
 
-def measure() -> Iterator[Measured]:
+def measure() -> Iterator[Measurement]:
     minilm = load_model("minilm")
     texts = [
         text

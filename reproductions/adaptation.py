@@ -17,7 +17,7 @@ from umekomi.progress import say
 from umekomi.recipes import get
 from umekomi.statistics import Interval, interval, paired_interval, spearman
 from umekomi.tasks import make
-from umekomi.verbs.reproduce import Claim, Measured, kept
+from umekomi.verbs.reproduce import Claim, Measurement, cached
 
 SEEDS = (0, 1, 2)
 LENGTHS = {"scifact": 64}
@@ -49,10 +49,10 @@ def judged(name: str, seed: int | None) -> list[Any]:
         if seed is not None:
             adapted = recipe().fit(train, start=start, seed=seed).model
             adapted.prompts = start.model.prompts
-            arms = [merging.into(start.model, adapted.state_dict())]
+            arms = [merging.load_into(start.model, adapted.state_dict())]
             if name in HALFWAY:
                 arms.insert(
-                    0, merging.into(start.model, merging.soup([start.model.state_dict(), adapted.state_dict()]))
+                    0, merging.load_into(start.model, merging.soup([start.model.state_dict(), adapted.state_dict()]))
                 )
         out = []
         for model in arms:
@@ -63,15 +63,15 @@ def judged(name: str, seed: int | None) -> list[Any]:
             ]
         return out
 
-    return kept(key, measure)
+    return cached(key, measure)
 
 
-def adapted(claim: str, names: Sequence[str], progress: bool) -> Iterator[Measured]:
+def adapted(claim: str, names: Sequence[str], progress: bool) -> Iterator[Measurement]:
     for name in names:
         before, sts_before = judged(name, None)
         runs = [judged(name, seed) for seed in SEEDS]
-        yield Measured(claim, "minilm as it is", name, len(before), "ndcg@10", *interval(before), seeds=1)
-        yield Measured(
+        yield Measurement(claim, "minilm as it is", name, len(before), "ndcg@10", *interval(before), seeds=1)
+        yield Measurement(
             claim,
             "minilm as it is",
             f"stsb, beside {name}",
@@ -83,8 +83,8 @@ def adapted(claim: str, names: Sequence[str], progress: bool) -> Iterator[Measur
         arms = ("mean of minilm and adapted", "adapted")[-(len(runs[0]) // 2) :]
         for place, arm in zip(range(0, len(runs[0]), 2), arms, strict=True):
             values = np.mean([run[place] for run in runs], axis=0)
-            yield Measured(claim, arm, name, len(values), "ndcg@10", *interval(values), seeds=len(SEEDS))
-            yield Measured(
+            yield Measurement(claim, arm, name, len(values), "ndcg@10", *interval(values), seeds=len(SEEDS))
+            yield Measurement(
                 claim,
                 f"{arm} − as it is",
                 name,
@@ -97,7 +97,7 @@ def adapted(claim: str, names: Sequence[str], progress: bool) -> Iterator[Measur
             each = [paired_interval(run[place + 1], sts_before, "spearman") for run in runs]
             value = float(np.mean([spearman(run[place + 1]) for run in runs]) - spearman(sts_before))
             bounds = Interval(value, min(one.low for one in each), max(one.high for one in each))
-            yield Measured(
+            yield Measurement(
                 claim,
                 f"{arm} − as it is",
                 f"stsb, beside {name}",

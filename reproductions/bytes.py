@@ -16,7 +16,7 @@ import numpy as np
 from umekomi.parts.similarity import normalise
 from umekomi.progress import say
 from umekomi.statistics import interval, paired_interval
-from umekomi.verbs.reproduce import Claim, Measured, kept
+from umekomi.verbs.reproduce import Claim, Measurement, cached
 
 SETS = ("scifact", "cranfield", "crowdflower-search", "jaquad")
 SEEDS = (0, 1, 2)
@@ -39,7 +39,7 @@ def collection(name: str) -> Any:
 
     from umekomi.data import load
     from umekomi.data.views import as_retrieval
-    from umekomi.tasks.retrieval import Retrieval
+    from umekomi.tasks.retrieval import RetrievalTask
 
     data = load(name)
     split = next(each for each in ("test", "validation", "dev", *data.splits) if each in data.splits)
@@ -54,7 +54,7 @@ def collection(name: str) -> Any:
             + others[: max(DOCUMENTS - len(judged), 0)].tolist()
         )
         found = found._replace(corpus=found.corpus.take(pa.array(chosen)))
-    return Retrieval(found, name)
+    return RetrievalTask(found, name)
 
 
 @cache
@@ -88,7 +88,7 @@ def vectors(name: str, seed: int | None) -> tuple[Any, Any]:
             embedder.encode_query(task.data.queries["text"].to_pylist()),
         ]
 
-    documents, queries = kept(["bytes", name, seed, TOKENS, DOCUMENTS], encode)
+    documents, queries = cached(["bytes", name, seed, TOKENS, DOCUMENTS], encode)
     return documents, queries
 
 
@@ -202,7 +202,7 @@ def ways(name: str) -> Iterator[tuple[str, float, list[Any]]]:
         yield f"sparse code {k}", 8 * k, runs
 
 
-def measure(progress: bool) -> Iterator[Measured]:
+def measure(progress: bool) -> Iterator[Measurement]:
     claim = "quality-by-bytes"
     shares: dict[str, list[float]] = {}
     sizes: dict[str, float] = {}
@@ -211,7 +211,7 @@ def measure(progress: bool) -> Iterator[Measured]:
         for arm, size, runs in ways(name):
             inside, each = interval(runs[0]), [float(values.mean()) for values in runs]
             label = f"{arm}, {size:g} bytes"
-            yield Measured(
+            yield Measurement(
                 claim,
                 label,
                 name,
@@ -226,7 +226,7 @@ def measure(progress: bool) -> Iterator[Measured]:
                 whole = runs[0]
             else:
                 gap = paired_interval(np.mean(runs, axis=0), whole)
-                yield Measured(
+                yield Measurement(
                     claim,
                     f"{label} − whole",
                     name,
@@ -241,7 +241,7 @@ def measure(progress: bool) -> Iterator[Measured]:
             shares.setdefault(arm, []).append(float(np.mean(each)) / float(whole.mean()))
             sizes[arm] = size
     for arm, kept_ in shares.items():
-        yield Measured(
+        yield Measurement(
             claim,
             f"{arm}, {sizes[arm]:g} bytes",
             "mean of the four",

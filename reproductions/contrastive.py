@@ -14,16 +14,16 @@ import numpy as np
 import pyarrow as pa
 
 from umekomi.data import Dataset, load
-from umekomi.data.contrast import rows
+from umekomi.data.contrast import contrastive_rows
 from umekomi.files import content_hash
 from umekomi.models import load as load_model
-from umekomi.models.scratch import scratch
+from umekomi.models.scratch import untrained_transformer
 from umekomi.progress import say
 from umekomi.recipes import get
 from umekomi.run import Run
 from umekomi.statistics import STATISTICS, Interval, interval, paired_interval
 from umekomi.tasks import make
-from umekomi.verbs.reproduce import Claim, Measured, kept, kept_folder
+from umekomi.verbs.reproduce import Claim, Measurement, cached, cached_folder
 
 SEEDS = (0, 1, 2)
 STEPS, BATCH, LENGTH = 500, 16, 128
@@ -55,10 +55,10 @@ def backbone(kind: str, seed: int = 0) -> Any:
     kept beside the other arms."""
     from umekomi.parts.learning.language import pretrain
 
-    folder = kept_folder() / f"{kind}-{content_hash(SHAPE, STEPS, BATCH, LENGTH, seed, kind)}"
+    folder = cached_folder() / f"{kind}-{content_hash(SHAPE, STEPS, BATCH, LENGTH, seed, kind)}"
     if not folder.is_dir():
         say(f"  pre-training the {kind}, seed {seed}")
-        made = scratch("qwen3" if kind == "decoder" else "bert", corpus(), seed=seed, **SHAPE)
+        made = untrained_transformer("qwen3" if kind == "decoder" else "bert", corpus(), seed=seed, **SHAPE)
         texts = [corpus()[i] for i in np.random.default_rng(seed).permutation(len(corpus()))]
         losses = pretrain(
             made.model,
@@ -152,16 +152,16 @@ class Arms:
             say(f"  {self.claim}: {arm}, seed {seed}")
             return scores(self.make_arm(arm, seed), self.tasks)
 
-        found = kept([self.claim, self.tasks, arm, seed, SHAPE, STEPS, RATE, *self.about], measure)
+        found = cached([self.claim, self.tasks, arm, seed, SHAPE, STEPS, RATE, *self.about], measure)
         return [(found[i], str(found[i + 1])) for i in range(0, len(found), 2)]
 
-    def figures(self, arm: str, seeds: Sequence[int] | None = None) -> Iterator[Measured]:
+    def figures(self, arm: str, seeds: Sequence[int] | None = None) -> Iterator[Measurement]:
         runs = [self.of(arm, seed) for seed in seeds or self.seeds]
         for place, task in enumerate(self.tasks):
             values, statistic = runs[0][place]
             each = [STATISTICS[statistic](run[place][0]) for run in runs]
             inside = interval(values, statistic)
-            yield Measured(
+            yield Measurement(
                 self.claim,
                 arm,
                 task,
@@ -173,7 +173,7 @@ class Arms:
                 len(runs),
             )
 
-    def differences(self, arm: str, other: str, paper: str, source: str = "") -> Iterator[Measured]:
+    def differences(self, arm: str, other: str, paper: str, source: str = "") -> Iterator[Measurement]:
         gains = []
         for place, task in enumerate(self.tasks):
             each = [
@@ -196,7 +196,7 @@ class Arms:
                 for number in range(len(self.seeds))
             ]
             spread = Interval(float(np.mean(means)), min(means), max(means))
-            yield Measured(
+            yield Measurement(
                 self.claim,
                 f"{arm} − {other}",
                 "mean of the tasks",
@@ -210,9 +210,9 @@ class Arms:
 
     def _difference(
         self, arm: str, task: str, items: int, each: list[Interval], what: str, paper: str, source: str
-    ) -> Measured:
+    ) -> Measurement:
         value = float(np.mean([one.value for one in each]))
-        return Measured(
+        return Measurement(
             self.claim,
             arm,
             task,
@@ -242,7 +242,7 @@ SIMCSE: dict[str, Any] = {"learning_rate": 3e-4, "pooling": "mean", "epochs": 2}
 start."""
 
 
-def simcse(progress: bool) -> Iterator[Measured]:
+def simcse(progress: bool) -> Iterator[Measurement]:
     claim = "simcse-views"
     tasks = ("stsb", "sick-r", "sts14")
     texts = [text for text in corpus() if 20 <= len(text) <= 160]
@@ -282,7 +282,7 @@ def simcse(progress: bool) -> Iterator[Measured]:
 # --- duplicates in the batch ------------------------------------------------------------------------------------------
 
 
-def duplicates(progress: bool) -> Iterator[Measured]:
+def duplicates(progress: bool) -> Iterator[Measurement]:
     """Questions and the names of their classes (TREC, six of them): in a batch of 64 a dozen rows have the same
     positive."""
     from umekomi.parts.learning.batches import InstructedCollator
@@ -307,7 +307,9 @@ def duplicates(progress: bool) -> Iterator[Measured]:
             }
         )
 
-    train, test = (rows(named(split), claim, in_batch=True, labels="label", negatives=1) for split in ("train", "test"))
+    train, test = (
+        contrastive_rows(named(split), claim, in_batch=True, labels="label", negatives=1) for split in ("train", "test")
+    )
     train, test = (table.drop_columns(["negative_1"]) for table in (train, test))
     arms = {"duplicates left out": True, "duplicates as negatives": False}
     batch = 64
@@ -319,7 +321,7 @@ def duplicates(progress: bool) -> Iterator[Measured]:
         share * sum(binom.pmf(count, batch - 1, share) * np.log1p(count) for count in range(batch))
         for share in shares.values()
     )
-    yield Measured(
+    yield Measurement(
         claim,
         "rows with the same positive in a batch of 64, predicted from class shares",
         "trec",
@@ -328,7 +330,7 @@ def duplicates(progress: bool) -> Iterator[Measured]:
         *3 * (float(sum(s**2 for s in shares.values())),),
         1,
     )
-    yield Measured(
+    yield Measurement(
         claim,
         "least loss where duplicates are negatives, predicted from class shares",
         "trec",
@@ -381,7 +383,7 @@ def duplicates(progress: bool) -> Iterator[Measured]:
                 same.append(((groups[:, None] == groups[None]).sum() - batch) / (batch * (batch - 1)))
             return [hits, probe, np.array(losses), np.array(same)]
 
-        return kept([claim, arm, seed, SHAPE, STEPS, RATE, batch], learn)
+        return cached([claim, arm, seed, SHAPE, STEPS, RATE, batch], learn)
 
     runs = {arm: [measure(arm, seed) for seed in SEEDS] for arm in arms}
     for place, what, name in (
@@ -393,7 +395,7 @@ def duplicates(progress: bool) -> Iterator[Measured]:
         for arm in arms:
             each = [float(run[place].mean()) for run in runs[arm]]
             inside = interval(runs[arm][0][place])
-            yield Measured(
+            yield Measurement(
                 claim,
                 f"{arm}: {what}",
                 "trec",
@@ -406,7 +408,7 @@ def duplicates(progress: bool) -> Iterator[Measured]:
             )
     for place, what in ((0, "nearest class name"), (1, "linear probe")):
         each = [paired_interval(a[place], b[place]) for a, b in zip(*runs.values(), strict=True)]
-        yield Measured(
+        yield Measurement(
             claim,
             f"duplicates left out − as negatives: {what}",
             "trec",
@@ -425,7 +427,7 @@ def duplicates(progress: bool) -> Iterator[Measured]:
 CLASSES = ("trec", "agnews", "trec:clustering", "agnews:clustering")
 
 
-def labelled(progress: bool) -> Iterator[Measured]:
+def labelled(progress: bool) -> Iterator[Measurement]:
     claim = "in-batch-on-classes"
     arms = ("no in-batch negatives", "in-batch negatives", "in-batch negatives but of one's own class")
 
@@ -433,7 +435,7 @@ def labelled(progress: bool) -> Iterator[Measured]:
         tables = {}
         for name in ("trec", "agnews"):
             table = load(name, "train")
-            made = rows(
+            made = contrastive_rows(
                 table.take(np.sort(np.random.default_rng(0).permutation(table.num_rows)[:1200])),
                 claim,
                 in_batch=arm != arms[0],
@@ -482,7 +484,7 @@ def small_nv(hard_negatives: int = 1, **options: Any) -> Any:
     )
 
 
-def stages(progress: bool) -> Iterator[Measured]:
+def stages(progress: bool) -> Iterator[Measurement]:
     claim = "stage-order"
     orders = ("two-stage", "reversed", "single", "single-in-batch")
     found = Arms(
@@ -500,7 +502,7 @@ def stages(progress: bool) -> Iterator[Measured]:
         yield from found.differences("two-stage", other, "+", source)
 
 
-def examples(progress: bool) -> Iterator[Measured]:
+def examples(progress: bool) -> Iterator[Measurement]:
     claim = "examples-or-labels"
     data = {name: table for name, table in training_sets().items() if name in ("trec", "agnews")}
     found = Arms(claim, CLASSES, lambda arm, seed: small_nv(labels=arm).fit(data, start=backbone("decoder"), seed=seed))
@@ -522,7 +524,7 @@ def planted() -> tuple[Any, dict[str, str]]:
     return table, {damaged(text, 7, 0.1): text for text in table["positive"].to_pylist()}
 
 
-def mining(progress: bool) -> Iterator[Measured]:
+def mining(progress: bool) -> Iterator[Measurement]:
     from umekomi.tasks.negatives import hard_negatives
 
     claim = "mining-margin"
@@ -554,11 +556,11 @@ def mining(progress: bool) -> Iterator[Measured]:
                 )
             ]
 
-        return kept([claim, arm, "planted", len(copies)], count)[0]
+        return cached([claim, arm, "planted", len(copies)], count)[0]
 
     for arm in ("the nearest", "the nearest below 95 % of the positive"):
         share = false_share(arm)
-        yield Measured(
+        yield Measurement(
             claim,
             f"{arm}: mined negatives that are copies of the answer",
             "pydocs with planted copies",
@@ -569,7 +571,7 @@ def mining(progress: bool) -> Iterator[Measured]:
         )
 
     def make_arm(arm: str, seed: int) -> Any:
-        made = rows(table if arms[arm] is None else mined(arm), claim, seed=seed)
+        made = contrastive_rows(table if arms[arm] is None else mined(arm), claim, seed=seed)
         return tuned(backbone("encoder").embedder("mean"), {"all": made}, seed, temperature=0.05)
 
     found = Arms(claim, ("pydocs",), make_arm)
@@ -584,7 +586,7 @@ def mining(progress: bool) -> Iterator[Measured]:
 # --- direction and pooling --------------------------------------------------------------------------------------------
 
 
-def poolings(progress: bool) -> Iterator[Measured]:
+def poolings(progress: bool) -> Iterator[Measurement]:
     claim = "direction-and-pooling"
     names = {
         "last token": "lasttoken",
@@ -603,7 +605,10 @@ def poolings(progress: bool) -> Iterator[Measured]:
             start = backbone("decoder").embedder(
                 names[pooling], bidirectional=direction == "bidirectional", latents=32, heads=4
             )
-        tables = {"questions": rows(load("pydocs", "train"), claim), "entailment": rows(triples.slice(0, 3000), claim)}
+        tables = {
+            "questions": contrastive_rows(load("pydocs", "train"), claim),
+            "entailment": contrastive_rows(triples.slice(0, 3000), claim),
+        }
         return tuned(start, tables, seed, temperature=0.05)
 
     found = Arms(claim, ("pydocs", "stsb", "sick-r"), make_arm)
@@ -626,7 +631,7 @@ def poolings(progress: bool) -> Iterator[Measured]:
 # --- merging ----------------------------------------------------------------------------------------------------------
 
 
-def merges(progress: bool) -> Iterator[Measured]:
+def merges(progress: bool) -> Iterator[Measurement]:
     """Three fine-tunings of one start, on three mixtures; judged on what they learned and on what none of them saw."""
     claim = "merging"
     tasks = ("pydocs", "trec", "stsb", "sick-r", "cranfield", "agnews")
@@ -646,7 +651,7 @@ def merges(progress: bool) -> Iterator[Measured]:
         states = [ingredient(number, seed).model.state_dict() for number in range(3)]
 
         merged = merging.soup(states) if arm == "soup" else merging.slerp_all(states)
-        return TextEmbedder(merging.into(ingredient(0, seed).model, merged), arm)
+        return TextEmbedder(merging.load_into(ingredient(0, seed).model, merged), arm)
 
     found = Arms(claim, tasks, make_arm)
     singles = [f"mixture {number}" for number in range(3)]
@@ -659,7 +664,7 @@ def merges(progress: bool) -> Iterator[Measured]:
     for arm in ("soup", "slerp"):
         for what, over in (("mean of its ingredients", np.mean), ("best of its ingredients", np.max)):
             each = [value(arm, seed) - float(over([value(single, seed) for single in singles])) for seed in SEEDS]
-            yield Measured(
+            yield Measurement(
                 claim,
                 f"{arm} − {what}",
                 "mean of the tasks",
@@ -678,7 +683,7 @@ def merges(progress: bool) -> Iterator[Measured]:
 # --- layers -----------------------------------------------------------------------------------------------------------
 
 
-def layers(progress: bool) -> Iterator[Measured]:
+def layers(progress: bool) -> Iterator[Measurement]:
     """Every layer on three tasks, the last, a fixed depth and the metrics' choices beside them: minilm, and decoders
     pre-trained here."""
     from umekomi.verbs.inspect import inspect
@@ -717,10 +722,10 @@ def layers(progress: bool) -> Iterator[Measured]:
                         np.array(rules),
                     ]
 
-                runs.append(kept([claim, name, data, number, SHAPE, STEPS], look))
+                runs.append(cached([claim, name, data, number, SHAPE, STEPS], look))
             values = np.stack([run[0] for run in runs])
             for layer in range(values.shape[1]):
-                yield Measured(
+                yield Measurement(
                     claim,
                     f"{name}, layer {layer}",
                     data,
@@ -732,7 +737,7 @@ def layers(progress: bool) -> Iterator[Measured]:
                     len(runs),
                 )
             best = np.stack([run[2] for run in runs])
-            yield Measured(
+            yield Measurement(
                 claim,
                 f"{name}, best layer − last layer",
                 data,
@@ -747,7 +752,7 @@ def layers(progress: bool) -> Iterator[Measured]:
             )
             rules = np.stack([run[1] for run in runs])
             for place, rule in enumerate(runs[0][3]):
-                yield Measured(
+                yield Measurement(
                     claim,
                     f"{name}, {rule}",
                     data,
@@ -760,7 +765,7 @@ def layers(progress: bool) -> Iterator[Measured]:
                 )
             for place in range(4, rules.shape[1]):
                 gap = rules[:, place] - rules[:, 2]
-                yield Measured(
+                yield Measurement(
                     claim,
                     f"{name}, {runs[0][3][place]} − two thirds of the depth",
                     data,

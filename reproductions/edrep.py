@@ -10,14 +10,14 @@ import numpy as np
 from umekomi.data import load
 from umekomi.parts.partition import estimate, exact, groups_of, mixture
 from umekomi.recipes import get
-from umekomi.verbs.reproduce import Claim, Measured, kept
+from umekomi.verbs.reproduce import Claim, Measurement, cached
 
 SEEDS, GRAPHS = (0, 1, 2), ("cora", "citeseer", "pubmed", "blogcatalog")
 SAMPLE = 1000
 QUICK = {"SEEDS": (0,), "GRAPHS": ("cora",), "SAMPLE": 100}
 
 
-def quality(progress: bool) -> Iterator[Measured]:
+def quality(progress: bool) -> Iterator[Measurement]:
     """NMI of k-means with the labels, three seeds each; the interval is that of the seeds (least and most)."""
     from benchmarks.edrep import arms, labels, nmi
     from umekomi.data.graphs import graph
@@ -31,14 +31,14 @@ def quality(progress: bool) -> Iterator[Measured]:
         scores: dict[str, list[float]] = {}
         for arm, run in arms(edges):
             for seed in SEEDS:
-                (found,) = kept(
+                (found,) = cached(
                     ["edrep", name, arm, seed],
                     lambda run=run, seed=seed, rows=rows, right=right: [
                         np.array(nmi(normalise(run(seed))[rows], right, seed))
                     ],
                 )
                 scores.setdefault(arm, []).append(float(found))
-            yield Measured(
+            yield Measurement(
                 "edrep-graphs",
                 arm,
                 name,
@@ -52,7 +52,7 @@ def quality(progress: bool) -> Iterator[Measured]:
         ours = np.array(scores["umekomi, κ = 1"])
         for arm in list(scores)[2:]:
             gaps = np.subtract.outer(ours, np.array(scores[arm])).ravel()
-            yield Measured(
+            yield Measurement(
                 "edrep-graphs",
                 f"EDRep − {arm}",
                 name,
@@ -66,7 +66,7 @@ def quality(progress: bool) -> Iterator[Measured]:
             )
 
 
-def normaliser(progress: bool) -> Iterator[Measured]:
+def normaliser(progress: bool) -> Iterator[Measurement]:
     """Relative error of Z on real vectors, beside a uniform sample of as many operations."""
     from reproductions.zipfian_whitening import minilm_table
 
@@ -85,7 +85,7 @@ def normaliser(progress: bool) -> Iterator[Measured]:
             uniform = np.abs(np.expm1(guess - truth))
             for arm, values in ((f"κ = {kappa}", error), (f"uniform sample of {len(sampled)}", uniform)):
                 low, high = np.quantile(values, [0.025, 0.975])
-                yield Measured(
+                yield Measurement(
                     "edrep-normaliser",
                     arm,
                     name,

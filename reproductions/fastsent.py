@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from umekomi.data import load
-from umekomi.data.vocabulary import split, tokens
+from umekomi.data.vocabulary import count_tokens, split_words
 from umekomi.models.bags import BagEmbedder
 from umekomi.parts.similarity import normalise
 from umekomi.progress import say
@@ -19,7 +19,7 @@ from umekomi.recipes import get
 from umekomi.statistics import interval, paired_interval
 from umekomi.tasks.labels import Classification
 from umekomi.tasks.pairs import Similarity
-from umekomi.verbs.reproduce import Claim, Measured, kept
+from umekomi.verbs.reproduce import Claim, Measurement, cached
 
 SEEDS = (0, 1, 2)
 SUPERVISED = ("mr", "cr", "subj", "mpqa", "trec")
@@ -48,7 +48,7 @@ class Paragraphs:
 
     def encode(self, items: Any, **options: Any) -> Any:
         return np.stack(
-            [self.model.infer_vector(words, epochs=10) for words in split(list(items), "plain").to_pylist()]
+            [self.model.infer_vector(words, epochs=10) for words in split_words(list(items), "plain").to_pylist()]
         ).astype(np.float32)
 
     def similarity_pairwise(self, a: Any, b: Any) -> Any:
@@ -61,7 +61,7 @@ def models(arm: str, seed: int) -> Any:
     if arm.startswith("FastSent"):
         return get("fastsent")(min_count=5, autoencode=arm.endswith("AE"), threads=1).fit(novels, seed=seed)
     sentences = [sentence for document in novels["document"].to_pylist() for sentence in document]
-    found = tokens(split(sentences, "plain"), 5)
+    found = count_tokens(split_words(sentences, "plain"), 5)
     if arm == "random vectors":
         return BagEmbedder(
             found.names, np.random.default_rng(seed).normal(size=(len(found.names), WIDTH)).astype(np.float32), name=arm
@@ -128,10 +128,10 @@ def values(arm: str, seed: int) -> list[Any]:
             out.append(task.evaluate(judged).main.values)
         return out
 
-    return kept(["hill", arm, seed], measure)
+    return cached(["hill", arm, seed], measure)
 
 
-def comparison(progress: bool) -> Iterator[Measured]:
+def comparison(progress: bool) -> Iterator[Measurement]:
     claim = "fastsent-comparison"
     arms = (
         "FastSent",
@@ -157,7 +157,7 @@ def comparison(progress: bool) -> Iterator[Measured]:
             figures = PAPER.get(arm, ())
             paper = figures[place] if figures and figures[place] is not None else ""
             low, high = np.mean([one.low for one in each]), np.mean([one.high for one in each])
-            yield Measured(
+            yield Measurement(
                 claim,
                 arm,
                 name,
@@ -172,7 +172,7 @@ def comparison(progress: bool) -> Iterator[Measured]:
             )
         for other in ("CBOW sum", "TF-IDF", "random vectors"):
             difference = paired_interval(merged["FastSent"], merged[other], statistic, resamples=300)
-            yield Measured(
+            yield Measurement(
                 claim,
                 f"FastSent − {other}",
                 name,

@@ -18,9 +18,9 @@ from umekomi.models import load as load_model
 from umekomi.progress import say
 from umekomi.recipes import get
 from umekomi.statistics import interval, paired_interval
-from umekomi.tasks.retrieval import Retrieval
+from umekomi.tasks.retrieval import RetrievalTask
 from umekomi.transforms import Pca, RandomProjection
-from umekomi.verbs.reproduce import Claim, Measured, kept
+from umekomi.verbs.reproduce import Claim, Measurement, cached
 
 SEEDS = (0, 1, 2)
 WIDTH = 64
@@ -28,8 +28,8 @@ QUICK = {"SEEDS": (0,)}
 
 
 @cache
-def task(name: str) -> Retrieval:
-    return Retrieval(load(name, "test"), name)
+def task(name: str) -> RetrievalTask:
+    return RetrievalTask(load(name, "test"), name)
 
 
 @cache
@@ -52,7 +52,7 @@ def vectors(name: str, arm: str, seed: int, progress: bool) -> list[Any]:
         )
         return [model.encode(texts, role=role, batch_size=64) for texts, role in sides]
 
-    found = kept(key, measure)
+    found = cached(key, measure)
     say(f"  {name}, {arm}, seed {seed}")
     return found
 
@@ -72,14 +72,14 @@ def values(name: str, arm: str, change: str, progress: bool) -> Any:
     return np.mean(out, axis=0)
 
 
-def lexical(name: str, claim: str) -> Iterator[Measured]:
+def lexical(name: str, claim: str) -> Iterator[Measurement]:
     for recipe in ("bm25", "tfidf"):
         model = get(recipe)().fit({"text": task(name).data.corpus["text"].to_pylist()})
         score = task(name).evaluate(model).main
-        yield Measured(claim, recipe, name, len(score.values), "ndcg@10", *score.interval(), seeds=1)
+        yield Measurement(claim, recipe, name, len(score.values), "ndcg@10", *score.interval(), seeds=1)
 
 
-def prefixes(progress: bool) -> Iterator[Measured]:
+def prefixes(progress: bool) -> Iterator[Measurement]:
     claim = "near2-prefix"
     for name in ("pydocs", "crowdflower-search"):
         arms = {
@@ -93,7 +93,7 @@ def prefixes(progress: bool) -> Iterator[Measured]:
             "minilm as it is, first 64": values(name, "minilm", "cut", progress),
         }
         for arm, found in arms.items():
-            yield Measured(
+            yield Measurement(
                 claim, arm, name, len(found), "ndcg@10", *interval(found), seeds=1 if "as it is" in arm else len(SEEDS)
             )
         for arm, other in (
@@ -102,7 +102,7 @@ def prefixes(progress: bool) -> Iterator[Measured]:
             ("nested, 384 dimensions", "un-nested, 384 dimensions"),
         ):
             difference = paired_interval(arms[arm], arms[other])
-            yield Measured(
+            yield Measurement(
                 claim,
                 f"{arm} − {other}",
                 name,
@@ -116,12 +116,12 @@ def prefixes(progress: bool) -> Iterator[Measured]:
         yield from lexical(name, claim)
 
 
-def adaptation(progress: bool) -> Iterator[Measured]:
+def adaptation(progress: bool) -> Iterator[Measurement]:
     claim = "adaptation"
     for name in ("pydocs", "jaquad"):
         before, after = values(name, "minilm", "", progress), values(name, "nested", "", progress)
-        yield Measured(claim, "minilm as it is", name, len(before), "ndcg@10", *interval(before), seeds=1)
-        yield Measured(
+        yield Measurement(claim, "minilm as it is", name, len(before), "ndcg@10", *interval(before), seeds=1)
+        yield Measurement(
             claim,
             "minilm adapted by near2, 1,000 pairs",
             name,
@@ -130,7 +130,7 @@ def adaptation(progress: bool) -> Iterator[Measured]:
             *interval(after),
             seeds=len(SEEDS),
         )
-        yield Measured(
+        yield Measurement(
             claim,
             "adapted − as it is",
             name,

@@ -17,8 +17,8 @@ from umekomi.models.entity import EntityEmbedder
 from umekomi.progress import say
 from umekomi.recipes import get
 from umekomi.statistics import interval
-from umekomi.tasks.tables import LinkPrediction, Reconstruction
-from umekomi.verbs.reproduce import Claim, Measured, kept
+from umekomi.tasks.entities import LinkPrediction, Reconstruction
+from umekomi.verbs.reproduce import Claim, Measurement, cached
 
 SEEDS = (0, 1, 2)
 RATES = {"ball": 0.1, "lorentz": 0.1, "euclidean": 0.01}
@@ -55,15 +55,15 @@ def values(name: str, recipe: Any, seed: int, held_out: float = 0.0) -> list[Any
         found = task.evaluate(model)
         return [found.scores["map"].values, found.scores["mean rank"].values, model.vectors, np.array(model.names)]
 
-    return kept(["poincare", name, recipe.settings(), seed, held_out], measure)
+    return cached(["poincare", name, recipe.settings(), seed, held_out], measure)
 
 
-def rows_of(claim: str, arm: str, name: str, runs: list[list[Any]], paper: dict[str, str]) -> Iterator[Measured]:
+def rows_of(claim: str, arm: str, name: str, runs: list[list[Any]], paper: dict[str, str]) -> Iterator[Measurement]:
     for place, metric in enumerate(("map", "mean rank")):
         each = [float(run[place].mean()) for run in runs]
         inside = interval(runs[0][place], resamples=200)
         low, high = min([inside.low, *each]), max([inside.high, *each])
-        yield Measured(
+        yield Measurement(
             claim,
             arm,
             name,
@@ -78,7 +78,7 @@ def rows_of(claim: str, arm: str, name: str, runs: list[list[Any]], paper: dict[
         )
 
 
-def dimensions(progress: bool) -> Iterator[Measured]:
+def dimensions(progress: bool) -> Iterator[Measurement]:
     """Reconstruction and link prediction (a tenth of the links held out) of the mammals, by manifold and width."""
     claim = "poincare-dimensions"
     for held_out, what in ((0.0, "reconstruction"), (0.1, "link prediction")):
@@ -101,7 +101,7 @@ def dimensions(progress: bool) -> Iterator[Measured]:
             gaps = np.subtract.outer(
                 [run[0].mean() for run in found["ball"]], [run[0].mean() for run in found["euclidean"]]
             ).ravel()
-            yield Measured(
+            yield Measurement(
                 claim,
                 f"ball − euclidean, {width} dimensions",
                 f"wordnet-mammals, {what}",
@@ -120,7 +120,7 @@ def nouns(seed: int, width: int, held_out: float = 0.0) -> list[Any]:
     return values("wordnet-nouns", replace(get("poincare").nouns(), dimensions=width, **NOUNS), seed, held_out)
 
 
-def links(progress: bool) -> Iterator[Measured]:
+def links(progress: bool) -> Iterator[Measurement]:
     """All links that were held out; and of them those that follow from what was kept. Of the others (a node and its
     parent) no link that is learned from tells; whether the paper holds such out it does not say."""
     paper = {"map": ".825", "mean rank": "5.7"}
@@ -159,13 +159,13 @@ def following(run: list[Any], train: pa.Table, test: pa.Table) -> list[Any]:
 PAPER = {5: {"map": ".823", "mean rank": "4.9"}, 10: {"map": ".851", "mean rank": "4.02"}}
 
 
-def closure(claim: str, width: int, seeds: tuple[int, ...]) -> Iterator[Measured]:
+def closure(claim: str, width: int, seeds: tuple[int, ...]) -> Iterator[Measurement]:
     runs = [nouns(seed, width) for seed in seeds]
     yield from rows_of(claim, f"Poincare.nouns(), {width} dimensions", "wordnet-nouns", runs, PAPER[width])
     found = [hyperlex(run) for run in runs]
     bounds = interval(found[0][0], "spearman")
     values = [value for _, value in found]
-    yield Measured(
+    yield Measurement(
         claim,
         f"HyperLex, {width} dimensions",
         "hyperlex",
@@ -190,7 +190,7 @@ def hyperlex(run: list[Any]) -> tuple[Any, float]:
     for row, name in enumerate(model.names):
         senses.setdefault(name.rsplit(".", 2)[0].replace("_", " "), []).append(row)
     points = np.asarray(model.vectors, np.float64)
-    from umekomi.tasks.tables import _radius
+    from umekomi.tasks.entities import _radius
 
     radius = _radius(points, model.metric)
     out = []

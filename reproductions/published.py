@@ -7,18 +7,18 @@ from collections.abc import Iterator
 from typing import Any
 
 from umekomi.verbs.evaluate import evaluate
-from umekomi.verbs.reproduce import Claim, Measured
+from umekomi.verbs.reproduce import Claim, Measurement
 
 PUBLISHED = {"stsb": "0.8203", "scifact": "0.6451"}
 """all-MiniLM-L6-v2 in MTEB's results."""
 QUICK: dict[str, Any] = {}
 
 
-def figures(progress: bool) -> Iterator[Measured]:
+def figures(progress: bool) -> Iterator[Measurement]:
     for name, figure in PUBLISHED.items():
         found = evaluate("minilm", name, progress=progress)
         value, low, high = found.main.interval()
-        yield Measured(
+        yield Measurement(
             "published-minilm",
             "minilm",
             name,

@@ -20,7 +20,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from umekomi.data import Dataset, Retrieval, sets, shape
+from umekomi.data import Dataset, RetrievalData, sets, shape_name
 from umekomi.verbs import reproduce
 
 ROWS = {"wordnet-topics": 400, "hyperlex": 10_000, "cora": 400, "citeseer": 400, "pubmed": 400, "blogcatalog": 2000}
@@ -42,7 +42,7 @@ def small_world() -> Iterator[None]:
         stack.enter_context(patch.object(sets, "load", some))
         stack.enter_context(patch.object(statistics, "_bounds", lambda *given: bounds(*given[:3], 20, 0)))
         stack.enter_context(patch.object(text, "minilm", lambda: copy.deepcopy(network())))
-        stack.enter_context(patch.object(reproduce, "kept_folder", lambda: Path(folder) / "kept"))
+        stack.enter_context(patch.object(reproduce, "cached_folder", lambda: Path(folder) / "kept"))
         yield
 
 
@@ -68,7 +68,7 @@ def cut(data: Dataset) -> Dataset:
     """The dataset with some rows of each split; labelled ones keep their commonest classes."""
     first = next(iter(data.splits.values()))
     labels: list[Any] = []
-    if not isinstance(first, Retrieval) and "label" in first.column_names:
+    if not isinstance(first, RetrievalData) and "label" in first.column_names:
         labels = [label for label, _ in Counter(first["label"].to_pylist()).most_common(CLASSES)]
     count = ROWS.get(data.name, SOME)
     return Dataset(
@@ -78,7 +78,7 @@ def cut(data: Dataset) -> Dataset:
 
 def fewer(part: Any, count: int, labels: list[Any]) -> Any:
     """About ``count`` rows of a split, taken from all over it; of links the first, that there be paths."""
-    if isinstance(part, Retrieval):
+    if isinstance(part, RetrievalData):
         asked = part.queries.slice(0, QUERIES)
         qrels = part.qrels.filter(pc.is_in(part.qrels["query_id"], value_set=asked["id"].combine_chunks()))
         judged = set(qrels["corpus_id"].to_pylist())
@@ -88,7 +88,7 @@ def fewer(part: Any, count: int, labels: list[Any]) -> Any:
         return part._replace(queries=shorter(asked), corpus=shorter(corpus), qrels=qrels)
     if labels:
         part = part.filter(pc.is_in(part["label"], value_set=pa.array(labels, part.schema.field("label").type)))
-    kind = shape(part)
+    kind = shape_name(part)
     if kind in ("graph", "hierarchy", "triples") and "score" not in part.column_names:
         return part.slice(0, count)
     if part.num_rows > count:

@@ -18,7 +18,7 @@ from umekomi.parts.similarity import normalise
 from umekomi.progress import say
 from umekomi.statistics import interval, paired_interval
 from umekomi.transforms import Binary, Int8, Pca, SparseCode
-from umekomi.verbs.reproduce import Claim, Measured, kept
+from umekomi.verbs.reproduce import Claim, Measurement, cached
 
 SEEDS = (0, 1, 2)
 DATA = "wordnet-topics, minilm"
@@ -36,7 +36,7 @@ def features() -> tuple[Any, Any, Any, Any]:
         table = load("wordnet-topics")[split]
         chosen = np.sort(np.random.default_rng(0).permutation(table.num_rows)[:count])
         texts, labels = table["text"].take(chosen).to_pylist(), table["label"].take(chosen).to_pylist()
-        (vectors,) = kept(
+        (vectors,) = cached(
             ["shrinking", split, count],
             lambda texts=texts: [load_model("minilm").encode(texts, batch_size=64, progress=True)],
         )  # type: ignore[misc]
@@ -56,10 +56,10 @@ def nearest(train: Any, test: Any) -> Any:
     return right
 
 
-def row(claim: str, arm: str, values: Sequence[Any], metric: str) -> Measured:
+def row(claim: str, arm: str, values: Sequence[Any], metric: str) -> Measurement:
     """The mean over seeds; bounds hold every seed's figure and the first one's interval over items."""
     inside, each = interval(values[0]), [float(one.mean()) for one in values]
-    return Measured(
+    return Measurement(
         claim,
         arm,
         DATA,
@@ -72,10 +72,10 @@ def row(claim: str, arm: str, values: Sequence[Any], metric: str) -> Measured:
     )
 
 
-def difference(claim: str, arm: str, a: Sequence[Any], b: Sequence[Any], metric: str, paper: str = "+") -> Measured:
+def difference(claim: str, arm: str, a: Sequence[Any], b: Sequence[Any], metric: str, paper: str = "+") -> Measurement:
     """Paired over items, each item's values averaged over seeds."""
     found = paired_interval(np.mean(a, axis=0), np.mean(b, axis=0))
-    return Measured(
+    return Measurement(
         claim,
         arm,
         DATA,
@@ -125,7 +125,7 @@ def mapped(widths: Sequence[int], tied: bool, seed: int) -> tuple[Any, list[Any]
             ]
             return [*[each.astype(np.float64) for each in right], layer(x).numpy(), out.numpy()]
 
-    found = kept(["matryoshka", TRAIN, list(widths), tied, seed], learn)
+    found = cached(["matryoshka", TRAIN, list(widths), tied, seed], learn)
     return found[len(widths) :], found[: len(widths)]
 
 
@@ -137,7 +137,7 @@ def probe(train: Any, test: Any) -> Any:
     return (LogisticRegression(C=10, max_iter=300).fit(train, labels).predict(test) == wanted).astype(np.float64)
 
 
-def nested(progress: bool) -> Iterator[Measured]:
+def nested(progress: bool) -> Iterator[Measurement]:
     claim, metric = "matryoshka-widths", "accuracy"
     train, _, test, _ = features()
     together = [mapped(WIDTHS, False, seed)[1] for seed in SEEDS]
@@ -158,7 +158,7 @@ def nested(progress: bool) -> Iterator[Measured]:
             "first dimensions": lambda width=width: [probe(train[:, :width], test[:, :width])],
             "random dimensions": lambda chosen=chosen: [probe(train[:, each], test[:, each]) for each in chosen],
         }
-        arms |= {name: kept(["matryoshka", TRAIN, name, width], make) for name, make in fixed.items()}  # type: ignore[arg-type]
+        arms |= {name: cached(["matryoshka", TRAIN, name, width], make) for name, make in fixed.items()}  # type: ignore[arg-type]
         for name, values in arms.items():
             yield row(claim, f"{name}, {width} dimensions", values, metric)
         yield difference(claim, f"nested − trained apart, {width} dimensions", arms["nested"], one, metric, "0")
@@ -167,7 +167,7 @@ def nested(progress: bool) -> Iterator[Measured]:
         )
 
 
-def adaptive(progress: bool) -> Iterator[Measured]:
+def adaptive(progress: bool) -> Iterator[Measurement]:
     """The cascade's accuracy and mean width; how much of exact search a shortlist by a prefix keeps."""
     claim = "matryoshka-adaptive"
     _, labels, _, wanted = features()
@@ -218,10 +218,10 @@ def coded(k: int, seed: int, contrast: str = "none", start_k: int = 0) -> Any:
         )
         return [nearest(code.transform(train), code.transform(test)), np.array([code.dead_])]
 
-    return kept(["csr", TRAIN, k, seed, contrast, start_k], learn)
+    return cached(["csr", TRAIN, k, seed, contrast, start_k], learn)
 
 
-def codes(progress: bool) -> Iterator[Measured]:
+def codes(progress: bool) -> Iterator[Measurement]:
     claim, metric = "csr-codes", "1-NN accuracy"
     train, _, test, _ = features()
     yield row(claim, "all 384 dimensions (1,536 bytes)", [nearest(train, test)], metric)

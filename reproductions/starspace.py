@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from umekomi.data import Dataset, load
-from umekomi.data.views import carve
+from umekomi.data.views import split_held_out
 from umekomi.recipes import get
 from umekomi.statistics import interval, paired_interval
-from umekomi.verbs.reproduce import Claim, Measured, kept
+from umekomi.verbs.reproduce import Claim, Measurement, cached
 
 SEEDS, SETS = (0, 1, 2), ("agnews", "trec", "sst2", "subj")
 QUICK = {"SEEDS": (0,), "SETS": ("trec", "subj")}
@@ -43,7 +43,7 @@ def right(name: str, arm: str, seed: int) -> Any:
     """1 for every test text whose label was found."""
     data: Any = load(name)
     if "test" not in data.splits:
-        data = carve(Dataset(name, {"all": data["all"]}, data.licence), seed=0)
+        data = split_held_out(Dataset(name, {"all": data["all"]}, data.licence), seed=0)
     train, test = data["train"], data["test"]
     texts, gold = test["text"].to_pylist(), [str(label) for label in test["label"].to_pylist()]
 
@@ -64,20 +64,20 @@ def right(name: str, arm: str, seed: int) -> Any:
             )
         return [np.array([a == b for a, b in zip(predicted, gold, strict=True)], np.float64)]
 
-    return kept(["starspace", name, arm, ARMS.get(arm, {}), seed], measure)[0]
+    return cached(["starspace", name, arm, ARMS.get(arm, {}), seed], measure)[0]
 
 
-def classification(progress: bool) -> Iterator[Measured]:
+def classification(progress: bool) -> Iterator[Measurement]:
     claim, baseline = "starspace-classification", "TF-IDF of uni- and bigrams, logistic regression"
     for name in SETS:
         found = {arm: np.mean([right(name, arm, seed) for seed in SEEDS], axis=0) for arm in ARMS}
         found[baseline] = right(name, baseline, 0)
         for arm, values in found.items():
-            yield Measured(
+            yield Measurement(
                 claim, arm, name, len(values), "accuracy", *interval(values), seeds=1 if arm == baseline else len(SEEDS)
             )
         for arm in ARMS:
-            yield Measured(
+            yield Measurement(
                 claim,
                 f"{arm} − TF-IDF",
                 name,

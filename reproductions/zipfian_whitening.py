@@ -17,7 +17,7 @@ import numpy as np
 
 from umekomi.data import load
 from umekomi.data.frequencies import of_tokens, of_words
-from umekomi.data.vocabulary import split, tokens
+from umekomi.data.vocabulary import count_tokens, split_words
 from umekomi.models import load as load_model
 from umekomi.models.bags import BagEmbedder
 from umekomi.models.static import StaticEmbedder
@@ -25,7 +25,7 @@ from umekomi.recipes import get
 from umekomi.statistics import spearman
 from umekomi.tasks.pairs import pair_scores
 from umekomi.transforms import AllButTheTop, Sif, Whitening, ZipfianCentring, ZipfianWhitening
-from umekomi.verbs.reproduce import Claim, Measured, kept
+from umekomi.verbs.reproduce import Claim, Measurement, cached
 
 ENGLISH = ("sts12", "sts13", "sts14", "sts15", "sts16", "stsb", "sick-r")
 QUICK = {"ENGLISH": ("stsb", "sick-r"), "SEEDS": (0,), "RESAMPLES": 20}
@@ -60,7 +60,7 @@ def word2vec(language: str, seed: int) -> tuple[BagEmbedder, Any]:
         ]
     else:
         texts = load("jaquad")["train"].corpus["text"].to_pylist()
-    found = tokens(split(texts, "auto"), 5)
+    found = count_tokens(split_words(texts, "auto"), 5)
 
     def train() -> list[Any]:
         from gensim.models import Word2Vec
@@ -71,7 +71,7 @@ def word2vec(language: str, seed: int) -> tuple[BagEmbedder, Any]:
         )
         return [model.wv[found.names].astype(np.float32)]
 
-    (vectors,) = kept(["cbow", language, seed, len(texts), len(found.ids)], train)
+    (vectors,) = cached(["cbow", language, seed, len(texts), len(found.ids)], train)
     return BagEmbedder(
         found.names, vectors, tokenizer="plain" if language == "en" else "surfaces", name=f"word2vec {seed}"
     ), of_words(found.names, language)
@@ -130,7 +130,7 @@ def bounds(values: Any) -> tuple[float, float, float]:
 
 def compared(
     claim: str, source: str, sets: tuple[str, ...], models: list[tuple[Any, Any]], seeds: int
-) -> Iterator[Measured]:
+) -> Iterator[Measurement]:
     sentences = [
         text for name in sets for part in load(name).splits.values() for text in part["sentence1"].to_pylist()
     ][:20_000]
@@ -142,7 +142,7 @@ def compared(
     pairs = sum(len(values) for values in found["as it is"][0])
     drawn = {arm: averages(runs) for arm, runs in found.items()}
     for arm, values in drawn.items():
-        yield Measured(
+        yield Measurement(
             claim,
             arm,
             label,
@@ -155,7 +155,7 @@ def compared(
         )
     for other in ("uniform whitening", "Zipfian centring", "SIF", "all but the top", "as it is"):
         difference = bounds(drawn["Zipfian whitening"] - drawn[other])
-        yield Measured(
+        yield Measurement(
             claim,
             f"Zipfian whitening − {other}",
             label,
@@ -167,7 +167,7 @@ def compared(
         )
 
 
-def whitening(progress: bool) -> Iterator[Measured]:
+def whitening(progress: bool) -> Iterator[Measurement]:
     yield from compared("zipfian-whitening", "minilm's tokens", ENGLISH, [minilm_table()], 1)
     yield from compared(
         "zipfian-whitening",

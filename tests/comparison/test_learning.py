@@ -6,7 +6,7 @@ import pyarrow as pa
 import pytest
 
 from umekomi.comparison.judging import Judging
-from umekomi.data.shapes import shape
+from umekomi.data.shapes import shape_name
 from umekomi.errors import DataError, WrongUse
 from umekomi.recipes import get
 
@@ -34,7 +34,7 @@ def test_recipes_that_need_no_pairs_learn_from_the_texts_searched(tmp_path):
 def test_a_recipe_of_pairs_needs_a_training_split(tmp_path):
     with pytest.raises(DataError, match="near2 learns from pairs or judged pairs or retrieval, and there is no"):
         judging(tmp_path, None)._rows(get("near2")())
-    assert shape(judging(tmp_path, TEXTS)._rows(get("near2")())) == "retrieval", "made of sentences of the texts"
+    assert shape_name(judging(tmp_path, TEXTS)._rows(get("near2")())) == "retrieval", "made of sentences of the texts"
 
 
 def test_the_model_to_begin_from_is_used(tmp_path, monkeypatch):

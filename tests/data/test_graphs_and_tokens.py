@@ -3,7 +3,7 @@ import pyarrow as pa
 import pytest
 
 from umekomi.data.graphs import closure, graph, relations
-from umekomi.data.vocabulary import resolve, split, tokens
+from umekomi.data.vocabulary import count_tokens, resolve_tokenizer, split_words
 from umekomi.errors import DataError
 
 
@@ -38,29 +38,29 @@ def test_a_closures_order_is_the_datas():
 
 
 def test_words_of_texts():
-    assert split(["Hello, world's END", "", "  a  b "], "plain").to_pylist() == [
+    assert split_words(["Hello, world's END", "", "  a  b "], "plain").to_pylist() == [
         ["hello", "world", "s", "end"],
         [""],
         ["a", "b"],
     ]
-    assert split([" a\tb  C,"], "spaces").to_pylist() == [["a", "b", "C,"]]
-    found = tokens(split(["b a b", "", "b c"], "plain"), 1)
+    assert split_words([" a\tb  C,"], "spaces").to_pylist() == [["a", "b", "C,"]]
+    found = count_tokens(split_words(["b a b", "", "b c"], "plain"), 1)
     assert found.names == ["b", "a", "c"]
     assert found.counts.tolist() == [3, 1, 1]
     assert [found.text(i) for i in range(3)] == [["b", "a", "b"], [], ["b", "c"]]
-    assert tokens(split(["b a b", "b c"], "plain"), 2).names == ["b"]
-    given = tokens(split(["b a b", "b c"], "plain"), names=["c", "b"])
+    assert count_tokens(split_words(["b a b", "b c"], "plain"), 2).names == ["b"]
+    given = count_tokens(split_words(["b a b", "b c"], "plain"), names=["c", "b"])
     assert given.ids.tolist() == [1, 1, 1, 0]
-    kept = tokens(pa.array([["x", "__label__y"], ["x"]]), 2, keep="__label__")
+    kept = count_tokens(pa.array([["x", "__label__y"], ["x"]]), 2, keep="__label__")
     assert kept.names == ["x", "__label__y"]
     with pytest.raises(DataError, match="occur 5 times or more, found none among 2"):
-        tokens(split(["a b"], "plain"), 5)
-    assert tokens(pa.chunked_array([pa.array([["a"]]), pa.array([["b"], None])])).offsets.tolist() == [0, 1, 2, 2]
+        count_tokens(split_words(["a b"], "plain"), 5)
+    assert count_tokens(pa.chunked_array([pa.array([["a"]]), pa.array([["b"], None])])).offsets.tolist() == [0, 1, 2, 2]
 
 
 def test_japanese_is_cut_into_words():
     pytest.importorskip("fugashi")
-    assert resolve(["猫が好きです。"], "auto") == "surfaces"
-    assert split(["猫が好きです。"], "surfaces").to_pylist() == [["猫", "が", "好き", "です"]]
-    assert resolve(["the cat"], "auto") == "plain"
-    assert np.all(tokens(split(["猫が猫"], "auto")).counts == [2, 1])
+    assert resolve_tokenizer(["猫が好きです。"], "auto") == "surfaces"
+    assert split_words(["猫が好きです。"], "surfaces").to_pylist() == [["猫", "が", "好き", "です"]]
+    assert resolve_tokenizer(["the cat"], "auto") == "plain"
+    assert np.all(count_tokens(split_words(["猫が猫"], "auto")).counts == [2, 1])

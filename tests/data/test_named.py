@@ -5,7 +5,7 @@ from conftest import needs_data
 from umekomi.data import load
 from umekomi.data import sets as named
 from umekomi.data.graphs import closure
-from umekomi.data.pydocs import first_sentence, without
+from umekomi.data.pydocs import first_sentence, remove_sentence
 from umekomi.data.wordnet import folder
 from umekomi.errors import WrongUse
 
@@ -30,9 +30,9 @@ def test_pydocs_is_as_designed(pydocs):
 
 def test_bm25_does_not_solve_pydocs(pydocs):
     from umekomi.recipes import get
-    from umekomi.tasks.retrieval import Retrieval
+    from umekomi.tasks.retrieval import RetrievalTask
 
-    task = Retrieval(pydocs["test"])
+    task = RetrievalTask(pydocs["test"])
     value = task.evaluate(get("bm25")().fit(pydocs["test"])).value
     assert 0.3 < value < 0.7
 
@@ -40,8 +40,8 @@ def test_bm25_does_not_solve_pydocs(pydocs):
 def test_sentences_and_removal():
     assert first_sentence("Return x\nand y. More.") == "Return x\nand y."
     assert (
-        without("Do it. Now do   it. Then.", "do it.") == "Now Then."
-        or "do it" not in without("Do it. Now do   it. Then.", "do it.").lower()
+        remove_sentence("Do it. Now do   it. Then.", "do it.") == "Now Then."
+        or "do it" not in remove_sentence("Do it. Now do   it. Then.", "do it.").lower()
     )
 
 
@@ -91,13 +91,13 @@ def test_named_sets_have_their_rows(name):
 
 @needs_data
 def test_every_named_set_loads_and_has_its_shape():
-    from umekomi.data import shape
+    from umekomi.data import shape_name
 
     for name, entry in named.catalogue().items():
         if name in ("wordnet-nouns", "english-novels"):
             continue
         for split in load(name).values():
-            assert shape(split) == entry.shape, name
+            assert shape_name(split) == entry.shape, name
         assert entry.licence
         assert entry.citation
         assert entry.home.startswith("https://")

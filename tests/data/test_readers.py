@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from umekomi.data import Retrieval, check, load, read
+from umekomi.data import RetrievalData, check, load, read
 from umekomi.data.readers import tables
 from umekomi.errors import DataError, UmekomiError, WrongUse
 
@@ -119,7 +119,7 @@ def beir(folder, qrels="query-id\tcorpus-id\tscore\nq1\td1\t1\n", queries='{"_id
 
 def test_beir_folder(tmp_path):
     found = load(beir(tmp_path / "b"), "test")
-    assert isinstance(found, Retrieval)
+    assert isinstance(found, RetrievalData)
     assert found.corpus["text"].to_pylist() == ["On cats They purr.", "Dogs."]
     assert found.judgements() == {"q1": {"d1": 1}}
     assert found.pairs().to_pylist() == [{"anchor": "cat", "positive": "On cats They purr."}]

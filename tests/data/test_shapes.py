@@ -2,7 +2,7 @@ import pyarrow as pa
 import pytest
 
 from umekomi.data.columns import COLUMNS
-from umekomi.data.shapes import RETRIEVAL, SHAPES, seen_as, seen_name, shape, shape_of, unused
+from umekomi.data.shapes import RETRIEVAL, SHAPES, shape_name, shape_of, unused_columns, view_as, view_name
 from umekomi.errors import DataError
 from umekomi.recipes import get, names
 from umekomi.tasks import KINDS
@@ -15,7 +15,7 @@ def table(*columns):
 @pytest.mark.parametrize("name", SHAPES)
 def test_a_shape_is_known_by_its_columns(name):
     about = SHAPES[name]
-    assert shape(table(*about.columns)) == name
+    assert shape_name(table(*about.columns)) == name
     assert set(about.columns) | set(about.more) <= set(COLUMNS), "every column is a standard one"
     assert set(about.texts) | set(about.together) | ({about.classes} - {""}) <= set(about.columns)
     assert not about.task or about.task in KINDS
@@ -36,15 +36,15 @@ def test_a_shape_is_known_by_its_columns(name):
     ],
 )
 def test_the_shape_with_most_columns_wins(columns, name):
-    assert shape(table(*columns)) == name
+    assert shape_name(table(*columns)) == name
 
 
 def test_a_condition_a_picture_or_a_sound_never_vanishes():
     assert SHAPES["captioned images"].media == {"image": "image"}
     assert SHAPES["described sounds"].media == {"audio": "audio"}
-    assert unused(table("text", "condition", "colour", "id")) == ["condition"]
-    assert unused(table("anchor", "positive", "negative_1", "instruction")) == []
-    assert unused(table("sentence1", "sentence2", "score", "condition")) == []
+    assert unused_columns(table("text", "condition", "colour", "id")) == ["condition"]
+    assert unused_columns(table("anchor", "positive", "negative_1", "instruction")) == []
+    assert unused_columns(table("sentence1", "sentence2", "score", "condition")) == []
 
 
 def test_a_recipe_says_which_columns_it_does_not_use(capsys):
@@ -54,17 +54,17 @@ def test_a_recipe_says_which_columns_it_does_not_use(capsys):
 
 def test_data_are_seen_as_what_is_wanted():
     pairs = table("anchor", "positive")
-    assert seen_as(pairs, ("texts", "pairs"), "x") is pairs, "as it is where it is one of them"
-    assert seen_as(pairs, ("texts",), "x")["text"].to_pylist()[0] == "positive 0"
+    assert view_as(pairs, ("texts", "pairs"), "x") is pairs, "as it is where it is one of them"
+    assert view_as(pairs, ("texts",), "x")["text"].to_pylist()[0] == "positive 0"
     judged = pa.table({"query": ["a", "b"], "document": ["c", "d"], "score": [1, 0]})
-    assert seen_as(judged, ("pairs", "texts"), "x").to_pydict() == {"anchor": ["a"], "positive": ["c"]}
-    assert seen_name(RETRIEVAL, ("hierarchy",)) is None
+    assert view_as(judged, ("pairs", "texts"), "x").to_pydict() == {"anchor": ["a"], "positive": ["c"]}
+    assert view_name(RETRIEVAL, ("hierarchy",)) is None
     with pytest.raises(
         DataError, match=r"^x learns from hierarchy \(child, parent\); found pairs \(anchor, positive\)$"
     ):
-        seen_as(pairs, ("hierarchy",), "x")
+        view_as(pairs, ("hierarchy",), "x")
     with pytest.raises(DataError, match=r"^x learns from texts \(text\); found colour$"):
-        seen_as(table("colour"), ("texts",), "x")
+        view_as(table("colour"), ("texts",), "x")
 
 
 def test_what_recipes_name_are_shapes():

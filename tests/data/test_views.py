@@ -3,7 +3,7 @@ import pytest
 
 from umekomi.data import DataError, Dataset
 from umekomi.data.shapes import pairs, texts
-from umekomi.data.views import as_retrieval, carve, cloze
+from umekomi.data.views import as_retrieval, inverse_cloze, split_held_out
 
 
 def made(**columns):
@@ -13,25 +13,25 @@ def made(**columns):
 def test_carving_keeps_shared_items_on_one_side():
     anchors = [f"q{i // 2}" for i in range(200)]
     positives = [f"d{i if i % 10 else 0}" for i in range(200)]
-    split = carve(made(anchor=anchors, positive=positives))
+    split = split_held_out(made(anchor=anchors, positive=positives))
     assert split["train"].num_rows + split["test"].num_rows == 200
     for column in ("anchor", "positive"):
         assert not set(split["train"][column].to_pylist()) & set(split["test"][column].to_pylist())
     assert 20 < split["test"].num_rows < 100
-    assert carve(made(anchor=anchors, positive=positives))["test"].equals(split["test"])
+    assert split_held_out(made(anchor=anchors, positive=positives))["test"].equals(split["test"])
 
 
 def test_carving_labelled_texts_keeps_shares_and_duplicates_together():
     rows = [f"text {i % 80}" for i in range(100)]
     labels = ["a" if i % 4 else "b" for i in range(100)]
-    split = carve(made(text=rows, label=labels))
+    split = split_held_out(made(text=rows, label=labels))
     assert not set(split["train"]["text"].to_pylist()) & set(split["test"]["text"].to_pylist())
     assert set(split["test"]["label"].to_pylist()) == {"a", "b"}
 
 
 def test_nothing_can_be_carved_of_one_component():
     with pytest.raises(DataError, match="hang together"):
-        carve(made(anchor=["q"] * 5, positive=list("abcde")))
+        split_held_out(made(anchor=["q"] * 5, positive=list("abcde")))
 
 
 def test_retrieval_of_pairs_and_of_judged_pairs():
@@ -43,7 +43,7 @@ def test_retrieval_of_pairs_and_of_judged_pairs():
 
 
 def test_cloze_of_english_and_japanese():
-    found = cloze(
+    found = inverse_cloze(
         [
             "The cat is here. It sat on the mat for a very long time indeed.",
             "too short",

@@ -22,7 +22,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from umekomi.data.columns import Retrieval
+from umekomi.data.columns import RetrievalData
 from umekomi.data.readers import read, tables
 from umekomi.errors import UmekomiError
 
@@ -158,7 +158,7 @@ def check(path: Path, encoding: str | None = None) -> str:
         said.encode("utf-8")
         return "error"
     for table in found.values() if isinstance(found, dict) else [found]:
-        for each in table if isinstance(table, Retrieval) else [table]:
+        for each in table if isinstance(table, RetrievalData) else [table]:
             assert isinstance(each, pa.Table)
             each.validate(full=True)
             each.to_pylist()

@@ -24,7 +24,7 @@ import numpy as np
 import pyarrow as pa
 
 from umekomi.errors import WrongUse
-from umekomi.indexes.filters import mask, sql, tree
+from umekomi.indexes.filters import mask, parse, sql
 from umekomi.indexes.payload import as_json, as_table, row_of
 
 UNITS = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}
@@ -575,7 +575,7 @@ def nowhere(random: random.Random) -> str:
 def held(text: str, columns: list[Column], of: pa.Table) -> list[bool] | str:
     """The rows that meet a condition, or the refusal; any other exception passes."""
     try:
-        part = tree(text, [column.name for column in columns])
+        part = parse(text, [column.name for column in columns])
         with suppress(WrongUse):  # what LanceDB does not compare
             sql(part, as_table(of, "add").schema)
         return mask(part, of).tolist()

@@ -88,10 +88,10 @@ def save_heavy(root: Path) -> None:
     from umekomi.models.engines.onnx import export
     from umekomi.models.multivector import MultiVectorEmbedder
     from umekomi.models.scorers import CrossEncoderScorer
-    from umekomi.models.scratch import scratch
+    from umekomi.models.scratch import untrained_transformer
 
     torch.manual_seed(0)
-    made = scratch("bert", TEXTS, layers=2, width=32, heads=2, vocabulary=300, max_length=64)
+    made = untrained_transformer("bert", TEXTS, layers=2, width=32, heads=2, vocabulary=300, max_length=64)
     made.save(root / "backbone")
     embedder = made.embedder()
     embedder.save(root / "text")

@@ -11,7 +11,7 @@ import pytest
 
 from umekomi.errors import DataError, WrongUse
 from umekomi.indexes import Index
-from umekomi.indexes.filters import sql, tree
+from umekomi.indexes.filters import parse, sql
 from umekomi.models.untrained import HashingEmbedder
 from umekomi.parts import similarity as similarities
 
@@ -52,7 +52,7 @@ def test_all_find_filter_replace_and_delete_alike(kind, metric, tmp_path):
     names = [f"n{i}" for i in range(ROWS)]
     index.add(names, vectors, payload())
     assert len(index) == ROWS
-    whole = similarities.named(metric)(vectors[:3], vectors)
+    whole = similarities.similarity_function(metric)(vectors[:3], vectors)
     for row, hits in enumerate(index.search(vectors[:3], 5)):
         order = np.argsort(-whole[row], kind="stable")[:5]
         assert [hit.id for hit in hits] == [f"n{i}" for i in order]
@@ -205,10 +205,10 @@ def test_texts_need_an_embedder(kind, tmp_path):
 
 
 def test_a_condition_in_sql_lets_nothing_out_of_its_quotes():
-    assert sql(tree('name == "x\' OR 1 = 1 --"', None)) == "`name` = 'x'' OR 1 = 1 --'"
-    assert sql(tree("a in () or not b is None", None)) == "((1 = 0) OR (NOT (`b` IS NULL)))"
+    assert sql(parse('name == "x\' OR 1 = 1 --"', None)) == "`name` = 'x'' OR 1 = 1 --'"
+    assert sql(parse("a in () or not b is None", None)) == "((1 = 0) OR (NOT (`b` IS NULL)))"
     with pytest.raises(WrongUse, match="expected a field's name"):
-        tree("1 == 2", None)
+        parse("1 == 2", None)
 
 
 @pytest.mark.parametrize("kind", ["umekomi", "lance", "qdrant"])
@@ -239,7 +239,7 @@ def test_own_columns_and_ids_are_whole_or_refused(kind, tmp_path):
 @pytest.mark.parametrize("kind", ["umekomi", "lance", "qdrant"])
 def test_huge_and_tiny_vectors_are_right_or_refused(kind, tmp_path):
     vectors = vectors_of(4).astype(np.float64)
-    whole = similarities.named("cosine")(vectors, vectors)
+    whole = similarities.similarity_function("cosine")(vectors, vectors)
     index = made(kind, tmp_path, "cosine")
     index.add(["0", "1", "2", "3"], vectors * np.array([[1e30], [1e-30], [1.0], [1e36]]))
     for factor in (1e30, 1e-35, 1.0):

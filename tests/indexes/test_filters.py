@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from umekomi.errors import WrongUse
 from umekomi.indexes import filters
-from umekomi.indexes.filters import Compare, mask, sql, tree
+from umekomi.indexes.filters import Compare, mask, parse, sql
 from umekomi.indexes.payload import as_json, row_of
 
 DAY = datetime.datetime(2024, 1, 15)
@@ -27,7 +27,7 @@ def table(**columns):
 
 def rows(condition: str, of: pa.Table) -> list[int]:
     """The numbers of the rows that meet a condition."""
-    return np.flatnonzero(mask(tree(condition, of.column_names), of)).tolist()
+    return np.flatnonzero(mask(parse(condition, of.column_names), of)).tolist()
 
 
 def refused(condition: str, of: pa.Table) -> str:
@@ -62,7 +62,7 @@ def test_what_is_missing_is_neither_equal_nor_unequal():
 
 
 def test_a_column_that_a_segment_lacks_is_missing_there():
-    part = tree("x == 1 or y is None", ["x", "y"])
+    part = parse("x == 1 or y is None", ["x", "y"])
     assert mask(part, table(y=[1, None])).tolist() == [False, True]
     assert mask(part, table(x=[1, 2])).tolist() == [True, True]
     assert mask(part, pa.table({"x": pa.array([], pa.int64())})).tolist() == []
@@ -257,7 +257,7 @@ def test_length_depth_and_number_are_bounded():
     assert "expected at most 100,000 characters, found 1,000,006" in refused("x == 1" + " " * 1_000_000, of)
     assert rows(f"x in ({', '.join(str(number) for number in range(2, 9000))})", of) == [1]
     with pytest.raises(WrongUse, match="found int"):
-        tree(3, ["x"])  # type: ignore[arg-type]
+        parse(3, ["x"])  # type: ignore[arg-type]
 
 
 def test_the_place_is_that_of_the_text_where_a_filter_is_long():
@@ -280,8 +280,8 @@ def test_types_without_an_order_can_be_asked_for_what_is_missing():
 
 
 def test_a_tree_is_read_alike_whatever_the_layout():
-    assert tree("( x )>(1)", ["x"]) == tree("1 < x", ["x"]) == tree("`x`\n>\t+1", ["x"])
-    assert tree("x > 1", ["x"]) == Compare(">", "x", 1, filters.Where("x > 1", 4))
+    assert parse("( x )>(1)", ["x"]) == parse("1 < x", ["x"]) == parse("`x`\n>\t+1", ["x"])
+    assert parse("x > 1", ["x"]) == Compare(">", "x", 1, filters.Where("x > 1", 4))
 
 
 def test_sql_writes_values_as_the_columns_hold_them():
@@ -298,10 +298,10 @@ def test_sql_writes_values_as_the_columns_hold_them():
         ("at <= '2024-01-15T09:00:00.5+09:00'", "`at` <= timestamp '2024-01-15T00:00:00.500Z'"),
         ("not i != 2", "(NOT `i` <> 2)"),
     ):
-        assert sql(tree(condition, schema.names), schema) == said
+        assert sql(parse(condition, schema.names), schema) == said
     for condition, said in (("i", "holds whole numbers"), ("day > 3", "does not fit 'day'")):
         with pytest.raises(WrongUse, match=said):
-            sql(tree(condition, schema.names), schema)
+            sql(parse(condition, schema.names), schema)
 
 
 @settings(max_examples=100, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
@@ -315,7 +315,7 @@ def test_generated_conditions_find_what_a_slow_reading_finds(draw, number):
 def test_any_text_gives_rows_or_one_line(text):
     of = table(a=[1, None], b=["x", "y"], c=[True, False])
     try:
-        found = mask(tree(text, of.column_names), of)
+        found = mask(parse(text, of.column_names), of)
     except WrongUse as error:
         said = str(error)
     else:

@@ -18,7 +18,7 @@ from umekomi.contracts import Vectors
 from umekomi.errors import DataError, UmekomiError, WrongUse
 from umekomi.indexes import Index
 from umekomi.indexes import upkeep as module
-from umekomi.indexes.kinds import KINDS, made
+from umekomi.indexes.kinds import KINDS, make_kind
 from umekomi.indexes.store import IndexBusy, Store
 from umekomi.parts import similarity as similarities
 
@@ -219,7 +219,7 @@ def test_every_measure_ranks_as_the_model_does(tmp_path):
     for metric in ("poincare", "euclidean", "dot"):
         index = filled(tmp_path / metric, points, metric=metric, kind="auto")
         rows, scores = index.nearest(points[:5], 4)
-        whole = similarities.named(metric)(points[:5], points)
+        whole = similarities.similarity_function(metric)(points[:5], points)
         assert (rows == np.argsort(-whole, axis=1, kind="stable")[:, :4]).all()
         np.testing.assert_allclose(scores, np.take_along_axis(whole, rows, 1), atol=1e-6)
     with pytest.raises(WrongUse, match="compared by cosine or dot, found dense ones compared by poincare"):
@@ -321,7 +321,7 @@ def test_bad_input_of_an_index(tmp_path):
     assert not (tmp_path / "j").exists()
     assert set(KINDS) == {"exact", "binary", "funnel", "hnsw", "sparse", "late"}
     with pytest.raises(WrongUse):
-        made("exact", {"shortlist": 3})
+        make_kind("exact", {"shortlist": 3})
 
 
 def test_another_model_is_refused(tmp_path):

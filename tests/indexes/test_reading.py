@@ -10,7 +10,7 @@ import pytest
 from umekomi.contracts import Vectors
 from umekomi.errors import DataError, WrongUse
 from umekomi.indexes import Index
-from umekomi.indexes.kinds import made
+from umekomi.indexes.kinds import make_kind
 from umekomi.models.lexical import Bm25Embedder
 from umekomi.parts import similarity as similarities
 
@@ -78,7 +78,7 @@ def test_a_graph_keeps_its_recall_for_many_hits(tmp_path):
 
 def test_effort_for_more_hits_is_in_proportion(tmp_path):
     pytest.importorskip("usearch")
-    kind = made("hnsw", {"effort": 20})
+    kind = make_kind("hnsw", {"effort": 20})
     assert [kind.needed(k) for k in (1, 11, 100, 1000, 3000)] == [20, 20, 200, 2000, 0]  # tuned for ten hits only
     kind.reach = [(100, 200), (1000, 1500)]
     assert [kind.needed(k) for k in (11, 100, 550, 1000, 2000, 4000)] == [20, 200, 850, 1500, 3000, 0]
@@ -90,7 +90,7 @@ def test_an_index_tuned_before_margins_still_looks_further_for_more(ten_thousand
     index, vectors, queries, _ = ten_thousand
     index.compact("binary")
     now = index.snapshot()
-    old = made("binary", now.kind.settings())
+    old = make_kind("binary", now.kind.settings())
     old.codec = now.kind.codec
     assert not old.reach
     _, scores = now.nearest(queries, 100, kind=old)

@@ -74,7 +74,7 @@ def test_columns_that_widen_are_joined_with_their_values(tmp_path, first, other,
 
 def test_an_index_that_was_given_two_types_before_says_so_and_can_be_mended(tmp_path, monkeypatch):
     """An earlier version let a column change its type where the last segment lacked it."""
-    monkeypatch.setattr("umekomi.indexes.joining.joint", lambda tables, where: None)
+    monkeypatch.setattr("umekomi.indexes.joining.common_schema", lambda tables, where: None)
     index = index_of(tmp_path / "i", {"x": [1]}, {"y": ["s"]}, {"x": ["s"]})
     monkeypatch.undo()
     for use in (index.compact, lambda: index.add(["new"], V[5:6], {"y": ["s"]})):

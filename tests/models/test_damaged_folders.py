@@ -160,7 +160,7 @@ def test_vectors_that_are_not_finite_name_the_model_and_the_first_text(value, st
     (static / "SHA256SUMS").unlink()
     model = load(static)
     assert np.isfinite(model.encode(["the red apple"])).all()
-    for encode in (model.encode, model.encode_reported, lambda texts: model.encode(texts, output="multi")):
+    for encode in (model.encode, model.encode_with_counts, lambda texts: model.encode(texts, output="multi")):
         with pytest.raises(UmekomiError, match="tiny: expected finite vectors, found NaN or infinity for item 2, 'how"):
             encode(TEXTS)
 
@@ -225,10 +225,10 @@ pytest.importorskip("sentence_transformers")
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     """A folder of transformers alone, and one of sentence-transformers, both tiny."""
-    from umekomi.models.scratch import scratch
+    from umekomi.models.scratch import untrained_transformer
 
     root = tmp_path_factory.mktemp("tiny")
-    backbone = scratch("bert", TEXTS, layers=2, width=32, heads=2, vocabulary=300, max_length=64)
+    backbone = untrained_transformer("bert", TEXTS, layers=2, width=32, heads=2, vocabulary=300, max_length=64)
     backbone.model.base_model.save_pretrained(root / "bare")
     backbone.tokenizer.save_pretrained(root / "bare")
     backbone.embedder().model.save(str(root / "theirs"), create_model_card=False)
@@ -506,7 +506,7 @@ def test_queries_and_documents_take_their_routes(routed):
     long = ["the red apple how to open"]
     assert here.truncated(long, "query").tolist() == [True]
     assert here.truncated(long, "document").tolist() == [False]
-    assert here.encode_reported(long, role="query").tokens.tolist() == [8]
+    assert here.encode_with_counts(long, role="query").tokens.tolist() == [8]
     with pytest.raises(WrongUse, match="knows no role 'answer'"):
         here.encode(TEXTS, role="answer")
     with pytest.raises(

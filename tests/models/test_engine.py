@@ -13,7 +13,7 @@ from conftest import TEXTS, needs_data
 
 from umekomi.errors import DataError, WrongUse
 from umekomi.models import load
-from umekomi.models.within import encode_within, late_chunks
+from umekomi.models.truncation import encode_truncated, late_chunks
 
 pytest.importorskip("onnxruntime")
 pytest.importorskip("sentence_transformers")
@@ -96,7 +96,7 @@ def test_the_same_vector_whatever_the_batch(engine, tmp_path):
 def test_reported_tokens_and_cuts_are_the_tokenizers(engine, minilm):
     texts = ["", "one two three", "word " * 254, "word " * 255, "漢字" * 200]
     for embedder in (engine, minilm):
-        found = embedder.encode_reported(texts)
+        found = embedder.encode_with_counts(texts)
         assert found.truncated.tolist() == [False, False, False, True, True]
         assert found.truncated.tolist() == embedder.truncated(texts).tolist()
         assert found.tokens.tolist() == [2, 5, 256, 256, 256], "what reached the model"
@@ -131,7 +131,7 @@ def test_openvino_gives_the_same_vectors_from_many_threads(engine, minilm):
 def test_bfloat16_is_asked_for_says_what_it_costs_and_is_kept_apart(engine, minilm, tmp_path, monkeypatch, capsys):
     openvino = pytest.importorskip("openvino")
     from umekomi.models.engines import choice as module
-    from umekomi.transforms import named
+    from umekomi.transforms import transform_class
     from umekomi.verbs.encode import encode
 
     if "BF16" not in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
@@ -153,7 +153,7 @@ def test_bfloat16_is_asked_for_says_what_it_costs_and_is_kept_apart(engine, mini
     assert np.abs(exact - engine.encode(texts)).max() < 1e-5 < np.abs(coarse - exact).max(), (
         "the cache keeps both apart"
     )
-    minilm.with_transform(named("truncate")(64)).save(tmp_path / "t")
+    minilm.with_transform(transform_class("truncate")(64)).save(tmp_path / "t")
     assert open_for_encoding(tmp_path / "t", "openvino-bf16").rounding == "bf16"
     minilm.save(tmp_path / "m")
     monkeypatch.setattr(module, "EXACT", 0.999999)
@@ -233,28 +233,28 @@ def test_a_broken_kept_graph_is_one_line(minilm, tmp_path, monkeypatch):
 
 
 def test_transforms_stand_behind_the_engine(minilm, tmp_path):
-    from umekomi.transforms import named
+    from umekomi.transforms import transform_class
 
-    shrunk = minilm.with_transform(named("truncate")(64))
+    shrunk = minilm.with_transform(transform_class("truncate")(64))
     shrunk.save(tmp_path / "t")
     for _ in range(2):
         opened = open_for_encoding(tmp_path / "t")
     assert (opened.base.kind, opened.name) == ("onnx", shrunk.name)
     assert opened.fingerprint() == load(tmp_path / "t").fingerprint()
     assert np.abs(opened.encode(TEXTS) - shrunk.encode(TEXTS)).max() < 1e-5
-    assert opened.encode_reported(["word " * 400]).truncated.tolist() == [True]
+    assert opened.encode_with_counts(["word " * 400]).truncated.tolist() == [True]
 
 
 def test_eight_bits_say_what_they_cost(minilm, tmp_path):
     """Every text of the data keeps its vector to the cosine asked for, which is measured anew here; what cannot is
     refused."""
-    from umekomi.inspection.layers import cut
+    from umekomi.inspection.layers import cut_layers
     from umekomi.models.engines.onnx import export
     from umekomi.verbs.convert import convert
 
     texts = [*mixed(10), *TEXTS]
     (tmp_path / "a.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
-    engine = export(cut(minilm, 2))
+    engine = export(cut_layers(minilm, 2))
     engine.save(tmp_path / "float")
     convert(tmp_path / "float", tmp_path / "m8", "onnx", precision="int8", data=tmp_path / "a.jsonl", least_cosine=0.98)
     opened = load(tmp_path / "m8")
@@ -299,14 +299,14 @@ def test_windows_cover_the_text_in_order_and_fit(engine, minilm):
 
 def test_chunked_vectors_are_the_weighted_mean_of_the_windows(engine):
     text = " ".join(f"word{i} and more" for i in range(300))
-    found = encode_within(engine, ["short", text], truncation="chunk")
-    pieces = engine.encode_reported(engine.windows(text))
+    found = encode_truncated(engine, ["short", text], truncation="chunk")
+    pieces = engine.encode_with_counts(engine.windows(text))
     want = (pieces.vectors * pieces.tokens[:, None]).sum(0)
     assert np.abs(found.vectors[1] - want / np.linalg.norm(want)).max() < 1e-5
     assert np.abs(found.vectors[0] - engine.encode(["short"])[0]).max() < 1e-5
     assert found.truncated.tolist() == [False, False]
     assert found.tokens[1] == pieces.tokens.sum()
-    short = encode_within(engine, ["short", text], truncation="chunk", dimensions=32).vectors
+    short = encode_truncated(engine, ["short", text], truncation="chunk", dimensions=32).vectors
     assert np.abs(short - engine.cut(found.vectors, 32)).max() < 1e-6
     assert np.abs(np.linalg.norm(short, axis=1) - 1).max() < 1e-5
 
@@ -315,18 +315,18 @@ def test_a_chunked_vector_sees_the_end_of_the_text(engine):
     """The last words change a chunked vector, and cannot change a cut one."""
     start = "the history of bread and baking in europe " * 60
     a, b = start + "volcano eruption lava " * 40, start + "quantum computer chip " * 40
-    cut = encode_within(engine, [a, b]).vectors
-    chunked = encode_within(engine, [a, b], truncation="chunk").vectors
+    cut = encode_truncated(engine, [a, b]).vectors
+    chunked = encode_truncated(engine, [a, b], truncation="chunk").vectors
     assert np.abs(cut[0] - cut[1]).max() < 1e-5
     assert np.abs(chunked[0] - chunked[1]).max() > 0.01
 
 
 def test_truncation_words(engine):
     with pytest.raises(DataError, match="text 8 is longer than minilm reads: 'word word"):
-        encode_within(engine, ["a", "b", "word " * 400], truncation="error", first=5)
+        encode_truncated(engine, ["a", "b", "word " * 400], truncation="error", first=5)
     with pytest.raises(WrongUse, match="truncation: expected warn, error, silent or chunk, found 'cut'"):
-        encode_within(engine, ["a"], truncation="cut")
-    assert encode_within(engine, [], truncation="chunk").vectors.shape == (0, 384)
+        encode_truncated(engine, ["a"], truncation="cut")
+    assert encode_truncated(engine, [], truncation="chunk").vectors.shape == (0, 384)
 
 
 def test_late_chunks_are_the_tokens_means_of_one_pass(minilm):

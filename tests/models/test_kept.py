@@ -10,7 +10,7 @@ from umekomi.comparison.meter import Journal, Meter
 from umekomi.contracts import Vectors
 from umekomi.errors import WrongUse
 from umekomi.files import content_hash
-from umekomi.models.kept import CachedEmbedder, InMemory, OnDisk, refuse
+from umekomi.models.cached import CachedEmbedder, InMemory, OnDisk, refuse_options
 from umekomi.models.untrained import HashingEmbedder
 
 
@@ -128,6 +128,6 @@ def test_transforms_behind_what_is_kept_encode_nothing_again():
 
 
 def test_a_stand_in_that_cannot_follow_an_option_says_so():
-    refuse({"output": "dense", "condition": None}, "who")
+    refuse_options({"output": "dense", "condition": None}, "who")
     with pytest.raises(WrongUse, match="who takes no condition, found"):
-        refuse({"condition": ["colour"]}, "who")
+        refuse_options({"condition": ["colour"]}, "who")

@@ -13,10 +13,10 @@ from safetensors.numpy import load_file, save_file
 from umekomi.errors import UmekomiError, WrongUse
 from umekomi.models import load, opening
 from umekomi.models.base import Backbone, EmbedderBase, Predictor, Scorer, TextFace, modalities_of
+from umekomi.models.cached import CachedEmbedder
 from umekomi.models.entity import EntityEmbedder
-from umekomi.models.kept import CachedEmbedder
+from umekomi.models.truncation import encode_truncated
 from umekomi.models.untrained import HashingEmbedder
-from umekomi.models.within import encode_within
 from umekomi.parts.similarity import normalise
 from umekomi.transforms import Truncate
 
@@ -96,7 +96,7 @@ def test_any_modality_encodes_shrinks_saves_and_opens(kind, tmp_path, monkeypatc
     vectors = model.encode(items)
     assert vectors.shape == (2, 4)
     assert (model.encode(items, modality=next(iter(kind.modalities))) == vectors).all()
-    assert (encode_within(model, items).vectors == vectors).all()
+    assert (encode_truncated(model, items).vectors == vectors).all()
     assert (CachedEmbedder(model).encode(items) == vectors).all()
     monkeypatch.setitem(opening.KINDS, kind.kind, f"{__name__}:{kind.__name__}")
     model.with_transform(Truncate(2)).save(tmp_path / "m")
@@ -139,7 +139,7 @@ def test_embedders_of_texts_and_of_names_refuse_what_they_cannot_read():
         table.encode(["a", ["a", "b"]])
     with pytest.raises(WrongUse, match="no entity of mixed named '3'; the nearest: 3.5"):
         EntityEmbedder(["a", 3.5], np.eye(2, dtype=np.float32), name="mixed").encode([3])
-    assert encode_within(table, ["a", "b"], truncation="error").truncated.tolist() == [False, False]
+    assert encode_truncated(table, ["a", "b"], truncation="error").truncated.tolist() == [False, False]
     assert isinstance(CachedEmbedder(table), EmbedderBase)
 
 
@@ -227,7 +227,7 @@ def test_every_registered_kind_is_the_class_it_names():
     if pytest.importorskip("sentence_transformers"):
         neural = set()
     for kind in set(opening.KINDS) - neural:
-        found = opening.reader(kind)
+        found = opening.class_of_kind(kind)
         assert found.kind == kind
         assert issubclass(found, (EmbedderBase, Scorer, Backbone))
 
@@ -249,7 +249,7 @@ def test_a_name_is_resolved_in_one_place(tmp_path):
     ):
         with pytest.raises(WrongUse, match=match):
             opening.resolve(name)
-        assert opening.named(name) == (name == str(tmp_path))
+        assert opening.is_model_name(name) == (name == str(tmp_path))
     for place, kind in (("config.json", "text"), ("modules.json", "static")):
         (tmp_path / place).write_text(
             "{}" if kind == "text" else json.dumps([{"type": "x.StaticEmbedding", "path": ""}])

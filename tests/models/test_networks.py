@@ -8,7 +8,7 @@ pytest.importorskip("sentence_transformers")
 
 from umekomi.errors import DataError, WrongUse
 from umekomi.models import load
-from umekomi.models.scratch import ARCHITECTURES, DECODERS, scratch, tokenizer
+from umekomi.models.scratch import ARCHITECTURES, DECODERS, train_tokenizer, untrained_transformer
 from umekomi.parts.networks import bidirectional, needs, sees, with_eos
 
 TEXTS = [f"the cat number {i} sat on the mat and looked at {i * 7} birds; 埋め込みの検索 {i}" for i in range(200)]
@@ -18,7 +18,8 @@ SOME = ["a", "the cat sat on the mat " * 4, "birds", "埋め込み", "looked at 
 @pytest.fixture(scope="module")
 def networks():
     return {
-        name: scratch(name, TEXTS, layers=2, width=32, heads=4, vocabulary=400, max_length=64) for name in ARCHITECTURES
+        name: untrained_transformer(name, TEXTS, layers=2, width=32, heads=4, vocabulary=400, max_length=64)
+        for name in ARCHITECTURES
     }
 
 
@@ -104,7 +105,7 @@ def test_an_end_of_text_token_is_added_where_a_decoder_lacks_it(networks, tmp_pa
     """As published files of Qwen3 and NV-Embed need it; it survives truncation and a save."""
     from tokenizers import processors
 
-    backbone = scratch("qwen3", TEXTS, layers=1, width=16, heads=2, vocabulary=300)
+    backbone = untrained_transformer("qwen3", TEXTS, layers=1, width=16, heads=2, vocabulary=300)
     backbone.tokenizer._tokenizer.post_processor = processors.TemplateProcessing(
         single="[CLS] $A", special_tokens=[("[CLS]", 2)]
     )
@@ -114,7 +115,7 @@ def test_an_end_of_text_token_is_added_where_a_decoder_lacks_it(networks, tmp_pa
     for words in (embedder.model.tokenizer, load(tmp_path / "model").model.tokenizer):
         ids = words("the cat " * 300, truncation=True, max_length=10)["input_ids"]
         assert len(ids) == 10 and ids[0] == 2 and ids[-1] == words.eos_token_id
-    words = tokenizer(TEXTS, 300)
+    words = train_tokenizer(TEXTS, 300)
     words.eos_token = None
     with pytest.raises(WrongUse, match="end-of-text"):
         with_eos(words)
@@ -124,17 +125,20 @@ def test_an_end_of_text_token_is_added_where_a_decoder_lacks_it(networks, tmp_pa
 
 
 def test_one_seed_one_network():
-    a, b, c = (scratch("mistral", TEXTS, layers=1, width=16, heads=2, vocabulary=300, seed=seed) for seed in (0, 0, 1))
+    a, b, c = (
+        untrained_transformer("mistral", TEXTS, layers=1, width=16, heads=2, vocabulary=300, seed=seed)
+        for seed in (0, 0, 1)
+    )
     first = [next(iter(model.model.state_dict().values())) for model in (a, b, c)]
     assert torch.equal(first[0], first[1]) and not torch.equal(first[0], first[2])
 
 
 def test_wrong_shapes_are_one_line():
     for wrong in (
-        lambda: scratch("gpt", TEXTS),
-        lambda: scratch("bert", TEXTS, width=30, heads=4),
-        lambda: scratch("bert", TEXTS, vocabulary=100),
-        lambda: scratch("bert", []),
+        lambda: untrained_transformer("gpt", TEXTS),
+        lambda: untrained_transformer("bert", TEXTS, width=30, heads=4),
+        lambda: untrained_transformer("bert", TEXTS, vocabulary=100),
+        lambda: untrained_transformer("bert", []),
     ):
         with pytest.raises((WrongUse, DataError), match="expected"):
             wrong()

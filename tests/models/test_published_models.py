@@ -12,7 +12,7 @@ from umekomi.errors import WrongUse
 from umekomi.models import load
 from umekomi.models.published.catalogue import CATALOGUE
 from umekomi.models.published.nv_embed import HEAD, PARTS, QUERY, TRUNK
-from umekomi.models.scratch import scratch
+from umekomi.models.scratch import untrained_transformer
 from umekomi.parts.networks import sees
 from umekomi.parts.pooling import LatentAttention
 
@@ -26,7 +26,7 @@ def nv_folder(tmp_path):
     from safetensors.torch import save_file
     from tokenizers import processors
 
-    backbone = scratch("mistral", TEXTS, layers=2, width=32, heads=4, vocabulary=400, max_length=256)
+    backbone = untrained_transformer("mistral", TEXTS, layers=2, width=32, heads=4, vocabulary=400, max_length=256)
     backbone.tokenizer._tokenizer.post_processor = processors.TemplateProcessing(
         single="[CLS] $A", special_tokens=[("[CLS]", 2)]
     )  # no end token, as published
@@ -131,7 +131,7 @@ def test_qwen3_takes_the_last_token_and_every_text_ends_in_its_mark(tmp_path, mo
     from sentence_transformers import SentenceTransformer
     from tokenizers import processors
 
-    backbone = scratch("qwen3", TEXTS, layers=2, width=32, heads=4, vocabulary=400, max_length=64)
+    backbone = untrained_transformer("qwen3", TEXTS, layers=2, width=32, heads=4, vocabulary=400, max_length=64)
     words = backbone.tokenizer
     words.add_special_tokens({"additional_special_tokens": ["<|endoftext|>"]})
     backbone.model.resize_token_embeddings(len(words))

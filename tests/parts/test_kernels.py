@@ -8,7 +8,7 @@ import pytest
 from umekomi.parts import partition, similarity
 from umekomi.parts.kernels import bags, hyperbolic, sentences, sparse
 from umekomi.parts.kernels.draw import mix
-from umekomi.parts.kernels.threads import over, shards
+from umekomi.parts.kernels.threads import run_all, shards
 
 RNG = np.random.default_rng(0)
 
@@ -145,7 +145,7 @@ def test_a_step_in_the_euclidean_arm():
 @pytest.mark.parametrize("metric", ["poincare", "lorentz", "euclidean", "cosine", "dot"])
 def test_ranks_are_those_of_the_similarity(metric):
     from umekomi.models.entity import EntityEmbedder
-    from umekomi.tasks.tables import rank
+    from umekomi.tasks.entities import rank
 
     points = RNG.uniform(-0.4, 0.4, (40, 3)).astype(np.float32)
     if metric == "lorentz":
@@ -435,4 +435,4 @@ def test_a_sphere_step_follows_the_gradient():
 
 def test_shards_and_threads():
     assert shards(3, 8) == [(0, 1), (1, 2), (2, 3)]
-    assert over(lambda a, b: b - a, shards(10, 3)) == [3, 3, 4]
+    assert run_all(lambda a, b: b - a, shards(10, 3)) == [3, 3, 4]

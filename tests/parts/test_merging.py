@@ -6,7 +6,7 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("sentence_transformers")
 
 from umekomi.errors import WrongUse
-from umekomi.parts.merging import greedy, into, slerp, slerp_all, soup
+from umekomi.parts.merging import greedy, load_into, slerp, slerp_all, soup
 
 
 def states(count, seed=0):
@@ -64,5 +64,5 @@ def test_other_shapes_are_named():
 
 def test_a_copy_takes_the_weights():
     model = torch.nn.Linear(2, 2)
-    out = into(model, {name: torch.zeros_like(value) for name, value in model.state_dict().items()})
+    out = load_into(model, {name: torch.zeros_like(value) for name, value in model.state_dict().items()})
     assert out.weight.abs().sum() == 0 and model.weight.abs().sum() > 0

@@ -19,8 +19,8 @@ from torch.nn import functional
 from umekomi.errors import DataError, UmekomiError, WrongUse
 from umekomi.parts.layers.recurrent import Recurrent
 from umekomi.parts.learning import modules
-from umekomi.parts.learning.checkpoint import detached, moved, read_tree, write_tree
-from umekomi.parts.learning.modules import CHECKPOINT, items_in, learn, seeded
+from umekomi.parts.learning.checkpoint import detach_tree, move_tree, read_tree, write_tree
+from umekomi.parts.learning.modules import CHECKPOINT, items_in, learn, seed_globals
 from umekomi.parts.learning.rates import Decay, Moment, Plateau, Warmup
 from umekomi.parts.learning.samplers import Buckets, Streams, shuffled
 from umekomi.run import Run
@@ -50,7 +50,7 @@ class Net(nn.Module):
 
 
 def net(seed=0, dropout=0.2):
-    with seeded(seed):
+    with seed_globals(seed):
         return Net(dropout)
 
 
@@ -156,7 +156,7 @@ def test_several_batches_a_step_are_one_large_one():
 
 
 def linear():
-    with seeded(0):
+    with seed_globals(0):
         return nn.Linear(5, 2)
 
 
@@ -207,7 +207,7 @@ def test_sparse_gradients_are_clipped_and_used(tmp_path):
         return functional.cross_entropy(module.out(module.table(batch).mean(1)), batch[:, 0] % 2)
 
     def made(sparse, **options):
-        with seeded(0):
+        with seed_globals(0):
             module = Words(sparse)
         rows = shuffled(24, lambda rows, generator: torch.from_numpy(TOKENS[:192].reshape(24, 8)[rows]), 6)
         adagrad = partial(torch.optim.Adagrad, lr=0.2)
@@ -515,10 +515,10 @@ def test_trees_are_cut_from_their_graph_and_moved():
     from collections import namedtuple
 
     weight = torch.ones(2, requires_grad=True)
-    found = detached({"a": [weight * 2, (weight * 3, None)]})
+    found = detach_tree({"a": [weight * 2, (weight * 3, None)]})
     assert not found["a"][0].requires_grad and not found["a"][1][0].requires_grad and found["a"][1][1] is None
     pair = namedtuple("pair", "ids words")(torch.zeros(1), ["a"])
-    there = moved({"p": pair, "n": [np.ones(1)]}, torch.device("meta"))
+    there = move_tree({"p": pair, "n": [np.ones(1)]}, torch.device("meta"))
     assert there["p"].ids.device.type == "meta" and there["p"].words == ["a"] and isinstance(there["n"][0], np.ndarray)
 
 
@@ -536,7 +536,7 @@ class Reader(nn.Module):
 
 
 def reader(seed=0):
-    with seeded(seed):
+    with seed_globals(seed):
         return Reader()
 
 
@@ -670,7 +670,7 @@ def shared(place, accumulate):
     from safetensors.torch import save_file
 
     def plain():
-        with seeded(0):
+        with seed_globals(0):
             return nn.Sequential(nn.Linear(5, 8), nn.Tanh(), nn.Dropout(0.3), nn.Linear(8, 2))
 
     options = {
@@ -785,7 +785,7 @@ def test_a_sentence_encoder_from_its_parts(tmp_path):
         ids, lengths, classes = make(np.arange(320, 400), generator)
         return float((module(ids, lengths).argmax(1) == classes).float().mean())
 
-    with seeded(0):
+    with seed_globals(0):
         encoder = Encoder()
     history = learn(
         encoder,

@@ -75,4 +75,4 @@ def test_slices_of_any_kind():
 
 def test_unknown_similarity_names_the_nearest():
     with pytest.raises(WrongUse, match="cosine"):
-        s.named("cosin")
+        s.similarity_function("cosin")

@@ -4,10 +4,10 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("sentence_transformers")
 
-from umekomi.data.contrast import blended, rows
-from umekomi.models.scratch import scratch
+from umekomi.data.contrast import concatenate, contrastive_rows
+from umekomi.models.scratch import untrained_transformer
 from umekomi.parts.learning.batches import InstructedCollator
-from umekomi.parts.learning.language import packed, pretrain
+from umekomi.parts.learning.language import pack_texts, pretrain
 from umekomi.parts.learning.sentences import Stage, fine_tune
 from umekomi.parts.losses.contrastive import InfoNCE
 from umekomi.run import Run
@@ -17,11 +17,11 @@ TEXTS = [f"the {animal} number {i} sat on mat {i * 7 % 13}" for i in range(24) f
 
 @pytest.fixture(scope="module")
 def backbone():
-    return scratch("qwen3", TEXTS, layers=2, width=32, heads=4, vocabulary=400, max_length=64)
+    return untrained_transformer("qwen3", TEXTS, layers=2, width=32, heads=4, vocabulary=400, max_length=64)
 
 
 def table(**more):
-    return rows({"anchor": TEXTS, "positive": [f"about {text}" for text in TEXTS], **more}, "x")
+    return contrastive_rows({"anchor": TEXTS, "positive": [f"about {text}" for text in TEXTS], **more}, "x")
 
 
 def stage(table, **options):
@@ -119,7 +119,7 @@ def test_watching_changes_nothing(backbone):
 
 def test_every_row_has_its_own_instruction(backbone):
     embedder = backbone.embedder("mean", without_prompt=True)
-    some = blended(
+    some = concatenate(
         [table().slice(0, 2).set_column(2, "instruction", [["first: ", "a longer second: "]]), table().slice(2, 1)]
     )
     batch = InstructedCollator(preprocess_fn=embedder.model.preprocess, model=embedder.model)(some.to_pylist())
@@ -161,7 +161,9 @@ def test_one_set_a_batch_or_all_of_them(backbone):
     seen.clear()
     fine_tune(
         base,
-        lambda model: [Stage({"all": blended(list(parts.values()))}, {"all": Loss(model)}, 1, 8, 1e-3, 0.0, "shuffle")],
+        lambda model: [
+            Stage({"all": concatenate(list(parts.values()))}, {"all": Loss(model)}, 1, 8, 1e-3, 0.0, "shuffle")
+        ],
         run=Run("test", 1),
     )
     assert len(seen) == 6 and {0, 1} in seen
@@ -171,7 +173,7 @@ def test_one_set_a_batch_or_all_of_them(backbone):
     ("architecture", "objective"), [("qwen3", "causal"), ("bert", "masked"), ("modernbert", "masked")]
 )
 def test_pre_training_learns_and_goes_on_where_it_stopped(architecture, objective, tmp_path):
-    made = scratch(architecture, TEXTS, layers=1, width=32, heads=4, vocabulary=300, max_length=32)
+    made = untrained_transformer(architecture, TEXTS, layers=1, width=32, heads=4, vocabulary=300, max_length=32)
     losses = pretrain(
         made.model,
         made.tokenizer,
@@ -184,14 +186,14 @@ def test_pre_training_learns_and_goes_on_where_it_stopped(architecture, objectiv
         learning_rate=3e-3,
     )
     assert len(losses) == 10 and losses[-1] < losses[0] - 0.5
-    again = scratch(architecture, TEXTS, layers=1, width=32, heads=4, vocabulary=300, max_length=32)
+    again = untrained_transformer(architecture, TEXTS, layers=1, width=32, heads=4, vocabulary=300, max_length=32)
     options = {"objective": objective, "length": 16, "batch_size": 8, "learning_rate": 3e-3}
     pretrain(again.model, again.tokenizer, TEXTS, steps=40, run=Run("test", 0, tmp_path), save_steps=20, **options)
     assert all(torch.equal(value, again.model.state_dict()[name]) for name, value in made.model.state_dict().items())
 
 
 def test_rows_are_packed_without_padding(backbone):
-    rows_ = packed(backbone.tokenizer, TEXTS, 16)
+    rows_ = pack_texts(backbone.tokenizer, TEXTS, 16)
     flat = [token for text in TEXTS for token in backbone.tokenizer(text)["input_ids"]]
     np.testing.assert_array_equal(rows_.ravel(), flat[: rows_.size])
     assert rows_.shape[1] == 16 and len(flat) - rows_.size < 16

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from umekomi.data import Retrieval
+from umekomi.data import RetrievalData
 from umekomi.errors import UmekomiError, WrongUse
 from umekomi.fields import declared, problem
 from umekomi.parts.learning import arrays
@@ -69,15 +69,17 @@ FIXED = frozenset({"bm25", "tfidf", "static"})
 def sample(name: str, shape: str) -> Any:
     """A few rows for this recipe."""
     data = DEFINITIONS if name == "dictrep" else SAMPLES[shape]
-    return Retrieval(*(pa.table(part) for part in data.values())) if shape == "retrieval" else pa.table(data)
+    return RetrievalData(*(pa.table(part) for part in data.values())) if shape == "retrieval" else pa.table(data)
 
 
 @cache
 def network() -> Any:
     """What neural recipes go on from here: a network of one layer."""
-    from umekomi.models.scratch import scratch
+    from umekomi.models.scratch import untrained_transformer
 
-    return scratch("bert", [*TEXTS, *ASKED], layers=1, width=16, heads=2, vocabulary=300, max_length=32).embedder()
+    return untrained_transformer(
+        "bert", [*TEXTS, *ASKED], layers=1, width=16, heads=2, vocabulary=300, max_length=32
+    ).embedder()
 
 
 def start(name: str) -> Any:
@@ -227,7 +229,7 @@ def check_data_of(name: str) -> None:
 
 def _damaged(data: Any) -> list[Any]:
     """No rows; nothing in the first column's second row."""
-    if isinstance(data, Retrieval):
+    if isinstance(data, RetrievalData):
         return []
     first = data.column_names[0]
     values = data[first].to_pylist()

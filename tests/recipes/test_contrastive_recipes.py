@@ -12,7 +12,7 @@ pytest.importorskip("sentence_transformers")
 
 from umekomi.errors import DataError, WrongUse
 from umekomi.models import load
-from umekomi.models.scratch import scratch
+from umekomi.models.scratch import untrained_transformer
 from umekomi.parts.learning.sentences import Stage
 from umekomi.parts.networks import sees
 from umekomi.recipes import get
@@ -37,7 +37,7 @@ FAST = {"max_length": 24}
 @pytest.fixture(scope="module")
 def networks():
     return {
-        name: scratch(
+        name: untrained_transformer(
             name, TEXTS + PAIRS["anchor"].to_pylist(), layers=1, width=32, heads=4, vocabulary=400, max_length=64
         )
         for name in ("bert", "qwen3")

@@ -7,7 +7,7 @@ import pytest
 from umekomi.errors import DataError, UmekomiError, WrongUse
 from umekomi.models import load
 from umekomi.recipes import get
-from umekomi.tasks.tables import HypernymyRanking, LinkPrediction, Reconstruction
+from umekomi.tasks.entities import HypernymyRanking, LinkPrediction, Reconstruction
 
 TREE = pa.table(
     {

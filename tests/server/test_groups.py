@@ -5,12 +5,12 @@ import pyarrow as pa
 import pytest
 
 pytest.importorskip("fastapi")
-from umekomi.server.groups import Group, grouped
+from umekomi.server.groups import Group, group_values
 
 
 def test_numbers_of_many_values_are_ranges_of_as_many_rows():
     values = np.random.default_rng(0).permutation(800)
-    found, ordered, points = grouped(pa.array(values))
+    found, ordered, points = group_values(pa.array(values))
     assert ordered
     assert [group.count for group in found] == [100] * 8
     assert (found[0].label, found[-1].label) == ("0 – 99", "700 – 799")
@@ -18,7 +18,7 @@ def test_numbers_of_many_values_are_ranges_of_as_many_rows():
 
 
 def test_a_value_that_most_rows_have_is_one_range():
-    found, _, points = grouped(pa.array([0.0] * 90 + [float(i) for i in range(1, 11)]))
+    found, _, points = group_values(pa.array([0.0] * 90 + [float(i) for i in range(1, 11)]))
     assert found[0] == Group("0", "value", 90)
     assert sum(group.count for group in found) == 100
     assert points[:90] == [0] * 90
@@ -27,14 +27,17 @@ def test_a_value_that_most_rows_have_is_one_range():
 
 def test_times_that_python_cannot_hold_have_a_label():
     far = pa.array([1 << 61, None], pa.int64()).cast(pa.timestamp("us"))
-    assert grouped(far)[0] == [Group("75039-04-04T19:00:13.693952000", "value", 1), Group(None, "missing", 1)]
-    assert grouped(pa.array([[1 << 62]], pa.list_(pa.timestamp("s"))))[0][0].label == "['146138514283-06-19T07:45:04']"
-    assert grouped(pa.array([[b"\xff"]]))[0][0].label == "['/w==']"
+    assert group_values(far)[0] == [Group("75039-04-04T19:00:13.693952000", "value", 1), Group(None, "missing", 1)]
+    assert (
+        group_values(pa.array([[1 << 62]], pa.list_(pa.timestamp("s"))))[0][0].label
+        == "['146138514283-06-19T07:45:04']"
+    )
+    assert group_values(pa.array([[b"\xff"]]))[0][0].label == "['/w==']"
 
 
 def test_words_by_their_number_and_the_rest():
     words = [word for number, word in enumerate("abcdefghijk") for _ in range(20 - number)]
-    found, ordered, points = grouped(pa.chunked_array([words[:50], [*words[50:], None]]))
+    found, ordered, points = group_values(pa.chunked_array([words[:50], [*words[50:], None]]))
     assert not ordered
     assert [group.label for group in found] == [*"abcdefgh", None, None]
     assert found[-2:] == [Group(None, "rest", 12 + 11 + 10), Group(None, "missing", 1)]
@@ -54,6 +57,6 @@ def test_words_by_their_number_and_the_rest():
     ],
 )
 def test_other_columns(values, labels, points):
-    found, _, got = grouped(values)
+    found, _, got = group_values(values)
     assert [group.label for group in found] == labels
     assert got == points

@@ -16,8 +16,8 @@ from umekomi.indexes import Index
 from umekomi.models.base import Scorer
 from umekomi.models.untrained import HashingEmbedder
 from umekomi.server.app import Settings
-from umekomi.server.maps import projected
-from umekomi.server.model_pool import Holder
+from umekomi.server.maps import project
+from umekomi.server.model_pool import ModelPool
 from umekomi.server.routes import application
 
 JSON = {"content-type": "application/json"}
@@ -277,7 +277,7 @@ def test_hosts_with_and_without_a_port(client):
 def test_the_first_model_is_weighed(tmp_path):
     HashingEmbedder(8).save(tmp_path / "m")
     (tmp_path / "m" / "ballast").write_bytes(b"a" * 5_000_000)
-    holder = Holder([tmp_path / "m"], memory=1, engine="auto", batcher=None)
+    holder = ModelPool([tmp_path / "m"], memory=1, engine="auto", batcher=None)
     holder.load_first()
     assert holder.models["m"].bytes >= 5_000_000
 
@@ -285,7 +285,7 @@ def test_the_first_model_is_weighed(tmp_path):
 @pytest.mark.parametrize("size", [1e-38, 1.0, 1e30, 3e38])
 def test_a_map_of_vectors_of_any_size(size):
     vectors = (np.random.default_rng(0).random((50, 5)) * size).astype(np.float32)
-    places = projected(vectors)
+    places = project(vectors)
     assert places.shape == (50, 2) and np.isfinite(places).all() and np.allclose(np.abs(places).max(0), 1)
     for few in (vectors[:1], vectors[:2], vectors[:, :1], np.zeros((3, 4), np.float32)):
-        assert projected(few).shape == (len(few), 2) and np.isfinite(projected(few)).all()
+        assert project(few).shape == (len(few), 2) and np.isfinite(project(few)).all()

@@ -25,7 +25,7 @@ import umekomi
 from umekomi.errors import DataError, UmekomiError, WrongUse
 from umekomi.models.untrained import HashingEmbedder
 from umekomi.server.batching import Batcher, Busy
-from umekomi.server.model_pool import Holder
+from umekomi.server.model_pool import ModelPool
 from umekomi.server.running import is_loopback, run
 from umekomi.server.workers import Panic
 
@@ -178,7 +178,7 @@ def test_models_are_opened_when_asked_for_and_closed_for_memory(folders, tmp_pat
         HashingEmbedder(64).save(tmp_path / f"m{number}")
 
     async def go() -> None:
-        holder = Holder(
+        holder = ModelPool(
             [tmp_path / f"m{number}" for number in range(3)],
             memory=1,
             engine="auto",
@@ -197,14 +197,14 @@ def test_models_are_opened_when_asked_for_and_closed_for_memory(folders, tmp_pat
 
     asyncio.run(go())
     with pytest.raises(WrongUse, match="two models are called 'm0'"):
-        Holder([tmp_path / "m0", tmp_path / "m0"], memory=1, engine="auto", batcher=None)
+        ModelPool([tmp_path / "m0", tmp_path / "m0"], memory=1, engine="auto", batcher=None)
 
 
 def test_a_model_that_opens_slowly_is_opened_once(tmp_path):
     HashingEmbedder(8).save(tmp_path / "m")
     times = []
 
-    class Slow(Holder):
+    class Slow(ModelPool):
         def _load(self, source):
             times.append(source)
             time.sleep(0.4)
@@ -332,10 +332,10 @@ def test_roles_do_not_mix():
     seen: list[tuple] = []
 
     def encode(e, texts, truncation, role):
-        from umekomi.models.within import encode_within
+        from umekomi.models.truncation import encode_truncated
 
         seen.append((role, len(texts)))
-        return encode_within(e, texts, truncation=truncation, role=None)
+        return encode_truncated(e, texts, truncation=truncation, role=None)
 
     batched(embedder, [([f"{i}"], "query" if i % 2 else "document") for i in range(20)], encode=encode)
     assert (
@@ -405,9 +405,9 @@ def test_jobs_are_bounded_by_the_queue_too():
 
 def test_a_model_that_gives_too_few_vectors_fails_its_request():
     def encode(e, texts, truncation, role):
-        from umekomi.models.within import encode_within
+        from umekomi.models.truncation import encode_truncated
 
-        return encode_within(e, texts[:1] if "short" in texts else texts)
+        return encode_truncated(e, texts[:1] if "short" in texts else texts)
 
     found = batched(Recording(), [(["a", "short"], None), (["b"], None)], encode=encode)
     assert "gave 1 vectors for 2 texts" in str(found[0]) and len(found[1].vectors) == 1
@@ -415,11 +415,11 @@ def test_a_model_that_gives_too_few_vectors_fails_its_request():
 
 def test_the_number_of_a_text_is_its_place_in_its_request():
     def encode(e, texts, truncation, role):
-        from umekomi.models.within import encode_within
+        from umekomi.models.truncation import encode_truncated
 
         if "long" in texts:
             raise DataError(f"text {texts.index('long') + 1} is longer than it reads")
-        return encode_within(e, texts)
+        return encode_truncated(e, texts)
 
     (found,) = batched(Recording(), [([*["a"] * 40, "long"], None)], encode=encode)
     assert str(found) == "text 41 is longer than it reads"

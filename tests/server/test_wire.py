@@ -154,7 +154,7 @@ def test_late_chunking(folders, minilm):
     import httpx
     from served import Server
 
-    from umekomi.models.within import late_chunks
+    from umekomi.models.truncation import late_chunks
 
     pieces = ["Berlin is the capital of Germany.", " Its inhabitants are many."]
     with Server("minilm", "--engine", "torch") as running:

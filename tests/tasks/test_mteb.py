@@ -24,7 +24,7 @@ from umekomi.models.untrained import HashingEmbedder
 from umekomi.tasks.labels import Classification, Clustering
 from umekomi.tasks.mteb import MtebEncoder, MtebTask
 from umekomi.tasks.pairs import PairClassification, Similarity
-from umekomi.tasks.retrieval import Reranking, Retrieval
+from umekomi.tasks.retrieval import Reranking, RetrievalTask
 from umekomi.transforms import Truncate
 
 
@@ -112,7 +112,7 @@ def test_retrieval(minilm, kind):
     theirs = mteb_scores(
         local(AbsTaskRetrieval, f"LocalRetrieval{kind.title()}", "Retrieval", "ndcg_at_10", split_data(data)), model
     )
-    ours = Retrieval(data).evaluate(model)
+    ours = RetrievalTask(data).evaluate(model)
     assert ours.value == pytest.approx(theirs["ndcg_at_10"], abs=5e-5)
     assert ours.scores["mrr@10"].value == pytest.approx(theirs["mrr_at_10"], abs=5e-5)
     assert ours.scores["recall@100"].value == pytest.approx(theirs["recall_at_100"], abs=5e-5)

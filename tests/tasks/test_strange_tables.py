@@ -12,16 +12,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from umekomi import tasks
-from umekomi.data import Dataset, Retrieval
+from umekomi.data import Dataset, RetrievalData
 from umekomi.errors import DataError, UmekomiError
 from umekomi.models.entity import EntityEmbedder
 from umekomi.models.untrained import HashingEmbedder, RandomEmbedder
 from umekomi.recipes import get
-from umekomi.tasks.labels import Classification, Clustering, rare_left_out
+from umekomi.tasks.entities import HypernymyRanking, LinkPrediction, Reconstruction, TripleRanking
+from umekomi.tasks.labels import Classification, Clustering, without_rare_labels
 from umekomi.tasks.pairs import PairClassification, Similarity
 from umekomi.tasks.retrieval import Reranking, trec, whole_grades
-from umekomi.tasks.retrieval import Retrieval as RetrievalTask
-from umekomi.tasks.tables import HypernymyRanking, LinkPrediction, Reconstruction, TripleRanking
+from umekomi.tasks.retrieval import RetrievalTask as RetrievalTask
 
 MODEL = HashingEmbedder(16)
 QUICK = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
@@ -132,7 +132,7 @@ def test_three_tables_that_may_not_fit_each_other(queries, corpus, qrels):
     parts = [table(part) for part in (queries, corpus, qrels)]
     if not any(part is None for part in parts):
         for task in (RetrievalTask, Reranking):
-            judged(lambda task=task: task(Retrieval(*parts)))
+            judged(lambda task=task: task(RetrievalData(*parts)))
 
 
 NAMES = st.one_of(st.none(), st.sampled_from(["a", "b", "c", "zebra", "", " "]))
@@ -168,7 +168,7 @@ def collection(rows):
     """A retrieval set of (query, document, grade)."""
     queries, documents = (sorted({row[side] for row in rows}) for side in (0, 1))
     columns = [list(column) for column in zip(*rows, strict=True)]
-    return Retrieval(
+    return RetrievalData(
         pa.table({"id": queries, "text": queries}),
         pa.table({"id": documents, "text": documents}),
         pa.table(dict(zip(("query_id", "corpus_id", "score"), columns, strict=True))),
@@ -312,15 +312,15 @@ def test_a_rare_label_is_left_out_and_said_and_stops_nothing():
     found = task.evaluate(MODEL)
     assert found.notes[0] == "1 row left out, the only one of its label each: 'rare'"
     every = pa.table({"text": ["a", "b"], "label": ["x", "y"]})
-    assert rare_left_out(every) == (every, ()), "nothing would be left: the error names them"
+    assert without_rare_labels(every) == (every, ()), "nothing would be left: the error names them"
 
 
 def test_two_rows_of_a_label_are_one_to_learn_from_and_one_to_judge_on():
-    from umekomi.data.views import carve
+    from umekomi.data.views import split_held_out
 
     rows = pa.table({"text": [f"text {i}" for i in range(42)], "label": ["x"] * 40 + ["rare"] * 2})
     for seed in range(5):
-        split = carve(Dataset("d", {"all": rows}), seed=seed)
+        split = split_held_out(Dataset("d", {"all": rows}), seed=seed)
         assert [part["label"].to_pylist().count("rare") for part in split.splits.values()] == [1, 1]
 
 

@@ -8,17 +8,17 @@ import pytest
 from conftest import TEXTS
 
 from umekomi import tasks
-from umekomi.data import Retrieval, load
+from umekomi.data import RetrievalData, load
 from umekomi.errors import DataError, WrongUse
 from umekomi.models.entity import EntityEmbedder
 from umekomi.models.scorers import EmbedderScorer
 from umekomi.models.untrained import HashingEmbedder, RandomEmbedder
 from umekomi.recipes import get
+from umekomi.tasks.entities import HypernymyRanking, LinkPrediction, Reconstruction
 from umekomi.tasks.labels import Classification, Clustering
 from umekomi.tasks.pairs import PairClassification, Similarity
 from umekomi.tasks.retrieval import Reranking
-from umekomi.tasks.retrieval import Retrieval as RetrievalTask
-from umekomi.tasks.tables import HypernymyRanking, LinkPrediction, Reconstruction
+from umekomi.tasks.retrieval import RetrievalTask as RetrievalTask
 from umekomi.verbs.evaluate import evaluate
 
 RNG = np.random.default_rng(0)
@@ -45,7 +45,7 @@ class Fixed:
 def collection(judged):
     documents = sorted({document for _, document, _ in judged} | {"extra"})
     queries = list(dict.fromkeys(query for query, _, _ in judged))
-    return Retrieval(
+    return RetrievalData(
         pa.table({"id": queries, "text": queries}),
         pa.table({"id": documents, "text": documents}),
         pa.table(
@@ -205,7 +205,7 @@ def test_names_of_tasks(pydocs):
     assert tasks.make("pydocs").kind == "retrieval"
     assert tasks.make("retrieval", pydocs).size()["queries"] == min(1500, pydocs["test"].queries.num_rows)
     assert tasks.make("clustering", topics(20)).kind == "clustering"
-    assert tasks.fitting(topics(20)) == ["classification", "clustering"]
+    assert tasks.fitting_kinds(topics(20)) == ["classification", "clustering"]
     with pytest.raises(WrongUse, match="needs data to judge on"):
         tasks.make("retrieval")
     with pytest.raises(WrongUse, match="takes scored pairs; pydocs holds retrieval, which fits: retrieval"):

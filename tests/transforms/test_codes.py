@@ -178,7 +178,7 @@ def test_csr_tunes_its_backbone(tune, tmp_path):
 
     from umekomi.errors import WrongUse
     from umekomi.models import load
-    from umekomi.models.scratch import scratch
+    from umekomi.models.scratch import untrained_transformer
     from umekomi.recipes import get
 
     texts = [
@@ -187,7 +187,9 @@ def test_csr_tunes_its_backbone(tune, tmp_path):
         for animal in ("cat", "dog", "owl")
         for place in ("water", "trees")
     ]
-    start = scratch("bert", texts, layers=1, width=32, heads=4, vocabulary=300, max_length=32).embedder("mean")
+    start = untrained_transformer("bert", texts, layers=1, width=32, heads=4, vocabulary=300, max_length=32).embedder(
+        "mean"
+    )
     recipe = replace(
         get("csr").small(),
         k=4,

@@ -3,7 +3,7 @@ import pytest
 from sklearn.decomposition import PCA
 
 from umekomi.errors import WrongUse
-from umekomi.transforms import Centre, Normalise, Pca, RandomProjection, Truncate, named
+from umekomi.transforms import Centre, Normalise, Pca, RandomProjection, Truncate, transform_class
 
 RNG = np.random.default_rng(0)
 VECTORS = (RNG.normal(size=(200, 12)) * np.linspace(3, 0.1, 12) + 1).astype(np.float32)
@@ -44,7 +44,7 @@ def test_what_is_learned_comes_back_and_ends_in_an_underscore(transform):
     transform.fit(VECTORS)
     settings, arrays = transform.state()
     assert all(name.endswith("_") for name in arrays)
-    again = named(transform.name)(**settings).restore(arrays)
+    again = transform_class(transform.name)(**settings).restore(arrays)
     assert (again.transform(VECTORS) == transform.transform(VECTORS)).all()
 
 
@@ -58,7 +58,7 @@ def test_errors():
     with pytest.raises(WrongUse, match="at least 5 vectors, found 3"):
         Pca(5).fit(VECTORS[:3])
     with pytest.raises(WrongUse, match="the nearest: truncate"):
-        named("truncat")
+        transform_class("truncat")
 
 
 def test_chains_count_their_width(minilm):

@@ -8,7 +8,7 @@ from umekomi.models import load
 from umekomi.models.bags import BagEmbedder
 from umekomi.models.entity import EntityEmbedder
 from umekomi.models.static import StaticEmbedder
-from umekomi.transforms import AllButTheTop, Sif, Whitening, ZipfianCentring, ZipfianWhitening, named
+from umekomi.transforms import AllButTheTop, Sif, Whitening, ZipfianCentring, ZipfianWhitening, transform_class
 
 RNG = np.random.default_rng(0)
 WORDS = (RNG.normal(size=(300, 8)) @ RNG.normal(size=(8, 8)) + 3).astype(np.float32)
@@ -102,7 +102,7 @@ def test_wrong_weights():
     with pytest.raises(DataError, match="do not all vanish"):
         Sif().fit(WORDS, weights=np.zeros(300))
     with pytest.raises(WrongUse, match="learned nothing yet"):
-        named("zipfian-whitening")().transform(WORDS)
+        transform_class("zipfian-whitening")().transform(WORDS)
     with pytest.raises(WrongUse, match="that table alone"):
         Sif().fit(WORDS, weights=P).transform(WORDS[:3])
 

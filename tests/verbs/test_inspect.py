@@ -38,14 +38,14 @@ def test_any_embedder_has_a_space():
 torch = pytest.importorskip("torch")
 pytest.importorskip("sentence_transformers")
 
-from umekomi.inspection.layers import AllLayers, cut
-from umekomi.models.scratch import scratch
+from umekomi.inspection.layers import AllLayers, cut_layers
+from umekomi.models.scratch import untrained_transformer
 
 
 @pytest.fixture(scope="module")
 def embedders():
     return {
-        name: scratch(name, DOCUMENTS, layers=3, width=32, heads=4, vocabulary=400).embedder("mean")
+        name: untrained_transformer(name, DOCUMENTS, layers=3, width=32, heads=4, vocabulary=400).embedder("mean")
         for name in ("bert", "qwen3", "modernbert")
     }
 
@@ -57,17 +57,17 @@ def test_the_last_layer_is_the_model_and_a_cut_is_its_layer(embedders, name):
     every = layers.encode(DOCUMENTS[:9])
     np.testing.assert_allclose(every[-1], embedder.encode(DOCUMENTS[:9]), atol=1e-6)
     assert layers.count == 4 and not embedder.model.transformers_model.config.output_hidden_states
-    shorter = cut(embedder, 2)
+    shorter = cut_layers(embedder, 2)
     assert len(AllLayers(shorter).encode(DOCUMENTS[:2])) == 3 and AllLayers(embedder).count == 4
     if name == "bert":  # no norm stands behind its last layer
         np.testing.assert_allclose(shorter.encode(DOCUMENTS[:9]), every[2], atol=1e-6)
     with pytest.raises(WrongUse, match="expected 1 to 3, found 4"):
-        cut(embedder, 4)
+        cut_layers(embedder, 4)
 
 
 def test_a_cut_round_trips(embedders, tmp_path):
     for name, embedder in embedders.items():
-        shorter = cut(embedder, 2)
+        shorter = cut_layers(embedder, 2)
         shorter.save(tmp_path / name)
         np.testing.assert_array_equal(
             umekomi.load(tmp_path / name).encode(DOCUMENTS[:3]), shorter.encode(DOCUMENTS[:3])

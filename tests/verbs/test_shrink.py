@@ -214,13 +214,13 @@ def test_what_is_chosen_is_exported_in_standard_layers(tmp_path):
     from sentence_transformers import SentenceTransformer
 
     import umekomi
-    from umekomi.models.scratch import scratch
+    from umekomi.models.scratch import untrained_transformer
 
     texts = [
         f"the {a} number {i} lives by {b}" for i in range(6) for a in ("cat", "dog", "owl") for b in ("water", "trees")
     ]
     pairs = {"anchor": [f"where does {text}?" for text in texts], "positive": texts}
-    model = scratch("bert", texts, layers=1, width=32, heads=4, vocabulary=300).embedder("mean")
+    model = untrained_transformer("bert", texts, layers=1, width=32, heads=4, vocabulary=300).embedder("mean")
     done = umekomi.shrink(
         model, pairs, tmp_path / "mine", export=tmp_path / "theirs", dims=[16], bits=[8], sparse=[], target_bytes=16
     )

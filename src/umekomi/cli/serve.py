@@ -40,7 +40,7 @@ def serve(
     no_batching: Annotated[bool, typer.Option("--no-batching", help="Every request a batch of its own.")] = False,
 ) -> None:
     """Answer over HTTP: OpenAI's embeddings, reranking, search in an index, and a page to try them on."""
-    from umekomi.server import GaveUp, api_key
+    from umekomi.server import DrainTimeout, api_key
     from umekomi.server import serve as run
 
     try:
@@ -58,7 +58,7 @@ def serve(
             body_mb=body_mb,
             batching=not no_batching,
         )
-    except GaveUp as error:
+    except DrainTimeout as error:
         # Python would wait for the batches that still run in threads
         print(f"umekomi: {error}", file=sys.stderr, flush=True)
         os._exit(error.exit_code)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from umekomi.errors import WrongUse, unknown_name
-from umekomi.models.opening import folder_of, known_names, named
+from umekomi.models.opening import folder_of, is_model_name, known_names
 from umekomi.recipes import Recipe, get, names
 
 
@@ -28,6 +28,6 @@ class Candidate:
         if name in names():
             kind = get(name)
             recipe = kind() if paper_settings else kind.small()
-        elif not named(name):
+        elif not is_model_name(name):
             raise unknown_name("model, recipe or folder", name, [*names(), *known_names()])
         return Candidate(spec, name, int(width) if at else None, recipe)

@@ -18,20 +18,20 @@ from umekomi.comparison.leaderboard import Row, read_row, write_row
 from umekomi.comparison.meter import Journal, Meter
 from umekomi.comparison.plan import Plan
 from umekomi.data.sets import overlap
-from umekomi.data.shapes import seen_name, shape, shape_of, texts
+from umekomi.data.shapes import shape_name, shape_of, texts, view_name
 from umekomi.data.views import as_retrieval
 from umekomi.errors import DataError, UmekomiError, WrongUse
 from umekomi.files import content_hash, folder_hash, read_json, write_json
 from umekomi.models.base import EmbedderBase
 from umekomi.models.engines.choice import open_for_encoding
 from umekomi.models.opening import folder_of
-from umekomi.models.within import truncated
+from umekomi.models.truncation import is_truncated
 from umekomi.parts import similarity as similarities
 from umekomi.parts.ranking import RRF_K, exact_search, fuse_ranks
 from umekomi.progress import say
 from umekomi.recipes import OPTIONAL, Recipe
 from umekomi.tasks import Result, Task
-from umekomi.tasks.retrieval import Retrieval as RetrievalTask
+from umekomi.tasks.retrieval import RetrievalTask as RetrievalTask
 
 FORMAT = 4
 """Changes when a kept result of an older version may no longer be used: 4 since words fold widths (NFKC) and grades
@@ -51,7 +51,7 @@ def check_folder(folder: Path) -> None:
         raise WrongUse(f"{folder} holds files of something else", parameter="out", advice="choose another folder with")
 
 
-def why(error: Exception) -> str:
+def reason_of(error: Exception) -> str:
     """Why a candidate is left out, in one line."""
     text = " ".join(str(error).split())
     return text if isinstance(error, UmekomiError) else f"{type(error).__name__}: {text[:300]}"
@@ -157,13 +157,17 @@ class Judging:
             raise DataError(f"{recipe.name} learns from {' or '.join(recipe.learns)}, and there is no training split")
         else:
             rows = self.plan.own_texts
-        if seen_name(shape_of(rows), recipe.learns) is None and "pairs" in recipe.learns and shape(rows) == "texts":
+        if (
+            view_name(shape_of(rows), recipe.learns) is None
+            and "pairs" in recipe.learns
+            and shape_name(rows) == "texts"
+        ):
             rows = as_retrieval(rows)
         return rows
 
     def _learns_more(self, recipe: Recipe) -> bool:
         """Does the training split hold more for this recipe than texts?"""
-        return seen_name(shape_of(self.plan.train), recipe.learns) not in (None, "texts")
+        return view_name(shape_of(self.plan.train), recipe.learns) not in (None, "texts")
 
     def _row(
         self, candidate: Candidate, key: str, result: Result, meter: Meter, seconds: float, start: str | None
@@ -183,7 +187,7 @@ class Judging:
                 notes.append("learned from the training split")
             else:
                 notes.append(f"learned from the {'texts searched' if searched else 'training texts'}")
-        cut = int(truncated(embedder, _judged_texts(self.plan.task)).sum())
+        cut = int(is_truncated(embedder, _judged_texts(self.plan.task)).sum())
         if cut:
             notes.append(f"{cut} texts are longer than the model reads and were cut")
         model = (
@@ -232,7 +236,7 @@ class Judging:
             try:
                 fused, again = self._fused(spec, lexical, row)
             except Exception as error:
-                skipped[spec] = why(error)
+                skipped[spec] = reason_of(error)
                 say(f"{spec}: skipped: {skipped[spec]}")
                 continue
             if not again:

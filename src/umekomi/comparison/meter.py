@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from umekomi.models.kept import CachedEmbedder, OnDisk
+from umekomi.models.cached import CachedEmbedder, OnDisk
 from umekomi.parts import similarity as similarities
 
 

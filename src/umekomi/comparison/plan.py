@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from umekomi.data import Dataset, Retrieval, load, shape
-from umekomi.data.views import carve
+from umekomi.data import Dataset, RetrievalData, load, shape_name
+from umekomi.data.views import split_held_out
 from umekomi.files import content_hash
 from umekomi.tasks import RANKS, Task, build, default_kind, held_out, known_kind, searchable
 
@@ -31,7 +31,7 @@ def plan(data: Any, task: str | None, split: str | None, learns: bool, seed: int
     if task is not None:
         known_kind(task)
     kind = task or _kind(dataset[split])
-    if shape(dataset[split]) in ("texts", "labelled texts") and kind == "retrieval":
+    if shape_name(dataset[split]) in ("texts", "labelled texts") and kind == "retrieval":
         notes.append(
             "no queries: each text's first sentence asks for the rest of it (inverse cloze); a stand-in for real "
             "queries"
@@ -40,12 +40,12 @@ def plan(data: Any, task: str | None, split: str | None, learns: bool, seed: int
     if whole and not trainable:
         notes.append("judged on what is learned from: how much of it the geometry holds")
     if learns and not trainable and not whole and len(dataset) == 1:
-        dataset = carve(dataset, seed=seed)
+        dataset = split_held_out(dataset, seed=seed)
         notes += [note for note in dataset.notes if note not in notes]
         split, trainable = "test", ["train"]
     judged = dataset[split]
     if kind in RANKS:
-        if not isinstance(judged, Retrieval):
+        if not isinstance(judged, RetrievalData):
             judged = searchable(judged, dataset.name)
             notes.append(
                 f"retrieval set made of the rows: {judged.queries.num_rows} queries, {judged.corpus.num_rows} "
@@ -62,18 +62,18 @@ def plan(data: Any, task: str | None, split: str | None, learns: bool, seed: int
 
 
 def _kind(split: Any) -> str:
-    if shape(split) in ("pairs", "judged pairs", "texts"):
+    if shape_name(split) in ("pairs", "judged pairs", "texts"):
         return "retrieval"
     return default_kind(split)
 
 
-def _fewer(data: Retrieval, count: int) -> Retrieval:
+def _fewer(data: RetrievalData, count: int) -> RetrievalData:
     import pyarrow.compute as pc
 
     order = sorted(range(data.queries.num_rows), key=lambda row: content_hash(data.queries["text"][row].as_py()))[
         :count
     ]
     queries = data.queries.take(sorted(order))
-    return Retrieval(
+    return RetrievalData(
         queries, data.corpus, data.qrels.filter(pc.is_in(data.qrels["query_id"], queries["id"].combine_chunks()))
     )

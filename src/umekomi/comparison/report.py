@@ -6,10 +6,10 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from umekomi.data import Retrieval as RetrievalData
+from umekomi.data import RetrievalData as RetrievalData
 from umekomi.files import plain, whole_file
 from umekomi.tasks import Task
-from umekomi.tasks.retrieval import Retrieval
+from umekomi.tasks.retrieval import RetrievalTask
 
 if TYPE_CHECKING:
     from umekomi.comparison.leaderboard import Comparison
@@ -20,7 +20,7 @@ SNIPPET = 280
 
 def write_report(comparison: Comparison, task: Task) -> Path:
     """``report.html`` in the comparison's folder."""
-    data = comparison.to_json() | {"samples": samples(comparison, task)}
+    data = comparison.to_json() | {"samples": sample_items(comparison, task)}
     text = json.dumps(plain(data), ensure_ascii=False, allow_nan=False).replace("</", "<\\/")
     template = (Path(__file__).parent / "report.html").read_text(encoding="utf-8")
     path = comparison.out / "report.html"
@@ -29,13 +29,13 @@ def write_report(comparison: Comparison, task: Task) -> Path:
     return path
 
 
-def samples(comparison: Comparison, task: Task) -> list[dict[str, Any]]:
+def sample_items(comparison: Comparison, task: Task) -> list[dict[str, Any]]:
     """The items on which the candidates differ most: what each found, and whether it was right."""
     import numpy as np
 
     values = np.stack([_by_item(np.array(row.values, np.float64), row.statistic) for row in comparison.rows])
     order = np.argsort(-values.std(0), kind="stable")
-    if isinstance(task, Retrieval):
+    if isinstance(task, RetrievalTask):
         return _queries(comparison, task, order[: SAMPLES * 4 : 4] if len(order) > SAMPLES * 8 else order[:SAMPLES])
     rows = getattr(task, "data", None)
     if rows is None or isinstance(rows, RetrievalData) or rows.num_rows != values.shape[1]:
@@ -69,7 +69,7 @@ def _by_item(values: Any, statistic: str) -> Any:
     return 1 - np.abs(ranks[:, 0] - ranks[:, 1])
 
 
-def _queries(comparison: Comparison, task: Retrieval, chosen: Any) -> list[dict[str, Any]]:
+def _queries(comparison: Comparison, task: RetrievalTask, chosen: Any) -> list[dict[str, Any]]:
     judgements = list(task.data.judgements().items())
     texts = dict(zip(task.data.corpus["id"].to_pylist(), task.data.corpus["text"].to_pylist(), strict=True))
     questions = dict(zip(task.data.queries["id"].to_pylist(), task.data.queries["text"].to_pylist(), strict=True))

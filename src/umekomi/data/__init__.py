@@ -7,9 +7,9 @@ import os
 from pathlib import Path
 from typing import Any
 
-from umekomi.data.columns import Dataset, Retrieval, as_table, check, fingerprint
+from umekomi.data.columns import Dataset, RetrievalData, as_table, check, fingerprint
 from umekomi.data.readers import read, retrieval, tables
-from umekomi.data.shapes import SHAPES, shape
+from umekomi.data.shapes import SHAPES, shape_name
 from umekomi.errors import DataError, WrongUse, unknown_name
 
 __all__ = [
@@ -85,7 +85,7 @@ def _is_split(value: Any) -> bool:
 
     if isinstance(value, (list, tuple)):
         return False
-    return isinstance(value, (pa.Table, Retrieval)) or hasattr(value, "column_names") or hasattr(value, "columns")
+    return isinstance(value, (pa.Table, RetrievalData)) or hasattr(value, "column_names") or hasattr(value, "columns")
 
 
 def _from_hub(name: str) -> Dataset:

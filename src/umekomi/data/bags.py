@@ -11,7 +11,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from umekomi.data.lines import check_encoding, lines
+from umekomi.data.lines import check_encoding, read_lines
 from umekomi.errors import DataError, WrongUse
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def read_bags(
     if not path.is_file():
         raise WrongUse(f"{path}: no such file")
     rows: list[tuple[int, list[list[str]]]] = []
-    for number, line in lines(path, path.suffix.lower() == ".gz", check_encoding(encoding)):
+    for number, line in read_lines(path, path.suffix.lower() == ".gz", check_encoding(encoding)):
         if not line.strip():
             continue
         if form == "fasttext":

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from umekomi.data.plain import plain
+from umekomi.data.plain import to_plain
 from umekomi.errors import DataError, where
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ IDENTIFIER = frozenset(name for name, kind in COLUMNS.items() if kind == "id")
 LIST = frozenset(name for name, kind in COLUMNS.items() if kind == "texts")
 
 
-class Retrieval(NamedTuple):
+class RetrievalData(NamedTuple):
     """BEIR's three tables: queries (id, text), corpus (id, text), qrels (query_id, corpus_id, score)."""
 
     queries: pa.Table
@@ -109,7 +109,7 @@ def fingerprint(split: Split) -> str:
     """Names a table's content: column names and values, not chunks or metadata."""
     from umekomi.files import content_hash
 
-    if isinstance(split, Retrieval):
+    if isinstance(split, RetrievalData):
         return content_hash([fingerprint(table) for table in split])
     import io
 
@@ -130,7 +130,7 @@ def as_table(data: Any) -> Any:
 
     try:
         table = _as_table(data)
-        return table if isinstance(table, Retrieval) else plain(table, large=False)
+        return table if isinstance(table, RetrievalData) else to_plain(table, large=False)
     except (pa.ArrowException, ArithmeticError, LookupError, TypeError, ValueError) as error:
         said = " ".join(str(error).split())[:200]
         raise DataError(f"the data: expected columns of one type and length each, found: {said}") from None
@@ -139,7 +139,7 @@ def as_table(data: Any) -> Any:
 def _as_table(data: Any) -> Any:
     import pyarrow as pa
 
-    if isinstance(data, (pa.Table, Retrieval)):
+    if isinstance(data, (pa.Table, RetrievalData)):
         return data
     if isinstance(data, Mapping) and not isinstance(data, Dataset):
         if set(data) >= {"queries", "corpus", "qrels"}:
@@ -172,7 +172,7 @@ def check(data: Any, columns: Iterable[str], who: str) -> Any:
     """
     columns = tuple(columns)
     table = as_table(data)
-    if isinstance(table, Retrieval):
+    if isinstance(table, RetrievalData):
         if {"queries", "corpus", "qrels"} <= set(columns):
             return table
         table = table.pairs() if "anchor" in columns else table.corpus

@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from umekomi.data.columns import Dataset, Retrieval, as_table, check
-from umekomi.data.shapes import pairs, shape, shape_of
+from umekomi.data.columns import Dataset, RetrievalData, as_table, check
+from umekomi.data.shapes import pairs, shape_name, shape_of
 from umekomi.errors import DataError
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ GRADE = 4.0
 stretched."""
 
 
-def rows(
+def contrastive_rows(
     data: Any,
     who: str,
     *,
@@ -44,14 +44,14 @@ def rows(
     positive, and a negative that is the positive, are errors that name the row.
     """
     table = as_table(data)
-    kind = shape(table)
+    kind = shape_name(table)
     groups: list[int] | None = None
     if kind == "labelled texts":
-        found, groups = of_classes(table, who, labels=labels, negatives=negatives or 1, seed=seed)
+        found, groups = same_class_pairs(table, who, labels=labels, negatives=negatives or 1, seed=seed)
     elif kind == "labelled pairs":
-        found = entailment(table, who)
+        found = entailment_triples(table, who)
     elif kind == "scored pairs":
-        found = alike(table, who)
+        found = paraphrase_pairs(table, who)
     else:
         found = pairs(table, who)
     in_batch = kind != "labelled texts" if in_batch is None else in_batch
@@ -94,7 +94,7 @@ def _order(name: str) -> tuple[int, str]:
     return (int(tail) if tail.isdigit() else 0, name)
 
 
-def of_classes(
+def same_class_pairs(
     data: Any, who: str, *, labels: str = "example", negatives: int = 1, seed: int = 0
 ) -> tuple[pa.Table, list[int]]:
     """(pairs, each row's class as a number) from labelled texts. ``labels="example"``: the positive is another text of
@@ -144,7 +144,7 @@ def of_classes(
     return pa.table({name: [row[i] for row in out] for i, name in enumerate(names)}), groups
 
 
-def entailment(data: Any, who: str) -> pa.Table:
+def entailment_triples(data: Any, who: str) -> pa.Table:
     """Triples of premise, entailed hypothesis and contradicting hypothesis from (sentence1, sentence2, label) (SimCSE,
     section 4). A premise with an entailment and no contradiction keeps an empty negative."""
     import pyarrow as pa
@@ -173,7 +173,7 @@ def _relation(label: Any) -> str:
     return {0: "entailment", 1: "neutral", 2: "contradiction"}.get(label, str(label).lower())
 
 
-def alike(data: Any, who: str) -> pa.Table:
+def paraphrase_pairs(data: Any, who: str) -> pa.Table:
     """Both sentences of a well-scored pair as each other's positives (NV-Embed, 4.1: from :data:`GRADE` of 5 on)."""
     import pyarrow as pa
 
@@ -191,7 +191,7 @@ def alike(data: Any, who: str) -> pa.Table:
     return pa.table({"anchor": [a for a, _ in both], "positive": [b for _, b in both]})
 
 
-def blended(tables: Sequence[pa.Table]) -> pa.Table:
+def concatenate(tables: Sequence[pa.Table]) -> pa.Table:
     """Tables of :func:`rows` in one, for batches that mix them (NV-Embed's second stage): rows with fewer negatives get
     empty ones."""
     import pyarrow as pa
@@ -217,7 +217,7 @@ def blended(tables: Sequence[pa.Table]) -> pa.Table:
     return pa.concat_tables([pa.table({name: column(table, name) for name in names}) for table in shaped])
 
 
-def are_sets(data: Any) -> bool:
+def is_named_sets(data: Any) -> bool:
     """Is this a mapping of names to sets (tables, data sets, their names or paths), and not of columns to values?"""
     if (
         not isinstance(data, Mapping)
@@ -227,20 +227,20 @@ def are_sets(data: Any) -> bool:
     ):
         return False
     return all(
-        isinstance(each, (str, Path, Mapping, Dataset, Retrieval)) or hasattr(each, "column_names")
+        isinstance(each, (str, Path, Mapping, Dataset, RetrievalData)) or hasattr(each, "column_names")
         for each in data.values()
     )
 
 
-def sets(data: Any, who: str) -> dict[str, Any]:
+def named_sets(data: Any, who: str) -> dict[str, Any]:
     """Named training sets: a mapping of tables, or one table under the recipe's own name."""
-    return {str(name): as_table(each) for name, each in data.items()} if are_sets(data) else {who: as_table(data)}
+    return {str(name): as_table(each) for name, each in data.items()} if is_named_sets(data) else {who: as_table(data)}
 
 
 def stages(data: Any, who: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """(weak sets, supervised sets) by name: those whose name begins with ``weak`` come first in recipes of two stages.
     One table alone is supervised."""
-    named = sets(data, who)
+    named = named_sets(data, who)
     weak = {name: table for name, table in named.items() if name.startswith("weak")}
     return weak, {name: table for name, table in named.items() if name not in weak}
 
@@ -250,7 +250,7 @@ def role_of(table: Any) -> str:
     return shape_of(as_table(table)).role
 
 
-def searches(table: Any) -> bool:
+def is_search(table: Any) -> bool:
     """Does this set ask for a document (pairs, judged pairs, a retrieval set), so that hard negatives can be mined for
     it?"""
     return shape_of(as_table(table)).searches

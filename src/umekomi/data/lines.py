@@ -39,7 +39,7 @@ _SORTS = (
 )
 
 
-def check_place(path: Path) -> None:
+def check_path(path: Path) -> None:
     """The error for a path that is neither a file nor a folder; a named pipe is never opened, which might wait for
     ever."""
     try:
@@ -73,7 +73,7 @@ def check_encoding(encoding: str | None) -> str | None:
     return None if found.name in ("utf-8", "utf-8-sig") else found.name
 
 
-def unreadable(place: str, error: Exception) -> DataError:
+def unreadable_error(place: str, error: Exception) -> DataError:
     """The error for a file whose bytes cannot be had."""
     if isinstance(error, EOFError):
         return DataError(f"{place}: expected a whole gzip file, found that it ends mid-line")
@@ -131,16 +131,16 @@ def raw_lines(stream: IO[bytes]) -> Iterator[bytes]:
     return iter(partial(stream.readline, LINE + 1), b"")
 
 
-def content(path: Path, packed: bool) -> bytes:
+def read_bytes(path: Path, packed: bool) -> bytes:
     """The whole of a file, unpacked where it is gzipped."""
     try:
         with opened(path, packed) as stream:
             return stream.read()
     except UNREADABLE as error:
-        raise unreadable(str(path), error) from None
+        raise unreadable_error(str(path), error) from None
 
 
-def lines(path: Path, packed: bool, encoding: str | None = None) -> Iterator[tuple[int, str]]:
+def read_lines(path: Path, packed: bool, encoding: str | None = None) -> Iterator[tuple[int, str]]:
     """(line number, line with its end): only ``\\n`` ends a line. A byte order mark at the beginning is left out."""
     number = 0
     try:
@@ -151,7 +151,7 @@ def lines(path: Path, packed: bool, encoding: str | None = None) -> Iterator[tup
                     raise DataError(f"{where(str(path), number)}: expected text, found a byte of zero; {HINT}")
                 yield number, line.removeprefix("\ufeff") if number == 1 else line
     except UNREADABLE as error:
-        raise unreadable(where(str(path), number + 1), error) from None
+        raise unreadable_error(where(str(path), number + 1), error) from None
 
 
 def _utf8(path: Path, stream: Any) -> Iterator[str]:
@@ -161,10 +161,10 @@ def _utf8(path: Path, stream: Any) -> Iterator[str]:
         try:
             yield raw.decode("utf-8")
         except UnicodeDecodeError as error:
-            raise not_utf8(where(str(path), number), raw, error, number == 1) from None
+            raise not_utf8_error(where(str(path), number), raw, error, number == 1) from None
 
 
-def not_utf8(place: str, raw: bytes, error: UnicodeDecodeError, first: bool) -> DataError:
+def not_utf8_error(place: str, raw: bytes, error: UnicodeDecodeError, first: bool) -> DataError:
     """The error for bytes that are no UTF-8; ``first``: they begin the file, and may tell what it is."""
     if first:
         for mark, found, advice in (
@@ -223,12 +223,12 @@ def _decodable(encoding: str, state: int, before: str | bytes) -> str:
         return ""
 
 
-def text_of(path: Path, encoding: str | None = None) -> str:
+def read_text(path: Path, encoding: str | None = None) -> str:
     """A whole document; its line ends become ``\\n``."""
-    return "".join(line for _, line in lines(path, False, encoding)).replace("\r\n", "\n").replace("\r", "\n")
+    return "".join(line for _, line in read_lines(path, False, encoding)).replace("\r\n", "\n").replace("\r", "\n")
 
 
-def shown(value: Any, most: int = 60) -> str:
+def shorten(value: Any, most: int = 60) -> str:
     """A value as an error shows it: on one line, and not the whole of a long one."""
     import reprlib
 
@@ -238,7 +238,7 @@ def shown(value: Any, most: int = 60) -> str:
     return short.repr(value)
 
 
-def named(names: Any, most: int = 20) -> str:
+def list_names(names: Any, most: int = 20) -> str:
     """Column names as an error lists them: on one line, and not hundreds of them."""
     listed = [_printable(str(name)) for name in names]
     more = f" and {len(listed) - most} more" if len(listed) > most else ""
@@ -251,7 +251,7 @@ def _printable(name: str) -> str:
     return re.sub(r"\s", " ", "".join("�" if category(character) in ("Cc", "Cs") else character for character in name))
 
 
-def stamp(path: Path) -> tuple[int, int, int]:
+def file_stamp(path: Path) -> tuple[int, int, int]:
     """What changes when a file does."""
     found = os.stat(path)
     return found.st_size, found.st_mtime_ns, found.st_ino

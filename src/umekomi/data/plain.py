@@ -33,7 +33,7 @@ def plain_type(kind: Any, large: bool = True) -> Any:
     return kind
 
 
-def plain(table: Any, large: bool = True) -> Any:
+def to_plain(table: Any, large: bool = True) -> Any:
     """A table whose columns have their plain types; the same table where they do already."""
     import pyarrow as pa
 

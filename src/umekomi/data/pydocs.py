@@ -42,7 +42,7 @@ def first_sentence(text: str) -> str:
     return paragraph.strip()
 
 
-def without(text: str, sentence: str) -> str:
+def remove_sentence(text: str, sentence: str) -> str:
     """``text`` with every occurrence of ``sentence`` taken out, however its white space is laid.
 
     >>> without("Open it. Then read\\nit. Open\\n  it.", "Open it.")
@@ -107,7 +107,7 @@ def load(root: str | Path | None = None) -> Dataset:
     rows: dict[str, list[tuple[str, str, str]]] = {"train": [], "dev": [], "test": []}
     for name, signature, text in _docstrings(root):
         query = " ".join(first_sentence(text).split())
-        rest = without(text, query)
+        rest = remove_sentence(text, query)
         document = f"{name}{signature}\n{rest}"
         if len(query.split()) < QUERY_WORDS:
             left_out[f"first sentence under {QUERY_WORDS} words"] += 1

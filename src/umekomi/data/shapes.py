@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from umekomi.data.columns import COLUMNS, Retrieval, Split, as_table, check
+from umekomi.data.columns import COLUMNS, RetrievalData, Split, as_table, check
 from umekomi.errors import DataError
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ RETRIEVAL = Shape(
 def shape_of(split: Split) -> Shape:
     """The shape of a table or retrieval set: of those whose columns it has, the one with the most, so that a condition
     or a picture is never passed over."""
-    if isinstance(split, Retrieval):
+    if isinstance(split, RetrievalData):
         return RETRIEVAL
     found = set(split.column_names)
     fitting = [each for each in SHAPES.values() if found.issuperset(each.columns)]
@@ -98,14 +98,14 @@ def shape_of(split: Split) -> Shape:
     return max(fitting, key=lambda each: len(each.columns))
 
 
-def shape(split: Split) -> str:
+def shape_name(split: Split) -> str:
     """The name of :func:`shape_of`."""
     return shape_of(split).name
 
 
-def unused(split: Split) -> list[str]:
+def unused_columns(split: Split) -> list[str]:
     """Standard columns that a table has and its shape does not use."""
-    if isinstance(split, Retrieval):
+    if isinstance(split, RetrievalData):
         return []
     about = shape_of(split)
     used = {*about.columns, *about.more}
@@ -116,7 +116,7 @@ def unused(split: Split) -> list[str]:
     ]
 
 
-def seen_as(data: Any, wanted: Sequence[str], who: str) -> Split:
+def view_as(data: Any, wanted: Sequence[str], who: str) -> Split:
     """The table or retrieval set as one of the ``wanted`` shapes: as it is where it is one of them, else pairs of a
     retrieval set or of judged pairs, or the texts in it; one error for what can be seen as none of them."""
     table = as_table(data)
@@ -125,7 +125,7 @@ def seen_as(data: Any, wanted: Sequence[str], who: str) -> Split:
         about = shape_of(table)
     except DataError:
         raise DataError(f"{who} learns from {listed}; found {', '.join(table.column_names) or 'no column'}") from None
-    name = seen_name(about, wanted)
+    name = view_name(about, wanted)
     if name is None:
         raise DataError(f"{who} learns from {listed}; found {about}")
     if name == about.name:
@@ -133,8 +133,8 @@ def seen_as(data: Any, wanted: Sequence[str], who: str) -> Split:
     return pairs(table, who) if name == "pairs" else _table_of(texts(table, who))
 
 
-def seen_name(about: Shape, wanted: Sequence[str]) -> str | None:
-    """Which of the ``wanted`` shapes data of this one is seen as by :func:`seen_as`; None: as none of them."""
+def view_name(about: Shape, wanted: Sequence[str]) -> str | None:
+    """Which of the ``wanted`` shapes data of this one is seen as by :func:`view_as`; None: as none of them."""
     if about.name in wanted:
         return about.name
     can = {"pairs": about.name in ("retrieval", "judged pairs"), "texts": bool(about.texts)}
@@ -162,7 +162,7 @@ def texts(data: Any, who: str = "this") -> list[str]:
     if about.name == "documents":
         rows = data["document"].to_pylist()
         return [" ".join(sentences) if isinstance(sentences, list) else sentences for sentences in rows]
-    table = check(data.corpus if isinstance(data, Retrieval) else data, about.texts[:1], who)
+    table = check(data.corpus if isinstance(data, RetrievalData) else data, about.texts[:1], who)
     return list(dict.fromkeys(text for column in about.texts for text in table[column].to_pylist()))
 
 
@@ -171,7 +171,7 @@ def pairs(data: Any, who: str = "this") -> pa.Table:
     import pyarrow as pa
 
     data = as_table(data)
-    kind = shape(data)
+    kind = shape_name(data)
     if kind == "retrieval":
         return data.pairs()
     if kind == "judged pairs":

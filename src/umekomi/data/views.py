@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
-from umekomi.data.columns import Dataset, Retrieval, as_table
-from umekomi.data.shapes import shape, shape_of
+from umekomi.data.columns import Dataset, RetrievalData, as_table
+from umekomi.data.shapes import shape_name, shape_of
 from umekomi.errors import DataError
 
 
-def as_retrieval(data: Any) -> Retrieval:
+def as_retrieval(data: Any) -> RetrievalData:
     """A retrieval set from pairs (each anchor a query, each distinct positive a document), from judged pairs, or from
     bare texts (inverse cloze, Lee et al. 2019: a text's first sentence asks for the rest of it)."""
     import pyarrow as pa
@@ -18,7 +18,7 @@ def as_retrieval(data: Any) -> Retrieval:
     from umekomi.data.readers import retrieval
 
     data = as_table(data)
-    kind = shape(data)
+    kind = shape_name(data)
     if kind == "retrieval":
         return data
     if kind == "pairs":
@@ -26,7 +26,7 @@ def as_retrieval(data: Any) -> Retrieval:
     elif kind == "judged pairs":
         judged = list(zip(*(data[c].to_pylist() for c in ("query", "document", "score")), strict=True))
     elif kind in ("texts", "labelled texts"):
-        judged = [(q, d, 1.0) for q, d in cloze(data["text"].to_pylist())]
+        judged = [(q, d, 1.0) for q, d in inverse_cloze(data["text"].to_pylist())]
         if len(judged) < 2:
             raise DataError("retrieval from bare texts needs two texts or more of at least two sentences each")
     else:
@@ -46,15 +46,15 @@ def as_retrieval(data: Any) -> Retrieval:
     )
 
 
-def cloze(items: list[str]) -> list[tuple[str, str]]:
+def inverse_cloze(items: list[str]) -> list[tuple[str, str]]:
     """(first sentence, the rest without it) of every text that has both, of three words and eight words or more (a
     Japanese text: 8 and 20 characters)."""
-    from umekomi.data.pydocs import first_sentence, without
+    from umekomi.data.pydocs import first_sentence, remove_sentence
 
     out = []
     for text in items:
         sentence = " ".join(first_sentence(text).split())
-        rest = without(text, sentence)
+        rest = remove_sentence(text, sentence)
         spaced = text.count(" ") * 20 > len(text)
         long_enough = (
             len(sentence.split()) >= 3 and len(rest.split()) >= 8 if spaced else len(sentence) >= 8 and len(rest) >= 20
@@ -64,13 +64,13 @@ def cloze(items: list[str]) -> list[tuple[str, str]]:
     return out
 
 
-def carve(dataset: Dataset, share: float = 0.3, seed: int = 0) -> Dataset:
+def split_held_out(dataset: Dataset, share: float = 0.3, seed: int = 0) -> Dataset:
     """Train and test splits of a dataset that has but one: rows that share an item (a text that occurs in both) stay on
     the same side, so that nothing of the test split is trained on. Classes keep their shares."""
     import numpy as np
 
     only = dataset[next(iter(dataset))]
-    if isinstance(only, Retrieval):
+    if isinstance(only, RetrievalData):
         side = _sides([[row] for row in only.queries["text"].to_pylist()], share, seed)
         return Dataset(
             dataset.name,
@@ -101,12 +101,12 @@ def carve(dataset: Dataset, share: float = 0.3, seed: int = 0) -> Dataset:
     )
 
 
-def _queries(data: Retrieval, keep: Any) -> Retrieval:
+def _queries(data: RetrievalData, keep: Any) -> RetrievalData:
     import pyarrow as pa
     import pyarrow.compute as pc
 
     queries = data.queries.filter(pa.array(keep))
-    return Retrieval(
+    return RetrievalData(
         queries, data.corpus, data.qrels.filter(pc.is_in(data.qrels["query_id"], queries["id"].combine_chunks()))
     )
 

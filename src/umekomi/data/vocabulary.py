@@ -27,14 +27,14 @@ class Tokens(NamedTuple):
         return [self.names[i] for i in self.ids[self.offsets[index] : self.offsets[index + 1]]]
 
 
-def split(texts: Sequence[str], how: str) -> Any:
+def split_words(texts: Sequence[str], how: str) -> Any:
     """A pyarrow list array: the words of each text. ``plain``: lower-cased runs of letters and digits; ``spaces``: what
     stands between spaces, as it is; ``auto``: plain, or fugashi's surfaces (else bigrams) for Japanese; or a
     tokenizer's name."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    how = resolve(texts, how)
+    how = resolve_tokenizer(texts, how)
     array = texts if isinstance(texts, (pa.Array, pa.ChunkedArray)) else pa.array(list(texts), pa.large_string())
     if how == "plain":
         array = pc.replace_substring_regex(pc.utf8_lower(array), r"[^\pL\pN\pM]+", " ")
@@ -44,13 +44,13 @@ def split(texts: Sequence[str], how: str) -> Any:
     return pc.split_pattern(pc.utf8_trim_whitespace(pc.replace_substring_regex(array, r"\s+", " ")), " ")
 
 
-def resolve(texts: Sequence[str], how: str) -> str:
+def resolve_tokenizer(texts: Sequence[str], how: str) -> str:
     """The tokenizer that ``auto`` means for these texts, by name, so that a saved model splits as it did while
     learning."""
     return {"words": "plain", "fugashi": "surfaces"}.get(choose(texts), "bigrams") if how == "auto" else how
 
 
-def tokens(
+def count_tokens(
     words: Any, min_count: int = 1, who: str = "this", names: Sequence[str] | None = None, keep: str = ""
 ) -> Tokens:
     """Numbers for a list array of words (:func:`split`, or a user's own lists). Words rarer than ``min_count`` are left

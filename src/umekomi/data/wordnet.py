@@ -100,7 +100,7 @@ def load(path: str | Path | None = None, pos: str = "noun") -> Dataset:
     return Dataset(f"wordnet-{pos}s", {"train": table}, licence="WordNet", notes=(note,))
 
 
-def under(root: str, path: str | Path | None = None) -> Dataset:
+def descendants(root: str, path: str | Path | None = None) -> Dataset:
     """The part of the noun closure below ``root`` ("mammal.n.01"), itself included: child, parent."""
     import pyarrow as pa
 

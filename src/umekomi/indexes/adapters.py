@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from umekomi.errors import DataError, MissingExtra, WrongUse
-from umekomi.indexes.filters import qdrant, quoted, sql, tree
+from umekomi.indexes.filters import parse, qdrant, quoted, sql
 from umekomi.indexes.fitting import fit
 from umekomi.indexes.index import Hit
 from umekomi.indexes.payload import as_ids, as_json, as_table, row_of
@@ -92,7 +92,7 @@ class Adapter(ABC):
     def search(self, queries: Any, k: int = 10, *, filter: str | None = None) -> list[list[Hit]]:
         """The ``k`` nearest of every query, best first; ``filter`` as an index takes it."""
         k = count(k)
-        condition = tree(filter, self._fields()) if filter else None
+        condition = parse(filter, self._fields()) if filter else None
         return [self._search(query, k, condition) for query in self._vectors(queries, "query", "query")]
 
     def _hit(self, name: str, score: float, payload: dict[str, Any]) -> Hit:

@@ -23,7 +23,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from umekomi.errors import SHOWN, WrongUse
-from umekomi.indexes.payload import DAY, NANOSECONDS, readable, typed
+from umekomi.indexes.payload import DAY, NANOSECONDS, readable, type_name
 
 if TYPE_CHECKING:
     import numpy as np
@@ -179,7 +179,7 @@ class _Operand:
     wheres: tuple[Where, ...] = ()
 
 
-def tree(condition: str, fields: Sequence[str] | None) -> Node:
+def parse(condition: str, fields: Sequence[str] | None) -> Node:
     """A condition as a tree of :class:`And`, :class:`Or`, :class:`Not` and comparisons. Names must be among
     ``fields``, where they are known. Whatever else a text holds is :class:`~umekomi.errors.WrongUse`, with the place.
 
@@ -493,7 +493,7 @@ _DURATION = re.compile(
 )
 
 
-def fitted(sign: str, value: Any, kind: pa.DataType, name: str, where: Where) -> tuple[str, Any] | bool:
+def fit_value(sign: str, value: Any, kind: pa.DataType, name: str, where: Where) -> tuple[str, Any] | bool:
     """A comparison with a column of Arrow's type ``kind`` as a sign and a value that such a column can hold: bool, int,
     float, Decimal or text; for dates, times and durations the whole number that Arrow keeps. True or False where it is
     that for every value. What can never be compared is an error.
@@ -574,7 +574,7 @@ def _holds(kind: pa.DataType) -> str:
     import pyarrow as pa
 
     is_ = pa.types
-    said = typed(kind)
+    said = type_name(kind)
     for one, words in (
         (is_.is_boolean, "truth values: expected True or False"),
         (is_.is_integer, "whole numbers: expected a number"),
@@ -728,7 +728,7 @@ class _Masks:
                 return column
             case Compare(sign, name, value, where):
                 column = self.column(name)
-                found = fitted(sign, value, column.type, name, where)
+                found = fit_value(sign, value, column.type, name, where)
                 if isinstance(found, bool):
                     return self.every(column, found)
                 column = _numbers(column)
@@ -744,7 +744,7 @@ class _Masks:
         column = self.column(name)
         if not values:
             return pc.if_else(column.is_null(), False, False)
-        each = [fitted("==", value, column.type, name, where) for value, where in zip(values, wheres, strict=True)]
+        each = [fit_value("==", value, column.type, name, where) for value, where in zip(values, wheres, strict=True)]
         kept = [found[1] for found in each if not isinstance(found, bool)]
         if not kept:
             return self.every(column, False)
@@ -797,7 +797,7 @@ def sql(part: Node, schema: pa.Schema | None = None) -> str:
                 raise where.wrong(f"expected a comparison: {name[:SHOWN]!r} holds {_holds(schema.field(name).type)}")
             return _name(name)
         case Compare(sign, name, value, where):
-            found = (sign, value) if schema is None else fitted(sign, value, schema.field(name).type, name, where)
+            found = (sign, value) if schema is None else fit_value(sign, value, schema.field(name).type, name, where)
             if isinstance(found, bool):
                 return _always(name, found)
             written = quoted(found[1]) if schema is None else _literal(found[1], schema.field(name).type, name, where)
@@ -810,7 +810,7 @@ def sql(part: Node, schema: pa.Schema | None = None) -> str:
             kind = schema.field(name).type
             listed = []
             for value, where in zip(values, wheres, strict=True):
-                found = fitted("==", value, kind, name, where)
+                found = fit_value("==", value, kind, name, where)
                 if not isinstance(found, bool):
                     listed.append(_literal(found[1], kind, name, where))
             return f"({_name(name)} IN ({', '.join(listed)}))" if listed else _always(name, False)
@@ -845,7 +845,7 @@ def _literal(value: Any, kind: pa.DataType, name: str, where: Where) -> str:
     if pa.types.is_timestamp(kind):
         return f"timestamp '{np.datetime64(value, kind.unit)}{'' if kind.tz is None else 'Z'}'"
     if pa.types.is_temporal(kind):
-        raise where.wrong(f"LanceDB compares no {typed(kind)}, which {name[:SHOWN]!r} holds")
+        raise where.wrong(f"LanceDB compares no {type_name(kind)}, which {name[:SHOWN]!r} holds")
     return quoted(value)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from umekomi.contracts import Vectors
 from umekomi.errors import DataError, WrongUse
-from umekomi.indexes.packing import rising
+from umekomi.indexes.packing import check_offsets
 from umekomi.parts import similarity as similarities
 
 SHORT, LONG = 1e-15, 1e15
@@ -47,7 +47,7 @@ def _read(vectors: Any, width: int, what: str) -> tuple[Any, str]:
     if isinstance(vectors, Vectors):
         try:
             flat, offsets = _numbers(vectors.flat, what), np.asarray(vectors.offsets, np.int64)
-            rising("offsets", offsets, len(flat))
+            check_offsets("offsets", offsets, len(flat))
         except (ValueError, TypeError, IndexError) as error:
             raise WrongUse(f"{what} vectors: {error}") from None
         return Vectors(flat.reshape(0, width) if not len(flat) else flat, offsets), "multi"

@@ -18,7 +18,7 @@ KINDS = {"metric": ord("i"), "scalar": 11, "key": 14, "slot": 15}
 BLOCK = 65536
 
 
-def whole(data: Any, vectors: Any, connections: int) -> None:
+def check_graph(data: Any, vectors: Any, connections: int) -> None:
     """ValueError unless ``data``, uint8 ``[n]``, is a graph over these vectors, float32 ``[rows, d]``: sizes, every
     edge, every key once, and the vectors it keeps are these. Reads all of it once."""
     import numpy as np

@@ -98,7 +98,7 @@ class Index:
             "asked": {"kind": kind, "recall": recall, "settings": settings},
             "kind": {},
         }
-        similarities.named(about["metric"])
+        similarities.similarity_function(about["metric"])
         manifest = Manifest(about | _noted(notes or {}))
         upkeep.named(manifest)
         try:
@@ -330,7 +330,7 @@ class Index:
         with self.store.lock():
             now = self.snapshot()
             vectors = fit(vectors, now.about, "added")  # another writer may have come first, with another width
-            manifest = upkeep.added(self.store, now, names, vectors, table, replace=replace)
+            manifest = upkeep.add_rows(self.store, now, names, vectors, table, replace=replace)
             manifest.about |= notes
             self._commit(manifest)
             self._tend()
@@ -339,7 +339,7 @@ class Index:
         """Delete rows by id, in one commit; an id that is not there is an error, and nothing is deleted."""
         names = list(dict.fromkeys(as_ids(ids, "delete")))
         with self.store.lock():
-            self._commit(upkeep.deleted(self.store, self.snapshot(), names))
+            self._commit(upkeep.delete_rows(self.store, self.snapshot(), names))
 
     def compact(self, kind: str | None = None, *, recall: float | None = None, **settings: Any) -> None:
         """Everything into one segment, deleted rows gone, the kind chosen anew (or ``kind``, with its ``settings``) and
@@ -355,7 +355,7 @@ class Index:
             if recall is not None:
                 manifest.about["asked"] |= {"recall": recall}
             numbers = list(range(len(now.segments)))
-            self._commit(upkeep.rebuilt(self.store, now, manifest, numbers, upkeep.choice(manifest)))
+            self._commit(upkeep.rebuild(self.store, now, manifest, numbers, upkeep.choice(manifest)))
 
     def note(self, **about: Any) -> None:
         """Keep facts of the caller's (JSON) in the index."""
@@ -373,7 +373,7 @@ class Index:
         """What is due after an addition. The rows are committed: where it fails, it is said, and due again next
         time."""
         try:
-            while (manifest := upkeep.tended(self.store, self.snapshot())) is not None:
+            while (manifest := upkeep.tend(self.store, self.snapshot())) is not None:
                 self._commit(manifest)
         except (UmekomiError, OSError, MemoryError) as error:
             self.store.sweep()
@@ -388,7 +388,7 @@ def check_asked(kind: str, recall: float, settings: Mapping[str, Any]) -> None:
     """The error for a kind, its settings or a recall that no index has."""
     _check_recall(recall)
     if kind != "auto":
-        kinds.made(kind, dict(settings))
+        kinds.make_kind(kind, dict(settings))
     elif settings:
         raise WrongUse(f"index: settings ({', '.join(settings)}) need a kind by name")
 

@@ -16,7 +16,7 @@ ID = "__id__"
 ROW = "__row__"
 
 
-def joint(tables: Sequence[tuple[Any, Callable[[str], Any]]], where: str) -> pa.Schema:
+def common_schema(tables: Sequence[tuple[Any, Callable[[str], Any]]], where: str) -> pa.Schema:
     """The schema that holds every table's columns without changing a value, or the error that names the column. A table
     comes as its schema and what gives a column."""
     import pyarrow as pa
@@ -76,12 +76,12 @@ def _cast(column: Any, kind: Any, name: str, where: str) -> Any:
         raise DataError(f"{where}: column {name!r} has values that are no {kind}: {_line(error)}") from None
 
 
-def joined(tables: Iterable[Any], where: str) -> pa.Table:
+def concatenate_tables(tables: Iterable[Any], where: str) -> pa.Table:
     """The rows of several tables in one, null where one lacks a column."""
     import pyarrow as pa
 
     tables = list(tables)
-    schema = joint([(table.schema, table.column) for table in tables], where)
+    schema = common_schema([(table.schema, table.column) for table in tables], where)
     return pa.concat_tables([_fitted(table, schema, where) for table in tables])
 
 

@@ -15,7 +15,7 @@ Shape = tuple[str, tuple[int | None, ...]]
 """An array's type as NumPy writes it, and how long each axis is; None is any length."""
 
 
-def packed(vectors: Any) -> dict[str, Any]:
+def pack(vectors: Any) -> dict[str, Any]:
     """Vectors as the arrays that are written."""
     import numpy as np
 
@@ -31,7 +31,7 @@ def packed(vectors: Any) -> dict[str, Any]:
     return {"vectors": vectors}
 
 
-def expected(output: str, rows: int, width: int) -> dict[str, Shape]:
+def expected_shapes(output: str, rows: int, width: int) -> dict[str, Shape]:
     """The shapes of a segment's own arrays: its vectors, its ids' hashes in rising order and their rows."""
     vectors: dict[str, Shape]
     if output == "multi":
@@ -45,22 +45,22 @@ def expected(output: str, rows: int, width: int) -> dict[str, Shape]:
     return vectors | {"ids": ("<u8", (rows,)), "places": ("<u4", (rows,))}
 
 
-def sound(arrays: Mapping[str, Any], output: str, rows: int, width: int) -> None:
+def check_arrays(arrays: Mapping[str, Any], output: str, rows: int, width: int) -> None:
     """ValueError where a number in a segment's own arrays would lead out of another: compiled code follows them
     unasked. (Which latents a sparse row has is looked at when they are joined: :func:`joined`.)"""
     if rows and int(arrays["places"].max()) >= rows:
         raise ValueError(f"places: expected rows below {rows}")
     if output == "multi":
-        rising("starts", arrays["starts"], len(arrays["flat"]))
+        check_offsets("starts", arrays["starts"], len(arrays["flat"]))
     if output == "sparse":
         if arrays["shape"].tolist() != [rows, width]:
             raise ValueError(f"shape: expected {rows} rows of {width} dimensions")
-        rising("pointers", arrays["pointers"], len(arrays["latents"]))
+        check_offsets("pointers", arrays["pointers"], len(arrays["latents"]))
         if len(arrays["latents"]) != len(arrays["amounts"]):
             raise ValueError("amounts: expected as many as latents")
 
 
-def rising(name: str, offsets: Any, last: int) -> None:
+def check_offsets(name: str, offsets: Any, last: int) -> None:
     """ValueError unless ``offsets`` go from 0 up to ``last``."""
     import numpy as np
 
@@ -68,7 +68,7 @@ def rising(name: str, offsets: Any, last: int) -> None:
         raise ValueError(f"{name}: expected numbers that rise from 0 to {last}")
 
 
-def shaped(found: Mapping[str, Any], shapes: Mapping[str, Shape]) -> None:
+def check_shapes(found: Mapping[str, Any], shapes: Mapping[str, Shape]) -> None:
     """ValueError unless every array is there, of its type, shape and order in memory."""
     import numpy as np
 
@@ -84,29 +84,29 @@ def shaped(found: Mapping[str, Any], shapes: Mapping[str, Shape]) -> None:
             raise ValueError(f"{name}: expected {np.dtype(kind)} [{sizes}], found {array.dtype} {list(array.shape)}")
 
 
-def unpacked(arrays: Mapping[str, Any], output: str) -> Any:
+def unpack(arrays: Mapping[str, Any], output: str) -> Any:
     """The vectors over the arrays that were written."""
     if output == "multi":
-        return Vectors(plain(arrays["flat"]), plain(arrays["starts"]))
+        return Vectors(to_plain(arrays["flat"]), to_plain(arrays["starts"]))
     if output == "sparse":
         from scipy import sparse
 
         return sparse.csr_matrix(
-            (plain(arrays["amounts"]), plain(arrays["latents"]), plain(arrays["pointers"])),
+            (to_plain(arrays["amounts"]), to_plain(arrays["latents"]), to_plain(arrays["pointers"])),
             shape=tuple(arrays["shape"]),
             copy=False,
         )
-    return plain(arrays["vectors"])
+    return to_plain(arrays["vectors"])
 
 
-def joined(parts: list[Any], kept: list[Any], output: str) -> dict[str, Any]:
+def concatenate(parts: list[Any], kept: list[Any], output: str) -> dict[str, Any]:
     """The kept rows of several segments as arrays to write; dense ones block by block, so that they need not fit in
     memory. ValueError, then or while they are written, where they are damaged."""
     import numpy as np
 
     if output == "multi":
         tokens = Vectors.of([part.item(i) for part, rows in zip(parts, kept, strict=True) for i in rows])
-        return packed(Vectors(_finite(tokens.flat), tokens.offsets))
+        return pack(Vectors(_finite(tokens.flat), tokens.offsets))
     if output == "sparse":
         from scipy import sparse
 
@@ -114,7 +114,7 @@ def joined(parts: list[Any], kept: list[Any], output: str) -> dict[str, Any]:
             _finite(part.data)
             if len(part.indices) and not 0 <= part.indices.min() <= part.indices.max() < part.shape[1]:
                 raise ValueError(f"latents: expected numbers below {part.shape[1]}")
-        return packed(sparse.vstack([part[rows] for part, rows in zip(parts, kept, strict=True)]).tocsr())
+        return pack(sparse.vstack([part[rows] for part, rows in zip(parts, kept, strict=True)]).tocsr())
     shape = (sum(map(len, kept)), parts[0].shape[1])
     blocks = (
         _finite(part[rows[start : start + BLOCK]])
@@ -133,7 +133,7 @@ def _finite(numbers: Any) -> Any:
     return numbers
 
 
-def plain(array: Any) -> Any:
+def to_plain(array: Any) -> Any:
     """A memory map as a plain array over the same pages: kernels are compiled once for both."""
     import numpy as np
 

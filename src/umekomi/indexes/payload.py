@@ -117,11 +117,11 @@ def _checked(name: str, column: pa.ChunkedArray, where: str) -> pa.ChunkedArray:
 
 
 def _unfit(where: str, name: str, expected: str, kind: Any = None) -> DataError:
-    found = "" if kind is None else f", found {typed(kind)}"
+    found = "" if kind is None else f", found {type_name(kind)}"
     return DataError(f"{where}: payload column {name!r}: expected {expected}{found}")
 
 
-def typed(kind: pa.DataType) -> str:
+def type_name(kind: pa.DataType) -> str:
     """A type as an error names it: on one line, and not without end."""
     text = " ".join(str(kind).split())
     return text if len(text) <= _SHOWN else text[:_SHOWN] + "…"

@@ -13,13 +13,13 @@ from typing import Any
 from umekomi.contracts import Vectors
 from umekomi.errors import WrongUse, unknown_name
 from umekomi.indexes import joining, kinds
-from umekomi.indexes.filters import mask, tree
+from umekomi.indexes.filters import mask, parse
 from umekomi.indexes.fitting import fit
 from umekomi.indexes.kinds import Kind
 from umekomi.indexes.manifest import PAYLOAD, Manifest, Segment, array_key
-from umekomi.indexes.packing import ARRAYS, advise, expected, plain, shaped, sound, unpacked
+from umekomi.indexes.packing import ARRAYS, advise, check_arrays, check_shapes, expected_shapes, to_plain, unpack
 from umekomi.indexes.payload import opened, row_of
-from umekomi.indexes.scans import Part, blank, merged
+from umekomi.indexes.scans import Part, empty_hits, merge_hits
 from umekomi.indexes.store import Store, checksum, damaged
 from umekomi.parts import similarity as similarities
 
@@ -36,7 +36,7 @@ class Hit:
     payload: dict[str, Any] = field(default_factory=dict)
 
 
-class Opened:
+class OpenSegment:
     """A committed segment with its files mapped, and which of its rows live. Its arrays have the types and shapes that
     ``kind`` reads, and no number in them leads out of another: damage is an error here, not a crash there."""
 
@@ -45,7 +45,7 @@ class Opened:
 
         output, width = manifest.about["output"], manifest.about["dimension"]
         self.segment, self.folder = segment, store.folder / segment.name
-        self.shapes = expected(output, segment.rows, width) | kind.derived(segment.rows, width)
+        self.shapes = expected_shapes(output, segment.rows, width) | kind.derived(segment.rows, width)
         self._files = {array_key(name): name for name in segment.files if array_key(name) in self.shapes}
         self._maps = {
             key: store.array(f"{segment.name}/{name}", segment.files[name][0]) for key, name in self._files.items()
@@ -54,13 +54,13 @@ class Opened:
         for name, array in self._maps.items():
             # a coarse scan reads its codes whole and then a few rows of the vectors, anywhere
             advise(array, "MADV_WILLNEED" if name in coarse else "MADV_RANDOM" if coarse and name == "vectors" else "")
-        arrays = {name: plain(array) for name, array in self._maps.items()}
+        arrays = {name: to_plain(array) for name, array in self._maps.items()}
         self.payload = _payload(store.table(f"{segment.name}/{PAYLOAD}", segment.files[PAYLOAD][0]), self.folder)
         try:
-            shaped(arrays, self.shapes)
-            sound(arrays, output, segment.rows, width)
+            check_shapes(arrays, self.shapes)
+            check_arrays(arrays, output, segment.rows, width)
             kind.sound(arrays)
-            self.vectors = unpacked(arrays, output)
+            self.vectors = unpack(arrays, output)
         except ValueError as error:
             raise damaged(self.folder, error) from None
         _check_payload(self.payload, segment.rows, self.folder / PAYLOAD)
@@ -68,9 +68,9 @@ class Opened:
         self.arrays = {name: array for name, array in arrays.items() if name not in ARRAYS[output]}
         self.living = np.ones(segment.rows, np.uint8)
         if segment.deleted:
-            dead = plain(store.array(segment.deleted, manifest.files[segment.deleted][0]))
+            dead = to_plain(store.array(segment.deleted, manifest.files[segment.deleted][0]))
             try:
-                shaped({"deleted": dead}, {"deleted": ("<i8", (segment.dead,))})
+                check_shapes({"deleted": dead}, {"deleted": ("<i8", (segment.dead,))})
                 if dead[0] < 0 or dead[-1] >= segment.rows or (np.diff(dead) <= 0).any():
                     raise ValueError(f"expected rising rows below {segment.rows}")
             except ValueError as error:
@@ -153,7 +153,7 @@ class Opened:
 class _Columns:
     """A segment's payload as a condition reads it: each column looked through when it is first asked for."""
 
-    def __init__(self, opened: Opened) -> None:
+    def __init__(self, opened: OpenSegment) -> None:
         self.opened, self.column_names = opened, opened.payload.column_names
 
     def __len__(self) -> int:
@@ -195,14 +195,14 @@ class Snapshot:
         self.folder, self.manifest, self.about = store.folder, manifest, manifest.about
         self.kind = _kind(store, manifest)
         before = {} if known is None else {each.segment.name: each for each in known.segments}
-        self.segments: list[Opened] = []
+        self.segments: list[OpenSegment] = []
         for segment in manifest.segments:
             old = before.get(segment.name)
-            shapes = expected(self.about["output"], segment.rows, self.about["dimension"]) | self.kind.derived(
+            shapes = expected_shapes(self.about["output"], segment.rows, self.about["dimension"]) | self.kind.derived(
                 segment.rows, self.about["dimension"]
             )
             same = old is not None and old.segment == segment and old.shapes == shapes
-            self.segments.append(old if same and old is not None else Opened(store, manifest, segment, self.kind))
+            self.segments.append(old if same and old is not None else OpenSegment(store, manifest, segment, self.kind))
         self.firsts = list(accumulate((each.segment.rows for each in self.segments), initial=0))[:-1]
         self._filtered: tuple[str | None, list[Any]] = (None, [])
 
@@ -233,26 +233,26 @@ class Snapshot:
                 rows, scores = kind.search(part, vectors, k, self._similarity())
                 lists.append((np.where(rows >= 0, rows + first, -1), scores))
         if not lists:
-            scores, rows = blank(similarities.size(vectors), k)
+            scores, rows = empty_hits(similarities.size(vectors), k)
             return rows, scores
-        return merged(lists, k)
+        return merge_hits(lists, k)
 
     def _similarity(self) -> Any:
         """The model's own measure where it is no plain inner product of what is stored."""
         metric = self.about["metric"]
-        return None if metric in ("cosine", "dot") else similarities.named(metric)
+        return None if metric in ("cosine", "dot") else similarities.similarity_function(metric)
 
     def _chosen(self, condition: str) -> list[Any]:
         """Which rows of every segment meet the condition, bool; the last condition's answer is kept."""
         known, masks = self._filtered
         if known == condition:
             return masks
-        wanted = tree(condition, self.fields)
+        wanted = parse(condition, self.fields)
         masks = [mask(wanted, _Columns(each)) for each in self.segments]
         self._filtered = (condition, masks)
         return masks
 
-    def _place(self, number: int) -> tuple[Opened, int]:
+    def _place(self, number: int) -> tuple[OpenSegment, int]:
         if not 0 <= number < sum(each.segment.rows for each in self.segments):
             raise WrongUse(f"{self.folder}: no row has the number {number}: numbers hold until the next commit")
         place = bisect_right(self.firsts, number) - 1
@@ -275,7 +275,7 @@ class Snapshot:
             for each in self.segments
         ]
         try:
-            return joining.joined(tables, f"{self.folder}: its payload does not fit together")[name].take(
+            return joining.concatenate_tables(tables, f"{self.folder}: its payload does not fit together")[name].take(
                 pa.array(numbers, pa.int64())
             )
         except pa.ArrowIndexError:
@@ -320,13 +320,13 @@ def _kind(store: Store, manifest: Manifest) -> Kind:
     about, width = manifest.about["kind"], manifest.about["dimension"]
     if not about:
         return kinds.plain(manifest.about["output"])
-    kind = kinds.made(about["name"], about["settings"])
+    kind = kinds.make_kind(about["name"], about["settings"])
     if manifest.segments:
         kind.check(manifest.about["output"], manifest.about["metric"], width)
-    kind.codec = {key: plain(store.array(file, manifest.files[file][0])) for key, file in about["codec"].items()}
+    kind.codec = {key: to_plain(store.array(file, manifest.files[file][0])) for key, file in about["codec"].items()}
     kind.reach = [(float(depth), float(found)) for depth, found in about.get("reach", [])]
     try:
-        shaped(kind.codec, kind.learned(width))
+        check_shapes(kind.codec, kind.learned(width))
     except ValueError as error:
         raise damaged(store.manifest, f"kind {kind.name}: {error}") from None
     return kind

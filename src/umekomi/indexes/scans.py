@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from umekomi.parts import similarity as similarities
-from umekomi.parts.kernels.threads import alone, cores, over, shards
+from umekomi.parts.kernels.threads import cores, run_all, shards, single_threaded_blas
 
 ROWS = 8192
 FEW = 0.02
@@ -48,14 +48,14 @@ class Part:
         return bool(len(self.allowed)) and self.living <= max(FEW * self.rows, 4 * k)
 
 
-def blank(queries: int, k: int) -> tuple[Any, Any]:
+def empty_hits(queries: int, k: int) -> tuple[Any, Any]:
     """Lists to fill: scores at minus infinity, rows at -1."""
     import numpy as np
 
     return np.full((queries, k), -np.inf, np.float32), np.full((queries, k), -1, np.int64)
 
 
-def merged(lists: list[tuple[Any, Any]], k: int) -> tuple[Any, Any]:
+def merge_hits(lists: list[tuple[Any, Any]], k: int) -> tuple[Any, Any]:
     """The best of several (rows, scores), best first; equals in the order of their rows."""
     import numpy as np
 
@@ -74,55 +74,55 @@ def scan(part: Part, queries: Any, k: int) -> tuple[Any, Any]:
     from umekomi.parts.kernels import scan as kernels
 
     if part.few(k):
-        return listed(part, queries, np.flatnonzero(part.allowed), k)
+        return score_listed(part, queries, np.flatnonzero(part.allowed), k)
     vectors, allowed = part.vectors, part.allowed
     if len(queries) < 4:
         out = []
         for query in queries:
             ranges = shards(part.rows, cores() if part.rows * vectors.shape[1] > 1 << 18 else 1)
-            found = [blank(1, k) for _ in ranges]
-            over(
+            found = [empty_hits(1, k) for _ in ranges]
+            run_all(
                 kernels.exact,
                 [
                     (vectors, query, allowed, low, high, s[0], r[0])
                     for (low, high), (s, r) in zip(ranges, found, strict=True)
                 ],
             )
-            out.append(merged([(r, s) for s, r in found], k))
+            out.append(merge_hits([(r, s) for s, r in found], k))
         return np.concatenate([rows for rows, _ in out]), np.concatenate([scores for _, scores in out])
 
     def some(low: int, high: int) -> tuple[Any, Any]:
-        scores, rows = blank(len(queries), k)
+        scores, rows = empty_hits(len(queries), k)
         for start in range(low, high, ROWS):
             kernels.take_best(queries @ vectors[start : min(start + ROWS, high)].T, start, allowed, scores, rows)
         return rows, scores
 
-    with alone():
-        return merged(over(some, shards(part.rows, cores())), k)
+    with single_threaded_blas():
+        return merge_hits(run_all(some, shards(part.rows, cores())), k)
 
 
-def listed(part: Part, queries: Any, numbers: Any, k: int) -> tuple[Any, Any]:
+def score_listed(part: Part, queries: Any, numbers: Any, k: int) -> tuple[Any, Any]:
     """The best of the rows ``numbers``."""
     from umekomi.parts.kernels.scan import chosen
 
-    scores, rows = blank(len(queries), k)
+    scores, rows = empty_hits(len(queries), k)
     for q, query in enumerate(queries):
         chosen(part.vectors, query, numbers, part.vectors.shape[1], scores[q], rows[q])
     return rows, scores
 
 
-def found_share(kind: Any, part: Part, k: int, sample: int, seed: int) -> float:
+def measure_recall(kind: Any, part: Part, k: int, sample: int, seed: int) -> float:
     """Recall at ``k`` of a kind's whole search, rows drawn as queries, each without itself; where there is nothing to
     find, nothing is missed."""
     import numpy as np
 
-    asked = drawn(part, sample, seed)
+    asked = sample_queries(part, sample, seed)
     queries = np.asarray(part.vectors[asked], np.float32)
     share = overlap(scan(part, queries, k + 1), kind.search(part, queries, k + 1, None), asked, k)
     return 1.0 if share is None else share
 
 
-def drawn(part: Part, sample: int, seed: int) -> Any:
+def sample_queries(part: Part, sample: int, seed: int) -> Any:
     """Rows that count, to ask as queries, in rising order."""
     import numpy as np
 

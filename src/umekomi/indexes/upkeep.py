@@ -13,7 +13,7 @@ from umekomi.errors import DataError
 from umekomi.indexes import joining, kinds
 from umekomi.indexes.kinds import Kind
 from umekomi.indexes.manifest import Manifest, Segment
-from umekomi.indexes.packing import ARRAYS, joined, packed, plain, unpacked
+from umekomi.indexes.packing import ARRAYS, concatenate, pack, to_plain, unpack
 from umekomi.indexes.reading import Snapshot
 from umekomi.indexes.scans import Part
 from umekomi.indexes.store import Store, damaged, write_array
@@ -30,7 +30,7 @@ def copied(now: Snapshot) -> Manifest:
     return deepcopy(now.manifest)
 
 
-def hashed(ids: Sequence[str]) -> Any:
+def hash_ids(ids: Sequence[str]) -> Any:
     """A number for every id, by which it is found; uint64 ``[n]``."""
     import numpy as np
 
@@ -41,16 +41,18 @@ def _hash(name: str) -> int:
     return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "little")
 
 
-def added(store: Store, now: Snapshot, ids: list[str], vectors: Any, table: Any, *, replace: bool) -> Manifest:
+def add_rows(store: Store, now: Snapshot, ids: list[str], vectors: Any, table: Any, *, replace: bool) -> Manifest:
     """A further segment; an id that is there is an error, or with ``replace`` its row goes."""
     import numpy as np
     import pyarrow as pa
 
     manifest = copied(now)
-    hashes = hashed(ids)
+    hashes = hash_ids(ids)
     table = pa.table({joining.ID: pa.array(ids, pa.string())} | {name: table[name] for name in table.column_names})
     columns = [(each.payload.schema, each.column) for each in now.segments]
-    joining.joint([*columns, (table.schema, table.column)], f"add: the payload does not fit that of {store.folder}")
+    joining.common_schema(
+        [*columns, (table.schema, table.column)], f"add: the payload does not fit that of {store.folder}"
+    )
     there = [each.find(ids, hashes) for each in now.segments]
     doubles = [(number, int(i)) for number, rows in enumerate(there) for i in np.flatnonzero(rows >= 0)]
     if doubles and not replace:
@@ -64,7 +66,7 @@ def added(store: Store, now: Snapshot, ids: list[str], vectors: Any, table: Any,
     manifest.about["dimension"] = manifest.about["dimension"] or similarities.width(vectors)
     kind = now.kind if manifest.about["kind"] else _begin(store, manifest, vectors)
     order = np.argsort(hashes, kind="stable")
-    arrays = packed(vectors) | {"ids": hashes[order], "places": order.astype(np.uint32)}
+    arrays = pack(vectors) | {"ids": hashes[order], "places": order.astype(np.uint32)}
     manifest.serial += 1
     segment = store.segment(f"segment-{manifest.serial:06d}", arrays, table)
     store.add_files(segment, kind.derive(vectors), manifest.serial)
@@ -72,12 +74,12 @@ def added(store: Store, now: Snapshot, ids: list[str], vectors: Any, table: Any,
     return manifest
 
 
-def deleted(store: Store, now: Snapshot, ids: list[str]) -> Manifest:
+def delete_rows(store: Store, now: Snapshot, ids: list[str]) -> Manifest:
     """The rows of these ids marked; an id that is not there is an error."""
     import numpy as np
 
     manifest = copied(now)
-    hashes = hashed(ids)
+    hashes = hash_ids(ids)
     there = [each.find(ids, hashes) for each in now.segments]
     found = np.any([rows >= 0 for rows in there], axis=0) if there else np.zeros(len(ids), bool)
     if not found.all():
@@ -110,7 +112,7 @@ def named(manifest: Manifest) -> Kind | None:
     about = manifest.about
     if about["asked"]["kind"] == "auto":
         return None
-    kind = kinds.made(about["asked"]["kind"], about["asked"]["settings"])
+    kind = kinds.make_kind(about["asked"]["kind"], about["asked"]["settings"])
     kind.check(about["output"], about["metric"], about["dimension"] or 1 << 20)
     return kind
 
@@ -153,7 +155,7 @@ def _keep(store: Store, manifest: Manifest, kind: Kind, rows: int) -> None:
     }
 
 
-def tended(store: Store, now: Snapshot) -> Manifest | None:
+def tend(store: Store, now: Snapshot) -> Manifest | None:
     """After an addition, one thing to do: learn anew what was learned from few rows, choose the kind anew when rows
     have doubled, tune it when they have, keep the number of segments down. None where there is nothing."""
     about, rows, total = now.about["kind"], len(now), len(now.segments)
@@ -161,14 +163,14 @@ def tended(store: Store, now: Snapshot) -> Manifest | None:
     # an automatic kind that found bits wanting is not tried again before the rows have doubled
     changed = chosen.name != about["name"] and (about["tuned at"] < AUTO_ROWS or rows >= 2 * about["tuned at"])
     if changed or (about["codec"] and rows >= 4 * about["learned from"] and about["learned from"] < SAMPLE):
-        return rebuilt(store, now, copied(now), list(range(total)), chosen)
+        return rebuild(store, now, copied(now), list(range(total)), chosen)
     if rows >= max(2 * about["tuned at"], 1000):
         manifest = copied(now)
         _tune(manifest, now.kind, [each.part() for each in now.segments])
         return manifest
     if total > SEGMENTS:
         smallest = sorted(range(total), key=lambda i: now.segments[i].segment.rows)[: SEGMENTS // 2]
-        return rebuilt(store, now, copied(now), sorted(smallest), None)
+        return rebuild(store, now, copied(now), sorted(smallest), None)
     return None
 
 
@@ -176,7 +178,7 @@ def _tune(manifest: Manifest, kind: Kind, parts: list[Part]) -> None:
     """Set the kind's shortlist or effort to the recall asked for, where it was left to the index, and measure what it
     takes for more hits. ``kind`` is in use: another of its sort is tuned."""
     asked = manifest.about["asked"]
-    tuned = kinds.made(kind.name, kind.settings())
+    tuned = kinds.make_kind(kind.name, kind.settings())
     tuned.codec = kind.codec
     own = {name for name, value in asked["settings"].items() if name in kinds.TUNED and value}
     settings = kind.settings() | {
@@ -189,7 +191,7 @@ def _tune(manifest: Manifest, kind: Kind, parts: list[Part]) -> None:
     }
 
 
-def rebuilt(store: Store, now: Snapshot, manifest: Manifest, numbers: list[int], kind: Kind | None) -> Manifest:
+def rebuild(store: Store, now: Snapshot, manifest: Manifest, numbers: list[int], kind: Kind | None) -> Manifest:
     """Segments ``numbers`` into one, deleted rows left out. With ``kind`` they must be all segments: it learns from
     them, and is tuned."""
     import numpy as np
@@ -209,18 +211,20 @@ def rebuilt(store: Store, now: Snapshot, manifest: Manifest, numbers: list[int],
         return manifest
     where = f"{store.folder}: its payload does not fit together"
     # rows are left out chunk by chunk: taken by number, a column of text could not grow above 2 GB
-    table = joining.joined([each.whole_payload().filter(pa.array(each.living == 1)) for each, _ in kept], where)
+    table = joining.concatenate_tables(
+        [each.whole_payload().filter(pa.array(each.living == 1)) for each, _ in kept], where
+    )
     hashes = np.concatenate([each.hashes()[rows] for each, rows in kept])
     order = np.argsort(hashes, kind="stable")
     manifest.serial += 1
     try:
         # arrays may be made as they are written
-        arrays = joined([each.vectors for each, _ in kept], [rows for _, rows in kept], output)
+        arrays = concatenate([each.vectors for each, _ in kept], [rows for _, rows in kept], output)
         arrays |= {"ids": hashes[order], "places": order.astype(np.uint32)}
         segment = store.segment(f"segment-{manifest.serial:06d}", arrays, table)
     except ValueError as error:
         raise damaged(store.folder, error) from None
-    vectors = unpacked(
+    vectors = unpack(
         {name: store.array(f"{segment.name}/{name}.npy", segment.files[f"{name}.npy"][0]) for name in ARRAYS[output]},
         output,
     )
@@ -240,7 +244,7 @@ def _teach(store: Store, manifest: Manifest, segment: Segment, vectors: Any, kin
         kind.learn(_drawn(vectors))
     derived = kind.derive(vectors)
     _keep(store, manifest, kind, min(segment.rows, SAMPLE))
-    _tune(manifest, kind, [Part.fresh(vectors, {name: plain(array) for name, array in derived.items()})])
+    _tune(manifest, kind, [Part.fresh(vectors, {name: to_plain(array) for name, array in derived.items()})])
     if about["asked"]["kind"] == "auto" and about["kind"]["settings"].get("shortlist", 0) > segment.rows // 20:
         # bits say too little about these vectors: looking at each costs no more
         _keep(store, manifest, kinds.Exact(), segment.rows)

@@ -9,7 +9,7 @@ from typing import Any
 
 from umekomi.data.augment import damaged
 from umekomi.errors import WrongUse
-from umekomi.models.kept import StandIn, refuse
+from umekomi.models.cached import EmbedderProxy, refuse_options
 from umekomi.parts import geometry
 from umekomi.progress import Progress
 
@@ -103,7 +103,7 @@ class AllLayers:
         return OneLayer(self, number)
 
 
-class OneLayer(StandIn):
+class OneLayer(EmbedderProxy):
     """One layer's vectors with the face of an embedder: what tasks judge."""
 
     def __init__(self, layers: AllLayers, number: int) -> None:
@@ -114,11 +114,11 @@ class OneLayer(StandIn):
         self, items: Any, *, role: str | None = None, batch_size: int = 32, progress: bool = False, **options: Any
     ) -> Any:
         """The layer's vectors, float32 ``[n, d]``."""
-        refuse(options, self.name)
+        refuse_options(options, self.name)
         return self.layers.encode(list(items), role, batch_size, progress)[self.number]
 
 
-def cut(embedder: Any, layers: int) -> Any:
+def cut_layers(embedder: Any, layers: int) -> Any:
     """A copy with the first ``layers`` transformer layers alone, its pooling (and, where the network has one, its last
     norm) behind them: an embedder as any other. A pooling that mixes all layers cannot be cut."""
     from umekomi.models.text import TextEmbedder

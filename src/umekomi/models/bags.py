@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from umekomi.data.vocabulary import split
+from umekomi.data.vocabulary import split_words
 from umekomi.errors import DataError, WrongUse, unknown_name
 from umekomi.models.base import Open, TextFace
 from umekomi.models.entity import EntityEmbedder
@@ -91,7 +91,7 @@ class BagEmbedder(EntityEmbedder, TextFace):
         lengths: list[int] = []
         missing = 0
         texts = [item for item in items if isinstance(item, str)]
-        words = iter(split(texts, self.tokenizer).to_pylist() if texts else [])
+        words = iter(split_words(texts, self.tokenizer).to_pylist() if texts else [])
         for item in items:
             if isinstance(item, Mapping):
                 bag = [(feature, float(weight)) for feature, weight in item.items()]

@@ -252,7 +252,7 @@ class EmbedderBase(Saved):
 
     def similarity(self, a: Any, b: Any) -> Any:
         """How alike, float32 ``[n, m]``, higher is nearer, by this embedder's own measure (``metric``)."""
-        return similarities.named(self.metric)(a, b)
+        return similarities.similarity_function(self.metric)(a, b)
 
     def similarity_pairwise(self, a: Any, b: Any) -> Any:
         """:meth:`similarity` of row ``i`` of ``a`` with row ``i`` of ``b`` only, float32 ``[n]``."""
@@ -286,7 +286,7 @@ class EmbedderBase(Saved):
         raise WrongUse(f"{transforms[0].name} changes a table of words or tokens; {self.name} ({self.kind}) has none")
 
 
-class Reported(NamedTuple):
+class Encoded(NamedTuple):
     """Vectors float32 ``[n, d]``, and for every text how many tokens it has (int64 ``[n]``) and whether it was cut
     (bool ``[n]``)."""
 
@@ -323,13 +323,13 @@ class TextFace(EmbedderBase):
             )
         return [text]
 
-    def encode_reported(
+    def encode_with_counts(
         self, items: Sequence[str], *, role: str | None = None, dimensions: int | None = None, batch_size: int = 32
-    ) -> Reported:
+    ) -> Encoded:
         """Dense vectors, and what was seen of the texts on the way."""
         self._check_dimensions(dimensions)
         items = list(items)
-        found = self._reported(items, role, batch_size)
+        found = self._encode_with_counts(items, role, batch_size)
         self._check_finite(found.vectors, items)
         return (
             found
@@ -337,14 +337,14 @@ class TextFace(EmbedderBase):
             else found._replace(vectors=self.cut(found.vectors, dimensions or 0))
         )
 
-    def _reported(self, items: list[str], role: str | None, batch_size: int) -> Reported:
+    def _encode_with_counts(self, items: list[str], role: str | None, batch_size: int) -> Encoded:
         """Vectors of the whole width; an embedder that sees lengths and cuts while it encodes says so here instead of
         looking twice."""
         vectors = self.encode(items, output="dense", role=role, batch_size=batch_size)
-        return Reported(vectors, self.lengths(items, role), self.truncated(items, role))
+        return Encoded(vectors, self.lengths(items, role), self.truncated(items, role))
 
 
-def described(model: Any) -> str:
+def describe(model: Any) -> str:
     """``tiny is a backbone``: what a model is, for an error about one that will not do."""
     name, kind = getattr(model, "name", None), getattr(model, "kind", None)
     return f"{name} is a {kind}" if name and kind else f"found an object of type {type(model).__name__}"

@@ -56,7 +56,7 @@ class EntityEmbedder(EmbedderBase):
             raise DataError(f"{name}: expected finite vectors, found NaN or infinity in row {row + 1} ({names[row]!r})")
         if unknown not in UNKNOWN:
             raise WrongUse(f"unknown: expected one of {', '.join(UNKNOWN)}, found {unknown!r}")
-        similarities.named(metric)
+        similarities.similarity_function(metric)
         self.names, self.vectors, self.metric, self.unknown = list(names), vectors, metric, unknown
         self.dimension = vectors.shape[1]
         self.rows = {entity: row for row, entity in enumerate(self.names)}

@@ -21,7 +21,7 @@ def without_storage(model: Any) -> tuple[Any, list[str]]:
     return (model.base.with_transform(*kept) if kept else model.base), left
 
 
-def folded(model: Any) -> Any:
+def fold(model: Any) -> Any:
     """A text embedder whose layers do what ``model``'s base and linear transforms do: each run of them is one Dense
     layer, a Normalize behind it where they bring vectors to length one. A transform that is not linear is an error that
     names it."""

@@ -17,7 +17,7 @@ try:
 except ImportError as error:
     raise MissingExtra(error.name or "sentence-transformers", "neural", "a multi-vector embedder") from None
 
-from umekomi.models.text import TextEmbedder, at_rest, opened, states
+from umekomi.models.text import TextEmbedder, opened, restored_tokenizers, tokenizer_states
 
 
 class MultiVectorEmbedder(TextFace):
@@ -30,7 +30,7 @@ class MultiVectorEmbedder(TextFace):
 
     def __init__(self, model: MultiVectorEncoder, name: str = "multi", card: dict[str, Any] | None = None) -> None:
         super().__init__(name, card)
-        self.model, self._before = model.eval(), states(model)
+        self.model, self._before = model.eval(), tokenizer_states(model)
         self.dimension = int(model.get_embedding_dimension() or 0)
 
     @classmethod
@@ -65,7 +65,7 @@ class MultiVectorEmbedder(TextFace):
         return Vectors.of(parts)
 
     def _write(self, folder: Path) -> dict[str, Any]:
-        with at_rest(self.model, self._before):
+        with restored_tokenizers(self.model, self._before):
             self.model.save(str(folder), create_model_card=False, safe_serialization=True)
         return {}
 

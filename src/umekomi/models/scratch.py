@@ -27,7 +27,9 @@ SPECIAL = {
 }
 
 
-def tokenizer(texts: Iterable[str], vocabulary: int = 8000, *, decoder: bool = False, max_length: int = 512) -> Any:
+def train_tokenizer(
+    texts: Iterable[str], vocabulary: int = 8000, *, decoder: bool = False, max_length: int = 512
+) -> Any:
     """A byte-level BPE tokenizer of ``texts`` (any language, nothing unknown), in transformers' form. A decoder's texts
     end in [EOS]; an encoder's stand between [CLS] and [SEP]."""
     from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
@@ -55,7 +57,7 @@ def tokenizer(texts: Iterable[str], vocabulary: int = 8000, *, decoder: bool = F
     return PreTrainedTokenizerFast(tokenizer_object=made, model_max_length=max_length, padding_side="right", **SPECIAL)
 
 
-def scratch(
+def untrained_transformer(
     architecture: str,
     texts: Sequence[str],
     *,
@@ -79,7 +81,7 @@ def scratch(
         raise WrongUse(f"{architecture}: expected a width that {heads} heads share evenly, found {width}")
     if not texts:
         raise DataError(f"{architecture}: expected texts to train a tokenizer on, found none")
-    words = tokenizer(texts, vocabulary, decoder=architecture in DECODERS, max_length=max_length)
+    words = train_tokenizer(texts, vocabulary, decoder=architecture in DECODERS, max_length=max_length)
     hidden = hidden or (4 * width if architecture == "bert" else round(8 * width / 3 / 8) * 8)
     shape: dict[str, Any] = {
         "vocab_size": len(words),

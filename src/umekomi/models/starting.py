@@ -13,7 +13,7 @@ from umekomi.parts.networks import bidirectional as turn
 from umekomi.parts.networks import decodes
 
 
-def trainable(start: Any, who: str) -> TextEmbedder:
+def trainable_model(start: Any, who: str) -> TextEmbedder:
     """The transformer text embedder that a recipe goes on from: minilm where none is named; a backbone gets its
     pooling."""
     base = load(start or "minilm")
@@ -24,7 +24,7 @@ def trainable(start: Any, who: str) -> TextEmbedder:
     return base
 
 
-def pooled(
+def with_pooling(
     start: Any, who: str, pooling: str | None, *, bidirectional: bool | None = None, **options: Any
 ) -> TextEmbedder:
     """The embedder that a recipe goes on from, with the ``pooling`` it wants (None: the model's own; a backbone's

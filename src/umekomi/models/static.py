@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from umekomi.errors import DataError
 from umekomi.files import write_json
-from umekomi.models.base import Open, Reported, TextFace
+from umekomi.models.base import Encoded, Open, TextFace
 from umekomi.models.borders import border
 from umekomi.models.folders import most_tokens, read_floats, read_tokenizer, settings
 from umekomi.progress import Progress
@@ -74,9 +74,9 @@ class StaticEmbedder(TextFace):
             return Vectors(self.table[ids], offsets)
         return self._means(items, progress)[0]
 
-    def _reported(self, items: list[str], role: str | None, batch_size: int) -> Reported:
+    def _encode_with_counts(self, items: list[str], role: str | None, batch_size: int) -> Encoded:
         vectors, lengths = self._means(items)
-        return Reported(vectors, lengths, lengths < 0)  # nothing is ever cut
+        return Encoded(vectors, lengths, lengths < 0)  # nothing is ever cut
 
     def _means(self, items: list[str], progress: bool = False) -> tuple[Any, Any]:
         """(the mean of each text's rows, how many tokens it has)."""

@@ -86,16 +86,16 @@ def _set(fast: Any, truncation: Any, padding: Any) -> None:
     fast.enable_padding(**padding) if padding else fast.no_padding()
 
 
-def states(model: Any) -> list[Any]:
+def tokenizer_states(model: Any) -> list[Any]:
     """How the tokenizers of a model cut and pad."""
     return [(fast.truncation, fast.padding) for fast in _fast(model)]
 
 
 @contextmanager
-def at_rest(model: Any, before: list[Any]) -> Iterator[None]:
+def restored_tokenizers(model: Any, before: list[Any]) -> Iterator[None]:
     """The tokenizers as they were ``before`` anything was encoded: encoding sets their truncation and padding, which
     are saved with them, and a model would be another one, by its fingerprint, once it has encoded."""
-    now = states(model)
+    now = tokenizer_states(model)
     for fast, state in zip(_fast(model), before, strict=False):
         _set(fast, *state)
     try:
@@ -113,7 +113,7 @@ class TextEmbedder(NetworkEmbedder):
 
     def __init__(self, model: SentenceTransformer, name: str = "text", card: dict[str, Any] | None = None) -> None:
         super().__init__(name, card)
-        self.model, self._before = model.eval(), states(model)
+        self.model, self._before = model.eval(), tokenizer_states(model)
         self.metric = {"cosine": "cosine", "dot": "dot", "euclidean": "euclidean"}.get(
             model.similarity_fn_name or "cosine", "cosine"
         )
@@ -243,7 +243,7 @@ class TextEmbedder(NetworkEmbedder):
             self._pool = None
 
     def _write(self, folder: Path) -> dict[str, Any]:
-        with at_rest(self.model, self._before):
+        with restored_tokenizers(self.model, self._before):
             self.model.save(str(folder), create_model_card=False, safe_serialization=True)
         return {}
 

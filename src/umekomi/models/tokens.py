@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 from umekomi.errors import WrongUse
-from umekomi.models.base import Reported, TextFace
+from umekomi.models.base import Encoded, TextFace
 from umekomi.models.borders import border
 
 if TYPE_CHECKING:
@@ -70,13 +70,13 @@ class TokenizedEmbedder(TextFace):
         out[rest] = self.lengths([items[place] for place in rest], role) > reads
         return out
 
-    def _reported(self, items: list[str], role: str | None, batch_size: int) -> Reported:
+    def _encode_with_counts(self, items: list[str], role: str | None, batch_size: int) -> Encoded:
         import numpy as np
 
         vectors = self.encode(items, output="dense", role=role, batch_size=batch_size)
         lengths = self.lengths(items, role)
         reads = self.reads(role) or np.iinfo(np.int64).max
-        return Reported(vectors, np.minimum(lengths, reads), lengths > reads)
+        return Encoded(vectors, np.minimum(lengths, reads), lengths > reads)
 
     def windows(self, text: str, role: str | None = None) -> list[str]:
         """Pieces of a text that the model reads whole, each sharing an eighth with the one before; a word is cut only

@@ -11,7 +11,7 @@ from typing import Any
 from umekomi.contracts import Transform
 from umekomi.errors import DataError, WrongUse
 from umekomi.files import MODEL_FILE
-from umekomi.models.base import EmbedderBase, Open, Reported, TextFace
+from umekomi.models.base import EmbedderBase, Encoded, Open, TextFace
 from umekomi.models.borders import border
 from umekomi.models.folders import fields, read_arrays, settings
 
@@ -77,10 +77,10 @@ class TransformedEmbedder(TextFace):
     def windows(self, text: str, role: str | None = None) -> list[str]:
         return self.base.windows(text, role) if isinstance(self.base, TextFace) else super().windows(text, role)
 
-    def _reported(self, items: list[str], role: str | None, batch_size: int) -> Reported:
+    def _encode_with_counts(self, items: list[str], role: str | None, batch_size: int) -> Encoded:
         if not isinstance(self.base, TextFace):
-            return super()._reported(items, role, batch_size)
-        found = self.base._reported(items, role, batch_size)
+            return super()._encode_with_counts(items, role, batch_size)
+        found = self.base._encode_with_counts(items, role, batch_size)
         return found._replace(vectors=self.apply(found.vectors, role))
 
     def _write(self, folder: Path) -> dict[str, Any]:
@@ -97,7 +97,7 @@ class TransformedEmbedder(TextFace):
 
     @classmethod
     def _read(cls, folder: Path, head: dict[str, Any], open: Open) -> TransformedEmbedder:
-        from umekomi.transforms import named
+        from umekomi.transforms import transform_class
 
         transforms = []
         where = f"{folder / MODEL_FILE}, settings"
@@ -106,7 +106,7 @@ class TransformedEmbedder(TextFace):
                 raise DataError(f"{where}: expected a list of transforms, found {step!r:.60} in it")
             fields(step, where, name=str, settings=dict, learned=bool)
             with border(where, DataError):
-                transform = named(step["name"])(**step["settings"])
+                transform = transform_class(step["name"])(**step["settings"])
             if step["learned"]:
                 file = folder / f"transform_{index}.safetensors"
                 arrays = read_arrays(file)

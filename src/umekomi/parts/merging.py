@@ -72,7 +72,7 @@ def greedy(states: Sequence[State], judge: Callable[[dict[str, Tensor]], float])
     return soup([states[i] for i in chosen]), chosen
 
 
-def into(model: Any, state: State) -> Any:
+def load_into(model: Any, state: State) -> Any:
     """A copy of the torch module with these weights."""
     out = copy.deepcopy(model)
     out.load_state_dict(dict(state))

@@ -28,7 +28,7 @@ def mixture(
     import numpy as np
 
     from umekomi.parts.kernels.sparse import moments
-    from umekomi.parts.kernels.threads import cores, over, shards
+    from umekomi.parts.kernels.threads import cores, run_all, shards
 
     count, width = int(groups.max()) + 1, y.shape[1]
     weights = np.ones(len(y), np.float32) if weights is None else weights
@@ -47,7 +47,7 @@ def mixture(
                 sum_ += more
         return total[0], total[1], total[2]
 
-    found = over(part, shards(len(y), cores(threads)))
+    found = run_all(part, shards(len(y), cores(threads)))
     sums, outers, weighted = (sum(one) for one in zip(*found, strict=True))
     sizes = np.bincount(groups, minlength=count)
     means = sums / sizes[:, None]
@@ -62,11 +62,11 @@ def estimate(x: NDArray[np.float32], about: Mixture) -> NDArray[np.float32]:
     import numpy as np
 
     from umekomi.parts.kernels.sparse import log_masses
-    from umekomi.parts.kernels.threads import cores, over, shards
+    from umekomi.parts.kernels.threads import cores, run_all, shards
 
     x = np.ascontiguousarray(x, np.float32)
     out = np.empty(len(x), np.float32)
-    over(lambda low, high: log_masses(x, *about, out, low, high), shards(len(x), cores()))
+    run_all(lambda low, high: log_masses(x, *about, out, low, high), shards(len(x), cores()))
     return out
 
 

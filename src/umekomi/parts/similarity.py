@@ -131,7 +131,7 @@ SIMILARITIES: dict[str, Callable[[Any, Any], Floats]] = {
 }
 
 
-def named(name: str) -> Callable[[Any, Any], Floats]:
+def similarity_function(name: str) -> Callable[[Any, Any], Floats]:
     """The similarity of this name, or the error with the nearest ones."""
     if name not in SIMILARITIES:
         raise unknown_name("similarity", name, SIMILARITIES)

@@ -23,7 +23,7 @@ NORMALISATIONS = ("", "NFKC")
 """How a text may be brought to one form before it is split: not at all, or by Unicode's compatibility composition."""
 
 
-def folded(text: str) -> str:
+def fold_case_and_width(text: str) -> str:
     """One form for one word: full and half width, ligatures, superscripts (Unicode's NFKC).
 
     >>> folded("ＡＢＣ ｶﾞｷﾞ ﬁne")
@@ -38,7 +38,7 @@ def choose(texts: Sequence[str]) -> str:
     >>> choose(["plain English"])
     'words'
     """
-    sample = "".join(folded(text[:500]) for text in texts[:: max(1, len(texts) // 1000)])
+    sample = "".join(fold_case_and_width(text[:500]) for text in texts[:: max(1, len(texts) // 1000)])
     if len(_CJK.findall(sample)) * 10 < len(sample):
         return "words"
     return "fugashi" if find_spec("fugashi") and find_spec("unidic_lite") else "bigrams"
@@ -57,7 +57,7 @@ def tokenizer(name: str, normalisation: str = "") -> Callable[[str], list[str]]:
     if normalisation not in NORMALISATIONS:
         raise WrongUse(f"no normalisation of texts named {normalisation!r}; there is: NFKC")
     split = {"words": words, "bigrams": bigrams, "fugashi": japanese, "surfaces": surfaces}[name]
-    return (lambda text: split(folded(text))) if normalisation else split
+    return (lambda text: split(fold_case_and_width(text))) if normalisation else split
 
 
 @cache

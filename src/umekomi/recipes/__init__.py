@@ -14,8 +14,8 @@ from typing import Any, ClassVar, Literal, Self
 
 from umekomi.contracts import Paper
 from umekomi.data.columns import as_table
-from umekomi.data.contrast import are_sets
-from umekomi.data.shapes import seen_as, unused
+from umekomi.data.contrast import is_named_sets
+from umekomi.data.shapes import unused_columns, view_as
 from umekomi.errors import WrongUse, unknown_name
 from umekomi.fields import check_fields
 from umekomi.progress import say
@@ -105,7 +105,7 @@ class Recipe(ABC):
             if self.optional_data:
                 return None
             raise WrongUse(f"{self.name} learns from {' or '.join(self.learns)}; found no data")
-        if are_sets(data):
+        if is_named_sets(data):
             if not self.takes_sets:
                 raise WrongUse(f"{self.name} learns from one set, found {len(data)}: {', '.join(data)}")
             return {str(name): self._seen(each, f"{self.name}, {name}") for name, each in data.items()}
@@ -113,8 +113,8 @@ class Recipe(ABC):
 
     def _seen(self, data: Any, who: str) -> Any:
         given = as_table(data)
-        table = seen_as(given, self.learns, who)
-        ignored = unused(given)
+        table = view_as(given, self.learns, who)
+        ignored = unused_columns(given)
         if ignored:
             say(f"note: {who} does not use the column{'s' * (len(ignored) > 1)} {', '.join(ignored)}")
         return table
@@ -156,7 +156,7 @@ class Recipe(ABC):
         return {"recipe": self.name} | dataclasses.asdict(self)  # type: ignore[call-overload]
 
 
-def at_hand(name: Any, texts: Callable[[], Any]) -> Any:
+def quick_model(name: Any, texts: Callable[[], Any]) -> Any:
     """The model of a :attr:`Recipe.quick` recipe of this name, learned from what ``texts()`` gives; None where ``name``
     is no recipe's; the error that says what to do first for one that is trained."""
     if not isinstance(name, str) or name not in names():

@@ -15,7 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
 
-from umekomi.data.shapes import shape
+from umekomi.data.shapes import shape_name
 from umekomi.errors import WrongUse
 from umekomi.fields import Above, AtLeast, Within
 from umekomi.parts.learning.arrays import curve
@@ -94,7 +94,7 @@ class Csr(Recipe):
         )
         settings = {name: value for name, value in self.settings().items() if name not in beside}
         code = SparseCode(self.k, self.width, seed=run.seed, **settings)
-        kind = shape(data)
+        kind = shape_name(data)
         if kind == "pairs":
             texts, others, labels = data["positive"].to_pylist(), data["anchor"].to_pylist(), None
         else:

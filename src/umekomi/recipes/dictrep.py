@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
-from umekomi.data.vocabulary import resolve, split, tokens
+from umekomi.data.vocabulary import count_tokens, resolve_tokenizer, split_words
 from umekomi.errors import DataError, WrongUse
 from umekomi.fields import Above, AtLeast
 from umekomi.files import content_hash
@@ -77,9 +77,9 @@ class DictRep(Recipe):
             )
         glosses = [data["anchor"][row].as_py() for row in known]
         target = normalise(start.vectors[[start.rows[defined[row]] for row in known]])
-        tokenizer = resolve(glosses, self.tokenizer)
-        found = tokens(
-            split(glosses, tokenizer), self.min_count, self.name, names=start.names if self.embeddings else None
+        tokenizer = resolve_tokenizer(glosses, self.tokenizer)
+        found = count_tokens(
+            split_words(glosses, tokenizer), self.min_count, self.name, names=start.names if self.embeddings else None
         )
         bags = csr_array(
             (np.ones(len(found.ids), np.float32), found.ids, found.offsets), shape=(len(known), len(found.names))

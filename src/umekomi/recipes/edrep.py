@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 from umekomi.data.graphs import graph
-from umekomi.data.shapes import shape
-from umekomi.data.vocabulary import split, tokens
+from umekomi.data.shapes import shape_name
+from umekomi.data.vocabulary import count_tokens, split_words
 from umekomi.errors import DataError, WrongUse
 from umekomi.fields import AtLeast, Within
 from umekomi.files import content_hash
@@ -84,7 +84,7 @@ class EDRep(Recipe):
     def learn(self, data: Any, start: Any, run: Run) -> EntityEmbedder:
         import numpy as np
 
-        if shape(data) != "texts":
+        if shape_name(data) != "texts":
             found, loops = graph(data, self.name)
             found = found if self.directed else found.both_ways()
             step = _stochastic(found.heads, found.tails, found.weights, len(found.names))
@@ -170,7 +170,7 @@ class EDRep(Recipe):
         import numpy as np
 
         from umekomi.parts.kernels.sparse import product, sphere_step
-        from umekomi.parts.kernels.threads import over, shards
+        from umekomi.parts.kernels.threads import run_all, shards
 
         width = self.dimensions
         small = len(names) * width * (width * self.kappa + 10) + sum(factor.nnz for factor in factors) * width < SMALL
@@ -210,9 +210,9 @@ class EDRep(Recipe):
             about, constant = mixture(y, groups, null, threads)
             source = None if self.symmetric else (back(x), mixture(x, whole, null, threads)[1])
             parts = [(low, high) for low, high in shards(len(x), threads)]
-            loss = sum(over(lambda a, b: sphere_step(x, towards, *about, constant, rate, a, b), parts))
+            loss = sum(run_all(lambda a, b: sphere_step(x, towards, *about, constant, rate, a, b), parts))
             if source is not None:
-                over(lambda a, b: sphere_step(y, source[0], *nothing, source[1], rate, a, b), parts)
+                run_all(lambda a, b: sphere_step(y, source[0], *nothing, source[1], rate, a, b), parts)
             return loss
 
         arrays = {"vectors": x} if self.symmetric else {"sources": x, "targets": y}
@@ -246,7 +246,7 @@ class EDRep(Recipe):
         import numpy as np
         from scipy.sparse import csr_array
 
-        found = tokens(split(data["text"].to_pylist(), self.tokenizer), self.min_count, self.name)
+        found = count_tokens(split_words(data["text"].to_pylist(), self.tokenizer), self.min_count, self.name)
         ids, sentence = found.ids, np.repeat(np.arange(len(found.offsets) - 1), np.diff(found.offsets))
         if self.subsample:
             share = found.counts / found.counts.sum()

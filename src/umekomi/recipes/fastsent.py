@@ -13,7 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
-from umekomi.data.vocabulary import resolve, split, tokens
+from umekomi.data.vocabulary import count_tokens, resolve_tokenizer, split_words
 from umekomi.errors import DataError
 from umekomi.fields import Above, AtLeast
 from umekomi.files import content_hash
@@ -68,8 +68,8 @@ class FastSent(Recipe):
 
         documents = [row if isinstance(row, list) else [row] for row in data["document"].to_pylist()]
         sentences = [sentence for document in documents for sentence in document]
-        tokenizer = resolve(sentences, self.tokenizer)
-        found = tokens(split(sentences, tokenizer), self.min_count, self.name)
+        tokenizer = resolve_tokenizer(sentences, self.tokenizer)
+        found = count_tokens(split_words(sentences, tokenizer), self.min_count, self.name)
         if len(found.names) < 2:
             raise DataError(
                 f"{self.name}: expected two words or more that occur {self.min_count} times, found {len(found.names)}"

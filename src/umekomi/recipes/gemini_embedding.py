@@ -17,7 +17,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
 
-from umekomi.data.contrast import CONTRASTS, role_of, rows, searches, stages
+from umekomi.data.contrast import CONTRASTS, contrastive_rows, is_search, role_of, stages
 from umekomi.fields import Above, AtLeast, Within
 from umekomi.recipes import Paper, Recipe
 from umekomi.run import Run
@@ -93,16 +93,16 @@ class GeminiEmbedding(Recipe):
         )
 
     def learn(self, data: Any, start: Any, run: Run) -> Any:
-        from umekomi.models.starting import pooled
+        from umekomi.models.starting import with_pooling
         from umekomi.models.text import TextEmbedder
         from umekomi.parts import merging
-        from umekomi.parts.learning.sentences import by_turns, fine_tune, sample_rows
+        from umekomi.parts.learning.sentences import fine_tune, round_robin, sample_rows
         from umekomi.parts.losses.contrastive import Candidates, InfoNCE
         from umekomi.tasks.negatives import lexical_teacher, with_negatives
 
         weak, strong = stages(data, self.name)
-        base = pooled(start, self.name, None, bidirectional=True)
-        model = projected(base.model, self.dimensions, run.seed)
+        base = with_pooling(start, self.name, None, bidirectional=True)
+        model = add_projection(base.model, self.dimensions, run.seed)
         width = int(model.get_embedding_dimension())
         nested = {min(prefix, width): 1.0 for prefix in (*self.prefixes, width)}
 
@@ -113,7 +113,7 @@ class GeminiEmbedding(Recipe):
             )
 
         def learned(of: Any, tables: dict[str, Any], stage: int, run: Run) -> Any:
-            plan = by_turns(
+            plan = round_robin(
                 tables,
                 loss,
                 epochs=self.epochs[stage],
@@ -124,7 +124,7 @@ class GeminiEmbedding(Recipe):
             return fine_tune(of, plan, run=run, max_length=self.max_length)
 
         def made(table: Any) -> Any:
-            found = rows(
+            found = contrastive_rows(
                 table,
                 self.name,
                 in_batch=True,
@@ -139,12 +139,12 @@ class GeminiEmbedding(Recipe):
         runs = self.runs if strong else 0
         strong = strong or weak
         between = TextEmbedder(model, self.name)
-        searching = [table for table in strong.values() if searches(table)]
+        searching = [table for table in strong.values() if is_search(table)]
         raters = [between, lexical_teacher(searching, self.name)] if searching and self.hard_negatives and runs else []
         options = {"raters": raters, "lowest": True, "duplicate": None, "progress": run.progress}
         tables = {
             name: made(
-                with_negatives(table, self.name, between, self.hard_negatives, **options) if searches(table) else table
+                with_negatives(table, self.name, between, self.hard_negatives, **options) if is_search(table) else table
             )
             for name, table in strong.items()
         }
@@ -159,10 +159,10 @@ class GeminiEmbedding(Recipe):
         states = [final.state_dict() for final in finals]
         went = list(range(len(states)))
         if self.merge == "greedy" and len(states) > 1:
-            merged, went = merging.greedy(states, lambda state: -held_loss(merging.into(model, state), held, loss))
+            merged, went = merging.greedy(states, lambda state: -held_loss(merging.load_into(model, state), held, loss))
         else:
             merged = merging.soup(states) if self.merge == "uniform" else states[0]
-        out = merging.into(model, merged)
+        out = merging.load_into(model, merged)
         out.prompts = {role: task_string(task) for role, task in TASKS.items()} | {
             "clustering": task_string("clustering"),
             "document": "",
@@ -177,7 +177,7 @@ class GeminiEmbedding(Recipe):
         return TextEmbedder(out.eval(), self.name, {"training": about, "matryoshka": sorted(nested)})
 
 
-def projected(model: Any, dimensions: int, seed: int) -> Any:
+def add_projection(model: Any, dimensions: int, seed: int) -> Any:
     """A copy of the model with a random linear map to ``dimensions`` behind its pooling (0: none)."""
     import copy
 

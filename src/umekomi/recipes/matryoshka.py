@@ -15,7 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
 
-from umekomi.data.shapes import shape
+from umekomi.data.shapes import shape_name
 from umekomi.errors import DataError, WrongUse
 from umekomi.fields import Above, AtLeast, Within
 from umekomi.recipes import Paper, Recipe
@@ -67,12 +67,12 @@ class Matryoshka(Recipe):
             raise WrongUse(f"{self.name}: expected a weight for each prefix, found {self.weights} for {self.prefixes}")
 
     def learn(self, data: Any, start: Any, run: Run) -> Any:
-        from umekomi.models.starting import trainable
+        from umekomi.models.starting import trainable_model
         from umekomi.models.text import TextEmbedder
         from umekomi.parts.learning.sentences import Stage, fine_tune, sample_rows
 
         objective, rows = self._prepared(data)
-        base = trainable(start, self.name)
+        base = trainable_model(start, self.name)
         rows = sample_rows(rows, self.max_rows, run.seed)
         weights = self.weights or (1.0,) * len(self.prefixes)
         nested = {min(width, base.dimension): weight for width, weight in zip(self.prefixes, weights, strict=True)}
@@ -91,7 +91,7 @@ class Matryoshka(Recipe):
         """(objective, the columns it learns from)."""
         import pyarrow as pa
 
-        kind = shape(data)
+        kind = shape_name(data)
         objective = OBJECTIVES[kind]
         if self.objective not in ("auto", objective):
             wanted = next(name for name, each in OBJECTIVES.items() if each == self.objective)

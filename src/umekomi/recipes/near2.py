@@ -13,7 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
 
-from umekomi.data.shapes import pairs, shape
+from umekomi.data.shapes import pairs, shape_name
 from umekomi.errors import DataError
 from umekomi.fields import Above, AtLeast, Within
 from umekomi.recipes import Paper, Recipe
@@ -64,7 +64,7 @@ class Near2(Recipe):
         return cls(prefixes=(16, 8), batch_size=4, max_length=16, max_pairs=16)
 
     def learn(self, data: Any, start: Any, run: Run) -> Any:
-        from umekomi.models.starting import trainable
+        from umekomi.models.starting import trainable_model
         from umekomi.models.text import TextEmbedder
         from umekomi.parts.learning.sentences import Stage, fine_tune, sample_rows
 
@@ -72,7 +72,7 @@ class Near2(Recipe):
         rows = sample_rows(
             rows.select([name for name in rows.column_names if _is_read(name)]), self.max_pairs, run.seed
         )
-        base = trainable(start, self.name)
+        base = trainable_model(start, self.name)
         prefixes = sorted({min(width, base.dimension) for width in (base.dimension, *self.prefixes)}, reverse=True)
 
         def stages(model: Any) -> list[Stage]:
@@ -115,11 +115,11 @@ class Near2(Recipe):
         """sentence1, sentence2 and whether the pair is a positive."""
         import pyarrow as pa
 
-        if shape(data) == "retrieval":
+        if shape_name(data) == "retrieval":
             queries = dict(zip(data.queries["id"].to_pylist(), data.queries["text"].to_pylist(), strict=True))
             corpus = dict(zip(data.corpus["id"].to_pylist(), data.corpus["text"].to_pylist(), strict=True))
             rows = [(queries[q], corpus[d], s) for q, judged in data.judgements().items() for d, s in judged.items()]
-        elif shape(data) == "judged pairs":
+        elif shape_name(data) == "judged pairs":
             rows = list(zip(*(data[name].to_pylist() for name in ("query", "document", "score")), strict=True))
         else:
             raise DataError(

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
 
 from umekomi.contracts import Pooling
-from umekomi.data.contrast import CONTRASTS, blended, role_of, rows, searches
-from umekomi.data.shapes import shape
+from umekomi.data.contrast import CONTRASTS, concatenate, contrastive_rows, is_search, role_of
+from umekomi.data.shapes import shape_name
 from umekomi.errors import DataError
 from umekomi.fields import Above, AtLeast, Within
 from umekomi.recipes import Paper, Recipe
@@ -32,7 +32,7 @@ TASKS = {
 """Task descriptions by role, where the data have no column ``instruction``."""
 
 
-def instructed(task: str) -> str:
+def instruction_of(task: str) -> str:
     """NV-Embed's template (section 4)."""
     return f"Instruct: {task}\nQuery: "
 
@@ -109,7 +109,7 @@ class NvEmbed(Recipe):
 
     def learn(self, data: Any, start: Any, run: Run) -> Any:
         from umekomi.models.base import Backbone
-        from umekomi.models.starting import pooled
+        from umekomi.models.starting import with_pooling
         from umekomi.models.text import TextEmbedder
         from umekomi.parts.learning.sentences import Stage, fine_tune, sample_rows
         from umekomi.parts.losses.contrastive import Candidates, InfoNCE
@@ -117,7 +117,7 @@ class NvEmbed(Recipe):
         from umekomi.tasks.negatives import lexical_teacher, with_negatives
 
         own = None if self.pooling == "own" else self.pooling
-        base = pooled(
+        base = with_pooling(
             start,
             self.name,
             own,
@@ -128,7 +128,7 @@ class NvEmbed(Recipe):
         )
         if decodes(base.model.transformers_model):
             with_eos(base.model.tokenizer)
-        searching = {name: table for name, table in data.items() if searches(table)}
+        searching = {name: table for name, table in data.items() if is_search(table)}
         rest = {name: table for name, table in data.items() if name not in searching}
         teacher = start
         if self.hard_negatives and searching and isinstance(start, Backbone):
@@ -144,10 +144,10 @@ class NvEmbed(Recipe):
             for table in tables.values():
                 role = role_of(table)
                 task, both = (
-                    instructed(TASKS[role]),
+                    instruction_of(TASKS[role]),
                     role != "query" and not (role == "classification" and self.labels == "label"),
                 )
-                found = rows(
+                found = contrastive_rows(
                     table,
                     self.name,
                     in_batch=in_batch,
@@ -158,7 +158,7 @@ class NvEmbed(Recipe):
                     seed=run.seed,
                 )
                 parts.append(sample_rows(found, self.max_rows, run.seed))
-            return blended(parts)
+            return concatenate(parts)
 
         first = (made(mined, True), self.epochs[0]) if mined else None
         alone = not first or not rest
@@ -188,12 +188,12 @@ class NvEmbed(Recipe):
             ]
 
         model = fine_tune(base.model, stages, run=run, max_length=self.max_length)
-        model.prompts = {role: instructed(task) for role, task in TASKS.items()} | {
+        model.prompts = {role: instruction_of(task) for role, task in TASKS.items()} | {
             "document": "",
-            "clustering": instructed("Identify the topic of the given text"),
+            "clustering": instruction_of("Identify the topic of the given text"),
         }
         about = {
-            "sets": {name: shape(table) for name, table in data.items()},
+            "sets": {name: shape_name(table) for name, table in data.items()},
             "rows by stage": [table.num_rows for table, _ in plan],
         }
         return TextEmbedder(model, self.name, {"training": about})

@@ -20,12 +20,12 @@ from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
 
 from umekomi.data.graphs import Relations, closure, graph, hierarchy, relations
-from umekomi.data.shapes import shape
+from umekomi.data.shapes import shape_name
 from umekomi.errors import WrongUse
 from umekomi.fields import Above, AtLeast, Within
 from umekomi.files import content_hash
 from umekomi.models.entity import EntityEmbedder, begin_with
-from umekomi.parts.kernels.threads import cores, over, shards
+from umekomi.parts.kernels.threads import cores, run_all, shards
 from umekomi.parts.learning.arrays import curve, learn, order
 from umekomi.recipes import OPTIONAL, Paper, Recipe
 from umekomi.run import Run
@@ -232,7 +232,7 @@ class Poincare(Recipe):
             raise WrongUse(f"{self.name}: expected hard_epochs below epochs, found {self.hard_epochs} of {self.epochs}")
 
     def _relations(self, data: Any) -> tuple[Relations, list[str]]:
-        if shape(data) == "hierarchy":
+        if shape_name(data) == "hierarchy":
             pairs = hierarchy(data, self.name)
             closed = closure(pairs) if self.transitive else pairs
             return relations(closed), [f"{len(pairs):,} pairs given, {len(closed):,} with what follows from them"]
@@ -281,7 +281,7 @@ class Poincare(Recipe):
         columns, weights = columns_of(table, geometry)
         heads = np.flatnonzero(np.diff(offsets)).astype(np.int32)
         out = np.repeat(np.arange(len(table), dtype=np.int32)[:, None], min(self.hard_pool, len(table) - 1), 1)
-        over(
+        run_all(
             lambda low, high: closest(columns, weights, geometry, heads[low:high], offsets, neighbours, out),
             shards(len(heads), cores(self.threads)),
         )

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
 
 from umekomi.contracts import Pooling
-from umekomi.data.contrast import CONTRASTS, role_of, rows, searches, stages
+from umekomi.data.contrast import CONTRASTS, contrastive_rows, is_search, role_of, stages
 from umekomi.fields import Above, AtLeast, Within
 from umekomi.recipes import Paper, Recipe
 from umekomi.run import Run
@@ -29,7 +29,7 @@ TASKS = {
 }
 
 
-def instructed(task: str) -> str:
+def instruction_of(task: str) -> str:
     """Qwen3-Embedding's template: no space behind the last colon."""
     return f"Instruct: {task}\nQuery:"
 
@@ -107,17 +107,17 @@ class Qwen3Embedding(Recipe):
 
     def learn(self, data: Any, start: Any, run: Run) -> Any:
         from umekomi.models.base import Backbone
-        from umekomi.models.starting import pooled
+        from umekomi.models.starting import with_pooling
         from umekomi.models.text import TextEmbedder
         from umekomi.parts import merging
-        from umekomi.parts.learning.sentences import by_turns, fine_tune, sample_rows
+        from umekomi.parts.learning.sentences import fine_tune, round_robin, sample_rows
         from umekomi.parts.losses.contrastive import Candidates, InfoNCE
         from umekomi.parts.networks import decodes, with_eos
         from umekomi.tasks.negatives import with_negatives
 
         weak, strong = stages(data, self.name)
         own = "lasttoken" if isinstance(start, Backbone) else None
-        base = pooled(
+        base = with_pooling(
             start, self.name, own if self.pooling == "own" else self.pooling, bidirectional=self.bidirectional
         )
         model = base.model
@@ -134,7 +134,7 @@ class Qwen3Embedding(Recipe):
             )
 
         def learned(of: Any, tables: dict[str, Any], stage: int, run: Run) -> Any:
-            plan = by_turns(
+            plan = round_robin(
                 tables,
                 loss,
                 epochs=self.epochs[stage],
@@ -146,12 +146,12 @@ class Qwen3Embedding(Recipe):
             return fine_tune(of, plan, run=run, max_length=self.max_length)
 
         def made(table: Any) -> Any:
-            found = rows(
+            found = contrastive_rows(
                 table,
                 self.name,
                 in_batch=True,
                 negatives=max(self.hard_negatives, 1),
-                instruction=instructed(TASKS[role_of(table)]),
+                instruction=instruction_of(TASKS[role_of(table)]),
                 seed=run.seed,
             )
             return sample_rows(found, self.max_rows, run.seed)
@@ -164,12 +164,12 @@ class Qwen3Embedding(Recipe):
         options = {"duplicate": None, "progress": run.progress}
         tables = {
             name: made(
-                with_negatives(table, self.name, between, self.hard_negatives, **options) if searches(table) else table
+                with_negatives(table, self.name, between, self.hard_negatives, **options) if is_search(table) else table
             )
             for name, table in strong.items()
         }
         for name, table in first.items() if strong else ():
-            sure = above(between, table, self.keep_above)
+            sure = rows_above(between, table, self.keep_above)
             kept += sure.num_rows
             if sure.num_rows:
                 tables[name] = sure
@@ -181,8 +181,8 @@ class Qwen3Embedding(Recipe):
             if self.merge == "slerp"
             else merging.soup(states if self.merge == "uniform" else states[:1])
         )
-        out = merging.into(model, merged)
-        out.prompts = {role: instructed(task) for role, task in TASKS.items()} | {"document": ""}
+        out = merging.load_into(model, merged)
+        out.prompts = {role: instruction_of(task) for role, task in TASKS.items()} | {"document": ""}
         about = {
             "weak": list(weak),
             "weak pairs kept": kept,
@@ -193,7 +193,7 @@ class Qwen3Embedding(Recipe):
         return TextEmbedder(out.eval(), self.name, {"training": about, "matryoshka": sorted(nested)})
 
 
-def above(embedder: Any, table: Any, least: float) -> Any:
+def rows_above(embedder: Any, table: Any, least: float) -> Any:
     """The rows whose anchor and positive have a similarity above ``least``."""
     a = embedder.encode(
         [i + x for i, x in zip(table["instruction"].to_pylist(), table["anchor"].to_pylist(), strict=True)],

@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
 
 from umekomi.contracts import Pooling
-from umekomi.data.contrast import rows
-from umekomi.data.shapes import shape
+from umekomi.data.contrast import contrastive_rows
+from umekomi.data.shapes import shape_name
 from umekomi.errors import DataError
 from umekomi.fields import Above, AtLeast, Within
 from umekomi.recipes import Paper, Recipe
@@ -76,15 +76,15 @@ class SimCse(Recipe):
         return cls(pooling="own", batch_size=4, max_length=16, max_rows=16)
 
     def learn(self, data: Any, start: Any, run: Run) -> Any:
-        from umekomi.models.starting import pooled
+        from umekomi.models.starting import with_pooling
         from umekomi.models.text import TextEmbedder
         from umekomi.parts.learning.sentences import Stage, fine_tune, sample_rows
         from umekomi.parts.losses.contrastive import Candidates, InfoNCE
 
-        labelled = shape(data) != "texts"
-        table = rows(data if labelled else self._twice(data), self.name)
+        labelled = shape_name(data) != "texts"
+        table = contrastive_rows(data if labelled else self._twice(data), self.name)
         table = sample_rows(table, self.max_rows, run.seed)
-        base = pooled(start, self.name, None if self.pooling == "own" else self.pooling)
+        base = with_pooling(start, self.name, None if self.pooling == "own" else self.pooling)
         curve: list[dict[str, float]] = []
         watch = Watch(self.watch, curve) if self.watch else None
 
@@ -110,7 +110,7 @@ class SimCse(Recipe):
                 )
             ]
 
-        headed_base = headed(base.model, self.mlp, run.seed)
+        headed_base = add_head(base.model, self.mlp, run.seed)
         model = fine_tune(headed_base, stages, run=run, max_length=self.max_length)
         if self.mlp == "train" or (self.mlp == "auto" and not labelled):
             del model[-1]
@@ -125,7 +125,7 @@ class SimCse(Recipe):
         return {"anchor": found, "positive": found}
 
 
-def headed(model: Any, mlp: str, seed: int) -> Any:
+def add_head(model: Any, mlp: str, seed: int) -> Any:
     """A copy of the sentence-transformers model, an MLP behind its pooling."""
     import copy
 

@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple
 
 from umekomi.data.graphs import REVERSED
-from umekomi.data.shapes import SHAPES, shape
-from umekomi.data.vocabulary import resolve, split, tokens
+from umekomi.data.shapes import SHAPES, shape_name
+from umekomi.data.vocabulary import count_tokens, resolve_tokenizer, split_words
 from umekomi.errors import DataError
 from umekomi.fields import Above, AtLeast, Within
 from umekomi.files import content_hash
@@ -281,7 +281,7 @@ class StarSpace(Recipe):
 
     def _examples(self, data: Any) -> tuple[int, str, Examples]:
         """(mode, tokenizer, examples) of data of any shape that fits."""
-        kind = shape(data)
+        kind = shape_name(data)
         left, right, tokenizer, weights = _sides(data, kind, self.tokenizer)
         if self.ngrams > 1:
             left = [with_ngrams(bag, self.ngrams, self.buckets) for bag in left]
@@ -326,18 +326,18 @@ def _sides(data: Any, kind: str, tokenizer: str) -> tuple[list[list[str]], list[
     columns = [data[column].to_pylist() for column in SHAPES[kind].columns]
     weights = None
     if kind in ("labelled texts", "texts"):
-        tokenizer = resolve(columns[0], tokenizer)
-        left = split(columns[0], tokenizer).to_pylist()
+        tokenizer = resolve_tokenizer(columns[0], tokenizer)
+        left = split_words(columns[0], tokenizer).to_pylist()
         right = [[[f"{LABEL}{label}"]] for label in columns[1]] if kind == "labelled texts" else [[] for _ in left]
     elif kind == "pairs":
-        tokenizer = resolve(columns[0] + columns[1], tokenizer)
-        a, b = (split(column, tokenizer).to_pylist() for column in columns)
+        tokenizer = resolve_tokenizer(columns[0] + columns[1], tokenizer)
+        a, b = (split_words(column, tokenizer).to_pylist() for column in columns)
         left, right = [[] for _ in a], [[x, y] for x, y in zip(a, b, strict=True)]
     elif kind == "documents":
         documents = [row if isinstance(row, list) else [row] for row in columns[0]]
         flat = [sentence for document in documents for sentence in document]
-        tokenizer = resolve(flat, tokenizer)
-        words = iter(split(flat, tokenizer).to_pylist())
+        tokenizer = resolve_tokenizer(flat, tokenizer)
+        words = iter(split_words(flat, tokenizer).to_pylist())
         left, right = [[] for _ in documents], [[next(words) for _ in document] for document in documents]
     elif kind == "triples":
         tokenizer = "spaces"
@@ -368,7 +368,7 @@ def _numbered(left: list[list[str]], right: list[list[list[str]]], weights: Any,
 
     bags = [bag for example in right for bag in example]
     kind = pa.large_list(pa.large_string())
-    found = tokens(
+    found = count_tokens(
         pa.chunked_array([pa.array(left, kind), pa.array(bags, kind)]),
         min_count if weights is None else 1,
         who,

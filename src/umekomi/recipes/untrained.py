@@ -35,10 +35,10 @@ class Untrained(Recipe):
         import torch
         from transformers import AutoModel
 
-        from umekomi.models.starting import trainable
+        from umekomi.models.starting import trainable_model
         from umekomi.models.text import TextEmbedder
 
-        base = trainable(start, self.name)
+        base = trainable_model(start, self.name)
         with torch.random.fork_rng():
             torch.manual_seed(run.seed)
             model = copy.deepcopy(base.model)

@@ -14,7 +14,7 @@ from umekomi.limits import checked
 from umekomi.models.engines.choice import open_for_encoding
 from umekomi.models.opening import folder_of
 from umekomi.progress import Progress
-from umekomi.verbs.encode import SHARD, Encoded, Work, begin, check_job, commit, finish
+from umekomi.verbs.encode import SHARD, EncodedFile, Work, begin, check_job, commit, finish
 
 
 class Worker:
@@ -84,7 +84,7 @@ def encode(
     engine: str = "auto",
     encoding: str | None = None,
     progress: bool = False,
-) -> Encoded:
+) -> EncodedFile:
     """:func:`umekomi.encode` by ``workers`` processes of a Ray cluster, each with ``cpus`` cores and ``gpus`` GPUs.
 
     ``address``: the cluster's (``"auto"``: the one this machine belongs to; None: the one that is connected, or a new

@@ -13,7 +13,7 @@ SHORTEST_KEY = 8
 """Characters of an API key: a shorter one is guessed."""
 
 
-class GaveUp(UmekomiError):
+class DrainTimeout(UmekomiError):
     """The server ended without waiting for what was being answered; threads of it may still run."""
 
 

@@ -21,7 +21,7 @@ from umekomi.server.batching import Batcher
 from umekomi.server.errors import Answer, ApiError
 from umekomi.server.maps import MAP_ROWS, Maps
 from umekomi.server.metrics import Metrics
-from umekomi.server.model_pool import Held, Holder, check_source, memory_there, memory_used, model_id
+from umekomi.server.model_pool import LoadedModel, ModelPool, check_source, memory_there, memory_used, model_id
 from umekomi.server.workers import in_thread
 
 
@@ -70,7 +70,7 @@ class App:
                 self.models_of[name] = model_id(same or source)
         if not sources:
             raise WrongUse("serve: expected at least one model or one index")
-        self.holder = Holder(
+        self.holder = ModelPool(
             sources, memory=settings.memory or memory_there() // 2, engine=settings.engine, batcher=self._batcher
         )
         self.ready = self.draining = False
@@ -132,7 +132,7 @@ class App:
             )
         return name, *self.indexes[name]
 
-    def listed(self, held: Held) -> dict[str, Any]:
+    def listed(self, held: LoadedModel) -> dict[str, Any]:
         """One model as ``GET /v1/models`` shows it."""
         out: dict[str, Any] = {
             "id": held.id,

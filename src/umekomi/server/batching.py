@@ -18,8 +18,8 @@ from functools import partial
 from typing import Any
 
 from umekomi.errors import UmekomiError
-from umekomi.models.base import Reported
-from umekomi.models.within import encode_within
+from umekomi.models.base import Encoded
+from umekomi.models.truncation import encode_truncated
 from umekomi.parts.kernels.threads import cores
 from umekomi.server.workers import Panic, in_thread
 
@@ -54,9 +54,9 @@ class _Request:
     role: str | None
     truncation: str
     tokens: list[int]
-    done: asyncio.Future[Reported]
+    done: asyncio.Future[Encoded]
     at: int = 0
-    parts: dict[int, Reported] = field(default_factory=dict)
+    parts: dict[int, Encoded] = field(default_factory=dict)
 
 
 class Batcher:
@@ -70,7 +70,7 @@ class Batcher:
         queue_tokens: int,
         latency: float,
         batching: bool = True,
-        encode: Callable[..., Reported] = encode_within,
+        encode: Callable[..., Encoded] = encode_truncated,
         seen: Callable[[int, int, float], None] | None = None,
     ) -> None:
         self.embedder, self.queue_tokens, self.latency, self.batching = embedder, queue_tokens, latency, batching
@@ -90,7 +90,7 @@ class Batcher:
         self._thread = ThreadPoolExecutor(self.lanes, "encode")
         self._tasks = [asyncio.get_running_loop().create_task(self._run()) for _ in range(self.lanes)]
 
-    async def encode(self, texts: list[str], *, role: str | None = None, truncation: str = "warn") -> Reported:
+    async def encode(self, texts: list[str], *, role: str | None = None, truncation: str = "warn") -> Encoded:
         """Vectors of full width, tokens and cuts of ``texts``; :class:`Busy` where they do not fit in the queue.
         Cancelling takes them out of it."""
         tokens = [estimate(text) for text in texts]
@@ -206,7 +206,7 @@ class Batcher:
             self._seen(len(texts), tokens, seconds)
         at = 0
         for request, start, end in batch:
-            request.parts[start] = Reported(*(each[at : at + end - start] for each in found))
+            request.parts[start] = Encoded(*(each[at : at + end - start] for each in found))
             at += end - start
             if (
                 sum(len(part.tokens) for part in request.parts.values()) == len(request.texts)
@@ -216,13 +216,13 @@ class Batcher:
                 request.done.set_result(
                     parts[0]
                     if len(parts) == 1
-                    else Reported(*(np.concatenate(each) for each in zip(*parts, strict=True)))
+                    else Encoded(*(np.concatenate(each) for each in zip(*parts, strict=True)))
                 )
 
-    async def _encoded(self, request: _Request, texts: list[str]) -> Reported:
+    async def _encoded(self, request: _Request, texts: list[str]) -> Encoded:
         """``texts`` in this model's thread, by the role and truncation of ``request``."""
         encode = partial(self._encode, self.embedder, texts, truncation=request.truncation, role=request.role)
-        found: Reported = await in_thread(encode, self._thread)
+        found: Encoded = await in_thread(encode, self._thread)
         if any(len(each) != len(texts) for each in found):
             name = getattr(self.embedder, "name", "the model")
             raise UmekomiError(f"{name} gave {len(found.vectors)} vectors for {len(texts)} texts")

@@ -48,7 +48,7 @@ async def read(request: Request, kind: type[AnyRequest], *, most: int, seconds: 
 
 
 def _made(body: bytes, kind: type[AnyRequest]) -> AnyRequest:
-    value = parsed(body)
+    value = parse_json(body)
     try:
         return kind.model_validate(value)
     except ValidationError as error:
@@ -68,7 +68,7 @@ def _check_type(request: Request) -> None:
             raise ApiError(415, f"charset: expected utf-8, found {charset[:40]!r}", code="unsupported_charset")
 
 
-def parsed(body: bytes) -> Any:
+def parse_json(body: bytes) -> Any:
     """The value of a JSON text.
 
     >>> parsed(b'{"input": ["a", "b"]}')

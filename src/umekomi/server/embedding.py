@@ -9,16 +9,16 @@ from typing import Any
 from fastapi.responses import Response
 
 from umekomi.errors import UmekomiError
-from umekomi.models.base import Reported
+from umekomi.models.base import Encoded
 from umekomi.server.app import App
 from umekomi.server.batching import Busy
 from umekomi.server.errors import Answer, ApiError
-from umekomi.server.model_pool import Held
+from umekomi.server.model_pool import LoadedModel
 from umekomi.server.schemas import ROLES, EmbeddingRequest, SimilarityRequest
 from umekomi.server.workers import Panic, in_thread
 
 
-async def embedded(app: App, held: Held, texts: list[str], role: str | None, truncation: str) -> Reported:
+async def embed_texts(app: App, held: LoadedModel, texts: list[str], role: str | None, truncation: str) -> Encoded:
     """Vectors of the model's own width."""
     import numpy as np
 
@@ -56,7 +56,7 @@ async def embeddings(app: App, asked: EmbeddingRequest) -> Response:
         if asked.late_chunking:
             found = await _late(app, held, texts, role)
         else:
-            found = await embedded(app, held, texts, role, asked.truncation)
+            found = await embed_texts(app, held, texts, role, asked.truncation)
         vectors = found.vectors
         if dimensions is not None and dimensions < held.opened.dimension:
             vectors = held.opened.cut(vectors, dimensions)
@@ -72,16 +72,16 @@ async def embeddings(app: App, asked: EmbeddingRequest) -> Response:
                 "object": "list",
                 "data": data,
                 "model": held.id,
-                **told(int(found.tokens.sum()), places(found.truncated)),
+                **usage(int(found.tokens.sum()), positions(found.truncated)),
             }
         )
 
 
-async def _late(app: App, held: Held, texts: list[str], role: str | None) -> Reported:
+async def _late(app: App, held: LoadedModel, texts: list[str], role: str | None) -> Encoded:
     if held.scorer or held.batcher is None:
         raise ApiError(400, f"model: {held.id} gives no vectors", param="model")
     try:
-        from umekomi.models.within import late_chunks
+        from umekomi.models.truncation import late_chunks
 
         late = await held.batcher.run(lambda: late_chunks(held.opened, [texts], role=role), texts)
         lengths = await held.batcher.run(lambda: held.opened.lengths(texts, role))
@@ -91,10 +91,10 @@ async def _late(app: App, held: Held, texts: list[str], role: str | None) -> Rep
         ) from None
     except (Busy, Panic) as error:
         raise refusal(app, held, error) from None
-    return Reported(late.flat, lengths, lengths < 0)
+    return Encoded(late.flat, lengths, lengths < 0)
 
 
-async def _texts(app: App, held: Held, given: Any) -> list[str]:
+async def _texts(app: App, held: LoadedModel, given: Any) -> list[str]:
     """Texts as they are; arrays of token ids as the model's tokenizer writes them out."""
     one = isinstance(given, str) or (given and isinstance(given[0], int))
     items = [given] if one else list(given)
@@ -109,7 +109,7 @@ async def _texts(app: App, held: Held, given: Any) -> list[str]:
     return texts
 
 
-def _written(held: Held, items: list[list[int]]) -> list[str]:
+def _written(held: LoadedModel, items: list[list[int]]) -> list[str]:
     opened = held.opened
     tokenizer = getattr(opened, "tokenizer", None) or getattr(getattr(opened, "model", None), "tokenizer", None)
     inner = getattr(tokenizer, "_tokenizer", tokenizer)
@@ -130,13 +130,13 @@ def _written(held: Held, items: list[list[int]]) -> list[str]:
 async def similarity(app: App, asked: SimilarityRequest) -> Response:
     """``POST /v1/similarity``: every text against every other, by the model's own measure."""
     async with app.holder.using(asked.model) as held:
-        found = await embedded(app, held, asked.input, asked.role, asked.truncation)
+        found = await embed_texts(app, held, asked.input, asked.role, asked.truncation)
         values = held.opened.similarity(found.vectors, found.vectors)
-    named = told(int(found.tokens.sum()), places(found.truncated))
+    named = usage(int(found.tokens.sum()), positions(found.truncated))
     return Answer({"model": held.id, "metric": held.opened.metric, "similarity": values, **named})
 
 
-def refusal(app: App, held: Held, error: Busy | Panic) -> ApiError:
+def refusal(app: App, held: LoadedModel, error: Busy | Panic) -> ApiError:
     """The answer where the queue is full, or a library gives up on a text: as any other that a model cannot read."""
     if isinstance(error, Panic):
         return ApiError(400, f"{held.id} cannot read {error}", code="unreadable_text")
@@ -144,11 +144,11 @@ def refusal(app: App, held: Held, error: Busy | Panic) -> ApiError:
     return ApiError(429, str(error), kind="rate_limit_error", code="queue_full", after=error.after)
 
 
-def told(tokens: int, truncated: Any) -> dict[str, Any]:
+def usage(tokens: int, truncated: Any) -> dict[str, Any]:
     """What every answer says of the texts: their tokens, as OpenAI's do, and what of them was cut."""
     return {"usage": {"prompt_tokens": tokens, "total_tokens": tokens}, "truncated": truncated}
 
 
-def places(mask: Any) -> list[int]:
+def positions(mask: Any) -> list[int]:
     """Where ``mask`` is true."""
     return [int(place) for place in mask.nonzero()[0]]

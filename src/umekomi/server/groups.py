@@ -20,7 +20,7 @@ class Group:
     count: int
 
 
-def grouped(values: Any) -> tuple[list[Group], bool, list[int]]:
+def group_values(values: Any) -> tuple[list[Group], bool, list[int]]:
     """(the groups, whether they rise, each row's group) of an Arrow column: numbers and times of more than eight values
     in eight ranges of about as many rows each; everything else by its eight most frequent values, the rest, and what is
     missing."""

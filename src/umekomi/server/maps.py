@@ -11,7 +11,7 @@ from fastapi.responses import Response
 from umekomi.indexes import Index
 from umekomi.indexes.payload import as_json
 from umekomi.server.errors import Answer, ApiError
-from umekomi.server.groups import grouped
+from umekomi.server.groups import group_values
 from umekomi.server.workers import in_thread
 from umekomi.transforms import Pca
 
@@ -43,7 +43,7 @@ class Maps:
             return known[1], known[2]
         if len(numbers) > MAP_ROWS:
             numbers = numbers[np.linspace(0, len(numbers) - 1, MAP_ROWS).astype(np.int64)]
-        places = projected(index.vectors(numbers)) if len(numbers) else np.zeros((0, 2), np.float32)
+        places = project(index.vectors(numbers)) if len(numbers) else np.zeros((0, 2), np.float32)
         self._known[name] = (state, numbers, places)
         return numbers, places
 
@@ -94,7 +94,7 @@ async def groups(app: App, name: str, field: str) -> Response:
                 f"{field[:40]!r}",
                 param="field",
             )
-        return grouped(index.column(field, app.maps.placed(name, index)[0]))
+        return group_values(index.column(field, app.maps.placed(name, index)[0]))
 
     async with lock:
         found, ordered, points = await in_thread(work)
@@ -109,7 +109,7 @@ async def groups(app: App, name: str, field: str) -> Response:
     )
 
 
-def projected(vectors: Any) -> Any:
+def project(vectors: Any) -> Any:
     """The first two principal components, brought into [-1, 1]: float32 ``[n, 2]``."""
     import numpy as np
 

@@ -15,9 +15,9 @@ from typing import Any
 
 from umekomi.errors import UmekomiError, WrongUse, unknown_name
 from umekomi.files import folder_bytes
-from umekomi.models.base import EmbedderBase, Scorer, described
+from umekomi.models.base import EmbedderBase, Scorer, describe
 from umekomi.models.engines.choice import open_to_judge
-from umekomi.models.opening import folder_of, known_names, named
+from umekomi.models.opening import folder_of, is_model_name, known_names
 from umekomi.progress import say
 from umekomi.server.batching import Batcher
 from umekomi.server.workers import in_thread
@@ -41,7 +41,7 @@ def memory_there() -> int:
 
 
 @dataclass
-class Held:
+class LoadedModel:
     """One model by its id: open or not."""
 
     id: str
@@ -63,7 +63,7 @@ class Held:
         return isinstance(self.opened, Scorer)
 
 
-class Holder:
+class ModelPool:
     """All models by id. ``memory``: bytes that open models may take together; the one asked for is opened even if it
     alone takes more."""
 
@@ -71,15 +71,15 @@ class Holder:
         self, sources: Sequence[Any], *, memory: int, engine: str, batcher: Callable[[Any, str], Batcher]
     ) -> None:
         self.memory, self.engine, self._batcher = memory, engine, batcher
-        self.models: dict[str, Held] = {}
+        self.models: dict[str, LoadedModel] = {}
         self.evictions = 0
         for source in sources:
             name = model_id(source)
             if name in self.models:
                 raise WrongUse(f"serve: two models are called {name!r}: give one folder another name")
-            self.models[name] = Held(name, source)
+            self.models[name] = LoadedModel(name, source)
 
-    def named(self, name: str | None) -> Held:
+    def named(self, name: str | None) -> LoadedModel:
         """The model of this id; the only one where none is named."""
         if name is None:
             if len(self.models) != 1:
@@ -90,7 +90,7 @@ class Holder:
         return self.models[name]
 
     @asynccontextmanager
-    async def using(self, name: str | None) -> AsyncIterator[Held]:
+    async def using(self, name: str | None) -> AsyncIterator[LoadedModel]:
         """The model, open for as long as the block takes."""
         held = self.named(name)
         held.users += 1
@@ -101,7 +101,7 @@ class Holder:
         finally:
             held.users -= 1
 
-    async def _open(self, held: Held) -> None:
+    async def _open(self, held: LoadedModel) -> None:
         if held.opened is not None:
             return
         async with held.lock:
@@ -141,7 +141,7 @@ class Holder:
                 ["a text"]
             ) if "dense" in opened.outputs else None  # what is compiled or made at the first call is made now
         elif not isinstance(opened, Scorer):
-            raise WrongUse(f"serve: {described(opened)}; expected an embedder or a scorer")
+            raise WrongUse(f"serve: {describe(opened)}; expected an embedder or a scorer")
         return opened
 
     async def _make_room(self, need: int) -> None:
@@ -158,7 +158,7 @@ class Holder:
                 "asked for"
             )
 
-    async def close(self, held: Held) -> None:
+    async def close(self, held: LoadedModel) -> None:
         """Put a model away."""
         batcher, held.batcher, held.opened = held.batcher, None, None
         if batcher is not None:
@@ -190,7 +190,7 @@ def _bytes(source: Any) -> int:
 def check_source(source: Any) -> None:
     """The error for a model that is not there, before the server starts."""
     if isinstance(source, (str, Path)):
-        if not named(source):
+        if not is_model_name(source):
             raise unknown_name("model or folder", str(source), known_names())
     elif not isinstance(source, (EmbedderBase, Scorer)):
         raise UmekomiError(f"serve: expected embedders and scorers, found {type(source).__name__}")

@@ -16,7 +16,7 @@ from fastapi import FastAPI
 
 from umekomi.errors import UmekomiError, WrongUse
 from umekomi.progress import say
-from umekomi.server import SHORTEST_KEY, GaveUp
+from umekomi.server import SHORTEST_KEY, DrainTimeout
 from umekomi.server.app import Settings
 from umekomi.server.protocol import Bounded
 from umekomi.server.routes import application
@@ -111,7 +111,7 @@ def run(
     if not server.started:
         raise UmekomiError("the server could not start; the line above says why")
     if server.force_exit:
-        raise GaveUp("serve: interrupted twice: what was still being answered was given up")
+        raise DrainTimeout("serve: interrupted twice: what was still being answered was given up")
 
 
 def server_of(app: FastAPI, drain_seconds: int = DRAIN_SECONDS) -> Server:

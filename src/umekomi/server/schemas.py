@@ -18,7 +18,7 @@ TokenIds = Annotated[
 Truncation = Literal["warn", "error", "silent", "chunk"]
 
 
-class Asked(BaseModel):
+class ModelRequest(BaseModel):
     """What every request may say of the texts in it. A field that may be left out may be null: clients write that for
     what they leave out."""
 
@@ -46,7 +46,7 @@ class Asked(BaseModel):
     )
 
 
-class EmbeddingRequest(Asked):
+class EmbeddingRequest(ModelRequest):
     """``POST /v1/embeddings``, OpenAI's fields and ours."""
 
     input: (
@@ -72,7 +72,7 @@ class EmbeddingRequest(Asked):
     )
 
 
-class RerankRequest(Asked):
+class RerankRequest(ModelRequest):
     """``POST /v1/rerank``, in Cohere's and Jina's shape."""
 
     query: Annotated[Text, Field(min_length=1)]
@@ -95,14 +95,14 @@ class RerankRequest(Asked):
         return [document["text"] if isinstance(document, dict) else document for document in self.documents]
 
 
-class SimilarityRequest(Asked):
+class SimilarityRequest(ModelRequest):
     """``POST /v1/similarity``."""
 
     input: Annotated[list[Annotated[Text, Field(min_length=1)]], Field(min_length=1, max_length=512, fail_fast=True)]
     role: Name | None = None
 
 
-class SearchRequest(Asked):
+class SearchRequest(ModelRequest):
     """``POST /v1/search``."""
 
     query: (

@@ -16,12 +16,12 @@ from umekomi.indexes import Hit
 from umekomi.indexes.payload import as_json
 from umekomi.server.app import App
 from umekomi.server.batching import Busy
-from umekomi.server.embedding import embedded, places, refusal, told
+from umekomi.server.embedding import embed_texts, positions, refusal, usage
 from umekomi.server.errors import Answer, ApiError
-from umekomi.server.model_pool import Held
+from umekomi.server.model_pool import LoadedModel
 from umekomi.server.schemas import RerankRequest, SearchRequest
 from umekomi.server.workers import Panic, in_thread
-from umekomi.verbs.search import marked, pieces
+from umekomi.verbs.search import mark_best, sentences_of_hits
 
 MARKED_SENTENCES = 32
 HUGE, TINY = 1e15, 1e-15
@@ -39,11 +39,11 @@ async def rerank(app: App, asked: RerankRequest) -> Response:
     if asked.return_documents:
         for entry in results:
             entry["document"] = {"text": asked.texts[entry["index"]]}
-    return Answer({"id": f"rerank-{uuid.uuid4().hex}", "model": held.id, "results": results, **told(tokens, cut)})
+    return Answer({"id": f"rerank-{uuid.uuid4().hex}", "model": held.id, "results": results, **usage(tokens, cut)})
 
 
 async def _ranked(
-    app: App, held: Held, query: str, texts: list[str], truncation: str
+    app: App, held: LoadedModel, query: str, texts: list[str], truncation: str
 ) -> tuple[list[float], list[int], int, list[int]]:
     """(a score a text, their places best first, tokens, which texts were cut). A text that says nothing to the model,
     because it is blank or its vector is zero, comes last, below every other."""
@@ -62,7 +62,7 @@ async def _ranked(
 
 
 async def _scored(
-    app: App, held: Held, query: str, texts: list[str], truncation: str
+    app: App, held: LoadedModel, query: str, texts: list[str], truncation: str
 ) -> tuple[Any, Any, int, list[int]]:
     """(a score a text, which texts say nothing to the model, tokens, which texts were cut)."""
     import numpy as np
@@ -84,11 +84,11 @@ async def _scored(
     except (Busy, Panic) as error:
         raise refusal(app, held, error) from None
     asked, given = await asyncio.gather(
-        embedded(app, held, [query], "query", truncation), embedded(app, held, texts, "document", truncation)
+        embed_texts(app, held, [query], "query", truncation), embed_texts(app, held, texts, "document", truncation)
     )
     scores = held.opened.similarity(asked.vectors, given.vectors)[0]
     nothing = ~given.vectors.any(1) if held.opened.metric == "cosine" else none
-    return scores, nothing, int(asked.tokens.sum() + given.tokens.sum()), places(given.truncated)
+    return scores, nothing, int(asked.tokens.sum() + given.tokens.sum()), positions(given.truncated)
 
 
 async def search(app: App, asked: SearchRequest) -> Response:
@@ -111,7 +111,7 @@ async def search(app: App, asked: SearchRequest) -> Response:
             )
         async with app.holder.using(model) as held:
             if "dense" in held.opened.outputs:
-                found = await embedded(app, held, [asked.query], "query", asked.truncation)
+                found = await embed_texts(app, held, [asked.query], "query", asked.truncation)
                 whole, tokens, cut = found.vectors, int(found.tokens[0]), bool(found.truncated[0])
                 vectors = held.opened.cut(whole, width) if 0 < width < whole.shape[1] else whole
             else:
@@ -153,7 +153,7 @@ async def search(app: App, asked: SearchRequest) -> Response:
                 }
                 for hit in hits
             ],
-            **told(tokens, cut),
+            **usage(tokens, cut),
             "seconds": seconds,
         }
     )
@@ -192,10 +192,10 @@ def _vector(numbers: list[float], about: dict[str, Any]) -> Any:
 
 async def _marked(app: App, model: str, query: Any, hits: list[Hit]) -> list[Hit]:
     """Each hit with the place of the sentence that is nearest to the query's vector, ``[1, d]``."""
-    spans, texts = pieces(hits, MARKED_SENTENCES)
+    spans, texts = sentences_of_hits(hits, MARKED_SENTENCES)
     if not texts:
-        return marked(hits, spans, [])
+        return mark_best(hits, spans, [])
     async with app.holder.using(model) as held:
-        found = await embedded(app, held, texts, "document", "warn")
+        found = await embed_texts(app, held, texts, "document", "warn")
         scores = held.opened.similarity(query, found.vectors)[0]
-    return marked(hits, spans, scores)
+    return mark_best(hits, spans, scores)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from umekomi.data import DataError, Dataset, Retrieval, check, load, names, shape
+from umekomi.data import DataError, Dataset, RetrievalData, check, load, names, shape_name
 from umekomi.errors import WrongUse, unknown_name
 from umekomi.tasks.base import Result, Score, Task
-from umekomi.tasks.labels import Classification, Clustering, rare_left_out
+from umekomi.tasks.entities import HypernymyRanking, LinkPrediction, Reconstruction, TripleRanking
+from umekomi.tasks.labels import Classification, Clustering, without_rare_labels
 from umekomi.tasks.pairs import PairClassification, Similarity
 from umekomi.tasks.retrieval import Reranking
-from umekomi.tasks.retrieval import Retrieval as RetrievalTask
-from umekomi.tasks.tables import HypernymyRanking, LinkPrediction, Reconstruction, TripleRanking
+from umekomi.tasks.retrieval import RetrievalTask as RetrievalTask
 
 __all__ = ["KINDS", "Result", "Score", "Task", "default_kind", "fitting", "make"]
 
@@ -35,11 +35,11 @@ RANKS = ("retrieval", "reranking")
 """Kinds that take a retrieval set, which pairs and judged pairs can be made into."""
 
 
-def fitting(split: Any) -> list[str]:
+def fitting_kinds(split: Any) -> list[str]:
     """The kinds of task that this table or retrieval set can be judged on, the main one first."""
-    kind_of_data = shape(split)
+    kind_of_data = shape_name(split)
     kinds = [kind for kind, task in KINDS.items() if kind_of_data in task.shapes]
-    if isinstance(split, Retrieval) and len(split.qrels) <= split.num_rows:
+    if isinstance(split, RetrievalData) and len(split.qrels) <= split.num_rows:
         kinds = [kind for kind in kinds if kind != "reranking"]
     if kind_of_data == "hierarchy" and "score" not in split.column_names:
         kinds.remove("hypernymy-ranking")
@@ -48,9 +48,9 @@ def fitting(split: Any) -> list[str]:
 
 def default_kind(split: Any) -> str:
     """The main kind of task for this data."""
-    kinds = fitting(split)
+    kinds = fitting_kinds(split)
     if not kinds:
-        raise WrongUse(f"no task fits {shape(split)}; tasks: {', '.join(KINDS)}")
+        raise WrongUse(f"no task fits {shape_name(split)}; tasks: {', '.join(KINDS)}")
     return kinds[0]
 
 
@@ -81,7 +81,7 @@ def make(task: str, data: Any = None, split: str | None = None) -> Task:
     chosen = dataset[split]
     kind = kind or default_kind(chosen)
     known_kind(kind)
-    if kind in RANKS and shape(chosen) in ("pairs", "judged pairs"):
+    if kind in RANKS and shape_name(chosen) in ("pairs", "judged pairs"):
         chosen = searchable(chosen, dataset.name)
         dataset = Dataset(dataset.name, {**dataset.splits, split: chosen}, dataset.licence, dataset.notes)
     takes(kind, chosen, dataset.name)
@@ -89,7 +89,7 @@ def make(task: str, data: Any = None, split: str | None = None) -> Task:
     return build(kind, dataset, split, label)
 
 
-def searchable(split: Any, who: str) -> Retrieval:
+def searchable(split: Any, who: str) -> RetrievalData:
     """A retrieval set made of pairs, judged pairs or bare texts, all of whose values are there."""
     import pyarrow as pa
 
@@ -97,8 +97,8 @@ def searchable(split: Any, who: str) -> Retrieval:
 
     columns = {"pairs": ("anchor", "positive"), "judged pairs": ("query", "document", "score")}
     columns |= {"texts": ("text",), "labelled texts": ("text",)}
-    table = check(split, columns.get(shape(split), ()), who)
-    for column in columns.get(shape(split), ()):
+    table = check(split, columns.get(shape_name(split), ()), who)
+    for column in columns.get(shape_name(split), ()):
         kind = table[column].type
         if column != "score" and not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
             raise DataError(f"{who}: column {column!r}: expected text, found {kind}")
@@ -114,10 +114,10 @@ def known_kind(kind: str) -> None:
 def takes(kind: str, chosen: Any, name: str) -> None:
     """The error for data of another shape than this kind of task takes."""
     known_kind(kind)
-    if shape(chosen) not in KINDS[kind].shapes:
+    if shape_name(chosen) not in KINDS[kind].shapes:
         raise WrongUse(
-            f"the task {kind} takes {' or '.join(KINDS[kind].shapes)}; {name} holds {shape(chosen)}, which "
-            f"fits: {', '.join(fitting(chosen)) or 'no task'}"
+            f"the task {kind} takes {' or '.join(KINDS[kind].shapes)}; {name} holds {shape_name(chosen)}, which "
+            f"fits: {', '.join(fitting_kinds(chosen)) or 'no task'}"
         )
 
 
@@ -140,7 +140,7 @@ def _made(kind: str, dataset: Dataset, split: str, name: str) -> Task:
             )
         if kind == "link-prediction":
             return LinkPrediction(chosen, train, name=name)
-        judged, notes = (chosen, ()) if train is not None else rare_left_out(chosen)
+        judged, notes = (chosen, ()) if train is not None else without_rare_labels(chosen)
         return Classification(judged, train=train, name=name, notes=notes)
     if kind == "triple-ranking":
         import pyarrow as pa

@@ -67,7 +67,7 @@ def _is_sparse(vectors: Any) -> bool:
     return hasattr(vectors, "indptr")
 
 
-def counted(count: int, what: str, many: str = "") -> str:
+def count_of(count: int, what: str, many: str = "") -> str:
     """A number and its noun.
 
     >>> counted(1, "query", "queries"), counted(2000, "text")
@@ -143,7 +143,7 @@ class Task(ABC):
         values = found.main.values
         if values.ndim == 2 and len(values) and np.ptp(values[:, 1]) == 0:
             return f"it gives all {len(values):,} pairs the same score, {values[0, 1]:g}"
-        return f"found {found.value} from {counted(len(values), 'value')}"
+        return f"found {found.value} from {count_of(len(values), 'value')}"
 
     @abstractmethod
     def size(self) -> Mapping[str, int]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from umekomi.contracts import Vectors
 from umekomi.data.columns import check
 from umekomi.errors import DataError, WrongUse
-from umekomi.tasks.base import Result, Score, Task, counted, own_role, vectors_of
+from umekomi.tasks.base import Result, Score, Task, count_of, own_role, vectors_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -30,11 +30,11 @@ def two_labels(labels: Sequence[str], who: str, more: str = "") -> None:
     if len(set(labels)) < 2:
         raise DataError(
             f"{who}: column 'label': expected two labels or more, found only {labels[0]!r} in "
-            f"{counted(len(labels), 'row')}{more}"
+            f"{count_of(len(labels), 'row')}{more}"
         )
 
 
-def rare_left_out(table: pa.Table) -> tuple[pa.Table, tuple[str, ...]]:
+def without_rare_labels(table: pa.Table) -> tuple[pa.Table, tuple[str, ...]]:
     """(the rows whose label another row has too, a note on the others): what cross-validation can judge, since a label
     that occurs once cannot be learned from one fold and asked in another."""
     import pyarrow as pa
@@ -44,7 +44,7 @@ def rare_left_out(table: pa.Table) -> tuple[pa.Table, tuple[str, ...]]:
     once = [label for label, count in counts.items() if count == 1]
     if not once or len(once) == len(counts):
         return table, ()
-    note = f"{counted(len(once), 'row')} left out, the only one of its label each: {_some(once)}"
+    note = f"{count_of(len(once), 'row')} left out, the only one of its label each: {_some(once)}"
     return table.filter(pa.array([counts[label] > 1 for label in labels])), (note,)
 
 
@@ -137,11 +137,11 @@ class Classification(Task):
         strange = sorted(set(gold.tolist()) - set(known.tolist()))
         if strange:
             count = sum(label in strange for label in gold.tolist())
-            notes.append(f"{counted(count, 'text')} with a label that the training split lacks: {_some(strange)}")
+            notes.append(f"{count_of(count, 'text')} with a label that the training split lacks: {_some(strange)}")
         learned = set(self.train["text"].to_pylist()) if self.train is not None else set()
         again = sum(text in learned for text in self.data["text"].to_pylist())
         if again:
-            notes.append(f"{counted(again, 'text')} of {len(gold):,} stand in the training split too")
+            notes.append(f"{count_of(again, 'text')} of {len(gold):,} stand in the training split too")
         return notes
 
     def _samples(self, labels: Any) -> list[list[int]]:
@@ -227,7 +227,7 @@ class Clustering(Task):
         if len(set(labels)) == len(labels):
             raise DataError(
                 f"{self.name}: column 'label': expected labels that several texts share, found another one in each of "
-                f"the {counted(len(labels), 'row')}"
+                f"the {count_of(len(labels), 'row')}"
             )
 
     def _evaluate(self, model: Any, batch_size: int, progress: bool) -> Result:

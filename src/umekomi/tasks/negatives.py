@@ -100,7 +100,7 @@ def hard_negatives(
             counts["near-copy of the positive"] += before - len(kept)
         left.append([n for n, _ in kept[skip:]])
     if raters:
-        left = fused(raters, anchors, left, corpus, lowest=lowest, batch_size=batch_size, progress=progress)
+        left = fuse_raters(raters, anchors, left, corpus, lowest=lowest, batch_size=batch_size, progress=progress)
     found, short = [], 0
     for anchor, positive, chosen in zip(anchors, positives, left, strict=True):
         short += len(chosen) < negatives
@@ -115,7 +115,7 @@ def hard_negatives(
     )
 
 
-def fused(
+def fuse_raters(
     raters: Sequence[Any],
     anchors: Sequence[str],
     left: list[list[int]],
@@ -174,13 +174,13 @@ def _plain(text: str) -> str:
 def with_negatives(table: Any, who: str, teacher: Any, count: int, **options: Any) -> Any:
     """The pairs of a set that searches, with ``count`` mined negatives each where it brings none of its own; rows that
     find too few keep what they find. ``options`` as of :func:`hard_negatives`."""
-    from umekomi.data.columns import Retrieval
+    from umekomi.data.columns import RetrievalData
     from umekomi.data.shapes import pairs
 
     found = pairs(table, who)
     if not count or any(name.startswith("negative") for name in found.column_names):
         return found
-    more = table.corpus["text"].to_pylist() if isinstance(table, Retrieval) else ()
+    more = table.corpus["text"].to_pylist() if isinstance(table, RetrievalData) else ()
     documents = len({*found["positive"].to_pylist(), *more})
     return (
         hard_negatives(teacher, found, more, negatives=min(count, documents - 1), keep_short=True, **options).table

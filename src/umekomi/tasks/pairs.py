@@ -10,7 +10,7 @@ from umekomi.data.columns import check
 from umekomi.errors import DataError
 from umekomi.models.base import Scorer
 from umekomi.parts.similarity import take
-from umekomi.tasks.base import Result, Score, Task, counted, own_role, vectors_of
+from umekomi.tasks.base import Result, Score, Task, count_of, own_role, vectors_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -61,7 +61,7 @@ class Similarity(Task):
         if len(scores) < 2:
             raise DataError(
                 f"{self.name}: column 'score': expected two scores or more that differ, found "
-                f"{scores[0].as_py()} in {'all ' if len(table) > 1 else ''}{counted(len(table), 'row')}"
+                f"{scores[0].as_py()} in {'all ' if len(table) > 1 else ''}{count_of(len(table), 'row')}"
             )
 
     def _evaluate(self, model: Any, batch_size: int, progress: bool) -> Result:

@@ -7,13 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from umekomi.data.columns import Retrieval as Data
+from umekomi.data.columns import RetrievalData as Data
 from umekomi.data.columns import check
 from umekomi.errors import DataError
 from umekomi.models.base import Scorer
 from umekomi.parts import similarity as similarities
 from umekomi.parts.ranking import exact_search
-from umekomi.tasks.base import Result, Score, Task, counted, vectors_of
+from umekomi.tasks.base import Result, Score, Task, count_of, vectors_of
 
 MEASURES = {"ndcg@10": "ndcg_cut_10", "mrr@10": "recip_rank", "recall@100": "recall_100", "map": "map"}
 FACTORS = (1, 2, 3, 4, 5, 6, 8, 10, 100, 1000)
@@ -102,7 +102,7 @@ def check_retrieval(data: Data, who: str) -> None:
     if not pc.max(data.qrels["score"]).as_py() > 0:
         raise DataError(
             f"{who}: qrels, column 'score': expected a document judged above zero, found none in "
-            f"{counted(data.qrels.num_rows, 'row')}"
+            f"{count_of(data.qrels.num_rows, 'row')}"
         )
 
 
@@ -115,7 +115,7 @@ def graded(data: Data) -> list[str]:
 
 
 @dataclass(frozen=True)
-class Retrieval(Task):
+class RetrievalTask(Task):
     """Find each query's documents among all of the corpus. Main metric nDCG@10, as BEIR and mteb."""
 
     data: Data
@@ -164,7 +164,7 @@ class Retrieval(Task):
         without = sum(not any(grade > 0 for grade in judged.values()) for judged in judgements.values())
         if without:
             notes.append(
-                f"{counted(without, 'query', 'queries')} without a document judged above zero: each counts as zero, "
+                f"{count_of(without, 'query', 'queries')} without a document judged above zero: each counts as zero, "
                 "whatever a model finds"
             )
         return Result(self.name, figures, tuple(notes), hits)
@@ -234,5 +234,5 @@ class Reranking(Task):
         figures, notes = trec(kept, run)
         left = self.data.num_rows - len(kept)
         if left:
-            notes.append(f"{counted(left, 'query', 'queries')} with nothing to order left out")
+            notes.append(f"{count_of(left, 'query', 'queries')} with nothing to order left out")
         return Result(self.name, figures, tuple(notes))

@@ -45,7 +45,7 @@ _ALL = (
 TRANSFORMS: dict[str, type[Transform]] = {kind.name: kind for kind in _ALL}
 
 
-def named(name: str) -> type[Transform]:
+def transform_class(name: str) -> type[Transform]:
     """The transform of this name, or the error with the nearest ones."""
     if name not in TRANSFORMS:
         raise unknown_name("transform", name, TRANSFORMS)

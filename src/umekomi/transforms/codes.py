@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from umekomi.contracts import Transform
 from umekomi.errors import DataError, WrongUse
-from umekomi.parts.kernels.threads import alone, cores, over, shards
+from umekomi.parts.kernels.threads import cores, run_all, shards, single_threaded_blas
 from umekomi.parts.learning.arrays import learn, order
 from umekomi.run import Run
 
@@ -164,7 +164,7 @@ class SparseCode(Transform):
             return total
 
         learner.steps = int(self.training["epochs"]) * -(-len(vectors) // int(batch))
-        with alone():
+        with single_threaded_blas():
             self.loss_ = learn(
                 learner.arrays,
                 int(self.training["epochs"]),
@@ -211,8 +211,8 @@ class SparseCode(Transform):
                 block = (vectors[start:end] - self.outer_) @ weight.T + self.inner_
                 top(block, k, np.zeros(0, np.uint8), 0, end - start, found[0][start:end], found[1][start:end])
 
-        with alone():
-            over(some, shards(len(vectors), cores()))
+        with single_threaded_blas():
+            run_all(some, shards(len(vectors), cores()))
         return found[0], found[1]
 
 
@@ -324,7 +324,7 @@ class Learner:
         from umekomi.parts.kernels.codes import top
 
         latents, values = np.empty((len(activations), k), np.int32), np.empty((len(activations), k), np.float32)
-        over(
+        run_all(
             top,
             [
                 (activations, first, allowed, low, high, latents, values)
@@ -346,7 +346,7 @@ class Learner:
             np.matmul(centred[low:high], weight.T, out=space[low:high])
             space[low:high] += inner
 
-        over(some, shards(len(centred), self.threads))
+        run_all(some, shards(len(centred), self.threads))
         return space
 
     def _decode(self, latents: Any, values: Any, first: int, bias: Any) -> tuple[Any, Any]:
@@ -357,7 +357,7 @@ class Learner:
 
         near, far = (np.empty((len(latents), len(bias)), np.float32) for _ in range(2))
         weight = self.arrays["weight"]
-        over(
+        run_all(
             decode,
             [
                 (latents, values, first, weight, bias, low, high, near, far)
@@ -373,13 +373,13 @@ class Learner:
         from umekomi.parts.kernels import codes
 
         weight = self.arrays["weight"]
-        over(
+        run_all(
             codes.pull,
             [(latents, first, weight, near, far, low, high, inner) for low, high in shards(len(latents), self.threads)],
         )
         dimension = weight.shape[1]
         pieces = [(begin, min(begin + codes.COLUMNS, dimension)) for begin in range(0, dimension, codes.COLUMNS)]
-        over(
+        run_all(
             codes.spread,
             [
                 (latents, values, inner, first, near, far, centred, begin, end, out["weight"], out["inner"])
@@ -406,7 +406,7 @@ class Learner:
             return offsets, (places // k).astype(np.int32), unit[part].ravel()[places]
 
         def each(kernel: Any, lists: tuple[Any, Any, Any], inputs: tuple[Any, ...], out: Any) -> Any:
-            over(kernel, [(*lists, *inputs, low, high, out) for low, high in shards(len(out), self.threads)])
+            run_all(kernel, [(*lists, *inputs, low, high, out) for low, high in shards(len(out), self.threads)])
             return out
 
         there = others(b)

@@ -9,7 +9,7 @@ from typing import Any
 
 from umekomi import __version__
 from umekomi.comparison.candidates import Candidate
-from umekomi.comparison.judging import FORMAT, Judging, check_folder, why
+from umekomi.comparison.judging import FORMAT, Judging, check_folder, reason_of
 from umekomi.comparison.leaderboard import Comparison, Row, conclude
 from umekomi.comparison.plan import plan
 from umekomi.data import load
@@ -82,7 +82,7 @@ def compare(
         try:
             row, again = run.candidate(candidate)
         except Exception as error:  # whatever it is that fails in one candidate, the others' rows stay
-            skipped[candidate.spec] = why(error)
+            skipped[candidate.spec] = reason_of(error)
             say(f"[{number}/{len(wanted)}] {candidate.spec}: skipped: {skipped[candidate.spec]}")
             continue
         rows.append(row)

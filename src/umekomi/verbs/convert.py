@@ -60,9 +60,9 @@ def convert(
         exported.save(out)
     elif to == "sentence-transformers":
         if isinstance(model, TransformedEmbedder):
-            from umekomi.models.folding import folded
+            from umekomi.models.folding import fold
 
-            model = folded(model)
+            model = fold(model)
         if not model.standard:
             raise WrongUse(
                 "sentence-transformers has no such model: expected kind text, static, multi or cross-encoder, found "

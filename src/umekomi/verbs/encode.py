@@ -12,15 +12,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from umekomi.caching import VectorCache
-from umekomi.data.lines import check_place
-from umekomi.data.readers import Source, texts
+from umekomi.data.lines import check_path
+from umekomi.data.readers import Source, document_texts
 from umekomi.data.readers.parquet import faults
 from umekomi.errors import DataError, WrongUse
 from umekomi.files import source_hash, whole_file, write_json
 from umekomi.limits import check, checked
 from umekomi.models.engines.choice import open_for_encoding
 from umekomi.models.tokens import NetworkEmbedder
-from umekomi.models.within import check_truncation, encode_within, truncated
+from umekomi.models.truncation import check_truncation, encode_truncated, is_truncated
 from umekomi.progress import Progress, say
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ ABOUT = ("model", "fingerprint", "metric", "column")
 
 
 @dataclass(frozen=True)
-class Encoded:
+class EncodedFile:
     """What a run did: ``rows`` in all, of which ``kept`` lay finished from an earlier run of the same job, and
     ``reused`` were texts that had a vector already, in this file or in the cache; ``truncated`` texts were cut."""
 
@@ -71,7 +71,7 @@ def encode(
     devices: Sequence[str] | None = None,
     encoding: str | None = None,
     progress: bool = False,
-) -> Encoded:
+) -> EncodedFile:
     """Vectors of every text in a file, in bounded memory.
 
     ``out`` ends in ``.parquet`` (the input's columns, ``vector``, ``truncated``) or ``.npy`` (float32 ``[n, d]`` in the
@@ -82,7 +82,7 @@ def encode(
     Shards of ``shard_rows`` texts are committed as they finish in ``OUT.shards`` and joined at the end; with ``resume``
     an interrupted run goes on behind the last of them, if model, input and settings are the same. ``truncation``:
     ``"warn"`` counts texts that were cut, ``"error"`` stops at the first, ``"silent"`` does not look, ``"chunk"`` reads
-    a long text in windows and takes their mean (:func:`umekomi.models.within.encode_within`). ``engine``:
+    a long text in windows and takes their mean (:func:`umekomi.models.truncation.encode_truncated`). ``engine``:
     :func:`umekomi.models.engines.choice.open_for_encoding`'s.
 
     A text that has been encoded before, in this file or by an earlier run with the same model, role and truncation, is
@@ -94,7 +94,7 @@ def encode(
     read = check_job(source, out, column, truncation, shard_rows, batch_size, encoding)
     name = str(model) if isinstance(model, (str, Path)) else model.name
     embedder = open_for_encoding(model, "torch" if devices else engine)
-    named = devices_named(embedder, devices)
+    named = parse_devices(embedder, devices)
     shards, done, width, about = begin(
         embedder, name, source, out, column, role, dimensions, truncation, shard_rows, resume, encoding
     )
@@ -105,7 +105,7 @@ def encode(
         work.cache = VectorCache(
             about["fingerprint"],
             embedder.dimension,
-            "\n".join([str(role), str(truncation == "chunk"), *rounded(embedder)]),
+            "\n".join([str(role), str(truncation == "chunk"), *approximations(embedder)]),
             None if cache is True else cache,
         )
     with (
@@ -130,7 +130,7 @@ def encode(
     return finish(shards, done, out, width, kept, about)
 
 
-def rounded(embedder: Any) -> list[str]:
+def approximations(embedder: Any) -> list[str]:
     """What sets vectors of this embedder apart from its exact ones."""
     return [embedder.rounding] if embedder.rounding else []
 
@@ -155,7 +155,7 @@ def check_job(
     read = Source(source, encoding=encoding, column=column, titles=True)
     own = [name for name in WRITTEN if name in read.names]
     if own and out.suffix == ".parquet":
-        about = encoded(source)
+        about = read_vectors(source)
         if about is None or column in own:
             raise WrongUse(
                 f"{source}: the column {own[0]!r} has a name that encode writes itself: rename it, or write to .npy"
@@ -188,7 +188,7 @@ def begin(
             f"{dimensions}"
         )
     shards, fingerprint = out.with_name(out.name + ".shards"), embedder.fingerprint()
-    settings = [column, role, dimensions, truncation, shard_rows, out.suffix, *rounded(embedder)]
+    settings = [column, role, dimensions, truncation, shard_rows, out.suffix, *approximations(embedder)]
     settings += [encoding] if encoding else []
     done = open_shards(shards, {"model": fingerprint, "source": source_hash(source), "settings": settings}, resume)
     if done:
@@ -198,14 +198,14 @@ def begin(
 
 def finish(
     shards: Path, done: list[dict[str, Any]], out: Path, width: int, kept: int, about: dict[str, str]
-) -> Encoded:
+) -> EncodedFile:
     """Join the shards, all of them done, and tell what was."""
     rows = sum(entry["rows"] for entry in done)
     joined = shards / f"joined{out.suffix}"
     _join(shards, joined, rows, width, len(done), about)
     joined.replace(out)
     _remove(shards, shards.with_name(f".{shards.name}.old"))
-    return Encoded(
+    return EncodedFile(
         out, rows, kept, sum(entry["truncated"] for entry in done), width, sum(entry.get("reused", 0) for entry in done)
     )
 
@@ -218,7 +218,7 @@ def _remove(shards: Path, retired: Path) -> None:
         shutil.rmtree(retired)
 
 
-def devices_named(embedder: Any, devices: Sequence[str] | None) -> list[str]:
+def parse_devices(embedder: Any, devices: Sequence[str] | None) -> list[str]:
     """The devices asked for, every one of which is there; the error for any other."""
     if not devices:
         return []
@@ -243,12 +243,12 @@ def devices_named(embedder: Any, devices: Sequence[str] | None) -> list[str]:
     return list(devices)
 
 
-def encoded(source: Path) -> dict[str, str] | None:
+def read_vectors(source: Path) -> dict[str, str] | None:
     """What ``encode`` wrote of itself into this Parquet file (model, fingerprint, metric, column); None for any other
     file."""
     import pyarrow.parquet as pq
 
-    check_place(source)
+    check_path(source)
     if source.suffix != ".parquet" or source.is_dir():
         return None
     with faults(source):
@@ -322,7 +322,7 @@ class Work:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        found = texts(table, self.column, str(source), first)
+        found = document_texts(table, self.column, str(source), first)
         vectors, cut, reused = self.encoded(found, first)
         with whole_file(shards / f"{number:06d}{self.suffix}") as temporary:
             if self.suffix == ".npy":
@@ -342,7 +342,7 @@ class Work:
         import numpy as np
 
         if self.cache is None:
-            found = encode_within(
+            found = encode_truncated(
                 self.embedder,
                 texts,
                 truncation=self.truncation,
@@ -361,7 +361,7 @@ class Work:
             long |= {
                 place
                 for place, cut in zip(
-                    places, truncated(self.embedder, [texts[place] for place in places], self.role), strict=True
+                    places, is_truncated(self.embedder, [texts[place] for place in places], self.role), strict=True
                 )
                 if cut
             }
@@ -373,7 +373,7 @@ class Work:
         if places:
             # looked at even where truncation is silent: the vector may serve a run that asks
             how = "chunk" if self.truncation == "chunk" else "warn"
-            found = encode_within(
+            found = encode_truncated(
                 self.embedder,
                 [texts[place] for place in places],
                 truncation=how,

@@ -9,10 +9,10 @@ from umekomi.data.sets import overlap
 from umekomi.data.shapes import texts
 from umekomi.errors import WrongUse
 from umekomi.limits import checked
-from umekomi.models.base import EmbedderBase, Scorer, described
+from umekomi.models.base import EmbedderBase, Scorer, describe
 from umekomi.models.engines.choice import open_to_judge
 from umekomi.progress import say
-from umekomi.recipes import at_hand
+from umekomi.recipes import quick_model
 from umekomi.tasks import Result, Task, make
 
 
@@ -37,11 +37,11 @@ def evaluate(
     """
     if isinstance(task, str):
         task = make(task, load(data, encoding=encoding) if encoding else data, split)
-    model = opened(model, task, engine)
+    model = open_model(model, task, engine)
     if not isinstance(model, (EmbedderBase, Scorer) if task.scores_pairs else EmbedderBase):
         raise WrongUse(
             f"{task.name} ({task.kind}) judges embedders{' and scorers' if task.scores_pairs else ''}; "
-            f"{described(model)}"
+            f"{describe(model)}"
         )
     if dimensions is not None:
         if not isinstance(model, EmbedderBase):
@@ -56,7 +56,7 @@ def evaluate(
     return task.evaluate(model, batch_size=batch_size, progress=progress)
 
 
-def opened(model: Any, task: Task, engine: str = "auto") -> Any:
+def open_model(model: Any, task: Task, engine: str = "auto") -> Any:
     """A model by name, folder or hub id; a quick recipe is fitted on the task's own texts."""
-    found = at_hand(model, lambda: texts(getattr(task, "data", None), model))
+    found = quick_model(model, lambda: texts(getattr(task, "data", None), model))
     return open_to_judge(model, engine) if found is None else found

@@ -18,8 +18,8 @@ from umekomi.models.engines.choice import open_for_encoding
 from umekomi.models.opening import folder_of
 from umekomi.parts import similarity as similarities
 from umekomi.progress import Progress, say
-from umekomi.recipes import at_hand, get, names
-from umekomi.verbs.encode import WRITTEN, encoded, vectors_of
+from umekomi.recipes import get, names, quick_model
+from umekomi.verbs.encode import WRITTEN, read_vectors, vectors_of
 
 ROWS = 4096
 TAKEN = ("__id__", "__row__")
@@ -62,7 +62,7 @@ def index(
 
     source, out = Path(source), Path(out)
     check_asked(kind, recall, settings)
-    known = encoded(source)
+    known = read_vectors(source)
     if model is None and known is None:
         raise WrongUse(f"{source} was not written by encode: name the model to embed it with")
     if known is not None:
@@ -80,7 +80,7 @@ def index(
         return [text for table in read.tables(ROWS) for text in read.texts(table)]
 
     learns = known is None and isinstance(model, str) and model in names() and get(model).quick
-    embedder = None if inside.is_dir() and learns else at_hand(model, searched)
+    embedder = None if inside.is_dir() and learns else quick_model(model, searched)
     if embedder is None:
         named = model if model is not None else (known or {})["model"]
         embedder = open_for_encoding(inside if learns else named, engine)

@@ -44,7 +44,7 @@ def recipes_table() -> list[dict[str, Any]]:
 def info(name: str) -> dict[str, Any]:
     """What is known of a recipe, a published model, a dataset, or a saved folder of this name."""
     from umekomi.data.sets import catalogue, offline_root
-    from umekomi.models.opening import known_names, named, open_source, resolve
+    from umekomi.models.opening import is_model_name, known_names, open_source, resolve
 
     if name in names():
         kind = get(name)
@@ -60,7 +60,7 @@ def info(name: str) -> dict[str, Any]:
             "settings of the paper": kind().settings(),
             "settings for two cores": kind.small().settings(),
         } | {f"preset {preset}": getattr(kind, preset)().settings() for preset in kind.presets}
-    source = resolve(name) if named(name) else None
+    source = resolve(name) if is_model_name(name) else None
     if source is not None and source.entry is not None:
         return {"model": name} | {
             key: value

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from umekomi.comparison.plan import Plan, plan
-from umekomi.data import load, shape
+from umekomi.data import load, shape_name
 from umekomi.data.shapes import texts
 from umekomi.errors import WrongUse
 from umekomi.files import plain, whole_file
@@ -189,7 +189,7 @@ def _planned(
     """(the task, or None where bare texts make none; the data's name; whose texts; notes)."""
     dataset = load(data)
     chosen = dataset[split] if split else dataset[next(iter(dataset))]
-    if task is None and shape(chosen) in ("texts", "documents"):
+    if task is None and shape_name(chosen) in ("texts", "documents"):
         return (
             None,
             dataset.name,

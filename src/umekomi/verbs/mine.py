@@ -8,18 +8,18 @@ from pathlib import Path
 from typing import Any
 
 from umekomi.data import load
-from umekomi.data.columns import Retrieval, as_table
-from umekomi.data.shapes import pairs, shape
+from umekomi.data.columns import RetrievalData, as_table
+from umekomi.data.shapes import pairs, shape_name
 from umekomi.errors import WrongUse
 from umekomi.limits import checked
 from umekomi.models.engines.choice import open_for_encoding, open_to_judge
-from umekomi.recipes import at_hand
+from umekomi.recipes import quick_model
 from umekomi.tasks.negatives import hard_negatives
 from umekomi.verbs.train import training_split
 
 
 @dataclass(frozen=True)
-class Mined:
+class MinedNegatives:
     """``table`` (anchor, positive, negative_1 …) and how many candidates each rule took out."""
 
     table: Any
@@ -54,7 +54,7 @@ def mine(
     batch_size: int = 32,
     encoding: str | None = None,
     progress: bool = False,
-) -> Mined:
+) -> MinedNegatives:
     """For every (anchor, positive) the ``negatives`` most similar documents that are no positive, by ``model``'s own
     similarity, most similar first. Written to ``out`` (JSONL, TSV or Parquet by its ending) as columns that recipes
     take.
@@ -99,20 +99,20 @@ def mine(
     )
     if out is not None:
         write(found.table, out)
-    return Mined(found.table, table.num_rows, found.short, found.counts)
+    return MinedNegatives(found.table, table.num_rows, found.short, found.counts)
 
 
 def _rater(rater: Any, table: Any, rows: Any) -> Any:
     """A model, or a recipe that learns from texts alone (bm25, tfidf, lsa), learned from the documents mined from."""
-    found = at_hand(rater, lambda: dict.fromkeys([*table["positive"].to_pylist(), *_more(rows)]))
+    found = quick_model(rater, lambda: dict.fromkeys([*table["positive"].to_pylist(), *_more(rows)]))
     return open_to_judge(rater) if found is None else found
 
 
 def _more(rows: Any) -> list[str]:
     """Documents beside the positives: a retrieval set's whole corpus, judged pairs' every document."""
-    if isinstance(rows, Retrieval):
+    if isinstance(rows, RetrievalData):
         return rows.corpus["text"].to_pylist()  # type: ignore[no-any-return]
-    return rows["document"].to_pylist() if shape(rows) == "judged pairs" else []
+    return rows["document"].to_pylist() if shape_name(rows) == "judged pairs" else []
 
 
 ENDINGS = (".jsonl", ".tsv", ".csv", ".parquet")

@@ -25,7 +25,7 @@ from umekomi.progress import say
 
 
 @dataclass(frozen=True)
-class Measured:
+class Measurement:
     """One arm of a claim. ``low`` and ``high`` bound its interval; ``paper`` is the paper's figure, ``paper_data`` on
     what."""
 
@@ -52,10 +52,18 @@ class Claim:
     sentence: str
     source: str
     sign: str
-    measure: Callable[[bool], Iterable[Measured]]
+    measure: Callable[[bool], Iterable[Measurement]]
 
 
-COLUMNS = ("recipe", *[field.name for field in fields(Measured)], "seconds", "hardware", "versions", "commit", "date")
+COLUMNS = (
+    "recipe",
+    *[field.name for field in fields(Measurement)],
+    "seconds",
+    "hardware",
+    "versions",
+    "commit",
+    "date",
+)
 
 
 def root() -> Path:
@@ -90,18 +98,18 @@ def claims(place: Path | None = None, *, quick: bool = False) -> dict[str, Claim
     return found
 
 
-def kept_folder() -> Path:
+def cached_folder() -> Path:
     """Where :func:`kept` keeps."""
     return root() / "results" / ".kept"
 
 
-def kept(key: Any, compute: Callable[[], Sequence[Any]]) -> list[Any]:
+def cached(key: Any, compute: Callable[[], Sequence[Any]]) -> list[Any]:
     """The arrays that ``compute`` gives, from ``results/.kept`` where an earlier run left them under the same key: an
     interrupted measurement loses no finished arm. The key names data, settings and seed; the version is added here, and
     ``reproduce(..., fresh=True)`` starts anew."""
     import numpy as np
 
-    file = kept_folder() / f"{content_hash(__version__, key)}.npz"
+    file = cached_folder() / f"{content_hash(__version__, key)}.npz"
     if not file.is_file():
         arrays = compute()
         with whole_file(file) as temporary, temporary.open("wb") as stream:
@@ -148,7 +156,7 @@ def _small_world(place: Path) -> AbstractContextManager[None]:
     return world
 
 
-def rows_of(recipe: str, measured: Iterable[Measured], seconds: float, place: Path) -> list[dict[str, Any]]:
+def rows_of(recipe: str, measured: Iterable[Measurement], seconds: float, place: Path) -> list[dict[str, Any]]:
     """Rows of a results file: what was measured, on what, with what, when."""
     about = {
         "seconds": f"{seconds:.0f}",

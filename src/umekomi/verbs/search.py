@@ -14,10 +14,10 @@ from umekomi.indexes.store import Store
 from umekomi.limits import checked
 from umekomi.models import load_embedder
 from umekomi.models.engines.choice import open_for_encoding
-from umekomi.models.within import truncated
+from umekomi.models.truncation import is_truncated
 from umekomi.progress import say
-from umekomi.recipes import at_hand
-from umekomi.verbs.encode import WRITTEN, encoded, vectors_of
+from umekomi.recipes import quick_model
+from umekomi.verbs.encode import WRITTEN, read_vectors, vectors_of
 
 
 @checked
@@ -65,7 +65,7 @@ def search(
     source = Path(source)
     if source.suffix == ".npy":
         raise WrongUse(f"{source} holds vectors without their texts: encode to .parquet to search them")
-    saved = encoded(source)
+    saved = read_vectors(source)
     if saved:
         embedder = open_for_encoding(model or saved["model"])
         if embedder.fingerprint() != saved["fingerprint"]:
@@ -83,13 +83,13 @@ def search(
         read = Source(source, encoding=encoding, column=column, titles=True)
         table = read.read()
         texts = read.texts(table)
-        embedder = at_hand(model, lambda: texts) or open_for_encoding(model)
+        embedder = quick_model(model, lambda: texts) or open_for_encoding(model)
         documents = embedder.encode_document(texts, batch_size=batch_size, progress=progress)
     own_id = next((name for name in ("id", "_id") if name in table.column_names), None)
     left_out = {read.column, own_id, *(WRITTEN if saved else ())}
     dimensions = documents.shape[1] if saved and documents.shape[1] < embedder.dimension else None
     asked = embedder.encode_query([query], dimensions=dimensions)
-    if bool(truncated(embedder, [query])[0]):
+    if bool(is_truncated(embedder, [query])[0]):
         say(f"note: the query is longer than {embedder.name} reads and was cut")
     numbers, scores = exact_search(embedder, asked, documents, k)
     hits = []
@@ -119,7 +119,7 @@ def _in_index(opened: Index, query: str, k: int, filter: str | None, mark: bool)
         )
     embedder = opened.embedder
     asked = opened.asked([query])
-    if bool(truncated(embedder, [query])[0]):
+    if bool(is_truncated(embedder, [query])[0]):
         say(f"note: the query is longer than {embedder.name} reads and was cut")
     hits = opened.search(asked, min(k, len(opened)), filter=filter)[0]
     dimension = opened.about["dimension"]
@@ -152,14 +152,14 @@ def sentences(text: str) -> list[tuple[int, int]]:
     return out or [(0, len(text))]
 
 
-def pieces(hits: list[Hit], most: int = 64) -> tuple[list[list[tuple[int, int]]], list[str]]:
+def sentences_of_hits(hits: list[Hit], most: int = 64) -> tuple[list[list[tuple[int, int]]], list[str]]:
     """(the first ``most`` sentences of every hit's text, the texts of those that have others beside them): what
     :func:`marked` chooses among."""
     spans = [sentences(hit.text)[:most] if hit.text.strip() else [] for hit in hits]
     return spans, [hit.text[a:b] for hit, parts in zip(hits, spans, strict=True) if len(parts) > 1 for a, b in parts]
 
 
-def marked(hits: list[Hit], spans: list[list[tuple[int, int]]], scores: Any) -> list[Hit]:
+def mark_best(hits: list[Hit], spans: list[list[tuple[int, int]]], scores: Any) -> list[Hit]:
     """Every hit with the place of its best sentence; ``scores`` are those of the texts that :func:`pieces` gave."""
     out, at = [], 0
     for hit, parts in zip(hits, spans, strict=True):
@@ -172,6 +172,6 @@ def marked(hits: list[Hit], spans: list[list[tuple[int, int]]], scores: Any) -> 
 
 
 def _marked(embedder: Any, asked: Any, hits: list[Hit], dimensions: int | None) -> list[Hit]:
-    spans, texts = pieces(hits)
+    spans, texts = sentences_of_hits(hits)
     scores = embedder.similarity(asked, embedder.encode_document(texts, dimensions=dimensions))[0] if texts else []
-    return marked(hits, spans, scores)
+    return mark_best(hits, spans, scores)

@@ -13,7 +13,7 @@ from umekomi.data.shapes import texts
 from umekomi.errors import WrongUse
 from umekomi.limits import checked
 from umekomi.models import load_embedder
-from umekomi.models.kept import CachedEmbedder
+from umekomi.models.cached import CachedEmbedder
 from umekomi.models.tokens import NetworkEmbedder
 from umekomi.models.transformed import TransformedEmbedder
 from umekomi.progress import Progress
@@ -29,7 +29,7 @@ MOST_TEXTS = 20_000
 
 
 @dataclass(frozen=True)
-class Shrunk:
+class ShrinkRow:
     """One way to store: the transforms' names, bytes an item, the figure with its interval, and the paired difference
     to the whole. ``best`` no other has as much in as few bytes; ``baseline`` is there to compare with, never chosen."""
 
@@ -54,8 +54,8 @@ class Shrunk:
 class Shrinking:
     """What was tried, fewest bytes first, what was chosen, and what is to be known about the figures."""
 
-    rows: tuple[Shrunk, ...]
-    chosen: Shrunk
+    rows: tuple[ShrinkRow, ...]
+    chosen: ShrinkRow
     notes: tuple[str, ...]
     embedder: Any
     out: Path | None = None
@@ -123,7 +123,7 @@ def shrink(
     once = CachedEmbedder(embedder)
     full = made.task.evaluate(once, batch_size=batch_size, progress=progress)
     values, statistic = full.main.values, full.main.statistic
-    rows: list[Shrunk] = []
+    rows: list[ShrinkRow] = []
     notes = list(made.notes)
     prefix = ""
     if layers:
@@ -154,7 +154,7 @@ def shrink(
             difference = paired_interval(result.main.values, values, statistic)
             rows = [row for row in rows if row.name != name]
             rows.append(
-                Shrunk(
+                ShrinkRow(
                     name, size, shrunk.dimension, result.metric, *result.main.interval(), difference, baseline=baseline
                 )
             )
@@ -177,10 +177,10 @@ def shrink(
 
 
 def _exported(final: Any, folder: Path) -> str:
-    from umekomi.models.folding import folded, without_storage
+    from umekomi.models.folding import fold, without_storage
 
     bare, left = without_storage(final)
-    made = folded(bare) if isinstance(bare, TransformedEmbedder) else bare
+    made = fold(bare) if isinstance(bare, TransformedEmbedder) else bare
     if not isinstance(made, NetworkEmbedder):
         raise WrongUse(
             f"shrink, export: sentence-transformers' layers hold transformers, {made.name} is of kind {made.kind}"
@@ -194,22 +194,22 @@ def _exported(final: Any, folder: Path) -> str:
 
 def _fewer_layers(
     embedder: Any, once: Any, made: Plan, full: Result, layers: Sequence[int], batch_size: int, progress: bool
-) -> tuple[Any, Any, str, list[Shrunk]]:
+) -> tuple[Any, Any, str, list[ShrinkRow]]:
     """(the embedder with the fewest layers that keep the quality, the same with memory, what it is called or "", a row
     for each that was tried)."""
-    from umekomi.inspection.layers import AllLayers, cut
+    from umekomi.inspection.layers import AllLayers, cut_layers
 
     most = AllLayers(embedder).count - 1
     rows, chosen, kept = [], (embedder, once), ""
     for count in sorted(set(layers), reverse=True):
-        shorter = CachedEmbedder(cut(embedder, count))
+        shorter = CachedEmbedder(cut_layers(embedder, count))
         result = made.task.evaluate(shorter, batch_size=batch_size, progress=progress)
         difference = paired_interval(result.main.values, full.main.values, full.main.statistic)
         name = f"first {count} of {most} layers"
         if difference.low > -LOSS:
             chosen, kept = (shorter.embedder, shorter), name
         rows.append(
-            Shrunk(
+            ShrinkRow(
                 name,
                 4.0 * shorter.dimension,
                 shorter.dimension,
@@ -222,7 +222,7 @@ def _fewer_layers(
     if kept:
         rows.insert(
             0,
-            Shrunk(
+            ShrinkRow(
                 "whole",
                 4.0 * once.dimension,
                 once.dimension,
@@ -303,7 +303,7 @@ def _called(transform: Any) -> str:
     )
 
 
-def _front(rows: list[Shrunk]) -> list[Shrunk]:
+def _front(rows: list[ShrinkRow]) -> list[ShrinkRow]:
     """By bytes, each marked that no other beats with as few."""
     from dataclasses import replace
 
@@ -316,7 +316,7 @@ def _front(rows: list[Shrunk]) -> list[Shrunk]:
     return out
 
 
-def _choose(rows: list[Shrunk], budget: float | None) -> Shrunk:
+def _choose(rows: list[ShrinkRow], budget: float | None) -> ShrinkRow:
     usable = [row for row in rows if not row.baseline]
     if budget is not None:
         fitting = [row for row in usable if row.bytes_per_item <= budget]
@@ -342,7 +342,7 @@ def _drawable(path: Path) -> Any:
     return mpl
 
 
-def draw(rows: Sequence[Shrunk], chosen: Shrunk, path: str | Path) -> None:
+def draw(rows: Sequence[ShrinkRow], chosen: ShrinkRow, path: str | Path) -> None:
     """Quality against bytes, the front as a line, intervals as bars: PNG, SVG or PDF by the file's ending."""
     path = Path(path)
     mpl = _drawable(path)
@@ -352,7 +352,7 @@ def draw(rows: Sequence[Shrunk], chosen: Shrunk, path: str | Path) -> None:
     from umekomi.files import whole_file
 
     figure, axes = pyplot.subplots(figsize=(9, 5.5), layout="constrained")
-    families: dict[str, list[Shrunk]] = {}
+    families: dict[str, list[ShrinkRow]] = {}
     for row in rows:
         first, _, last = row.name.partition(" → ")
         kind = {"whole": "whole", "int8": "whole → int8", "binary": "whole → binary"}.get(row.name) or first.split(" ")[

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from umekomi.data import Dataset, load
-from umekomi.data.contrast import are_sets
+from umekomi.data.contrast import is_named_sets
 from umekomi.errors import WrongUse, unknown_name
 from umekomi.limits import checked
 from umekomi.recipes import Recipe, get
@@ -76,7 +76,7 @@ def train(
     if small and preset:
         raise WrongUse(f"expected small or a preset, found both (preset {preset!r})")
     chosen = recipe_of(recipe, settings, preset="small" if small else preset)
-    several = {name: load(each, encoding=encoding) for name, each in data.items()} if are_sets(data) else {}
+    several = {name: load(each, encoding=encoding) for name, each in data.items()} if is_named_sets(data) else {}
     dataset = None if several else load(data, encoding=encoding)
     rows = (
         {name: training_split(each, split) for name, each in several.items()}

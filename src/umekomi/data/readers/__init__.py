@@ -12,15 +12,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from umekomi.data.lines import check_place
+from umekomi.data.lines import check_path
 from umekomi.data.readers.beir import beir, retrieval
 from umekomi.data.readers.folders import folder
-from umekomi.data.readers.source import BATCH, TABLE_SUFFIXES, Source, identifiers, texts
+from umekomi.data.readers.source import BATCH, TABLE_SUFFIXES, Source, document_texts, identifiers
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from umekomi.data.columns import Retrieval
+    from umekomi.data.columns import RetrievalData
 
 __all__ = [
     "BATCH",
@@ -36,12 +36,12 @@ __all__ = [
 ]
 
 
-def read(path: str | Path, *, encoding: str | None = None) -> pa.Table | Retrieval | dict[str, Any]:
+def read(path: str | Path, *, encoding: str | None = None) -> pa.Table | RetrievalData | dict[str, Any]:
     """Everything at ``path``: a table; a :class:`Retrieval` or its splits for a BEIR folder; the splits of a folder
     that holds train/dev/test files; or a table (id, text[, label]) for a folder of documents. ``encoding``: of files
     that are not UTF-8."""
     path = Path(path)
-    check_place(path)
+    check_path(path)
     if path.is_dir():
         return folder(path, encoding)
     return Source(path, encoding=encoding).read()

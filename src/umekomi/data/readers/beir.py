@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from umekomi.data.columns import Retrieval, first_problem
-from umekomi.data.lines import check_encoding, lines, named, shown
+from umekomi.data.columns import RetrievalData, first_problem
+from umekomi.data.lines import check_encoding, list_names, read_lines, shorten
 from umekomi.data.plain import plain_type
 from umekomi.data.readers.parquet import textual
-from umekomi.data.readers.parsing import bare
+from umekomi.data.readers.parsing import strip_line_end
 from umekomi.data.readers.source import TITLE, Source, identifiers, kind_of, value_problem
 from umekomi.errors import DataError, WrongUse, where
 from umekomi.progress import say
@@ -40,7 +40,7 @@ def first_file(folder: Path, stem: str) -> Path | None:
     return next((folder / (stem + end) for end in _endings(_TABLES) if (folder / (stem + end)).is_file()), None)
 
 
-def beir(path: str | Path, *, encoding: str | None = None) -> dict[str, Retrieval]:
+def beir(path: str | Path, *, encoding: str | None = None) -> dict[str, RetrievalData]:
     """A BEIR folder: corpus (``_id, title, text``), queries (``_id, text``), ``qrels/SPLIT.tsv`` (``query-id,
     corpus-id, score``, or TREC's four columns without header). Judgements that point nowhere are errors. A document's
     text may be its title; one that has neither cannot be found and is left out with its judgements, which is said."""
@@ -57,7 +57,7 @@ def beir(path: str | Path, *, encoding: str | None = None) -> dict[str, Retrieva
     corpus = _source(corpus_file, encoding, blank=True).read()
     queries = _source(queries_file, encoding).read()
     corpus, empty = _without_empty(corpus, corpus_file)
-    splits: dict[str, Retrieval] = {}
+    splits: dict[str, RetrievalData] = {}
     for split, file in judged.items():
         table, places = judgements(file, encoding)
         if empty:
@@ -136,7 +136,7 @@ def judgements(file: Path, encoding: str | None = None) -> tuple[pa.Table, list[
                 if count not in _JUDGEMENT or len(fields) != count or _grade(fields[-1]) is None:
                     raise DataError(
                         f"{where(str(file), number)}: expected query, document and grade, or TREC's query, iteration, "
-                        f"document and grade, found {named(fields)}"
+                        f"document and grade, found {list_names(fields)}"
                     )
                 places.append(number)
                 found.append([fields[place] for place in _JUDGEMENT[count]])
@@ -160,9 +160,9 @@ def judgements(file: Path, encoding: str | None = None) -> tuple[pa.Table, list[
 
 
 def _lines_of(file: Path, packed: bool, encoding: str | None) -> Any:
-    for number, line in lines(file, packed, check_encoding(encoding)):
+    for number, line in read_lines(file, packed, check_encoding(encoding)):
         if line.strip():
-            yield number, bare(line).split("\t") if line.count("\t") in (2, 3) else line.split()
+            yield number, strip_line_end(line).split("\t") if line.count("\t") in (2, 3) else line.split()
 
 
 def _grade(text: str) -> float | None:
@@ -180,14 +180,14 @@ def _renamed(table: pa.Table) -> pa.Table:
 
 def _there(table: pa.Table, column: str, what: str) -> None:
     if column not in table.column_names:
-        raise DataError(f"{what}: expected the column {column!r}, found {named(table.column_names)}")
+        raise DataError(f"{what}: expected the column {column!r}, found {list_names(table.column_names)}")
     if table.column_names.count(column) > 1:
         raise DataError(f"{what}: expected one column {column!r}, found it under two spellings")
 
 
 def retrieval(
     queries: Any, corpus: Any, qrels: Any, *, source: str = "the judgements", lines: Sequence[int] | None = None
-) -> Retrieval:
+) -> RetrievalData:
     """Three tables in any of BEIR's spellings, checked against each other. Queries without a judgement are left out
     of the split; ``title`` is put before ``text`` as BEIR and mteb do. ``lines``: where in ``source`` each judgement
     stands."""
@@ -209,7 +209,7 @@ def retrieval(
         seen: set[str] = set()
         for value in ids:
             if value in seen:
-                raise DataError(f"{name}, column 'id': expected distinct ids, found {shown(value)} twice")
+                raise DataError(f"{name}, column 'id': expected distinct ids, found {shorten(value)} twice")
             seen.add(value)
     judged = []
     for column in ("query_id", "corpus_id"):
@@ -218,7 +218,7 @@ def retrieval(
             if value not in known[column]:
                 kind = "queries" if column == "query_id" else "the corpus"
                 line = lines[row] if lines is not None else row + 2
-                raise DataError(f"{where(source, line, column)}: expected an id of {kind}, found {shown(value)}")
+                raise DataError(f"{where(source, line, column)}: expected an id of {kind}, found {shorten(value)}")
         judged.append(values)
     if problem := first_problem("text", queries["text"]):
         row, expected, found = problem
@@ -233,7 +233,7 @@ def retrieval(
     wanted = set(judged[0])
     kept = [index for index, value in enumerate(query_ids) if value in wanted]
     query_texts = queries["text"].to_pylist()
-    return Retrieval(
+    return RetrievalData(
         pa.table({"id": [query_ids[i] for i in kept], "text": [query_texts[i] for i in kept]}),
         pa.table({"id": corpus_ids, "text": texts}),
         pa.table({"query_id": judged[0], "corpus_id": judged[1], "score": scores}),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from umekomi.data.lines import check_encoding, text_of
+from umekomi.data.lines import check_encoding, read_text
 from umekomi.data.readers.beir import beir, first_file, split_name
 from umekomi.data.readers.source import Source, kind_of
 from umekomi.errors import DataError, WrongUse
@@ -71,7 +71,7 @@ def documents_of(path: Path, encoding: str | None = None) -> pa.Table:
     encoding = check_encoding(encoding)
     rows = []
     for file in _documents(path):
-        text = text_of(file, encoding)
+        text = read_text(file, encoding)
         if not text.strip():
             raise DataError(f"{file}: expected text, found an empty file")
         rows.append({"id": file.relative_to(path).as_posix(), "text": text})

@@ -10,7 +10,7 @@ from itertools import chain
 from types import NoneType
 from typing import TYPE_CHECKING, Any
 
-from umekomi.data.lines import shown
+from umekomi.data.lines import shorten
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -31,7 +31,7 @@ _NAMES: dict[type, str] = {
 }
 
 
-class Misfit(ValueError):
+class TypeConflict(ValueError):
     """A value that its column cannot hold beside the others: the message says what was expected and found."""
 
 
@@ -51,7 +51,7 @@ class Kind:
         if not kinds:
             return
         if deep > DEEPEST:
-            raise Misfit(f"expected values nested at most {DEEPEST} deep, found deeper ones")
+            raise TypeConflict(f"expected values nested at most {DEEPEST} deep, found deeper ones")
         if kinds <= {int, float}:
             self._learn_numbers(values, kinds)
             return
@@ -61,7 +61,7 @@ class Kind:
             expected = self.name if self.name != "null" else _NAMES[type(there[0])]
             alike = ("int64", "double") if expected in ("int64", "double") else (expected,)
             odd = next(value for value in there if _NAMES[type(value)] not in alike)
-            raise Misfit(f"expected {expected} as in the rows before, found {shown(odd)}")
+            raise TypeConflict(f"expected {expected} as in the rows before, found {shorten(odd)}")
         self.name = name
         if name == "a list":
             self.item = self.item or Kind()
@@ -74,22 +74,24 @@ class Kind:
             for key, parts in columns.items():
                 self.keys.setdefault(key, Kind()).learn(parts, deep + 1)
             if self.size() > MOST_KEYS:
-                raise Misfit(f"expected objects of at most {MOST_KEYS:,} different keys in a column, found more")
+                raise TypeConflict(f"expected objects of at most {MOST_KEYS:,} different keys in a column, found more")
 
     def _learn_numbers(self, values: Sequence[Any], kinds: set[type]) -> None:
         if self.name not in ("null", "int64", "double"):
             odd = next(value for value in values if value is not None)
-            raise Misfit(f"expected {self.name} as in the rows before, found {shown(odd)}")
+            raise TypeConflict(f"expected {self.name} as in the rows before, found {shorten(odd)}")
         if int in kinds:
             whole = [value for value in values if type(value) is int]
             for number in (min(whole), max(whole)):
                 if not -(1 << 63) <= number < 1 << 63:
-                    raise Misfit(f"expected a whole number of at most 64 bits, found {shown(number)}: quote it as text")
+                    raise TypeConflict(
+                        f"expected a whole number of at most 64 bits, found {shorten(number)}: quote it as text"
+                    )
                 if abs(number) > EXACT:
                     self.wide = number
         if float in kinds or self.name == "double":
             if self.wide is not None:
-                raise Misfit(
+                raise TypeConflict(
                     f"expected numbers that one column holds unchanged, found {self.wide} beside fractions: quote them "
                     "as text"
                 )

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from umekomi.data.lines import shown
-from umekomi.data.readers.kinds import EXACT, Misfit
+from umekomi.data.lines import shorten
+from umekomi.data.readers.kinds import EXACT, TypeConflict
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -44,7 +44,7 @@ class Numbers:
         for value, line in zip(values, lines, strict=True):
             if value and not (self._taken(value) if self.wanted else self._same(value)):
                 if self.wanted:
-                    raise Misfit(f"expected a number, found {shown(value)}")
+                    raise TypeConflict(f"expected a number, found {shorten(value)}")
                 self.name = "string"
                 if _TAKEN.fullmatch(value):
                     self.why = line, value

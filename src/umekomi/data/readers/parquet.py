@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from umekomi.data.lines import UNREADABLE, content, shown
-from umekomi.data.plain import plain, plain_type
+from umekomi.data.lines import UNREADABLE, read_bytes, shorten
+from umekomi.data.plain import plain_type, to_plain
 from umekomi.errors import DataError, UmekomiError
 
 if TYPE_CHECKING:
@@ -34,14 +34,14 @@ def opened(path: Path, packed: bool) -> Any:
     """The Parquet file, its schema read; duplicate column names are refused, since nothing could tell them apart."""
     import pyarrow.parquet as pq
 
-    source = io.BytesIO(content(path, packed)) if packed else path
+    source = io.BytesIO(read_bytes(path, packed)) if packed else path
     with faults(path):
         file = pq.ParquetFile(source)
         names = file.schema_arrow.names
         "".join(names).encode("utf-8")
     for place, name in enumerate(names):
         if name in names[:place]:
-            raise DataError(f"{path}: expected distinct column names, found {shown(name)} twice")
+            raise DataError(f"{path}: expected distinct column names, found {shorten(name)} twice")
     if not names:
         raise DataError(f"{path}: expected at least one column, found none")
     if file.metadata.num_rows == 0:
@@ -75,7 +75,7 @@ def batches(path: Path, file: Any, rows: int, columns: list[str] | None, as_text
             if batch is None:
                 break
             batch.validate(full=True)
-            table = plain(pa.Table.from_batches([batch]))
+            table = to_plain(pa.Table.from_batches([batch]))
             for name in as_text & set(table.column_names):
                 place = table.column_names.index(name)
                 if pa.types.is_binary(table.schema.field(place).type):

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from umekomi.data.lines import LINE, lines, named, shown, too_long
+from umekomi.data.lines import LINE, list_names, read_lines, shorten, too_long
 from umekomi.data.readers.kinds import DEEPEST
 from umekomi.errors import DataError, where
 
@@ -96,7 +96,7 @@ def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _jsonl(form: Form, strict: bool) -> Iterator[tuple[int, dict[str, Any], str]]:
     read = json.JSONDecoder(object_pairs_hook=_distinct).decode if strict else json.loads
-    for number, line in lines(form.path, form.packed, form.encoding):
+    for number, line in read_lines(form.path, form.packed, form.encoding):
         if not line.strip():
             continue
         try:
@@ -118,7 +118,7 @@ def _no_json(place: str, line: str, error: Exception) -> DataError:
     if isinstance(error, RecursionError):
         return DataError(f"{place}: expected values nested at most {DEEPEST} deep, found deeper ones")
     if isinstance(error, _Twice):
-        return DataError(f"{place}: expected distinct keys in an object, found {shown(str(error))} twice")
+        return DataError(f"{place}: expected distinct keys in an object, found {shorten(str(error))} twice")
     # Python reads no whole number of more than some thousand digits
     return DataError(f"{place}: expected a whole number of at most 64 bits, found one of thousands of digits")
 
@@ -152,7 +152,7 @@ def _header(form: Form, number: int, fields: list[str]) -> list[str]:
         if not name:
             raise DataError(f"{place}: expected a name for column {index + 1}, found nothing")
         if name in seen:
-            raise DataError(f"{place}: expected distinct column names, found {shown(name)} twice")
+            raise DataError(f"{place}: expected distinct column names, found {shorten(name)} twice")
         seen.add(name)
     return names
 
@@ -161,20 +161,20 @@ def _checked(form: Form, number: int, names: list[str], fields: list[str], ended
     if len(fields) != len(names):
         cut = "" if ended else "; the file ends mid-line"
         raise DataError(
-            f"{where(str(form.path), number)}: expected {len(names)} fields ({named(names)}), found {len(fields)}{cut}"
+            f"{where(str(form.path), number)}: expected {len(names)} fields ({list_names(names)}), found {len(fields)}{cut}"
         )
     return fields
 
 
-def bare(line: str) -> str:
+def strip_line_end(line: str) -> str:
     """A line without its end, be it ``\\n`` or ``\\r\\n``."""
     return line.removesuffix("\n").removesuffix("\r") if line.endswith("\n") else line
 
 
 def _tsv(form: Form) -> Iterator[tuple[int, list[str]]]:
     names: list[str] | None = None
-    for number, line in lines(form.path, form.packed, form.encoding):
-        fields = bare(line).split("\t")
+    for number, line in read_lines(form.path, form.packed, form.encoding):
+        fields = strip_line_end(line).split("\t")
         if fields == [""]:
             continue
         if names is None:
@@ -210,7 +210,7 @@ def _csv(form: Form) -> Iterator[tuple[int, list[str]]]:
                 raise too_long(where(str(form.path), first + start), "a CSV record")
             yield line
 
-    stream = lines(form.path, form.packed, form.encoding)
+    stream = read_lines(form.path, form.packed, form.encoding)
     head = next((pair for pair in stream if pair[1].strip()), None)
     separator = None
     if head is not None and (said := _SEPARATOR.fullmatch(head[1])):
@@ -246,6 +246,6 @@ def _csv(form: Form) -> Iterator[tuple[int, list[str]]]:
 
 def _text(form: Form) -> Iterator[tuple[int, list[str]]]:
     yield 0, ["text"]
-    for number, line in lines(form.path, form.packed, form.encoding):
+    for number, line in read_lines(form.path, form.packed, form.encoding):
         if line.strip():
-            yield number, [bare(line)]
+            yield number, [strip_line_end(line)]

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from umekomi.data.bags import read_bags
 from umekomi.data.columns import IDENTIFIER, NUMBER, TEXT, first_problem
-from umekomi.data.lines import check_encoding, check_place, named, shown, stamp
+from umekomi.data.lines import check_encoding, check_path, file_stamp, list_names, shorten
 from umekomi.data.readers import parquet
-from umekomi.data.readers.kinds import EXACT, Kind, Misfit, endless
+from umekomi.data.readers.kinds import EXACT, Kind, TypeConflict, endless
 from umekomi.data.readers.numbers import Numbers
 from umekomi.data.readers.parsing import Form, Part, parts
 from umekomi.errors import DataError, WrongUse, where
@@ -106,7 +106,7 @@ class Source:
         self.path, self.encoding = Path(path), check_encoding(encoding)
         self.column, self.id_column, self.typed, self.numbers = column, id_column, typed, numbers
         self.titles, self.blank = titles, blank
-        check_place(self.path)
+        check_path(self.path)
         self.is_folder = self.path.is_dir()
         self.kind, self.packed = ("", False) if self.is_folder else kind_of(self.path)
         if encoding is not None and self.kind == ".parquet":
@@ -128,7 +128,7 @@ class Source:
     @cached_property
     def settled(self) -> Settled:
         """Read everything once, and say the first thing that is wrong."""
-        before = stamp(self.path)
+        before = file_stamp(self.path)
         if self.is_folder or self.kind in (".fasttext", ".labeldoc"):
             table = self._whole()
             settled = Settled(table.num_rows, {name: Column("") for name in table.column_names}, before)
@@ -139,13 +139,15 @@ class Source:
         for what, name in (("", self.column), (" of ids", self.id_column)):
             if name is not None and name not in settled.columns:
                 raise DataError(
-                    f"{self.path}: expected the column {name!r}{what}, found {named(settled.columns)}",
+                    f"{self.path}: expected the column {name!r}{what}, found {list_names(settled.columns)}",
                     parameter="id_column" if what else "column",
                     advice="name one with",
                 )
         for name in self.numbers:
             if name not in settled.columns:
-                raise DataError(f"{self.path}: expected the column {name!r} of numbers, found {named(settled.columns)}")
+                raise DataError(
+                    f"{self.path}: expected the column {name!r} of numbers, found {list_names(settled.columns)}"
+                )
             if settled.columns[name].numbers is None and settled.columns[name].role != "number":
                 raise WrongUse(
                     f"{self.path}, column {name!r} of numbers: expected a column of a CSV or TSV file that holds no "
@@ -194,10 +196,10 @@ class Source:
 
     def texts(self, table: pa.Table, first: int = 0) -> list[str]:
         """The texts of one of :meth:`tables`, whose rows begin at ``first``; a missing one is its row's title."""
-        return texts(table, self.column or "text", str(self.path), first, self.titles)
+        return document_texts(table, self.column or "text", str(self.path), first, self.titles)
 
     def _unchanged(self) -> None:
-        if stamp(self.path) != self.settled.stamp:
+        if file_stamp(self.path) != self.settled.stamp:
             raise DataError(f"{self.path}: it was changed while it was read: start anew")
 
     def _form(self, noted: bool = False) -> Form:
@@ -250,7 +252,7 @@ class Source:
                 if column.numbers is not None:
                     try:
                         column.numbers.learn(values, part.lines)
-                    except Misfit as error:
+                    except TypeConflict as error:
                         raise self._misplaced(part, name, column.numbers, values, error) from None
             self._distinct(part, columns, seen)
             total += len(part.lines)
@@ -277,11 +279,11 @@ class Source:
         before = copy.deepcopy(kind)
         try:
             kind.learn(values)
-        except Misfit:
+        except TypeConflict:
             for line, value in zip(part.lines, values, strict=True):
                 try:
                     before.learn([value])
-                except Misfit as error:
+                except TypeConflict as error:
                     raise DataError(f"{where(str(self.path), line, name)}: {error}") from None
             raise
         if kind.fractions() and endless(values):
@@ -292,11 +294,11 @@ class Source:
                         "one"
                     )
 
-    def _misplaced(self, part: Part, name: str, numbers: Numbers, values: list[Any], error: Misfit) -> DataError:
+    def _misplaced(self, part: Part, name: str, numbers: Numbers, values: list[Any], error: TypeConflict) -> DataError:
         for line, value in zip(part.lines, values, strict=True):
             try:
                 copy.copy(numbers).learn([value], [line])
-            except Misfit as misfit:
+            except TypeConflict as misfit:
                 return DataError(f"{where(str(self.path), line, name)}: {misfit}")
         return DataError(f"{where(str(self.path), None, name)}: {error}")
 
@@ -324,7 +326,7 @@ class Source:
         for line, value in zip(part.lines, columns[key].values(part.columns[key], False), strict=True):
             if value in seen:
                 raise DataError(
-                    f"{where(str(self.path), line, key)}: expected distinct ids, found {shown(value)} twice"
+                    f"{where(str(self.path), line, key)}: expected distinct ids, found {shorten(value)} twice"
                 )
             seen.add(value)
 
@@ -371,7 +373,7 @@ class Source:
             if value in seen:
                 raise DataError(
                     f"{self.path}, row {first + row + 1}, column {self.id_column!r}: expected distinct ids, found "
-                    f"{shown(value)} twice"
+                    f"{shorten(value)} twice"
                 )
             seen.add(value)
 
@@ -416,13 +418,13 @@ def value_problem(role: str, value: Any) -> str | None:
         except (TypeError, ValueError, OverflowError):
             number = None
         if number is None:
-            return f"expected a number, found {shown(value)}"
-        return None if math.isfinite(number) else f"expected a finite number, found {shown(value)}"
+            return f"expected a number, found {shorten(value)}"
+        return None if math.isfinite(number) else f"expected a finite number, found {shorten(value)}"
     if role == "document" and isinstance(value, list):
         fine = value and all(isinstance(part, str) for part in value)
-        return None if fine else f"expected a list of texts, found {shown(value)}"
+        return None if fine else f"expected a list of texts, found {shorten(value)}"
     if not isinstance(value, str):
-        return f"expected text, found {type(value).__name__} {shown(value)}"
+        return f"expected text, found {type(value).__name__} {shorten(value)}"
     return None if value.strip() else "expected text, found empty text"
 
 
@@ -438,7 +440,7 @@ def identifier(value: Any) -> str:
         return str(value)
     if isinstance(value, float) and value.is_integer() and abs(value) <= EXACT:
         return str(int(value))
-    raise ValueError(f"expected an id (text or a whole number), found {'nothing' if value is None else shown(value)}")
+    raise ValueError(f"expected an id (text or a whole number), found {'nothing' if value is None else shorten(value)}")
 
 
 def identifiers(values: pa.ChunkedArray, source: str, column: str, first: int = 0) -> list[str]:
@@ -452,7 +454,7 @@ def identifiers(values: pa.ChunkedArray, source: str, column: str, first: int = 
     return out
 
 
-def texts(table: pa.Table, column: str, source: str, first: int = 0, titles: bool = True) -> list[str]:
+def document_texts(table: pa.Table, column: str, source: str, first: int = 0, titles: bool = True) -> list[str]:
     """The texts of a column, rows from ``first`` on; with ``titles``, a row's title where its ``text`` is missing."""
     found = table[column].to_pylist()
     if titles and column == "text" and TITLE in table.column_names:

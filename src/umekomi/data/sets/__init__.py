@@ -16,7 +16,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from umekomi.data.columns import Dataset, Retrieval
+from umekomi.data.columns import Dataset, RetrievalData
 from umekomi.data.readers import read, retrieval
 from umekomi.data.readers.parsing import tsv_columns
 from umekomi.errors import MissingExtra, WrongUse, unknown_name
@@ -30,7 +30,7 @@ Splits = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Named:
+class NamedSet:
     """One entry: how it is built from the offline folder, and where its public home is.
 
     ``hub`` is a dataset on the Hugging Face hub that ``datasets`` loads without running code; ``fetch`` turns it into
@@ -92,7 +92,7 @@ def quiet_hub() -> None:
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
 
 
-def _fetched(entry: Named) -> Splits:
+def _fetched(entry: NamedSet) -> Splits:
     try:
         import datasets
     except ImportError:
@@ -310,7 +310,7 @@ def _jsts(root: Path) -> Splits:
     return {ours: _scored(read(root / "jglue" / f"jsts_{theirs}.tsv.gz")) for ours, theirs in parts.items()}
 
 
-def _question_answering(questions: Path, contexts: Path, key: str, text: str, question: str) -> Retrieval:
+def _question_answering(questions: Path, contexts: Path, key: str, text: str, question: str) -> RetrievalData:
     """Question → its paragraph; a paragraph that occurs twice is one document."""
     import pyarrow as pa
 
@@ -430,7 +430,7 @@ def _topics(_: Path) -> Any:
 def _mammals(_: Path) -> Any:
     from umekomi.data import wordnet
 
-    return wordnet.under("mammal.n.01")
+    return wordnet.descendants("mammal.n.01")
 
 
 def _hyperlex(root: Path) -> Splits:
@@ -479,11 +479,11 @@ def _fetch_retrieval(parts: Mapping[str, str]) -> Callable[[str], Splits]:
 
 
 @cache
-def catalogue() -> Mapping[str, Named]:
+def catalogue() -> Mapping[str, NamedSet]:
     """All named datasets by name. Hub ids are those of mteb 2.26's task metadata, or the home's own."""
     three = {"train": "train", "dev": "validation", "test": "test"}
     entries = [
-        Named(
+        NamedSet(
             "pydocs",
             "retrieval",
             "en",
@@ -492,7 +492,7 @@ def catalogue() -> Mapping[str, Named]:
             "https://docs.python.org/3/library/",
             _pydocs,
         ),
-        Named(
+        NamedSet(
             "stsb",
             "scored pairs",
             "en",
@@ -505,7 +505,7 @@ def catalogue() -> Mapping[str, Named]:
             _fetch_scored(three),
         ),
         *(
-            Named(
+            NamedSet(
                 f"sts{year}",
                 "scored pairs",
                 "en",
@@ -526,7 +526,7 @@ def catalogue() -> Mapping[str, Named]:
                 ("16", "Agirre et al. 2016, SemEval-2016 task 1"),
             )
         ),
-        Named(
+        NamedSet(
             "sick-r",
             "scored pairs",
             "en",
@@ -538,7 +538,7 @@ def catalogue() -> Mapping[str, Named]:
             "mteb/sickr-sts",
             _fetch_scored({"test": "test"}),
         ),
-        Named(
+        NamedSet(
             "snli",
             "labelled pairs",
             "en",
@@ -551,7 +551,7 @@ def catalogue() -> Mapping[str, Named]:
             _fetch_snli,
             ("offline: no training split, lower-cased and without punctuation",),
         ),
-        Named(
+        NamedSet(
             "snli-cad",
             "labelled pairs",
             "en",
@@ -562,7 +562,7 @@ def catalogue() -> Mapping[str, Named]:
             tuple(f"nli/snli_cad_{split}.tsv.gz" for split in ("train", "dev", "test")),
             notes=("dev and test hold original pairs of SNLI's dev and test splits",),
         ),
-        Named(
+        NamedSet(
             "scifact",
             "retrieval",
             "en",
@@ -579,7 +579,7 @@ def catalogue() -> Mapping[str, Named]:
             "mteb/scifact",
             _fetch_retrieval({"train": "train", "test": "test"}),
         ),
-        Named(
+        NamedSet(
             "cranfield",
             "retrieval",
             "en",
@@ -589,7 +589,7 @@ def catalogue() -> Mapping[str, Named]:
             _cranfield,
             ("cranfield/corpus.jsonl.gz", "cranfield/queries.jsonl.gz", "cranfield/qrels.tsv.gz"),
         ),
-        Named(
+        NamedSet(
             "crowdflower-search",
             "retrieval",
             "en",
@@ -600,7 +600,7 @@ def catalogue() -> Mapping[str, Named]:
             ("crowdflower-search/pairs.tsv.gz",),
             notes=("split by query, 3:2; the same title and description is one product",),
         ),
-        Named(
+        NamedSet(
             "agnews",
             "labelled texts",
             "en",
@@ -613,7 +613,7 @@ def catalogue() -> Mapping[str, Named]:
             _fetch_labels({"train": "train", "test": "test"}),
             ("offline: the training split is a tokenised subset of 8,842 descriptions",),
         ),
-        Named(
+        NamedSet(
             "trec",
             "labelled texts",
             "en",
@@ -624,7 +624,7 @@ def catalogue() -> Mapping[str, Named]:
             ("senteval-cls/trec_train.tsv.gz", "senteval-cls/trec_test.tsv.gz"),
         ),
         *(
-            Named(
+            NamedSet(
                 name,
                 "labelled texts",
                 "en",
@@ -642,7 +642,7 @@ def catalogue() -> Mapping[str, Named]:
                 ("mpqa", "Wiebe, Wilson & Cardie 2005", "https://mpqa.cs.pitt.edu/"),
             )
         ),
-        Named(
+        NamedSet(
             "sst2",
             "labelled texts",
             "en",
@@ -657,7 +657,7 @@ def catalogue() -> Mapping[str, Named]:
             "SetFit/sst2",
             _fetch_labels(three),
         ),
-        Named(
+        NamedSet(
             "jsts",
             "scored pairs",
             "ja",
@@ -669,7 +669,7 @@ def catalogue() -> Mapping[str, Named]:
             "mteb/JSTS",
             _fetch_scored({"dev": "validation"}),
         ),
-        Named(
+        NamedSet(
             "jsquad",
             "retrieval",
             "ja",
@@ -680,7 +680,7 @@ def catalogue() -> Mapping[str, Named]:
             tuple(f"jglue/jsquad_{s}_{k}.jsonl.gz" for s in ("valid", "test") for k in ("questions", "contexts")),
             notes=("question → its paragraph; the training split is not in the offline pack",),
         ),
-        Named(
+        NamedSet(
             "jaquad",
             "retrieval",
             "ja",
@@ -691,7 +691,7 @@ def catalogue() -> Mapping[str, Named]:
             tuple(f"jaquad/{s}_{k}.jsonl.gz" for s in ("train", "dev") for k in ("questions", "contexts")),
             notes=("question → its paragraph; the published dev split is our test",),
         ),
-        Named(
+        NamedSet(
             "wordnet-nouns",
             "hierarchy",
             "en",
@@ -700,7 +700,7 @@ def catalogue() -> Mapping[str, Named]:
             "https://wordnet.princeton.edu/",
             _wordnet,
         ),
-        Named(
+        NamedSet(
             "wordnet-glosses",
             "pairs",
             "en",
@@ -709,7 +709,7 @@ def catalogue() -> Mapping[str, Named]:
             "https://wordnet.princeton.edu/",
             _glosses,
         ),
-        Named(
+        NamedSet(
             "wordnet-topics",
             "labelled texts",
             "en",
@@ -718,7 +718,7 @@ def catalogue() -> Mapping[str, Named]:
             "https://wordnet.princeton.edu/",
             _topics,
         ),
-        Named(
+        NamedSet(
             "hyperlex",
             "hierarchy",
             "en",
@@ -729,7 +729,7 @@ def catalogue() -> Mapping[str, Named]:
             ("word-similarity/hyperlex_nouns.tsv.gz",),
             notes=("the noun pairs; score 0 to 10",),
         ),
-        Named(
+        NamedSet(
             "fb15k-237",
             "triples",
             "en",
@@ -740,7 +740,7 @@ def catalogue() -> Mapping[str, Named]:
             tuple(f"fb15k-237/{split}.tsv.gz" for split in ("train", "valid", "test")),
         ),
         *(
-            Named(
+            NamedSet(
                 name,
                 "graph",
                 "-",
@@ -759,7 +759,7 @@ def catalogue() -> Mapping[str, Named]:
                 ("karate", "Zachary 1977", "https://github.com/phanein/deepwalk"),
             )
         ),
-        Named(
+        NamedSet(
             "wordnet-mammals",
             "hierarchy",
             "en",
@@ -768,7 +768,7 @@ def catalogue() -> Mapping[str, Named]:
             "https://wordnet.princeton.edu/",
             _mammals,
         ),
-        Named(
+        NamedSet(
             "english-novels",
             "documents",
             "en",
@@ -778,7 +778,7 @@ def catalogue() -> Mapping[str, Named]:
             _novels,
             ("english-novels/novels_sentences.txt.xz",),
         ),
-        Named(
+        NamedSet(
             "brown",
             "documents",
             "en",

@@ -35,10 +35,10 @@ def plain(output: str) -> Kind:
     return {"sparse": Sparse, "multi": Late}.get(output, Exact)()
 
 
-def made(name: str, settings: dict[str, Any]) -> Kind:
+def make_kind(name: str, settings: dict[str, Any]) -> Kind:
     """A kind by name with these settings; the error for a setting that it does not have, of another type, or below
     zero."""
-    kind = named(name)
+    kind = kind_class(name)
     known = {each.name: each.default for each in fields(kind) if each.init}
     settings = {setting: tuple(value) if isinstance(value, list) else value for setting, value in settings.items()}
     for setting, value in settings.items():
@@ -55,7 +55,7 @@ def made(name: str, settings: dict[str, Any]) -> Kind:
     return kind(**settings)
 
 
-def named(name: str) -> type[Kind]:
+def kind_class(name: str) -> type[Kind]:
     """The kind of this name, or the error with the nearest ones."""
     if name not in KINDS:
         raise unknown_name("index kind", name, {*KINDS, "auto"})

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from umekomi.errors import WrongUse
-from umekomi.indexes.kinds.coarse import Coarse, Keys, scanned
+from umekomi.indexes.kinds.coarse import Coarse, Keys, scan_keys
 from umekomi.indexes.packing import Shape
 from umekomi.indexes.scans import ROWS, Part
 
@@ -83,5 +83,7 @@ class Binary(Coarse):
         # the longest stored vector times the query's length bounds every estimate but for its error
         scale = BINS / 2 / max(1.2 * length * float(part.arrays["longest"][0]), 1e-36)
         numbers = (planes, np.float32(step * scale), np.float32(middle), np.float32(BINS / 2))
-        keys, least = scanned(bit_keys, (part.arrays["codes"], part.arrays["factors"], *numbers), part, threads, wanted)
+        keys, least = scan_keys(
+            bit_keys, (part.arrays["codes"], part.arrays["factors"], *numbers), part, threads, wanted
+        )
         return Keys(keys, least, scale, float(query @ self.codec["mean"]))

@@ -13,8 +13,8 @@ from abc import abstractmethod
 from typing import Any, NamedTuple
 
 from umekomi.indexes.kinds.base import DEPTHS, USUAL, Kind
-from umekomi.indexes.scans import Part, blank, drawn, listed, merged, scan
-from umekomi.parts.kernels.threads import cores, over, shards
+from umekomi.indexes.scans import Part, empty_hits, merge_hits, sample_queries, scan, score_listed
+from umekomi.parts.kernels.threads import cores, run_all, shards
 
 DEEPEST = 10_000
 """The neighbours of a query that margins are measured on, beside rows drawn from all."""
@@ -84,7 +84,7 @@ class Coarse(Kind):
         from umekomi.parts.kernels.scan import BINS, rescore
 
         if part.few(k):
-            return listed(part, queries, np.flatnonzero(part.allowed), k)
+            return score_listed(part, queries, np.flatnonzero(part.allowed), k)
         usual = k <= USUAL and not len(part.allowed)
         again = not usual and bool(self.reach)
         if usual:
@@ -99,17 +99,17 @@ class Coarse(Kind):
         def ask(query: Any, threads: int) -> tuple[Any, Any]:
             found = self.keys(part, query, threads, wanted)
             ranges = shards(part.rows, threads)
-            lists = [blank(1, k) for _ in ranges]
+            lists = [empty_hits(1, k) for _ in ranges]
 
             def look(least: int, below: int) -> tuple[Any, Any]:
-                over(
+                run_all(
                     rescore,
                     [
                         (part.vectors, query, found.keys, least, below, low, high, s[0], r[0])
                         for (low, high), (s, r) in zip(ranges, lists, strict=True)
                     ],
                 )
-                return merged([(r, s) for s, r in lists], k)
+                return merge_hits([(r, s) for s, r in lists], k)
 
             rows, scores = look(found.least, BINS)
             if again and rows[0, -1] >= 0:
@@ -125,7 +125,7 @@ class Coarse(Kind):
         else:
             out = [
                 each
-                for some in over(
+                for some in run_all(
                     lambda low, high: [ask(query, 1) for query in queries[low:high]], shards(len(queries), threads)
                 )
                 for each in some
@@ -137,7 +137,7 @@ class Coarse(Kind):
         first)."""
         import numpy as np
 
-        asked = drawn(part, sample, seed)
+        asked = sample_queries(part, sample, seed)
         queries = np.asarray(part.vectors[asked], np.float32)
         rows, _ = scan(part, queries, k + 1)
         out = []
@@ -155,7 +155,7 @@ class Coarse(Kind):
         import numpy as np
 
         generator = np.random.default_rng(seed)
-        asked = drawn(part, ASKED, seed)
+        asked = sample_queries(part, ASKED, seed)
         living = np.flatnonzero(part.allowed) if len(part.allowed) else np.arange(part.rows)
         deepest = min(DEEPEST, len(living) - 1)
         if deepest < 1:
@@ -188,7 +188,7 @@ class Coarse(Kind):
         ]
 
 
-def scanned(kernel: Any, inputs: tuple[Any, ...], part: Part, threads: int, wanted: int) -> tuple[Any, int]:
+def scan_keys(kernel: Any, inputs: tuple[Any, ...], part: Part, threads: int, wanted: int) -> tuple[Any, int]:
     """A coarse scan over all rows: (key of every row, the highest key that ``wanted`` rows reach)."""
     import numpy as np
 
@@ -197,7 +197,9 @@ def scanned(kernel: Any, inputs: tuple[Any, ...], part: Part, threads: int, want
     keys = np.empty(part.rows, np.uint16)
     ranges = shards(part.rows, threads)
     counts = np.zeros((len(ranges), BINS), np.int32)
-    over(kernel, [(*inputs, wanted, part.allowed, low, high, keys, counts[i]) for i, (low, high) in enumerate(ranges)])
+    run_all(
+        kernel, [(*inputs, wanted, part.allowed, low, high, keys, counts[i]) for i, (low, high) in enumerate(ranges)]
+    )
     # a thread leaves out only what `wanted` of its own rows are above: from the threshold up the sum is whole
     return keys, max(threshold(counts.sum(0), wanted), 1)
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from umekomi.indexes.kinds.base import Kind
-from umekomi.indexes.scans import ROWS, Part, blank, scan
+from umekomi.indexes.scans import ROWS, Part, empty_hits, scan
 
 
 @dataclass
@@ -23,7 +23,7 @@ class Exact(Kind):
             return scan(part, queries, k)
         from umekomi.parts.kernels.scan import take_best
 
-        scores, rows = blank(len(queries), k)
+        scores, rows = empty_hits(len(queries), k)
         for start in range(0, part.rows, ROWS):
             block = np.ascontiguousarray(similarity(queries, part.vectors[start : start + ROWS]), np.float32)
             take_best(block, start, part.allowed, scores, rows)

@@ -7,9 +7,9 @@ from typing import Any, ClassVar
 
 from umekomi.errors import WrongUse
 from umekomi.indexes.kinds.base import USUAL
-from umekomi.indexes.kinds.coarse import Coarse, Keys, scanned
+from umekomi.indexes.kinds.coarse import Coarse, Keys, scan_keys
 from umekomi.indexes.packing import Shape
-from umekomi.indexes.scans import ROWS, Part, blank, found_share
+from umekomi.indexes.scans import ROWS, Part, empty_hits, measure_recall
 from umekomi.parts import similarity as similarities
 from umekomi.parts.kernels.threads import cores
 
@@ -127,14 +127,14 @@ class Funnel(Coarse):
         whole = np.round(asked / fine).astype(np.int16)
         scale = BINS / 2 / max(float(np.linalg.norm(whole.astype(np.float64))) * longest, 1.0)
         numbers = (part.arrays["codes"], whole, np.float32(scale), np.float32(BINS / 2))
-        keys, least = scanned(byte_keys, numbers, part, threads, wanted)
+        keys, least = scan_keys(byte_keys, numbers, part, threads, wanted)
         return Keys(keys, least, scale / fine, 0.0)
 
     def tuned(self, parts: list[Part], recall: float, k: int = 10, sample: int = 256, seed: int = 0) -> dict[str, Any]:
         self.shortlist = super().tuned(parts, recall, k, sample, seed)["shortlist"]
         part = max(parts, key=lambda each: each.rows)
         # later stages lose some of what the first one found: ask for more until the whole holds
-        while self.widths and self.shortlist < part.rows and found_share(self, part, k, sample, seed) < recall:
+        while self.widths and self.shortlist < part.rows and measure_recall(self, part, k, sample, seed) < recall:
             self.shortlist = min(part.rows, self.shortlist * 3 // 2 + 1)
         return {"shortlist": self.shortlist}
 
@@ -146,14 +146,14 @@ class Funnel(Coarse):
             return super().search(part, queries, k, similarity)
         from umekomi.parts.kernels.scan import chosen, reaching
 
-        scores, rows = blank(len(queries), k)
+        scores, rows = empty_hits(len(queries), k)
         for q, query in enumerate(queries):
             keys, least, *_ = self.keys(part, query, cores(), max(self.shortlist, k))
             numbers = np.empty(int((keys >= least).sum()), np.int64)
             reaching(keys, least, 0, part.rows, numbers)
             for stage, width in enumerate(self.widths):
                 size = min(max(self.shortlist >> (stage + 1), k), len(numbers))
-                near, kept = blank(1, size)
+                near, kept = empty_hits(1, size)
                 chosen(part.vectors, query, numbers, width, near[0], kept[0])
                 numbers = np.sort(kept[0])
             chosen(part.vectors, query, numbers, part.vectors.shape[1], scores[q], rows[q])

@@ -11,7 +11,7 @@ from umekomi.errors import MissingExtra, WrongUse
 from umekomi.indexes import graphs
 from umekomi.indexes.kinds.base import DEPTHS, USUAL, Kind
 from umekomi.indexes.packing import Shape
-from umekomi.indexes.scans import ROWS, Part, blank, listed, overlap, scan
+from umekomi.indexes.scans import ROWS, Part, empty_hits, overlap, scan, score_listed
 from umekomi.parts.kernels.threads import cores
 
 MOST = 4096
@@ -78,7 +78,9 @@ class Hnsw(Kind):
         time: threads that ask in one moment would share its scratch."""
         with _opening:
             if "opened" not in part.arrays:
-                part.prove("graph", lambda data: graphs.whole(data, part.vectors, self.connections), checksum=True)
+                part.prove(
+                    "graph", lambda data: graphs.check_graph(data, part.vectors, self.connections), checksum=True
+                )
                 graph = self._graph(part.vectors.shape[1])
                 graph.view(memoryview(part.arrays["graph"]))
                 part.arrays["opened"] = graph, threading.Lock()
@@ -144,14 +146,14 @@ class Hnsw(Kind):
         import numpy as np
 
         if part.few(k):
-            return listed(part, queries, np.flatnonzero(part.allowed), k)
+            return score_listed(part, queries, np.flatnonzero(part.allowed), k)
         # rows that do not count take places on the walk: ask for more by their share, and scan where that is not enough
         share = part.living / max(part.rows, 1)
         more = min(part.rows, k if share == 1 else int(np.ceil(2 * k / max(share, 1e-9))))
         effort = self.needed(more) if more <= MOST else 0
         if not effort:
             return scan(part, queries, k)
-        scores, rows = blank(len(queries), k)
+        scores, rows = empty_hits(len(queries), k)
         graph, walking = self.opened(part)
         with walking:
             graph.expansion_search = effort

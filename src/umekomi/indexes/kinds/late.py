@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from umekomi.indexes.kinds.base import Kind
-from umekomi.indexes.scans import Part, blank
+from umekomi.indexes.scans import Part, empty_hits
 from umekomi.parts import similarity as similarities
 
 
@@ -24,7 +24,7 @@ class Late(Kind):
 
         from umekomi.parts.kernels.scan import take_best
 
-        scores, rows = blank(queries.items, k)
+        scores, rows = empty_hits(queries.items, k)
         for start, stop in _by_tokens(part.vectors.offsets):
             block = np.ascontiguousarray(similarities.maxsim(queries, similarities.rows(part.vectors, start, stop)))
             take_best(block, start, part.allowed, scores, rows)

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from umekomi.indexes.kinds.base import Kind
-from umekomi.indexes.packing import Shape, rising
-from umekomi.indexes.scans import Part, blank, merged
-from umekomi.parts.kernels.threads import cores, over, shards
+from umekomi.indexes.packing import Shape, check_offsets
+from umekomi.indexes.scans import Part, empty_hits, merge_hits
+from umekomi.parts.kernels.threads import cores, run_all, shards
 
 
 @dataclass
@@ -33,7 +33,7 @@ class Sparse(Kind):
         return {"offsets": ("<i8", (width + 1,)), "documents": ("<i4", (None,)), "values": ("<f4", (None,))}
 
     def sound(self, arrays: Mapping[str, Any]) -> None:
-        rising("offsets", arrays["offsets"], len(arrays["documents"]))
+        check_offsets("offsets", arrays["offsets"], len(arrays["documents"]))
         if len(arrays["documents"]) != len(arrays["values"]):
             raise ValueError("values: expected as many as documents")
 
@@ -53,13 +53,13 @@ class Sparse(Kind):
         count, threads = queries.shape[0], cores()
 
         def some(first: int, last: int, low: int, high: int) -> tuple[Any, Any]:
-            scores, rows = blank(last - first, k)
+            scores, rows = empty_hits(last - first, k)
             sparse_search(*lists, pointers[first : last + 1], *asked, part.allowed, low, high, scores, rows)
             return rows, scores
 
         if count < 2 * threads:  # a few queries: each over all threads
-            return merged(over(some, [(0, count, low, high) for low, high in shards(part.rows, threads)]), k)
-        found = over(some, [(first, last, 0, part.rows) for first, last in shards(count, threads)])
+            return merge_hits(run_all(some, [(0, count, low, high) for low, high in shards(part.rows, threads)]), k)
+        found = run_all(some, [(first, last, 0, part.rows) for first, last in shards(count, threads)])
         return np.concatenate([rows for rows, _ in found]), np.concatenate([scores for _, scores in found])
 
 

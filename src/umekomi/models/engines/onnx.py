@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from umekomi.errors import DataError, MissingExtra, WrongUse
 from umekomi.files import MODEL_FILE
-from umekomi.models.base import Open, Reported
+from umekomi.models.base import Encoded, Open
 from umekomi.models.borders import border, reading
 from umekomi.models.engines.runtimes import open_runtime
 from umekomi.models.folders import read_tokenizer, settings
@@ -103,17 +103,17 @@ class OnnxEmbedder(TokenizedEmbedder):
     def _encode(self, items: list[Any], *, output: str, role: str | None, batch_size: int, progress: bool) -> Any:
         return self._run(items, role, batch_size, progress).vectors
 
-    def _reported(self, items: list[str], role: str | None, batch_size: int) -> Reported:
+    def _encode_with_counts(self, items: list[str], role: str | None, batch_size: int) -> Encoded:
         return self._run(items, role, batch_size, False)
 
-    def _run(self, items: list[str], role: str | None, batch_size: int, progress: bool) -> Reported:
+    def _run(self, items: list[str], role: str | None, batch_size: int, progress: bool) -> Encoded:
         import numpy as np
 
         prompt = self.prompt(role)
         vectors = np.zeros((len(items), self.dimension), np.float32)
         tokens, cut = np.zeros(len(items), np.int64), np.zeros(len(items), bool)
         if not items:
-            return Reported(vectors, tokens, cut)
+            return Encoded(vectors, tokens, cut)
 
         def tokenised(start: int) -> list[Encoding]:
             with border(self.name):
@@ -145,9 +145,9 @@ class OnnxEmbedder(TokenizedEmbedder):
                 [len(encoding.ids) for encoding in first],
                 [bool(encoding.overflowing) for encoding in first],
             )
-            for places in filled(tokens, self.tokens, batch_size):
+            for places in fill_batches(tokens, self.tokens, batch_size):
                 embed(first, places, max(int(tokens[places[0]]), 1), 0)
-            return Reported(vectors, tokens, cut)
+            return Encoded(vectors, tokens, cut)
         pool, ahead = self._threads()
         with Progress(f"{self.name}: encoding", len(items), "texts", progress) as bar:
             running: deque[Future[int]] = deque()
@@ -159,7 +159,7 @@ class OnnxEmbedder(TokenizedEmbedder):
                     over = np.array([bool(encoding.overflowing) for encoding in encodings])
                     tokens[start : start + len(encodings)], cut[start : start + len(encodings)] = widths, over
                     budget = min(self.tokens, max(int(widths.max()), -(-int(widths.sum()) // self.threads)))
-                    for places in filled(widths, budget, batch_size):
+                    for places in fill_batches(widths, budget, batch_size):
                         running.append(pool.submit(embed, encodings, places, max(int(widths[places[0]]), 1), start))
                         while len(running) > 4 * self.threads:
                             bar.advance(running.popleft().result())
@@ -172,7 +172,7 @@ class OnnxEmbedder(TokenizedEmbedder):
                     job.cancel()
                 wait(running)  # nothing goes on writing behind the caller's back
                 raise
-        return Reported(vectors, tokens, cut)
+        return Encoded(vectors, tokens, cut)
 
     def _threads(self) -> tuple[ThreadPoolExecutor, ThreadPoolExecutor]:
         """Threads that run batches, and one that tokenises ahead; made when first needed."""
@@ -211,7 +211,7 @@ class OnnxEmbedder(TokenizedEmbedder):
             )
 
 
-def filled(widths: Any, budget: int, most: int) -> Iterator[Any]:
+def fill_batches(widths: Any, budget: int, most: int) -> Iterator[Any]:
     """Places of texts, longest first, batch by batch: each at most ``most`` texts and, padded to its longest, at most
     ``budget`` tokens (one text at least). A batch ends where one more text would make its padding dearer than a batch
     more.

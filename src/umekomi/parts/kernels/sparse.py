@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numba import njit
 
-from umekomi.parts.kernels.threads import cores, over, shards
+from umekomi.parts.kernels.threads import cores, run_all, shards
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -34,7 +34,7 @@ def product(matrix: Any, dense: NDArray[np.float32], threads: int = 0) -> NDArra
     """``matrix @ dense`` for CSR ``[n, m]`` and C-contiguous float32 ``[m, d]``; float32 ``[n, d]``."""
     out = np.empty((matrix.shape[0], dense.shape[1]), np.float32)
     ranges = _balanced(matrix.indptr, cores(threads))
-    over(lambda low, high: _product(matrix.indptr, matrix.indices, matrix.data, dense, out, low, high), ranges)
+    run_all(lambda low, high: _product(matrix.indptr, matrix.indices, matrix.data, dense, out, low, high), ranges)
     return out
 
 

@@ -28,7 +28,7 @@ def shards(total: int, threads: int) -> list[tuple[int, int]]:
     return [(low, high) for low, high in pairwise(edges) if low < high]
 
 
-def over(work: Callable[..., Any], calls: Sequence[tuple[Any, ...]]) -> list[Any]:
+def run_all(work: Callable[..., Any], calls: Sequence[tuple[Any, ...]]) -> list[Any]:
     """``work(*call)`` for every call, each in a thread; one call alone runs in this one. Results in order; all have
     ended when an error of one is raised."""
     if len(calls) == 1:
@@ -39,7 +39,7 @@ def over(work: Callable[..., Any], calls: Sequence[tuple[Any, ...]]) -> list[Any
 
 
 @contextmanager
-def alone() -> Iterator[None]:
+def single_threaded_blas() -> Iterator[None]:
     """Inside, a matrix product runs in the thread that asks for it: share the rows out by :func:`over`. OpenBLAS's own
     threads wait for more work by spinning, for tens of milliseconds, on the cores that the loops behind a product
     need."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from umekomi.errors import UmekomiError
 from umekomi.files import whole_file
-from umekomi.parts.kernels.threads import cores, over, shards
+from umekomi.parts.kernels.threads import cores, run_all, shards
 from umekomi.progress import say
 from umekomi.run import Run
 
@@ -64,7 +64,7 @@ def learn(
                     (epoch, start + low, start + high, thread)
                     for thread, (low, high) in enumerate(shards(stop - start, count))
                 ]
-                total += sum(over(work, calls))
+                total += sum(run_all(work, calls))
                 bar.advance(stop - start)
             losses.append(total / max(size, 1))
             _finite(arrays, losses[-1], epoch, run.who, rows or {}, hint)

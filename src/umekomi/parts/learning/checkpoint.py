@@ -81,27 +81,27 @@ def _put_together(shape: Any, tensors: dict[str, Tensor]) -> Tree:
     return inner
 
 
-def detached(tree: Tree) -> Tree:
+def detach_tree(tree: Tree) -> Tree:
     """The same tree, cut off from the graph that made it; tuples, lists, dictionaries and tensors only."""
     if isinstance(tree, Tensor):
         return tree.detach()
     if type(tree) in (tuple, list):
-        return type(tree)(detached(value) for value in tree)
+        return type(tree)(detach_tree(value) for value in tree)
     if isinstance(tree, Mapping):
-        return {key: detached(value) for key, value in tree.items()}
+        return {key: detach_tree(value) for key, value in tree.items()}
     if tree is None or isinstance(tree, (bool, int, float, str)):
         return tree
     raise WrongUse(f"carried state: expected tensors in tuples, lists and dictionaries, found {type(tree).__name__}")
 
 
-def moved(tree: Tree, device: torch.device) -> Tree:
+def move_tree(tree: Tree, device: torch.device) -> Tree:
     """The same tree with its tensors on a device; anything else in it stays as it is."""
     if isinstance(tree, Tensor):
         return tree.to(device, non_blocking=True)
     if isinstance(tree, tuple) and hasattr(tree, "_fields"):
-        return type(tree)(*(moved(value, device) for value in tree))
+        return type(tree)(*(move_tree(value, device) for value in tree))
     if type(tree) in (tuple, list):
-        return type(tree)(moved(value, device) for value in tree)
+        return type(tree)(move_tree(value, device) for value in tree)
     if isinstance(tree, Mapping):
-        return {key: moved(value, device) for key, value in tree.items()}
+        return {key: move_tree(value, device) for key, value in tree.items()}
     return tree

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 from umekomi.errors import DataError, WrongUse
-from umekomi.parts.learning.trainer import arguments, checkpoints, shown, started
+from umekomi.parts.learning.trainer import arguments, checkpoints, progress_callback, train_resuming
 from umekomi.run import Run
 
 
-def packed(tokenizer: Any, texts: Sequence[str], length: int) -> Any:
+def pack_texts(tokenizer: Any, texts: Sequence[str], length: int) -> Any:
     """Every text's tokens one behind the other, cut into rows of ``length``: int64 ``[rows, length]``; the rest that
     fills no row is left out."""
     import numpy as np
@@ -63,7 +63,7 @@ def pretrain(
             losses.append(float(values["loss"]))
 
     with checkpoints(run) as folder, run.bar(steps * batch_size, "rows") as bar:
-        rows = datasets.Dataset.from_dict({"input_ids": packed(tokenizer, texts, length)})
+        rows = datasets.Dataset.from_dict({"input_ids": pack_texts(tokenizer, texts, length)})
         set_seed(run.seed)
         chosen = arguments(
             run,
@@ -83,8 +83,8 @@ def pretrain(
             args=TrainingArguments(**chosen),
             train_dataset=rows,
             data_collator=DataCollatorForLanguageModeling(tokenizer, mlm=objective == "masked", mlm_probability=masked),
-            callbacks=[shown(bar, batch_size, logged=logged)],
+            callbacks=[progress_callback(bar, batch_size, logged=logged)],
         )
-        started(trainer, folder)
+        train_resuming(trainer, folder)
     model.eval()
     return losses

@@ -21,7 +21,7 @@ from torch.nn.utils import get_total_norm
 
 from umekomi.errors import DataError, UmekomiError, WrongUse
 from umekomi.files import content_hash
-from umekomi.parts.learning.checkpoint import Tree, detached, moved, read_tree, write_tree
+from umekomi.parts.learning.checkpoint import Tree, detach_tree, move_tree, read_tree, write_tree
 from umekomi.parts.learning.rates import Moment, Rule
 from umekomi.progress import say
 from umekomi.run import Run
@@ -222,7 +222,7 @@ def items_in(batch: Any) -> int:
 
 
 @contextmanager
-def seeded(seed: int, *keys: int) -> Iterator[None]:
+def seed_globals(seed: int, *keys: int) -> Iterator[None]:
     """Torch's, NumPy's and Python's global generators seeded within, and as they were behind it: for first weights.
 
     >>> with seeded(3): a = torch.rand(1)
@@ -264,7 +264,7 @@ class _Objective(nn.Module):
         if not self.carry:
             return self.loss(self.module, batch), None
         value, state = self.loss(self.module, batch, state)
-        return value, detached(state)
+        return value, detach_tree(state)
 
 
 @dataclass
@@ -319,7 +319,7 @@ class _Training:
             _seed(self.run.seed, self.epoch, number)
             with nullcontext() if at == len(some) - 1 else self.accelerator.no_sync(self.whole):
                 state = self.states.get(number % self.lanes) if numbers else None
-                value, state = self.whole(moved(batch, self.accelerator.device), state)
+                value, state = self.whole(move_tree(batch, self.accelerator.device), state)
                 if not isinstance(value, Tensor) or value.ndim or not value.requires_grad:
                     raise WrongUse(
                         f"{self.run.who}: expected a loss that is a scalar tensor and depends on the weights"
@@ -429,7 +429,7 @@ class _Training:
         if self.several and states:
             from accelerate.utils import gather_object
 
-            gathered = gather_object([moved(states, torch.device("cpu"))])
+            gathered = gather_object([move_tree(states, torch.device("cpu"))])
             states = {lane: state for some in gathered for lane, state in some.items()}
         if self.accelerator.is_main_process:
             tree = {
@@ -470,10 +470,10 @@ class _Training:
             setattr(self.history, name, value)
         self.finished = kept["finished"]
         self.objective.load_state_dict(kept["weights"])
-        self.best = moved(kept["best"], self.accelerator.device)
+        self.best = move_tree(kept["best"], self.accelerator.device)
         if not self.finished:
             self.optimiser.load_state_dict(kept["optimiser"])
-        self.states = moved(kept["states"], self.accelerator.device)
+        self.states = move_tree(kept["states"], self.accelerator.device)
 
 
 def _steps(

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from umekomi.parts.learning.trainer import arguments, checkpoints, last_checkpoint, shown, started
+from umekomi.parts.learning.trainer import arguments, checkpoints, last_checkpoint, progress_callback, train_resuming
 from umekomi.run import Run
 
 
@@ -62,7 +62,9 @@ def fine_tune(
     return model.eval()
 
 
-def by_turns(tables: Mapping[str, Any], objective: Callable[[Any], Any], **stage: Any) -> Callable[[Any], list[Stage]]:
+def round_robin(
+    tables: Mapping[str, Any], objective: Callable[[Any], Any], **stage: Any
+) -> Callable[[Any], list[Stage]]:
     """One stage in which several sets take turns under one objective, each batch of one of them; ``stage`` as of
     :class:`Stage`."""
     return lambda model: [Stage(tables, dict.fromkeys(tables, objective(model)), sampler="shuffle", **stage)]
@@ -117,10 +119,10 @@ def _train(model: Any, stage: Stage, run: Run, save_steps: int) -> None:
             args=SentenceTransformerTrainingArguments(**chosen),
             train_dataset=next(iter(tables.values())) if single else datasets.DatasetDict(tables),
             loss=next(iter(stage.losses.values())) if single else dict(stage.losses),
-            callbacks=[shown(bar, stage.batch_size, watched)],
+            callbacks=[progress_callback(bar, stage.batch_size, watched)],
             data_collator=InstructedCollator(preprocess_fn=model.preprocess, model=model),
         )
-        started(trainer, folder)
+        train_resuming(trainer, folder)
     if adapted is not None:
         model[0].model = adapted.merge_and_unload().requires_grad_(True)
 

@@ -49,7 +49,7 @@ def arguments(run: Run, folder: Path, *, save_steps: int, **own: Any) -> dict[st
     } | own
 
 
-def started(trainer: Any, folder: Path) -> None:
+def train_resuming(trainer: Any, folder: Path) -> None:
     """Train, from the last whole checkpoint in ``folder`` where there is one; nothing is printed."""
     from transformers import PrinterCallback
 
@@ -57,7 +57,7 @@ def started(trainer: Any, folder: Path) -> None:
     trainer.train(resume_from_checkpoint=last_checkpoint(folder))
 
 
-def shown(
+def progress_callback(
     bar: Progress,
     count: int,
     after: Callable[[Any], None] | None = None,

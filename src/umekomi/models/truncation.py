@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 
 from umekomi.contracts import Vectors
 from umekomi.errors import DataError, WrongUse
-from umekomi.models.base import EmbedderBase, Reported, TextFace
+from umekomi.models.base import EmbedderBase, Encoded, TextFace
 from umekomi.models.borders import border
 from umekomi.models.tokens import NetworkEmbedder
 from umekomi.parts.similarity import normalise
@@ -30,14 +30,14 @@ def reads_texts(embedder: EmbedderBase) -> TypeGuard[TextFace]:
     return "text" in embedder.modalities
 
 
-def truncated(embedder: EmbedderBase, items: Sequence[Any], role: str | None = None) -> Any:
+def is_truncated(embedder: EmbedderBase, items: Sequence[Any], role: str | None = None) -> Any:
     """Which items are longer than the embedder reads: bool ``[n]``; none where they are no texts."""
     import numpy as np
 
     return embedder.truncated(items, role) if reads_texts(embedder) else np.zeros(len(items), bool)
 
 
-def encode_within(
+def encode_truncated(
     embedder: EmbedderBase,
     texts: Sequence[str],
     *,
@@ -46,7 +46,7 @@ def encode_within(
     dimensions: int | None = None,
     batch_size: int = 32,
     first: int = 0,
-) -> Reported:
+) -> Encoded:
     """Dense vectors of ``texts`` and what was seen of them.
 
     ``"warn"`` and ``"silent"``: long texts are cut, and ``truncated`` says which (``"silent"`` does not look, where
@@ -60,21 +60,21 @@ def encode_within(
     texts = list(texts)
     if truncation == "silent" or not reads_texts(embedder):
         found = embedder.encode(texts, output="dense", role=role, dimensions=dimensions, batch_size=batch_size)
-        return Reported(found, np.zeros(len(texts), np.int64), np.zeros(len(texts), bool))
+        return Encoded(found, np.zeros(len(texts), np.int64), np.zeros(len(texts), bool))
     if truncation == "warn":
-        return embedder.encode_reported(texts, role=role, dimensions=dimensions, batch_size=batch_size)
+        return embedder.encode_with_counts(texts, role=role, dimensions=dimensions, batch_size=batch_size)
     long = embedder.truncated(texts, role)
     if truncation == "error":
         if long.any():
             place = int(np.flatnonzero(long)[0])
             raise DataError(f"text {first + place + 1} is longer than {embedder.name} reads: {texts[place][:60]!r}…")
-        return embedder.encode_reported(texts, role=role, dimensions=dimensions, batch_size=batch_size)
+        return embedder.encode_with_counts(texts, role=role, dimensions=dimensions, batch_size=batch_size)
     if not long.any():
-        return embedder.encode_reported(texts, role=role, dimensions=dimensions, batch_size=batch_size)
+        return embedder.encode_with_counts(texts, role=role, dimensions=dimensions, batch_size=batch_size)
     pieces = [embedder.windows(text, role) if long[place] else [text] for place, text in enumerate(texts)]
     starts = np.zeros(len(pieces) + 1, np.int64)
     np.cumsum([len(part) for part in pieces], out=starts[1:])
-    found = embedder.encode_reported([piece for part in pieces for piece in part], role=role, batch_size=batch_size)
+    found = embedder.encode_with_counts([piece for part in pieces for piece in part], role=role, batch_size=batch_size)
     weights = np.maximum(found.tokens, 1).astype(np.float32)[:, None]
     sums = np.add.reduceat(found.vectors * weights, starts[:-1], axis=0)
     vectors = np.where(
@@ -84,7 +84,7 @@ def encode_within(
         vectors = np.where((np.diff(starts) > 1)[:, None], normalise(vectors), vectors)
     if dimensions not in (None, embedder.dimension):
         vectors = embedder.cut(vectors, dimensions or 0)
-    return Reported(
+    return Encoded(
         vectors.astype(np.float32, copy=False), np.add.reduceat(found.tokens, starts[:-1]), np.zeros(len(texts), bool)
     )
 

@@ -11,10 +11,10 @@ from umekomi.data.columns import check
 from umekomi.data.graphs import REVERSED
 from umekomi.errors import DataError, WrongUse
 from umekomi.models.bags import BagEmbedder
+from umekomi.models.cached import unwrap
 from umekomi.models.entity import EntityEmbedder
-from umekomi.models.kept import behind
 from umekomi.parts.similarity import hyperboloid
-from umekomi.tasks.base import Result, Score, Task, counted, vectors_of
+from umekomi.tasks.base import Result, Score, Task, count_of, vectors_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -50,7 +50,7 @@ def rank(model: Any, wanted: Mapping[int, set[int]], known: Mapping[int, set[int
     import numpy as np
 
     from umekomi.parts.kernels import hyperbolic
-    from umekomi.parts.kernels.threads import cores, over, shards
+    from umekomi.parts.kernels.threads import cores, run_all, shards
 
     vectors, geometry = np.asarray(model.vectors, np.float64), hyperbolic.GEOMETRIES.get(model.metric)
     if geometry is None:
@@ -81,7 +81,7 @@ def rank(model: Any, wanted: Mapping[int, set[int]], known: Mapping[int, set[int
             places,
         )
 
-    over(part, shards(len(rows), cores()))
+    run_all(part, shards(len(rows), cores()))
     scores = {"map": Score(precision), "mean rank": Score(places)}
     return scores | {f"hits@{k}": Score((places <= k).astype(np.float64)) for k in HITS}
 
@@ -157,7 +157,7 @@ class LinkPrediction(Task):
         asked = {row: links for row, links in new.items() if links}
         scores = _ranked(self.name, model, asked, known, "found none that the training split does not hold")
         left = sum(map(len, wanted.values())) - sum(map(len, asked.values()))
-        note = f"{counted(left, 'link')} left out: the training split holds them too"
+        note = f"{count_of(left, 'link')} left out: the training split holds them too"
         return Result(self.name, scores, (note,) if left else ())
 
 
@@ -184,7 +184,7 @@ class TripleRanking(Task):
     def _evaluate(self, model: Any, batch_size: int, progress: bool) -> Result:
         import numpy as np
 
-        if not isinstance(behind(model), BagEmbedder):
+        if not isinstance(unwrap(model), BagEmbedder):
             raise WrongUse(
                 f"{self.name} asks a model that embeds bags (recipe starspace); {model.name} is of kind {model.kind}"
             )
@@ -256,7 +256,7 @@ class HypernymyRanking(Task):
         if len(scores) < 2:
             raise DataError(
                 f"{self.name}: column 'score': expected two scores or more that differ, found {scores[0].as_py()} in "
-                f"{counted(self.data.num_rows, 'row')}"
+                f"{count_of(self.data.num_rows, 'row')}"
             )
 
     def _evaluate(self, model: Any, batch_size: int, progress: bool) -> Result:
@@ -297,5 +297,5 @@ def _radius(points: Any, metric: str) -> Any:
 
 
 def _is_table(model: Any, who: str) -> None:
-    if not isinstance(behind(model), EntityEmbedder):
+    if not isinstance(unwrap(model), EntityEmbedder):
         raise WrongUse(f"{who} judges a table of entities; {model.name} is of kind {model.kind}")

@@ -16,7 +16,7 @@ from umekomi.parts import similarity as similarities
 from umekomi.progress import say
 
 
-class StandIn(ABC):
+class EmbedderProxy(ABC):
     """The face of ``embedder`` with vectors from elsewhere: what it does not say itself, ``embedder`` says."""
 
     embedder: Any
@@ -39,12 +39,12 @@ class StandIn(ABC):
         return self.encode(items, role="document", **options)
 
 
-EmbedderBase.register(StandIn)  # type: ignore[type-abstract]  # what asks for an embedder takes one with its face
+EmbedderBase.register(EmbedderProxy)  # type: ignore[type-abstract]  # what asks for an embedder takes one with its face
 
 
-def behind(model: Any) -> Any:
+def unwrap(model: Any) -> Any:
     """The model that a stand-in stands for; any other as it is."""
-    while isinstance(model, StandIn):
+    while isinstance(model, EmbedderProxy):
         model = model.embedder
     return model
 
@@ -92,7 +92,7 @@ class OnDisk:
         _save(self.folder / f"{key}.npz", vectors, seconds)
 
 
-class CachedEmbedder(StandIn):
+class CachedEmbedder(EmbedderProxy):
     """An embedder that encodes nothing twice: items, role and every option make the key."""
 
     warm: ClassVar[bool] = False
@@ -146,7 +146,7 @@ class CachedEmbedder(StandIn):
         return TransformedEmbedder(self, transforms)  # type: ignore[arg-type]
 
 
-def refuse(options: dict[str, Any], who: str) -> None:
+def refuse_options(options: dict[str, Any], who: str) -> None:
     """The error for options of :meth:`encode` that a stand-in cannot follow: none is left out without a word."""
     for name, value in options.items():
         if value is not None and (name, value) != ("output", "dense"):
