@@ -94,7 +94,7 @@ def task_of(name: str) -> Any:
 
 def scores(embedder: Any, tasks: Sequence[str]) -> list[Any]:
     """The values of every item, and the statistic that makes a figure of them, as (values, name) flattened: what
-    :func:`kept` can hold."""
+    :func:`cached` can hold."""
     out: list[Any] = []
     for task in tasks:
         main = task_of(task).evaluate(embedder, batch_size=128).main

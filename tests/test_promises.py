@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
 import re
 import time
+
+import umekomi
+from umekomi.errors import MissingExtra
 
 HEAVY = (
     "torch",
@@ -74,3 +79,14 @@ def test_every_exported_name_is_there():
     for name in umekomi.__all__:
         assert getattr(umekomi, name) is not None
     assert set(umekomi.__all__) <= set(dir(umekomi))
+
+
+def test_what_a_module_says_it_offers_is_there():
+    missing = []
+    for found in pkgutil.walk_packages(umekomi.__path__, "umekomi.", onerror=lambda name: None):
+        try:
+            module = importlib.import_module(found.name)
+        except MissingExtra:  # a module of an extra that the light install lacks
+            continue
+        missing += [f"{found.name}.{name}" for name in getattr(module, "__all__", ()) if not hasattr(module, name)]
+    assert not missing

@@ -13,11 +13,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from umekomi.files import cache_folder
 from umekomi.progress import say
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
 LARGEST = 4 << 30
@@ -67,8 +68,6 @@ class VectorCache:
 
     def get(self, keys: Sequence[bytes]) -> dict[bytes, tuple[NDArray[np.float32], int, bool]]:
         """(vector, tokens, whether it was cut) of every key that is there."""
-        import numpy as np
-
         found: dict[bytes, tuple[NDArray[np.float32], int, bool]] = {}
         if self._base is None:
             return found
@@ -89,8 +88,6 @@ class VectorCache:
 
     def put(self, keys: Sequence[bytes], vectors: Any, tokens: Any, cut: Any) -> None:
         """Keep these, in one transaction. A full cache, or a full disk, is said once and adds no more."""
-        import numpy as np
-
         if self._full or self._base is None:
             return
         try:

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol, runtime_checkable
 
+import numpy as np
+
 from umekomi.errors import WrongUse
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
     Floats = NDArray[np.float32]
@@ -42,8 +43,6 @@ class Vectors(NamedTuple):
     @staticmethod
     def of(arrays: Sequence[Any]) -> Vectors:
         """Join one ``[tokens, dim]`` array an item."""
-        import numpy as np
-
         offsets = np.zeros(len(arrays) + 1, np.int64)
         np.cumsum([len(array) for array in arrays], out=offsets[1:])
         flat = (

@@ -7,12 +7,10 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import numpy as np
 
 from umekomi.progress import Progress
-
-if TYPE_CHECKING:
-    import numpy as np
 
 
 @dataclass(frozen=True)
@@ -54,6 +52,4 @@ class Run:
         >>> bool(run.generator(1).random() == run.generator(1).random() != run.generator(2).random())
         True
         """
-        import numpy as np
-
         return np.random.default_rng([self.seed & 0xFFFFFFFF, *keys])

@@ -11,8 +11,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
+
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
     Array = NDArray[np.float64]
@@ -40,7 +41,6 @@ def mean(values: Array) -> float:
 
 def spearman(values: Array) -> float:
     """Rank correlation of the two columns, gold and predicted."""
-    import numpy as np
     from scipy.stats import rankdata
 
     ranks = rankdata(values, axis=0)
@@ -51,8 +51,6 @@ def spearman(values: Array) -> float:
 
 def pearson(values: Array) -> float:
     """Linear correlation of the two columns, gold and predicted."""
-    import numpy as np
-
     centred = values - values.mean(0)
     scale = np.sqrt((centred**2).sum(0).prod())
     return float((centred[:, 0] * centred[:, 1]).sum() / scale) if scale else float("nan")
@@ -79,8 +77,60 @@ def macro_f1(values: Array) -> float:
     return float(f1_score(values[:, 0], values[:, 1], average="macro"))
 
 
+def f1(values: Array) -> float:
+    """F1 of class 1 of (label, prediction)."""
+    hits = float(((values[:, 0] == 1) & (values[:, 1] == 1)).sum())
+    named = float((values == 1).sum())
+    return 2 * hits / named if named else float("nan")
+
+
+def _over_groups(values: Array, statistic: Callable[[Array], float]) -> tuple[list[float], list[int]]:
+    """(the statistic of each group of rows of (gold, predicted, group), how many rows each has)."""
+    import numpy as np
+
+    parts = [values[values[:, 2] == group, :2] for group in np.unique(values[:, 2])]
+    return [statistic(part) for part in parts], [len(part) for part in parts]
+
+
+def mean_pearson(values: Array) -> float:
+    """Mean over groups of the Pearson correlation within each: (gold, predicted, group)."""
+    found, _ = _over_groups(values, pearson)
+    return sum(found) / len(found)
+
+
+def wmean_pearson(values: Array) -> float:
+    """As :func:`mean_pearson`, each group weighted by its rows."""
+    found, sizes = _over_groups(values, pearson)
+    return sum(value * size for value, size in zip(found, sizes, strict=True)) / sum(sizes)
+
+
+def mean_spearman(values: Array) -> float:
+    """Mean over groups of the rank correlation within each: (gold, predicted, group)."""
+    found, _ = _over_groups(values, spearman)
+    return sum(found) / len(found)
+
+
+def wmean_spearman(values: Array) -> float:
+    """As :func:`mean_spearman`, each group weighted by its rows."""
+    found, sizes = _over_groups(values, spearman)
+    return sum(value * size for value, size in zip(found, sizes, strict=True)) / sum(sizes)
+
+
 STATISTICS: dict[str, Callable[[Any], float]] = {
-    function.__name__: function for function in (mean, spearman, pearson, v_measure, average_precision, macro_f1)
+    function.__name__: function
+    for function in (
+        mean,
+        spearman,
+        pearson,
+        v_measure,
+        average_precision,
+        macro_f1,
+        f1,
+        mean_pearson,
+        wmean_pearson,
+        mean_spearman,
+        wmean_spearman,
+    )
 }
 
 
@@ -92,8 +142,6 @@ def interval(values: Array, statistic: str = "mean", *, resamples: int = RESAMPL
     >>> low_to_high.value, low_to_high.low < .5 < low_to_high.high
     (0.5, True)
     """
-    import numpy as np
-
     values = np.asarray(values, np.float64)
     compute = STATISTICS[statistic]
     point = compute(values)
@@ -106,8 +154,6 @@ def paired_interval(
     a: Array, b: Array, statistic: str = "mean", *, resamples: int = RESAMPLES, seed: int = 0
 ) -> Interval:
     """The difference of the statistic, ``a`` minus ``b``, with its 95 % interval over the same resampled items."""
-    import numpy as np
-
     a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
     if len(a) != len(b):
         raise ValueError(f"paired results need the same items: {len(a)} against {len(b)}")
@@ -128,7 +174,6 @@ def _bounds(
     10): none for a mean, but V-measure grows when rows repeat, and its plain percentile interval can miss the figure
     itself.
     """
-    import numpy as np
     from scipy.stats import bootstrap
 
     drawn = bootstrap(

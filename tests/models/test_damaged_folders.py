@@ -143,9 +143,9 @@ def test_saved_files_may_be_read_by_whom_the_umask_lets(tmp_path):
 
 
 def test_a_file_is_no_folder(tmp_path):
-    (tmp_path / "words.txt").write_text("a 1 2")
+    (tmp_path / "words.json").write_text("a 1 2")
     with pytest.raises(WrongUse, match="is a file: expected a model's folder"):
-        load(tmp_path / "words.txt")
+        load(tmp_path / "words.json")
 
 
 # --- vectors that are not finite ------------------------------------------------------------------------------------

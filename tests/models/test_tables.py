@@ -194,3 +194,51 @@ def test_packed_archives_of_several_files_and_other_formats_are_named(tmp_path):
         convert(tmp_path / "none.vec.gz", tmp_path / "m")
     with pytest.raises(WrongUse, match="or one of these and .gz"):
         word2vec.write(TABLE, tmp_path / "t.vec.xz")
+
+
+def test_the_compiled_reader_gives_the_numbers_that_python_gives(tmp_path):
+    """Every way to write a number, and words that hold spaces or numbers, in a file that is long enough for it."""
+    generator = np.random.default_rng(0)
+    ways = ("%.4f", "%.6g", "%.9g", "%.17g", "%+.3e", "%d", "%.1f", "%r", "%.25f", "%e")
+    lines = []
+    for row in range(5000):
+        values = generator.normal(size=3) * 10.0 ** generator.integers(-30, 20)
+        written = " ".join(str(ways[generator.integers(len(ways))] % float(value)) for value in values)
+        lines.append(f"{'. . ' if row % 7 == 0 else ''}w{row} {written}{' ' if row % 5 == 0 else ''}")
+    (tmp_path / "t.txt").write_text("\n".join(lines))
+    table = word2vec.read(tmp_path / "t.txt")
+    want = np.array([[float(value) for value in line.split()[-3:]] for line in lines]).astype(np.float32)
+    assert np.array_equal(table.vectors, want)
+    assert table.names == [" ".join(line.split()[:-3]) for line in lines]
+    (tmp_path / "t.txt").write_text("\n".join([*lines[:4000], "cut 1 2", *lines[4000:]]))
+    with pytest.raises(DataError, match=r"t.txt, line 4001: expected a name and 3 numbers, found 2 numbers"):
+        word2vec.read(tmp_path / "t.txt")
+    (tmp_path / "t.txt").write_text("\n".join(["4999 3", *lines]))
+    with pytest.raises(DataError, match="expected 4999 vectors, found 5000"):
+        word2vec.read(tmp_path / "t.txt")
+    (tmp_path / "t.txt").write_text("\n".join([*lines[:4500], "bad 1 2 x", *lines[4500:]]))
+    with pytest.raises(DataError, match=r"line 4501: expected 3 numbers, found '1 2 x'"):
+        word2vec.read(tmp_path / "t.txt")
+
+
+@pytest.mark.parametrize("ending", [".txt", ".bin"])
+def test_some_words_only_and_what_stands_there_twice(ending, tmp_path, capsys):
+    word2vec.write(TABLE, tmp_path / f"t{ending}")
+    some = word2vec.read(tmp_path / f"t{ending}", only=["woman", "king", "埋め込み", "none"])
+    assert some.names == ["king", "woman", "埋め込み"]
+    assert (some.vectors == TABLE.vectors[[0, 3, 4]]).all()
+    assert word2vec.read(tmp_path / f"t{ending}", most=2).names == ["king", "queen"]
+    vector = b" 1 2\n" if ending == ".txt" else b" " + np.ones(2, np.float32).tobytes() + b"\n"
+    (tmp_path / f"w{ending}").write_bytes(b"3 2\na" + vector + b"b" + vector.replace(b"1", b"3") + b"a" + vector)
+    assert word2vec.read(tmp_path / f"w{ending}").names == ["a", "b"]
+    assert "note: 1 of 3 lines of" in capsys.readouterr().err
+    (tmp_path / "s.txt").write_text("a b 1 2\na 3 4\nc 5 6\n")
+    assert word2vec.read(tmp_path / "s.txt", only=["a b"]).names == ["a b"]
+    assert word2vec.read(tmp_path / "s.txt", only=["a"])["a"].tolist() == [3, 4]
+
+
+def test_a_file_of_word_vectors_opens_by_its_name(tmp_path):
+    word2vec.write(TABLE, tmp_path / "t.vec")
+    there = load(tmp_path / "t.vec")
+    assert there.kind == "entity" and (there.vectors == TABLE.vectors).all()
+    assert load(str(tmp_path / "t.vec")).names == TABLE.names

@@ -17,7 +17,7 @@ from umekomi.errors import UmekomiError, WrongUse
 from umekomi.fields import declared, problem
 from umekomi.parts.learning import arrays
 from umekomi.progress import Progress
-from umekomi.recipes import OPTIONAL, REQUIRED, get
+from umekomi.recipes import OPTIONAL, REQUIRED, WORD_VECTORS, get
 
 ANIMALS = ("cat", "dog", "hen", "cow")
 TEXTS = [f"the {animal} number {i} sat on mat {i * 7 % 5}" for i in range(6) for animal in ANIMALS]
@@ -85,7 +85,7 @@ def network() -> Any:
 def start(name: str) -> Any:
     """The model that a tiny fit of this recipe goes on from, or None."""
     kind = get(name)
-    if kind.begins in (None, OPTIONAL):
+    if kind.begins in (None, OPTIONAL, WORD_VECTORS):
         return None
     if kind.begins == REQUIRED:
         from umekomi.models.entity import EntityEmbedder
@@ -178,6 +178,10 @@ def _save_every_step(patch: Any) -> None:
         return
     real = sentences._train
     patch.setattr(sentences, "_train", lambda model, stage, run, steps: real(model, stage, run, 1))
+    from umekomi.parts.learning import labelled
+
+    plain = labelled.learn
+    patch.setattr(labelled, "learn", lambda *given, **how: plain(*given, **how, save_seconds=0.0))
 
 
 def check_fields_of(name: str) -> int:

@@ -20,8 +20,7 @@ from umekomi.recipes import get
 from umekomi.tasks.entities import HypernymyRanking, LinkPrediction, Reconstruction, TripleRanking
 from umekomi.tasks.labels import Classification, Clustering, without_rare_labels
 from umekomi.tasks.pairs import PairClassification, Similarity
-from umekomi.tasks.retrieval import Reranking, trec, whole_grades
-from umekomi.tasks.retrieval import RetrievalTask as RetrievalTask
+from umekomi.tasks.retrieval import Reranking, RetrievalTask, trec, whole_grades
 
 MODEL = HashingEmbedder(16)
 QUICK = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)

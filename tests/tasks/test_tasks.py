@@ -17,8 +17,7 @@ from umekomi.recipes import get
 from umekomi.tasks.entities import HypernymyRanking, LinkPrediction, Reconstruction
 from umekomi.tasks.labels import Classification, Clustering
 from umekomi.tasks.pairs import PairClassification, Similarity
-from umekomi.tasks.retrieval import Reranking
-from umekomi.tasks.retrieval import RetrievalTask as RetrievalTask
+from umekomi.tasks.retrieval import Reranking, RetrievalTask
 from umekomi.verbs.evaluate import evaluate
 
 RNG = np.random.default_rng(0)

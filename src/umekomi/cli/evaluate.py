@@ -12,7 +12,10 @@ from umekomi.cli.options import Encoding, Engine
 def evaluate(
     model: Annotated[str, typer.Argument(help="A model's name, folder or hub id, or a recipe that needs no labels.")],
     task: Annotated[
-        str, typer.Option("--task", help="A dataset, DATASET:KIND, mteb:NAME, or a kind of task with --data.")
+        str,
+        typer.Option(
+            "--task", help="A dataset, DATASET:KIND, mteb:NAME, senteval[:TASK], or a kind of task with --data."
+        ),
     ],
     data: Annotated[str | None, typer.Option("--data", help="Your own data, for a kind of task.")] = None,
     split: Annotated[str | None, typer.Option(help="The split to judge on (test).")] = None,

@@ -13,6 +13,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from umekomi.comparison.candidates import Candidate
 from umekomi.comparison.leaderboard import Row, read_row, write_row
 from umekomi.comparison.meter import Journal, Meter
@@ -21,17 +23,17 @@ from umekomi.data.sets import overlap
 from umekomi.data.shapes import shape_name, shape_of, texts, view_name
 from umekomi.data.views import as_retrieval
 from umekomi.errors import DataError, UmekomiError, WrongUse
-from umekomi.files import content_hash, folder_hash, read_json, write_json
+from umekomi.files import content_hash, file_hash, folder_hash, read_json, write_json
 from umekomi.models.base import EmbedderBase
 from umekomi.models.engines.choice import open_for_encoding
-from umekomi.models.opening import folder_of
+from umekomi.models.opening import folder_of, resolve
 from umekomi.models.truncation import is_truncated
 from umekomi.parts import similarity as similarities
 from umekomi.parts.ranking import RRF_K, exact_search, fuse_ranks
 from umekomi.progress import say
-from umekomi.recipes import OPTIONAL, Recipe
+from umekomi.recipes import OPTIONAL, WORD_VECTORS, Recipe
 from umekomi.tasks import Result, Task
-from umekomi.tasks.retrieval import RetrievalTask as RetrievalTask
+from umekomi.tasks.retrieval import RetrievalTask
 
 FORMAT = 4
 """Changes when a kept result of an older version may no longer be used: 4 since words fold widths (NFKC) and grades
@@ -93,14 +95,18 @@ class Judging:
 
     def _identity(self, candidate: Candidate) -> Any:
         if candidate.recipe is not None:
-            start = self._start_identity() if _begins_from_a_model(candidate.recipe) else None
+            start = self._start_identity() if self._begins(candidate.recipe) else None
             return [candidate.recipe.settings(), start]
-        folder = folder_of(candidate.name)
-        return candidate.name if folder is None else folder_hash(folder)
+        return _content_of(candidate.name)
+
+    def _begins(self, recipe: Recipe) -> bool:
+        """Does it go on from the model that the comparison names?"""
+        if recipe.begins == WORD_VECTORS:
+            return resolve(self.start).kind == "entity"
+        return recipe.begins not in (None, OPTIONAL)
 
     def _start_identity(self) -> str:
-        folder = folder_of(self.start)
-        return self.start if folder is None else folder_hash(folder)
+        return _content_of(self.start)
 
     def embedder(self, candidate: Candidate) -> tuple[EmbedderBase, str, float, str | None]:
         """(embedder, key of the model, seconds of training, what it was trained from); learned once, kept in
@@ -114,7 +120,7 @@ class Judging:
             self.open[key] = (model, key, 0.0, None)
             return self.open[key]
         recipe = candidate.recipe
-        start = self.start if _begins_from_a_model(recipe) else None
+        start = self.start if self._begins(recipe) else None
         folder = self._model_folder(recipe, key)
         seconds_file = folder.with_suffix(".json")
         if not seconds_file.is_file() or not folder.is_dir():
@@ -246,8 +252,6 @@ class Judging:
 
     def _fused(self, spec: str, lexical: Row, row: Row) -> tuple[Row, bool]:
         """The finished row of two rankings as one, and whether it was finished before."""
-        import numpy as np
-
         task = self.plan.task
         assert isinstance(task, RetrievalTask)
         key = content_hash(lexical.key, row.key, "rrf", RRF_K)
@@ -299,9 +303,12 @@ def _judged_texts(task: Task) -> list[str]:
     return texts(rows) if rows is not None and shape_of(rows).texts else []
 
 
-def _begins_from_a_model(recipe: Recipe) -> bool:
-    """Does it go on from the model that the comparison names?"""
-    return recipe.begins not in (None, OPTIONAL)
+def _content_of(name: str) -> str:
+    """Names what a model's name leads to: the content of a folder or a file, or the name."""
+    folder = folder_of(name)
+    if folder is not None:
+        return folder_hash(folder)
+    return file_hash(name) if Path(name).is_file() else name
 
 
 def _warn_overlap(model: Any, name: str) -> None:

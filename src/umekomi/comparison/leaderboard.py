@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from umekomi.comparison.plan import Plan
 from umekomi.environment import hardware, package_versions
 from umekomi.files import plain, read_json, write_json
@@ -43,8 +45,6 @@ class Row:
     @property
     def score(self) -> Score:
         """The value of every item."""
-        import numpy as np
-
         return Score(np.array(self.values, np.float64), self.statistic)
 
     @property

@@ -6,7 +6,9 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from umekomi.data import RetrievalData as RetrievalData
+import numpy as np
+
+from umekomi.data import RetrievalData
 from umekomi.files import plain, whole_file
 from umekomi.tasks import Task
 from umekomi.tasks.retrieval import RetrievalTask
@@ -31,8 +33,6 @@ def write_report(comparison: Comparison, task: Task) -> Path:
 
 def sample_items(comparison: Comparison, task: Task) -> list[dict[str, Any]]:
     """The items on which the candidates differ most: what each found, and whether it was right."""
-    import numpy as np
-
     values = np.stack([_by_item(np.array(row.values, np.float64), row.statistic) for row in comparison.rows])
     order = np.argsort(-values.std(0), kind="stable")
     if isinstance(task, RetrievalTask):
@@ -58,7 +58,6 @@ def sample_items(comparison: Comparison, task: Task) -> list[dict[str, Any]]:
 
 def _by_item(values: Any, statistic: str) -> Any:
     """How well each item was done, 0 to 1: its own value, or how near its predicted rank is to its gold rank."""
-    import numpy as np
     from scipy.stats import rankdata
 
     if values.ndim == 1:

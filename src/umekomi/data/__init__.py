@@ -7,6 +7,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
 from umekomi.data.columns import Dataset, RetrievalData, as_table, check, fingerprint
 from umekomi.data.readers import read, retrieval, tables
 from umekomi.data.shapes import SHAPES, shape_name
@@ -16,7 +18,7 @@ __all__ = [
     "SHAPES",
     "DataError",
     "Dataset",
-    "Retrieval",
+    "RetrievalData",
     "as_table",
     "check",
     "fingerprint",
@@ -24,7 +26,7 @@ __all__ = [
     "names",
     "read",
     "retrieval",
-    "shape",
+    "shape_name",
     "tables",
 ]
 
@@ -81,8 +83,6 @@ def _load(data: Any, encoding: str | None = None) -> Dataset:
 
 
 def _is_split(value: Any) -> bool:
-    import pyarrow as pa
-
     if isinstance(value, (list, tuple)):
         return False
     return isinstance(value, (pa.Table, RetrievalData)) or hasattr(value, "column_names") or hasattr(value, "columns")

@@ -9,13 +9,11 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import pyarrow as pa
 
 from umekomi.data.lines import check_encoding, read_lines
 from umekomi.errors import DataError, WrongUse
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 FORMATS = ("fasttext", "labeldoc")
 _WEIGHTED = re.compile(r"^(.+):([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)$")
@@ -32,8 +30,6 @@ def read_bags(
     """The table (left list<string>, right list<list<string>>[, left_weights, right_weights]) of a file. ``weights``
     None looks at the features: weights are read where every one of them has one. ``encoding``: of a file that is not
     UTF-8."""
-    import pyarrow as pa
-
     path = Path(path)
     if form not in FORMATS:
         raise WrongUse(f"format of {path}: expected one of {', '.join(FORMATS)}, found {form!r}")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from umekomi.data.plain import to_plain
 from umekomi.errors import DataError, where
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 COLUMNS: dict[str, str] = {
     **dict.fromkeys(
@@ -59,8 +59,6 @@ class RetrievalData(NamedTuple):
 
     def pairs(self) -> pa.Table:
         """What a contrastive recipe learns from: anchor = query, positive = a document judged above zero."""
-        import pyarrow as pa
-
         queries = dict(zip(self.queries["id"].to_pylist(), self.queries["text"].to_pylist(), strict=True))
         corpus = dict(zip(self.corpus["id"].to_pylist(), self.corpus["text"].to_pylist(), strict=True))
         rows = [
@@ -73,12 +71,12 @@ class RetrievalData(NamedTuple):
 
 
 Split = Any
-"""A ``pyarrow.Table`` or a :class:`Retrieval`."""
+"""A ``pyarrow.Table`` or a :class:`RetrievalData`."""
 
 
 @dataclass(frozen=True)
 class Dataset(Mapping[str, Any]):
-    """Named splits, each a table or a :class:`Retrieval`, with where they came from and what was left out."""
+    """Named splits, each a table or a :class:`RetrievalData`, with where they came from and what was left out."""
 
     name: str
     splits: Mapping[str, Split]
@@ -113,8 +111,6 @@ def fingerprint(split: Split) -> str:
         return content_hash([fingerprint(table) for table in split])
     import io
 
-    import pyarrow as pa
-
     sink = io.BytesIO()
     plain = split.replace_schema_metadata(None).combine_chunks()
     with pa.ipc.new_stream(sink, plain.schema) as writer:
@@ -123,11 +119,9 @@ def fingerprint(split: Split) -> str:
 
 
 def as_table(data: Any) -> Any:
-    """A ``pyarrow.Table`` or :class:`Retrieval` from what users hold: those, a ``datasets.Dataset`` (without copying),
-    a pandas or polars frame, a mapping of columns, or a list of row dictionaries. Dictionaries, views and extensions
-    become the plain type of the same values."""
-    import pyarrow as pa
-
+    """A ``pyarrow.Table`` or :class:`RetrievalData` from what users hold: those, a ``datasets.Dataset`` (without
+    copying), a pandas or polars frame, a mapping of columns, or a list of row dictionaries. Dictionaries, views and
+    extensions become the plain type of the same values."""
     try:
         table = _as_table(data)
         return table if isinstance(table, RetrievalData) else to_plain(table, large=False)
@@ -137,8 +131,6 @@ def as_table(data: Any) -> Any:
 
 
 def _as_table(data: Any) -> Any:
-    import pyarrow as pa
-
     if isinstance(data, (pa.Table, RetrievalData)):
         return data
     if isinstance(data, Mapping) and not isinstance(data, Dataset):
@@ -168,7 +160,7 @@ def _as_table(data: Any) -> Any:
 def check(data: Any, columns: Iterable[str], who: str) -> Any:
     """The table with these columns filled as they should be, or one error that names ``who``, column, row and finding.
 
-    A :class:`Retrieval` is turned into pairs where pairs are wanted, and into its corpus where texts are.
+    A :class:`RetrievalData` is turned into pairs where pairs are wanted, and into its corpus where texts are.
     """
     columns = tuple(columns)
     table = as_table(data)
@@ -194,9 +186,6 @@ def check(data: Any, columns: Iterable[str], who: str) -> Any:
 
 def first_problem(name: str, values: Any) -> tuple[int, str, str] | None:
     """(row, expected, found) of the first value that may not stand in a standard column, or None."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
     kind = values.type
     if name in TEXT:
         if not (pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)):

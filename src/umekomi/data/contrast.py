@@ -7,17 +7,16 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pyarrow as pa
 
 from umekomi.data.columns import Dataset, RetrievalData, as_table, check
 from umekomi.data.shapes import pairs, shape_name, shape_of
 from umekomi.errors import DataError
 
-if TYPE_CHECKING:
-    import pyarrow as pa
-
 CONTRASTS = ("pairs", "judged pairs", "retrieval", "labelled pairs", "scored pairs", "labelled texts")
-"""The shapes of data that :func:`rows` makes rows of."""
+"""The shapes of data that :func:`contrastive_rows` makes rows of."""
 GRADE = 4.0
 """Scored pairs of 0 to 5 from this on are positives, both ways round (NV-Embed, 4.1); a scale of 0 to 1 is
 stretched."""
@@ -35,8 +34,8 @@ def contrastive_rows(
     seed: int = 0,
 ) -> pa.Table:
     """One table of anchor, positive, negative_1 …, instruction, document_instruction, label, from pairs, judged pairs,
-    a retrieval set, entailment (sentence1, sentence2, label), scored pairs or labelled texts (:func:`of_classes`, with
-    ``labels`` and ``negatives``).
+    a retrieval set, entailment (sentence1, sentence2, label), scored pairs or labelled texts (:func:`same_class_pairs`,
+    with ``labels`` and ``negatives``).
 
     ``label`` is what :class:`umekomi.parts.losses.contrastive.InfoNCE` reads: whether the row takes candidates from
     others (``in_batch``; where not said, not for labelled texts, NV-Embed 3.3), its group, how many negatives it has.
@@ -61,8 +60,6 @@ def contrastive_rows(
 def _made(
     found: pa.Table, who: str, in_batch: bool, groups: Sequence[int] | None, instruction: str, document_instruction: str
 ) -> pa.Table:
-    import pyarrow as pa
-
     names = ["anchor", "positive", *sorted((n for n in found.column_names if n.startswith("negative")), key=_order)]
     columns = {name: [text or "" for text in found[name].to_pylist()] for name in names}
     for name in names[2:]:
@@ -100,8 +97,6 @@ def same_class_pairs(
     """(pairs, each row's class as a number) from labelled texts. ``labels="example"``: the positive is another text of
     the class, the negatives texts of other classes (NV-Embed, 4.2). ``"label"``: they are the names of the classes. A
     class of one text has no example for it: such rows are left out."""
-    import pyarrow as pa
-
     if labels not in ("example", "label"):
         raise DataError(f"{who}, labels: expected example or label, found {labels!r}")
     table = check(data, ("text", "label"), who)
@@ -147,8 +142,6 @@ def same_class_pairs(
 def entailment_triples(data: Any, who: str) -> pa.Table:
     """Triples of premise, entailed hypothesis and contradicting hypothesis from (sentence1, sentence2, label) (SimCSE,
     section 4). A premise with an entailment and no contradiction keeps an empty negative."""
-    import pyarrow as pa
-
     table = check(data, ("sentence1", "sentence2", "label"), who)
     found: dict[str, dict[str, list[str]]] = {}
     for first, second, label in zip(
@@ -175,8 +168,6 @@ def _relation(label: Any) -> str:
 
 def paraphrase_pairs(data: Any, who: str) -> pa.Table:
     """Both sentences of a well-scored pair as each other's positives (NV-Embed, 4.1: from :data:`GRADE` of 5 on)."""
-    import pyarrow as pa
-
     table = check(data, ("sentence1", "sentence2", "score"), who)
     scores = [float(score) for score in table["score"].to_pylist()]
     scale = 5.0 if max(scores, default=0) <= 1 else 1.0
@@ -192,10 +183,8 @@ def paraphrase_pairs(data: Any, who: str) -> pa.Table:
 
 
 def concatenate(tables: Sequence[pa.Table]) -> pa.Table:
-    """Tables of :func:`rows` in one, for batches that mix them (NV-Embed's second stage): rows with fewer negatives get
-    empty ones."""
-    import pyarrow as pa
-
+    """Tables of :func:`contrastive_rows` in one, for batches that mix them (NV-Embed's second stage): rows with fewer
+    negatives get empty ones."""
     count = max(sum(name.startswith("negative") for name in table.column_names) for table in tables)
     names = [
         "anchor",

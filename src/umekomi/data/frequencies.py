@@ -6,10 +6,11 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from umekomi.errors import MissingExtra, WrongUse
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
 
@@ -33,8 +34,6 @@ def of_words(
 ) -> NDArray[np.float64]:
     """Probabilities of ``words``, float64 ``[n]``, among themselves: from a language's list, a mapping (of counts,
     say), or a corpus (lists of words). A word that is not there has 0."""
-    import numpy as np
-
     if isinstance(source, str):
         known: Mapping[str, float] = word_list(source)
     elif isinstance(source, Mapping):
@@ -50,8 +49,6 @@ def of_words(
 def of_tokens(tokenizer: Any, source: str | Mapping[str, float] | Sequence[str] = "en") -> NDArray[np.float64]:
     """Probabilities of a :class:`tokenizers.Tokenizer`'s tokens, float64 ``[vocabulary]``: from a corpus (texts), or
     from a list of words, each cut into its tokens."""
-    import numpy as np
-
     words: Mapping[str, float] = (
         word_list(source) if isinstance(source, str) else source if isinstance(source, Mapping) else Counter(source)
     )

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
+import numpy as np
+
 from umekomi.data.columns import as_table, check
 from umekomi.errors import DataError
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
 REVERSED = "⁻¹"
@@ -28,16 +29,12 @@ class Relations(NamedTuple):
 
     def neighbours(self) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
         """(offsets ``[names + 1]``, tails): the tails of head i, sorted, are ``tails[offsets[i]:offsets[i + 1]]``."""
-        import numpy as np
-
         offsets = np.zeros(len(self.names) + 1, np.int64)
         np.cumsum(np.bincount(self.heads, minlength=len(self.names)), out=offsets[1:])
         return offsets, self.tails[np.lexsort((self.tails, self.heads))]
 
     def both_ways(self) -> Relations:
         """Each pair also the other way round, each once (its largest weight)."""
-        import numpy as np
-
         heads, tails = np.concatenate([self.heads, self.tails]), np.concatenate([self.tails, self.heads])
         weights = np.concatenate([self.weights, self.weights])
         key = heads.astype(np.int64) * len(self.names) + tails
@@ -54,8 +51,6 @@ def hierarchy(data: Any, who: str) -> list[tuple[str, str]]:
 
 def relations(pairs: Sequence[tuple[str, str]], weights: Sequence[float] | None = None) -> Relations:
     """Pairs of names as numbers, names in the order they first occur."""
-    import numpy as np
-
     rows: dict[str, int] = {}
     numbers = np.array([rows.setdefault(name, len(rows)) for pair in pairs for name in pair], np.int32).reshape(-1, 2)
     given = np.ones(len(pairs)) if weights is None else np.asarray(weights, np.float64)
@@ -65,8 +60,6 @@ def relations(pairs: Sequence[tuple[str, str]], weights: Sequence[float] | None 
 def graph(data: Any, who: str) -> tuple[Relations, int]:
     """(relations of ``source, target[, weight]`` or of ``child, parent``, how many self-loops were left out). A pair
     that occurs twice counts with the sum of its weights; weights must be above zero."""
-    import numpy as np
-
     data = as_table(data)
     found = getattr(data, "column_names", ())
     ends = ("child", "parent") if "child" in found else ("source", "target")

@@ -5,12 +5,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 
 def plain_type(kind: Any, large: bool = True) -> Any:
     """The plain type of the same values: text is ``string``, bytes ``binary``, a list ``list``; ``large`` also where
     its offsets have 64 bits."""
-    import pyarrow as pa
-
     types = pa.types
     if isinstance(kind, pa.BaseExtensionType):
         return pa.string() if kind.extension_name == "arrow.uuid" else plain_type(kind.storage_type, large)
@@ -35,8 +36,6 @@ def plain_type(kind: Any, large: bool = True) -> Any:
 
 def to_plain(table: Any, large: bool = True) -> Any:
     """A table whose columns have their plain types; the same table where they do already."""
-    import pyarrow as pa
-
     for place, field in enumerate(table.schema):
         kind = plain_type(field.type, large)
         if kind != field.type:
@@ -46,9 +45,6 @@ def to_plain(table: Any, large: bool = True) -> Any:
 
 
 def _plain(array: Any, kind: Any) -> Any:
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
     if array.type == kind:
         return array
     if isinstance(array.type, pa.BaseExtensionType):

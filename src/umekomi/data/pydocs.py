@@ -15,6 +15,8 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+import pyarrow as pa
+
 from umekomi.data.columns import Dataset
 from umekomi.data.readers import retrieval
 
@@ -45,7 +47,7 @@ def first_sentence(text: str) -> str:
 def remove_sentence(text: str, sentence: str) -> str:
     """``text`` with every occurrence of ``sentence`` taken out, however its white space is laid.
 
-    >>> without("Open it. Then read\\nit. Open\\n  it.", "Open it.")
+    >>> remove_sentence("Open it. Then read\\nit. Open\\n  it.", "Open it.")
     'Then read\\nit.'
     """
     pattern = r"\s+".join(re.escape(word) for word in sentence.split())
@@ -135,6 +137,4 @@ def load(root: str | Path | None = None) -> Dataset:
 
 
 def _table(**columns: list) -> object:  # type: ignore[type-arg]
-    import pyarrow as pa
-
     return pa.table(columns)

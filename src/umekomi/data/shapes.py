@@ -6,13 +6,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pyarrow as pa
 
 from umekomi.data.columns import COLUMNS, RetrievalData, Split, as_table, check
 from umekomi.errors import DataError
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 
 @dataclass(frozen=True)
@@ -80,7 +79,7 @@ SHAPES: dict[str, Shape] = {
 RETRIEVAL = Shape(
     "retrieval", ("queries", "corpus", "qrels"), texts=("text",), together=("query",), task="retrieval", searches=True
 )
-"""BEIR's three tables, a :class:`~umekomi.data.columns.Retrieval`."""
+"""BEIR's three tables, a :class:`~umekomi.data.columns.RetrievalData`."""
 
 
 def shape_of(split: Split) -> Shape:
@@ -147,8 +146,6 @@ def _filled(about: Shape, table: pa.Table) -> tuple[str, ...]:
 
 
 def _table_of(found: list[str]) -> pa.Table:
-    import pyarrow as pa
-
     return pa.table({"text": pa.array(found, pa.string())})
 
 
@@ -168,8 +165,6 @@ def texts(data: Any, who: str = "this") -> list[str]:
 
 def pairs(data: Any, who: str = "this") -> pa.Table:
     """anchor, positive[, negative …] from pairs, judged pairs or a retrieval set; grades above zero are positives."""
-    import pyarrow as pa
-
     data = as_table(data)
     kind = shape_name(data)
     if kind == "retrieval":

@@ -5,6 +5,10 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from umekomi.data.columns import Dataset, RetrievalData, as_table
 from umekomi.data.shapes import shape_name, shape_of
 from umekomi.errors import DataError
@@ -13,8 +17,6 @@ from umekomi.errors import DataError
 def as_retrieval(data: Any) -> RetrievalData:
     """A retrieval set from pairs (each anchor a query, each distinct positive a document), from judged pairs, or from
     bare texts (inverse cloze, Lee et al. 2019: a text's first sentence asks for the rest of it)."""
-    import pyarrow as pa
-
     from umekomi.data.readers import retrieval
 
     data = as_table(data)
@@ -67,8 +69,6 @@ def inverse_cloze(items: list[str]) -> list[tuple[str, str]]:
 def split_held_out(dataset: Dataset, share: float = 0.3, seed: int = 0) -> Dataset:
     """Train and test splits of a dataset that has but one: rows that share an item (a text that occurs in both) stay on
     the same side, so that nothing of the test split is trained on. Classes keep their shares."""
-    import numpy as np
-
     only = dataset[next(iter(dataset))]
     if isinstance(only, RetrievalData):
         side = _sides([[row] for row in only.queries["text"].to_pylist()], share, seed)
@@ -102,9 +102,6 @@ def split_held_out(dataset: Dataset, share: float = 0.3, seed: int = 0) -> Datas
 
 
 def _queries(data: RetrievalData, keep: Any) -> RetrievalData:
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
     queries = data.queries.filter(pa.array(keep))
     return RetrievalData(
         queries, data.corpus, data.qrels.filter(pc.is_in(data.qrels["query_id"], queries["id"].combine_chunks()))
@@ -113,7 +110,6 @@ def _queries(data: RetrievalData, keep: Any) -> RetrievalData:
 
 def _sides(rows: list[Any], share: float, seed: int, labels: list[Any] | None = None) -> Any:
     """True for the rows held out. Connected components of rows by shared items, drawn by a hash of their first item."""
-    import numpy as np
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
@@ -147,8 +143,6 @@ def _sides(rows: list[Any], share: float, seed: int, labels: list[Any] | None = 
 def _fill(chance: Any, component: Any, wanted: float) -> Any:
     """Whole components in the order of their draw, until enough rows are held out; one too big to fit is passed
     over."""
-    import numpy as np
-
     groups, first, counts = np.unique(component, return_index=True, return_counts=True)
     held: set[int] = set()
     filled = 0

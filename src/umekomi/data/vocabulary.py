@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from umekomi.errors import DataError
 from umekomi.parts.words import choose, tokenizer
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
 
@@ -31,9 +34,6 @@ def split_words(texts: Sequence[str], how: str) -> Any:
     """A pyarrow list array: the words of each text. ``plain``: lower-cased runs of letters and digits; ``spaces``: what
     stands between spaces, as it is; ``auto``: plain, or fugashi's surfaces (else bigrams) for Japanese; or a
     tokenizer's name."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
     how = resolve_tokenizer(texts, how)
     array = texts if isinstance(texts, (pa.Array, pa.ChunkedArray)) else pa.array(list(texts), pa.large_string())
     if how == "plain":
@@ -53,12 +53,8 @@ def resolve_tokenizer(texts: Sequence[str], how: str) -> str:
 def count_tokens(
     words: Any, min_count: int = 1, who: str = "this", names: Sequence[str] | None = None, keep: str = ""
 ) -> Tokens:
-    """Numbers for a list array of words (:func:`split`, or a user's own lists). Words rarer than ``min_count`` are left
-    out, but for those that begin with ``keep``; with ``names`` given, words that are not among them."""
-    import numpy as np
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
+    """Numbers for a list array of words (:func:`split_words`, or a user's own lists). Words rarer than ``min_count``
+    are left out, but for those that begin with ``keep``; with ``names`` given, words that are not among them."""
     if isinstance(words, pa.ChunkedArray):
         words = words.combine_chunks()
     flat = words.flatten()

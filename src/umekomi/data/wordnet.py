@@ -7,6 +7,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import pyarrow as pa
+
 from umekomi.data.columns import Dataset
 from umekomi.data.graphs import closure
 from umekomi.errors import DataError, WrongUse
@@ -91,8 +93,6 @@ def hypernyms(path: str | Path | None = None, pos: str = "noun") -> tuple[dict[i
 
 def load(path: str | Path | None = None, pos: str = "noun") -> Dataset:
     """The closure as one split ``train`` with columns child, parent."""
-    import pyarrow as pa
-
     names, edges = hypernyms(path, pos)
     pairs = closure(edges)
     table = pa.table({"child": [names[child] for child, _ in pairs], "parent": [names[parent] for _, parent in pairs]})
@@ -102,8 +102,6 @@ def load(path: str | Path | None = None, pos: str = "noun") -> Dataset:
 
 def descendants(root: str, path: str | Path | None = None) -> Dataset:
     """The part of the noun closure below ``root`` ("mammal.n.01"), itself included: child, parent."""
-    import pyarrow as pa
-
     names, edges = hypernyms(path)
     pairs = [(names[child], names[parent]) for child, parent in closure(edges)]
     inside = {child for child, parent in pairs if parent == root} | {root}
@@ -123,8 +121,6 @@ def glosses(path: str | Path | None = None) -> Dataset:
     """Definitions of nouns, verbs, adjectives and adverbs, as one split ``train``: anchor = the definition (without its
     examples), positive = a word of the synset, one row a word; words of several parts ("ice cream") are left out and
     counted."""
-    import pyarrow as pa
-
     place = Path(path) if path else folder()
     definitions, words, several = [], [], 0
     for pos in ("noun", "verb", "adj", "adv"):
@@ -198,8 +194,6 @@ LEXICOGRAPHER_FILES = [
 def topics(path: str | Path | None = None) -> Dataset:
     """Which of WordNet's lexicographer files a noun's or verb's definition is from: text, label, 41 classes
     ("noun.animal"). A fifth, by hash of the text, is ``test``; a definition in two files is left out and counted."""
-    import pyarrow as pa
-
     place = Path(path) if path else folder()
     found: dict[str, set[str]] = {}
     for pos in ("noun", "verb"):

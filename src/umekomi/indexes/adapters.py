@@ -12,7 +12,11 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from umekomi.errors import DataError, MissingExtra, WrongUse
 from umekomi.indexes.filters import parse, qdrant, quoted, sql
@@ -20,9 +24,6 @@ from umekomi.indexes.fitting import fit
 from umekomi.indexes.index import Hit
 from umekomi.indexes.payload import as_ids, as_json, as_table, row_of
 from umekomi.indexes.reading import count
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 METRICS = ("cosine", "dot", "euclidean")
 
@@ -173,8 +174,6 @@ class LanceIndex(Adapter):
         return found
 
     def _add(self, names: list[str], vectors: Any, payload: pa.Table) -> None:
-        import pyarrow as pa
-
         vector = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), self.dimension)
         table = pa.table(
             {"__id__": pa.array(names), "vector": vector}
@@ -228,9 +227,6 @@ class LanceIndex(Adapter):
 
 def _present(column: pa.ChunkedArray) -> pa.ChunkedArray:
     """A column with null for NaN: to DataFusion NaN is a number above all others, to a filter it is missing."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
     if not pa.types.is_floating(column.type):
         return column
     return pc.if_else(pc.is_nan(column), pa.scalar(None, column.type), column)

@@ -6,7 +6,7 @@ True, False and None. Dates, times and durations are texts in ISO 8601, as hits 
 is as SQL has it: compared with anything it is neither true nor false, nor is the ``not`` of that, and only what is true
 is found; ``is None`` asks for it.
 
-:func:`tree` reads a condition; :func:`mask` answers it for a table, :func:`sql` and :func:`qdrant` say it to those who
+:func:`parse` reads a condition; :func:`mask` answers it for a table, :func:`sql` and :func:`qdrant` say it to those who
 answer it.
 """
 
@@ -20,14 +20,14 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from umekomi.errors import SHOWN, WrongUse
 from umekomi.indexes.payload import DAY, NANOSECONDS, readable, type_name
-
-if TYPE_CHECKING:
-    import numpy as np
-    import pyarrow as pa
 
 LENGTH = 100_000
 """Characters of a condition: some ten thousand values behind ``in``, read in a tenth of a second."""
@@ -183,7 +183,7 @@ def parse(condition: str, fields: Sequence[str] | None) -> Node:
     """A condition as a tree of :class:`And`, :class:`Or`, :class:`Not` and comparisons. Names must be among
     ``fields``, where they are known. Whatever else a text holds is :class:`~umekomi.errors.WrongUse`, with the place.
 
-    >>> tree("year > 2020 and not `pub place` == 'Kyoto'", ["year", "pub place"])
+    >>> parse("year > 2020 and not `pub place` == 'Kyoto'", ["year", "pub place"])
     And(parts=(Compare(sign='>', name='year', value=2020),
         Not(part=Compare(sign='==', name='pub place', value='Kyoto'))))
     """
@@ -500,8 +500,6 @@ def fit_value(sign: str, value: Any, kind: pa.DataType, name: str, where: Where)
 
     An integer column holds no 2.5, so ``> 2.5`` is ``> 2``; and everything in it is below 10**30.
     """
-    import pyarrow as pa
-
     is_ = pa.types
     if is_.is_null(kind):
         return False
@@ -548,8 +546,6 @@ def _bounded(sign: str, value: Fraction, low: int, high: int) -> tuple[str, int]
 def _rounded(sign: str, value: float, bits: int) -> tuple[str, float] | bool:
     """A comparison among floating numbers of so many bits: the literal is read in the column's own precision, as NumPy
     does, so that 0.1 finds what was written as 0.1."""
-    import numpy as np
-
     if bits == 64:
         return sign, value
     kind = np.float16 if bits == 16 else np.float32
@@ -571,8 +567,6 @@ def _beside(sign: str, down: Any, *, exact: bool) -> tuple[str, Any] | bool:
 
 
 def _holds(kind: pa.DataType) -> str:
-    import pyarrow as pa
-
     is_ = pa.types
     said = type_name(kind)
     for one, words in (
@@ -597,8 +591,6 @@ def _holds(kind: pa.DataType) -> str:
 def _nanoseconds(text: str, kind: pa.DataType, where: Where) -> int | None:
     """An ISO date, time or duration in nanoseconds, since 1970 or midnight; None where it is none that such a column
     could be compared with."""
-    import pyarrow as pa
-
     if pa.types.is_duration(kind):
         match = _DURATION.fullmatch(text)
         if match is None:
@@ -621,8 +613,6 @@ def _nanoseconds(text: str, kind: pa.DataType, where: Where) -> int | None:
 
 def _moment(text: str) -> tuple[int, int | None] | None:
     """(nanoseconds since 1970 on its own clock, its zone's offset in nanoseconds) of an ISO date or date and time."""
-    import numpy as np
-
     match = _MOMENT.fullmatch(text)
     if match is None:
         return None
@@ -651,8 +641,6 @@ def _clock(hour: str, minute: str, second: str | None, part: str | None) -> int 
 def _offset(nanoseconds: int, zone: str, where: Where) -> int:
     """How far a zone's clock, which shows ``nanoseconds`` since 1970, is ahead of UTC's, in nanoseconds; of two such
     moments the first."""
-    import pyarrow as pa
-
     try:
         shown = datetime(1970, 1, 1) + timedelta(seconds=nanoseconds // NANOSECONDS["s"])
         ahead = pa.lib.string_to_tzinfo(zone).utcoffset(shown)
@@ -668,8 +656,6 @@ def _offset(nanoseconds: int, zone: str, where: Where) -> int:
 
 def mask(part: Node, table: pa.Table) -> np.ndarray:
     """Which rows of a table meet a condition: bool ``[rows]``. A column that it lacks is missing in every row."""
-    import pyarrow as pa
-
     try:
         found = _Masks(table).of(part)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
@@ -687,9 +673,6 @@ class _Masks:
 
     def column(self, name: str) -> pa.ChunkedArray:
         """A column that Arrow's kernels take, with null for NaN."""
-        import pyarrow as pa
-        import pyarrow.compute as pc
-
         if name not in self.columns:
             column = self.table[name] if name in self.table.column_names else None
             if column is None:
@@ -705,9 +688,6 @@ class _Masks:
 
     def of(self, part: Node) -> pa.ChunkedArray:
         """A condition's answer for every row."""
-        import pyarrow as pa
-        import pyarrow.compute as pc
-
         match part:
             case And(parts) | Or(parts):
                 join = pc.and_kleene if isinstance(part, And) else pc.or_kleene
@@ -738,9 +718,6 @@ class _Masks:
 
     def among(self, name: str, values: tuple[Any, ...], wheres: tuple[Where, ...]) -> pa.ChunkedArray:
         """``in``; nothing is in an empty list, not even what is missing."""
-        import pyarrow as pa
-        import pyarrow.compute as pc
-
         column = self.column(name)
         if not values:
             return pc.if_else(column.is_null(), False, False)
@@ -756,17 +733,11 @@ class _Masks:
 
     def every(self, column: pa.ChunkedArray, answer: bool) -> pa.ChunkedArray:
         """The same answer for every value that is there."""
-        import pyarrow as pa
-        import pyarrow.compute as pc
-
         return pc.if_else(column.is_valid(), answer, pa.scalar(None, pa.bool_()))
 
 
 def _numbers(column: pa.ChunkedArray) -> pa.ChunkedArray:
     """Dates, times and durations as the whole numbers that Arrow keeps, dates in days."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
     kind = column.type
     if not pa.types.is_temporal(kind):
         return column
@@ -782,7 +753,7 @@ def sql(part: Node, schema: pa.Schema | None = None) -> str:
     """As a SQL condition (DataFusion's, for LanceDB); values are written as the columns of ``schema`` hold them, where
     it is known.
 
-    >>> sql(tree("year > 2020 and name != \\"it's\\"", None))
+    >>> sql(parse("year > 2020 and name != \\"it's\\"", None))
     "(`year` > 2020 AND `name` <> 'it''s')"
     """
     match part:
@@ -822,8 +793,6 @@ def _always(name: str, answer: bool) -> str:
 
 
 def _boolean(kind: pa.DataType) -> bool:
-    import pyarrow as pa
-
     return pa.types.is_boolean(kind) or pa.types.is_null(kind)
 
 
@@ -834,10 +803,7 @@ def _name(name: str) -> str:
 
 
 def _literal(value: Any, kind: pa.DataType, name: str, where: Where) -> str:
-    """A value of :func:`fitted`'s as DataFusion writes one of this type."""
-    import numpy as np
-    import pyarrow as pa
-
+    """A value of :func:`fit_value`'s as DataFusion writes one of this type."""
     if pa.types.is_decimal(kind):
         return f"CAST('{value:f}' AS DECIMAL({kind.precision}, {kind.scale}))"
     if pa.types.is_date(kind):

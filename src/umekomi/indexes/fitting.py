@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from umekomi.contracts import Vectors
 from umekomi.errors import DataError, WrongUse
 from umekomi.indexes.packing import check_offsets
@@ -18,8 +20,6 @@ def fit(vectors: Any, about: Mapping[str, Any], what: str) -> Any:
     """Vectors of the kind, width and measure that an index says ``about`` itself: float32, finite, of length one where
     they compare by cosine, else of a length with which no score overflows or vanishes. ``what`` they are, for the
     error."""
-    import numpy as np
-
     metric, width = about["metric"], about["dimension"]
     vectors, output = _read(vectors, width, what)
     if output != about["output"]:
@@ -42,8 +42,6 @@ def fit(vectors: Any, about: Mapping[str, Any], what: str) -> Any:
 
 def _read(vectors: Any, width: int, what: str) -> tuple[Any, str]:
     """The vectors as arrays of numbers, and which kind of output they are."""
-    import numpy as np
-
     if isinstance(vectors, Vectors):
         try:
             flat, offsets = _numbers(vectors.flat, what), np.asarray(vectors.offsets, np.int64)
@@ -70,8 +68,6 @@ def _read(vectors: Any, width: int, what: str) -> tuple[Any, str]:
 
 
 def _numbers(found: Any, what: str) -> Any:
-    import numpy as np
-
     try:
         array = np.asarray(found)
         if array.dtype.kind == "O":
@@ -86,8 +82,6 @@ def _numbers(found: Any, what: str) -> Any:
 
 def _row(vectors: Any, output: str, bad: Any) -> int:
     """The number, from 1, of the first row with a bad part: of the data of a sparse one, the vectors of many."""
-    import numpy as np
-
     first = int(np.flatnonzero(bad)[0])
     if output == "dense":
         return first + 1
@@ -95,8 +89,6 @@ def _row(vectors: Any, output: str, bad: Any) -> int:
 
 
 def _check_lengths(vectors: Any, output: str, metric: str, what: str) -> None:
-    import numpy as np
-
     if output == "sparse":
         rows = np.repeat(np.arange(vectors.shape[0]), np.diff(vectors.indptr))
         squares = np.bincount(rows, vectors.data.astype(np.float64) ** 2, vectors.shape[0])

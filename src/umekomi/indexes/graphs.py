@@ -6,6 +6,8 @@ from __future__ import annotations
 import struct
 from typing import Any
 
+import numpy as np
+
 MATRIX = struct.Struct("<II")
 """Rows and bytes a row of the vectors, which follow."""
 HEAD = struct.Struct("<7sHHHBBBBQQQB22x")
@@ -21,8 +23,6 @@ BLOCK = 65536
 def check_graph(data: Any, vectors: Any, connections: int) -> None:
     """ValueError unless ``data``, uint8 ``[n]``, is a graph over these vectors, float32 ``[rows, d]``: sizes, every
     edge, every key once, and the vectors it keeps are these. Reads all of it once."""
-    import numpy as np
-
     from umekomi.parts.kernels.graphs import graph_fault
 
     rows, width = vectors.shape
@@ -60,6 +60,4 @@ def check_graph(data: Any, vectors: Any, connections: int) -> None:
 
 def _keys(nodes: Any, starts: Any) -> Any:
     """The key of every node, int64 ``[rows]``."""
-    import numpy as np
-
     return nodes[starts[:, None] + np.arange(8)].copy().view("<i8")[:, 0]

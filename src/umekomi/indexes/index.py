@@ -8,6 +8,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from umekomi.contracts import Vectors
 from umekomi.errors import DataError, UmekomiError, WrongUse
 from umekomi.indexes import kinds, upkeep
@@ -221,8 +223,6 @@ class Index:
 
     def asked(self, queries: Any) -> Any:
         """The vectors of queries given as texts, in the index's width; vectors come back as they are."""
-        import numpy as np
-
         if isinstance(queries, (np.ndarray, Vectors)) or hasattr(queries, "tocsr"):
             return queries
         items = [queries] if isinstance(queries, str) else list(queries)
@@ -259,8 +259,6 @@ class Index:
         """Recall at ``k``: the share of the exact neighbours that the index finds (or others as near), over ``sample``
         of its own rows asked as queries (each without itself), or over ``queries``. An error where none of them has a
         neighbour (texts that share no word): that is no recall."""
-        import numpy as np
-
         k, sample = count(k), count(sample)
         now = self.snapshot()
         if not len(now):

@@ -5,12 +5,11 @@ time."""
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pyarrow as pa
 
 from umekomi.errors import DataError
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 ID = "__id__"
 ROW = "__row__"
@@ -19,8 +18,6 @@ ROW = "__row__"
 def common_schema(tables: Sequence[tuple[Any, Callable[[str], Any]]], where: str) -> pa.Schema:
     """The schema that holds every table's columns without changing a value, or the error that names the column. A table
     comes as its schema and what gives a column."""
-    import pyarrow as pa
-
     types: dict[str, Any] = {}
     for schema, _ in tables:
         for each in schema:
@@ -34,8 +31,6 @@ def common_schema(tables: Sequence[tuple[Any, Callable[[str], Any]]], where: str
 
 
 def _wider(first: Any, second: Any, name: str, where: str) -> Any:
-    import pyarrow as pa
-
     if first == second:
         return first
     try:
@@ -68,8 +63,6 @@ def _keeps(narrow: Any, wide: Any) -> bool:
 
 
 def _cast(column: Any, kind: Any, name: str, where: str) -> Any:
-    import pyarrow as pa
-
     try:
         return column.cast(kind)
     except pa.ArrowException as error:
@@ -78,8 +71,6 @@ def _cast(column: Any, kind: Any, name: str, where: str) -> Any:
 
 def concatenate_tables(tables: Iterable[Any], where: str) -> pa.Table:
     """The rows of several tables in one, null where one lacks a column."""
-    import pyarrow as pa
-
     tables = list(tables)
     schema = common_schema([(table.schema, table.column) for table in tables], where)
     return pa.concat_tables([_fitted(table, schema, where) for table in tables])
@@ -87,8 +78,6 @@ def concatenate_tables(tables: Iterable[Any], where: str) -> pa.Table:
 
 def _fitted(table: Any, schema: pa.Schema, where: str) -> pa.Table:
     """The table with these columns, in this order; null where it has none."""
-    import pyarrow as pa
-
     return pa.table(
         {
             each.name: _cast(table[each.name], each.type, each.name, where)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from umekomi.contracts import Vectors
 
 BLOCK = 8192
@@ -17,8 +19,6 @@ Shape = tuple[str, tuple[int | None, ...]]
 
 def pack(vectors: Any) -> dict[str, Any]:
     """Vectors as the arrays that are written."""
-    import numpy as np
-
     if isinstance(vectors, Vectors):
         return {"flat": vectors.flat.astype(np.float32, copy=False), "starts": vectors.offsets.astype(np.int64)}
     if hasattr(vectors, "indptr"):
@@ -47,7 +47,7 @@ def expected_shapes(output: str, rows: int, width: int) -> dict[str, Shape]:
 
 def check_arrays(arrays: Mapping[str, Any], output: str, rows: int, width: int) -> None:
     """ValueError where a number in a segment's own arrays would lead out of another: compiled code follows them
-    unasked. (Which latents a sparse row has is looked at when they are joined: :func:`joined`.)"""
+    unasked. (Which latents a sparse row has is looked at when they are joined: :func:`concatenate`.)"""
     if rows and int(arrays["places"].max()) >= rows:
         raise ValueError(f"places: expected rows below {rows}")
     if output == "multi":
@@ -62,16 +62,12 @@ def check_arrays(arrays: Mapping[str, Any], output: str, rows: int, width: int) 
 
 def check_offsets(name: str, offsets: Any, last: int) -> None:
     """ValueError unless ``offsets`` go from 0 up to ``last``."""
-    import numpy as np
-
     if offsets[0] != 0 or offsets[-1] != last or (np.diff(offsets) < 0).any():
         raise ValueError(f"{name}: expected numbers that rise from 0 to {last}")
 
 
 def check_shapes(found: Mapping[str, Any], shapes: Mapping[str, Shape]) -> None:
     """ValueError unless every array is there, of its type, shape and order in memory."""
-    import numpy as np
-
     for name, (kind, shape) in shapes.items():
         array = found.get(name)
         if array is None:
@@ -102,8 +98,6 @@ def unpack(arrays: Mapping[str, Any], output: str) -> Any:
 def concatenate(parts: list[Any], kept: list[Any], output: str) -> dict[str, Any]:
     """The kept rows of several segments as arrays to write; dense ones block by block, so that they need not fit in
     memory. ValueError, then or while they are written, where they are damaged."""
-    import numpy as np
-
     if output == "multi":
         tokens = Vectors.of([part.item(i) for part, rows in zip(parts, kept, strict=True) for i in rows])
         return pack(Vectors(_finite(tokens.flat), tokens.offsets))
@@ -126,8 +120,6 @@ def concatenate(parts: list[Any], kept: list[Any], output: str) -> dict[str, Any
 
 def _finite(numbers: Any) -> Any:
     """ValueError for NaN and infinity, which no index takes: damage is not carried on."""
-    import numpy as np
-
     if not np.isfinite(numbers).all():
         raise ValueError("vectors: expected finite numbers, found NaN or infinity")
     return numbers
@@ -135,8 +127,6 @@ def _finite(numbers: Any) -> Any:
 
 def to_plain(array: Any) -> Any:
     """A memory map as a plain array over the same pages: kernels are compiled once for both."""
-    import numpy as np
-
     return np.asarray(array).view(np.ndarray)
 
 

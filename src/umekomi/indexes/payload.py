@@ -26,13 +26,14 @@ import operator
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import UUID
 
-from umekomi.errors import SHOWN, DataError
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
-if TYPE_CHECKING:
-    import pyarrow as pa
+from umekomi.errors import SHOWN, DataError
 
 NESTED = 50
 """Levels of lists and structs that a column may have: Arrow's files hold 63, the table among them."""
@@ -77,8 +78,6 @@ def _number(value: Any) -> str:
 def as_table(payload: Mapping[str, Any] | pa.Table | None, where: str) -> pa.Table:
     """A payload as a table of columns that an index keeps (see above), every value checked; ``where`` begins the error
     that names the first column that is none."""
-    import pyarrow as pa
-
     table: Any = payload
     if not isinstance(payload, pa.Table):
         columns = {}
@@ -103,8 +102,6 @@ def as_table(payload: Mapping[str, Any] | pa.Table | None, where: str) -> pa.Tab
 
 
 def _checked(name: str, column: pa.ChunkedArray, where: str) -> pa.ChunkedArray:
-    import pyarrow as pa
-
     try:
         plain = plain_type(column.type)
     except _Refused as why:
@@ -133,8 +130,6 @@ def _line(error: Exception) -> str:
 
 def plain_type(kind: pa.DataType, depth: int = 0) -> pa.DataType:
     """The type that a column of type ``kind`` is kept as, which every kernel of Arrow's takes."""
-    import pyarrow as pa
-
     is_ = pa.types
     if depth > NESTED:
         raise _Refused(f"at most {NESTED} levels of lists and structs")
@@ -191,9 +186,6 @@ def as_type(column: pa.ChunkedArray, plain: pa.DataType) -> pa.ChunkedArray:
     """A column as its :func:`plain_type`."""
     import uuid
 
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
     kind = column.type
     if kind == plain:
         return column
@@ -214,8 +206,6 @@ def as_type(column: pa.ChunkedArray, plain: pa.DataType) -> pa.ChunkedArray:
 
 def readable(column: pa.ChunkedArray) -> pa.ChunkedArray:
     """A column that an earlier version stored, as its :func:`plain_type`; as it is where it has none."""
-    import pyarrow as pa
-
     try:
         return as_type(column, plain_type(column.type))
     except (_Refused, pa.ArrowException, ValueError):
@@ -243,8 +233,6 @@ def row_of(table: pa.Table, number: int) -> dict[str, Any]:
 
 def value(scalar: pa.Scalar) -> Any:
     """An Arrow scalar in Python, by the table above; text where Python has no such value."""
-    import pyarrow as pa
-
     kind, is_ = scalar.type, pa.types
     if not scalar.is_valid:
         return None
@@ -265,8 +253,6 @@ def value(scalar: pa.Scalar) -> Any:
         text = f"{seconds // 3600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d}.{part:09d}"
         return text if found is None else found
     if is_.is_date(kind):
-        import numpy as np
-
         days = scalar.value if is_.is_date32(kind) else scalar.value // 86_400_000
         found = _made(lambda: date(1970, 1, 1) + timedelta(days=days))
         return str(np.datetime64(days, "D")) if found is None else found
@@ -287,8 +273,6 @@ def value(scalar: pa.Scalar) -> Any:
 
 
 def _as_they_are(kind: pa.DataType) -> bool:
-    import pyarrow as pa
-
     return pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)
 
 
@@ -301,9 +285,6 @@ def _made(make: Any) -> Any:
 
 
 def _timestamp(scalar: pa.TimestampScalar) -> datetime | str:
-    import numpy as np
-    import pyarrow as pa
-
     kind = scalar.type
     seconds, part = divmod(scalar.value * NANOSECONDS[kind.unit], NANOSECONDS["s"])
     try:

@@ -10,6 +10,9 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
+
 from umekomi.contracts import Vectors
 from umekomi.errors import WrongUse, unknown_name
 from umekomi.indexes import joining, kinds
@@ -41,8 +44,6 @@ class OpenSegment:
     ``kind`` reads, and no number in them leads out of another: damage is an error here, not a crash there."""
 
     def __init__(self, store: Store, manifest: Manifest, segment: Segment, kind: Kind) -> None:
-        import numpy as np
-
         output, width = manifest.about["output"], manifest.about["dimension"]
         self.segment, self.folder = segment, store.folder / segment.name
         self.shapes = expected_shapes(output, segment.rows, width) | kind.derived(segment.rows, width)
@@ -79,8 +80,6 @@ class OpenSegment:
 
     def part(self, chosen: Any = None) -> Part:
         """What a kind searches: living rows, of which ``chosen`` (bool) may leave some."""
-        import numpy as np
-
         if chosen is None and not self.segment.dead:
             return Part(self.vectors, self.arrays, np.zeros(0, np.uint8), self.segment.rows, self.prove)
         allowed = self.living if chosen is None else (self.living & chosen).astype(np.uint8)
@@ -124,8 +123,6 @@ class OpenSegment:
 
     def find(self, ids: Sequence[str], hashes: Any) -> Any:
         """The living row of every id, by its hash, -1 where there is none; int64 ``[n]``."""
-        import numpy as np
-
         known, names = self.arrays["ids"], self.column(joining.ID)
         rows = np.full(len(hashes), -1, np.int64)
         at = np.searchsorted(known, hashes)
@@ -143,8 +140,6 @@ class OpenSegment:
 
     def hashes(self) -> Any:
         """The hash of every row's id, uint64 ``[rows]``."""
-        import numpy as np
-
         out = np.empty(self.segment.rows, np.uint64)
         out[self.arrays["places"]] = self.arrays["ids"]
         return out
@@ -177,8 +172,6 @@ def _payload(table: Any, folder: Path) -> Any:
 
 
 def _check_payload(table: Any, rows: int, file: Any) -> None:
-    import pyarrow as pa
-
     names = table.column_names
     if table.num_rows != rows or names[:1] != [joining.ID] or joining.ROW in names or len(set(names)) < len(names):
         raise damaged(file, f"expected {rows} rows with their ids, found {table.num_rows} of {', '.join(names)}")
@@ -219,8 +212,6 @@ class Snapshot:
 
     def nearest(self, vectors: Any, k: int, *, filter: str | None = None, kind: Kind | None = None) -> tuple[Any, Any]:
         """:meth:`Index.nearest <umekomi.indexes.Index.nearest>` of this commit, by its own kind or another."""
-        import numpy as np
-
         vectors = fit(vectors, self.about, "query")
         k = min(count(k), len(self))
         chosen = self._chosen(filter) if filter is not None else None
@@ -264,8 +255,6 @@ class Snapshot:
 
     def column(self, name: str, numbers: Any) -> Any:
         """One of :attr:`fields` of rows by number: an Arrow array, null where a row has none."""
-        import pyarrow as pa
-
         if name not in self.fields:
             raise unknown_name("column of the payload", name, self.fields)
         tables = [
@@ -293,15 +282,11 @@ class Snapshot:
 
     def living(self) -> Any:
         """The numbers of all rows that are not deleted, in rising order, int64."""
-        import numpy as np
-
         parts = [np.flatnonzero(each.living) + first for each, first in zip(self.segments, self.firsts, strict=True)]
         return np.concatenate(parts) if parts else np.zeros(0, np.int64)
 
     def vectors(self, numbers: Any) -> Any:
         """The stored vectors of rows by number, which are in rising order."""
-        import numpy as np
-
         parts = []
         for each, first in zip(self.segments, self.firsts, strict=True):
             inside = numbers[(numbers >= first) & (numbers < first + each.segment.rows)] - first

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from umekomi.parts import similarity as similarities
 from umekomi.parts.kernels.threads import cores, run_all, shards, single_threaded_blas
 
@@ -28,8 +30,6 @@ class Part:
     @classmethod
     def fresh(cls, vectors: Any, arrays: dict[str, Any]) -> Part:
         """Of arrays that were just made: every row counts."""
-        import numpy as np
-
         return cls(vectors, arrays, np.zeros(0, np.uint8), similarities.size(vectors))
 
     def prove(self, name: str, test: Callable[[Any], None], *, checksum: bool = False) -> None:
@@ -50,15 +50,11 @@ class Part:
 
 def empty_hits(queries: int, k: int) -> tuple[Any, Any]:
     """Lists to fill: scores at minus infinity, rows at -1."""
-    import numpy as np
-
     return np.full((queries, k), -np.inf, np.float32), np.full((queries, k), -1, np.int64)
 
 
 def merge_hits(lists: list[tuple[Any, Any]], k: int) -> tuple[Any, Any]:
     """The best of several (rows, scores), best first; equals in the order of their rows."""
-    import numpy as np
-
     if len(lists) == 1:
         return lists[0]
     rows, scores = np.concatenate([each[0] for each in lists], 1), np.concatenate([each[1] for each in lists], 1)
@@ -69,8 +65,6 @@ def merge_hits(lists: list[tuple[Any, Any]], k: int) -> tuple[Any, Any]:
 def scan(part: Part, queries: Any, k: int) -> tuple[Any, Any]:
     """Every row's inner product with every query: one query by a compiled scan over all threads, many by matrix
     products."""
-    import numpy as np
-
     from umekomi.parts.kernels import scan as kernels
 
     if part.few(k):
@@ -114,8 +108,6 @@ def score_listed(part: Part, queries: Any, numbers: Any, k: int) -> tuple[Any, A
 def measure_recall(kind: Any, part: Part, k: int, sample: int, seed: int) -> float:
     """Recall at ``k`` of a kind's whole search, rows drawn as queries, each without itself; where there is nothing to
     find, nothing is missed."""
-    import numpy as np
-
     asked = sample_queries(part, sample, seed)
     queries = np.asarray(part.vectors[asked], np.float32)
     share = overlap(scan(part, queries, k + 1), kind.search(part, queries, k + 1, None), asked, k)
@@ -124,8 +116,6 @@ def measure_recall(kind: Any, part: Part, k: int, sample: int, seed: int) -> flo
 
 def sample_queries(part: Part, sample: int, seed: int) -> Any:
     """Rows that count, to ask as queries, in rising order."""
-    import numpy as np
-
     living = np.flatnonzero(part.allowed) if len(part.allowed) else np.arange(part.rows)
     return np.sort(np.random.default_rng(seed).choice(living, min(sample, len(living)), replace=False))
 

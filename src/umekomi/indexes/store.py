@@ -12,7 +12,10 @@ import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any
+
+import numpy as np
+import pyarrow as pa
 
 from umekomi.errors import DataError, UmekomiError
 from umekomi.files import inside, regular_file, whole_file
@@ -26,9 +29,6 @@ from umekomi.indexes.manifest import (
     Manifest,
     Segment,
 )
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 LOCK = "lock"
 SMALL = 64 << 20
@@ -145,8 +145,6 @@ class Store:
 
     def array(self, path: str, size: int) -> Any:
         """A committed ``.npy`` file as a memory map; ``size`` is its length in the manifest."""
-        import numpy as np
-
         file = self.path(path)
         self._sized(file, size)
         try:
@@ -158,8 +156,6 @@ class Store:
 
     def table(self, path: str, size: int) -> pa.Table:
         """A committed Arrow file, memory-mapped."""
-        import pyarrow as pa
-
         file = self.path(path)
         self._sized(file, size)
         try:
@@ -206,8 +202,6 @@ def damaged(file: Path, why: object) -> DataError:
 def write_array(path: Path, array: Any) -> tuple[int, int]:
     """Write ``.npy``, flushed to the disk: (bytes, CRC-32). A list of blocks becomes one array, block after block along
     the first axis; blocks may be made as they are asked for: ``(shape, dtype, iterator)``."""
-    import numpy as np
-
     shape, dtype, blocks = array if isinstance(array, tuple) else (array.shape, array.dtype, [array])
     with path.open("xb") as stream:
         out = _Summed(stream)
@@ -229,8 +223,6 @@ def write_array(path: Path, array: Any) -> tuple[int, int]:
 
 def write_table(path: Path, table: pa.Table) -> tuple[int, int]:
     """Write an Arrow file, flushed to the disk: (bytes, CRC-32)."""
-    import pyarrow as pa
-
     with path.open("xb") as stream:
         out = _Summed(stream)
         with pa.ipc.new_file(pa.PythonFile(out, "w"), table.schema) as writer:

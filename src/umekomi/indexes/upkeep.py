@@ -9,6 +9,9 @@ from collections.abc import Sequence
 from copy import deepcopy
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
+
 from umekomi.errors import DataError
 from umekomi.indexes import joining, kinds
 from umekomi.indexes.kinds import Kind
@@ -32,8 +35,6 @@ def copied(now: Snapshot) -> Manifest:
 
 def hash_ids(ids: Sequence[str]) -> Any:
     """A number for every id, by which it is found; uint64 ``[n]``."""
-    import numpy as np
-
     return np.array([_hash(name) for name in ids], np.uint64)
 
 
@@ -43,9 +44,6 @@ def _hash(name: str) -> int:
 
 def add_rows(store: Store, now: Snapshot, ids: list[str], vectors: Any, table: Any, *, replace: bool) -> Manifest:
     """A further segment; an id that is there is an error, or with ``replace`` its row goes."""
-    import numpy as np
-    import pyarrow as pa
-
     manifest = copied(now)
     hashes = hash_ids(ids)
     table = pa.table({joining.ID: pa.array(ids, pa.string())} | {name: table[name] for name in table.column_names})
@@ -76,8 +74,6 @@ def add_rows(store: Store, now: Snapshot, ids: list[str], vectors: Any, table: A
 
 def delete_rows(store: Store, now: Snapshot, ids: list[str]) -> Manifest:
     """The rows of these ids marked; an id that is not there is an error."""
-    import numpy as np
-
     manifest = copied(now)
     hashes = hash_ids(ids)
     there = [each.find(ids, hashes) for each in now.segments]
@@ -96,8 +92,6 @@ def delete_rows(store: Store, now: Snapshot, ids: list[str]) -> Manifest:
 
 def _bury(store: Store, now: Snapshot, manifest: Manifest, number: int, rows: Any) -> None:
     """Mark rows of a segment as deleted, in a file of its own."""
-    import numpy as np
-
     dead = np.union1d(np.flatnonzero(now.segments[number].living == 0), rows).astype(np.int64)
     manifest.serial += 1
     name = f"deleted-{manifest.serial:06d}.npy"
@@ -194,9 +188,6 @@ def _tune(manifest: Manifest, kind: Kind, parts: list[Part]) -> None:
 def rebuild(store: Store, now: Snapshot, manifest: Manifest, numbers: list[int], kind: Kind | None) -> Manifest:
     """Segments ``numbers`` into one, deleted rows left out. With ``kind`` they must be all segments: it learns from
     them, and is tuned."""
-    import numpy as np
-    import pyarrow as pa
-
     about, output = manifest.about, manifest.about["output"]
     parts = [now.segments[number] for number in numbers]
     gone = {each.segment.deleted for each in parts}
@@ -255,8 +246,6 @@ def _teach(store: Store, manifest: Manifest, segment: Segment, vectors: Any, kin
 
 def _drawn(vectors: Any) -> Any:
     """Rows to learn from: all, or :data:`SAMPLE` drawn."""
-    import numpy as np
-
     total = len(vectors)
     return (
         vectors if total <= SAMPLE else vectors[np.sort(np.random.default_rng(0).choice(total, SAMPLE, replace=False))]

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from umekomi.errors import MissingExtra, WrongUse
 from umekomi.files import whole_file
 from umekomi.parts.similarity import hyperboloid
@@ -26,8 +28,6 @@ def disc(
     ``pairs`` (child, parent) are drawn as geodesics; ``names`` are written, or the so many entities nearest to the
     middle.
     """
-    import numpy as np
-
     try:
         from matplotlib.figure import Figure
         from matplotlib.patches import Circle
@@ -59,8 +59,6 @@ def disc(
 def geodesic(a: Any, b: Any, steps: int = 32) -> Any:
     """Points ``[steps, 2]`` on the shortest way from a to b in the disc: an arc that meets the rim at right angles.
     Computed on the hyperboloid, where it is sinh((1 - t) d) a + sinh(t d) b over sinh d."""
-    import numpy as np
-
     lifted = []
     for point in (np.asarray(a, np.float64), np.asarray(b, np.float64)):
         square = point @ point
@@ -76,8 +74,6 @@ def geodesic(a: Any, b: Any, steps: int = 32) -> Any:
 
 
 def _in_the_disc(model: Any) -> Any:
-    import numpy as np
-
     metric = getattr(model, "metric", "")
     width = model.dimension - (metric == "lorentz")
     if metric not in ("poincare", "lorentz") or width != 2:

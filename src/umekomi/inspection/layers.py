@@ -7,6 +7,8 @@ import copy
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import numpy as np
+
 from umekomi.data.augment import damaged
 from umekomi.errors import WrongUse
 from umekomi.models.cached import EmbedderProxy, refuse_options
@@ -75,7 +77,6 @@ class AllLayers:
         self, texts: Sequence[str], role: str | None = None, batch_size: int = 32, progress: bool = False
     ) -> Any:
         """The finished vectors at every layer, float32 ``[layers, n, d]``; kept in memory for the next that asks."""
-        import numpy as np
         import torch
 
         from umekomi.files import content_hash
@@ -166,8 +167,6 @@ def measure(
     """The :data:`METRICS` of each layer on ``texts``, by name. ``views`` augmentations of each text (two of them for
     InfoNCE, DiME and alignment, all for LiDAR; the paper takes 16). Token-wise numbers leave padding out, and special
     tokens in, as the paper does."""
-    import numpy as np
-
     if len(texts) < 3:
         raise WrongUse(f"layers: expected three texts or more, found {len(texts)}")
     if views < 2:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
+
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
 
@@ -20,8 +21,6 @@ def symmetry(vectors: NDArray[np.float32], weights: Any = None) -> Symmetry:
     """The symmetry scores of vectors ``[n, d]`` under word probabilities ``weights`` ``[n]``, all alike when not given
     (Yokoi et al. 2024, definitions 4 and 5): 1 - |E w| / E|w|, and the entropy of the covariance's normalised
     eigenvalues over log d."""
-    import numpy as np
-
     vectors = np.asarray(vectors, np.float64)
     p = np.ones(len(vectors)) if weights is None else np.asarray(weights, np.float64)
     p = p / p.sum()

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from umekomi.data.vocabulary import split_words
 from umekomi.errors import DataError, WrongUse, unknown_name
 from umekomi.models.base import Open, TextFace
@@ -18,7 +20,6 @@ from umekomi.parts.words import TOKENIZERS
 from umekomi.progress import say
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
     from umekomi.contracts import Transform
@@ -84,8 +85,6 @@ class BagEmbedder(EntityEmbedder, TextFace):
 
     def features(self, items: Sequence[Any]) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.int64], int]:
         """(feature rows, weights, offsets ``[items + 1]``, how many features were unknown)."""
-        import numpy as np
-
         ids: list[int] = []
         weights: list[float] = []
         lengths: list[int] = []
@@ -112,7 +111,6 @@ class BagEmbedder(EntityEmbedder, TextFace):
         return np.array(ids, np.int64), np.array(weights, np.float32), offsets, missing
 
     def _encode(self, items: list[Any], *, output: str, role: str | None, batch_size: int, progress: bool) -> Any:
-        import numpy as np
         from scipy.sparse import csr_array
 
         table = self.right if role == "document" and self.right is not None else self.vectors
@@ -134,8 +132,6 @@ class BagEmbedder(EntityEmbedder, TextFace):
 
     def predict(self, items: Sequence[Any], k: int = 1) -> tuple[list[list[str]], NDArray[np.float32]]:
         """The ``k`` labels nearest to each item, and their scores ``[items, k]``, by the model's own similarity."""
-        import numpy as np
-
         if not self.labels:
             raise WrongUse(f"{self.name} was learned without labels: there is nothing to predict")
         k = min(k, len(self.labels))

@@ -8,12 +8,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
+import numpy as np
+
 from umekomi.errors import UmekomiError, WrongUse
 from umekomi.files import MODEL_FILE, content_hash, folder_hash, whole_folder, write_json
 from umekomi.parts import similarity as similarities
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
     from umekomi.contracts import Transform
@@ -210,8 +211,6 @@ class EmbedderBase(Saved):
     def _check_finite(self, vectors: Any, items: Sequence[Any]) -> None:
         """The error that names the first item whose vector has a NaN or an infinity in it: what damaged weights, and
         numbers too large for them, give."""
-        import numpy as np
-
         from umekomi.contracts import Vectors
 
         values = vectors.flat if isinstance(vectors, Vectors) else getattr(vectors, "data", vectors)
@@ -256,8 +255,6 @@ class EmbedderBase(Saved):
 
     def similarity_pairwise(self, a: Any, b: Any) -> Any:
         """:meth:`similarity` of row ``i`` of ``a`` with row ``i`` of ``b`` only, float32 ``[n]``."""
-        import numpy as np
-
         pairs = range(similarities.size(a))
         if self.metric in ("cosine", "dot") and isinstance(a, np.ndarray):
             if self.metric == "cosine":
@@ -302,16 +299,12 @@ class TextFace(EmbedderBase):
 
     def truncated(self, items: Sequence[str], role: str | None = None) -> Any:
         """Which items are longer than the model reads, the role's prompt before them: bool ``[n]``."""
-        import numpy as np
-
         return np.zeros(len(items), bool)
 
     def lengths(self, items: Sequence[str], role: str | None = None) -> Any:
         """How many tokens each text has as this model counts them, prompt and special tokens too: int64 ``[n]``; words
         where it has no tokenizer."""
         import re
-
-        import numpy as np
 
         return np.array([len(re.findall(r"\w+", text)) for text in items], np.int64)
 
@@ -364,8 +357,6 @@ class Scorer(Saved):
     ) -> NDArray[np.float32]:
         """One score a pair ``a[i]``, ``b[i]``, float32 ``[n]``, higher is better; ``condition[i]`` is what it is judged
         under, where the scorer takes one."""
-        import numpy as np
-
         a, b = list(a), list(b)
         if len(a) != len(b) or (condition is not None and len(condition) != len(a)):
             raise WrongUse(f"{self.name}: expected pairs, found {len(a)} and {len(b)} items")
@@ -396,8 +387,6 @@ class Predictor(Saved):
 
     def predict(self, rows: Sequence[Mapping[str, Any]]) -> NDArray[np.float32]:
         """float32 ``[n]``, or ``[n, classes]``, for rows that are mappings of columns."""
-        import numpy as np
-
         rows = as_items(rows)
         strange = next((place for place, row in enumerate(rows) if not isinstance(row, Mapping)), None)
         if strange is not None:

@@ -57,6 +57,23 @@ def reading(path: object) -> Iterator[None]:
         raise
 
 
+@contextmanager
+def without_noise() -> Iterator[None]:
+    """What compiled libraries write to standard error within is not shown: no logger of Python sees it."""
+    try:
+        kept = os.dup(2)
+    except OSError:  # there is no standard error
+        yield
+        return
+    with open(os.devnull, "wb") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
 def hush() -> None:
     """What :data:`LOUD` libraries warn of is answered here, and no longer reaches the terminal; who wants to read it
     sets the level of the library's logger afterwards, or ``TRANSFORMERS_VERBOSITY`` before."""

@@ -8,6 +8,8 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
+import numpy as np
+
 from umekomi.contracts import Vectors
 from umekomi.errors import WrongUse
 from umekomi.files import content_hash, whole_file
@@ -169,8 +171,6 @@ def _named(value: Any) -> Any:
 
 
 def _save(file: Path, vectors: Any, seconds: float) -> None:
-    import numpy as np
-
     if isinstance(vectors, Vectors):
         arrays: dict[str, Any] = {"flat": vectors.flat, "offsets": vectors.offsets}
     elif hasattr(vectors, "indptr"):
@@ -183,8 +183,6 @@ def _save(file: Path, vectors: Any, seconds: float) -> None:
 
 
 def _load(file: Path) -> tuple[Any, float]:
-    import numpy as np
-
     with np.load(file, allow_pickle=False) as found:
         seconds = float(found["seconds"])
         if "dense" in found:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from umekomi.errors import DataError, WrongUse
 from umekomi.parts.similarity import normalise
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
 
@@ -32,7 +33,6 @@ class Cascade:
 
     def fit(self, vectors: Any, labels: Sequence[Any]) -> Cascade:
         """Learn from vectors float32 ``[n, d]`` and their labels."""
-        import numpy as np
         from sklearn.linear_model import LogisticRegression
 
         vectors, given = np.asarray(vectors, np.float32), np.asarray(labels)
@@ -67,8 +67,6 @@ class Cascade:
 
     def predict(self, vectors: Any) -> tuple[Any, NDArray[np.int64]]:
         """(a class for every vector, the dimensions that it took)."""
-        import numpy as np
-
         vectors = np.asarray(vectors, np.float32)
         answers = np.empty(len(vectors), self.classes_.dtype)
         used = np.zeros(len(vectors), np.int64)
@@ -89,8 +87,6 @@ class Cascade:
 def _lowest(sure: Any, right: Any, whole: Any) -> float:
     """The lowest threshold above which as many are right as the whole has right among them; above every chance where
     none is."""
-    import numpy as np
-
     if not len(sure):
         return 1.1
     order = np.argsort(-sure, kind="stable")

@@ -7,6 +7,8 @@ from copy import copy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from umekomi.errors import DataError, WrongUse, unknown_name
 from umekomi.files import write_json
 from umekomi.models.base import EmbedderBase, Open
@@ -15,7 +17,6 @@ from umekomi.parts import similarity as similarities
 from umekomi.progress import say
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
     from umekomi.contracts import Transform
@@ -43,8 +44,6 @@ class EntityEmbedder(EmbedderBase):
         name: str = "entities",
         card: dict[str, Any] | None = None,
     ) -> None:
-        import numpy as np
-
         super().__init__(name, card)
         vectors = np.ascontiguousarray(vectors, np.float32)
         if vectors.ndim != 2 or len(names) != len(vectors):
@@ -84,8 +83,6 @@ class EntityEmbedder(EmbedderBase):
         return [name for name in self.names if str(name)[:2] == entity[:2]][:2000] or self.names[:10]
 
     def _encode(self, items: list[Any], *, output: str, role: str | None, batch_size: int, progress: bool) -> Any:
-        import numpy as np
-
         strange = next((place for place, item in enumerate(items) if not isinstance(item, (str, int, float))), None)
         if strange is not None:
             raise WrongUse(f"{self.name}: expected names, item {strange + 1} is {type(items[strange]).__name__}")
@@ -102,8 +99,6 @@ class EntityEmbedder(EmbedderBase):
 
     def with_table(self, transforms: Sequence[Transform]) -> EntityEmbedder:
         """The same names with their vectors changed (cosine and dot tables only)."""
-        import numpy as np
-
         if self.metric not in ("cosine", "dot"):
             raise WrongUse(
                 f"{self.name} compares by {self.metric}: a linear transform would carry its vectors out of their space"
@@ -120,8 +115,6 @@ class EntityEmbedder(EmbedderBase):
     ) -> list[tuple[str, float]]:
         """The ``k`` names nearest to a name, or to the sum of unit vectors of ``positive`` minus ``negative`` (Mikolov
         et al. 2013, 3CosAdd; cosine and dot tables only). The names asked about are left out."""
-        import numpy as np
-
         asked = [positive] if isinstance(positive, str) else list(positive)
         if len(asked) + len(negative) == 1:
             query = self[asked[0]][None]

@@ -12,6 +12,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from umekomi.errors import DataError, WrongUse
 from umekomi.files import MODEL_FILE, SUMS_FILE, file_hash, read_json
 from umekomi.models.borders import reading
@@ -200,8 +202,6 @@ def read_arrays(path: Path, *names: str) -> dict[str, Any]:
 
 def read_floats(path: Path, name: str, axes: int) -> Any:
     """The one array of this name, as float32 with so many axes."""
-    import numpy as np
-
     array = read_arrays(path, name)[name]
     if array.ndim != axes or array.dtype.kind != "f":
         raise DataError(

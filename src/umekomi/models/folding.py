@@ -6,6 +6,8 @@ from __future__ import annotations
 import copy
 from typing import Any
 
+import numpy as np
+
 from umekomi.errors import WrongUse
 from umekomi.models.transformed import TransformedEmbedder
 
@@ -25,7 +27,6 @@ def fold(model: Any) -> Any:
     """A text embedder whose layers do what ``model``'s base and linear transforms do: each run of them is one Dense
     layer, a Normalize behind it where they bring vectors to length one. A transform that is not linear is an error that
     names it."""
-    import numpy as np
     import torch
     from sentence_transformers.base.modules import Dense, Normalize
 

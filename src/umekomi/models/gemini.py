@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from umekomi.errors import MissingExtra, UmekomiError, WrongUse
 from umekomi.models.base import Open, TextFace
 from umekomi.models.folders import settings
@@ -103,8 +105,6 @@ class GeminiEmbedder(TextFace):
         return self._client
 
     def _encode(self, items: list[Any], *, output: str, role: str | None, batch_size: int, progress: bool) -> Any:
-        import numpy as np
-
         if role is not None and role not in TASKS:
             raise WrongUse(f"{self.name} knows no role {role!r}; there are: {', '.join(sorted(TASKS))}")
         empty = next((place for place, text in enumerate(items) if not str(text).strip()), None)
@@ -131,8 +131,6 @@ class GeminiEmbedder(TextFace):
         return normalise(vectors)  # type: ignore[no-any-return]  # only 3,072 dimensions come with length one
 
     def _asked(self, chunk: Sequence[str], config: dict[str, Any]) -> Any:
-        import numpy as np
-
         client = self.client()
         from google.genai import errors
 
@@ -161,8 +159,6 @@ class GeminiEmbedder(TextFace):
     def truncated(self, items: Sequence[str], role: str | None = None) -> Any:
         """Which texts are longer than the 2,048 tokens it reads; the service counts those of more than so many bytes, a
         request each."""
-        import numpy as np
-
         out = np.zeros(len(items), bool)
         for place, text in enumerate(items):
             if len(text.encode()) > CONTEXT:

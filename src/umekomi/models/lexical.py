@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from umekomi.errors import DataError, WrongUse
 from umekomi.files import write_json
 from umekomi.models.base import Open, TextFace
@@ -13,7 +15,6 @@ from umekomi.models.folders import read_floats, read_list, settings
 from umekomi.parts.words import choose, tokenizer
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
     from scipy.sparse import csr_array
 
@@ -39,7 +40,6 @@ class LexicalEmbedder(TextFace):
         card: dict[str, Any] | None = None,
         normalisation: str = "",
     ) -> None:
-        import numpy as np
         from sklearn.feature_extraction.text import CountVectorizer
 
         super().__init__(name, card)
@@ -133,7 +133,6 @@ class Bm25Embedder(LexicalEmbedder):
         variant: str = "lucene",
     ) -> Bm25Embedder:
         """Learn document frequencies and the mean length from texts."""
-        import numpy as np
         from bm25s.scoring import _select_idf_scorer
 
         if variant not in VARIANTS:
@@ -150,7 +149,6 @@ class Bm25Embedder(LexicalEmbedder):
         return cls(terms, idf, words, average_length=length, k1=k1, b=b, variant=variant, normalisation=NORMALISATION)
 
     def _encode(self, items: list[Any], *, output: str, role: str | None, batch_size: int, progress: bool) -> csr_array:
-        import numpy as np
         from bm25s.scoring import _select_tfc_scorer
         from scipy.sparse import csr_array
 
@@ -202,7 +200,6 @@ class TfIdfEmbedder(LexicalEmbedder):
     @classmethod
     def fit(cls, texts: Sequence[str], *, words: str | None = None, sublinear: bool = True) -> TfIdfEmbedder:
         """Learn the vocabulary and inverse document frequencies from texts."""
-        import numpy as np
         from sklearn.feature_extraction.text import TfidfTransformer
 
         words, terms, counts = cls.learn(texts, words)
@@ -210,7 +207,6 @@ class TfIdfEmbedder(LexicalEmbedder):
         return cls(terms, idf, words, sublinear=sublinear, normalisation=NORMALISATION)
 
     def _encode(self, items: list[Any], *, output: str, role: str | None, batch_size: int, progress: bool) -> csr_array:
-        import numpy as np
         from scipy.sparse import csr_array
 
         counts = self.counts(items)  # scikit-learn weighs no rows by an error

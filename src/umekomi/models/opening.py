@@ -1,5 +1,5 @@
 """Open a model: a folder that umekomi, sentence-transformers, transformers or model2vec saved, a catalogue name, or a
-hub id. The one place where a name becomes a model.
+hub id; a file of word vectors. The one place where a name becomes a model.
 
 Nothing in a folder is ever run: ``umekomi.json`` names one of the kinds below, and ``modules.json`` may name only
 classes of sentence-transformers and ours (:mod:`umekomi.models.folders`).
@@ -30,6 +30,7 @@ KINDS = {
     "hashing": "umekomi.models.untrained:HashingEmbedder",
     "entity": "umekomi.models.entity:EntityEmbedder",
     "bags": "umekomi.models.bags:BagEmbedder",
+    "sequence": "umekomi.models.sequence:SequenceEmbedder",
     "multi": "umekomi.models.multivector:MultiVectorEmbedder",
     "onnx": "umekomi.models.engines.onnx:OnnxEmbedder",
     "transformed": "umekomi.models.transformed:TransformedEmbedder",
@@ -60,14 +61,24 @@ class Source:
     entry: Entry | None = None
     hub: str = ""
     head: dict[str, Any] = field(default_factory=dict)
+    file: Path | None = None
+    """A file of word vectors, which becomes a table."""
     foreign: str = ""
     """The model type of a folder that is read by its shapes."""
 
 
 def is_model_name(name: str | Path) -> bool:
-    """Could this be a model's name: a folder, a name of the catalogue or built in, or a hub id?"""
+    """Could this be a model's name: a folder, a file of word vectors, a name of the catalogue or built in, a hub id?"""
     text = str(name)
-    return folder_of(name) is not None or text in CATALOGUE or text in BUILT_IN or _is_hub(text)
+    known = text in CATALOGUE or text in BUILT_IN or _is_hub(text)
+    return known or folder_of(name) is not None or _words_file(name) is not None
+
+
+def _words_file(name: str | Path) -> Path | None:
+    from umekomi.models.word2vec import is_named
+
+    file = Path(name).expanduser()
+    return file if is_named(file) and file.is_file() else None
 
 
 def folder_of(name: Any) -> Path | None:
@@ -99,8 +110,10 @@ def resolve(name: str | Path) -> Source:
         if entry.loads == "service":
             return Source(text, "gemini", entry=entry)
         return Source(text, "text", packaged_folder(entry), entry)
+    if (file := _words_file(name)) is not None:
+        return Source(text, "entity", file=file)
     if Path(name).expanduser().is_file():
-        raise WrongUse(f"{text} is a file: expected a model's folder (umekomi convert reads files of word vectors)")
+        raise WrongUse(f"{text} is a file: expected a model's folder, or word vectors (.txt, .vec, .bin)")
     if _is_hub(text):
         return Source(text, hub=text)
     if "/" in text:
@@ -189,6 +202,10 @@ def open_source(source: Source) -> Any:
         return _open_entry(source.entry, source.folder)
     if source.hub:
         return _open_hub(source.hub)
+    if source.file is not None:
+        from umekomi.models.word2vec import read
+
+        return read(source.file)
     if source.folder is None:
         return class_of_kind(source.kind).default()
     return open_folder(source)

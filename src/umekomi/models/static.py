@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from umekomi.errors import DataError
 from umekomi.files import write_json
 from umekomi.models.base import Encoded, Open, TextFace
@@ -15,7 +17,6 @@ from umekomi.models.folders import most_tokens, read_floats, read_tokenizer, set
 from umekomi.progress import Progress
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
     from tokenizers import Tokenizer
 
@@ -35,8 +36,6 @@ class StaticEmbedder(TextFace):
     def __init__(
         self, tokenizer: Tokenizer, table: NDArray[np.float32], name: str = "static", card: dict[str, Any] | None = None
     ) -> None:
-        import numpy as np
-
         super().__init__(name, card)
         rows = most_tokens(tokenizer)
         if table.ndim != 2 or len(table) < rows or not rows:
@@ -57,8 +56,6 @@ class StaticEmbedder(TextFace):
 
     def tokens(self, texts: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """(token ids of all texts in a row, offsets ``[texts + 1]``)."""
-        import numpy as np
-
         with border(self.name):
             encodings = self.tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
         ids = [encoding.ids for encoding in encodings]
@@ -80,7 +77,6 @@ class StaticEmbedder(TextFace):
 
     def _means(self, items: list[str], progress: bool = False) -> tuple[Any, Any]:
         """(the mean of each text's rows, how many tokens it has)."""
-        import numpy as np
         from scipy.sparse import csr_array
 
         out, counts = np.empty((len(items), self.dimension), np.float32), np.zeros(len(items), np.int64)
@@ -97,8 +93,6 @@ class StaticEmbedder(TextFace):
         return out, counts
 
     def lengths(self, items: Sequence[str], role: str | None = None) -> Any:
-        import numpy as np
-
         return np.diff(self.tokens(items)[1])
 
     def similarity(self, a: Any, b: Any) -> Any:

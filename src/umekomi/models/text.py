@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from umekomi.errors import DataError, MissingExtra, WrongUse
 from umekomi.models.base import Open
 from umekomi.models.borders import border, hush
@@ -160,8 +162,6 @@ class TextEmbedder(NetworkEmbedder):
         return {"task": role} if role in ("query", "document") or role in self.routes else {}  # type: ignore[dict-item]
 
     def _encode(self, items: list[Any], *, output: str, role: str | None, batch_size: int, progress: bool) -> Any:
-        import numpy as np
-
         prompt = self.prompt(role)
         if not items:
             return np.zeros((0, self.dimension), np.float32)
@@ -220,8 +220,6 @@ class TextEmbedder(NetworkEmbedder):
                 fast.enable_padding(**padding)
 
     def _slow_lengths(self, texts: list[str], role: str | None) -> Any:
-        import numpy as np
-
         words = self._first(role).tokenizer
         if not callable(words):  # sentence-transformers' own word tokenizers
             return np.array([len(words.tokenize(text)) for text in texts], np.int64)

@@ -4,9 +4,11 @@ is too long."""
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from umekomi.errors import WrongUse
 from umekomi.models.base import Encoded, TextFace
@@ -20,6 +22,10 @@ OVERLAP = 8
 BLOCK = 1024
 SPECIAL = 4
 """Special tokens that a text may gain at most."""
+
+
+RUN_TOKENS = 8
+"""What running a batch costs beside its tokens, in tokens (minilm on one core: 1.7 ms, and .2 ms a token)."""
 
 
 class TokenizedEmbedder(TextFace):
@@ -42,8 +48,6 @@ class TokenizedEmbedder(TextFace):
         """What stands before a text in this role."""
 
     def lengths(self, items: Sequence[str], role: str | None = None) -> Any:
-        import numpy as np
-
         out = np.zeros(len(items), np.int64)
         before = self.prompt(role) or ""
         with self.whole(role) as tokenizer, border(self.name):
@@ -58,8 +62,6 @@ class TokenizedEmbedder(TextFace):
         raise WrongUse(f"{self.name} has no tokenizer to count with")
 
     def truncated(self, items: Sequence[str], role: str | None = None) -> Any:
-        import numpy as np
-
         out = np.zeros(len(items), bool)
         reads = self.reads(role)
         if reads is None:
@@ -71,8 +73,6 @@ class TokenizedEmbedder(TextFace):
         return out
 
     def _encode_with_counts(self, items: list[str], role: str | None, batch_size: int) -> Encoded:
-        import numpy as np
-
         vectors = self.encode(items, output="dense", role=role, batch_size=batch_size)
         lengths = self.lengths(items, role)
         reads = self.reads(role) or np.iinfo(np.int64).max
@@ -136,3 +136,25 @@ def _whole_word(words: Sequence[Any], place: int, least: int) -> int:
         if words[at] is None or words[at] != words[at - 1]:
             return at
     return place
+
+
+def filled(widths: Any, budget: int, most: int, waste: int | None = RUN_TOKENS) -> Iterator[Any]:
+    """Places of texts, longest first, batch by batch: each at most ``most`` texts and, padded to its longest, at most
+    ``budget`` tokens (one text at least). A batch ends where one more text would leave more than ``waste`` tokens of
+    padding, dearer than a batch more; None: padding costs nothing.
+
+    >>> import numpy as np
+    >>> [places.tolist() for places in filled(np.array([3, 9, 40, 4, 4]), 30, 8)]
+    [[2], [1, 3], [4, 0]]
+    """
+    order = np.argsort(-widths, kind="stable")
+    lengths = widths[order].tolist()
+    start = padding = 0
+    for at, length in enumerate(lengths):
+        padding += lengths[start] - length
+        full = at - start >= most or (at - start + 1) * lengths[start] > budget
+        if at > start and (full or (waste is not None and padding > waste)):
+            yield order[start:at]
+            start, padding = at, 0
+    if len(order):
+        yield order[start:]

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from umekomi.contracts import Transform
 from umekomi.errors import DataError, WrongUse
 from umekomi.files import MODEL_FILE
@@ -122,8 +124,6 @@ class TransformedEmbedder(TextFace):
 
     def _try(self) -> None:
         """The error for transforms that do not fit the base or one another, found with one vector."""
-        import numpy as np
-
         width = self.base.dimension
         found = self.apply(np.full((1, width), 1 / np.sqrt(width), np.float32))
         if found.shape != (1, self.dimension):

@@ -6,6 +6,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TypeGuard
 
+import numpy as np
+
 from umekomi.contracts import Vectors
 from umekomi.errors import DataError, WrongUse
 from umekomi.models.base import EmbedderBase, Encoded, TextFace
@@ -32,8 +34,6 @@ def reads_texts(embedder: EmbedderBase) -> TypeGuard[TextFace]:
 
 def is_truncated(embedder: EmbedderBase, items: Sequence[Any], role: str | None = None) -> Any:
     """Which items are longer than the embedder reads: bool ``[n]``; none where they are no texts."""
-    import numpy as np
-
     return embedder.truncated(items, role) if reads_texts(embedder) else np.zeros(len(items), bool)
 
 
@@ -54,8 +54,6 @@ def encode_truncated(
     ``"chunk"``: a long text's vector is the mean of its windows', each weighted by its tokens, brought to length one
     where the model compares by cosine; nothing is cut then.
     """
-    import numpy as np
-
     check_truncation(truncation)
     texts = list(texts)
     if truncation == "silent" or not reads_texts(embedder):
@@ -99,7 +97,6 @@ def late_chunks(embedder: TextEmbedder, texts: Sequence[Sequence[str]], *, role:
     """
     if not isinstance(embedder, NetworkEmbedder):
         raise WrongUse(f"late chunking needs a transformer with torch; {embedder.name} is of kind {embedder.kind}")
-    import numpy as np
     import torch
 
     layers = [type(module).__name__ for module in embedder.model]

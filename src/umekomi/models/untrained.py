@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from umekomi.errors import WrongUse
 from umekomi.models.base import Open, TextFace
 from umekomi.models.folders import settings
@@ -39,8 +41,6 @@ class RandomEmbedder(TextFace):
 
     def _encode(self, items: list[Any], *, output: str, role: str | None, batch_size: int, progress: bool) -> Any:
         import hashlib
-
-        import numpy as np
 
         key = self.seed.to_bytes(8, "little", signed=True)
         seeds = [
@@ -89,8 +89,6 @@ class HashingEmbedder(TextFace):
         return cls()
 
     def _encode(self, items: list[Any], *, output: str, role: str | None, batch_size: int, progress: bool) -> Any:
-        import numpy as np
-
         out = np.empty((len(items), self.dimension), np.float32)
         step = max(1, min(4096, WIDEST // self.dimension))
         for start in range(0, len(items), step):

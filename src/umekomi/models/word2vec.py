@@ -9,11 +9,13 @@ import lzma
 import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
-from itertools import chain, islice
+from itertools import islice
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
+
+import numpy as np
 
 from umekomi.data.lines import LINE, bounded, raw_lines, too_long
 from umekomi.errors import DataError, WrongUse, where
@@ -22,7 +24,6 @@ from umekomi.models.entity import EntityEmbedder
 from umekomi.progress import say
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
 ENDINGS = (".txt", ".vec", ".bin")
@@ -34,6 +35,10 @@ LOOK = 1000
 WIDEST = 1 << 20
 LONGEST = 1 << 20
 """Bytes that a word may have."""
+BLOCK = 1 << 23
+"""Bytes of a text file that are read at once."""
+FEW = 2000
+"""Lines that are read without the compiled loop."""
 FASTTEXT = (793712314).to_bytes(4, "little")
 """How fastText's own binary models begin."""
 
@@ -80,20 +85,26 @@ def _opened(path: Path) -> Iterator[IO[bytes]]:
         raise DataError(f"{path}: cannot be read to its end: {error or type(error).__name__}") from error
 
 
-def read(path: str | Path, *, binary: bool | None = None) -> EntityEmbedder:
-    """A table from a word2vec file; ``binary`` is worked out from the ending ``.bin`` when not said. A GloVe text file,
-    which has no header, is read too.
+def read(
+    path: str | Path, *, binary: bool | None = None, only: Collection[str] | None = None, most: int | None = None
+) -> EntityEmbedder:
+    """A table from a file of word vectors: word2vec's text and binary format, GloVe's, which has no header, fastText's
+    ``.vec``. ``binary`` is worked out from the ending ``.bin`` when not said. ``only`` reads the words among these and
+    no others, ``most`` the first so many.
 
     On a line the last numbers are the vector, and what stands before them is the word, spaces and all. Bytes of a word
-    that are no UTF-8 are written ``\\\\xe9``, which is said.
+    that are no UTF-8 are written ``\\\\xe9``; of a word that stands there twice the first line is read. Both are
+    said.
     """
     path = Path(path)
     if binary is None:
         binary = _ending(path) == ".bin"
+    if most is not None and most < 1:
+        raise WrongUse(f"most: expected 1 or more, found {most}")
+    wanted = None if only is None else frozenset(name.encode() for name in only)
     with _opened(path) as stream:
-        names, vectors = (_binary if binary else _text)(path, stream)
-    odd = 0
-    words = []
+        names, vectors = (_binary if binary else _text)(path, stream, wanted, most)
+    words, odd = [], 0
     for name in names:
         try:
             words.append(name.decode("utf-8"))
@@ -103,6 +114,13 @@ def read(path: str | Path, *, binary: bool | None = None) -> EntityEmbedder:
     if odd:
         first = next(word for word, name in zip(words, names, strict=True) if word.encode() != name)
         say(f"note: {odd:,} words of {path} are no UTF-8; the bytes that are not are written as in {first!r}")
+    if len(set(words)) < len(words):
+        rows = {word: row for row, word in zip(reversed(range(len(words))), reversed(words), strict=True)}
+        again = next(word for row, word in enumerate(words) if rows[word] != row)
+        said = f"{len(words) - len(rows):,} of {len(words):,} lines of {path} left out: their words stand there before"
+        say(f"note: {said}, {again[:40]!r} for one")
+        kept = sorted(rows.values())
+        words, vectors = [words[row] for row in kept], vectors[kept]
     try:
         return EntityEmbedder(words, vectors, name=_name(path))
     except DataError as error:
@@ -117,9 +135,9 @@ def _header(line: bytes) -> tuple[int, int] | None:
     return int(parts[0]), int(parts[1])
 
 
-def _binary(path: Path, stream: IO[bytes]) -> tuple[list[bytes], NDArray[np.float32]]:
-    import numpy as np
-
+def _binary(
+    path: Path, stream: IO[bytes], wanted: frozenset[bytes] | None, most: int | None
+) -> tuple[list[bytes], NDArray[np.float32]]:
     line = stream.readline(LONGEST)
     if line.startswith(FASTTEXT):
         raise DataError(f"{path}: expected word2vec's format, found a model of fastText: use its .vec file")
@@ -133,6 +151,8 @@ def _binary(path: Path, stream: IO[bytes]) -> tuple[list[bytes], NDArray[np.floa
     names: list[bytes] = []
     data, position = b"", 0
     for number in range(count):
+        if most is not None and len(names) == most:
+            break
         while True:
             space = data.find(b" ", position)
             if space >= 0 and len(data) >= space + 1 + width:
@@ -141,53 +161,109 @@ def _binary(path: Path, stream: IO[bytes]) -> tuple[list[bytes], NDArray[np.floa
             if not more or (space < 0 and len(data) - position > LONGEST):
                 raise DataError(f"{path}: expected {count} vectors, found that the file ends in vector {number + 1}")
             data, position = data[position:] + more, 0
-        if number == len(vectors):
-            vectors = np.concatenate([vectors, np.empty((min(max(number, 1), count - number), dimension), np.float32)])
-        names.append(data[position:space].lstrip(b"\n"))
-        vectors[number] = np.frombuffer(data, "<f4", dimension, space + 1)
+        name = data[position:space].lstrip(b"\n")
         position = space + 1 + width
-    return names, vectors[:count]
+        if wanted is not None and name not in wanted:
+            continue
+        if len(names) == len(vectors):
+            more_rows = min(max(len(names), 1), count - len(names))
+            vectors = np.concatenate([vectors, np.empty((more_rows, dimension), np.float32)])
+        vectors[len(names)] = np.frombuffer(data, "<f4", dimension, space + 1)
+        names.append(name)
+    return names, vectors[: len(names)]
 
 
-def _text(path: Path, stream: IO[bytes]) -> tuple[list[bytes], NDArray[np.float32]]:
-    import numpy as np
-
-    lines = _lines(path, stream)
-    head = list(islice(lines, LOOK))
+def _text(
+    path: Path, stream: IO[bytes], wanted: frozenset[bytes] | None, most: int | None
+) -> tuple[list[bytes], NDArray[np.float32]]:
+    head = []
+    for number, line in enumerate(islice(raw_lines(stream), LOOK), 1):
+        if len(line) > LINE:
+            raise too_long(where(str(path), number))
+        head.append(line)
     header = _header(head[0]) if head else None
+    first = 1
     if header is not None:
-        count, dimension, first, head = *header, 2, head[1:]
+        count, dimension = header
+        first, head = 2, head[1:]
     else:
         widths = Counter(_numbers(line) for line in head if line.strip())
         # words that end in numbers are few, and so are cut lines; where they are as many, an error tells
-        count, dimension, first = 0, max(widths, key=lambda width: (widths[width], width), default=0), 1
-    if dimension < 1:
+        count, dimension = 0, max(widths, key=lambda width: (widths[width], width), default=0)
+    if not 1 <= dimension <= WIDEST:
         found = (head[0] if head else b"")[:60].decode("utf-8", "backslashreplace")
         raise DataError(f"{where(str(path), 1)}: expected a name and its numbers, found {found!r}")
-    names: list[bytes] = []
-    blocks: list[Any] = []
-    rows: list[Any] = []
-    for number, line in enumerate(chain(head, lines), first):
-        if not line.strip():
-            continue
-        name, row = _row(path, number, line, dimension)
-        names.append(name)
-        rows.append(row)
-        if len(rows) == 4096:
-            blocks.append(np.stack(rows))
-            rows = []
-    if rows:
-        blocks.append(np.stack(rows))
-    if count and count != len(names):
-        raise DataError(f"{path}: expected {count} vectors, found {len(names)}")
-    return names, np.concatenate(blocks) if blocks else np.zeros((0, dimension), np.float32)
+    lines = _Lines(path, dimension, first, wanted)
+    for block in _blocks(path, b"".join(head), stream):
+        lines.take(block)
+        if most is not None and len(lines.names) >= most:
+            return lines.names[:most], np.concatenate(lines.blocks)[:most]
+    if count and count != lines.seen:
+        raise DataError(f"{path}: expected {count} vectors, found {lines.seen}")
+    return lines.names, np.concatenate(lines.blocks) if lines.blocks else np.zeros((0, dimension), np.float32)
 
 
-def _lines(path: Path, stream: IO[bytes]) -> Iterator[bytes]:
-    for number, line in enumerate(raw_lines(stream), 1):
-        if len(line) > LINE:
-            raise too_long(where(str(path), number))
-        yield line.rstrip(b"\r\n")
+def _blocks(path: Path, head: bytes, stream: IO[bytes]) -> Iterator[bytes]:
+    """Whole lines, some millions of bytes together."""
+    rest = head
+    while more := stream.read(BLOCK):
+        rest += more
+        end = rest.rfind(b"\n") + 1
+        if end:
+            yield rest[:end]
+            rest = rest[end:]
+        elif len(rest) > LINE:
+            raise too_long(f"{path}, behind line {LOOK:,}")
+    if rest:
+        yield rest
+
+
+class _Lines:
+    """The names and vectors of lines, block after block; ``seen`` counts all lines that are not empty."""
+
+    def __init__(self, path: Path, dimension: int, first: int, wanted: frozenset[bytes] | None) -> None:
+        self.path, self.dimension, self.number, self.wanted = path, dimension, first, wanted
+        self.first_words = None if wanted is None else {name.partition(b" ")[0] for name in wanted}
+        self.names: list[bytes] = []
+        self.blocks: list[NDArray[np.float32]] = []
+        self.seen = 0
+
+    def take(self, block: bytes) -> None:
+        """The lines of one block."""
+        data = np.frombuffer(block, np.uint8)
+        stops = np.flatnonzero(data == 10)
+        if not len(stops) or stops[-1] != len(data) - 1:
+            stops = np.append(stops, len(data))
+        starts = np.append(0, stops[:-1] + 1)
+        numbers = np.arange(self.number, self.number + len(starts))
+        self.number += len(starts)
+        there = stops - starts > 1  # an empty line is at most a carriage return
+        there |= (stops - starts == 1) & (data[np.minimum(starts, len(data) - 1)] > 32)
+        starts, stops, numbers = starts[there], stops[there], numbers[there]
+        self.seen += len(starts)
+        if self.first_words is not None:
+            chosen = [block[a : block.find(b" ", a, b)] in self.first_words for a, b in zip(starts, stops, strict=True)]
+            starts, stops, numbers = starts[chosen], stops[chosen], numbers[chosen]
+        vectors, ends = np.empty((len(starts), self.dimension), np.float32), np.full(len(starts), -1, np.int64)
+        if self.seen > FEW:  # compiled, for files that are worth it
+            from umekomi.parts.kernels.numbers import POWERS, parse_lines
+
+            parse_lines(data, starts, stops, vectors, ends, POWERS)
+        kept = np.ones(len(starts), bool)
+        for row, (start, stop, end) in enumerate(zip(starts.tolist(), stops.tolist(), ends.tolist(), strict=True)):
+            if end >= 0:
+                name = block[start:end]
+            else:
+                line = block[start:stop].rstrip(b"\r\n")
+                if not line.strip():
+                    self.seen, kept[row] = self.seen - 1, False
+                    continue
+                name, vectors[row] = _row(self.path, int(numbers[row]), line, self.dimension)
+            if self.wanted is not None and name not in self.wanted:
+                kept[row] = False
+            else:
+                self.names.append(name)
+        self.blocks.append(vectors if kept.all() else vectors[kept])
 
 
 def _numbers(line: bytes) -> int:
@@ -204,8 +280,6 @@ def _numbers(line: bytes) -> int:
 def _row(path: Path, number: int, line: bytes, dimension: int) -> tuple[bytes, NDArray[np.float32]]:
     """(the word, its numbers): the last ``dimension`` parts of the line are numbers, and one space stands before
     them."""
-    import numpy as np
-
     name, *values = line.rstrip(b" \t").rsplit(b" ", dimension)
     if len(values) == dimension and not all(values):
         values = []

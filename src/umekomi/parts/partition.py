@@ -5,10 +5,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
+
 from umekomi.errors import WrongUse
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
 
@@ -25,8 +26,6 @@ def mixture(
 ) -> tuple[Mixture, NDArray[np.float32]]:
     """(the moments of each group of rows, the sum of all rows by ``weights`` ``[n]``, ones when not given); ``groups``
     int64 ``[n]`` from 0 up."""
-    import numpy as np
-
     from umekomi.parts.kernels.sparse import moments
     from umekomi.parts.kernels.threads import cores, run_all, shards
 
@@ -59,8 +58,6 @@ def mixture(
 
 def estimate(x: NDArray[np.float32], about: Mixture) -> NDArray[np.float32]:
     """log Z of every row, ``[n]``: Z_i ≈ Σ_a π_a exp(x_i · μ_a + x_i Ω_a x_i / 2)."""
-    import numpy as np
-
     from umekomi.parts.kernels.sparse import log_masses
     from umekomi.parts.kernels.threads import cores, run_all, shards
 
@@ -72,7 +69,6 @@ def estimate(x: NDArray[np.float32], about: Mixture) -> NDArray[np.float32]:
 
 def exact(x: NDArray[np.float32], y: NDArray[np.float32], block: int = 1024) -> NDArray[np.float64]:
     """log Z of every row by all pairs, float64 ``[n]``."""
-    import numpy as np
     from scipy.special import logsumexp
 
     return np.concatenate(
@@ -83,7 +79,6 @@ def exact(x: NDArray[np.float32], y: NDArray[np.float32], block: int = 1024) -> 
 def groups_of(y: NDArray[np.float32], kappa: int, seed: int = 0) -> NDArray[np.int64]:
     """``kappa`` groups by spherical k-means (k-means of unit rows); groups of fewer than two rows join the nearest
     other."""
-    import numpy as np
     from sklearn.cluster import KMeans
 
     from umekomi.parts.similarity import normalise

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from umekomi.errors import DataError
 from umekomi.parts import similarity as similarities
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
 BLOCK = 1 << 25
@@ -22,8 +23,6 @@ def exact_search(model: Any, queries: Any, documents: Any, k: int) -> tuple[NDAr
     """Exact search with the model's own similarity: (document numbers, scores), both ``[queries, k]``, best first;
     equal scores in the documents' order. A sparse match of zero is no hit: its score is minus infinity. A similarity
     that is no number, or infinite, orders nothing and is an error."""
-    import numpy as np
-
     count, total = similarities.size(queries), similarities.size(documents)
     k = min(k, total)
     numbers, scores = np.zeros((count, k), np.int64), np.zeros((count, k), np.float32)
@@ -61,8 +60,6 @@ def fuse_ranks(rankings: Iterable[Any], count: int) -> NDArray[np.float64]:
     >>> [round(1 / score) for score in fuse_ranks([[2, 0], [2]], 3)[[0, 2]]]
     [62, 30]
     """
-    import numpy as np
-
     total = np.zeros(count)
     for ranking in rankings:
         total[np.asarray(ranking, np.int64)] += 1 / (RRF_K + 1 + np.arange(len(ranking)))

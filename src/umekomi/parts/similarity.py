@@ -6,11 +6,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from umekomi.contracts import Vectors
 from umekomi.errors import unknown_name
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
     Floats = NDArray[np.float32]
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
 def normalise(vectors: Any) -> Any:
     """Rows of length one, however long or short they were; a zero row stays zero. Dense ``[n, d]`` or CSR in, the same
     kind out, float32."""
-    import numpy as np
-
     if hasattr(vectors, "tocsr"):
         from scipy import sparse
 
@@ -58,8 +57,6 @@ def _odd(lengths: Any) -> Any:
 
 def dot(a: Any, b: Any) -> Floats:
     """Inner product; dense or CSR."""
-    import numpy as np
-
     product = a @ b.T
     return np.asarray(product.toarray() if hasattr(product, "toarray") else product, np.float32)
 
@@ -71,8 +68,6 @@ def cosine(a: Any, b: Any) -> Floats:
 
 def euclidean(a: Any, b: Any) -> Floats:
     """Minus the Euclidean distance."""
-    import numpy as np
-
     a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
     squared = (a**2).sum(1)[:, None] + (b**2).sum(1)[None] - 2 * a @ b.T
     return -np.sqrt(np.maximum(squared, 0)).astype(np.float32)
@@ -81,8 +76,6 @@ def euclidean(a: Any, b: Any) -> Floats:
 def poincare(a: Any, b: Any) -> Floats:
     """Minus the distance in the Poincaré ball, arcosh(1 + 2 |u-v|² / ((1-|u|²)(1-|v|²))) (Nickel & Kiela 2017, eq.
     1)."""
-    import numpy as np
-
     a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
     inside_a, inside_b = 1 - (a**2).sum(1), 1 - (b**2).sum(1)
     if (inside_a <= 0).any() or (inside_b <= 0).any():
@@ -94,8 +87,6 @@ def poincare(a: Any, b: Any) -> Floats:
 def lorentz(a: Any, b: Any) -> Floats:
     """Minus the distance on the hyperboloid, arcosh(a₀b₀ - Σ aᵢbᵢ) (Nickel & Kiela 2018, eq. 5). The first coordinate
     is worked out again from the others: rounded to float32, it alone would carry a point off the hyperboloid."""
-    import numpy as np
-
     a, b = hyperboloid(a), hyperboloid(b)
     product = np.outer(a[:, 0], b[:, 0]) - a[:, 1:] @ b[:, 1:].T
     return -np.arccosh(np.maximum(product, 1)).astype(np.float32)
@@ -103,8 +94,6 @@ def lorentz(a: Any, b: Any) -> Floats:
 
 def hyperboloid(points: Any) -> NDArray[np.float64]:
     """``points`` ``[n, d]`` with x₀ = sqrt(1 + Σ xᵢ²), float64."""
-    import numpy as np
-
     points = np.array(points, np.float64)
     points[:, 0] = np.sqrt(1 + (points[:, 1:] ** 2).sum(1))
     return points
@@ -113,8 +102,6 @@ def hyperboloid(points: Any) -> NDArray[np.float64]:
 def maxsim(a: Vectors, b: Vectors) -> Floats:
     """Late interaction: for each vector of ``a``'s item its best match in ``b``'s item, summed (Khattab & Zaharia 2020,
     eq. 3). An item without vectors scores 0."""
-    import numpy as np
-
     scores = np.zeros((a.items, b.items), np.float32)
     filled = np.flatnonzero(np.diff(b.offsets))
     if not len(filled):

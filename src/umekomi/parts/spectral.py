@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 if TYPE_CHECKING:
     from umekomi.data.graphs import Relations
 
@@ -17,7 +19,6 @@ def spectral(found: Relations, dimensions: int) -> Any:
     but zero, divided by the root of the degree (Laplacian eigenmaps: Belkin & Niyogi 2003, by scikit-learn), of the
     relations taken both ways, each with a mean square of one and cut at :data:`FARTHEST`. Every connected part has its
     own; in parts of no more than ``dimensions + 1`` nodes all is zero."""
-    import numpy as np
     from scipy.sparse import csr_array
     from scipy.sparse.csgraph import connected_components
     from sklearn.manifold import spectral_embedding

@@ -8,6 +8,7 @@ import unicodedata
 from collections.abc import Callable, Sequence
 from functools import cache
 from importlib.util import find_spec
+from typing import Any
 
 from umekomi.errors import MissingExtra, WrongUse
 
@@ -16,7 +17,13 @@ _CJK = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]")
 _RUN = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff々ー]+|[^\W_\u3040-\u30ff\u3400-\u9fff]+")
 _EMPTY_POS = ("助詞", "助動詞", "補助記号", "空白", "記号")
 
-TOKENIZERS = ("words", "fugashi", "surfaces", "bigrams")
+TOKENIZERS = ("words", "fugashi", "surfaces", "bigrams", "treebank")
+TREEBANK = (
+    r"\w+?(?=[nN]['’][tT]\b)|[nN]['’][tT]\b|['’](?:[sSmMdD]|ll|LL|re|RE|ve|VE)\b"
+    r"|(?:[A-Za-z]\.){2,}|\.{2,}|-{2,}"
+    r"|\w+(?:[-/]\w+|[.,]\d+|['’](?!(?:[sSmMdD]|ll|LL|re|RE|ve|VE|[tT])\b)\w+)*|[^\w\s]"
+)
+"""A token nearly as the Penn Treebank has it: words, punctuation marks and contractions apart."""
 
 
 NORMALISATIONS = ("", "NFKC")
@@ -26,7 +33,7 @@ NORMALISATIONS = ("", "NFKC")
 def fold_case_and_width(text: str) -> str:
     """One form for one word: full and half width, ligatures, superscripts (Unicode's NFKC).
 
-    >>> folded("ＡＢＣ ｶﾞｷﾞ ﬁne")
+    >>> fold_case_and_width("ＡＢＣ ｶﾞｷﾞ ﬁne")
     'ABC ガギ fine'
     """
     return text if text.isascii() else unicodedata.normalize("NFKC", text)
@@ -56,7 +63,9 @@ def tokenizer(name: str, normalisation: str = "") -> Callable[[str], list[str]]:
         raise WrongUse(f"no tokenizer named {name!r}; there are: {', '.join(TOKENIZERS)}")
     if normalisation not in NORMALISATIONS:
         raise WrongUse(f"no normalisation of texts named {normalisation!r}; there is: NFKC")
-    split = {"words": words, "bigrams": bigrams, "fugashi": japanese, "surfaces": surfaces}[name]
+    split = {**{"words": words, "bigrams": bigrams, "fugashi": japanese, "surfaces": surfaces, "treebank": treebank}}[
+        name
+    ]
     return (lambda text: split(fold_case_and_width(text))) if normalisation else split
 
 
@@ -70,6 +79,24 @@ def _stopwords() -> frozenset[str]:
 def words(text: str) -> list[str]:
     """Lower-cased words of two letters or more, without bm25s's English stop words."""
     return [word for word in _WORD.findall(text.lower()) if word not in _stopwords()]
+
+
+@cache
+def _treebank() -> Any:
+    from tokenizers import Regex
+    from tokenizers.pre_tokenizers import Split
+
+    return Split(Regex(TREEBANK), "removed", invert=True)
+
+
+def treebank(text: str) -> list[str]:
+    """Words, punctuation marks and contractions, each by itself and as it is written: what vectors that were learned
+    on tokenised text (GloVe) have a row for.
+
+    >>> treebank("Don't stop: it's John O'Brien's U.S.-made 1,000 re-runs...")
+    ['Do', "n't", 'stop', ':', 'it', "'s", 'John', "O'Brien", "'s", 'U.S.', '-', 'made', '1,000', 're-runs', '...']
+    """
+    return [word for word, _ in _treebank().pre_tokenize_str(text)]
 
 
 def bigrams(text: str) -> list[str]:

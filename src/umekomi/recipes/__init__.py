@@ -21,10 +21,11 @@ from umekomi.fields import check_fields
 from umekomi.progress import say
 from umekomi.run import Run
 
-__all__ = ["OPTIONAL", "REQUIRED", "Paper", "Recipe", "at_hand", "get", "names"]
+__all__ = ["OPTIONAL", "REQUIRED", "WORD_VECTORS", "Paper", "Recipe", "get", "names", "quick_model"]
 
 REQUIRED = "a model that is named"
 OPTIONAL = "nothing, or a model that is named"
+WORD_VECTORS = "nothing, or a table of word vectors that is named"
 
 
 class Recipe(ABC):
@@ -41,7 +42,7 @@ class Recipe(ABC):
     data."""
     begins: ClassVar[str | None] = None
     """The model it goes on from where none is named; :data:`REQUIRED`: one must be named; :data:`OPTIONAL`: from
-    nothing where none is; None: from nothing always."""
+    nothing where none is; :data:`WORD_VECTORS`: likewise, and it must be a table; None: from nothing always."""
     makes: ClassVar[Literal["embedder", "scorer", "predictor", "backbone"]] = "embedder"
     supervised: ClassVar[bool] = False
     """Does it need what people judged or paired? One that does not may be fitted on the very texts to be searched."""
@@ -126,7 +127,7 @@ class Recipe(ABC):
             raise WrongUse(f"{self.name} begins from nothing; found start {getattr(start, 'name', start)!r}")
         if start is None and self.begins == REQUIRED:
             raise WrongUse(f"{self.name} needs start: {self.needs}")
-        return load(start if start is not None or self.begins in (None, OPTIONAL) else self.begins)
+        return load(start if start is not None or self.begins in (None, OPTIONAL, WORD_VECTORS) else self.begins)
 
     needs: ClassVar[str] = "the model to go on from"
     """What ``start`` must be where :data:`REQUIRED`."""

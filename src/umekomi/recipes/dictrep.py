@@ -12,6 +12,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
+import numpy as np
+
 from umekomi.data.vocabulary import count_tokens, resolve_tokenizer, split_words
 from umekomi.errors import DataError, WrongUse
 from umekomi.fields import Above, AtLeast
@@ -64,7 +66,6 @@ class DictRep(Recipe):
         return cls(dimensions=8, epochs=2, batch_size=4, min_count=1)
 
     def learn(self, data: Any, start: Any, run: Run) -> BagEmbedder:
-        import numpy as np
         from scipy.sparse import csr_array
 
         if not isinstance(start, EntityEmbedder):

@@ -20,6 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
+import numpy as np
+
 from umekomi.data.graphs import graph
 from umekomi.data.shapes import shape_name
 from umekomi.data.vocabulary import count_tokens, split_words
@@ -82,8 +84,6 @@ class EDRep(Recipe):
         return cls(dimensions=4, epochs=3, walk=2, min_count=1, subsample=0.0, threads=1)
 
     def learn(self, data: Any, start: Any, run: Run) -> EntityEmbedder:
-        import numpy as np
-
         if shape_name(data) != "texts":
             found, loops = graph(data, self.name)
             found = found if self.directed else found.both_ways()
@@ -119,8 +119,6 @@ class EDRep(Recipe):
     def _learn_matrix(
         self, factors: Sequence[Any], names: Sequence[str], partial: bool, null: Any, start: Any, run: Run
     ) -> EntityEmbedder:
-        import numpy as np
-
         matrices = [_float_csr(factor, len(names)) for factor in factors]
         if not matrices:
             raise WrongUse("edrep: expected at least one factor of P")
@@ -167,8 +165,6 @@ class EDRep(Recipe):
         key: str,
         run: Run,
     ) -> list[float]:
-        import numpy as np
-
         from umekomi.parts.kernels.sparse import product, sphere_step
         from umekomi.parts.kernels.threads import run_all, shards
 
@@ -230,8 +226,6 @@ class EDRep(Recipe):
         )
 
     def _tables(self, count: int, start: Any, names: Sequence[str], seed: int) -> list[Any]:
-        import numpy as np
-
         from umekomi.parts.similarity import normalise
 
         generator = np.random.default_rng(seed & 0xFFFFFFFF)
@@ -243,7 +237,6 @@ class EDRep(Recipe):
         return [np.ascontiguousarray(normalise(table)) for table in tables]
 
     def _words(self, data: Any, run: Run) -> tuple[list[str], Any, Any]:
-        import numpy as np
         from scipy.sparse import csr_array
 
         found = count_tokens(split_words(data["text"].to_pylist(), self.tokenizer), self.min_count, self.name)
@@ -271,7 +264,6 @@ class EDRep(Recipe):
 
 def _stochastic(rows: Any, columns: Any, weights: Any, size: int) -> Any:
     """CSR with rows that sum to one; a node without links of its own stays where it is."""
-    import numpy as np
     from scipy.sparse import csr_array
 
     matrix = csr_array((np.asarray(weights, np.float64), (rows, columns)), shape=(size, size))
@@ -286,7 +278,6 @@ def _stochastic(rows: Any, columns: Any, weights: Any, size: int) -> Any:
 
 
 def _float_csr(factor: Any, size: int) -> Any:
-    import numpy as np
     from scipy.sparse import csr_array
 
     matrix = (

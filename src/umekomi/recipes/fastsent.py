@@ -13,6 +13,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
+import numpy as np
+
 from umekomi.data.vocabulary import count_tokens, resolve_tokenizer, split_words
 from umekomi.errors import DataError
 from umekomi.fields import Above, AtLeast
@@ -62,8 +64,6 @@ class FastSent(Recipe):
         return cls(dimensions=8, epochs=2, min_count=1, threads=1)
 
     def learn(self, data: Any, start: Any, run: Run) -> BagEmbedder:
-        import numpy as np
-
         from umekomi.parts.kernels.sentences import fastsent, huffman
 
         documents = [row if isinstance(row, list) else [row] for row in data["document"].to_pylist()]

@@ -14,6 +14,8 @@ import json
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
+import numpy as np
+
 from umekomi.errors import DataError
 from umekomi.fields import AtLeast
 from umekomi.models.static import StaticEmbedder
@@ -39,7 +41,6 @@ class Lsa(Recipe):
     vocabulary: Annotated[int, AtLeast(2)] = 16_000
 
     def learn(self, data: Any, start: Any, run: Run) -> StaticEmbedder:
-        import numpy as np
         from scipy.sparse import csr_array
         from sklearn.feature_extraction.text import TfidfTransformer
         from sklearn.utils.extmath import randomized_svd

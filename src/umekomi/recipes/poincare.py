@@ -19,6 +19,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
 
+import numpy as np
+
 from umekomi.data.graphs import Relations, closure, graph, hierarchy, relations
 from umekomi.data.shapes import shape_name
 from umekomi.errors import WrongUse
@@ -147,8 +149,6 @@ class Poincare(Recipe):
         return MANIFOLDS[self.manifold]
 
     def learn(self, data: Any, start: Any, run: Run) -> EntityEmbedder:
-        import numpy as np
-
         from umekomi.parts.kernels.draw import mix
         from umekomi.parts.kernels.hyperbolic import GEOMETRIES, LORENTZ, sgd
         from umekomi.parts.spectral import spectral
@@ -241,8 +241,6 @@ class Poincare(Recipe):
 
     def _pool(self, found: Relations) -> Any:
         """Nodes, each as often as it is to be drawn."""
-        import numpy as np
-
         nodes = np.arange(len(found.names), dtype=np.int32)
         if not self.dampening:
             return nodes
@@ -274,8 +272,6 @@ class Poincare(Recipe):
 
     def _nearest(self, table: Any, geometry: int, offsets: Any, neighbours: Any) -> Any:
         """Every node's closest unrelated nodes, int32 ``[n, hard_pool]``: all pairs are compared."""
-        import numpy as np
-
         from umekomi.parts.kernels.hyperbolic import closest, columns_of
 
         columns, weights = columns_of(table, geometry)
@@ -290,8 +286,6 @@ class Poincare(Recipe):
     def _kept(self, table: Any) -> Any:
         """float32 that still lies on the manifold: rounding may not carry a point out of the ball or off the
         hyperboloid."""
-        import numpy as np
-
         if self.manifold == "ball":
             norms = np.linalg.norm(table, axis=1, keepdims=True)
             return (table * np.minimum(1.0, (1 - self.edge) / np.maximum(norms, 1e-300))).astype(np.float32)

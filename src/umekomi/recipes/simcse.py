@@ -17,6 +17,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
 
+import numpy as np
+
 from umekomi.contracts import Pooling
 from umekomi.data.contrast import contrastive_rows
 from umekomi.data.shapes import shape_name
@@ -157,8 +159,6 @@ class Watch:
     """Alignment, uniformity and correlation on scored pairs, as training goes."""
 
     def __init__(self, name: str, curve: list[dict[str, float]]) -> None:
-        import numpy as np
-
         from umekomi.data import load
         from umekomi.data.columns import check
 
@@ -172,7 +172,6 @@ class Watch:
 
     def __call__(self, model: Any, step: int) -> None:
         """One point of the curve."""
-        import numpy as np
         from scipy.stats import spearmanr
 
         from umekomi.parts.geometry import alignment, uniformity

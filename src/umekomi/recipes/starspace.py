@@ -18,6 +18,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple
 
+import numpy as np
+
 from umekomi.data.graphs import REVERSED
 from umekomi.data.shapes import SHAPES, shape_name
 from umekomi.data.vocabulary import count_tokens, resolve_tokenizer, split_words
@@ -33,7 +35,6 @@ from umekomi.recipes import OPTIONAL, Paper, Recipe
 from umekomi.run import Run
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
 LABEL = "__label__"
@@ -128,8 +129,6 @@ class StarSpace(Recipe):
         return cls(dimensions=8, epochs=2, search=5, negatives=2, threads=1)
 
     def learn(self, data: Any, start: Any, run: Run) -> BagEmbedder:
-        import numpy as np
-
         from umekomi.parts.kernels.bags import starspace
         from umekomi.parts.kernels.draw import mix
 
@@ -270,8 +269,6 @@ class StarSpace(Recipe):
 
     def _held(self, examples: Any, seed: int) -> Any:
         """The examples that are held out for validation, in order."""
-        import numpy as np
-
         if not self.validation:
             return examples[:0]
         size = max(round(len(examples) * self.validation), 1)
@@ -296,8 +293,6 @@ class StarSpace(Recipe):
 
     def _usable(self, mode: int, found: Examples) -> Any:
         """The examples that have what the mode needs."""
-        import numpy as np
-
         bags = np.diff(found.example_offsets)
         needed = (1, 2, 2, 2, 2, 0)[mode]
         fits = bags >= needed
@@ -311,8 +306,6 @@ class StarSpace(Recipe):
         return np.flatnonzero(fits)
 
     def _longest(self, mode: int, found: Examples) -> int:
-        import numpy as np
-
         if mode == 5:
             return 2 * self.window + 1
         bags = np.diff(found.bag_offsets)
@@ -363,7 +356,6 @@ def _sides(data: Any, kind: str, tokenizer: str) -> tuple[list[list[str]], list[
 
 
 def _numbered(left: list[list[str]], right: list[list[list[str]]], weights: Any, min_count: int, who: str) -> Examples:
-    import numpy as np
     import pyarrow as pa
 
     bags = [bag for example in right for bag in example]

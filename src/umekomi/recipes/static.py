@@ -14,6 +14,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
+import numpy as np
+
 from umekomi.data.frequencies import of_tokens
 from umekomi.errors import WrongUse
 from umekomi.fields import AtLeast
@@ -24,7 +26,6 @@ from umekomi.run import Run
 from umekomi.transforms.whitening import Sif, Whitening, ZipfianWhitening
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
 WHITEN = {"zipfian": ZipfianWhitening, "uniform": Whitening, "none": None}
@@ -67,8 +68,6 @@ class Static(Recipe):
         return cls(dimensions=4, texts=8)
 
     def learn(self, data: Any, start: Any, run: Run) -> StaticEmbedder:
-        import numpy as np
-
         model = _teacher(start)
         tokenizer = _tokenizer(model)
         found = data["text"].to_pylist() if data is not None else []
@@ -107,7 +106,6 @@ class Static(Recipe):
         self, table: Any, tokenizer: Any, found: list[str], start: Any, progress: bool
     ) -> tuple[Any, int, float]:
         """(the table after regression on the model's vectors of texts, how many texts, the mean squared error left)."""
-        import numpy as np
         from scipy.sparse import csr_array
 
         probe = StaticEmbedder(tokenizer, table)
@@ -130,8 +128,6 @@ class Static(Recipe):
 def ridge(bags: Any, target: NDArray[np.float32], strength: float, steps: int = 60) -> NDArray[np.float32]:
     """X ``[m, d]`` that minimises |bags X - target|² + strength |X|², for CSR ``bags`` ``[n, m]``: conjugate gradients,
     all columns at once, preconditioned by the diagonal."""
-    import numpy as np
-
     turned = bags.T.tocsr()
     residual = turned @ target
     diagonal = np.asarray(bags.multiply(bags).sum(0)).ravel()[:, None] + np.float32(max(strength, 1e-6))
@@ -178,7 +174,6 @@ def _tokenizer(model: Any) -> Any:
 def _vocabulary(model: Any, tokenizer: Any, batch_size: int, progress: bool) -> NDArray[np.float32]:
     """The pooled vector of every token between the tokens that the model puts around a text, float32 ``[vocabulary,
     d]``."""
-    import numpy as np
     import torch
 
     around = _around(tokenizer)

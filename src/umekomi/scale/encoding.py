@@ -8,6 +8,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from umekomi.data.readers import Source
 from umekomi.errors import DataError, MissingExtra, UmekomiError, WrongUse
 from umekomi.limits import checked
@@ -44,8 +46,6 @@ class Worker:
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
         """Encode the shards with these numbers."""
-        import numpy as np
-
         entries = [self._shard(int(number)) for number in batch["id"]]
         return {key: np.array([entry[key] for entry in entries]) for key in entries[0]}
 

@@ -17,6 +17,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+import numpy as np
+
 from umekomi.errors import UmekomiError
 from umekomi.models.base import Encoded
 from umekomi.models.truncation import encode_truncated
@@ -194,8 +196,6 @@ class Batcher:
                 await self._failed(batch, error)
 
     async def _answer(self, batch: list[tuple[_Request, int, int]]) -> None:
-        import numpy as np
-
         texts = [text for request, start, end in batch for text in request.texts[start:end]]
         begun = time.perf_counter()
         found = await self._encoded(batch[0][0], texts)

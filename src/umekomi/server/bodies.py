@@ -71,9 +71,9 @@ def _check_type(request: Request) -> None:
 def parse_json(body: bytes) -> Any:
     """The value of a JSON text.
 
-    >>> parsed(b'{"input": ["a", "b"]}')
+    >>> parse_json(b'{"input": ["a", "b"]}')
     {'input': ['a', 'b']}
-    >>> parsed(b'{"input": "a", "input": "b"}')
+    >>> parse_json(b'{"input": "a", "input": "b"}')
     Traceback (most recent call last):
     umekomi.server.errors.ApiError: expected every key once, found 'input' twice
     """

@@ -6,6 +6,7 @@ import base64
 from functools import partial
 from typing import Any
 
+import numpy as np
 from fastapi.responses import Response
 
 from umekomi.errors import UmekomiError
@@ -20,8 +21,6 @@ from umekomi.server.workers import Panic, in_thread
 
 async def embed_texts(app: App, held: LoadedModel, texts: list[str], role: str | None, truncation: str) -> Encoded:
     """Vectors of the model's own width."""
-    import numpy as np
-
     if held.scorer or held.batcher is None or "dense" not in held.opened.outputs:
         raise ApiError(400, f"model: {held.id} gives no dense vectors: expected an embedder", param="model")
     if role is not None and role not in ("query", "document") and role not in held.opened.roles:

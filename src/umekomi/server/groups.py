@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from umekomi.indexes.payload import as_json, value
 
 MOST = 8
@@ -24,7 +26,6 @@ def group_values(values: Any) -> tuple[list[Group], bool, list[int]]:
     """(the groups, whether they rise, each row's group) of an Arrow column: numbers and times of more than eight values
     in eight ranges of about as many rows each; everything else by its eight most frequent values, the rest, and what is
     missing."""
-    import numpy as np
     import pyarrow as pa
     import pyarrow.compute as pc
 

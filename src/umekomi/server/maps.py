@@ -6,6 +6,7 @@ from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from fastapi.responses import Response
 
 from umekomi.indexes import Index
@@ -34,8 +35,6 @@ class Maps:
 
     def placed(self, name: str, index: Index) -> tuple[Any, Any]:
         """(row numbers, places float32 ``[rows, 2]``) of at most :data:`MAP_ROWS` rows, evenly taken."""
-        import numpy as np
-
         numbers = index.living()
         state = hash(numbers.tobytes())
         known = self._known.get(name)
@@ -58,8 +57,6 @@ async def map_of(app: App, name: str) -> Response:
 
 async def items(app: App, name: str, wanted: str) -> Response:
     """Id and text of points of the map, by their place in it."""
-    import numpy as np
-
     _, index, lock = app.index(name)
     try:
         numbers = [int(word) for word in wanted.split(",")]
@@ -111,8 +108,6 @@ async def groups(app: App, name: str, field: str) -> Response:
 
 def project(vectors: Any) -> Any:
     """The first two principal components, brought into [-1, 1]: float32 ``[n, 2]``."""
-    import numpy as np
-
     if hasattr(vectors, "indptr") or (isinstance(vectors, np.ndarray) and vectors.shape[1] > WIDE):
         from sklearn.decomposition import TruncatedSVD
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+import numpy as np
 from fastapi.responses import Response
 
 from umekomi.errors import UmekomiError
@@ -47,8 +48,6 @@ async def _ranked(
 ) -> tuple[list[float], list[int], int, list[int]]:
     """(a score a text, their places best first, tokens, which texts were cut). A text that says nothing to the model,
     because it is blank or its vector is zero, comes last, below every other."""
-    import numpy as np
-
     filled = [place for place, text in enumerate(texts) if text.strip()]
     scores, empty, tokens, cut = np.zeros(len(texts)), np.ones(len(texts), bool), 0, []
     if filled:
@@ -65,8 +64,6 @@ async def _scored(
     app: App, held: LoadedModel, query: str, texts: list[str], truncation: str
 ) -> tuple[Any, Any, int, list[int]]:
     """(a score a text, which texts say nothing to the model, tokens, which texts were cut)."""
-    import numpy as np
-
     none = np.zeros(len(texts), bool)
     try:
         assert held.batcher is not None
@@ -166,8 +163,6 @@ def _check_query(query: str) -> None:
 
 def _vector(numbers: list[float], about: dict[str, Any]) -> Any:
     """A query's numbers as float32 ``[1, width]``; 400 where float32 cannot compare them by the index's measure."""
-    import numpy as np
-
     if about["output"] != "dense" or len(numbers) != about["dimension"]:
         raise ApiError(
             400, f"query: expected a text or {about['dimension']} numbers, found {len(numbers)} numbers", param="query"

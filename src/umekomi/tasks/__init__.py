@@ -10,10 +10,9 @@ from umekomi.tasks.base import Result, Score, Task
 from umekomi.tasks.entities import HypernymyRanking, LinkPrediction, Reconstruction, TripleRanking
 from umekomi.tasks.labels import Classification, Clustering, without_rare_labels
 from umekomi.tasks.pairs import PairClassification, Similarity
-from umekomi.tasks.retrieval import Reranking
-from umekomi.tasks.retrieval import RetrievalTask as RetrievalTask
+from umekomi.tasks.retrieval import Reranking, RetrievalTask
 
-__all__ = ["KINDS", "Result", "Score", "Task", "default_kind", "fitting", "make"]
+__all__ = ["KINDS", "Result", "Score", "Task", "default_kind", "fitting_kinds", "make"]
 
 KINDS: dict[str, type[Task]] = {
     kind.kind: kind
@@ -55,12 +54,19 @@ def default_kind(split: Any) -> str:
 
 
 def make(task: str, data: Any = None, split: str | None = None) -> Task:
-    """The task of this name: a dataset's name (its main task on its test split), ``dataset:kind``, ``mteb:NAME``, or a
-    kind of task with the ``data`` to judge on."""
+    """The task of this name: a dataset's name (its main task on its test split), ``dataset:kind``, ``mteb:NAME``,
+    ``senteval``, ``senteval:TASK``, or a kind of task with the ``data`` to judge on."""
     if task.startswith("mteb:"):
         from umekomi.tasks.mteb import MtebTask
 
         return MtebTask(task.removeprefix("mteb:"))
+    if task.partition(":")[0] == "senteval":
+        from umekomi.tasks import senteval
+
+        if data is not None or split is not None:
+            what = "data" if data is not None else "split"
+            raise WrongUse(f"{task} is judged on its own sets, by its own splits: expected none named", parameter=what)
+        return senteval.make(task)
     if data is None:
         name, _, kind = task.partition(":")
         if name in KINDS:

@@ -9,12 +9,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
+import numpy as np
+
 from umekomi.contracts import Vectors
 from umekomi.errors import DataError
 from umekomi.statistics import Interval, interval
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
 
@@ -45,8 +46,6 @@ def own_role(model: Any, role: str) -> str | None:
 def vectors_of(model: Any, items: Sequence[Any], role: str | None, batch_size: int, progress: bool) -> Any:
     """What ``model`` makes of ``items``, every number of it finite: a vector with NaN is no hit for any query, and its
     model would be judged as a bad one where it is a broken one."""
-    import numpy as np
-
     vectors = model.encode(list(items), role=role, batch_size=batch_size, progress=progress)
     numbers = vectors.flat if isinstance(vectors, Vectors) else vectors.data if _is_sparse(vectors) else vectors
     if not np.isfinite(numbers).all():
@@ -70,7 +69,7 @@ def _is_sparse(vectors: Any) -> bool:
 def count_of(count: int, what: str, many: str = "") -> str:
     """A number and its noun.
 
-    >>> counted(1, "query", "queries"), counted(2000, "text")
+    >>> count_of(1, "query", "queries"), count_of(2000, "text")
     ('1 query', '2,000 texts')
     """
     return f"{count:,} {what if count == 1 else many or what + 's'}"
@@ -138,8 +137,6 @@ class Task(ABC):
 
     def _undefined(self, found: Result) -> str:
         """Why the main figure is no number."""
-        import numpy as np
-
         values = found.main.values
         if values.ndim == 2 and len(values) and np.ptp(values[:, 1]) == 0:
             return f"it gives all {len(values):,} pairs the same score, {values[0, 1]:g}"

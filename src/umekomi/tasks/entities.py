@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import numpy as np
+
 from umekomi.data.columns import check
 from umekomi.data.graphs import REVERSED
 from umekomi.errors import DataError, WrongUse
@@ -47,8 +49,6 @@ def rank(model: Any, wanted: Mapping[int, set[int]], known: Mapping[int, set[int
     Values are per entity (average precision) and per link (rank, hits@k). All pairs are compared, in the model's own
     geometry, by a compiled loop.
     """
-    import numpy as np
-
     from umekomi.parts.kernels import hyperbolic
     from umekomi.parts.kernels.threads import cores, run_all, shards
 
@@ -88,8 +88,6 @@ def rank(model: Any, wanted: Mapping[int, set[int]], known: Mapping[int, set[int
 
 def _flat(sets: list[set[int]]) -> tuple[Any, Any]:
     """(offsets int64, members int32), each set sorted."""
-    import numpy as np
-
     offsets = np.zeros(len(sets) + 1, np.int64)
     np.cumsum([len(found) for found in sets], out=offsets[1:])
     return offsets, np.fromiter((member for found in sets for member in sorted(found)), np.int32, int(offsets[-1]))
@@ -182,8 +180,6 @@ class TripleRanking(Task):
             check(table, ("head", "relation", "tail"), self.kind)
 
     def _evaluate(self, model: Any, batch_size: int, progress: bool) -> Result:
-        import numpy as np
-
         if not isinstance(unwrap(model), BagEmbedder):
             raise WrongUse(
                 f"{self.name} asks a model that embeds bags (recipe starspace); {model.name} is of kind {model.kind}"
@@ -260,8 +256,6 @@ class HypernymyRanking(Task):
             )
 
     def _evaluate(self, model: Any, batch_size: int, progress: bool) -> Result:
-        import numpy as np
-
         _is_table(model, self.name)
         columns = (self.data[column].to_pylist() for column in ("child", "parent", "score"))
         rows = list(zip(*columns, strict=True))
@@ -288,8 +282,6 @@ class HypernymyRanking(Task):
 
 def _radius(points: Any, metric: str) -> Any:
     """How far from the middle; on the hyperboloid, in the ball it is drawn in: |x| / (1 + x₀)."""
-    import numpy as np
-
     if metric != "lorentz":
         return np.linalg.norm(points, axis=1)
     points = hyperboloid(points)

@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import numpy as np
+
 from umekomi.contracts import Vectors
 from umekomi.data.columns import check
 from umekomi.errors import DataError, WrongUse
@@ -109,8 +111,6 @@ class Classification(Task):
             )
 
     def _evaluate(self, model: Any, batch_size: int, progress: bool) -> Result:
-        import numpy as np
-
         gold = np.array(labels_of(self.data, self.kind))
         role = own_role(model, "classification")
         vectors = _of_texts(model, self.data, role, batch_size, progress)
@@ -145,8 +145,6 @@ class Classification(Task):
         return notes
 
     def _samples(self, labels: Any) -> list[list[int]]:
-        import numpy as np
-
         order = list(range(len(labels)))
         if self.samples_per_label is None:
             return [order]
@@ -163,8 +161,6 @@ class Classification(Task):
         return out
 
     def _predict(self, model: Any, known: Any, labels: Any, asked: Any) -> Any:
-        import numpy as np
-
         if self.probe == "linear":
             from sklearn.exceptions import ConvergenceWarning
             from sklearn.linear_model import LogisticRegression
@@ -197,8 +193,6 @@ class Classification(Task):
         return classes[votes.argmax(1)]
 
     def _result(self, gold: Any, runs: list[Any], notes: tuple[str, ...] = ()) -> Result:
-        import numpy as np
-
         correct = np.mean([predicted == gold for predicted in runs], axis=0)
         classes = {label: code for code, label in enumerate(np.unique(gold))}
         scores = {"accuracy": Score(correct)}
@@ -231,7 +225,6 @@ class Clustering(Task):
             )
 
     def _evaluate(self, model: Any, batch_size: int, progress: bool) -> Result:
-        import numpy as np
         from sklearn.cluster import MiniBatchKMeans
         from sklearn.exceptions import ConvergenceWarning
 

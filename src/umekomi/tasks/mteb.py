@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+import numpy as np
+
 from umekomi.errors import MissingExtra, WrongUse, unknown_name
 from umekomi.tasks.base import Result, Score, Task, own_role
 
@@ -60,8 +62,6 @@ class MtebEncoder(AbsEncoder):  # type: ignore[misc]
 
 
 def _rows(vectors: Any) -> Any:
-    import numpy as np
-
     array = np.asarray(vectors, np.float32)
     return array if array.ndim == 2 else array[None]
 
@@ -91,8 +91,6 @@ class MtebTask(Task):
         return {"tasks": len(self.tasks)}
 
     def _evaluate(self, model: Any, batch_size: int, progress: bool) -> Result:
-        import numpy as np
-
         try:
             found = mteb.evaluate(
                 MtebEncoder(model),

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from umekomi.errors import DataError, WrongUse
 from umekomi.models.base import EmbedderBase, Scorer
 from umekomi.parts import similarity as similarities
@@ -48,7 +50,6 @@ def hard_negatives(
     rank), and the highest are taken; ``lowest`` takes the lowest-ranked instead (Gemini Embedding: the neighbours that
     all raters find least like an answer). ``keep_short`` keeps pairs with too few negatives, the missing ones empty.
     """
-    import numpy as np
     import pyarrow as pa
 
     anchors, positives = table["anchor"].to_pylist(), table["positive"].to_pylist()
@@ -126,8 +127,6 @@ def fuse_raters(
     progress: bool = False,
 ) -> list[list[int]]:
     """Each anchor's candidates in the order of their fused ranks, the best first; ``lowest``: the last first."""
-    import numpy as np
-
     rankings: list[list[Any]] = [[] for _ in left]
     for rater in raters:
         if isinstance(rater, EmbedderBase):

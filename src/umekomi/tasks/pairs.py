@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import numpy as np
+
 from umekomi.data.columns import check
 from umekomi.errors import DataError
 from umekomi.models.base import Scorer
@@ -23,8 +25,6 @@ SAME = {"0": 0, "false": 0, "0.0": 0, "1": 1, "true": 1, "1.0": 1}
 def pair_scores(model: Any, table: pa.Table, batch_size: int, progress: bool) -> Any:
     """How alike the two texts of every row are, float64 ``[n]``: a scorer's own score, or an embedder's similarity in
     the role ``similarity`` where the model has one. A text that occurs several times is encoded once."""
-    import numpy as np
-
     first, second = table["sentence1"].to_pylist(), table["sentence2"].to_pylist()
     if isinstance(model, Scorer):
         scores = np.asarray(model.score(first, second), np.float64)
@@ -65,8 +65,6 @@ class Similarity(Task):
             )
 
     def _evaluate(self, model: Any, batch_size: int, progress: bool) -> Result:
-        import numpy as np
-
         gold = np.asarray(self.data["score"].to_numpy(), np.float64)
         values = np.column_stack([gold, pair_scores(model, self.data, batch_size, progress)])
         return Result(self.name, {"spearman": Score(values, "spearman"), "pearson": Score(values, "pearson")})
@@ -97,8 +95,6 @@ class PairClassification(Task):
             )
 
     def _evaluate(self, model: Any, batch_size: int, progress: bool) -> Result:
-        import numpy as np
-
         same = np.array([SAME[str(label).strip().lower()] for label in self.data["label"].to_pylist()], np.float64)
         values = np.column_stack([same, pair_scores(model, self.data, batch_size, progress)])
         return Result(self.name, {"average precision": Score(values, "average_precision")})

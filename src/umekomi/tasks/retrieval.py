@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import numpy as np
+
 from umekomi.data.columns import RetrievalData as Data
 from umekomi.data.columns import check
 from umekomi.errors import DataError
@@ -53,7 +55,6 @@ def whole_grades(judgements: Judgements) -> tuple[dict[str, dict[str, int]], str
 def trec(judgements: Judgements, run: Mapping[str, Mapping[str, float]]) -> tuple[dict[str, Score], list[str]]:
     """(figures by query, notes on the grades). A query for which nothing was found counts as zero; MRR is cut at ten by
     giving trec_eval ten."""
-    import numpy as np
     import pytrec_eval
 
     whole, note = whole_grades(judgements)
@@ -142,8 +143,6 @@ class RetrievalTask(Task):
 
     def judge(self, model: Any, queries: Any, documents: Any) -> Result:
         """The figures of vectors already made."""
-        import numpy as np
-
         numbers, scores = exact_search(model, queries, documents, self.depth)
         if np.isfinite(scores).all() and (scores == scores[:, :1]).all():
             raise DataError(f"{self.name}: {model.name} gives every document the same score: it ranks nothing")
@@ -151,8 +150,6 @@ class RetrievalTask(Task):
 
     def result(self, numbers: Any, scores: Any) -> Result:
         """The figures of a ranking: document numbers and scores, both ``[queries, k]``; minus infinity is no hit."""
-        import numpy as np
-
         ids = self.data.corpus["id"].to_pylist()
         run: dict[str, dict[str, float]] = {}
         hits: dict[str, list[tuple[str, float]]] = {}
@@ -204,8 +201,6 @@ class Reranking(Task):
         }
 
     def _evaluate(self, model: Any, batch_size: int, progress: bool) -> Result:
-        import numpy as np
-
         queries = dict(zip(self.data.queries["id"].to_pylist(), self.data.queries["text"].to_pylist(), strict=True))
         corpus = dict(zip(self.data.corpus["id"].to_pylist(), self.data.corpus["text"].to_pylist(), strict=True))
         kept = self._to_order()

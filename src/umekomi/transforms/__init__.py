@@ -24,7 +24,7 @@ __all__ = [
     "Whitening",
     "ZipfianCentring",
     "ZipfianWhitening",
-    "named",
+    "transform_class",
 ]
 
 _ALL = (

@@ -18,6 +18,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import numpy as np
+
 from umekomi.contracts import Transform
 from umekomi.errors import DataError, WrongUse
 from umekomi.parts.kernels.threads import cores, run_all, shards, single_threaded_blas
@@ -25,7 +27,6 @@ from umekomi.parts.learning.arrays import learn, order
 from umekomi.run import Run
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
     Floats = NDArray[np.float32]
@@ -121,8 +122,6 @@ class SparseCode(Transform):
         """Learn from vectors float32 ``[n, d]``; ``labels`` ``[n]`` or ``positives`` ``[n, d]`` say what the contrast
         should keep together. ``loss_`` is each epoch's mean loss, ``dead_`` the share of latents that no vector of the
         last epoch used."""
-        import numpy as np
-
         from umekomi.files import content_hash
 
         vectors = np.ascontiguousarray(vectors, np.float32)
@@ -183,7 +182,6 @@ class SparseCode(Transform):
 
     def transform(self, vectors: Any) -> Any:
         """scipy CSR float32 ``[n, width]``, at most ``k`` values a row."""
-        import numpy as np
         from scipy import sparse
 
         latents, values = self._active(np.ascontiguousarray(vectors, np.float32), self.k)
@@ -198,8 +196,6 @@ class SparseCode(Transform):
         return codes @ self.fitted("weight_") + self.outer_  # type: ignore[no-any-return]
 
     def _active(self, vectors: Any, k: int) -> tuple[Any, Any]:
-        import numpy as np
-
         from umekomi.parts.kernels.codes import top
 
         weight = self.fitted("weight_")
@@ -220,8 +216,6 @@ class Learner:
     """The parameters of a tied autoencoder, their moments, and one step of Adam (Kingma & Ba 2015)."""
 
     def __init__(self, code: SparseCode, dimension: int) -> None:
-        import numpy as np
-
         self.code, self.settings = code, code.training
         width = code.dimensions(dimension)
         bound = 1 / np.sqrt(dimension)
@@ -260,8 +254,6 @@ class Learner:
         """One batch: its loss, before the step."""
         inputs = vectors
         if positives is not None:
-            import numpy as np
-
             inputs = np.concatenate([vectors, positives])
         loss, slopes = self.slopes(inputs, self.k(), labels, len(vectors) if positives is not None else 0)
         self._adam(slopes)
@@ -270,8 +262,6 @@ class Learner:
     def slopes(self, inputs: Any, k: int, labels: Any = None, pairs: int = 0) -> tuple[float, dict[str, Any]]:
         """(loss, its gradient by parameter) on a batch ``[n, d]``; with ``pairs``, row ``i`` and ``pairs + i`` belong
         together."""
-        import numpy as np
-
         weight, inner, outer = (self.arrays[name] for name in self.names)
         size = inputs.size
         width = len(weight)
@@ -319,8 +309,6 @@ class Learner:
         return loss, out
 
     def _top(self, activations: Any, first: int, k: int, allowed: Any) -> tuple[Any, Any]:
-        import numpy as np
-
         from umekomi.parts.kernels.codes import top
 
         latents, values = np.empty((len(activations), k), np.int32), np.empty((len(activations), k), np.float32)
@@ -335,8 +323,6 @@ class Learner:
 
     def _activations(self, centred: Any) -> Any:
         """a of every row, ``[n, h]``: kept and written over by the next batch."""
-        import numpy as np
-
         weight, inner = self.arrays["weight"], self.arrays["inner"]
         if self._space is None or self._space.shape != (len(centred), len(weight)):
             self._space = np.empty((len(centred), len(weight)), np.float32)
@@ -351,8 +337,6 @@ class Learner:
 
     def _decode(self, latents: Any, values: Any, first: int, bias: Any) -> tuple[Any, Any]:
         """(what the ``first`` of each row say, what all say)."""
-        import numpy as np
-
         from umekomi.parts.kernels.codes import decode
 
         near, far = (np.empty((len(latents), len(bias)), np.float32) for _ in range(2))
@@ -390,8 +374,6 @@ class Learner:
     def _contrast(self, latents: Any, values: Any, labels: Any, pairs: int) -> Any:
         """(contrastive loss, its gradient by active value): unit codes over the temperature. Positives are the item
         itself, its pair, or all of its label (CSRv2: their sum over the sum of all)."""
-        import numpy as np
-
         from umekomi.parts.kernels import codes
 
         temperature = np.float32(self.settings["temperature"])
@@ -433,8 +415,6 @@ class Learner:
         return loss, (out - unit * (unit * out).sum(1, keepdims=True)) / lengths
 
     def _adam(self, slopes: dict[str, Any]) -> None:
-        import numpy as np
-
         first, second, small = ADAM
         self.arrays["step"] += 1
         step = int(self.arrays["step"][0])
@@ -453,8 +433,6 @@ class Learner:
 def _apart(scores: Any, labels: Any) -> tuple[float, Any]:
     """(mean of -log of the positives' share of all, its gradient) by row of scores ``[a, b]``. A row's positive is the
     one of its number; with labels all others of its label, and a row without any counts nothing."""
-    import numpy as np
-
     if labels is not None:
         np.fill_diagonal(scores, -np.inf)
     weights = np.exp(scores - scores.max(1, keepdims=True))

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import numpy as np
+
 from umekomi.contracts import Transform
 from umekomi.errors import WrongUse
 from umekomi.parts.similarity import normalise
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
     Floats = NDArray[np.float32]
@@ -39,8 +40,6 @@ class Truncate(_Resize):
         return normalise(vectors[:, : self.width])
 
     def affine(self, before: int) -> tuple[Any, Any, bool]:
-        import numpy as np
-
         return np.eye(before, self.dimensions(before)), np.zeros(self.width), True
 
     def state(self) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -53,8 +52,6 @@ class Pca(_Resize):
     name: ClassVar[str] = "pca"
 
     def fit(self, vectors: Floats, *, weights: Any = None, labels: Any = None) -> Pca:
-        import numpy as np
-
         vectors = np.asarray(vectors, np.float64)
         self.dimensions(vectors.shape[1])
         if len(vectors) < self.width:
@@ -91,8 +88,6 @@ class RandomProjection(_Resize):
         self.seed = seed
 
     def fit(self, vectors: Floats, *, weights: Any = None, labels: Any = None) -> RandomProjection:
-        import numpy as np
-
         self.dimensions(vectors.shape[1])
         directions = np.random.default_rng(self.seed).standard_normal((vectors.shape[1], self.width))
         self.directions_ = directions.astype(np.float32)
@@ -102,8 +97,6 @@ class RandomProjection(_Resize):
         return normalise(vectors @ self.fitted("directions_"))
 
     def affine(self, before: int) -> tuple[Any, Any, bool]:
-        import numpy as np
-
         return self.fitted("directions_"), np.zeros(self.width), True
 
     def state(self) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -116,8 +109,6 @@ class Centre(Transform):
     name: ClassVar[str] = "centre"
 
     def fit(self, vectors: Floats, *, weights: Any = None, labels: Any = None) -> Centre:
-        import numpy as np
-
         self.mean_ = np.average(np.asarray(vectors, np.float64), axis=0, weights=weights).astype(np.float32)
         return self
 
@@ -125,8 +116,6 @@ class Centre(Transform):
         return vectors - self.fitted("mean_")
 
     def affine(self, before: int) -> tuple[Any, Any, bool]:
-        import numpy as np
-
         return np.eye(before), -self.fitted("mean_"), False
 
     def dimensions(self, before: int) -> int:
@@ -145,8 +134,6 @@ class Normalise(Transform):
         return normalise(vectors)
 
     def affine(self, before: int) -> tuple[Any, Any, bool]:
-        import numpy as np
-
         return np.eye(before), np.zeros(before), True
 
     def dimensions(self, before: int) -> int:

@@ -5,11 +5,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import numpy as np
+
 from umekomi.contracts import Transform
 from umekomi.errors import DataError, WrongUse
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
     Floats = NDArray[np.float32]
@@ -28,8 +29,6 @@ class Int8(Transform):
         self.low, self.high = low, high
 
     def fit(self, vectors: Floats, *, weights: Any = None, labels: Any = None) -> Int8:
-        import numpy as np
-
         vectors = np.asarray(vectors, np.float32)
         if not len(vectors) or not np.isfinite(vectors).all():
             raise DataError(f"int8: expected vectors of finite numbers to calibrate on, found {len(vectors)}")
@@ -41,15 +40,11 @@ class Int8(Transform):
 
     def codes(self, vectors: Floats) -> NDArray[np.int8]:
         """What is stored: int8 ``[n, d]``."""
-        import numpy as np
-
         levels = np.round((np.asarray(vectors, np.float32) - self.fitted("start_")) / self.step_)
         return (np.clip(levels, 0, 255) - 128).astype(np.int8)
 
     def decode(self, codes: NDArray[np.int8]) -> Floats:
         """What stored codes stand for: float32 ``[n, d]``."""
-        import numpy as np
-
         return (codes.astype(np.float32) + 128) * self.fitted("step_") + self.start_  # type: ignore[no-any-return]
 
     def transform(self, vectors: Floats) -> Floats:
@@ -75,8 +70,6 @@ class Binary(Transform):
     stored_only: ClassVar[bool] = True
 
     def fit(self, vectors: Floats, *, weights: Any = None, labels: Any = None) -> Binary:
-        import numpy as np
-
         vectors = np.asarray(vectors, np.float32)
         if not len(vectors) or not np.isfinite(vectors).all():
             raise DataError(f"binary: expected vectors of finite numbers to calibrate on, found {len(vectors)}")
@@ -85,14 +78,10 @@ class Binary(Transform):
 
     def codes(self, vectors: Floats) -> NDArray[np.uint8]:
         """What is stored: uint8 ``[n, ceil(d / 8)]``, the first dimension in the lowest bit."""
-        import numpy as np
-
         return np.packbits(np.asarray(vectors) > self.fitted("mean_"), axis=1, bitorder="little")
 
     def decode(self, codes: NDArray[np.uint8]) -> Floats:
         """What stored codes stand for: float32 ``[n, d]`` of length one."""
-        import numpy as np
-
         width = len(self.fitted("mean_"))
         signs = np.unpackbits(codes, axis=1, bitorder="little")[:, :width].astype(np.float32)
         return (2 * signs - 1) / np.float32(np.sqrt(width))  # type: ignore[no-any-return]

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import numpy as np
+
 from umekomi.contracts import Transform
 from umekomi.errors import DataError, WrongUse
 from umekomi.transforms.linear import Centre
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
     Floats = NDArray[np.float32]
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
 
 def probabilities(weights: Any, count: int, who: str) -> NDArray[np.float64]:
     """``weights`` ``[count]`` as probabilities; one that is negative or not finite, or a sum of zero, is an error."""
-    import numpy as np
-
     found = np.asarray(weights, np.float64)
     if found.shape != (count,):
         raise DataError(f"{who}: expected {count} word probabilities, one a row, found an array of shape {found.shape}")
@@ -43,8 +42,6 @@ class Whitening(Transform):
         self.width, self.floor = width, floor
 
     def fit(self, vectors: Floats, *, weights: Any = None, labels: Any = None) -> Whitening:
-        import numpy as np
-
         vectors = np.asarray(vectors, np.float64)
         p = self._weights(weights, len(vectors))
         mean = p @ vectors
@@ -63,8 +60,6 @@ class Whitening(Transform):
         return self
 
     def _weights(self, weights: Any, count: int) -> NDArray[np.float64]:
-        import numpy as np
-
         return np.full(count, 1 / count)
 
     def transform(self, vectors: Floats) -> Floats:
@@ -123,8 +118,6 @@ class Sif(Transform):
         self.a = a
 
     def fit(self, vectors: Floats, *, weights: Any = None, labels: Any = None) -> Sif:
-        import numpy as np
-
         if weights is None:
             raise WrongUse("sif needs weights=, the words' probabilities")
         self.factors_ = (self.a / (self.a + probabilities(weights, len(vectors), self.name))).astype(np.float32)
@@ -158,8 +151,6 @@ class AllButTheTop(Transform):
         self.components, self.centre = components, centre
 
     def fit(self, vectors: Floats, *, weights: Any = None, labels: Any = None) -> AllButTheTop:
-        import numpy as np
-
         vectors = np.asarray(vectors, np.float64)
         if vectors.shape[1] <= self.components:
             raise WrongUse(
@@ -180,8 +171,6 @@ class AllButTheTop(Transform):
         return centred - (centred @ self.directions_) @ self.directions_.T
 
     def affine(self, before: int) -> tuple[Any, Any, bool]:
-        import numpy as np
-
         matrix = np.eye(before) - self.fitted("directions_") @ self.directions_.T
         return matrix, -self.mean_ @ matrix, False
 

@@ -11,7 +11,6 @@ from umekomi.limits import checked
 from umekomi.models import TransformedEmbedder, load, word2vec
 from umekomi.models.entity import EntityEmbedder
 from umekomi.models.static import StaticEmbedder
-from umekomi.models.tokens import NetworkEmbedder
 
 FORMATS = ("word2vec", "safetensors", "sentence-transformers", "onnx")
 
@@ -48,10 +47,13 @@ def convert(
     if to == "word2vec":
         word2vec.write(as_table(model), out)
     elif to == "onnx":
-        from umekomi.models.engines.onnx import OnnxEmbedder, export
+        from umekomi.models.engines.choice import export, has_graph
+        from umekomi.models.engines.onnx import OnnxEmbedder
 
-        if not isinstance(model, (NetworkEmbedder, OnnxEmbedder)):
-            raise WrongUse(f"onnx: expected a transformer text embedder, found kind {model.kind}")
+        if not has_graph(model) and not isinstance(model, OnnxEmbedder):
+            raise WrongUse(
+                f"onnx: expected a transformer text embedder or one that reads word by word, found kind {model.kind}"
+            )
         exported = model if isinstance(model, OnnxEmbedder) else export(model)
         if precision == "int8":
             from umekomi.models.engines.quantized import int8

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from umekomi.caching import VectorCache
 from umekomi.data.lines import check_path
 from umekomi.data.readers import Source, document_texts
@@ -260,7 +262,6 @@ def read_vectors(source: Path) -> dict[str, str] | None:
 
 def vectors_of(table: pa.Table, source: str | Path = "the data") -> Any:
     """The column ``vector`` of what ``encode`` wrote, float32 ``[n, d]``."""
-    import numpy as np
     import pyarrow as pa
 
     flat = table["vector"].combine_chunks()
@@ -318,7 +319,6 @@ class Work:
     def shard(self, table: pa.Table, source: Path, shards: Path, number: int, first: int) -> dict[str, Any]:
         """Encode the texts of one shard, rows from ``first`` on, and write its file; what :func:`commit` then writes
         down."""
-        import numpy as np
         import pyarrow as pa
         import pyarrow.parquet as pq
 
@@ -339,8 +339,6 @@ class Work:
 
     def encoded(self, texts: list[str], first: int) -> tuple[Any, Any, int]:
         """(vectors ``[n, d]``, which texts were cut, how many had a vector already)."""
-        import numpy as np
-
         if self.cache is None:
             found = encode_truncated(
                 self.embedder,
@@ -407,7 +405,6 @@ def commit(shards: Path, entry: dict[str, Any]) -> None:
 
 def _join(shards: Path, out: Path, rows: int, width: int, count: int, about: dict[str, str]) -> None:
     """One file of all shards, shard by shard."""
-    import numpy as np
     import pyarrow as pa
     import pyarrow.parquet as pq
 

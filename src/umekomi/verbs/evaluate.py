@@ -29,7 +29,8 @@ def evaluate(
     encoding: str | None = None,
     progress: bool = False,
 ) -> Result:
-    """Judge a model on a task: a dataset's name, ``"dataset:kind"``, ``"mteb:NAME"``, or a kind of task with ``data``.
+    """Judge a model on a task: a dataset's name, ``"dataset:kind"``, ``"mteb:NAME"``, ``"senteval"`` (all of its
+    tasks) or ``"senteval:trec"``, or a kind of task with ``data``.
 
     ``dimensions`` judges the first so many; ``engine`` is :func:`umekomi.models.engines.choice.open_for_encoding`'s. A
     recipe that learns from texts alone (``"bm25"``) is first fitted on the texts judged on. ``encoding``: of a file

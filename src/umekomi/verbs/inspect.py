@@ -9,17 +9,22 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from umekomi.comparison.plan import Plan, plan
 from umekomi.data import load, shape_name
 from umekomi.data.shapes import texts
 from umekomi.errors import WrongUse
 from umekomi.files import plain, whole_file
+from umekomi.inspection.attention import HeatMap, heat_maps, overlap
 from umekomi.limits import checked
 from umekomi.models import load_embedder
 from umekomi.models.tokens import NetworkEmbedder
 from umekomi.progress import say
 from umekomi.statistics import Interval, paired_interval
 
+MAPS = 12
+"""Texts whose attention is drawn."""
 DEPTH = 2 / 3
 """The fixed rule that every metric must beat: this share of the layers."""
 
@@ -68,6 +73,7 @@ class Inspection:
     choices: tuple[Choice, ...] = ()
     correlations: tuple[Correlation, ...] = ()
     notes: tuple[str, ...] = field(default=())
+    attention: tuple[HeatMap, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Plain data."""
@@ -97,7 +103,8 @@ def inspect(
     unless ``layers`` is False.
 
     ``repository`` takes the released code's definitions where they differ from the paper's. ``out`` writes one page,
-    self-contained. ``encoding``: of a file that is not UTF-8.
+    self-contained; of a network with attention over words it has heat maps of some texts. ``encoding``: of a file that
+    is not UTF-8.
     """
     from umekomi.parts import geometry
 
@@ -167,6 +174,11 @@ def inspect(
             notes.append("metrics as the paper's released code computes them, where it departs from the paper")
     elif layers is None:
         notes.append(f"{embedder.name} is of kind {embedder.kind}: it has no layers to look at")
+    maps: tuple[HeatMap, ...] = ()
+    if getattr(embedder, "hops", 0):
+        space |= overlap(embedder, some)
+        maps = heat_maps(embedder, some[:: max(1, len(some) // MAPS)][:MAPS])
+        notes.append(f"heat maps of {len(maps)} texts{'' if out else ' with --out PAGE.html'}")
     judged = rows if made is not None else []
     done = Inspection(
         embedder.name,
@@ -177,6 +189,7 @@ def inspect(
         tuple(_choices(judged)),
         tuple(_correlations(judged, seed)),
         tuple(notes),
+        maps,
     )
     if out is not None:
         write_page(done, out)
@@ -201,8 +214,6 @@ def _planned(
 
 
 def _drawn(items: Sequence[str], most: int, seed: int) -> list[str]:
-    import numpy as np
-
     items = [item for item in items if item.strip()]
     if len(items) <= most:
         return list(items)
@@ -212,8 +223,6 @@ def _drawn(items: Sequence[str], most: int, seed: int) -> list[str]:
 def _pairs(made: Any, most: int, seed: int) -> tuple[list[str], list[str]] | None:
     """The two sides of positive pairs, where the judged data has them: retrieval's relevant documents, pairs scored in
     the top fifth."""
-    import numpy as np
-
     data = getattr(made.task, "data", None)
     if made.task.kind == "retrieval":
         table = data.pairs()  # type: ignore[union-attr]
@@ -232,8 +241,6 @@ def _pairs(made: Any, most: int, seed: int) -> tuple[list[str], list[str]] | Non
 
 def _choices(rows: Sequence[LayerRow]) -> list[Choice]:
     """Last, a layer at random, a fixed depth and the oracle; then the lowest and the highest of every metric."""
-    import numpy as np
-
     if not rows:
         return []
     values = np.array([row.value for row in rows])
@@ -253,7 +260,6 @@ def _choices(rows: Sequence[LayerRow]) -> list[Choice]:
 
 
 def _correlations(rows: Sequence[LayerRow], seed: int) -> list[Correlation]:
-    import numpy as np
     from scipy.stats import permutation_test, spearmanr
 
     out: list[Correlation] = []

@@ -17,6 +17,8 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from umekomi import __version__
 from umekomi.environment import hardware, package_versions
 from umekomi.errors import WrongUse, unknown_name
@@ -99,7 +101,7 @@ def claims(place: Path | None = None, *, quick: bool = False) -> dict[str, Claim
 
 
 def cached_folder() -> Path:
-    """Where :func:`kept` keeps."""
+    """Where :func:`cached` keeps."""
     return root() / "results" / ".kept"
 
 
@@ -107,8 +109,6 @@ def cached(key: Any, compute: Callable[[], Sequence[Any]]) -> list[Any]:
     """The arrays that ``compute`` gives, from ``results/.kept`` where an earlier run left them under the same key: an
     interrupted measurement loses no finished arm. The key names data, settings and seed; the version is added here, and
     ``reproduce(..., fresh=True)`` starts anew."""
-    import numpy as np
-
     file = cached_folder() / f"{content_hash(__version__, key)}.npz"
     if not file.is_file():
         arrays = compute()

@@ -154,13 +154,14 @@ def sentences(text: str) -> list[tuple[int, int]]:
 
 def sentences_of_hits(hits: list[Hit], most: int = 64) -> tuple[list[list[tuple[int, int]]], list[str]]:
     """(the first ``most`` sentences of every hit's text, the texts of those that have others beside them): what
-    :func:`marked` chooses among."""
+    :func:`mark_best` chooses among."""
     spans = [sentences(hit.text)[:most] if hit.text.strip() else [] for hit in hits]
     return spans, [hit.text[a:b] for hit, parts in zip(hits, spans, strict=True) if len(parts) > 1 for a, b in parts]
 
 
 def mark_best(hits: list[Hit], spans: list[list[tuple[int, int]]], scores: Any) -> list[Hit]:
-    """Every hit with the place of its best sentence; ``scores`` are those of the texts that :func:`pieces` gave."""
+    """Every hit with the place of its best sentence; ``scores`` are those of the texts that
+    :func:`sentences_of_hits` gave."""
     out, at = [], 0
     for hit, parts in zip(hits, spans, strict=True):
         if len(parts) > 1:

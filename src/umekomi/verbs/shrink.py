@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from umekomi.comparison.plan import Plan, plan
 from umekomi.data import load
 from umekomi.data.shapes import texts
@@ -237,8 +239,6 @@ def _fewer_layers(
 
 def _learning(once: CachedEmbedder, made: Any, seed: int, batch_size: int, progress: bool) -> Any:
     """The vectors that transforms learn from: at most :data:`MOST_TEXTS`."""
-    import numpy as np
-
     if made.own_texts is None:
         raise WrongUse(f"shrink: {made.task.name} has no texts to learn from")
     role = "document" if made.task.kind in ("retrieval", "reranking") else None

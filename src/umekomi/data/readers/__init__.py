@@ -28,16 +28,16 @@ __all__ = [
     "Source",
     "batches",
     "beir",
+    "document_texts",
     "identifiers",
     "read",
     "retrieval",
     "tables",
-    "texts",
 ]
 
 
 def read(path: str | Path, *, encoding: str | None = None) -> pa.Table | RetrievalData | dict[str, Any]:
-    """Everything at ``path``: a table; a :class:`Retrieval` or its splits for a BEIR folder; the splits of a folder
+    """Everything at ``path``: a table; a :class:`RetrievalData` or its splits for a BEIR folder; the splits of a folder
     that holds train/dev/test files; or a table (id, text[, label]) for a folder of documents. ``encoding``: of files
     that are not UTF-8."""
     path = Path(path)

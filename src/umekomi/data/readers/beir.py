@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pyarrow as pa
 
 from umekomi.data.columns import RetrievalData, first_problem
 from umekomi.data.lines import check_encoding, list_names, read_lines, shorten
@@ -14,9 +16,6 @@ from umekomi.data.readers.parsing import strip_line_end
 from umekomi.data.readers.source import TITLE, Source, identifiers, kind_of, value_problem
 from umekomi.errors import DataError, WrongUse, where
 from umekomi.progress import say
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 _SPELLINGS = {"_id": "id", "query-id": "query_id", "corpus-id": "corpus_id", "relevance": "score"}
 _TABLES = (".jsonl", ".ndjson", ".tsv", ".csv", ".parquet")
@@ -119,8 +118,6 @@ def _contents(corpus: pa.Table) -> list[str]:
 def judgements(file: Path, encoding: str | None = None) -> tuple[pa.Table, list[int]]:
     """(query_id, corpus_id, score) of a file of judgements, and the line of each: a table of any kind with BEIR's
     names; or lines without header, BEIR's three columns or TREC's four (query, iteration, document, grade)."""
-    import pyarrow as pa
-
     packed = file.suffix.lower() == ".gz"
     kind = (Path(file.stem) if packed else file).suffix.lower()
     if kind in (".tsv", ".txt", ".qrels", ".qrel", ".trec"):
@@ -191,8 +188,6 @@ def retrieval(
     """Three tables in any of BEIR's spellings, checked against each other. Queries without a judgement are left out
     of the split; ``title`` is put before ``text`` as BEIR and mteb do. ``lines``: where in ``source`` each judgement
     stands."""
-    import pyarrow as pa
-
     queries, corpus, qrels = _renamed(queries), _renamed(corpus), _renamed(qrels)
     for table, columns, what in (
         (queries, ("id", "text"), "queries"),

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pyarrow as pa
 
 from umekomi.data.lines import check_encoding, read_text
 from umekomi.data.readers.beir import beir, first_file, split_name
 from umekomi.data.readers.source import Source, kind_of
 from umekomi.errors import DataError, WrongUse
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 DOCUMENT_SUFFIXES = (".txt", ".md", ".rst")
 _ABOUT = ("readme", "license", "licence", "changelog", "citation")
@@ -66,8 +65,6 @@ def _documents(path: Path) -> list[Path]:
 
 def documents_of(path: Path, encoding: str | None = None) -> pa.Table:
     """A folder of documents: id = relative path; label = the first folder, when every document lies in one."""
-    import pyarrow as pa
-
     encoding = check_encoding(encoding)
     rows = []
     for file in _documents(path):

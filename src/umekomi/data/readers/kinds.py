@@ -8,12 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from types import NoneType
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pyarrow as pa
 
 from umekomi.data.lines import shorten
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 DEEPEST = 32
 """How deep lists and objects may lie in each other: Arrow's own files hold no more than 64, of which it takes some."""
@@ -106,8 +105,6 @@ class Kind:
 
     def arrow(self) -> pa.DataType:
         """The type that holds every value learned; objects that never had a key hold nothing."""
-        import pyarrow as pa
-
         if self.name == "a list":
             return pa.list_(self.item.arrow() if self.item else pa.null())
         if self.name == "an object":

@@ -7,13 +7,12 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pyarrow as pa
 
 from umekomi.data.lines import shorten
 from umekomi.data.readers.kinds import EXACT, TypeConflict
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 _WHOLE = re.compile(r"-?[1-9][0-9]*|0")
 _NUMBER = re.compile(r"-?[0-9]+(?:\.[0-9]+)?(?:e[+-][0-9]+)?")
@@ -74,8 +73,6 @@ class Numbers:
 
     def arrow(self) -> pa.DataType:
         """The column's type; where no field has a value it stays text, unless numbers are wanted."""
-        import pyarrow as pa
-
         if self.name == "null":
             return pa.float64() if self.wanted else pa.string()
         return {"int64": pa.int64(), "double": pa.float64(), "string": pa.string()}[self.name]

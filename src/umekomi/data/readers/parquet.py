@@ -6,21 +6,19 @@ import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from umekomi.data.lines import UNREADABLE, read_bytes, shorten
 from umekomi.data.plain import plain_type, to_plain
 from umekomi.errors import DataError, UmekomiError
 
-if TYPE_CHECKING:
-    import pyarrow as pa
-
 
 @contextmanager
 def faults(path: Path, place: str = "") -> Iterator[None]:
     """What Arrow raises on a damaged or foreign file, as one line."""
-    import pyarrow as pa
-
     try:
         yield
     except UmekomiError:
@@ -32,8 +30,6 @@ def faults(path: Path, place: str = "") -> Iterator[None]:
 
 def opened(path: Path, packed: bool) -> Any:
     """The Parquet file, its schema read; duplicate column names are refused, since nothing could tell them apart."""
-    import pyarrow.parquet as pq
-
     source = io.BytesIO(read_bytes(path, packed)) if packed else path
     with faults(path):
         file = pq.ParquetFile(source)
@@ -56,15 +52,11 @@ def texts(schema: pa.Schema) -> list[str]:
 
 def textual(kind: Any) -> bool:
     """Whether a plain type is text or bytes."""
-    import pyarrow as pa
-
     return pa.types.is_string(kind) or pa.types.is_binary(kind)
 
 
 def batches(path: Path, file: Any, rows: int, columns: list[str] | None, as_text: set[str]) -> Iterator[pa.Table]:
     """Checked tables of at most ``rows`` rows with plain types; ``as_text`` names columns whose bytes are text."""
-    import pyarrow as pa
-
     done = 0
     held: list[pa.Table] = []
     with faults(path):

@@ -161,7 +161,8 @@ def _checked(form: Form, number: int, names: list[str], fields: list[str], ended
     if len(fields) != len(names):
         cut = "" if ended else "; the file ends mid-line"
         raise DataError(
-            f"{where(str(form.path), number)}: expected {len(names)} fields ({list_names(names)}), found {len(fields)}{cut}"
+            f"{where(str(form.path), number)}: expected {len(names)} fields ({list_names(names)}), "
+            f"found {len(fields)}{cut}"
         )
     return fields
 

@@ -9,7 +9,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pyarrow as pa
 
 from umekomi.data.bags import read_bags
 from umekomi.data.columns import IDENTIFIER, NUMBER, TEXT, first_problem
@@ -20,9 +22,6 @@ from umekomi.data.readers.numbers import Numbers
 from umekomi.data.readers.parsing import Form, Part, parts
 from umekomi.errors import DataError, WrongUse, where
 from umekomi.progress import say
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 TABLE_SUFFIXES = (".jsonl", ".ndjson", ".csv", ".tsv", ".parquet", ".txt", ".fasttext", ".labeldoc")
 BATCH = 8192
@@ -50,8 +49,6 @@ class Column:
     numbers: Numbers | None = None
 
     def arrow(self) -> pa.DataType:
-        import pyarrow as pa
-
         if self.role in ("text", "id"):
             return pa.string()
         if self.role == "number":
@@ -88,7 +85,7 @@ class Source:
     what their names say. ``id_column`` holds ids, all of them there and distinct. ``typed``: a CSV or TSV column
     becomes numbers where every field comes back from them as it stands (an empty field is no value); ``numbers`` names
     columns that become numbers whatever zeros that costs. ``titles``: a row without ``text`` is there by its title,
-    which :meth:`texts` gives. ``blank``: a text may be missing altogether.
+    which :func:`document_texts` gives. ``blank``: a text may be missing altogether.
     """
 
     def __init__(
@@ -161,8 +158,6 @@ class Source:
             table = self._whole()
             yield from (table.slice(start, rows) for start in range(0, table.num_rows, rows))
             return
-        import pyarrow as pa
-
         settled, done = self.settled, 0
         self._unchanged()
         if self.kind == ".parquet":
@@ -190,8 +185,6 @@ class Source:
 
     def read(self) -> pa.Table:
         """All rows, with the path as the schema's ``source``."""
-        import pyarrow as pa
-
         return pa.concat_tables(list(self.tables())).replace_schema_metadata({"source": str(self.path)})
 
     def texts(self, table: pa.Table, first: int = 0) -> list[str]:

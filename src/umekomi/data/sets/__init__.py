@@ -14,17 +14,18 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from umekomi.data.columns import Dataset, RetrievalData
 from umekomi.data.readers import read, retrieval
 from umekomi.data.readers.parsing import tsv_columns
+from umekomi.data.sets import sentences
 from umekomi.errors import MissingExtra, WrongUse, unknown_name
 from umekomi.files import file_hash
 from umekomi.progress import say
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 Splits = dict[str, Any]
 
@@ -155,8 +156,6 @@ def _pick(table: pa.Table, **columns: str) -> pa.Table:
 
 
 def _scored(table: pa.Table, score: str = "score") -> pa.Table:
-    import pyarrow as pa
-
     values = [None if value in ("", None) else float(value) for value in table[score].to_pylist()]
     kept = [index for index, value in enumerate(values) if value is not None]
     out = _pick(table, sentence1="sentence1", sentence2="sentence2").append_column(
@@ -170,30 +169,29 @@ def _stsb(root: Path) -> Splits:
 
 
 def _sts(year: str) -> Callable[[Path], Splits]:
-    def build(root: Path) -> Splits:
-        import pyarrow.compute as pc
+    """Pairs with their gold score, and in ``subset`` which collection each is from."""
 
+    def build(root: Path) -> Splits:
         table = _raw_tsv(root / "sts12-16" / "sts12-16.tsv.gz")
-        table = table.filter(pc.equal(table["year"], f"20{year}"))
-        return {
-            split: _scored(part)
-            for split in sorted(set(table["split"].to_pylist()))
-            if (part := table.filter(pc.equal(table["split"], split))).num_rows
-        }
+        table = table.filter(pc.and_(pc.equal(table["year"], f"20{year}"), pc.not_equal(table["score"], "")))
+        names = ["score", "sentence1", "sentence2", "source"]
+        splits = {}
+        for split in sorted(set(table["split"].to_pylist())):
+            part = table.filter(pc.equal(table["split"], split)).select(names)
+            if year == "12":
+                part = pa.concat_tables([part, sentences.msrvid(root, split).select(names)])
+            splits[split] = _scored(part).append_column("subset", part["source"])
+        return splits
 
     return build
 
 
 def _raw_tsv(path: Path) -> pa.Table:
     """A TSV whose scores may be empty, all as strings."""
-    import pyarrow as pa
-
     return pa.table(tsv_columns(path))
 
 
 def _sick(root: Path) -> Splits:
-    import pyarrow.compute as pc
-
     table = _raw_tsv(root / "sick" / "sick.tsv.gz")
     parts = {"train": "train", "dev": "trial", "test": "test"}
     return {
@@ -208,9 +206,6 @@ def _entailment(parts: Mapping[str, str]) -> Callable[[Path], Splits]:
 
 def _fetch_snli(hub: str) -> Splits:
     """Rows without a gold label (-1) are left out, as in the literature."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
     out = {}
     for ours, theirs in (("train", "train"), ("dev", "validation"), ("test", "test")):
         table = _hub_table(hub, theirs)
@@ -231,8 +226,6 @@ def _scifact(root: Path) -> Splits:
 def _cranfield(root: Path) -> Splits:
     """Grades from Cleverdon's codes: 1 (complete answer) to 4 (minimal interest) become 4 to 1; 5 and -1 become 0. The
     text already begins with the title."""
-    import pyarrow as pa
-
     folder = root / "cranfield"
     judged = _raw_tsv(folder / "qrels.tsv.gz")
     grades = [5 - int(code) if code in ("1", "2", "3", "4") else 0 for code in judged["relevance_code"].to_pylist()]
@@ -255,8 +248,6 @@ def _crowdflower(root: Path) -> Splits:
     """Query to product, split by query (the published folds cut across queries, so that both sides would share them):
     three of five queries train, two test. A split's corpus holds the products judged for its queries; the same title
     and description is one product. Grades 1 to 4 become 0 to 3."""
-    import pyarrow as pa
-
     table = _raw_tsv(root / "crowdflower-search" / "pairs.tsv.gz")
     parts: dict[str, dict[str, Any]] = {
         split: {"queries": {}, "corpus": {}, "judged": {}} for split in ("train", "test")
@@ -294,8 +285,6 @@ def _labels(folder: str, parts: Mapping[str, str], label: str = "label") -> Call
 
 
 def _agnews(root: Path) -> Splits:
-    import pyarrow as pa
-
     test = _raw_tsv(root / "agnews" / "test.tsv.gz")
     texts = [
         f"{title} {text}"
@@ -312,8 +301,6 @@ def _jsts(root: Path) -> Splits:
 
 def _question_answering(questions: Path, contexts: Path, key: str, text: str, question: str) -> RetrievalData:
     """Question → its paragraph; a paragraph that occurs twice is one document."""
-    import pyarrow as pa
-
     documents: dict[str, str] = {}
     ids: dict[str, str] = {}
     for line in _lines_of(contexts):
@@ -361,8 +348,6 @@ def _jsquad(root: Path) -> Splits:
 
 def _novels(root: Path) -> Splits:
     """One row a paragraph: a list of sentences in order. Split by book: every tenth is held out."""
-    import pyarrow as pa
-
     text = lzma.decompress((root / "english-novels" / "novels_sentences.txt.xz").read_bytes()).decode("utf-8")
     books: list[tuple[str, list[list[str]]]] = []
     for line in text.splitlines():
@@ -382,8 +367,6 @@ def _novels(root: Path) -> Splits:
 
 def _brown(root: Path) -> Splits:
     """One row a document of the corpus: its sentences in order; every tenth document is held out."""
-    import pyarrow as pa
-
     table = _raw_tsv(root / "brown" / "brown.tsv.gz")
     documents: dict[str, tuple[str, list[str]]] = {}
     for name, category, sentence in zip(
@@ -434,8 +417,6 @@ def _mammals(_: Path) -> Any:
 
 
 def _hyperlex(root: Path) -> Splits:
-    import pyarrow as pa
-
     table = _raw_tsv(root / "word-similarity" / "hyperlex_nouns.tsv.gz")
     score = pa.array([float(value) for value in table["score"].to_pylist()])
     return {"test": _pick(table, child="word1", parent="word2").append_column("score", score)}
@@ -513,10 +494,13 @@ def catalogue() -> Mapping[str, NamedSet]:
                 citation,
                 f"https://huggingface.co/datasets/mteb/sts{year}-sts",
                 _sts(year),
-                ("sts12-16/sts12-16.tsv.gz",),
+                ("sts12-16/sts12-16.tsv.gz", *((f"stsb/{s}.tsv.gz" for s in sentences.STSB) if year == "12" else ())),
                 f"mteb/sts{year}-sts",
                 _fetch_scored({"test": "test"}),
-                ("pairs without a published score are left out",) if year in ("15", "16") else (),
+                {
+                    "12": ("MSRvid is taken from STS-B, which has all of it",),
+                    "13": ("without SMT, whose licence keeps it out of the collection, as in SentEval",),
+                }.get(year, ("pairs without a published score are left out",) if year in ("15", "16") else ()),
             )
             for year, citation in (
                 ("12", "Agirre et al. 2012, SemEval-2012 task 6"),
@@ -656,6 +640,70 @@ def catalogue() -> Mapping[str, NamedSet]:
             tuple(f"senteval-cls/sst_binary_{s}.tsv.gz" for s in ("train", "dev", "test")),
             "SetFit/sst2",
             _fetch_labels(three),
+        ),
+        NamedSet(
+            "sst5",
+            "labelled texts",
+            "en",
+            "not stated",
+            "Socher et al. 2013",
+            "https://huggingface.co/datasets/SetFit/sst5",
+            _labels(
+                "senteval-cls",
+                {"train": "sst_fine_train.tsv.gz", "dev": "sst_fine_dev.tsv.gz", "test": "sst_fine_test.tsv.gz"},
+            ),
+            tuple(f"senteval-cls/sst_fine_{s}.tsv.gz" for s in ("train", "dev", "test")),
+            "SetFit/sst5",
+            _fetch_labels(three),
+        ),
+        NamedSet(
+            "sick-e",
+            "labelled pairs",
+            "en",
+            "CC BY-NC-SA 3.0",
+            "Marelli et al. 2014, SemEval-2014 task 1",
+            "https://zenodo.org/records/2787612",
+            sentences.sick_entailment,
+            ("sick/sick.tsv.gz",),
+        ),
+        NamedSet(
+            "mrpc",
+            "labelled pairs",
+            "en",
+            "not stated",
+            "Dolan, Quirk & Brockett 2004",
+            "https://huggingface.co/datasets/nyu-mll/glue",
+            sentences.mrpc,
+            ("nli/mrpc_train.tsv.gz", "nli/mrpc_validation.tsv.gz"),
+            "nyu-mll/glue",
+            sentences.fetch_mrpc,
+            ("offline: without the official test split",),
+        ),
+        NamedSet(
+            "imdb",
+            "labelled texts",
+            "en",
+            "not stated",
+            "Maas et al. 2011",
+            "https://huggingface.co/datasets/stanfordnlp/imdb",
+            sentences.imdb,
+            ("imdb/train.tsv.gz", "imdb/test.tsv.gz"),
+            "stanfordnlp/imdb",
+            _fetch_labels({"train": "train", "test": "test"}),
+            ("offline: 10,000 of 25,000 training and 5,000 of 25,000 test reviews",),
+        ),
+        NamedSet(
+            "imdb-unlabelled",
+            "texts",
+            "en",
+            "not stated",
+            "Maas et al. 2011",
+            "https://huggingface.co/datasets/stanfordnlp/imdb",
+            sentences.imdb_unlabelled,
+            ("imdb/unsup.tsv.gz",),
+            "stanfordnlp/imdb",
+            sentences.fetch_imdb_unlabelled,
+            ("offline: 5,000 of 50,000 reviews",),
         ),
         NamedSet(
             "jsts",

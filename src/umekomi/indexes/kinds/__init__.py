@@ -62,4 +62,17 @@ def kind_class(name: str) -> type[Kind]:
     return KINDS[name]
 
 
-__all__ = ["KINDS", "TUNED", "Binary", "Exact", "Funnel", "Hnsw", "Kind", "Late", "Sparse", "made", "named", "plain"]
+__all__ = [
+    "KINDS",
+    "TUNED",
+    "Binary",
+    "Exact",
+    "Funnel",
+    "Hnsw",
+    "Kind",
+    "Late",
+    "Sparse",
+    "kind_class",
+    "make_kind",
+    "plain",
+]

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import numpy as np
+
 from umekomi.errors import WrongUse
 from umekomi.indexes.kinds.coarse import Coarse, Keys, scan_keys
 from umekomi.indexes.packing import Shape
@@ -31,8 +33,6 @@ class Binary(Coarse):
             raise WrongUse(f"index kind binary, query_bits: expected 1 to 8, found {self.query_bits}")
 
     def learn(self, vectors: Any) -> None:
-        import numpy as np
-
         width = vectors.shape[1]
         padded = -(-width // 64) * 64
         rotation, _ = np.linalg.qr(np.random.default_rng(self.seed).standard_normal((padded, padded)))
@@ -40,8 +40,6 @@ class Binary(Coarse):
         self.codec = {"mean": mean.astype(np.float32), "rotation": np.ascontiguousarray(rotation[:width], np.float32)}
 
     def derive(self, vectors: Any) -> dict[str, Any]:
-        import numpy as np
-
         rotation = self.codec["rotation"]
         words = rotation.shape[1] // 64
         codes, factors = np.zeros((words, len(vectors)), np.uint64), np.zeros(len(vectors), np.float32)
@@ -56,8 +54,6 @@ class Binary(Coarse):
         return {"codes": codes, "factors": factors, "longest": np.array([longest], np.float32)}
 
     def _asked(self, query: Any) -> tuple[Any, ...]:
-        import numpy as np
-
         turned = (query @ self.codec["rotation"]).astype(np.float32)
         length = float(np.linalg.norm(turned))
         step = max(STEPS[self.query_bits - 1] * length / len(turned) ** 0.5, 1e-20)
@@ -75,8 +71,6 @@ class Binary(Coarse):
         return {"codes": ("<u8", (-(-width // 64), rows)), "factors": ("<f4", (rows,)), "longest": ("<f4", (1,))}
 
     def keys(self, part: Part, query: Any, threads: int, wanted: int) -> Keys:
-        import numpy as np
-
         from umekomi.parts.kernels.scan import BINS, bit_keys
 
         planes, step, middle, length = self._asked(query)

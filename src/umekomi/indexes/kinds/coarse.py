@@ -12,6 +12,8 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from umekomi.indexes.kinds.base import DEPTHS, USUAL, Kind
 from umekomi.indexes.scans import Part, empty_hits, merge_hits, sample_queries, scan, score_listed
 from umekomi.parts.kernels.threads import cores, run_all, shards
@@ -42,8 +44,6 @@ class Keys(NamedTuple):
 
     def estimates(self, rows: Any) -> Any:
         """The scores that the keys of these rows stand for, float64."""
-        import numpy as np
-
         from umekomi.parts.kernels.scan import BINS
 
         return (self.keys[rows].astype(np.float64) - BINS / 2) / self.scale + self.shift
@@ -71,16 +71,12 @@ class Coarse(Kind):
 
     def margin(self, score: float) -> float:
         """What estimates may lack of this score."""
-        import numpy as np
-
         scores, margins = zip(*self.reach, strict=True)
         return float(np.interp(score, scores, margins))
 
     def coarse_then_exact(self, part: Part, queries: Any, k: int) -> tuple[Any, Any]:
         """A coarse scan, one threshold, the exact look at what reaches it, a second one where it takes that: one query
         over all threads, many each in one."""
-        import numpy as np
-
         from umekomi.parts.kernels.scan import BINS, rescore
 
         if part.few(k):
@@ -135,8 +131,6 @@ class Coarse(Kind):
     def ranks(self, part: Part, k: int, sample: int, seed: int, threads: int) -> Any:
         """For rows drawn as queries: how far down the coarse order each of their ``k`` true neighbours stands (1 is
         first)."""
-        import numpy as np
-
         asked = sample_queries(part, sample, seed)
         queries = np.asarray(part.vectors[asked], np.float32)
         rows, _ = scan(part, queries, k + 1)
@@ -152,8 +146,6 @@ class Coarse(Kind):
 
     def _margins(self, part: Part, recall: float, seed: int) -> list[tuple[float, float]]:
         """(score, what the estimates of rows of about this score lack of it, of all but a share of ``1 - recall``)."""
-        import numpy as np
-
         generator = np.random.default_rng(seed)
         asked = sample_queries(part, ASKED, seed)
         living = np.flatnonzero(part.allowed) if len(part.allowed) else np.arange(part.rows)
@@ -190,8 +182,6 @@ class Coarse(Kind):
 
 def scan_keys(kernel: Any, inputs: tuple[Any, ...], part: Part, threads: int, wanted: int) -> tuple[Any, int]:
     """A coarse scan over all rows: (key of every row, the highest key that ``wanted`` rows reach)."""
-    import numpy as np
-
     from umekomi.parts.kernels.scan import BINS, threshold
 
     keys = np.empty(part.rows, np.uint16)
@@ -206,8 +196,6 @@ def scan_keys(kernel: Any, inputs: tuple[Any, ...], part: Part, threads: int, wa
 
 def shortlist_for(ranks: Any, recall: float, k: int) -> int:
     """The shortlist that holds this share of the true neighbours, a tenth more for chance."""
-    import numpy as np
-
     return (
         max(2 * k, int(np.ceil(1.1 * np.quantile(ranks, min(recall, 1.0), method="higher")))) if len(ranks) else 2 * k
     )

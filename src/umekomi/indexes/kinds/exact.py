@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import numpy as np
+
 from umekomi.indexes.kinds.base import Kind
 from umekomi.indexes.scans import ROWS, Part, empty_hits, scan
 
@@ -17,8 +19,6 @@ class Exact(Kind):
     metrics: ClassVar[frozenset[str] | None] = None
 
     def search(self, part: Part, queries: Any, k: int, similarity: Any) -> tuple[Any, Any]:
-        import numpy as np
-
         if similarity is None:
             return scan(part, queries, k)
         from umekomi.parts.kernels.scan import take_best

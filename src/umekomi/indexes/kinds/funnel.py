@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import numpy as np
+
 from umekomi.errors import WrongUse
 from umekomi.indexes.kinds.base import USUAL
 from umekomi.indexes.kinds.coarse import Coarse, Keys, scan_keys
@@ -49,8 +51,6 @@ class Funnel(Coarse):
             )
 
     def learn(self, vectors: Any) -> None:
-        import numpy as np
-
         vectors = np.asarray(vectors, np.float64)
         directions = np.eye(vectors.shape[1])
         if self.rotate:
@@ -60,8 +60,6 @@ class Funnel(Coarse):
         self.codec = self._learned(vectors, directions)
 
     def _learned(self, vectors: Any, directions: Any) -> dict[str, Any]:
-        import numpy as np
-
         first = np.ascontiguousarray(directions[:, : self.width])
         reach = np.abs(self._short(vectors, first)).max(0) if len(vectors) else np.ones(self.width)
         return {"directions": first.astype(np.float32), "step": np.maximum(reach / 127, 1e-30).astype(np.float32)}
@@ -69,8 +67,6 @@ class Funnel(Coarse):
     def _cheapest(self, vectors: Any, directions: Any) -> int:
         """The width at which a row costs least: its bytes scanned, and its share of being looked at again, which costs
         :data:`AGAIN` bytes scanned a dimension."""
-        import numpy as np
-
         most = (self.widths or (vectors.shape[1],))[0]
         choices = sorted(
             {64 * round(most * part / 64) for part in (1 / 16, 1 / 8, 1 / 4, 3 / 8, 1 / 2, 5 / 8, 3 / 4)}
@@ -87,8 +83,6 @@ class Funnel(Coarse):
 
     def _again(self, rows: Any, directions: Any) -> float:
         """The share of these rows to look at again for .95 of the true neighbours."""
-        import numpy as np
-
         self.codec = self._learned(rows, directions)
         ranks = self.ranks(Part.fresh(rows, self.derive(rows)), 10, 128, 0, threads=1)
         return float(np.quantile(ranks, 0.95)) / len(rows)
@@ -98,8 +92,6 @@ class Funnel(Coarse):
         return short if self.rotate else similarities.normalise(short)
 
     def derive(self, vectors: Any) -> dict[str, Any]:
-        import numpy as np
-
         codes = np.zeros((len(vectors), self.width), np.int8)
         longest = 0.0
         for start in range(0, len(vectors), ROWS):
@@ -116,8 +108,6 @@ class Funnel(Coarse):
         return {"codes": ("|i1", (rows, self.width)), "longest": ("<f4", (1,))}
 
     def keys(self, part: Part, query: Any, threads: int, wanted: int) -> Keys:
-        import numpy as np
-
         from umekomi.parts.kernels.scan import BINS, byte_keys
 
         asked = self._short(query[None], self.codec["directions"])[0].astype(np.float64) * self.codec["step"]
@@ -139,8 +129,6 @@ class Funnel(Coarse):
         return {"shortlist": self.shortlist}
 
     def search(self, part: Part, queries: Any, k: int, similarity: Any) -> tuple[Any, Any]:
-        import numpy as np
-
         # the stages are as long as ten hits need; more, or a filter, is answered by the second look alone
         if not (self.shortlist and self.widths) or k > USUAL or len(part.allowed):
             return super().search(part, queries, k, similarity)

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, ClassVar
 
+import numpy as np
+
 from umekomi.errors import MissingExtra, WrongUse
 from umekomi.indexes import graphs
 from umekomi.indexes.kinds.base import DEPTHS, USUAL, Kind
@@ -55,8 +57,6 @@ class Hnsw(Kind):
         )
 
     def derive(self, vectors: Any) -> dict[str, Any]:
-        import numpy as np
-
         graph = self._graph(vectors.shape[1])
         longest = 0.0
         for start in range(0, len(vectors), ROWS * 8):
@@ -114,8 +114,6 @@ class Hnsw(Kind):
     def _without(self, part: Part, count: int, seed: int) -> tuple[Part, Any, Part]:
         """(a segment with so many rows less in its graph, their vectors, the same rows less to be looked at one by
         one)."""
-        import numpy as np
-
         graph = self._graph(part.vectors.shape[1])
         self.opened(part)  # looked through before any of it is followed
         graph.load(memoryview(part.arrays["graph"]))
@@ -143,8 +141,6 @@ class Hnsw(Kind):
         return max(int(enough), effort) if 0 < enough <= MOST else 0
 
     def search(self, part: Part, queries: Any, k: int, similarity: Any) -> tuple[Any, Any]:
-        import numpy as np
-
         if part.few(k):
             return score_listed(part, queries, np.flatnonzero(part.allowed), k)
         # rows that do not count take places on the walk: ask for more by their share, and scan where that is not enough

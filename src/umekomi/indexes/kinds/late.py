@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import numpy as np
+
 from umekomi.indexes.kinds.base import Kind
 from umekomi.indexes.scans import Part, empty_hits
 from umekomi.parts import similarity as similarities
@@ -20,8 +22,6 @@ class Late(Kind):
     metrics: ClassVar[frozenset[str] | None] = frozenset({"maxsim"})
 
     def search(self, part: Part, queries: Any, k: int, similarity: Any) -> tuple[Any, Any]:
-        import numpy as np
-
         from umekomi.parts.kernels.scan import take_best
 
         scores, rows = empty_hits(queries.items, k)
@@ -33,8 +33,6 @@ class Late(Kind):
 
 def _by_tokens(offsets: Any, tokens: int = 1 << 16) -> Iterator[tuple[int, int]]:
     """Ranges of documents with about so many token vectors together."""
-    import numpy as np
-
     start, last = 0, len(offsets) - 1
     while start < last:
         stop = int(np.searchsorted(offsets, offsets[start] + tokens, side="right")) - 1

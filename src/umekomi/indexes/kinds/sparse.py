@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import numpy as np
+
 from umekomi.indexes.kinds.base import Kind
 from umekomi.indexes.packing import Shape, check_offsets
 from umekomi.indexes.scans import Part, empty_hits, merge_hits
@@ -20,8 +22,6 @@ class Sparse(Kind):
     outputs: ClassVar[frozenset[str]] = frozenset({"sparse"})
 
     def derive(self, vectors: Any) -> dict[str, Any]:
-        import numpy as np
-
         lists = vectors.tocsc()
         return {
             "offsets": lists.indptr.astype(np.int64),
@@ -38,8 +38,6 @@ class Sparse(Kind):
             raise ValueError("values: expected as many as documents")
 
     def search(self, part: Part, queries: Any, k: int, similarity: Any) -> tuple[Any, Any]:
-        import numpy as np
-
         from umekomi.parts.kernels.scan import sparse_search
 
         lists = [part.arrays[name] for name in ("offsets", "documents", "values")]

@@ -12,6 +12,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from umekomi.errors import DataError, MissingExtra, UmekomiError, WrongUse
 from umekomi.files import MODEL_FILE, cache_folder, content_hash, folder_hash, read_json, whole_folder, write_json
 from umekomi.models.engines.onnx import OnnxEmbedder
@@ -64,12 +66,12 @@ def open_for_encoding(model: Any, engine: str = "auto") -> Any:
         opened = load_embedder(model)
         if engine == "auto":
             return opened
-        if not isinstance(opened, NetworkEmbedder):
+        if not has_graph(opened):
             raise _no_graph(engine, name, opened.kind)
         return _exported(opened, name, None, None, engine, runtime)
     if kind == "transformed":
         return _transformed(source, folder, engine)
-    if kind not in ("text", "onnx"):
+    if kind not in ("text", "sequence", "onnx"):
         if engine != "auto":
             raise _no_graph(engine, name, kind)
         return load_embedder(model)
@@ -101,7 +103,22 @@ def open_for_encoding(model: Any, engine: str = "auto") -> Any:
 
 
 def _no_graph(engine: str, name: str, kind: str) -> WrongUse:
-    return WrongUse(f"engine {engine}: expected a transformer text embedder, {name} is of kind {kind}")
+    return WrongUse(
+        f"engine {engine}: expected a transformer text embedder, or one that reads word by word; {name} is of kind "
+        f"{kind}"
+    )
+
+
+def has_graph(embedder: Any) -> bool:
+    """Is it a network that :func:`export` writes?"""
+    return isinstance(embedder, NetworkEmbedder) or getattr(embedder, "kind", "") == "sequence"
+
+
+def export(embedder: Any, runtime: str = "") -> OnnxEmbedder:
+    """The embedder as one graph that needs no torch, opened by ``runtime``."""
+    from umekomi.models.engines import onnx
+
+    return onnx.export_sequence(embedder, runtime) if embedder.kind == "sequence" else onnx.export(embedder, runtime)
 
 
 def open_to_judge(model: Any, engine: str = "auto") -> Any:
@@ -134,8 +151,6 @@ def _exported(embedder: Any, name: str, kept: Path | None, note: Path | None, en
     """The embedder's graph, checked, which ``note`` says, kept under ``kept``; the embedder itself where it has none as
     exact, if ``engine`` leaves the choice."""
     import warnings
-
-    from umekomi.models.engines.onnx import export
 
     try:
         if not find_spec("onnx"):
@@ -185,8 +200,6 @@ def _refused(embedder: Any, name: str, error: Exception, engine: str, runtime: s
 def check(embedder: Any, exported: Any) -> float:
     """The least cosine of ``exported``'s vectors to ``embedder``'s over the probes, in every role and in two batch
     compositions; the error below .9999."""
-    import numpy as np
-
     from umekomi.parts.similarity import normalise
 
     least = 1.0
@@ -196,7 +209,7 @@ def check(embedder: Any, exported: Any) -> float:
             exported.encode(list(PROBES), role=role),
             np.concatenate([exported.encode([text], role=role) for text in PROBES]),
         ):
-            cosines = (want * normalise(found)).sum(1)
+            cosines = (want * normalise(found)).sum(1) + (~want.any(1) & ~found.any(1))  # of nothing, nothing
             if not np.isfinite(found).all() or float(cosines.min()) < EXACT:
                 text = PROBES[int(np.argmin(np.nan_to_num(cosines, nan=-1.0)))]
                 raise WrongUse(

@@ -8,36 +8,49 @@ to nothing is padding.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
 
 from umekomi.errors import DataError, MissingExtra, WrongUse
 from umekomi.files import MODEL_FILE
 from umekomi.models.base import Encoded, Open
-from umekomi.models.borders import border, reading
+from umekomi.models.borders import border, reading, without_noise
 from umekomi.models.engines.runtimes import open_runtime
 from umekomi.models.folders import read_tokenizer, settings
-from umekomi.models.tokens import NetworkEmbedder, TokenizedEmbedder
+from umekomi.models.tokens import NetworkEmbedder, TokenizedEmbedder, filled
 from umekomi.parts.kernels.threads import cores
 from umekomi.progress import Progress
 
 if TYPE_CHECKING:
     from tokenizers import Encoding, Tokenizer
 
+    from umekomi.models.sequence import SequenceEmbedder
 
+
+LONGEST = 1 << 20
+"""Words of a text that a graph of an embedder without a limit reads."""
 BLOCK = 4096
 """Texts that are tokenised ahead and sorted together."""
 CPU_TOKENS, GPU_TOKENS = 512, 16384
 """Tokens of a batch, padding among them: the most that stay in a core's cache, and those that fill a GPU."""
-RUN_TOKENS = 8
-"""What running a batch costs beside its tokens, in tokens (minilm on one core: 1.7 ms, and .2 ms a token)."""
+
+
+class _Ids(NamedTuple):
+    """What the graph reads of a text."""
+
+    ids: list[int]
+    type_ids: list[int]
+    overflowing: bool
 
 
 class OnnxEmbedder(TokenizedEmbedder):
-    """``model.onnx`` (token ids and mask in, finished vectors out) and ``tokenizer.json``."""
+    """``model.onnx`` (token ids and mask in, finished vectors out) and ``tokenizer.json``. The token ``skips`` is left
+    out of every text; one of which nothing is left has a zero vector."""
 
     kind = "onnx"
     parallel = True
@@ -55,6 +68,7 @@ class OnnxEmbedder(TokenizedEmbedder):
         name: str,
         card: dict[str, Any] | None = None,
         stands_for: str = "",
+        skips: int | None = None,
         threads: int | None = None,
         runtime: str = "",
     ) -> None:
@@ -62,7 +76,7 @@ class OnnxEmbedder(TokenizedEmbedder):
         self._graph, self.tokenizer = graph, tokenizer
         self._pools: tuple[ThreadPoolExecutor, ThreadPoolExecutor] | None = None
         self.dimension, self.context, self.metric, self.prompts = dimension, context, metric, prompts
-        self.default_prompt, self.stands_for = default_prompt, stands_for
+        self.default_prompt, self.stands_for, self.skips = default_prompt, stands_for, skips
         tokenizer.no_padding()
         tokenizer.no_truncation()
         self._cutting = type(tokenizer).from_str(tokenizer.to_str())
@@ -107,19 +121,22 @@ class OnnxEmbedder(TokenizedEmbedder):
         return self._run(items, role, batch_size, False)
 
     def _run(self, items: list[str], role: str | None, batch_size: int, progress: bool) -> Encoded:
-        import numpy as np
-
         prompt = self.prompt(role)
         vectors = np.zeros((len(items), self.dimension), np.float32)
         tokens, cut = np.zeros(len(items), np.int64), np.zeros(len(items), bool)
         if not items:
             return Encoded(vectors, tokens, cut)
 
-        def tokenised(start: int) -> list[Encoding]:
+        def tokenised(start: int) -> list[_Ids]:
             with border(self.name):
-                return self._cutting.encode_batch_fast([prompt + text for text in items[start : start + BLOCK]])  # type: ignore[no-any-return]
+                found = self._cutting.encode_batch_fast([prompt + text for text in items[start : start + BLOCK]])
+            return [self._ids_of(encoding) for encoding in found]
 
-        def embed(encodings: list[Encoding], places: Any, width: int, first: int) -> int:
+        def embed(encodings: list[_Ids], places: Any, width: int, first: int) -> int:
+            if self.skips is not None:
+                places = places[[bool(encodings[place].ids) for place in places]]
+                if not len(places):
+                    return 0
             ids, mask, kinds = (np.zeros((len(places), width), np.int64) for _ in range(3))
             for row, place in enumerate(places):
                 encoding = encodings[place]
@@ -145,7 +162,7 @@ class OnnxEmbedder(TokenizedEmbedder):
                 [len(encoding.ids) for encoding in first],
                 [bool(encoding.overflowing) for encoding in first],
             )
-            for places in fill_batches(tokens, self.tokens, batch_size):
+            for places in filled(tokens, self.tokens, batch_size):
                 embed(first, places, max(int(tokens[places[0]]), 1), 0)
             return Encoded(vectors, tokens, cut)
         pool, ahead = self._threads()
@@ -159,7 +176,7 @@ class OnnxEmbedder(TokenizedEmbedder):
                     over = np.array([bool(encoding.overflowing) for encoding in encodings])
                     tokens[start : start + len(encodings)], cut[start : start + len(encodings)] = widths, over
                     budget = min(self.tokens, max(int(widths.max()), -(-int(widths.sum()) // self.threads)))
-                    for places in fill_batches(widths, budget, batch_size):
+                    for places in filled(widths, budget, batch_size):
                         running.append(pool.submit(embed, encodings, places, max(int(widths[places[0]]), 1), start))
                         while len(running) > 4 * self.threads:
                             bar.advance(running.popleft().result())
@@ -173,6 +190,18 @@ class OnnxEmbedder(TokenizedEmbedder):
                 wait(running)  # nothing goes on writing behind the caller's back
                 raise
         return Encoded(vectors, tokens, cut)
+
+    def _ids_of(self, encoding: Encoding) -> _Ids:
+        ids, kinds = encoding.ids, encoding.type_ids
+        if self.skips is not None:
+            kinds = [kind for number, kind in zip(ids, kinds, strict=True) if number != self.skips]
+            ids = [number for number in ids if number != self.skips]
+        return _Ids(ids, kinds, bool(encoding.overflowing))
+
+    def lengths(self, items: Sequence[str], role: str | None = None) -> Any:
+        if self.skips is None:
+            return super().lengths(items, role)
+        return np.array([len(self._ids_of(encoding).ids) for encoding in self.tokenizer.encode_batch(items)], np.int64)
 
     def _threads(self) -> tuple[ThreadPoolExecutor, ThreadPoolExecutor]:
         """Threads that run batches, and one that tokenises ahead; made when first needed."""
@@ -188,11 +217,15 @@ class OnnxEmbedder(TokenizedEmbedder):
             settings["default_prompt"] = self.default_prompt
         if self.stands_for:
             settings["stands_for"] = self.stands_for
+        if self.skips is not None:
+            settings["skips"] = self.skips
         return settings
 
     @classmethod
     def _read(cls, folder: Path, head: dict[str, Any], open: Open, runtime: str = "") -> OnnxEmbedder:
-        own = settings(folder, head, dimension=int, context=int, prompts=dict, default_prompt_=str, stands_for_=str)
+        own = settings(
+            folder, head, dimension=int, context=int, prompts=dict, default_prompt_=str, stands_for_=str, skips_=int
+        )
         if own["dimension"] < 1 or own["context"] < 1 or not all(isinstance(p, str) for p in own["prompts"].values()):
             raise DataError(f"{folder / MODEL_FILE}, settings: expected sizes above zero and prompts that are texts")
         graph = folder / "model.onnx"
@@ -211,43 +244,81 @@ class OnnxEmbedder(TokenizedEmbedder):
             )
 
 
-def fill_batches(widths: Any, budget: int, most: int) -> Iterator[Any]:
-    """Places of texts, longest first, batch by batch: each at most ``most`` texts and, padded to its longest, at most
-    ``budget`` tokens (one text at least). A batch ends where one more text would make its padding dearer than a batch
-    more.
+def export_sequence(embedder: SequenceEmbedder, runtime: str = "") -> OnnxEmbedder:
+    """The network of an embedder that reads word by word as one graph with free batch and length; it reads a text whole
+    up to :data:`LONGEST` words. Needs torch and the package onnx; the result needs neither."""
+    import torch
+    from tokenizers import Tokenizer
 
-    >>> import numpy as np
-    >>> [places.tolist() for places in filled(np.array([3, 9, 40, 4, 4]), 30, 8)]
-    [[2], [1, 3], [4, 0]]
-    """
-    import numpy as np
+    network, reader = embedder.network, embedder.reader
+    if reader.before:
+        raise WrongUse(f"onnx: {embedder.name} splits texts by {reader.before}, which a tokenizer's file cannot carry")
+    if network.padding == "zero":
+        raise WrongUse(f"onnx: a vector of {embedder.name} depends on its batch (padding zero), a graph's must not")
 
-    order = np.argsort(-widths, kind="stable")
-    lengths = widths[order].tolist()
-    start = waste = 0
-    for at, length in enumerate(lengths):
-        waste += lengths[start] - length
-        if at > start and (at - start >= most or (at - start + 1) * lengths[start] > budget or waste > RUN_TOKENS):
-            yield order[start:at]
-            start, waste = at, 0
-    if len(order):
-        yield order[start:]
+    class Whole(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = network
+
+        def forward(self, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+            return self.inner(ids, mask.sum(1)).vectors  # type: ignore[no-any-return]
+
+    place = next(network.parameters()).device
+    ids = torch.tensor([[0, 0, 0], [0, 0, 0]])
+    try:
+        graph = _traced(Whole().cpu(), {"input_ids": ids, "attention_mask": torch.tensor([[1, 1, 1], [1, 1, 0]])})
+    finally:
+        network.to(place)
+    return OnnxEmbedder(
+        graph,
+        Tokenizer.from_str(reader.tokenizer.to_str()),
+        dimension=embedder.dimension,
+        context=LONGEST,
+        metric=embedder.metric,
+        prompts={},
+        name=f"{embedder.name}-onnx",
+        card=embedder.card,
+        skips=reader.skips,
+        runtime=runtime,
+    )
+
+
+def _traced(whole: Any, features: Mapping[str, Any]) -> bytes:
+    """The graph of a module that takes these features, batch and length free."""
+    import io
+    import warnings
+
+    import torch
+
+    try:
+        import onnx  # noqa: F401
+    except ImportError:
+        raise MissingExtra("onnx", "onnx", "exporting to ONNX") from None
+    stream = io.BytesIO()
+    with torch.no_grad(), warnings.catch_warnings(), without_noise():
+        # the tracer names every shape it fixes; batch and length stay free, a test looks
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            whole,
+            tuple(features.values()),
+            stream,  # type: ignore[arg-type]
+            input_names=list(features),
+            output_names=["sentence_embedding"],
+            dynamic_axes={name: {0: "batch", 1: "tokens"} for name in features} | {"sentence_embedding": {0: "batch"}},
+            opset_version=17,
+            dynamo=False,
+        )
+    return stream.getvalue()
 
 
 def export(embedder: NetworkEmbedder, runtime: str = "") -> OnnxEmbedder:
     """The whole pipeline of a text embedder (transformer, pooling, normalisation) as one graph with free batch and
     length, opened by ``runtime`` (:func:`umekomi.models.engines.runtimes.open_runtime`). Needs torch and the package
     onnx; the result needs neither."""
-    import io
-    import warnings
-
     import torch
     from tokenizers import Tokenizer
 
-    try:
-        import onnx  # noqa: F401
-    except ImportError:
-        raise MissingExtra("onnx", "onnx", "exporting to ONNX") from None
     model = embedder.model
     if embedder.routes:
         raise WrongUse(
@@ -267,30 +338,16 @@ def export(embedder: NetworkEmbedder, runtime: str = "") -> OnnxEmbedder:
         def forward(self, *tensors: torch.Tensor) -> torch.Tensor:
             return self.inner(dict(zip(names, tensors, strict=True)))["sentence_embedding"]  # type: ignore[no-any-return]
 
-    stream = io.BytesIO()
     attention = model.transformers_model.config._attn_implementation
     place = model.device
     model.transformers_model.set_attn_implementation("eager")
     try:
-        with torch.inference_mode(), warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore"
-            )  # the tracer names every shape it fixes; batch and length stay free, a test looks
-            torch.onnx.export(
-                Whole().cpu(),
-                tuple(features[name].cpu() for name in names),
-                stream,  # type: ignore[arg-type]
-                input_names=names,
-                output_names=["sentence_embedding"],
-                dynamic_axes={name: {0: "batch", 1: "tokens"} for name in names} | {"sentence_embedding": {0: "batch"}},
-                opset_version=17,
-                dynamo=False,
-            )
+        graph = _traced(Whole().cpu(), {name: features[name].cpu() for name in names})
     finally:
         model.transformers_model.set_attn_implementation(attention)
         model.to(place)
     return OnnxEmbedder(
-        stream.getvalue(),
+        graph,
         Tokenizer.from_str(fast.to_str()),
         dimension=embedder.dimension,
         context=int(model.max_seq_length or 512),

@@ -14,6 +14,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from umekomi.errors import MissingExtra, WrongUse
 from umekomi.models.engines.onnx import OnnxEmbedder
 from umekomi.parts.similarity import normalise
@@ -39,8 +41,6 @@ def int8(embedder: OnnxEmbedder, texts: Sequence[str], *, least: float = LEAST, 
     except ImportError as error:
         raise MissingExtra(error.name or "onnx", "onnx", "rounding an ONNX model to eight bits") from None
     import logging
-
-    import numpy as np
 
     if not 0 < least < 1:
         raise WrongUse(f"int8: expected a least cosine between 0 and 1, found {least}")
@@ -146,6 +146,7 @@ def _with(embedder: OnnxEmbedder, graph: bytes) -> OnnxEmbedder:
         metric=embedder.metric,
         prompts=embedder.prompts,
         default_prompt=embedder.default_prompt,
+        skips=embedder.skips,
         name=f"{embedder.name}-int8",
         card=embedder.card,
     )

@@ -11,6 +11,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from umekomi.errors import DataError
 from umekomi.models.borders import reading
 from umekomi.models.folders import most_tokens, read_arrays, read_object, read_tokenizer
@@ -20,8 +22,6 @@ from umekomi.models.static import StaticEmbedder
 def model2vec(folder: Path, name: str) -> Any:
     """The static embedder of a model2vec folder."""
     import json
-
-    import numpy as np
 
     from umekomi.transforms.linear import Normalise
 

@@ -40,9 +40,9 @@ def run_all(work: Callable[..., Any], calls: Sequence[tuple[Any, ...]]) -> list[
 
 @contextmanager
 def single_threaded_blas() -> Iterator[None]:
-    """Inside, a matrix product runs in the thread that asks for it: share the rows out by :func:`over`. OpenBLAS's own
-    threads wait for more work by spinning, for tens of milliseconds, on the cores that the loops behind a product
-    need."""
+    """Inside, a matrix product runs in the thread that asks for it: share the rows out by :func:`run_all`.
+    OpenBLAS's own threads wait for more work by spinning, for tens of milliseconds, on the cores that the loops
+    behind a product need."""
     with _blas(os.getpid()).limit(limits=1, user_api="blas"):
         yield
 

@@ -101,6 +101,8 @@ class Recurrent(nn.Module):
     ) -> Read:
         """``vectors`` ``[batch, time, inputs]``, ``lengths`` ``[batch]`` of 0 to ``time`` tokens from the left;
         ``state`` to begin from, zero where there is none."""
+        if torch.onnx.is_in_onnx_export():
+            return self._traced(vectors, lengths)
         batch, time, _ = vectors.shape
         if lengths.shape != (batch,):
             raise WrongUse(f"recurrent layer: expected {batch} lengths, found shape {tuple(lengths.shape)}")
@@ -133,6 +135,22 @@ class Recurrent(nn.Module):
         end = tuple(torch.cat(parts) for parts in zip(*ends, strict=True))
         return Read(kept[-1], self._last(kept[-1], lengths), end, tuple(kept) if all_layers else ())
 
+    def _traced(self, vectors: Tensor, lengths: Tensor) -> Read:
+        """By torch's own layers, which have a counterpart in ONNX: padded in, with lengths of 1 or more."""
+        if self.directions == "backward" or self.cell_clip is not None or self.step_width != self.width:
+            raise WrongUse("recurrent layer: ONNX has none with clips or a projection, nor a backward direction alone")
+        data = vectors
+        for number, cell in enumerate(self.cells):
+            packed = nn.utils.rnn.pack_padded_sequence(data, lengths, batch_first=True, enforce_sorted=False)
+            read, _ = cell(packed)
+            read, _ = nn.utils.rnn.pad_packed_sequence(read, batch_first=True)
+            data = read + data if self.residual and number else read
+        ends = (lengths - 1).clamp(min=0).reshape(-1, 1, 1).expand(-1, 1, data.shape[2])
+        last = data.gather(1, ends).squeeze(1)
+        if self.directions == "both":
+            last = torch.cat([last[:, : self.step_width], data[:, 0, self.step_width :]], 1)
+        return Read(data, last, (), ())
+
     def zero_state(self, like: Tensor, batch: int) -> State:
         """The state that a sequence begins from where no other is given."""
         count = len(self.cells) * (2 if self.directions == "both" else 1)
@@ -158,25 +176,80 @@ class Recurrent(nn.Module):
         clipped = self.cell_clip is not None or self.projection_clip is not None
         if data.device.type != "cpu" and not clipped:
             return self._by_torch(cell, data, begin, packing)
-        suffixes = {"forward": ("",), "backward": ("",), "both": ("", "_reverse")}[self.directions]
         outputs, ends = [], []
-        for number, suffix in enumerate(suffixes):
-            steps = Steps(packing, self.directions == "backward" or number == 1, self.cell_clip, self.projection_clip)
-            names = ["weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0"]
-            weights = [getattr(cell, name + suffix) for name in names]
-            own = [part[number] for part in begin]
-            with torch.autocast(data.device.type, enabled=False):
-                data = data.to(weights[0].dtype)
-                if self.cell == "gru":
-                    read, *after = _run(_Gru, data, *own, *weights, steps)
-                else:
-                    mapped = getattr(cell, f"weight_hr_l0{suffix}", None)
-                    bias = weights[2] + weights[3]
-                    read, *after = _run(_Lstm, data, *own, weights[0], weights[1], bias, mapped, steps)
+        for number, suffix in enumerate(self._suffixes):
+            own = tuple(part[number] for part in begin)
+            read, after = self._direction(cell, suffix, data, own, packing)
             outputs.append(read)
             ends.append(after)
         joined = outputs[0] if len(outputs) == 1 else torch.cat(outputs, 1)
         return joined, tuple(torch.stack(parts) for parts in zip(*ends, strict=True))
+
+    @property
+    def _suffixes(self) -> tuple[str, ...]:
+        return ("", "_reverse") if self.directions == "both" else ("",)
+
+    def _direction(
+        self, cell: nn.Module, suffix: str, data: Tensor, begin: State, packing: Packing
+    ) -> tuple[Tensor, State]:
+        """One direction of a layer over packed rows, from a state ``[sequences, width]``."""
+        backward = self.directions == "backward" or bool(suffix)
+        steps = Steps(packing, backward, self.cell_clip, self.projection_clip)
+        names = ["weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0"]
+        weights = [getattr(cell, name + suffix) for name in names]
+        with torch.autocast(data.device.type, enabled=False):
+            data = data.to(weights[0].dtype)
+            if self.cell == "gru":
+                read, *after = _run(_Gru, data, *begin, *weights, steps)
+            else:
+                mapped = getattr(cell, f"weight_hr_l0{suffix}", None)
+                bias = weights[2] + weights[3]
+                read, *after = _run(_Lstm, data, *begin, weights[0], weights[1], bias, mapped, steps)
+        return read, tuple(after)
+
+    def pieces(self, vectors: Tensor, size: int) -> Iterator[Tensor]:
+        """What a layer alone gives for one sequence ``[time, inputs]``: ``[at most size, dimension]`` after another,
+        without gradient, in memory that does not grow with its outputs. A direction from the end is read twice: once to
+        know what each piece begins from."""
+        if len(self.cells) > 1:
+            raise WrongUse(f"recurrent layer: expected one layer to read in pieces, found {len(self.cells)}")
+        bounds = [(low, min(low + size, len(vectors))) for low in range(0, len(vectors), size)]
+        with torch.no_grad():
+            entering: list[State] = []  # what each piece begins from, read from the end: the last piece's first
+            state = self._begin(vectors)
+            for low, high in reversed(bounds) if self.directions != "forward" else ():
+                entering.append(state)
+                state = self._read_piece(vectors[low:high], self._suffixes[-1], state)[1]
+            state = self._begin(vectors)
+            for low, high in bounds:
+                sides = []
+                if self.directions != "backward":
+                    side, state = self._read_piece(vectors[low:high], "", state)
+                    sides.append(side)
+                if self.directions != "forward":
+                    sides.append(self._read_piece(vectors[low:high], self._suffixes[-1], entering.pop())[0])
+                yield sides[0] if len(sides) == 1 else torch.cat(sides, 1)
+
+    def last_of_pieces(self, vectors: Tensor, size: int) -> Tensor:
+        """``[dimension]``: what :attr:`Read.last` is of that sequence."""
+        lasts = []
+        with torch.no_grad():
+            for suffix in self._suffixes:
+                parts = [vectors[low : low + size] for low in range(0, len(vectors), size)]
+                state = self._begin(vectors)
+                for part in reversed(parts) if suffix or self.directions == "backward" else parts:
+                    state = self._read_piece(part, suffix, state)[1]
+                lasts.append(state[0][0])
+        return torch.cat(lasts)
+
+    def _begin(self, like: Tensor) -> State:
+        """One direction's state for one sequence, before its first word."""
+        widths = (self.step_width, self.width) if self.cell == "lstm" else (self.width,)
+        return tuple(like.new_zeros(1, width) for width in widths)
+
+    def _read_piece(self, piece: Tensor, suffix: str, state: State) -> tuple[Tensor, State]:
+        packing = Packing(torch.tensor([len(piece)]), len(piece), piece.device)
+        return self._direction(self.cells[0], suffix, piece, state, packing)
 
     def _by_torch(self, cell: nn.Module, data: Tensor, begin: State, packing: Packing) -> tuple[Tensor, State]:
         """The layer by torch's own kernels; a backward direction alone reads each sequence turned round."""

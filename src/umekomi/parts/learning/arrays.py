@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from umekomi.errors import UmekomiError
 from umekomi.files import whole_file
 from umekomi.parts.kernels.threads import cores, run_all, shards
@@ -14,7 +16,6 @@ from umekomi.progress import say
 from umekomi.run import Run
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
     Arrays = Mapping[str, NDArray[Any]]
@@ -49,8 +50,6 @@ def learn(
     folder, the arrays are kept there every 20 seconds under ``key``, and an interrupted job goes on behind the last
     whole epoch.
     """
-    import numpy as np
-
     file = run.checkpoint / "epochs.npz" if run.checkpoint else None
     done, losses = _resume(arrays, file, key, run.who)
     saved = time.monotonic()
@@ -78,8 +77,6 @@ def learn(
 
 
 def _resume(arrays: Arrays, file: Path | None, key: str, who: str) -> tuple[int, list[float]]:
-    import numpy as np
-
     if file is None or not file.is_file():
         return 0, []
     with np.load(file, allow_pickle=False) as kept:
@@ -92,8 +89,6 @@ def _resume(arrays: Arrays, file: Path | None, key: str, who: str) -> tuple[int,
 
 
 def _finite(arrays: Arrays, loss: float, epoch: int, who: str, rows: Mapping[str, Sequence[str]], hint: str) -> None:
-    import numpy as np
-
     for name, array in arrays.items():
         if not np.isfinite(array.sum()):
             bad = ~np.isfinite(array.reshape(len(array), -1)).all(1)
@@ -110,8 +105,6 @@ def _finite(arrays: Arrays, loss: float, epoch: int, who: str, rows: Mapping[str
 
 def order(size: int, seed: int, epoch: int) -> NDArray[np.int64]:
     """The items of an epoch, shuffled: int64 ``[size]``."""
-    import numpy as np
-
     return np.random.default_rng([seed & 0xFFFFFFFF, epoch]).permutation(size)
 
 

@@ -6,6 +6,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Literal
 
+import numpy as np
+
 from umekomi.errors import DataError, WrongUse
 from umekomi.parts.learning.trainer import arguments, checkpoints, progress_callback, train_resuming
 from umekomi.run import Run
@@ -14,8 +16,6 @@ from umekomi.run import Run
 def pack_texts(tokenizer: Any, texts: Sequence[str], length: int) -> Any:
     """Every text's tokens one behind the other, cut into rows of ``length``: int64 ``[rows, length]``; the rest that
     fills no row is left out."""
-    import numpy as np
-
     flat: list[int] = []
     for start in range(0, len(texts), 4096):
         for ids in tokenizer(list(texts[start : start + 4096]), verbose=False)["input_ids"]:

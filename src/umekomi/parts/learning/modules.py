@@ -225,8 +225,8 @@ def items_in(batch: Any) -> int:
 def seed_globals(seed: int, *keys: int) -> Iterator[None]:
     """Torch's, NumPy's and Python's global generators seeded within, and as they were behind it: for first weights.
 
-    >>> with seeded(3): a = torch.rand(1)
-    >>> with seeded(3): print(bool(a == torch.rand(1)))
+    >>> with seed_globals(3): a = torch.rand(1)
+    >>> with seed_globals(3): print(bool(a == torch.rand(1)))
     True
     """
     with _fork(torch.device("cpu")):

@@ -1,0 +1,116 @@
+"""Texts as rows of word numbers, for embedders that read word by word. Light: the tokenizers library does it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from umekomi.errors import DataError, WrongUse
+from umekomi.files import MODEL_FILE
+from umekomi.models.borders import border
+from umekomi.models.folders import fields, read_tokenizer
+from umekomi.parts.words import TREEBANK, tokenizer
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from tokenizers import Tokenizer
+
+SPLITS = ("treebank", "spaces", "plain", "surfaces", "bigrams")
+"""How a text becomes words: words, marks and contractions apart; what stands between spaces; lower-cased runs of
+letters and digits; Japanese words (fugashi) or pairs of characters."""
+BEFORE = ("surfaces", "bigrams")
+"""Splits that no tokenizer of the tokenizers library makes: the text is split before it."""
+UNKNOWN = "<unk>"
+
+
+def word_tokenizer(
+    names: Sequence[str], split: str = "treebank", *, lowercase: bool = False, begin: str = "", end: str = ""
+) -> Tokenizer:
+    """Words to their places in ``names``, which must hold ``<unk>``, what every other word becomes; ``begin`` and
+    ``end``, where they are given, are among the names and stand around each text."""
+    from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
+
+    if split not in SPLITS:
+        raise WrongUse(f"no way to split texts named {split!r}; there are: {', '.join(SPLITS)}")
+    rows = {name: row for row, name in enumerate(names)}
+    for name in (UNKNOWN, *filter(None, (begin, end))):
+        if name not in rows:
+            raise WrongUse(f"words: expected {name!r} among the names, found {len(rows):,} without it")
+    made = Tokenizer(models.WordLevel(rows, UNKNOWN))
+    if lowercase or split == "plain":
+        made.normalizer = normalizers.Lowercase()
+    pattern = {"treebank": TREEBANK, "plain": r"[\p{L}\p{N}\p{M}]+"}.get(split)
+    made.pre_tokenizer = (
+        pre_tokenizers.WhitespaceSplit()
+        if pattern is None
+        else pre_tokenizers.Split(Regex(pattern), "removed", invert=True)
+    )
+    around = [name for name in (begin, "$A", end) if name]
+    if len(around) > 1:
+        specials = [(name, rows[name]) for name in dict.fromkeys((begin, end)) if name]
+        made.post_processor = processors.TemplateProcessing(single=around, special_tokens=specials)
+    return made
+
+
+class WordReader:
+    """``tokenizer`` gives a text's word numbers; with ``skips_unknown`` words that it has no row for are left out, as
+    if they were not there. ``before`` is one of :data:`BEFORE`, or empty."""
+
+    def __init__(self, tokenizer: Tokenizer, *, skips_unknown: bool = True, before: str = "") -> None:
+        if before not in ("", *BEFORE):
+            raise WrongUse(f"before: expected nothing, {' or '.join(BEFORE)}, found {before!r}")
+        tokenizer.no_padding()
+        tokenizer.no_truncation()
+        self.tokenizer, self.skips_unknown, self.before = tokenizer, skips_unknown, before
+        self.unknown = tokenizer.token_to_id(UNKNOWN)
+
+    @property
+    def rows(self) -> int:
+        """How many rows a table must have for all that :meth:`read` gives."""
+        return max(self.tokenizer.get_vocab().values(), default=-1) + 1
+
+    @property
+    def skips(self) -> int | None:
+        """The number that is left out, or None."""
+        return self.unknown if self.skips_unknown else None
+
+    def split_before(self, texts: Sequence[str]) -> list[str]:
+        """The texts as the tokenizer takes them."""
+        if not self.before:
+            return list(texts)
+        cut = tokenizer(self.before)
+        return [" ".join(cut(text)) for text in texts]
+
+    def read(self, texts: Sequence[str]) -> list[NDArray[np.int64]]:
+        """int64 ``[words]`` of each text."""
+
+        with border("words"):
+            encodings = self.tokenizer.encode_batch_fast(self.split_before(texts))
+        rows = [np.array(encoding.ids, np.int64) for encoding in encodings]
+        return rows if self.skips is None else [row[row != self.skips] for row in rows]
+
+    def words(self, texts: Sequence[str]) -> list[list[str]]:
+        """The words of each text that have a number, as the tokenizer has them."""
+        return [self.names(rows) for rows in self.read(texts)]
+
+    def names(self, rows: NDArray[np.int64]) -> list[str]:
+        """The words of these numbers."""
+        return [str(self.tokenizer.id_to_token(int(row))) for row in rows]
+
+    def write(self, folder: Path) -> dict[str, Any]:
+        """``tokenizer.json``, and the settings for :meth:`open`."""
+        self.tokenizer.save(str(folder / "tokenizer.json"))
+        return {"skips_unknown": self.skips_unknown, "before": self.before}
+
+    @classmethod
+    def open(cls, folder: Path, found: dict[str, Any]) -> WordReader:
+        """What :meth:`write` wrote."""
+        by = f"{folder / MODEL_FILE}, settings, reader"
+        own = fields(found, by, skips_unknown=bool, before=str)
+        try:
+            return cls(read_tokenizer(folder / "tokenizer.json"), **own)
+        except WrongUse as error:
+            raise DataError(f"{by}: {error}") from None
