@@ -32,6 +32,10 @@ NAMES = (
     "encode",
     "serve",
     "recurrent",
+    "trees",
+    "probes",
+    "infersent",
+    "words",
 )
 
 

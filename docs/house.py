@@ -3,34 +3,48 @@
 Prints, for each source folder (``src/umekomi`` where none is named), what the syntax trees say: files at the root,
 circles of imports, parameters typed ``Any``, the length of recipes, how many places know a shape of data, a model's
 name or a kind of model. ``--draw`` prints the rooms as a Mermaid picture instead, and ``--write`` puts it into
-``docs/house.md``; a test fails when the page shows another picture than the imports give.
+``docs/house.md``; a test fails when the page shows another picture than the imports give. ``--ways`` goes five ways
+through the house (``docs/ways.py``), counts where they stay and climb, what a new thing touches and how long it takes
+to start; with ``--write`` that table goes into the page.
 """
 
 from __future__ import annotations
 
 import argparse
 import ast
+import json
+import os
 import re
 import statistics
+import subprocess
+import sys
+import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from copy import deepcopy
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from ways import WAYS
+
 ROOT = Path(__file__).resolve().parent.parent
 SOURCE = ROOT / "src" / "umekomi"
 PAGE = ROOT / "docs" / "house.md"
-BEGIN, END = "<!-- rooms: drawn by python docs/house.py --write -->", "<!-- /rooms -->"
+MARKS = {
+    "rooms": ("<!-- rooms: drawn by python docs/house.py --write -->", "<!-- /rooms -->"),
+    "ways": ("<!-- ways: counted by python docs/house.py --ways BEFORE AFTER --write -->", "<!-- /ways -->"),
+}
 
 GROUND = "ground"
 """The modules at the package's root, as one room."""
 
 PLACES = {
     "places that know a shape of data": (
-        r"\bshape\(",
+        r"(?<![.\w])(?:shape|shape_name|shape_of)\(",
         r"\b(?:SHAPES|TEXTS|GROUPS|OF_SHAPE|_COLUMNS|OBJECTIVES)\b",
-        r"\.shapes\b",
-        r"(?<![.\w])shape (?:==|!=|in|not in) ",
+        r"\b(?:task|\])\.shapes\b",
+        r"(?<![.\w])(?<!for )shape (?:==|!=|in|not in) ",
         r"\.columns (?:==|!=) \(",
     ),
     "places that work out a model's name": (
@@ -256,10 +270,106 @@ def drawn(source: Path = SOURCE) -> str:
     return "\n".join([*lines, "```"])
 
 
-def page_with(picture: str, text: str) -> str:
-    """The page with the picture between its marks."""
-    marked = re.escape(BEGIN) + ".*?" + re.escape(END)
-    return re.sub(marked, lambda _: f"{BEGIN}\n{picture}\n{END}", text, flags=re.DOTALL)
+def page_with(what: str, text: str, page: str) -> str:
+    """The page with ``text`` between the marks of ``what``."""
+    begin, end = MARKS[what]
+    return re.sub(re.escape(begin) + ".*?" + re.escape(end), lambda _: f"{begin}\n{text}\n{end}", page, flags=re.DOTALL)
+
+
+# --- the ways ---------------------------------------------------------------------------------------------------------
+
+
+def walked(source: Path, way: str) -> list[tuple[str, int, str, str]]:
+    """The calls from one module into another (module, line, function, module called) on one real run."""
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "docs" / "ways.py"), str(source), way],
+        env={**os.environ, "PYTHONPATH": str(source.parent), "TOKENIZERS_PARALLELISM": "false"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise SystemExit(f"{way}, {source}: {done.stderr[-2000:]}")
+    return [tuple(call) for call in json.loads(done.stdout.splitlines()[-1])]
+
+
+def above(arrows: Mapping[str, set[str]]) -> dict[str, set[str]]:
+    """What each module imports, directly or over others."""
+    reached: dict[str, set[str]] = {}
+    for name in arrows:
+        seen: set[str] = set()
+        waiting = [name]
+        while waiting:
+            for target in arrows[waiting.pop()] - seen:
+                seen.add(target)
+                waiting.append(target)
+        reached[name] = seen
+    return reached
+
+
+def way_counts(source: Path) -> dict[str, str]:
+    """Stays, climbs and rooms of every way."""
+    trees = modules(source)
+    reached = above({name: imported(name, tree, trees) for name, tree in trees.items()})
+    rows = {}
+    for way in WAYS:
+        calls = walked(source, way)
+        climbs = [
+            (came, landed)
+            for came, _, _, landed in calls
+            if came and came in reached[landed] and landed not in reached[came]
+        ]
+        visited = {landed for *_, landed in calls}
+        rooms_seen = {name.split(".")[1] if name.count(".") > 1 else GROUND for name in visited}
+        rows[way] = f"stays {len(calls)}, modules {len(visited)}, rooms {len(rooms_seen)}, climbs {len(climbs)}"
+    return rows
+
+
+NAMED = {
+    "shape": ("scored pairs", "labelled pairs", "judged pairs", "labelled texts", "hierarchy", "triples"),
+    "recipe": ("bm25", "csr", "edrep", "fastsent", "lsa", "near2", "poincare", "simcse", "starspace", "static"),
+    "kind of model": ("backbone", "bags", "entity", "static", "transformed"),
+    "task": ("classification", "clustering", "link-prediction", "pair-classification", "reconstruction", "similarity"),
+}
+"""Of each sort some that all versions have, and whose names mean nothing else."""
+
+
+def touched(trees: Mapping[str, ast.Module], names: Iterable[str]) -> list[int]:
+    """For each name the modules whose code (not prose) names it; a new one of its sort may touch as many."""
+    texts = {name: "\n".join(code_lines(tree)) for name, tree in trees.items()}
+    return [sum(f'"{name}"' in text for text in texts.values()) for name in names]
+
+
+def seconds(source: Path, *words: str) -> float:
+    """The least of five starts."""
+    took = []
+    for _ in range(5):
+        begun = time.perf_counter()
+        subprocess.run(
+            [sys.executable, *words],
+            env={**os.environ, "PYTHONPATH": str(source.parent)},
+            stdout=subprocess.DEVNULL,
+            check=True,
+        )
+        took.append(time.perf_counter() - begun)
+    return min(took)
+
+
+def told_ways(sources: list[Path]) -> str:
+    """The table of ways, of what a new thing touches, and of starts: a column for each source folder."""
+    columns = []
+    for source in sources:
+        trees = modules(source)
+        column = way_counts(source)
+        for sort, names in NAMED.items():
+            counts = touched(trees, names)
+            column[f"modules that name one {sort}: median, most"] = f"{statistics.median(counts):g}, {max(counts)}"
+        column["`import umekomi`, seconds"] = f"{seconds(source, '-c', 'import umekomi'):.2f}"
+        column["`umekomi --help`, seconds"] = f"{seconds(source, '-m', 'umekomi', '--help'):.2f}"
+        columns.append(column)
+    heads = ["before", "now"] if len(columns) == 2 else [str(source) for source in sources]
+    rows = [[key, *(column[key] for column in columns)] for key in columns[0]]
+    return "\n".join(f"| {' | '.join(row)} |" for row in [["", *heads], ["---"] * (len(columns) + 1), *rows])
 
 
 def main(words: list[str] | None = None) -> int:
@@ -267,14 +377,19 @@ def main(words: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("folders", nargs="*", type=Path, help="source folders; src/umekomi where none is named")
     parser.add_argument("--draw", action="store_true", help="print the picture of the rooms")
-    parser.add_argument("--write", action="store_true", help="put the picture into docs/house.md")
+    parser.add_argument("--ways", action="store_true", help="go five ways and count stays and climbs")
+    parser.add_argument("--write", action="store_true", help="put the picture (or the ways) into docs/house.md")
     parser.add_argument("--places", action="store_true", help="print every line that was counted as a place")
     chosen = parser.parse_args(words)
-    folders = chosen.folders or [SOURCE]
+    folders = [folder.resolve() for folder in chosen.folders] or [SOURCE]
     if chosen.draw:
         print(drawn(folders[0]))
-    elif chosen.write:
-        PAGE.write_text(page_with(drawn(), PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+    elif chosen.ways or chosen.write:
+        what, text = ("ways", told_ways(folders)) if chosen.ways else ("rooms", drawn())
+        if chosen.write:
+            PAGE.write_text(page_with(what, text, PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+        else:
+            print(text)
     elif chosen.places:
         for what, patterns in PLACES.items():
             print(f"{what}:", *places(modules(folders[0]), patterns), sep="\n  ")

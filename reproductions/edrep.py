@@ -13,8 +13,8 @@ from umekomi.recipes import get
 from umekomi.verbs.reproduce import Claim, Measurement, cached
 
 SEEDS, GRAPHS = (0, 1, 2), ("cora", "citeseer", "pubmed", "blogcatalog")
-SAMPLE = 1000
-QUICK = {"SEEDS": (0,), "GRAPHS": ("cora",), "SAMPLE": 100}
+SAMPLE, EPOCHS = 1000, 50
+QUICK = {"SEEDS": (0,), "GRAPHS": ("cora",), "SAMPLE": 100, "EPOCHS": 5}
 
 
 def quality(progress: bool) -> Iterator[Measurement]:
@@ -72,7 +72,9 @@ def normaliser(progress: bool) -> Iterator[Measurement]:
 
     words, _ = minilm_table()
     generator = np.random.default_rng(0)
-    graph = get("edrep")(dimensions=32, epochs=50, learning_rate=1.0, walk=3).fit(load("blogcatalog")["train"]).vectors
+    graph = (
+        get("edrep")(dimensions=32, epochs=EPOCHS, learning_rate=1.0, walk=3).fit(load("blogcatalog")["train"]).vectors
+    )
     for name, table in (("minilm's tokens", words.table), ("nodes of blogcatalog", graph)):
         table = table / np.linalg.norm(table, axis=1).mean()
         rows = generator.choice(len(table), SAMPLE, replace=False)

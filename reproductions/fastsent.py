@@ -13,7 +13,7 @@ import numpy as np
 from umekomi.data import load
 from umekomi.data.vocabulary import count_tokens, split_words
 from umekomi.models.bags import BagEmbedder
-from umekomi.parts.similarity import normalise
+from umekomi.models.base import EmbedderBase
 from umekomi.progress import say
 from umekomi.recipes import get
 from umekomi.statistics import interval, paired_interval
@@ -38,21 +38,23 @@ ONE_SEED = ("TF-IDF", "PV-DBOW", "PV-DM")
 QUICK = {"SEEDS": (0,)}
 
 
-class Paragraphs:
-    """gensim's paragraph vectors with the face that tasks ask for: a text's vector is inferred."""
+class Paragraphs(EmbedderBase):
+    """gensim's paragraph vectors: a text's vector is inferred."""
 
-    metric, roles, kind, outputs, dimension = "cosine", frozenset(), "dense", frozenset({"dense"}), WIDTH
+    kind, modalities = "paragraphs", frozenset({"text"})
 
     def __init__(self, model: Any, name: str) -> None:
-        self.model, self.name = model, name
+        self.model, self.name, self.dimension, self.card = model, name, WIDTH, {}
 
-    def encode(self, items: Any, **options: Any) -> Any:
+    def _encode(self, items: list[Any], **options: Any) -> Any:
         return np.stack(
-            [self.model.infer_vector(words, epochs=10) for words in split_words(list(items), "plain").to_pylist()]
+            [self.model.infer_vector(words, epochs=10) for words in split_words(items, "plain").to_pylist()]
         ).astype(np.float32)
 
-    def similarity_pairwise(self, a: Any, b: Any) -> Any:
-        return np.einsum("nd,nd->n", normalise(a), normalise(b))
+    def _write(self, folder: Any) -> Any:
+        raise NotImplementedError("gensim's model is judged and not kept")
+
+    _read = classmethod(_write)
 
 
 def models(arm: str, seed: int) -> Any:

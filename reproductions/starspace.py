@@ -17,11 +17,11 @@ from umekomi.verbs.reproduce import Claim, Measurement, cached
 SEEDS, SETS = (0, 1, 2), ("agnews", "trec", "sst2", "subj")
 QUICK = {"SEEDS": (0,), "SETS": ("trec", "subj")}
 ARMS = {
-    "StarSpace, hinge, cosine": {"dimensions": 50, "epochs": 20, "rate": 0.05},
+    "StarSpace, hinge, cosine": {"dimensions": 50, "epochs": 20, "learning_rate": 0.05},
     "StarSpace, hinge, dot, no Adagrad (the published example)": {
         "dimensions": 10,
         "epochs": 20,
-        "rate": 0.01,
+        "learning_rate": 0.01,
         "similarity": "dot",
         "adagrad": "off",
         "search": 5,
@@ -30,7 +30,7 @@ ARMS = {
     "StarSpace, softmax, dot, bigrams (fastText-style)": {
         "dimensions": 50,
         "epochs": 20,
-        "rate": 0.05,
+        "learning_rate": 0.05,
         "loss": "softmax",
         "similarity": "dot",
         "search": 5,

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import zygote
 
 collect_ignore = ["fixtures"]  # made by the code of earlier commits, whose modules had other names
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -33,8 +34,28 @@ def _data_root() -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def _cache(tmp_path_factory) -> None:
-    """No test takes vectors or graphs that another run of the tests left."""
-    os.environ["UMEKOMI_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+    """No test takes vectors or graphs that another run of the tests left; the workers of one run share theirs, so that
+    minilm's graph is made once."""
+    own = tmp_path_factory.getbasetemp()
+    os.environ["UMEKOMI_CACHE"] = str((own.parent if os.environ.get("PYTEST_XDIST_WORKER") else own) / "cache")
+
+
+FIRST = (
+    "test_claims",
+    "test_engine",
+    "test_battery",
+    "test_contrastive_recipes",
+    "test_index",
+    "test_recipes",
+    "test_wire",
+    "test_running",
+    "test_modules",
+)
+"""The files that take longest: begun last, one of them would keep one worker while the other has nothing left."""
+
+
+def pytest_collection_modifyitems(items) -> None:
+    items.sort(key=lambda item: FIRST.index(item.path.stem) if item.path.stem in FIRST else len(FIRST))
 
 
 @pytest.fixture(scope="session")
@@ -56,13 +77,14 @@ def pydocs():
 def fresh():
     """Run Python source in a process of its own; what it prints."""
 
-    def run(source: str, *, ok: bool = True, **environment: str) -> str:
+    def run(source: str, *, ok: bool = True, within: float | None = None, **environment: str) -> str:
         done = subprocess.run(
             [sys.executable, "-c", source],
             capture_output=True,
             text=True,
             env={**os.environ, **environment},
             check=False,
+            timeout=within,
         )
         if ok:
             assert done.returncode == 0, done.stderr[-3000:]
@@ -72,19 +94,27 @@ def fresh():
 
 
 @pytest.fixture
+def forked():
+    """Run Python source in a child of the zygote, in which torch and the like are there already but nothing of umekomi
+    is; what it prints."""
+
+    def run(source: str, **environment: str) -> str:
+        process = zygote.Process(source=source, environment={**os.environ, **environment})
+        out, error = process.communicate()
+        assert process.returncode == 0, error[-3000:]
+        return out
+
+    return run
+
+
+@pytest.fixture
 def command():
-    """Run the command line in a process of its own: (status, standard output, standard error)."""
+    """Run the command line in a child of the zygote: (status, standard output, standard error)."""
 
     def run(*words: str, cwd: Path | None = None, **environment: str) -> tuple[int, str, str]:
-        done = subprocess.run(
-            [sys.executable, "-m", "umekomi", *words],
-            capture_output=True,
-            text=True,
-            cwd=cwd,
-            env={**os.environ, **environment},
-            check=False,
-        )
-        return done.returncode, done.stdout, done.stderr
+        process = zygote.Process(module="umekomi", words=words, cwd=cwd, environment={**os.environ, **environment})
+        out, error = process.communicate()
+        return process.returncode, out, error
 
     return run
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import re
 import sys
@@ -89,7 +90,7 @@ def test_every_verb_has_a_page_of_its_own():
 def test_the_picture_of_the_rooms_is_what_the_imports_give():
     house = module(ROOT / "docs" / "house.py", "house")
     page = (ROOT / "docs" / "house.md").read_text(encoding="utf-8")
-    assert house.page_with(house.drawn(), page) == page, "run make house"
+    assert house.page_with("rooms", house.drawn(), page) == page, "run make house"
     rooms = {room for pair in house.rooms() for room in pair}
     told = {word.strip("`/") for word in re.findall(r"^\| (`\w+/`|ground) \|", page, re.MULTILINE)}
     assert told == rooms
@@ -120,3 +121,53 @@ def test_the_house_is_counted_rightly(tmp_path):
     assert found["places that know a shape of data"] == "0 in 0 modules", "a docstring is no place"
     assert dict(house.rooms(tmp_path / "pack")) == {("recipes", "models"): 1, ("recipes", "ground"): 1}
     assert "recipes -- 1 --> models" in house.drawn(tmp_path / "pack")
+
+
+def test_the_ways_are_walked_and_climbs_are_against_the_imports(tmp_path):
+    """One way on the real source; the counting on a package of three modules."""
+    house = module(ROOT / "docs" / "house.py", "house")
+    calls = house.walked(house.SOURCE, "(c) a query through `search`")
+    assert ("umekomi.verbs.search", "umekomi.indexes.index") in {(came, landed) for came, _, _, landed in calls}
+    assert house.above({"a": {"b"}, "b": {"c"}, "c": set()}) == {"a": {"b", "c"}, "b": {"c"}, "c": set()}
+    page = (ROOT / "docs" / "house.md").read_text(encoding="utf-8")
+    assert all(f"| {way} |" in page for way in house.WAYS), "run python docs/house.py --ways BEFORE AFTER --write"
+    trees = house.modules(house.SOURCE)
+    for names in house.NAMED.values():
+        assert all(house.touched(trees, names)), "each is named somewhere"
+
+
+def functions_of(body, name="", own=None):
+    """(name, function, its docstring's text) of all public functions, methods and classes; ``__init__`` is told by its
+    class."""
+    for node in body:
+        if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+            yield from functions_of(node.body, f"{name}{node.name}.", node)
+        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            decorators = " ".join(ast.unparse(each) for each in node.decorator_list)
+            if "njit" in decorators or "overload" in decorators:  # a compiled loop's arrays are told in one piece
+                continue
+            if node.name == "__init__" and own is not None:
+                yield name.rstrip("."), node, ast.get_docstring(own) or ""
+            elif not node.name.startswith("_"):
+                yield name + node.name, node, ast.get_docstring(node) or ""
+
+
+def test_seven_parameters_are_told_one_by_one():
+    """From seven parameters on, a docstring has ``Args:`` with a line for each. The command line tells its own by its
+    help."""
+    source, wanting, seen = ROOT / "src" / "umekomi", [], 0
+    for file in sorted(source.rglob("*.py")):
+        if file.relative_to(source).parts[0] == "cli":
+            continue
+        for name, node, doc in functions_of(ast.parse(file.read_text(encoding="utf-8")).body):
+            arguments = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
+            names = [each.arg for each in arguments if each.arg not in ("self", "cls")]
+            if len(names) >= 7:
+                seen += 1
+                told = re.findall(r"^ +\**(\w+): ", doc.partition("Args:\n")[2], re.MULTILINE)
+                if told[: len(names)] != names:
+                    wanting.append(
+                        f"{file.relative_to(source)}: {name}: {[each for each in names if each not in told]}"
+                    )
+    assert seen > 40
+    assert not wanting, "\n".join(wanting)

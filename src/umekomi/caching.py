@@ -11,7 +11,7 @@ import hashlib
 import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -20,6 +20,8 @@ from umekomi.progress import say
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from umekomi.contracts import Floats
 
 LARGEST = 4 << 30
 """Bytes that one model's file may grow to; then it is read and no longer added to."""
@@ -86,7 +88,7 @@ class VectorCache:
             self._left_out(error)
         return found
 
-    def put(self, keys: Sequence[bytes], vectors: Any, tokens: Any, cut: Any) -> None:
+    def put(self, keys: Sequence[bytes], vectors: Floats, tokens: NDArray[np.int64], cut: NDArray[np.bool_]) -> None:
         """Keep these, in one transaction. A full cache, or a full disk, is said once and adds no more."""
         if self._full or self._base is None:
             return

@@ -1,15 +1,15 @@
 """The words of the house as types: what an embedder, a scorer, a recipe and a transform promise.
 
-Everything here is light: NumPy and scipy are imported by type checkers only.
+Everything here is light: scipy is imported by type checkers only.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 
@@ -17,8 +17,18 @@ from umekomi.errors import WrongUse
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+    from scipy import sparse
 
-    Floats = NDArray[np.float32]
+    Floats: TypeAlias = NDArray[np.float32]
+    Sparse: TypeAlias = sparse.csr_matrix | sparse.csr_array
+    Dense: TypeAlias = Floats | Sparse
+    """Rows of numbers, all of them or those that are not zero."""
+    Output: TypeAlias = "Floats | Sparse | Vectors"
+    """What ``encode`` gives, one of its three outputs."""
+    Weights: TypeAlias = Sequence[float] | NDArray[np.floating]
+    """One number a vector."""
+    Labels: TypeAlias = Sequence[Hashable] | np.ndarray
+    """What each vector is of."""
 
 
 class Vectors(NamedTuple):
@@ -73,13 +83,23 @@ class Embedder(Protocol):
         dimensions: int | None = None,
         batch_size: int = 32,
         progress: bool = False,
-    ) -> Any:
+    ) -> Output:
         """Vectors of ``items``, in their order.
 
         dense: float32 ``[n, d]`` · sparse: scipy CSR ``[n, h]`` · multi: :class:`Vectors`.
+
+        Args:
+            items: what the embedder embeds, by its modalities.
+            output: one of the embedder's ``outputs``.
+            role: whose prompt is put before: ``"query"``, ``"document"``, or a task of the model's card.
+            condition: what each item is seen under, where the embedder takes one.
+            modality: what the items are, where they could be several things.
+            dimensions: keeps the first so many.
+            batch_size: items that are encoded at once.
+            progress: shows a bar.
         """
 
-    def similarity(self, a: Any, b: Any) -> Floats:
+    def similarity(self, a: Output, b: Output) -> Floats:
         """How alike: float32 ``[n, m]``, higher is nearer, in the geometry this embedder was learned in."""
 
     def save(self, folder: str | Path) -> None:
@@ -146,7 +166,7 @@ class Transform(ABC):
     stored_only: ClassVar[bool] = False
     """Does it change how documents are stored, and leave queries as they are?"""
 
-    def fit(self, vectors: Floats, *, weights: Any = None, labels: Any = None) -> Transform:
+    def fit(self, vectors: Floats, *, weights: Weights | None = None, labels: Labels | None = None) -> Transform:
         """Learn from vectors float32 ``[n, d]``; returns itself."""
         return self
 
@@ -172,7 +192,7 @@ class Transform(ABC):
     def state(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """(constructor arguments, learned arrays): what a saved model keeps."""
 
-    def fitted(self, what: str) -> Any:
+    def fitted(self, what: str) -> np.ndarray:
         """The learned array of this name; the error where nothing was learned."""
         if not hasattr(self, what):
             raise WrongUse(f"{self.name} has learned nothing yet: call fit(vectors) first")

@@ -86,7 +86,7 @@ def declared(kind: type) -> dict[str, Any]:
     return {field.name: hints[field.name] for field in dataclasses.fields(kind)}
 
 
-def check_fields(made: Any, who: str) -> None:
+def check_fields(made: object, who: str) -> None:
     """One error for the first field whose value is none of those that its declaration allows.
 
     >>> @dataclass
@@ -104,7 +104,7 @@ def check_fields(made: Any, who: str) -> None:
             raise WrongUse(f"{who}, {name}: expected {expected}, found {value!r}")
 
 
-def problem(value: Any, hint: Any) -> str | None:
+def problem(value: object, hint: Any) -> str | None:
     """What was expected, where ``value`` is none of it; else None."""
     origin, inner = get_origin(hint), get_args(hint)
     if origin is Annotated:

@@ -162,7 +162,7 @@ def cache_folder() -> Path:
     return Path(os.environ.get("UMEKOMI_CACHE") or Path.home() / ".cache" / "umekomi")
 
 
-def plain(value: Any) -> Any:
+def plain(value: object) -> Any:
     """``value`` as strict JSON can hold it: what is no finite number becomes null, NumPy's numbers and arrays Python's,
     sets sorted lists, a named tuple a list, and everything else that JSON does not know its text.
 
@@ -184,7 +184,7 @@ def plain(value: Any) -> Any:
     return str(value)
 
 
-def write_json(path: str | Path, value: Any) -> None:
+def write_json(path: str | Path, value: object) -> None:
     """Write ``value`` as JSON, whole or not at all. NaN and infinity are refused: they are no JSON."""
     text = json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False)
     with whole_file(path) as temporary:
@@ -199,7 +199,7 @@ def read_json(path: str | Path) -> Any:
         raise WrongUse(f"{path} is not valid JSON: {error}") from None
 
 
-def content_hash(*parts: Any) -> str:
+def content_hash(*parts: object) -> str:
     """32 hexadecimal digits that name this content: bytes, strings, and whatever JSON can hold.
 
     >>> content_hash("a", 1) == content_hash("a", 1) != content_hash("a", 2)

@@ -94,26 +94,26 @@ def _over_groups(values: Array, statistic: Callable[[Array], float]) -> tuple[li
 
 def mean_pearson(values: Array) -> float:
     """Mean over groups of the Pearson correlation within each: (gold, predicted, group)."""
-    found, _ = _over_groups(values, pearson)
-    return sum(found) / len(found)
+    each, _ = _over_groups(values, pearson)
+    return sum(each) / len(each)
 
 
 def wmean_pearson(values: Array) -> float:
     """As :func:`mean_pearson`, each group weighted by its rows."""
-    found, sizes = _over_groups(values, pearson)
-    return sum(value * size for value, size in zip(found, sizes, strict=True)) / sum(sizes)
+    each, sizes = _over_groups(values, pearson)
+    return sum(value * size for value, size in zip(each, sizes, strict=True)) / sum(sizes)
 
 
 def mean_spearman(values: Array) -> float:
     """Mean over groups of the rank correlation within each: (gold, predicted, group)."""
-    found, _ = _over_groups(values, spearman)
-    return sum(found) / len(found)
+    each, _ = _over_groups(values, spearman)
+    return sum(each) / len(each)
 
 
 def wmean_spearman(values: Array) -> float:
     """As :func:`mean_spearman`, each group weighted by its rows."""
-    found, sizes = _over_groups(values, spearman)
-    return sum(value * size for value, size in zip(found, sizes, strict=True)) / sum(sizes)
+    each, sizes = _over_groups(values, spearman)
+    return sum(value * size for value, size in zip(each, sizes, strict=True)) / sum(sizes)
 
 
 STATISTICS: dict[str, Callable[[Any], float]] = {

@@ -108,23 +108,14 @@ def test_values_of_settings():
 
 
 def test_control_c_in_the_middle_keeps_what_is_finished(command, tmp_path):
-    import os
     import signal
-    import subprocess
-    import sys
     import time
 
+    import zygote
+
     source, out = tmp_path / "t.txt", tmp_path / "v.npy"
-    source.write_text("".join(f"a line of text number {i}\n" for i in range(400_000)))
-    words = [sys.executable, "-m", "umekomi", "encode", "hashing", str(source), "--out", str(out)]
-    process = subprocess.Popen(
-        words,
-        stderr=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        text=True,
-        env=os.environ,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-    )
+    source.write_text("".join(f"a line of text number {i}\n" for i in range(120_000)))
+    process = zygote.Process(module="umekomi", words=["encode", "hashing", source, "--out", out])
     log = tmp_path / "v.npy.shards" / "done.jsonl"
     for _ in range(600):
         time.sleep(0.05)

@@ -78,7 +78,13 @@ EXPECTED = {
     "jsquad": {"dev": 4442, "test": 4420},
     "jaquad": {"train": 31748, "test": 3939},
     "mr": {"all": 10662},
+    "sts12": {"train": 2234, "test": 3108},
     "sts13": {"test": 1500},
+    "sst5": {"train": 8544, "dev": 1101, "test": 2210},
+    "sst-trees": {"train": 8544, "dev": 1101, "test": 2210},
+    "sick-e": {"train": 4500, "dev": 500, "test": 4927},
+    "mrpc": {"train": 3668, "dev": 408},
+    "imdb": {"train": 10000, "test": 5000},
     "brown": {"train": 450, "test": 50},
 }
 
@@ -101,6 +107,16 @@ def test_every_named_set_loads_and_has_its_shape():
         assert entry.licence
         assert entry.citation
         assert entry.home.startswith("https://")
+
+
+@needs_data
+def test_sts_has_the_subsets_that_senteval_judges_on():
+    sizes = {year: load(f"sts{year}")["test"]["subset"].value_counts() for year in (12, 13, 14, 15, 16)}
+    found = {year: {row["values"]: row["counts"] for row in counts.to_pylist()} for year, counts in sizes.items()}
+    assert found[12] == {"MSRpar": 750, "MSRvid": 750, "SMTeuroparl": 459, "OnWN": 750, "SMTnews": 399}
+    assert found[13] == {"FNWN": 189, "OnWN": 561, "headlines": 750}
+    assert sum(found[14].values()) == 3750 and len(found[14]) == 6
+    assert found[16]["plagiarism"] == 230
 
 
 @needs_data

@@ -124,7 +124,7 @@ def test_upkeep_that_fails_leaves_the_rows_and_says_so(tmp_path, monkeypatch, ca
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("umekomi.indexes.upkeep.joined", full)
+    monkeypatch.setattr("umekomi.indexes.upkeep.concatenate", full)
     index.add([16], V[:1])
     assert "looking after it failed: [Errno 28] No space left on device" in capfd.readouterr().err
     assert len(index) == 17

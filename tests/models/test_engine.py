@@ -27,6 +27,15 @@ def engine():
     return open_for_encoding("minilm", "onnx")
 
 
+@pytest.fixture(scope="module")
+def small():
+    """A network of two layers that knows nothing, for what does not depend on what a model knows."""
+    from umekomi.models.scratch import untrained_transformer
+
+    network = untrained_transformer("bert", mixed(40), layers=2, width=32, heads=2, vocabulary=300, max_length=64)
+    return network.embedder("mean")
+
+
 def mixed(count: int) -> list[str]:
     """Texts of one word to twice what minilm reads."""
     draw = random.Random(5)
@@ -186,26 +195,26 @@ def test_a_runtime_that_is_not_installed_is_one_line(monkeypatch):
     assert open_for_encoding("minilm").kind == "text", "auto leaves torch"
 
 
-def test_another_model_in_the_same_folder_is_another_graph(minilm, tmp_path):
+def test_another_model_in_the_same_folder_is_another_graph(small, tmp_path):
     """The kept graph goes by content: weights that changed are exported anew."""
     import torch
 
-    minilm.save(tmp_path / "m")
+    small.save(tmp_path / "m")
     first = open_for_encoding(tmp_path / "m").encode(["a text"])
     changed = load(tmp_path / "m")
     with torch.no_grad():
-        changed.model[0].auto_model.encoder.layer[5].output.dense.weight += 0.01 * torch.randn(
-            384, 1536, generator=torch.Generator().manual_seed(0)
+        changed.model[0].auto_model.encoder.layer[1].output.dense.weight += 0.1 * torch.randn(
+            32, 128, generator=torch.Generator().manual_seed(0)
         )
     changed.save(tmp_path / "m")
     second = open_for_encoding(tmp_path / "m").encode(["a text"])
     assert np.abs(second - changed.encode(["a text"])).max() < 1e-5 < np.abs(first - second).max()
 
 
-def test_what_cannot_be_exact_runs_by_torch_or_is_refused(minilm, tmp_path, monkeypatch, capsys):
+def test_what_cannot_be_exact_runs_by_torch_or_is_refused(small, tmp_path, monkeypatch, capsys):
     from umekomi.models.engines import choice as module
 
-    minilm.save(tmp_path / "m")
+    small.save(tmp_path / "m")
     monkeypatch.setattr(module, "EXACT", 1.1)
     monkeypatch.setenv("UMEKOMI_CACHE", str(tmp_path / "cache"))
     assert open_for_encoding(tmp_path / "m").kind == "text"
@@ -221,14 +230,14 @@ def test_what_cannot_be_exact_runs_by_torch_or_is_refused(minilm, tmp_path, monk
         open_for_encoding("random", "openvino")
 
 
-def test_a_broken_kept_graph_is_one_line(minilm, tmp_path, monkeypatch):
+def test_a_broken_kept_graph_is_one_line(small, tmp_path, monkeypatch):
     monkeypatch.setenv("UMEKOMI_CACHE", str(tmp_path / "cache"))
-    minilm.save(tmp_path / "m")
+    small.save(tmp_path / "m")
     open_for_encoding(tmp_path / "m")
     (kept,) = (path for path in (tmp_path / "cache" / "engines").iterdir() if path.is_dir())
     (kept / "model.onnx").write_bytes(b"broken")
     again = open_for_encoding(tmp_path / "m")
-    assert again.encode(["a"]).shape == (1, 384)
+    assert again.encode(["a"]).shape == (1, 32)
     shutil.rmtree(tmp_path / "cache")
 
 
@@ -363,3 +372,29 @@ def test_devices_give_the_same_vectors(minilm, tmp_path):
         encode("minilm", tmp_path / "a.jsonl", tmp_path / "w.npy", devices=["cuda:99"])
     with pytest.raises(WrongUse, match="expected all, or names such as"):
         encode("minilm", tmp_path / "a.jsonl", tmp_path / "w.npy", devices=["quantum"])
+
+
+def test_openvino_can_be_used_first_by_many_threads_at_once(fresh):
+    """Its table of types is not made by two threads at once, which would wait for each other for ever."""
+    pytest.importorskip("openvino")
+    out = fresh(
+        """
+import sys, threading
+import openvino
+from umekomi.models.engines.runtimes import _core
+sys.setswitchinterval(1e-7)
+start, types = threading.Barrier(4), []
+
+def look():
+    _core()
+    start.wait()
+    types.append(openvino.Type.f32.to_dtype().name)  # what every run asks of every input
+
+threads = [threading.Thread(target=look) for _ in range(4)]
+for each in threads: each.start()
+for each in threads: each.join()
+print(*types)
+""",
+        within=60,
+    )
+    assert out.split() == ["float32"] * 4

@@ -69,7 +69,7 @@ def test_our_layers_open_here_and_elsewhere_only_when_asked(ours, tmp_path):
 
 
 @pytest.mark.parametrize("how", ["modules", "auto_map", "kind"])
-def test_a_planted_file_is_never_run(how, minilm, tmp_path, fresh):
+def test_a_planted_file_is_never_run(how, minilm, tmp_path, forked):
     """Three ways a folder could ask for its own code; the file writes a mark when it runs."""
     folder, mark = tmp_path / "m", tmp_path / "ran"
     minilm.save(folder)
@@ -89,7 +89,7 @@ def test_a_planted_file_is_never_run(how, minilm, tmp_path, fresh):
         head = json.loads((folder / "umekomi.json").read_text())
         head["kind"] = "evil.Evil"
         (folder / "umekomi.json").write_text(json.dumps(head))
-    out = fresh(
+    out = forked(
         f"import sys; sys.path.insert(0, {str(folder)!r})\nimport umekomi\ntry:\n    "
         f"umekomi.load({str(folder)!r})\nexcept Exception as error:\n    print('refused', error)\n"
     )
@@ -161,7 +161,7 @@ def test_scorers_save_and_load(minilm, tmp_path):
     assert (load(tmp_path / "cross").score(TEXTS[:2], TEXTS[2:4]) == before).all()
 
 
-def test_a_backbone_is_saved_whole_and_becomes_an_embedder(minilm, tmp_path, fresh):
+def test_a_backbone_is_saved_whole_and_becomes_an_embedder(minilm, tmp_path, forked):
     from transformers import BertConfig, BertForMaskedLM
 
     from umekomi.contracts import Backbone
@@ -176,7 +176,7 @@ def test_a_backbone_is_saved_whole_and_becomes_an_embedder(minilm, tmp_path, fre
     made.save(tmp_path / "b")
     embedder = made.embedder("mean", max_length=64)
     np.save(tmp_path / "v.npy", embedder.encode(TEXTS))
-    out = fresh(
+    out = forked(
         f"import numpy as np, umekomi\nb = umekomi.load({str(tmp_path / 'b')!r})\nv = b.embedder('mean', "
         f"max_length=64).encode({TEXTS!r})\n"
         f"print(b.kind, type(b.model).__name__, (v == np.load({str(tmp_path / 'v.npy')!r})).all())"

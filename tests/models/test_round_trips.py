@@ -67,14 +67,14 @@ KINDS = {
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_save_load_encode_bit_for_bit_in_a_fresh_process(kind, minilm, tmp_path, fresh):
+def test_save_load_encode_bit_for_bit_in_a_fresh_process(kind, minilm, tmp_path, forked):
     model = KINDS[kind](minilm)
     assert isinstance(model, Embedder)
     items = model.names[:5] if kind == "poincare table" else TEXTS
     vectors = model.encode(items)
     model.save(tmp_path / "model")
     source = f"import sys; sys.argv = ['x', {str(tmp_path / 'model')!r}, {json.dumps(items)!r}]\n" + DIGEST
-    found, kind_found, total = fresh(source).split()
+    found, kind_found, total = forked(source).split()
     assert found == digest(vectors)
     assert kind_found == model.kind
     assert float(total) == pytest.approx(float(model.similarity(vectors, vectors).sum()), rel=1e-6)

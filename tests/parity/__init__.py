@@ -224,6 +224,30 @@ def normaliser(given: Arrays) -> dict[str, Any]:
 _NEURAL = ("torch", "sentence_transformers")
 DECIMALS = "decimals of sixty places"
 
+
+def sentences(given: Arrays) -> dict[str, Any]:
+    import torch
+
+    from umekomi.parts.layers.sentence import RecurrentEncoder
+
+    vectors, lengths = torch.from_numpy(given["vectors"]), torch.from_numpy(given["lengths"])
+    ways = {"last": {}, "mean": {}, "max": {}, "max over zeros": {"pooling": "max", "padding": "zero"}}
+    out = {}
+    for name in ("lstm", "gru"):
+        arrays = {key.partition("/")[2]: torch.from_numpy(given[key]) for key in given if key.startswith(f"{name}/")}
+        more = {"self-attention": {"hops": 3, "attention_width": 5}} if name == "gru" else {}
+        for way, settings in (ways | more).items():
+            encoder = RecurrentEncoder(6, width=4, cell=name, **{"pooling": way} | settings)
+            encoder.recurrent.cells[0].load_state_dict(arrays)
+            if more and way in more:
+                encoder.pool.first.weight.data = torch.from_numpy(given["first"])
+                encoder.pool.second.weight.data = torch.from_numpy(given["second"])
+            with torch.no_grad():
+                found = encoder(vectors, lengths).vectors.numpy()
+            out[way if way in more else f"{name}, {way}"] = found
+    return out
+
+
 TABLE = (
     Parity("minilm", "minilm's vectors", "sentence-transformers, all-MiniLM-L6-v2", 1e-5, minilm, _NEURAL),
     Parity(
@@ -290,6 +314,14 @@ TABLE = (
         f"Dall'Amico & Belliardo 2025, eq. 4 and 5; {DECIMALS}",
         2e-5,
         normaliser,
+    ),
+    Parity(
+        "sentences",
+        "BiLSTM and BiGRU under last, mean, max and self-attention",
+        "torch's own layers, packed; Lin et al. 2017, eq. 6, in NumPy",
+        1e-6,
+        sentences,
+        ("torch",),
     ),
 )
 

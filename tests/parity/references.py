@@ -358,6 +358,42 @@ def normaliser() -> Both:
     return {"x": x, "y": y, "groups": groups}, {"log Z": np.array(exact), "estimated log Z": np.array(estimated)}
 
 
+def sentences() -> Both:
+    """torch's own BiLSTM and BiGRU over packed sequences; poolings in NumPy, sentence by sentence."""
+    import torch
+    from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+    torch.manual_seed(20)
+    lengths = np.array([7, 4, 4, 1])
+    vectors = generator().normal(size=(4, 7, 6)).astype(np.float32)
+    inputs: dict[str, Any] = {"vectors": vectors, "lengths": lengths}
+    outputs: dict[str, Any] = {}
+    for name, kind in (("lstm", torch.nn.LSTM), ("gru", torch.nn.GRU)):
+        layer = kind(6, 4, bidirectional=True, batch_first=True)
+        inputs |= {f"{name}/{key}": value.numpy() for key, value in layer.state_dict().items()}
+        with torch.no_grad():
+            packed = pack_padded_sequence(torch.from_numpy(vectors), torch.from_numpy(lengths), batch_first=True)
+            read, state = layer(packed)
+            states = pad_packed_sequence(read, batch_first=True)[0].numpy()
+        hidden = state[0] if name == "lstm" else state
+        own = [row[:length].astype(np.float64) for row, length in zip(states, lengths, strict=True)]
+        outputs |= {
+            f"{name}, last": np.concatenate([hidden[0], hidden[1]], 1),
+            f"{name}, mean": np.stack([row.mean(0) for row in own]),
+            f"{name}, max": np.stack([row.max(0) for row in own]),
+            f"{name}, max over zeros": states.max(1),
+        }
+    first, second = (generator().normal(size=shape).astype(np.float32) for shape in ((5, 8), (3, 5)))
+    inputs |= {"first": first, "second": second}
+    matrices = []
+    for row in own:  # of the GRU
+        scores = second @ np.tanh(first @ row.T)
+        shares = np.exp(scores - scores.max(1, keepdims=True))
+        matrices.append((shares / shares.sum(1, keepdims=True)) @ row)
+    outputs["self-attention"] = np.stack(matrices).reshape(4, -1)
+    return inputs, outputs
+
+
 REFERENCES = {
     "minilm": minilm,
     "minilm-onnx": minilm,
@@ -373,6 +409,7 @@ REFERENCES = {
     "info-nce": info_nce,
     "online-contrastive": online_contrastive,
     "normaliser": normaliser,
+    "sentences": sentences,
 }
 
 

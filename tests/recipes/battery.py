@@ -51,6 +51,7 @@ SAMPLES: dict[str, Any] = {
         "sentence2": TEXTS,
         "label": [("entailment", "neutral", "contradiction")[i % 3] for i in range(len(TEXTS))],
     },
+    "trees": {"tree": [f"({i % 5} (2 the) ({i % 3} (1 {text.split()[1]}) (3 sat)))" for i, text in enumerate(TEXTS)]},
     "documents": {"document": [TEXTS[i : i + 4] for i in range(0, len(TEXTS), 4)]},
     "hierarchy": {
         "child": ["cat", "dog", "hen", "mammal", "bird"],
@@ -62,7 +63,7 @@ SAMPLES: dict[str, Any] = {
 }
 """A few rows of every shape."""
 DEFINITIONS = {"anchor": TEXTS, "positive": [text.split()[1] for text in TEXTS]}
-FIXED = frozenset({"bm25", "tfidf", "static"})
+FIXED = frozenset({"bm25", "tfidf", "static", "word-average"})
 """Recipes in which nothing is random."""
 
 

@@ -1,15 +1,13 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import signal
-import subprocess
-import sys
 import time
 
 import numpy as np
 import pyarrow as pa
 import pytest
+import zygote
 from conftest import TEXTS
 
 from umekomi.errors import DataError, WrongUse
@@ -175,14 +173,14 @@ import sys, dataclasses
 import umekomi, umekomi.parts.learning.sentences as training
 from umekomi.recipes import get
 real = training._train
-training._train = lambda model, stage, run, steps: real(model, stage, run, 2)
+training._train = lambda model, stage, run, steps: real(model, stage, run, int(sys.argv[1]))
 import pyarrow as pa
 pairs = pa.table({{"anchor": [f"what is {{i}}" for i in range(160)], "positive": [f"it is {{i}} here" for i in range(160)]}})
 recipe = dataclasses.replace(get("near2").small(), batch_size=8, max_length=16)
 umekomi.train(recipe, pairs, {str(tmp_path / "m")!r}, seed=1)
 print("done")
 """
-    first = subprocess.Popen([sys.executable, "-c", source], env=os.environ)
+    first = zygote.Process(source=source, words=[2])  # a checkpoint every two steps
     checkpoints = None
     for _ in range(1500):
         time.sleep(0.1)
@@ -194,8 +192,8 @@ print("done")
     first.send_signal(signal.SIGKILL)
     first.wait()
     assert not (tmp_path / "m").exists()
-    second = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, env=os.environ, check=False)
-    assert "done" in second.stdout, second.stderr[-2000:]
+    out, error = zygote.Process(source=source, words=[20]).communicate()
+    assert "done" in out, error[-2000:]
     assert load(tmp_path / "m").dimension == 384
     assert not list(tmp_path.glob(".m.*"))
 

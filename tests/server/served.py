@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import signal
 import socket
-import subprocess
-import sys
 import time
 import urllib.request
+
+import zygote
 
 DOCUMENTS = [
     ("bread", "Knead the dough. Let it rise for an hour. Bake the loaf in a hot oven.", 2019),
@@ -32,12 +32,10 @@ class Server:
     def __init__(self, *words, env=None, wait=True):
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "umekomi", "serve", *map(str, words), "--port", str(self.port)],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env={**os.environ, **(env or {})},
+        self.process = zygote.Process(
+            module="umekomi",
+            words=["serve", *words, "--port", self.port],
+            environment={**os.environ, **(env or {})},
         )
         for _ in range(600 if wait else 0):
             try:
@@ -61,7 +59,4 @@ class Server:
         """What it wrote to standard error."""
         if self.process.poll() is None:
             self.process.send_signal(sig)
-        try:
-            return self.process.communicate(timeout=60)[1]
-        except ValueError:
-            return ""
+        return self.process.communicate(timeout=60)[1]

@@ -5,15 +5,15 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures as futures
 import json
+import os
 import re
 import signal
-import subprocess
-import sys
 import threading
 import time
 
 import numpy as np
 import pytest
+import zygote
 
 httpx = pytest.importorskip("httpx")
 pytest.importorskip("fastapi")
@@ -31,17 +31,9 @@ from umekomi.server.workers import Panic
 
 
 def command(*words, **env):
-    import os
-
-    done = subprocess.run(
-        [sys.executable, "-m", "umekomi", "serve", *map(str, words)],
-        capture_output=True,
-        text=True,
-        env={**os.environ, **env},
-        check=False,
-        timeout=60,
-    )
-    return done.returncode, done.stderr.strip()
+    process = zygote.Process(module="umekomi", words=["serve", *words], environment={**os.environ, **env})
+    error = process.communicate(timeout=60)[1]
+    return process.returncode, error.strip()
 
 
 def test_elsewhere_than_on_loopback_a_key_is_needed(folders, tmp_path):
@@ -348,7 +340,7 @@ def test_roles_do_not_mix():
 
 def test_one_requests_fault_is_not_its_neighbours():
     found = batched(Recording(seconds=0.01), [(["first"], None), (["a"], None), (["poison"], None), (["b"], None)])
-    assert [type(each).__name__ for each in found] == ["Reported", "Reported", "ValueError", "Reported"]
+    assert [type(each).__name__ for each in found] == ["Encoded", "Encoded", "ValueError", "Encoded"]
     assert (found[3].vectors == HashingEmbedder(16).encode(["b"])).all()
 
 
@@ -369,7 +361,7 @@ def test_whatever_a_library_throws_the_lane_lives_on(thrown):
     jobs = [(["first"], None), (["a"], None), (["b", "c", "poison"], None), (["poison"], None), (["d"], None)]
     for batching in (True, False):
         found = batched(Throwing(seconds=0.01), jobs, batching=batching)
-        assert [type(each).__name__ for each in found] == ["Reported", "Reported", "Panic", "Panic", "Reported"]
+        assert [type(each).__name__ for each in found] == ["Encoded", "Encoded", "Panic", "Panic", "Encoded"]
         assert (found[4].vectors == HashingEmbedder(16).encode(["d"])).all()
         assert str(found[2]).startswith(f"text 3: a library gave up with {thrown.__name__}: called `Option")
         assert "\n" not in str(found[2])

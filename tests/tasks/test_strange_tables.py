@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from umekomi import tasks
 from umekomi.data import Dataset, RetrievalData
 from umekomi.errors import DataError, UmekomiError
+from umekomi.models.base import EmbedderBase
 from umekomi.models.entity import EntityEmbedder
 from umekomi.models.untrained import HashingEmbedder, RandomEmbedder
 from umekomi.recipes import get
@@ -33,10 +34,11 @@ LABELS = st.one_of(
 )
 
 
-class Given:
+class Given(EmbedderBase):
     """Vectors given by hand."""
 
-    name, kind, metric, card, outputs = "given", "entity", "dot", {}, frozenset({"dense"})
+    name, kind, metric, card, modalities = "given", "entity", "dot", {}, frozenset({"text", "entity"})
+    _encode = _write = _read = None
 
     def __init__(self, vector):
         self.vector = vector

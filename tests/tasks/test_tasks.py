@@ -230,3 +230,20 @@ def test_trained_on_what_it_is_judged_on_is_said(capsys):
         ),
     )
     assert "stsb was drawn from sts12 to sts16" in capsys.readouterr().err
+
+
+def test_a_table_that_keeps_its_vectors_is_ranked_like_the_table():
+    """What stands for a table has neither its names nor its rows: tasks of entities look behind it."""
+    from umekomi.models.cached import CachedEmbedder
+
+    names = ["animal", "dog", "cat", "oak"]
+    table = EntityEmbedder(names, RNG.normal(size=(4, 3)).astype(np.float32))
+    graded = pa.table({"child": ["dog", "cat", "oak"], "parent": ["animal"] * 3, "score": [9.0, 8.0, 1.0]})
+    task = HypernymyRanking(graded)
+    assert task.evaluate(CachedEmbedder(table)).value == task.evaluate(table).value
+
+
+def test_a_task_of_embedders_refuses_a_scorer():
+    scorer = EmbedderScorer(HashingEmbedder())
+    with pytest.raises(WrongUse, match="classification judges embedders"):
+        Classification(pa.table({"text": TEXTS[:4], "label": ["a", "b", "a", "b"]})).evaluate(scorer)

@@ -2,15 +2,13 @@ from __future__ import annotations
 
 import collections
 import json
-import os
 import random
 import signal
-import subprocess
-import sys
 import time
 
 import numpy as np
 import pytest
+import zygote
 
 import umekomi
 from umekomi.comparison.judging import FORMAT
@@ -115,12 +113,15 @@ print(json.dumps({row.candidate: row.score.value for row in found.rows}))
 
 def test_killed_at_three_random_moments_and_resumed(tmp_path):
     (tmp_path / "pairs.json").write_text(json.dumps(PAIRS))
-    words = [sys.executable, "-c", RUN, str(tmp_path / "pairs.json"), str(tmp_path / "c")]
+
+    def start(out):
+        return zygote.Process(source=RUN, words=[tmp_path / "pairs.json", tmp_path / out])
+
     draw = random.Random(11)
     killed = 0
     for _ in range(3):
-        process = subprocess.Popen(words, env=os.environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        time.sleep(draw.uniform(1.0, 4.0))
+        process = start("c")
+        time.sleep(draw.uniform(0.3, 2.5))
         if process.poll() is None:
             process.send_signal(signal.SIGKILL)
             killed += 1
@@ -128,17 +129,15 @@ def test_killed_at_three_random_moments_and_resumed(tmp_path):
         if (tmp_path / "c" / "journal.jsonl").exists():
             once(tmp_path / "c")
     assert killed
-    done = subprocess.run(words, capture_output=True, text=True, env=os.environ, check=False)
-    assert done.returncode == 0, done.stderr[-2000:]
+    done = start("c")
+    resumed, error = done.communicate()
+    assert done.returncode == 0, error[-2000:]
     counts = once(tmp_path / "c")
     assert 5 <= sum(event == "judged" for event, _, _ in counts) <= 7, (
         "a kill between result and journal may cost the line, never the result"
     )
     assert len(list((tmp_path / "c" / "results").glob("*.json"))) == 7, "six candidates and one fusion"
-    whole = subprocess.run(
-        [*words[:-1], str(tmp_path / "whole")], capture_output=True, text=True, env=os.environ, check=False
-    )
-    assert json.loads(done.stdout) == json.loads(whole.stdout)
+    assert json.loads(resumed) == json.loads(start("whole").communicate()[0])
 
 
 def test_classification_and_similarity_from_the_columns(tmp_path):

@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import zygote
 
 from umekomi.errors import DataError, WrongUse
 from umekomi.models.untrained import HashingEmbedder, RandomEmbedder
@@ -75,12 +76,7 @@ def test_killed_at_random_moments_and_resumed(tmp_path, ending):
     log = tmp_path / f"v.{ending}.shards" / "done.jsonl"
     draw = random.Random(5)
     for _ in range(3):
-        process = subprocess.Popen(
-            [sys.executable, "-c", RUN, str(source), str(out)],
-            env=os.environ,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
+        process = zygote.Process(source=RUN, words=[source, out])
         before = len(committed)
         for _ in range(300):
             time.sleep(0.05)
@@ -91,10 +87,7 @@ def test_killed_at_random_moments_and_resumed(tmp_path, ending):
         committed = [json.loads(line) for line in log.read_text().split("\n")[:-1]]
         assert [entry["shard"] for entry in committed] == list(range(len(committed))), "each shard once, in order"
         assert not out.exists()
-    done = subprocess.run(
-        [sys.executable, "-c", RUN, str(source), str(out)], capture_output=True, text=True, env=os.environ, check=False
-    )
-    rows, kept = map(int, done.stdout.split())
+    rows, kept = map(int, zygote.Process(source=RUN, words=[source, out]).communicate()[0].split())
     assert rows == 2000
     assert kept == sum(entry["rows"] for entry in committed) > 0
     encode(HashingEmbedder(64), source, tmp_path / f"w.{ending}", shard_rows=50)

@@ -64,14 +64,14 @@ def compare(
     print_leaderboard(found)
 
 
-def print_leaderboard(found: Comparison) -> None:
+def print_leaderboard(comparison: Comparison) -> None:
     """The table, the recommendation, where the report is, and what to type next."""
     from umekomi.cli import show
     from umekomi.cli.show import short
 
     rows = []
-    for row in found.rows:
-        figure, difference = found.intervals[row.candidate], found.differences.get(row.candidate)
+    for row in comparison.rows:
+        figure, difference = comparison.intervals[row.candidate], comparison.differences.get(row.candidate)
         rows.append(
             (
                 row.candidate,
@@ -86,12 +86,12 @@ def print_leaderboard(found: Comparison) -> None:
                 row.licence,
             )
         )
-    against = f"against {found.baseline}" if found.baseline else "against —"
-    size = ", ".join(f"{count:,} {what}" for what, count in found.size.items())
+    against = f"against {comparison.baseline}" if comparison.baseline else "against —"
+    size = ", ".join(f"{count:,} {what}" for what, count in comparison.size.items())
     show.table(
         [
             "candidate",
-            f"{found.metric} [95 %]",
+            f"{comparison.metric} [95 %]",
             against,
             "texts/s",
             "queries/s",
@@ -102,14 +102,14 @@ def print_leaderboard(found: Comparison) -> None:
             "licence",
         ],
         rows,
-        title=f"{found.data}: {found.task} ({size})",
+        title=f"{comparison.data}: {comparison.task} ({size})",
         wrap=(9,),
     )
-    for name, (start, gain) in found.gains.items():
+    for name, (start, gain) in comparison.gains.items():
         print(
             f"{name} against {start}: {gain.value:+.3f} [{gain.low:+.3f}, "
             f"{gain.high:+.3f}]{' (includes zero: no settled gain)' if gain.includes_zero else ''}"
         )
-    for name, why in found.skipped.items():
+    for name, why in comparison.skipped.items():
         print(f"skipped {name}: {why}")
-    print(f"\n{found.recommendation}\nreport: {found.out / 'report.html'}\nnext:   {found.next_command}")
+    print(f"\n{comparison.recommendation}\nreport: {comparison.out / 'report.html'}\nnext:   {comparison.next_command}")

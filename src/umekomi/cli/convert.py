@@ -12,7 +12,9 @@ def convert(
     source: Annotated[
         str,
         typer.Argument(
-            help="A model's name or folder, or a word2vec file (.txt, .vec, .bin, packed or not).", metavar="IN"
+            help="A model's name or folder, a word2vec file (.txt, .vec, .bin, packed or not), or an encoder that "
+            "InferSent published (.pkl).",
+            metavar="IN",
         ),
     ],
     out: Annotated[Path, typer.Option("--out", help="The file or folder to write.")],
@@ -29,11 +31,16 @@ def convert(
     least_cosine: Annotated[
         float, typer.Option(help="With int8: the least cosine that every text keeps to its own vector.")
     ] = 0.99,
+    vectors: Annotated[
+        str | None, typer.Option(help="Of a .pkl: the word vectors that it was learned on, a file or folder.")
+    ] = None,
 ) -> None:
     """Write a model in another format."""
     from umekomi.verbs.convert import convert as run
 
-    written = run(source, out, to, precision=precision, data=data, least_cosine=least_cosine, progress=True)
+    written = run(
+        source, out, to, precision=precision, data=data, least_cosine=least_cosine, vectors=vectors, progress=True
+    )
     print(f"{source} -> {written}")
     if precision == "int8":
         from umekomi.files import MODEL_FILE, read_json

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 
-def as_json(value: Any) -> None:
+def as_json(value: object) -> None:
     """One JSON document on standard output, strict: NaN is null. Where the output is not UTF-8, everything beyond ASCII
     is escaped: it is the same document in any encoding."""
     from umekomi.files import plain
@@ -64,7 +64,7 @@ def facts(found: dict[str, Any]) -> None:
             print(f"{key}: {value}")
 
 
-def _line(value: Any) -> str:
+def _line(value: object) -> str:
     """A value on one line: a text that breaks lines or ends in a space is shown as it is written in code."""
     return repr(value) if isinstance(value, str) and ("\n" in value or value != value.strip()) else str(value)
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from umekomi.cli.options import Encoding, settings_of
 
 
-def sets_of(data: list[str]) -> Any:
+def sets_of(data: list[str]) -> str | Path | dict[str, str | Path]:
     """One set as it stands; several, or one that is named, as a mapping. A path that is there is a path, whatever is in
     its name."""
     from umekomi.errors import WrongUse

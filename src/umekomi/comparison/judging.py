@@ -11,7 +11,7 @@ import shutil
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -34,6 +34,11 @@ from umekomi.progress import say
 from umekomi.recipes import OPTIONAL, WORD_VECTORS, Recipe
 from umekomi.tasks import Result, Task
 from umekomi.tasks.retrieval import RetrievalTask
+
+if TYPE_CHECKING:
+    from umekomi.contracts import Output
+    from umekomi.data.columns import Split
+    from umekomi.models.base import Saved
 
 FORMAT = 4
 """Changes when a kept result of an older version may no longer be used: 4 since words fold widths (NFKC) and grades
@@ -60,7 +65,17 @@ def reason_of(error: Exception) -> str:
 
 
 class Judging:
-    """One comparison's folder and the models open in it."""
+    """One comparison's folder and the models open in it.
+
+    Args:
+        folder: where all of it is kept.
+        base: names the data and the settings: keys of finished work begin with it.
+        planned: the task, and what candidates learn from.
+        start: the model that recipes go on from.
+        seed: of what is learned.
+        batch_size: items that are encoded at once.
+        progress: shows a bar.
+    """
 
     def __init__(
         self, folder: Path, base: str, planned: Plan, start: str, seed: int, batch_size: int, progress: bool
@@ -93,7 +108,7 @@ class Judging:
         self.journal.note("judged", candidate.spec, key)
         return row, False
 
-    def _identity(self, candidate: Candidate) -> Any:
+    def _identity(self, candidate: Candidate) -> str | list[Any]:
         if candidate.recipe is not None:
             start = self._start_identity() if self._begins(candidate.recipe) else None
             return [candidate.recipe.settings(), start]
@@ -152,7 +167,7 @@ class Judging:
         shutil.rmtree(checkpoint, ignore_errors=True)
         return model, seconds
 
-    def _rows(self, recipe: Recipe) -> Any:
+    def _rows(self, recipe: Recipe) -> Split:
         """What the recipe learns from: the training split where it needs one, or likes it better than bare texts; else
         the texts to be searched."""
         if not recipe.learns:
@@ -311,7 +326,7 @@ def _content_of(name: str) -> str:
     return file_hash(name) if Path(name).is_file() else name
 
 
-def _warn_overlap(model: Any, name: str) -> None:
+def _warn_overlap(model: Saved, name: str) -> None:
     trained = model.card.get("trained_on")
     shared = overlap(trained, name) if trained else None
     if trained == name:
@@ -320,7 +335,7 @@ def _warn_overlap(model: Any, name: str) -> None:
         say(f"warning: {model.name} was trained on {trained}: {shared}")
 
 
-def _latency(embedder: Any, task: RetrievalTask, documents: Any, dimensions: int | None) -> float:
+def _latency(embedder: EmbedderBase, task: RetrievalTask, documents: Output, dimensions: int | None) -> float:
     """Milliseconds from a query's text to its ten best, one query at a time: the median of twenty."""
     import statistics
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import dataclasses
 import math
 import platform
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,6 +17,9 @@ from umekomi.environment import hardware, package_versions
 from umekomi.files import plain, read_json, write_json
 from umekomi.statistics import Interval, interval, paired_interval
 from umekomi.tasks import Score
+
+if TYPE_CHECKING:
+    from umekomi.data.columns import Given
 
 BASELINES = ("bm25", "tfidf", "random", "hashing", "lsa", "untrained")
 
@@ -111,13 +115,13 @@ def write_row(file: Path, row: Row) -> None:
 
 def read_row(file: Path) -> Row:
     """A finished row, as it was kept."""
-    found = read_json(file)
-    others = found["others"].items()  # null: a figure that is no number
-    found["others"] = {
+    fields = read_json(file)
+    others = fields["others"].items()  # null: a figure that is no number
+    fields["others"] = {
         metric: Interval(*(math.nan if value is None else value for value in values)) for metric, values in others
     }
-    found["notes"] = tuple(found["notes"])
-    return Row(**found)
+    fields["notes"] = tuple(fields["notes"])
+    return Row(**fields)
 
 
 def conclude(
@@ -128,9 +132,20 @@ def conclude(
     budget_bytes: float | None,
     budget_ms: float | None,
     specs: list[str],
-    data: Any,
+    data: Given,
 ) -> Comparison:
-    """Order the rows, compare each with the best baseline and with what it was trained from, and say which to use."""
+    """Order the rows, compare each with the best baseline and with what it was trained from, and say which to use.
+
+    Args:
+        planned: what was judged on.
+        rows: of all candidates that were judged.
+        skipped: candidates that were not, and why.
+        folder: where the comparison is kept.
+        budget_bytes: the most an item may take for a candidate to be recommended.
+        budget_ms: the most milliseconds a query may take.
+        specs: the candidates as they were named, for the command that is written down.
+        data: as they were named, for the same.
+    """
     intervals = {row.candidate: interval(row.score.values, row.statistic) for row in rows}
     rows = sorted(rows, key=lambda row: -intervals[row.candidate].value)
     by_name = {row.candidate: row for row in rows}
@@ -201,7 +216,7 @@ def _recommend(
     baseline: Row | None,
     budget_bytes: float | None,
     budget_ms: float | None,
-    against: Any,
+    against: Callable[[Row, Row], Interval],
 ) -> tuple[str, str]:
     """The candidate to use and one sentence why: the best within the budgets, or one that cannot be told from it and
     takes at most half the bytes."""

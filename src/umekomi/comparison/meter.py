@@ -5,10 +5,14 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from umekomi.models.cached import CachedEmbedder, OnDisk
 from umekomi.parts import similarity as similarities
+
+if TYPE_CHECKING:
+    from umekomi.contracts import Output
+    from umekomi.models.base import EmbedderBase
 
 
 class Meter(CachedEmbedder):
@@ -17,7 +21,9 @@ class Meter(CachedEmbedder):
 
     warm = True
 
-    def __init__(self, embedder: Any, folder: Path, journal: Journal, name: str, dimensions: int | None = None) -> None:
+    def __init__(
+        self, embedder: EmbedderBase, folder: Path, journal: Journal, name: str, dimensions: int | None = None
+    ) -> None:
         super().__init__(embedder, OnDisk(folder))
         self.journal, self.name, self.dimensions = journal, name, dimensions
         self.seen: dict[str, tuple[int, float]] = {}
@@ -25,7 +31,7 @@ class Meter(CachedEmbedder):
 
     def encode(
         self, items: Any, *, role: str | None = None, batch_size: int = 32, progress: bool = False, **options: Any
-    ) -> Any:
+    ) -> Output:
         """Vectors, from the store where they are there."""
         vectors, seconds = self.timed(items, role, batch_size, progress, options)
         self.seen[role or "text"] = (similarities.size(vectors), seconds)

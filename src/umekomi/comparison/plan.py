@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from umekomi.data import Dataset, RetrievalData, load, shape_name
+from umekomi.data import Dataset, RetrievalData, load
+from umekomi.data.shapes import shape_of
 from umekomi.data.views import split_held_out
 from umekomi.files import content_hash
 from umekomi.tasks import RANKS, Task, build, default_kind, held_out, known_kind, searchable
+
+if TYPE_CHECKING:
+    from umekomi.data.columns import Given, Split
 
 
 @dataclass(frozen=True)
@@ -22,7 +26,7 @@ class Plan:
     notes: tuple[str, ...]
 
 
-def plan(data: Any, task: str | None, split: str | None, learns: bool, seed: int, max_queries: int | None) -> Plan:
+def plan(data: Given, task: str | None, split: str | None, learns: bool, seed: int, max_queries: int | None) -> Plan:
     """Work out from the columns which task fits, and carve a held-out split where there is none and one is needed."""
     dataset = load(data)
     split = split or held_out(dataset)
@@ -31,7 +35,7 @@ def plan(data: Any, task: str | None, split: str | None, learns: bool, seed: int
     if task is not None:
         known_kind(task)
     kind = task or _kind(dataset[split])
-    if shape_name(dataset[split]) in ("texts", "labelled texts") and kind == "retrieval":
+    if kind == "retrieval" and shape_of(dataset[split]).ranks == ("text",):
         notes.append(
             "no queries: each text's first sentence asks for the rest of it (inverse cloze); a stand-in for real "
             "queries"
@@ -55,16 +59,15 @@ def plan(data: Any, task: str | None, split: str | None, learns: bool, seed: int
             judged = _fewer(judged, max_queries)
             notes.append(f"{max_queries} queries drawn by hash of their text; the corpus is whole")
         dataset = Dataset(dataset.name, {**dataset.splits, split: judged}, dataset.licence, dataset.notes)
-    made = build(kind, dataset, split, dataset.name)
+    built = build(kind, dataset, split, dataset.name)
     train = dataset[trainable[0]] if trainable else judged if whole else None
-    own = judged if kind in RANKS or train is None else train
-    return Plan(dataset, made, train, own, tuple(notes))
+    searched = judged if kind in RANKS or train is None else train
+    return Plan(dataset, built, train, searched, tuple(notes))
 
 
-def _kind(split: Any) -> str:
-    if shape_name(split) in ("pairs", "judged pairs", "texts"):
-        return "retrieval"
-    return default_kind(split)
+def _kind(split: Split) -> str:
+    about = shape_of(split)
+    return "retrieval" if about.ranks and about.task in ("", "retrieval") else default_kind(split)
 
 
 def _fewer(data: RetrievalData, count: int) -> RetrievalData:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,8 @@ from umekomi.tasks import Task
 from umekomi.tasks.retrieval import RetrievalTask
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from umekomi.comparison.leaderboard import Comparison
 
 SAMPLES = 16
@@ -56,7 +59,7 @@ def sample_items(comparison: Comparison, task: Task) -> list[dict[str, Any]]:
     return out
 
 
-def _by_item(values: Any, statistic: str) -> Any:
+def _by_item(values: NDArray[np.float64], statistic: str) -> NDArray[np.float64]:
     """How well each item was done, 0 to 1: its own value, or how near its predicted rank is to its gold rank."""
     from scipy.stats import rankdata
 
@@ -68,7 +71,7 @@ def _by_item(values: Any, statistic: str) -> Any:
     return 1 - np.abs(ranks[:, 0] - ranks[:, 1])
 
 
-def _queries(comparison: Comparison, task: RetrievalTask, chosen: Any) -> list[dict[str, Any]]:
+def _queries(comparison: Comparison, task: RetrievalTask, chosen: Iterable[int]) -> list[dict[str, Any]]:
     judgements = list(task.data.judgements().items())
     texts = dict(zip(task.data.corpus["id"].to_pylist(), task.data.corpus["text"].to_pylist(), strict=True))
     questions = dict(zip(task.data.queries["id"].to_pylist(), task.data.queries["text"].to_pylist(), strict=True))
@@ -79,8 +82,8 @@ def _queries(comparison: Comparison, task: RetrievalTask, chosen: Any) -> list[d
         cells = {}
         for row in comparison.rows:
             hits = row.hits.get(query, [])
-            found = [document for document, _ in hits]
-            first = next((rank for rank, document in enumerate(found, 1) if document in right), None)
+            documents = [document for document, _ in hits]
+            first = next((rank for rank, document in enumerate(documents, 1) if document in right), None)
             cells[row.candidate] = {
                 "value": float(row.values[int(number)]),
                 "shown": f"right at {first}" if first else "not in the first ten",

@@ -5,14 +5,18 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from umekomi.data.columns import Dataset, RetrievalData, as_table, check, fingerprint
+from umekomi.data.columns import Dataset, RetrievalData, fingerprint
 from umekomi.data.readers import read, retrieval, tables
 from umekomi.data.shapes import SHAPES, shape_name
+from umekomi.data.tables import as_table, check
 from umekomi.errors import DataError, WrongUse, unknown_name
+
+if TYPE_CHECKING:
+    from umekomi.data.columns import Given
 
 __all__ = [
     "SHAPES",
@@ -38,7 +42,7 @@ def names() -> list[str]:
     return list(catalogue())
 
 
-def load(data: Any, split: str | None = None, *, encoding: str | None = None) -> Any:
+def load(data: Given, split: str | None = None, *, encoding: str | None = None) -> Any:
     """A :class:`Dataset` of splits, or with ``split`` that table.
 
     ``data`` is a named dataset (``"stsb"``), a file (JSONL, CSV, TSV, Parquet, text; each also gzipped), a folder
@@ -49,7 +53,7 @@ def load(data: Any, split: str | None = None, *, encoding: str | None = None) ->
     return dataset[split] if split is not None else dataset
 
 
-def _load(data: Any, encoding: str | None = None) -> Dataset:
+def _load(data: Given, encoding: str | None = None) -> Dataset:
     at = Path(data).expanduser() if isinstance(data, (str, os.PathLike)) else None
     if encoding is not None and (at is None or not at.exists()):
         what = f"{data}, which is no file here" if at is not None else type(data).__name__
@@ -63,8 +67,8 @@ def _load(data: Any, encoding: str | None = None) -> Dataset:
             return named.load(data)
         path = Path(data).expanduser()
         if path.exists():
-            found = read(path, encoding=encoding)
-            splits = found if isinstance(found, dict) else {"all": found}
+            tables_read = read(path, encoding=encoding)
+            splits = tables_read if isinstance(tables_read, dict) else {"all": tables_read}
             return Dataset(str(path), splits)
         text = os.fspath(data)
         if path.suffix or text.startswith((".", "/", "~")) or text.count("/") > 1:
@@ -82,7 +86,7 @@ def _load(data: Any, encoding: str | None = None) -> Dataset:
     return Dataset("a table", {"all": as_table(data)})
 
 
-def _is_split(value: Any) -> bool:
+def _is_split(value: object) -> bool:
     if isinstance(value, (list, tuple)):
         return False
     return isinstance(value, (pa.Table, RetrievalData)) or hasattr(value, "column_names") or hasattr(value, "columns")
@@ -96,10 +100,10 @@ def _from_hub(name: str) -> Dataset:
     except ImportError:
         raise MissingExtra("datasets", "neural", f"fetching {name} from the hub") from None
     try:
-        found = datasets.load_dataset(name)
+        fetched = datasets.load_dataset(name)
     except Exception as error:
         raise WrongUse(
             f"{name}: no such file, folder or named dataset, and the hub does not give it ({type(error).__name__})"
         ) from None
     standard = {"validation": "dev", "valid": "dev"}
-    return Dataset(name, {standard.get(split, split): as_table(table) for split, table in found.items()})
+    return Dataset(name, {standard.get(split, split): as_table(table) for split, table in fetched.items()})

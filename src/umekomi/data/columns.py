@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from umekomi.data.plain import to_plain
-from umekomi.errors import DataError, where
+if TYPE_CHECKING:
+    import datasets
 
 COLUMNS: dict[str, str] = {
     **dict.fromkeys(
         ("text", "anchor", "positive", "negative", "sentence1", "sentence2", "query", "condition", "essay", "prompt",
-         "head", "relation", "tail", "child", "parent", "instruction", "document_instruction"), "text"),
+         "head", "relation", "tail", "child", "parent", "instruction", "document_instruction", "tree"), "text"),
     **dict.fromkeys(("score", "weight"), "number"),
     **dict.fromkeys(("document", "left", "right"), "texts"),
     **dict.fromkeys(("label", "target", "source", "traits"), "value"),
@@ -70,8 +71,22 @@ class RetrievalData(NamedTuple):
         return pa.table({"anchor": [a for a, _ in rows], "positive": [p for _, p in rows]})
 
 
-Split = Any
-"""A ``pyarrow.Table`` or a :class:`RetrievalData`."""
+Split: TypeAlias = "pa.Table | RetrievalData"
+TableLike: TypeAlias = (
+    "pa.Table | RetrievalData | datasets.Dataset | Frame | Mapping[str, Any] | Sequence[Mapping[str, Any]]"
+    " | Sequence[str]"
+)
+"""What :func:`umekomi.data.tables.as_table` takes."""
+Given: TypeAlias = "str | os.PathLike[str] | Dataset | TableLike | Mapping[str, TableLike]"
+"""What :func:`umekomi.data.load` takes: a name or a path too, and several splits."""
+
+
+class Frame(Protocol):
+    """A frame of pandas or polars."""
+
+    @property
+    def columns(self) -> Any:
+        """The names of its columns."""
 
 
 @dataclass(frozen=True)
@@ -118,73 +133,7 @@ def fingerprint(split: Split) -> str:
     return content_hash(sink.getvalue())
 
 
-def as_table(data: Any) -> Any:
-    """A ``pyarrow.Table`` or :class:`RetrievalData` from what users hold: those, a ``datasets.Dataset`` (without
-    copying), a pandas or polars frame, a mapping of columns, or a list of row dictionaries. Dictionaries, views and
-    extensions become the plain type of the same values."""
-    try:
-        table = _as_table(data)
-        return table if isinstance(table, RetrievalData) else to_plain(table, large=False)
-    except (pa.ArrowException, ArithmeticError, LookupError, TypeError, ValueError) as error:
-        said = " ".join(str(error).split())[:200]
-        raise DataError(f"the data: expected columns of one type and length each, found: {said}") from None
-
-
-def _as_table(data: Any) -> Any:
-    if isinstance(data, (pa.Table, RetrievalData)):
-        return data
-    if isinstance(data, Mapping) and not isinstance(data, Dataset):
-        if set(data) >= {"queries", "corpus", "qrels"}:
-            from umekomi.data.readers.beir import retrieval
-
-            return retrieval(*(as_table(data[name]) for name in ("queries", "corpus", "qrels")), source="qrels")
-        return pa.table(dict(data))
-    if hasattr(data, "data") and isinstance(getattr(data.data, "table", None), pa.Table):
-        if getattr(data, "_indices", None) is not None:
-            data = data.flatten_indices()
-        return data.data.table
-    if isinstance(data, (list, tuple)) and data and isinstance(data[0], Mapping):
-        names = dict.fromkeys(name for row in data for name in row)
-        return pa.table({name: pa.array([row.get(name) for row in data]) for name in names})
-    if isinstance(data, (list, tuple)) and all(isinstance(item, str) for item in data):
-        return pa.table({"text": pa.array(data, pa.string())})
-    if hasattr(data, "__dataframe__") or hasattr(data, "__arrow_c_stream__"):
-        return (
-            pa.table(data) if hasattr(data, "__arrow_c_stream__") else pa.Table.from_pandas(data, preserve_index=False)
-        )
-    if hasattr(data, "columns"):
-        return pa.Table.from_pandas(data, preserve_index=False)
-    raise DataError(f"expected a table, a mapping of columns or a list of rows; found {type(data).__name__}")
-
-
-def check(data: Any, columns: Iterable[str], who: str) -> Any:
-    """The table with these columns filled as they should be, or one error that names ``who``, column, row and finding.
-
-    A :class:`RetrievalData` is turned into pairs where pairs are wanted, and into its corpus where texts are.
-    """
-    columns = tuple(columns)
-    table = as_table(data)
-    if isinstance(table, RetrievalData):
-        if {"queries", "corpus", "qrels"} <= set(columns):
-            return table
-        table = table.pairs() if "anchor" in columns else table.corpus
-    missing = [column for column in columns if column not in table.column_names]
-    if missing:
-        raise DataError(f"{who} needs the column {missing[0]!r}; found {', '.join(table.column_names) or 'none'}")
-    if table.num_rows == 0:
-        raise DataError(f"{who} needs at least one row; found zero rows")
-    source = (table.schema.metadata or {}).get(b"source", b"").decode() or None
-    for column in columns:
-        problem = first_problem(column, table[column])
-        if problem is not None:
-            row, expected, found = problem
-            raise DataError(
-                f"{who}: {where(source)}, row {row + 1}, column {column!r}: expected {expected}, found {found}"
-            )
-    return table
-
-
-def first_problem(name: str, values: Any) -> tuple[int, str, str] | None:
+def first_problem(name: str, values: pa.ChunkedArray) -> tuple[int, str, str] | None:
     """(row, expected, found) of the first value that may not stand in a standard column, or None."""
     kind = values.type
     if name in TEXT:

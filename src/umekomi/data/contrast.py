@@ -7,13 +7,17 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import pyarrow as pa
 
-from umekomi.data.columns import Dataset, RetrievalData, as_table, check
+from umekomi.data.columns import Dataset, RetrievalData
 from umekomi.data.shapes import pairs, shape_name, shape_of
+from umekomi.data.tables import as_table, check
 from umekomi.errors import DataError
+
+if TYPE_CHECKING:
+    from umekomi.data.columns import Split, TableLike
 
 CONTRASTS = ("pairs", "judged pairs", "retrieval", "labelled pairs", "scored pairs", "labelled texts")
 """The shapes of data that :func:`contrastive_rows` makes rows of."""
@@ -23,7 +27,7 @@ stretched."""
 
 
 def contrastive_rows(
-    data: Any,
+    data: TableLike,
     who: str,
     *,
     in_batch: bool | None = None,
@@ -34,13 +38,22 @@ def contrastive_rows(
     seed: int = 0,
 ) -> pa.Table:
     """One table of anchor, positive, negative_1 …, instruction, document_instruction, label, from pairs, judged pairs,
-    a retrieval set, entailment (sentence1, sentence2, label), scored pairs or labelled texts (:func:`same_class_pairs`,
-    with ``labels`` and ``negatives``).
+    a retrieval set, entailment (sentence1, sentence2, label), scored pairs or labelled texts
+    (:func:`same_class_pairs`).
 
     ``label`` is what :class:`umekomi.parts.losses.contrastive.InfoNCE` reads: whether the row takes candidates from
-    others (``in_batch``; where not said, not for labelled texts, NV-Embed 3.3), its group, how many negatives it has.
-    Columns ``instruction`` and ``document_instruction`` of the data go before ``instruction``. An empty anchor or
-    positive, and a negative that is the positive, are errors that name the row.
+    others, its group, how many negatives it has. An empty anchor or positive, and a negative that is the positive, are
+    errors that name the row.
+
+    Args:
+        data: a set of one of these shapes.
+        who: named in errors.
+        in_batch: whether rows take candidates from others; None: all but those of labelled texts (NV-Embed 3.3).
+        labels: of labelled texts: the positive is another ``"example"`` of the class, or its ``"label"``.
+        negatives: of labelled texts, how many texts of other classes.
+        instruction: stands before an anchor, behind what the data's own column says.
+        document_instruction: the same for positives and negatives.
+        seed: of what is drawn.
     """
     table = as_table(data)
     kind = shape_name(table)
@@ -92,7 +105,7 @@ def _order(name: str) -> tuple[int, str]:
 
 
 def same_class_pairs(
-    data: Any, who: str, *, labels: str = "example", negatives: int = 1, seed: int = 0
+    data: TableLike, who: str, *, labels: str = "example", negatives: int = 1, seed: int = 0
 ) -> tuple[pa.Table, list[int]]:
     """(pairs, each row's class as a number) from labelled texts. ``labels="example"``: the positive is another text of
     the class, the negatives texts of other classes (NV-Embed, 4.2). ``"label"``: they are the names of the classes. A
@@ -139,7 +152,7 @@ def same_class_pairs(
     return pa.table({name: [row[i] for row in out] for i, name in enumerate(names)}), groups
 
 
-def entailment_triples(data: Any, who: str) -> pa.Table:
+def entailment_triples(data: TableLike, who: str) -> pa.Table:
     """Triples of premise, entailed hypothesis and contradicting hypothesis from (sentence1, sentence2, label) (SimCSE,
     section 4). A premise with an entailment and no contradiction keeps an empty negative."""
     table = check(data, ("sentence1", "sentence2", "label"), who)
@@ -161,12 +174,13 @@ def entailment_triples(data: Any, who: str) -> pa.Table:
     return pa.table({name: [row[i] for row in out] for i, name in enumerate(("anchor", "positive", "negative_1"))})
 
 
-def _relation(label: Any) -> str:
+def _relation(label: object) -> str:
     """The names of SNLI's and MNLI's relations; numbers are theirs: 0 entailment, 1 neutral, 2 contradiction."""
-    return {0: "entailment", 1: "neutral", 2: "contradiction"}.get(label, str(label).lower())
+    names: dict[object, str] = {0: "entailment", 1: "neutral", 2: "contradiction"}
+    return names.get(label, str(label).lower())
 
 
-def paraphrase_pairs(data: Any, who: str) -> pa.Table:
+def paraphrase_pairs(data: TableLike, who: str) -> pa.Table:
     """Both sentences of a well-scored pair as each other's positives (NV-Embed, 4.1: from :data:`GRADE` of 5 on)."""
     table = check(data, ("sentence1", "sentence2", "score"), who)
     scores = [float(score) for score in table["score"].to_pylist()]
@@ -195,7 +209,7 @@ def concatenate(tables: Sequence[pa.Table]) -> pa.Table:
         "label",
     ]
 
-    def column(table: pa.Table, name: str) -> Any:
+    def column(table: pa.Table, name: str) -> pa.ChunkedArray:
         return table[name] if name in table.column_names else pa.array([""] * table.num_rows, pa.string())
 
     def renamed(table: pa.Table) -> pa.Table:
@@ -206,7 +220,7 @@ def concatenate(tables: Sequence[pa.Table]) -> pa.Table:
     return pa.concat_tables([pa.table({name: column(table, name) for name in names}) for table in shaped])
 
 
-def is_named_sets(data: Any) -> bool:
+def is_named_sets(data: object) -> TypeGuard[Mapping[str, TableLike]]:
     """Is this a mapping of names to sets (tables, data sets, their names or paths), and not of columns to values?"""
     if (
         not isinstance(data, Mapping)
@@ -221,12 +235,12 @@ def is_named_sets(data: Any) -> bool:
     )
 
 
-def named_sets(data: Any, who: str) -> dict[str, Any]:
+def named_sets(data: TableLike | Mapping[str, TableLike], who: str) -> dict[str, Split]:
     """Named training sets: a mapping of tables, or one table under the recipe's own name."""
     return {str(name): as_table(each) for name, each in data.items()} if is_named_sets(data) else {who: as_table(data)}
 
 
-def stages(data: Any, who: str) -> tuple[dict[str, Any], dict[str, Any]]:
+def stages(data: TableLike | Mapping[str, TableLike], who: str) -> tuple[dict[str, Split], dict[str, Split]]:
     """(weak sets, supervised sets) by name: those whose name begins with ``weak`` come first in recipes of two stages.
     One table alone is supervised."""
     named = named_sets(data, who)
@@ -234,12 +248,12 @@ def stages(data: Any, who: str) -> tuple[dict[str, Any], dict[str, Any]]:
     return weak, {name: table for name, table in named.items() if name not in weak}
 
 
-def role_of(table: Any) -> str:
+def role_of(table: Split) -> str:
     """The role whose instruction fits a set's anchors: ``"query"``, ``"classification"`` or ``"similarity"``."""
     return shape_of(as_table(table)).role
 
 
-def is_search(table: Any) -> bool:
+def is_search(table: Split) -> bool:
     """Does this set ask for a document (pairs, judged pairs, a retrieval set), so that hard negatives can be mined for
     it?"""
     return shape_of(as_table(table)).searches

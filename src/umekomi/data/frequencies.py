@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from umekomi.errors import MissingExtra, WrongUse
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+    from tokenizers import Tokenizer
 
 
 def word_list(language: str = "en", size: int = 300_000) -> dict[str, float]:
@@ -46,7 +47,7 @@ def of_words(
     return found / found.sum()
 
 
-def of_tokens(tokenizer: Any, source: str | Mapping[str, float] | Sequence[str] = "en") -> NDArray[np.float64]:
+def of_tokens(tokenizer: Tokenizer, source: str | Mapping[str, float] | Sequence[str] = "en") -> NDArray[np.float64]:
     """Probabilities of a :class:`tokenizers.Tokenizer`'s tokens, float64 ``[vocabulary]``: from a corpus (texts), or
     from a list of words, each cut into its tokens."""
     words: Mapping[str, float] = (

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import numpy as np
 
-from umekomi.data.columns import as_table, check
+from umekomi.data.tables import as_table, check
 from umekomi.errors import DataError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from umekomi.data.columns import TableLike
 
 REVERSED = "⁻¹"
 """Behind a relation's name: the same relation from tail to head."""
@@ -43,7 +45,7 @@ class Relations(NamedTuple):
         return Relations(self.names, heads[first], tails[first], weights[first])
 
 
-def hierarchy(data: Any, who: str) -> list[tuple[str, str]]:
+def hierarchy(data: TableLike, who: str) -> list[tuple[str, str]]:
     """(child, parent) of every row, each once."""
     table = check(data, ("child", "parent"), who)
     return list(dict.fromkeys(zip(table["child"].to_pylist(), table["parent"].to_pylist(), strict=True)))
@@ -57,7 +59,7 @@ def relations(pairs: Sequence[tuple[str, str]], weights: Sequence[float] | None 
     return Relations(list(rows), np.ascontiguousarray(numbers[:, 0]), np.ascontiguousarray(numbers[:, 1]), given)
 
 
-def graph(data: Any, who: str) -> tuple[Relations, int]:
+def graph(data: TableLike, who: str) -> tuple[Relations, int]:
     """(relations of ``source, target[, weight]`` or of ``child, parent``, how many self-loops were left out). A pair
     that occurs twice counts with the sum of its weights; weights must be above zero."""
     data = as_table(data)

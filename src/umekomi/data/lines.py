@@ -10,7 +10,7 @@ import os
 import re
 import stat
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -154,7 +154,7 @@ def read_lines(path: Path, packed: bool, encoding: str | None = None) -> Iterato
         raise unreadable_error(where(str(path), number + 1), error) from None
 
 
-def _utf8(path: Path, stream: Any) -> Iterator[str]:
+def _utf8(path: Path, stream: IO[bytes]) -> Iterator[str]:
     for number, raw in enumerate(raw_lines(stream), 1):
         if len(raw) > LINE:
             raise too_long(where(str(path), number))
@@ -181,7 +181,7 @@ def not_utf8_error(place: str, raw: bytes, error: UnicodeDecodeError, first: boo
     )
 
 
-def _named(path: Path, stream: Any, encoding: str) -> Iterator[str]:
+def _named(path: Path, stream: IO[bytes], encoding: str) -> Iterator[str]:
     """Lines of any other encoding, of which a line's end is not always the byte 0x0a."""
     decoder = codecs.getincrementaldecoder(encoding)(errors="strict")
     number, parts, length = 1, [""], 0
@@ -228,7 +228,7 @@ def read_text(path: Path, encoding: str | None = None) -> str:
     return "".join(line for _, line in read_lines(path, False, encoding)).replace("\r\n", "\n").replace("\r", "\n")
 
 
-def shorten(value: Any, most: int = 60) -> str:
+def shorten(value: object, most: int = 60) -> str:
     """A value as an error shows it: on one line, and not the whole of a long one."""
     import reprlib
 
@@ -238,7 +238,7 @@ def shorten(value: Any, most: int = 60) -> str:
     return short.repr(value)
 
 
-def list_names(names: Any, most: int = 20) -> str:
+def list_names(names: Iterable[object], most: int = 20) -> str:
     """Column names as an error lists them: on one line, and not hundreds of them."""
     listed = [_printable(str(name)) for name in names]
     more = f" and {len(listed) - most} more" if len(listed) > most else ""

@@ -3,13 +3,11 @@ type."""
 
 from __future__ import annotations
 
-from typing import Any
-
 import pyarrow as pa
 import pyarrow.compute as pc
 
 
-def plain_type(kind: Any, large: bool = True) -> Any:
+def plain_type(kind: pa.DataType, large: bool = True) -> pa.DataType:
     """The plain type of the same values: text is ``string``, bytes ``binary``, a list ``list``; ``large`` also where
     its offsets have 64 bits."""
     types = pa.types
@@ -34,7 +32,7 @@ def plain_type(kind: Any, large: bool = True) -> Any:
     return kind
 
 
-def to_plain(table: Any, large: bool = True) -> Any:
+def to_plain(table: pa.Table, large: bool = True) -> pa.Table:
     """A table whose columns have their plain types; the same table where they do already."""
     for place, field in enumerate(table.schema):
         kind = plain_type(field.type, large)
@@ -44,7 +42,7 @@ def to_plain(table: Any, large: bool = True) -> Any:
     return table
 
 
-def _plain(array: Any, kind: Any) -> Any:
+def _plain(array: pa.Array | pa.ChunkedArray, kind: pa.DataType) -> pa.Array | pa.ChunkedArray:
     if array.type == kind:
         return array
     if isinstance(array.type, pa.BaseExtensionType):

@@ -6,12 +6,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from umekomi.data.columns import COLUMNS, RetrievalData, Split, as_table, check
+from umekomi.data.columns import COLUMNS, RetrievalData, Split
+from umekomi.data.tables import as_table, check
 from umekomi.errors import DataError
+
+if TYPE_CHECKING:
+    from umekomi.data.columns import TableLike
 
 
 @dataclass(frozen=True)
@@ -21,7 +25,8 @@ class Shape:
     ``texts``: the columns whose texts an unsupervised recipe learns from, documents before queries. ``together``: rows
     that share a value of these stay on one side when a split is carved; ``classes``: the column whose classes then keep
     their shares. ``task``: the kind of task that judges it where none is named. ``role``: the role whose instruction
-    fits its items. ``searches``: does it ask for a document, so that hard negatives can be mined?
+    fits its items. ``searches``: does it ask for a document, so that hard negatives can be mined? ``ranks``: the
+    columns that a retrieval set can be made of, none where it cannot.
     """
 
     name: str
@@ -33,6 +38,7 @@ class Shape:
     task: str = ""
     role: str = "query"
     searches: bool = False
+    ranks: tuple[str, ...] = ()
 
     @property
     def media(self) -> dict[str, str]:
@@ -50,7 +56,7 @@ SHAPES: dict[str, Shape] = {
     each.name: each
     for each in (
         Shape("pairs", ("anchor", "positive"), ("negative", *_INSTRUCTIONS), ("positive", "anchor"),
-              ("anchor", "positive"), task="retrieval", searches=True),
+              ("anchor", "positive"), task="retrieval", searches=True, ranks=("anchor", "positive")),
         Shape("scored pairs", (*_SENTENCES, "score"), _INSTRUCTIONS, _SENTENCES, _SENTENCES,
               task="similarity", role="similarity"),
         Shape("conditioned pairs", (*_SENTENCES, "condition", "score"), (), _SENTENCES, _SENTENCES,
@@ -58,10 +64,11 @@ SHAPES: dict[str, Shape] = {
         Shape("labelled pairs", (*_SENTENCES, "label"), _INSTRUCTIONS, _SENTENCES, _SENTENCES,
               task="pair-classification", role="similarity"),
         Shape("judged pairs", ("query", "document", "score"), _INSTRUCTIONS, ("document", "query"), ("query",),
-              task="retrieval", searches=True),
+              task="retrieval", searches=True, ranks=("query", "document", "score")),
         Shape("labelled texts", ("text", "label"), _INSTRUCTIONS, ("text",), ("text",), "label",
-              task="classification", role="classification"),
-        Shape("texts", ("text",), (), ("text",), ("text",)),
+              task="classification", role="classification", ranks=("text",)),
+        Shape("texts", ("text",), (), ("text",), ("text",), ranks=("text",)),
+        Shape("trees", ("tree",), together=("tree",)),
         Shape("documents", ("document",), (), ("document",)),
         Shape("hierarchy", ("child", "parent"), ("score",), task="reconstruction"),
         Shape("graph", ("source", "target"), ("weight",), task="reconstruction"),
@@ -115,7 +122,7 @@ def unused_columns(split: Split) -> list[str]:
     ]
 
 
-def view_as(data: Any, wanted: Sequence[str], who: str) -> Split:
+def view_as(data: TableLike, wanted: Sequence[str], who: str) -> Split:
     """The table or retrieval set as one of the ``wanted`` shapes: as it is where it is one of them, else pairs of a
     retrieval set or of judged pairs, or the texts in it; one error for what can be seen as none of them."""
     table = as_table(data)
@@ -123,7 +130,8 @@ def view_as(data: Any, wanted: Sequence[str], who: str) -> Split:
     try:
         about = shape_of(table)
     except DataError:
-        raise DataError(f"{who} learns from {listed}; found {', '.join(table.column_names) or 'no column'}") from None
+        found = ", ".join(getattr(table, "column_names", ())) or "no column"
+        raise DataError(f"{who} learns from {listed}; found {found}") from None
     name = view_name(about, wanted)
     if name is None:
         raise DataError(f"{who} learns from {listed}; found {about}")
@@ -149,28 +157,30 @@ def _table_of(found: list[str]) -> pa.Table:
     return pa.table({"text": pa.array(found, pa.string())})
 
 
-def texts(data: Any, who: str = "this") -> list[str]:
+def texts(data: TableLike, who: str = "this") -> list[str]:
     """The texts an unsupervised recipe learns from: a corpus, documents of pairs, both sides of scored pairs; each
     once."""
-    data = as_table(data)
-    about = shape_of(data)
+    split = as_table(data)
+    about = shape_of(split)
     if not about.texts:
         raise DataError(f"{who} learns from texts; found {about}")
+    if isinstance(split, RetrievalData):
+        split = split.corpus
     if about.name == "documents":
-        rows = data["document"].to_pylist()
+        rows = split["document"].to_pylist()
         return [" ".join(sentences) if isinstance(sentences, list) else sentences for sentences in rows]
-    table = check(data.corpus if isinstance(data, RetrievalData) else data, about.texts[:1], who)
+    table = check(split, about.texts[:1], who)
     return list(dict.fromkeys(text for column in about.texts for text in table[column].to_pylist()))
 
 
-def pairs(data: Any, who: str = "this") -> pa.Table:
+def pairs(data: TableLike, who: str = "this") -> pa.Table:
     """anchor, positive[, negative …] from pairs, judged pairs or a retrieval set; grades above zero are positives."""
-    data = as_table(data)
-    kind = shape_name(data)
-    if kind == "retrieval":
-        return data.pairs()
+    split = as_table(data)
+    kind = shape_name(split)
+    if isinstance(split, RetrievalData):
+        return split.pairs()
     if kind == "judged pairs":
-        table = check(data, ("query", "document", "score"), who)
+        table = check(split, ("query", "document", "score"), who)
         columns = (table[name].to_pylist() for name in ("query", "document", "score"))
         rows = [(query, document) for query, document, score in zip(*columns, strict=True) if score > 0]
         if not rows:
@@ -180,4 +190,4 @@ def pairs(data: Any, who: str = "this") -> pa.Table:
                 f"{who} learns from pairs; column 'document': expected text, found {table['document'].type}"
             )
         return pa.table({"anchor": [query for query, _ in rows], "positive": [document for _, document in rows]})
-    return check(data, ("anchor", "positive"), who)
+    return check(split, ("anchor", "positive"), who)

@@ -3,32 +3,38 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from umekomi.data.columns import Dataset, RetrievalData, as_table
+from umekomi.data.columns import Dataset, RetrievalData
 from umekomi.data.shapes import shape_name, shape_of
+from umekomi.data.tables import as_table
 from umekomi.errors import DataError
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
-def as_retrieval(data: Any) -> RetrievalData:
+    from umekomi.data.columns import TableLike
+
+
+def as_retrieval(data: TableLike) -> RetrievalData:
     """A retrieval set from pairs (each anchor a query, each distinct positive a document), from judged pairs, or from
     bare texts (inverse cloze, Lee et al. 2019: a text's first sentence asks for the rest of it)."""
     from umekomi.data.readers import retrieval
 
-    data = as_table(data)
-    kind = shape_name(data)
-    if kind == "retrieval":
-        return data
+    split = as_table(data)
+    kind = shape_name(split)
+    if isinstance(split, RetrievalData):
+        return split
     if kind == "pairs":
-        judged = [(a, p, 1.0) for a, p in zip(data["anchor"].to_pylist(), data["positive"].to_pylist(), strict=True)]
+        judged = [(a, p, 1.0) for a, p in zip(split["anchor"].to_pylist(), split["positive"].to_pylist(), strict=True)]
     elif kind == "judged pairs":
-        judged = list(zip(*(data[c].to_pylist() for c in ("query", "document", "score")), strict=True))
+        judged = list(zip(*(split[c].to_pylist() for c in ("query", "document", "score")), strict=True))
     elif kind in ("texts", "labelled texts"):
-        judged = [(q, d, 1.0) for q, d in inverse_cloze(data["text"].to_pylist())]
+        judged = [(q, d, 1.0) for q, d in inverse_cloze(split["text"].to_pylist())]
         if len(judged) < 2:
             raise DataError("retrieval from bare texts needs two texts or more of at least two sentences each")
     else:
@@ -101,14 +107,14 @@ def split_held_out(dataset: Dataset, share: float = 0.3, seed: int = 0) -> Datas
     )
 
 
-def _queries(data: RetrievalData, keep: Any) -> RetrievalData:
+def _queries(data: RetrievalData, keep: NDArray[np.bool_]) -> RetrievalData:
     queries = data.queries.filter(pa.array(keep))
     return RetrievalData(
         queries, data.corpus, data.qrels.filter(pc.is_in(data.qrels["query_id"], queries["id"].combine_chunks()))
     )
 
 
-def _sides(rows: list[Any], share: float, seed: int, labels: list[Any] | None = None) -> Any:
+def _sides(rows: list[Any], share: float, seed: int, labels: list[Any] | None = None) -> NDArray[np.bool_]:
     """True for the rows held out. Connected components of rows by shared items, drawn by a hash of their first item."""
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
@@ -140,14 +146,14 @@ def _sides(rows: list[Any], share: float, seed: int, labels: list[Any] | None = 
     return np.array([first[group] for group in component])
 
 
-def _fill(chance: Any, component: Any, wanted: float) -> Any:
+def _fill(chance: NDArray[np.float64], component: NDArray[np.integer], wanted: float) -> NDArray[np.bool_]:
     """Whole components in the order of their draw, until enough rows are held out; one too big to fit is passed
     over."""
     groups, first, counts = np.unique(component, return_index=True, return_counts=True)
-    held: set[int] = set()
+    held_out: set[int] = set()
     filled = 0
     for index in np.argsort(chance[first], kind="stable"):
-        if filled + counts[index] <= wanted or (not held and counts[index] < len(component) / 2):
-            held.add(int(groups[index]))
+        if filled + counts[index] <= wanted or (not held_out and counts[index] < len(component) / 2):
+            held_out.add(int(groups[index]))
             filled += int(counts[index])
-    return np.array([int(group) in held for group in component])
+    return np.array([int(group) in held_out for group in component])

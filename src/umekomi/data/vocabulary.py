@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -30,7 +30,7 @@ class Tokens(NamedTuple):
         return [self.names[i] for i in self.ids[self.offsets[index] : self.offsets[index + 1]]]
 
 
-def split_words(texts: Sequence[str], how: str) -> Any:
+def split_words(texts: Sequence[str], how: str) -> pa.ChunkedArray:
     """A pyarrow list array: the words of each text. ``plain``: lower-cased runs of letters and digits; ``spaces``: what
     stands between spaces, as it is; ``auto``: plain, or fugashi's surfaces (else bigrams) for Japanese; or a
     tokenizer's name."""
@@ -51,7 +51,11 @@ def resolve_tokenizer(texts: Sequence[str], how: str) -> str:
 
 
 def count_tokens(
-    words: Any, min_count: int = 1, who: str = "this", names: Sequence[str] | None = None, keep: str = ""
+    words: pa.Array | pa.ChunkedArray,
+    min_count: int = 1,
+    who: str = "this",
+    names: Sequence[str] | None = None,
+    keep: str = "",
 ) -> Tokens:
     """Numbers for a list array of words (:func:`split_words`, or a user's own lists). Words rarer than ``min_count``
     are left out, but for those that begin with ``keep``; with ``names`` given, words that are not among them."""

@@ -122,8 +122,17 @@ class Adapter(ABC):
 
 
 class LanceIndex(Adapter):
-    """A LanceDB table at ``uri`` (a folder, or S3). LanceDB never compacts by itself: here every ``compact_every``
-    writes do."""
+    """A LanceDB table at ``uri``. LanceDB never compacts by itself: here every ``compact_every`` writes do.
+
+    Args:
+        uri: a folder, or S3.
+        name: the table's.
+        dimension: the vectors' width.
+        metric: how they compare: ``"cosine"``, ``"dot"`` or ``"euclidean"``.
+        embedder: embeds texts that are added or asked for; None: vectors alone are taken.
+        text: the column of the payload that was embedded.
+        compact_every: after so many writes.
+    """
 
     taken = frozenset({"__id__", "vector", "_distance", "_rowid", "_score", "_relevance_score"})
 
@@ -232,9 +241,19 @@ def _present(column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 class QdrantIndex(Adapter):
-    """A collection of a Qdrant server or cluster through its client: ``QdrantIndex("http://…:6333", …)``, or a client
-    made elsewhere (``QdrantClient(":memory:")`` for small tests). Ids are kept in the payload; points are numbered by
-    their hash."""
+    """A collection of a Qdrant server or cluster through its client. Ids are kept in the payload; points are numbered
+    by their hash.
+
+    Args:
+        client: the server's address (``"http://…:6333"``), or a client made elsewhere (``QdrantClient(":memory:")`` for
+            small tests).
+        name: the collection's.
+        dimension: the vectors' width.
+        metric: how they compare: ``"cosine"``, ``"dot"`` or ``"euclidean"``.
+        embedder: embeds texts that are added or asked for; None: vectors alone are taken.
+        text: the column of the payload that was embedded.
+        batch: points sent at once.
+    """
 
     def __init__(
         self,

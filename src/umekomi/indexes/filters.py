@@ -476,7 +476,7 @@ class _Reader:
         return Compare(_TURNED[sign.said] if turned else sign.said, name, value, where)
 
 
-def _shown(value: Any) -> str:
+def _shown(value: object) -> str:
     text = repr(value) if isinstance(value, (str, bool, type(None))) else str(value)
     return text if len(text) <= SHOWN else text[:SHOWN] + "…"
 
@@ -815,7 +815,7 @@ def _literal(value: Any, kind: pa.DataType, name: str, where: Where) -> str:
     return quoted(value)
 
 
-def quoted(value: Any) -> str:
+def quoted(value: object) -> str:
     """A value as SQL writes it."""
     if value is None or isinstance(value, bool):
         return "NULL" if value is None else str(value).upper()

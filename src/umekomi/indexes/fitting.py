@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,11 +12,14 @@ from umekomi.errors import DataError, WrongUse
 from umekomi.indexes.packing import check_offsets
 from umekomi.parts import similarity as similarities
 
+if TYPE_CHECKING:
+    from umekomi.contracts import Output
+
 SHORT, LONG = 1e-15, 1e15
 """Lengths within which float32 holds a product of two vectors; a cosine is right for any."""
 
 
-def fit(vectors: Any, about: Mapping[str, Any], what: str) -> Any:
+def fit(vectors: Any, about: Mapping[str, Any], what: str) -> Output:
     """Vectors of the kind, width and measure that an index says ``about`` itself: float32, finite, of length one where
     they compare by cosine, else of a length with which no score overflows or vanishes. ``what`` they are, for the
     error."""

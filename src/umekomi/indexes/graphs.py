@@ -4,9 +4,14 @@ that one wrong number ends in a walk without end, in memory that is not ours, or
 from __future__ import annotations
 
 import struct
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from umekomi.contracts import Floats
 
 MATRIX = struct.Struct("<II")
 """Rows and bytes a row of the vectors, which follow."""
@@ -20,7 +25,7 @@ KINDS = {"metric": ord("i"), "scalar": 11, "key": 14, "slot": 15}
 BLOCK = 65536
 
 
-def check_graph(data: Any, vectors: Any, connections: int) -> None:
+def check_graph(data: NDArray[np.uint8], vectors: Floats, connections: int) -> None:
     """ValueError unless ``data``, uint8 ``[n]``, is a graph over these vectors, float32 ``[rows, d]``: sizes, every
     edge, every key once, and the vectors it keeps are these. Reads all of it once."""
     from umekomi.parts.kernels.graphs import graph_fault
@@ -58,6 +63,6 @@ def check_graph(data: Any, vectors: Any, connections: int) -> None:
             raise ValueError("its vectors are not those of the segment")
 
 
-def _keys(nodes: Any, starts: Any) -> Any:
+def _keys(nodes: np.ndarray, starts: np.ndarray) -> NDArray[np.int64]:
     """The key of every node, int64 ``[rows]``."""
     return nodes[starts[:, None] + np.arange(8)].copy().view("<i8")[:, 0]

@@ -73,14 +73,17 @@ class Index:
         """A new, empty index. A kind that cannot search such vectors is an error before anything is written.
 
         Args:
+            folder: the index's own, which is not there yet or empty.
             model: the embedder whose vectors it holds: its fingerprint is kept. Without one, say the ``metric``.
-            metric, output: how vectors compare and what they are, where they are not the model's.
-            kind: ``auto`` or one of :data:`kinds.KINDS`, with its ``settings``.
+            metric: how vectors compare, where not by the model's measure.
+            output: what they are, where they are not the model's own kind.
+            kind: ``auto`` or one of :data:`kinds.KINDS`.
             recall: what an approximate kind is tuned to, at 10 hits, and keeps for more and with filters.
             source: where to find the model again.
             text: the payload column shown.
             dimension: of the vectors to come, where it is known.
             notes: facts of the caller's, as :meth:`note` takes them.
+            **settings: of the kind.
         """
         check_asked(kind, recall, settings)
         store = Store(folder)

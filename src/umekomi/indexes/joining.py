@@ -30,7 +30,7 @@ def common_schema(tables: Sequence[tuple[Any, Callable[[str], Any]]], where: str
     return pa.schema(list(types.items()))
 
 
-def _wider(first: Any, second: Any, name: str, where: str) -> Any:
+def _wider(first: pa.DataType, second: pa.DataType, name: str, where: str) -> pa.DataType:
     if first == second:
         return first
     try:
@@ -44,11 +44,11 @@ def _wider(first: Any, second: Any, name: str, where: str) -> Any:
     return both.type
 
 
-def _keeps(narrow: Any, wide: Any) -> bool:
+def _keeps(narrow: pa.DataType, wide: pa.DataType) -> bool:
     """Does a value stay what it is in the wider type? Text does not as bytes, nor a decimal as a binary fraction."""
     from pyarrow import types
 
-    def text(kind: Any) -> bool:
+    def text(kind: pa.DataType) -> bool:
         return types.is_string(kind) or types.is_large_string(kind)
 
     if text(narrow) != text(wide) and not types.is_null(narrow):
@@ -62,7 +62,7 @@ def _keeps(narrow: Any, wide: Any) -> bool:
     return True
 
 
-def _cast(column: Any, kind: Any, name: str, where: str) -> Any:
+def _cast(column: pa.ChunkedArray, kind: pa.DataType, name: str, where: str) -> pa.ChunkedArray:
     try:
         return column.cast(kind)
     except pa.ArrowException as error:
@@ -76,7 +76,7 @@ def concatenate_tables(tables: Iterable[Any], where: str) -> pa.Table:
     return pa.concat_tables([_fitted(table, schema, where) for table in tables])
 
 
-def _fitted(table: Any, schema: pa.Schema, where: str) -> pa.Table:
+def _fitted(table: pa.Table, schema: pa.Schema, where: str) -> pa.Table:
     """The table with these columns, in this order; null where it has none."""
     return pa.table(
         {

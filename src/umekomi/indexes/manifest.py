@@ -114,7 +114,7 @@ def _manifest(found: Mapping[str, Any]) -> Manifest:
     return Manifest(about, segments, files, _whole(found.get("generation"), "generation"), serial)
 
 
-def _segment(found: Any, where: str) -> Segment:
+def _segment(found: object, where: str) -> Segment:
     fields = _fields(found, where, {"name": str, "files": dict})
     rows = _whole(fields.get("rows"), f"{where}: rows", 1, MOST_ROWS)
     dead = _whole(fields.get("dead", 0), f"{where}: dead", 0, rows)
@@ -182,7 +182,7 @@ def _kind(kind: dict[str, Any], files: Mapping[str, Any]) -> None:
         raise ValueError("reach: expected pairs of numbers")
 
 
-def _fields(found: Any, where: str, types: Mapping[str, type]) -> dict[str, Any]:
+def _fields(found: object, where: str, types: Mapping[str, type]) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise ValueError(f"{where}: expected fields, found {_shown(found)}")
     for name, kind in types.items():
@@ -201,19 +201,19 @@ def _files(found: dict[str, Any], where: str, *shapes: re.Pattern[str]) -> dict[
     return files
 
 
-def _name(found: Any, where: str, *shapes: re.Pattern[str]) -> str:
+def _name(found: object, where: str, *shapes: re.Pattern[str]) -> str:
     if not isinstance(found, str) or not any(shape.fullmatch(found) for shape in shapes):
         raise ValueError(f"{where}: expected a name that an index gives its files, found {_shown(found)}")
     return found
 
 
-def _whole(found: Any, where: str, least: int = 0, most: int = MOST) -> int:
+def _whole(found: object, where: str, least: int = 0, most: int = MOST) -> int:
     if isinstance(found, bool) or not isinstance(found, int) or not least <= found <= most:
         raise ValueError(f"{where}: expected a whole number from {least} to {most}, found {_shown(found)}")
     return found
 
 
-def _shown(found: Any) -> str:
+def _shown(found: object) -> str:
     try:
         shown = repr(found)
     except ValueError:  # a whole number of more digits than Python prints

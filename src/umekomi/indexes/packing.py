@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from umekomi.contracts import Vectors
+
+if TYPE_CHECKING:
+    from umekomi.contracts import Output
 
 BLOCK = 8192
 """Rows that are copied at a time."""
@@ -17,11 +20,11 @@ Shape = tuple[str, tuple[int | None, ...]]
 """An array's type as NumPy writes it, and how long each axis is; None is any length."""
 
 
-def pack(vectors: Any) -> dict[str, Any]:
+def pack(vectors: Output) -> dict[str, Any]:
     """Vectors as the arrays that are written."""
     if isinstance(vectors, Vectors):
         return {"flat": vectors.flat.astype(np.float32, copy=False), "starts": vectors.offsets.astype(np.int64)}
-    if hasattr(vectors, "indptr"):
+    if not isinstance(vectors, np.ndarray):
         return {
             "pointers": vectors.indptr.astype(np.int64),
             "latents": vectors.indices.astype(np.int32),
@@ -60,7 +63,7 @@ def check_arrays(arrays: Mapping[str, Any], output: str, rows: int, width: int) 
             raise ValueError("amounts: expected as many as latents")
 
 
-def check_offsets(name: str, offsets: Any, last: int) -> None:
+def check_offsets(name: str, offsets: np.ndarray, last: int) -> None:
     """ValueError unless ``offsets`` go from 0 up to ``last``."""
     if offsets[0] != 0 or offsets[-1] != last or (np.diff(offsets) < 0).any():
         raise ValueError(f"{name}: expected numbers that rise from 0 to {last}")
@@ -80,7 +83,7 @@ def check_shapes(found: Mapping[str, Any], shapes: Mapping[str, Shape]) -> None:
             raise ValueError(f"{name}: expected {np.dtype(kind)} [{sizes}], found {array.dtype} {list(array.shape)}")
 
 
-def unpack(arrays: Mapping[str, Any], output: str) -> Any:
+def unpack(arrays: Mapping[str, Any], output: str) -> Output:
     """The vectors over the arrays that were written."""
     if output == "multi":
         return Vectors(to_plain(arrays["flat"]), to_plain(arrays["starts"]))
@@ -118,19 +121,19 @@ def concatenate(parts: list[Any], kept: list[Any], output: str) -> dict[str, Any
     return {"vectors": (shape, np.dtype(np.float32), blocks)}
 
 
-def _finite(numbers: Any) -> Any:
+def _finite(numbers: np.ndarray) -> Any:
     """ValueError for NaN and infinity, which no index takes: damage is not carried on."""
     if not np.isfinite(numbers).all():
         raise ValueError("vectors: expected finite numbers, found NaN or infinity")
     return numbers
 
 
-def to_plain(array: Any) -> Any:
+def to_plain(array: np.ndarray) -> np.ndarray:
     """A memory map as a plain array over the same pages: kernels are compiled once for both."""
     return np.asarray(array).view(np.ndarray)
 
 
-def advise(array: Any, how: str) -> None:
+def advise(array: np.ndarray, how: str) -> None:
     """Tell the system how a memory map will be read, where it takes such advice."""
     import mmap
 

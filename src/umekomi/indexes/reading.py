@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -25,6 +25,12 @@ from umekomi.indexes.payload import opened, row_of
 from umekomi.indexes.scans import Part, empty_hits, merge_hits
 from umekomi.indexes.store import Store, checksum, damaged
 from umekomi.parts import similarity as similarities
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from umekomi.contracts import Output
+    from umekomi.indexes.scans import Measure, Ranking
 
 
 @dataclass(frozen=True)
@@ -78,7 +84,7 @@ class OpenSegment:
                 raise damaged(store.folder / segment.deleted, error) from None
             self.living[dead] = 0
 
-    def part(self, chosen: Any = None) -> Part:
+    def part(self, chosen: NDArray[np.bool_] | None = None) -> Part:
         """What a kind searches: living rows, of which ``chosen`` (bool) may leave some."""
         if chosen is None and not self.segment.dead:
             return Part(self.vectors, self.arrays, np.zeros(0, np.uint8), self.segment.rows, self.prove)
@@ -88,14 +94,15 @@ class OpenSegment:
     def prove(self, key: str, test: Callable[[Any], None], whole: bool) -> None:
         """Look through an array by ``test``; with ``whole`` its file's checksum too, whatever its size."""
         file = self.folder / self._files[key]
-        if whole and checksum(self._maps[key]._mmap) != self.segment.files[self._files[key]][1]:
+        sums = self.segment.files
+        if whole and checksum(self._maps[key]._mmap) != sums[self._files[key]][1]:  # type: ignore[attr-defined]
             raise damaged(file, "its checksum does not match")
         try:
             test(self.arrays[key])
         except ValueError as error:
             raise damaged(file, error) from None
 
-    def column(self, name: str) -> Any:
+    def column(self, name: str) -> pa.ChunkedArray:
         """A column of the payload, its values looked through once: Arrow follows their offsets unasked."""
         column = self.payload[name]
         if name not in self._sound_columns:
@@ -115,13 +122,13 @@ class OpenSegment:
         except Exception as error:  # Arrow has a kind of error for each sort of damage
             raise damaged(self.folder / PAYLOAD, f"row {number + 1}: {error}") from None
 
-    def whole_payload(self) -> Any:
+    def whole_payload(self) -> pa.Table:
         """The payload, every column looked through."""
         for name in self.payload.column_names:
             self.column(name)
         return self.payload
 
-    def find(self, ids: Sequence[str], hashes: Any) -> Any:
+    def find(self, ids: Sequence[str], hashes: NDArray[np.uint64]) -> NDArray[np.int64]:
         """The living row of every id, by its hash, -1 where there is none; int64 ``[n]``."""
         known, names = self.arrays["ids"], self.column(joining.ID)
         rows = np.full(len(hashes), -1, np.int64)
@@ -138,7 +145,7 @@ class OpenSegment:
                 place += 1
         return rows
 
-    def hashes(self) -> Any:
+    def hashes(self) -> NDArray[np.uint64]:
         """The hash of every row's id, uint64 ``[rows]``."""
         out = np.empty(self.segment.rows, np.uint64)
         out[self.arrays["places"]] = self.arrays["ids"]
@@ -158,7 +165,7 @@ class _Columns:
         return self.opened.column(name)
 
 
-def _payload(table: Any, folder: Path) -> Any:
+def _payload(table: pa.Table, folder: Path) -> pa.Table:
     """A stored payload in the types that are kept now; what has to be turned into them is looked through first."""
     from pyarrow import types
 
@@ -171,7 +178,7 @@ def _payload(table: Any, folder: Path) -> Any:
         raise damaged(folder / PAYLOAD, error) from None
 
 
-def _check_payload(table: Any, rows: int, file: Any) -> None:
+def _check_payload(table: pa.Table, rows: int, file: Path) -> None:
     names = table.column_names
     if table.num_rows != rows or names[:1] != [joining.ID] or joining.ROW in names or len(set(names)) < len(names):
         raise damaged(file, f"expected {rows} rows with their ids, found {table.num_rows} of {', '.join(names)}")
@@ -210,7 +217,7 @@ class Snapshot:
             names |= dict.fromkeys(each.payload.column_names[1:])
         return list(names)
 
-    def nearest(self, vectors: Any, k: int, *, filter: str | None = None, kind: Kind | None = None) -> tuple[Any, Any]:
+    def nearest(self, vectors: Output, k: int, *, filter: str | None = None, kind: Kind | None = None) -> Ranking:
         """:meth:`Index.nearest <umekomi.indexes.Index.nearest>` of this commit, by its own kind or another."""
         vectors = fit(vectors, self.about, "query")
         k = min(count(k), len(self))
@@ -228,7 +235,7 @@ class Snapshot:
             return rows, scores
         return merge_hits(lists, k)
 
-    def _similarity(self) -> Any:
+    def _similarity(self) -> Measure | None:
         """The model's own measure where it is no plain inner product of what is stored."""
         metric = self.about["metric"]
         return None if metric in ("cosine", "dot") else similarities.similarity_function(metric)
@@ -253,7 +260,7 @@ class Snapshot:
         """Id and payload of rows by number, as :meth:`nearest` gives them."""
         return [segment.row(row) for segment, row in map(self._place, numbers)]
 
-    def column(self, name: str, numbers: Any) -> Any:
+    def column(self, name: str, numbers: NDArray[np.int64]) -> pa.ChunkedArray:
         """One of :attr:`fields` of rows by number: an Arrow array, null where a row has none."""
         if name not in self.fields:
             raise unknown_name("column of the payload", name, self.fields)
@@ -270,7 +277,7 @@ class Snapshot:
         except pa.ArrowIndexError:
             raise WrongUse(f"{self.folder}: a row's number is not there: numbers hold until the next commit") from None
 
-    def hits(self, numbers: Any, scores: Any) -> list[Hit]:
+    def hits(self, numbers: np.ndarray, scores: np.ndarray) -> list[Hit]:
         """What one query found, from a row of :meth:`nearest`."""
         text = self.about["text"]
         found = [(int(number), float(score)) for number, score in zip(numbers, scores, strict=True) if number >= 0]
@@ -280,14 +287,14 @@ class Snapshot:
             hits.append(Hit(name, score, str(row.pop(text, "") or "") if text else "", (0, 0), row))
         return hits
 
-    def living(self) -> Any:
+    def living(self) -> NDArray[np.int64]:
         """The numbers of all rows that are not deleted, in rising order, int64."""
         parts = [np.flatnonzero(each.living) + first for each, first in zip(self.segments, self.firsts, strict=True)]
         return np.concatenate(parts) if parts else np.zeros(0, np.int64)
 
-    def vectors(self, numbers: Any) -> Any:
+    def vectors(self, numbers: NDArray[np.int64]) -> Output:
         """The stored vectors of rows by number, which are in rising order."""
-        parts = []
+        parts: list[Any] = []
         for each, first in zip(self.segments, self.firsts, strict=True):
             inside = numbers[(numbers >= first) & (numbers < first + each.segment.rows)] - first
             if len(inside):

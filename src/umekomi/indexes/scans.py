@@ -4,13 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
 from umekomi.parts import similarity as similarities
 from umekomi.parts.kernels.threads import cores, run_all, shards, single_threaded_blas
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from umekomi.contracts import Floats
+
+Ranking: TypeAlias = "tuple[NDArray[np.int64], Floats]"
+"""(rows, scores), both ``[queries, k]``, best first; -1 and minus infinity where there are fewer."""
+Measure: TypeAlias = "Callable[[Any, Any], Floats]"
+"""How vectors compare: higher is nearer, ``[n, m]``."""
 ROWS = 8192
 FEW = 0.02
 """The share of rows below which those a filter leaves are looked at one by one."""

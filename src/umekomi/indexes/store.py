@@ -9,7 +9,7 @@ import os
 import shutil
 import time
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
@@ -143,7 +143,7 @@ class Store:
         if arrays:
             _flush_folder(folder)
 
-    def array(self, path: str, size: int) -> Any:
+    def array(self, path: str, size: int) -> np.memmap:
         """A committed ``.npy`` file as a memory map; ``size`` is its length in the manifest."""
         file = self.path(path)
         self._sized(file, size)
@@ -199,9 +199,15 @@ def damaged(file: Path, why: object) -> DataError:
     return DataError(f"{file} is damaged ({said[:200]}): restore it from a copy, or build the index anew")
 
 
-def write_array(path: Path, array: Any) -> tuple[int, int]:
-    """Write ``.npy``, flushed to the disk: (bytes, CRC-32). A list of blocks becomes one array, block after block along
-    the first axis; blocks may be made as they are asked for: ``(shape, dtype, iterator)``."""
+Blocks = tuple[Sequence[int], np.dtype, Iterable[np.ndarray]]
+"""(shape, dtype, blocks along the first axis) of an array that is not whole in memory."""
+
+
+def write_array(
+    path: Path, array: np.ndarray | tuple[Sequence[int], np.dtype, Iterable[np.ndarray]]
+) -> tuple[int, int]:
+    """Write ``.npy``, flushed to the disk: (bytes, CRC-32). Blocks become one array, one after another along the
+    first axis; they may be made as they are asked for: ``(shape, dtype, iterator)``."""
     shape, dtype, blocks = array if isinstance(array, tuple) else (array.shape, array.dtype, [array])
     with path.open("xb") as stream:
         out = _Summed(stream)
@@ -237,7 +243,7 @@ class _Summed:
         self.stream, self.size, self.crc = stream, 0, 0
         self.closed = False
 
-    def write(self, data: Any) -> int:
+    def write(self, data: bytes | memoryview) -> int:
         self.crc = zlib.crc32(data, self.crc)
         self.size += len(data)
         self.stream.write(data)
@@ -260,7 +266,7 @@ def _unlink(path: Path) -> None:
         path.unlink()
 
 
-def checksum(data: Any) -> int:
+def checksum(data: bytes | memoryview) -> int:
     """The CRC-32 of bytes, taken a piece at a time: a memory map need not fit in memory."""
     view, crc = memoryview(data), 0
     for start in range(0, len(view), CHUNK):

@@ -7,7 +7,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from copy import deepcopy
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -22,6 +22,11 @@ from umekomi.indexes.scans import Part
 from umekomi.indexes.store import Store, damaged, write_array
 from umekomi.parts import similarity as similarities
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from umekomi.contracts import Output
+
 AUTO_ROWS = 50_000
 """Below this many rows the automatic kind looks at every vector."""
 SEGMENTS = 16
@@ -33,7 +38,7 @@ def copied(now: Snapshot) -> Manifest:
     return deepcopy(now.manifest)
 
 
-def hash_ids(ids: Sequence[str]) -> Any:
+def hash_ids(ids: Sequence[str]) -> NDArray[np.uint64]:
     """A number for every id, by which it is found; uint64 ``[n]``."""
     return np.array([_hash(name) for name in ids], np.uint64)
 
@@ -42,7 +47,9 @@ def _hash(name: str) -> int:
     return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "little")
 
 
-def add_rows(store: Store, now: Snapshot, ids: list[str], vectors: Any, table: Any, *, replace: bool) -> Manifest:
+def add_rows(
+    store: Store, now: Snapshot, ids: list[str], vectors: Output, table: pa.Table, *, replace: bool
+) -> Manifest:
     """A further segment; an id that is there is an error, or with ``replace`` its row goes."""
     manifest = copied(now)
     hashes = hash_ids(ids)
@@ -90,7 +97,7 @@ def delete_rows(store: Store, now: Snapshot, ids: list[str]) -> Manifest:
     return manifest
 
 
-def _bury(store: Store, now: Snapshot, manifest: Manifest, number: int, rows: Any) -> None:
+def _bury(store: Store, now: Snapshot, manifest: Manifest, number: int, rows: NDArray[np.integer]) -> None:
     """Mark rows of a segment as deleted, in a file of its own."""
     dead = np.union1d(np.flatnonzero(now.segments[number].living == 0), rows).astype(np.int64)
     manifest.serial += 1
@@ -227,7 +234,7 @@ def rebuild(store: Store, now: Snapshot, manifest: Manifest, numbers: list[int],
     return manifest
 
 
-def _teach(store: Store, manifest: Manifest, segment: Segment, vectors: Any, kind: Kind) -> None:
+def _teach(store: Store, manifest: Manifest, segment: Segment, vectors: Output, kind: Kind) -> None:
     """A kind learns from the one segment there is, derives its arrays, and is tuned."""
     about = manifest.about
     kind.check(about["output"], about["metric"], about["dimension"])

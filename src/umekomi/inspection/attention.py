@@ -4,14 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Protocol, runtime_checkable
 
 import numpy as np
-
-if TYPE_CHECKING:
-    from umekomi.models.sequence import SequenceEmbedder
+from numpy.typing import NDArray
 
 MOST_WORDS = 400
+
+
+@runtime_checkable
+class Attends(Protocol):
+    """An embedder with ``hops`` attentions over words, none of them where it has another network."""
+
+    @property
+    def hops(self) -> int:
+        """How many."""
+
+    def attention(self, texts: Sequence[str]) -> list[tuple[list[str], NDArray[np.float32]]]:
+        """Each text's words, and how each hop weighs them ``[hops, words]``."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +33,7 @@ class HeatMap:
     summed: list[float]
 
 
-def heat_maps(embedder: SequenceEmbedder, texts: Sequence[str]) -> tuple[HeatMap, ...]:
+def heat_maps(embedder: Attends, texts: Sequence[str]) -> tuple[HeatMap, ...]:
     """Maps of texts; of a long one its first 400 words."""
     maps = []
     for words, weights in embedder.attention(texts):
@@ -34,7 +44,7 @@ def heat_maps(embedder: SequenceEmbedder, texts: Sequence[str]) -> tuple[HeatMap
     return tuple(maps)
 
 
-def overlap(embedder: SequenceEmbedder, texts: Sequence[str]) -> dict[str, float]:
+def overlap(embedder: Attends, texts: Sequence[str]) -> dict[str, float]:
     """How much hops look at the same words, means over texts: the cosine of two hops' weights, and the penalty's
     ‖A Aᵀ − I‖² (eq. 8)."""
     cosines, norms = [], []

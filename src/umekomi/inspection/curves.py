@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from umekomi.errors import MissingExtra, WrongUse
 from umekomi.files import whole_file
 
+if TYPE_CHECKING:
+    from umekomi.models.base import Saved
+
 ENDINGS = (".svg", ".png", ".pdf")
 
 
-def training_curve(model: Any, out: str | Path) -> Path:
+def training_curve(model: Saved, out: str | Path) -> Path:
     """Draw every quantity of the curve against the step, and uniformity against alignment where both are there (Wang &
     Isola 2005.10242, figure 3; SimCSE, figure 2: towards the lower left is better), to an SVG, PNG or PDF file. Recipe
     simcse with ``watch`` leaves such a curve."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,11 +12,16 @@ from umekomi.errors import MissingExtra, WrongUse
 from umekomi.files import whole_file
 from umekomi.parts.similarity import hyperboloid
 
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+    from umekomi.models.entity import EntityEmbedder
+
 ENDINGS = (".svg", ".png", ".pdf")
 
 
 def disc(
-    model: Any,
+    model: EntityEmbedder,
     out: str | Path,
     *,
     pairs: Iterable[tuple[str, str]] = (),
@@ -56,7 +61,7 @@ def disc(
     return out
 
 
-def geodesic(a: Any, b: Any, steps: int = 32) -> Any:
+def geodesic(a: ArrayLike, b: ArrayLike, steps: int = 32) -> NDArray[np.float64]:
     """Points ``[steps, 2]`` on the shortest way from a to b in the disc: an arc that meets the rim at right angles.
     Computed on the hyperboloid, where it is sinh((1 - t) d) a + sinh(t d) b over sinh d."""
     lifted = []
@@ -73,7 +78,7 @@ def geodesic(a: Any, b: Any, steps: int = 32) -> Any:
     return way[:, 1:] / (1 + way[:, :1])
 
 
-def _in_the_disc(model: Any) -> Any:
+def _in_the_disc(model: EntityEmbedder) -> NDArray[np.float64]:
     metric = getattr(model, "metric", "")
     width = model.dimension - (metric == "lorentz")
     if metric not in ("poincare", "lorentz") or width != 2:

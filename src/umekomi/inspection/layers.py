@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -14,6 +14,11 @@ from umekomi.errors import WrongUse
 from umekomi.models.cached import EmbedderProxy, refuse_options
 from umekomi.parts import geometry
 from umekomi.progress import Progress
+
+if TYPE_CHECKING:
+    from umekomi.contracts import Floats
+    from umekomi.models.base import EmbedderBase
+    from umekomi.models.text import TextEmbedder
 
 METRICS = (
     "prompt entropy",
@@ -35,14 +40,12 @@ class AllLayers:
     """A text embedder seen layer by layer: the network once, its pooling behind every hidden state (0: the
     embeddings)."""
 
-    def __init__(self, embedder: Any) -> None:
-        if getattr(embedder, "kind", "") != "text":
-            raise WrongUse(
-                f"layers: expected a transformer text embedder, {embedder.name} is of kind "
-                f"{getattr(embedder, 'kind', 'unknown')}"
-            )
-        self.embedder, self.model = embedder, embedder.model
-        self.count = int(embedder.model.transformers_model.config.num_hidden_layers) + 1
+    def __init__(self, embedder: EmbedderBase) -> None:
+        if embedder.kind != "text":
+            raise WrongUse(f"layers: expected a transformer text embedder, {embedder.name} is of kind {embedder.kind}")
+        self.embedder = cast("TextEmbedder", embedder)
+        self.model = self.embedder.model
+        self.count = int(self.model.transformers_model.config.num_hidden_layers) + 1
         self.kept: dict[str, Any] = {}
 
     def batches(
@@ -75,7 +78,7 @@ class AllLayers:
 
     def encode(
         self, texts: Sequence[str], role: str | None = None, batch_size: int = 32, progress: bool = False
-    ) -> Any:
+    ) -> Floats:
         """The finished vectors at every layer, float32 ``[layers, n, d]``; kept in memory for the next that asks."""
         import torch
 
@@ -112,14 +115,20 @@ class OneLayer(EmbedderProxy):
         self.name = f"{layers.embedder.name}, layer {number}"
 
     def encode(
-        self, items: Any, *, role: str | None = None, batch_size: int = 32, progress: bool = False, **options: Any
-    ) -> Any:
+        self,
+        items: Sequence[str],
+        *,
+        role: str | None = None,
+        batch_size: int = 32,
+        progress: bool = False,
+        **options: Any,
+    ) -> Floats:
         """The layer's vectors, float32 ``[n, d]``."""
         refuse_options(options, self.name)
         return self.layers.encode(list(items), role, batch_size, progress)[self.number]
 
 
-def cut_layers(embedder: Any, layers: int) -> Any:
+def cut_layers(embedder: TextEmbedder, layers: int) -> TextEmbedder:
     """A copy with the first ``layers`` transformer layers alone, its pooling (and, where the network has one, its last
     norm) behind them: an embedder as any other. A pooling that mixes all layers cannot be cut."""
     from umekomi.models.text import TextEmbedder
@@ -164,9 +173,20 @@ def measure(
     batch_size: int = 32,
     progress: bool = False,
 ) -> list[dict[str, float]]:
-    """The :data:`METRICS` of each layer on ``texts``, by name. ``views`` augmentations of each text (two of them for
-    InfoNCE, DiME and alignment, all for LiDAR; the paper takes 16). Token-wise numbers leave padding out, and special
-    tokens in, as the paper does."""
+    """The :data:`METRICS` of each layer on ``texts``, by name. Token-wise numbers leave padding out, and special tokens
+    in, as the paper does.
+
+    Args:
+        layers: the embedder, layer by layer.
+        texts: measured on.
+        role: whose prompt is put before them.
+        repository: takes the released code's definitions where they differ from the paper's.
+        views: augmentations of each text: two of them for InfoNCE, DiME and alignment, all for LiDAR; the paper takes
+            16.
+        seed: of the augmentations.
+        batch_size: items that are encoded at once.
+        progress: shows a bar.
+    """
     if len(texts) < 3:
         raise WrongUse(f"layers: expected three texts or more, found {len(texts)}")
     if views < 2:

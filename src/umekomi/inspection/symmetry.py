@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from umekomi.contracts import Weights
 
 
 class Symmetry(NamedTuple):
@@ -17,7 +19,7 @@ class Symmetry(NamedTuple):
     second: float
 
 
-def symmetry(vectors: NDArray[np.float32], weights: Any = None) -> Symmetry:
+def symmetry(vectors: NDArray[np.float32], weights: Weights | None = None) -> Symmetry:
     """The symmetry scores of vectors ``[n, d]`` under word probabilities ``weights`` ``[n]``, all alike when not given
     (Yokoi et al. 2024, definitions 4 and 5): 1 - |E w| / E|w|, and the entropy of the covariance's normalised
     eigenvalues over log d."""

@@ -5,13 +5,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from umekomi.errors import DataError, MissingExtra, WrongUse
 from umekomi.models.base import Backbone, Open
 from umekomi.models.borders import border, hush
 from umekomi.models.folders import check_layers, settings
 from umekomi.parts import networks
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from umekomi.models.text import TextEmbedder
 
 POOLINGS = (
     "mean",
@@ -36,7 +41,13 @@ class TransformerBackbone(Backbone):
 
     kind = "backbone"
 
-    def __init__(self, model: Any, tokenizer: Any, name: str = "backbone", card: dict[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        name: str = "backbone",
+        card: dict[str, Any] | None = None,
+    ) -> None:
         super().__init__(name, card)
         self.model, self.tokenizer = model.eval(), tokenizer
 
@@ -55,13 +66,19 @@ class TransformerBackbone(Backbone):
         prompts: Mapping[str, str] | None = None,
         latents: int = 64,
         heads: int = 8,
-    ) -> Any:
+    ) -> TextEmbedder:
         """A text embedder: this network, a pooling of its last layer, vectors of length one. The weights are copied, so
         that training the embedder leaves the backbone as it is.
 
-        ``bidirectional`` sets which way a decoder looks (None: as it is); ``without_prompt`` leaves instructions out of
-        the pooling; last-token pooling adds the end-of-text token where the tokenizer does not. ``latents`` and
-        ``heads`` shape latent attention.
+        Args:
+            pooling: how token vectors become one (:data:`umekomi.contracts.Pooling`); last-token pooling adds the
+                end-of-text token where the tokenizer does not.
+            max_length: tokens of a text that are read; None: as many as the network takes.
+            bidirectional: which way a decoder looks; None: as it is.
+            without_prompt: leaves instructions out of the pooling.
+            prompts: what is put before a text, by role.
+            latents: rows of latent attention's dictionary.
+            heads: of latent attention.
         """
         import tempfile
 

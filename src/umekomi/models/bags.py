@@ -22,19 +22,30 @@ from umekomi.progress import say
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from umekomi.contracts import Transform
+    from umekomi.contracts import Floats, Transform
 
 CHUNK = 8192
 
 
 class BagEmbedder(EntityEmbedder, TextFace):
-    """``vectors`` has one row a feature; an item is a text (cut by ``tokenizer``), a list of features, or a mapping
-    from features to weights. Its vector is the weighted sum of its features over n^``power`` (dot), or of length one
-    (cosine).
+    """An item is a text, a list of features, or a mapping from features to weights. Its vector is the weighted sum of
+    its features' over n^``power`` (dot), or of length one (cosine). Features that were not seen while learning are left
+    out and counted.
 
-    ``right`` float32 ``[n, d]`` is a table of its own for the right side (``role="document"``), where the two are not
-    shared; ``labels`` are the features that :meth:`predict` chooses from. Features that were not seen while learning
-    are left out and counted.
+    Args:
+        names: the features.
+        vectors: float32 ``[n, d]``, one row a feature.
+        metric: ``"cosine"`` or ``"dot"``.
+        power: of the number of features that their sum is divided by.
+        tokenizer: cuts texts into features (:func:`umekomi.data.vocabulary.split`).
+        ngrams: runs of up to so many words are features too, by their hash.
+        buckets: how many rows these share.
+        labels: the features that :meth:`predict` chooses from.
+        right: float32 ``[n, d]``: a table of its own for the right side (``role="document"``), where the two are not
+            shared.
+        unknown: ``"skip"``, ``"zero"`` or ``"error"``: what becomes of a feature that has no row.
+        name: of the model.
+        card: what is known about it.
     """
 
     kind = "bags"
@@ -110,7 +121,7 @@ class BagEmbedder(EntityEmbedder, TextFace):
         np.cumsum(lengths, out=offsets[1:])
         return np.array(ids, np.int64), np.array(weights, np.float32), offsets, missing
 
-    def _encode(self, items: list[Any], *, output: str, role: str | None, batch_size: int, progress: bool) -> Any:
+    def _encode(self, items: list[Any], *, output: str, role: str | None, batch_size: int, progress: bool) -> Floats:
         from scipy.sparse import csr_array
 
         table = self.right if role == "document" and self.right is not None else self.vectors

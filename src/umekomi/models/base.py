@@ -6,7 +6,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self, TypeAlias, overload
 
 import numpy as np
 
@@ -15,14 +15,16 @@ from umekomi.files import MODEL_FILE, content_hash, folder_hash, whole_folder, w
 from umekomi.parts import similarity as similarities
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    from numpy.typing import ArrayLike, NDArray
 
-    from umekomi.contracts import Transform
+    from umekomi.contracts import Dense, Floats, Output, Transform, Vectors
 
 FORMAT = 1
 """The format of ``umekomi.json`` that is written, and the newest that is read."""
 Open = Callable[[Path], Any]
 """Opens a folder."""
+Named: TypeAlias = "str | Path | Saved"
+"""A model's name, its folder, or the model."""
 
 
 # --- what is saved --------------------------------------------------------------------------------------------------
@@ -71,7 +73,7 @@ class Saved(ABC):
 
     @classmethod
     @abstractmethod
-    def _read(cls, folder: Path, head: dict[str, Any], open: Open) -> Any:
+    def _read(cls, folder: Path, head: dict[str, Any], open: Open) -> Self:
         """The model that ``_write`` wrote; ``head`` is ``umekomi.json``, and ``open`` opens a model within."""
 
     def fingerprint(self) -> str:
@@ -92,7 +94,7 @@ _SOUNDS = (".wav", ".mp3", ".flac", ".ogg", ".m4a")
 _IMAGES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff")
 
 
-def modalities_of(item: Any) -> frozenset[str]:
+def modalities_of(item: object) -> frozenset[str]:
     """What an item may be: a string is a text or an entity's name; a list of features, a bag of entities; a mapping, a
     row or a weighted bag; an array, a sound (one axis) or an image (two or three); a path, what its ending says. None
     of them: empty.
@@ -148,6 +150,21 @@ class EmbedderBase(Saved):
     def _head(self) -> dict[str, Any]:
         return {"metric": self.metric}
 
+    @overload
+    def encode(
+        self,
+        items: Any,
+        *,
+        output: Literal["dense"],
+        role: str | None = None,
+        condition: Sequence[str] | None = None,
+        modality: str | None = None,
+        dimensions: int | None = None,
+        batch_size: int = 32,
+        progress: bool = False,
+    ) -> Floats: ...
+
+    @overload
     def encode(
         self,
         items: Any,
@@ -159,15 +176,33 @@ class EmbedderBase(Saved):
         dimensions: int | None = None,
         batch_size: int = 32,
         progress: bool = False,
-    ) -> Any:
-        """Vectors of ``items``, in their order: dense float32 ``[n, d]``, sparse CSR ``[n, h]``, or multi
-        :class:`~umekomi.contracts.Vectors`. A single string, mapping, path or picture gives one row. ``modality`` says
-        what the items are, where they could be several things (:func:`modalities_of`); an item that is nothing this
-        model embeds is an error that names it.
+    ) -> Output: ...
 
-        ``output`` is the embedder's own kind when not said; ``role`` picks the model's prompt (``"query"``,
-        ``"document"``, or a task of its card); ``dimensions`` keeps the first so many, brought back to length one where
-        the embedder compares by cosine.
+    def encode(
+        self,
+        items: Any,
+        *,
+        output: str | None = None,
+        role: str | None = None,
+        condition: Sequence[str] | None = None,
+        modality: str | None = None,
+        dimensions: int | None = None,
+        batch_size: int = 32,
+        progress: bool = False,
+    ) -> Output:
+        """Vectors of ``items``, in their order: dense float32 ``[n, d]``, sparse CSR ``[n, h]``, or multi
+        :class:`~umekomi.contracts.Vectors`. A single string, mapping, path or picture gives one row; an item that is
+        nothing this model embeds is an error that names it.
+
+        Args:
+            items: one or several of what the model embeds.
+            output: ``"dense"``, ``"sparse"`` or ``"multi"``; None: the embedder's own kind.
+            role: picks the model's prompt: ``"query"``, ``"document"``, or a task of its card.
+            condition: what each item is seen under, where the model takes one.
+            modality: what the items are, where they could be several things (:func:`modalities_of`).
+            dimensions: keeps the first so many, brought back to length one where the embedder compares by cosine.
+            batch_size: items that are encoded at once.
+            progress: shows a bar.
         """
         output = output or self.default_output
         if output not in self.outputs:
@@ -208,13 +243,15 @@ class EmbedderBase(Saved):
                 f"{dimensions}"
             )
 
-    def _check_finite(self, vectors: Any, items: Sequence[Any]) -> None:
+    def _check_finite(self, vectors: Output, items: Sequence[Any]) -> None:
         """The error that names the first item whose vector has a NaN or an infinity in it: what damaged weights, and
         numbers too large for them, give."""
         from umekomi.contracts import Vectors
 
-        values = vectors.flat if isinstance(vectors, Vectors) else getattr(vectors, "data", vectors)
-        values = values if isinstance(values, np.ndarray) else vectors
+        if isinstance(vectors, Vectors):
+            values = vectors.flat
+        else:
+            values = vectors if isinstance(vectors, np.ndarray) else vectors.data
         if values.dtype.kind != "f" or np.isfinite(values).all():
             return
         bad = int(np.flatnonzero(~np.isfinite(values).reshape(len(values), -1).all(1))[0])
@@ -224,7 +261,7 @@ class EmbedderBase(Saved):
         raise UmekomiError(f"{self.name}: expected finite vectors, found NaN or infinity{named}")
 
     @abstractmethod
-    def _encode(self, items: list[Any], *, output: str, role: str | None, batch_size: int, progress: bool) -> Any:
+    def _encode(self, items: list[Any], *, output: str, role: str | None, batch_size: int, progress: bool) -> Output:
         """The vectors, all arguments checked."""
 
     @property
@@ -232,28 +269,34 @@ class EmbedderBase(Saved):
         """What :meth:`encode` gives when not told."""
         return next(kind for kind in ("dense", "sparse", "multi") if kind in self.outputs)
 
-    def cut(self, vectors: Any, dimensions: int) -> Any:
+    @overload
+    def cut(self, vectors: Vectors, dimensions: int) -> Vectors: ...
+
+    @overload
+    def cut(self, vectors: Dense, dimensions: int) -> Dense: ...
+
+    def cut(self, vectors: Output, dimensions: int) -> Output:
         """The first ``dimensions`` of finished vectors, as :meth:`encode` with ``dimensions=`` gives them."""
         from umekomi.contracts import Vectors
 
         if isinstance(vectors, Vectors):
             return Vectors(self.cut(vectors.flat, dimensions), vectors.offsets)
-        short = vectors[:, :dimensions]
+        short: Any = vectors[:, :dimensions]
         return similarities.normalise(short) if self.metric in ("cosine", "maxsim") else short.copy()
 
-    def encode_query(self, items: Any, **options: Any) -> Any:
+    def encode_query(self, items: Any, **options: Any) -> Output:
         """:meth:`encode` with ``role="query"``."""
         return self.encode(items, role="query", **options)
 
-    def encode_document(self, items: Any, **options: Any) -> Any:
+    def encode_document(self, items: Any, **options: Any) -> Output:
         """:meth:`encode` with ``role="document"``."""
         return self.encode(items, role="document", **options)
 
-    def similarity(self, a: Any, b: Any) -> Any:
+    def similarity(self, a: Output, b: Output) -> Floats:
         """How alike, float32 ``[n, m]``, higher is nearer, by this embedder's own measure (``metric``)."""
         return similarities.similarity_function(self.metric)(a, b)
 
-    def similarity_pairwise(self, a: Any, b: Any) -> Any:
+    def similarity_pairwise(self, a: Output, b: Output) -> Floats:
         """:meth:`similarity` of row ``i`` of ``a`` with row ``i`` of ``b`` only, float32 ``[n]``."""
         pairs = range(similarities.size(a))
         if self.metric in ("cosine", "dot") and isinstance(a, np.ndarray):
@@ -287,9 +330,9 @@ class Encoded(NamedTuple):
     """Vectors float32 ``[n, d]``, and for every text how many tokens it has (int64 ``[n]``) and whether it was cut
     (bool ``[n]``)."""
 
-    vectors: Any
-    tokens: Any
-    truncated: Any
+    vectors: Floats
+    tokens: NDArray[np.int64]
+    truncated: NDArray[np.bool_]
 
 
 class TextFace(EmbedderBase):
@@ -297,11 +340,11 @@ class TextFace(EmbedderBase):
 
     modalities = frozenset({"text"})
 
-    def truncated(self, items: Sequence[str], role: str | None = None) -> Any:
+    def truncated(self, items: Sequence[str], role: str | None = None) -> NDArray[np.bool_]:
         """Which items are longer than the model reads, the role's prompt before them: bool ``[n]``."""
         return np.zeros(len(items), bool)
 
-    def lengths(self, items: Sequence[str], role: str | None = None) -> Any:
+    def lengths(self, items: Sequence[str], role: str | None = None) -> NDArray[np.int64]:
         """How many tokens each text has as this model counts them, prompt and special tokens too: int64 ``[n]``; words
         where it has no tokenizer."""
         import re
@@ -337,7 +380,7 @@ class TextFace(EmbedderBase):
         return Encoded(vectors, self.lengths(items, role), self.truncated(items, role))
 
 
-def describe(model: Any) -> str:
+def describe(model: object) -> str:
     """``tiny is a backbone``: what a model is, for an error about one that will not do."""
     name, kind = getattr(model, "name", None), getattr(model, "kind", None)
     return f"{name} is a {kind}" if name and kind else f"found an object of type {type(model).__name__}"
@@ -375,7 +418,7 @@ class Scorer(Saved):
         return scores
 
     @abstractmethod
-    def _score(self, a: list[Any], b: list[Any], condition: Sequence[str] | None) -> Any:
+    def _score(self, a: list[Any], b: list[Any], condition: Sequence[str] | None) -> ArrayLike:
         """The scores, all arguments checked."""
 
 
@@ -394,16 +437,18 @@ class Predictor(Saved):
         shape = (len(rows), *((len(self.classes),) if self.classes else ()))
         if not rows:
             return np.zeros(shape, np.float32)
-        found = np.asarray(self._predict(rows), np.float32)
-        if found.shape != shape:
-            raise UmekomiError(f"{self.name}: expected predictions of shape {list(shape)}, found {list(found.shape)}")
-        if not np.isfinite(found).all():
-            bad = int(np.flatnonzero(~np.isfinite(found.reshape(len(found), -1)).all(1))[0])
+        predictions = np.asarray(self._predict(rows), np.float32)
+        if predictions.shape != shape:
+            raise UmekomiError(
+                f"{self.name}: expected predictions of shape {list(shape)}, found {list(predictions.shape)}"
+            )
+        if not np.isfinite(predictions).all():
+            bad = int(np.flatnonzero(~np.isfinite(predictions.reshape(len(predictions), -1)).all(1))[0])
             raise UmekomiError(f"{self.name}: expected finite predictions, found NaN or infinity for row {bad + 1}")
-        return found
+        return predictions
 
     @abstractmethod
-    def _predict(self, rows: list[Any]) -> Any:
+    def _predict(self, rows: list[Any]) -> ArrayLike:
         """The predictions, all arguments checked."""
 
 

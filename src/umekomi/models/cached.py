@@ -6,7 +6,7 @@ import time
 import zipfile
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
 
@@ -16,6 +16,10 @@ from umekomi.files import content_hash, whole_file
 from umekomi.models.base import EmbedderBase, as_items
 from umekomi.parts import similarity as similarities
 from umekomi.progress import say
+
+if TYPE_CHECKING:
+    from umekomi.contracts import Output, Transform
+    from umekomi.models.transformed import TransformedEmbedder
 
 
 class EmbedderProxy(ABC):
@@ -29,14 +33,14 @@ class EmbedderProxy(ABC):
         return getattr(self.embedder, name)
 
     @abstractmethod
-    def encode(self, items: Any, *, role: str | None = None, **options: Any) -> Any:
+    def encode(self, items: Any, *, role: str | None = None, **options: Any) -> Output:
         """The vectors."""
 
-    def encode_query(self, items: Any, **options: Any) -> Any:
+    def encode_query(self, items: Any, **options: Any) -> Output:
         """:meth:`encode` with ``role="query"``."""
         return self.encode(items, role="query", **options)
 
-    def encode_document(self, items: Any, **options: Any) -> Any:
+    def encode_document(self, items: Any, **options: Any) -> Output:
         """:meth:`encode` with ``role="document"``."""
         return self.encode(items, role="document", **options)
 
@@ -57,7 +61,7 @@ class Store(Protocol):
     def get(self, key: str) -> tuple[Any, float] | None:
         """What is kept under this key, or None."""
 
-    def put(self, key: str, vectors: Any, seconds: float) -> None:
+    def put(self, key: str, vectors: Output, seconds: float) -> None:
         """Keep these."""
 
 
@@ -70,7 +74,7 @@ class InMemory:
     def get(self, key: str) -> tuple[Any, float] | None:
         return self.kept.get(key)
 
-    def put(self, key: str, vectors: Any, seconds: float) -> None:
+    def put(self, key: str, vectors: Output, seconds: float) -> None:
         self.kept[key] = vectors, seconds
 
 
@@ -90,7 +94,7 @@ class OnDisk:
             say(f"note: {file} cannot be read ({type(error).__name__}): its vectors are made again")
             return None
 
-    def put(self, key: str, vectors: Any, seconds: float) -> None:
+    def put(self, key: str, vectors: Output, seconds: float) -> None:
         _save(self.folder / f"{key}.npz", vectors, seconds)
 
 
@@ -100,20 +104,20 @@ class CachedEmbedder(EmbedderProxy):
     warm: ClassVar[bool] = False
     """Is what loads and compiles at the first call kept out of the seconds?"""
 
-    def __init__(self, embedder: Any, store: Store | None = None) -> None:
+    def __init__(self, embedder: EmbedderBase, store: Store | None = None) -> None:
         self.embedder = embedder
         self.store: Store = InMemory() if store is None else store
 
     def encode(
         self, items: Any, *, role: str | None = None, batch_size: int = 32, progress: bool = False, **options: Any
-    ) -> Any:
+    ) -> Output:
         """Vectors, made when first asked for; ``options`` are the embedder's own (output, condition, modality,
         dimensions)."""
         return self.timed(items, role, batch_size, progress, options)[0]
 
     def timed(
         self, items: Any, role: str | None, batch_size: int, progress: bool, options: dict[str, Any]
-    ) -> tuple[Any, float]:
+    ) -> tuple[Output, float]:
         """(the vectors, the seconds that it took to make them)."""
         items = as_items(items)
         options = {name: value for name, value in options.items() if value is not None}
@@ -141,7 +145,7 @@ class CachedEmbedder(EmbedderProxy):
         said = [{name: _named(value) for name, value in sorted(options.items())}] if options else []
         return content_hash(role, [_named(item) for item in items], *said)
 
-    def with_transform(self, *transforms: Any) -> Any:
+    def with_transform(self, *transforms: Transform) -> TransformedEmbedder:
         """Transforms behind what is kept."""
         from umekomi.models.transformed import TransformedEmbedder
 
@@ -155,7 +159,7 @@ def refuse_options(options: dict[str, Any], who: str) -> None:
             raise WrongUse(f"{who} takes no {name}, found {value!r}")
 
 
-def _named(value: Any) -> Any:
+def _named(value: object) -> object:
     """A value as JSON can hold it, so that two that differ never look alike; text that JSON holds stays as it is."""
     if value is None or isinstance(value, (str, bool, int, float)):
         return value
@@ -165,30 +169,30 @@ def _named(value: Any) -> Any:
         return {str(name): _named(part) for name, part in value.items()}
     if isinstance(value, Path):
         return {"path": str(value)}
-    if hasattr(value, "tobytes") and hasattr(value, "dtype"):  # NumPy's: as text a long array is mostly dots
+    if isinstance(value, (np.ndarray, np.generic)):  # NumPy's: as text a long array is mostly dots
         return {"array": [str(value.dtype), list(value.shape), content_hash(value.tobytes())]}
     raise WrongUse(f"expected items of text, numbers, arrays or paths, found {type(value).__name__}")
 
 
-def _save(file: Path, vectors: Any, seconds: float) -> None:
+def _save(file: Path, vectors: Output, seconds: float) -> None:
     if isinstance(vectors, Vectors):
         arrays: dict[str, Any] = {"flat": vectors.flat, "offsets": vectors.offsets}
-    elif hasattr(vectors, "indptr"):
+    elif isinstance(vectors, np.ndarray):
+        arrays = {"dense": vectors}
+    else:
         arrays = {name: getattr(vectors, name) for name in ("data", "indices", "indptr")}
         arrays["shape"] = np.array(vectors.shape)
-    else:
-        arrays = {"dense": vectors}
     with whole_file(file) as temporary, temporary.open("wb") as stream:
         np.savez(stream, **arrays, seconds=np.array(seconds))
 
 
 def _load(file: Path) -> tuple[Any, float]:
-    with np.load(file, allow_pickle=False) as found:
-        seconds = float(found["seconds"])
-        if "dense" in found:
-            return found["dense"], seconds
-        if "flat" in found:
-            return Vectors(found["flat"], found["offsets"]), seconds
+    with np.load(file, allow_pickle=False) as stored:
+        seconds = float(stored["seconds"])
+        if "dense" in stored:
+            return stored["dense"], seconds
+        if "flat" in stored:
+            return Vectors(stored["flat"], stored["offsets"]), seconds
         from scipy.sparse import csr_array
 
-        return csr_array((found["data"], found["indices"], found["indptr"]), shape=tuple(found["shape"])), seconds
+        return csr_array((stored["data"], stored["indices"], stored["indptr"]), shape=tuple(stored["shape"])), seconds

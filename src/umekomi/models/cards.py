@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from umekomi.models.base import Saved
 
 
-def model_card(model: Any) -> str:
+def model_card(model: Saved) -> str:
     """Markdown: what the model is, how it was made, how to use it."""
     card = model.card
     lines = [

@@ -13,6 +13,8 @@ from umekomi.parts.similarity import normalise
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from umekomi.contracts import Floats
+
 
 class Cascade:
     """A linear classifier on every prefix of finished vectors; a text goes on to the next longer one while the most
@@ -31,7 +33,7 @@ class Cascade:
             raise WrongUse(f"cascade, share: expected a share between 0 and 1, found {share}")
         self.share, self.seed, self.strength = share, seed, strength
 
-    def fit(self, vectors: Any, labels: Sequence[Any]) -> Cascade:
+    def fit(self, vectors: Floats, labels: Sequence[Any]) -> Cascade:
         """Learn from vectors float32 ``[n, d]`` and their labels."""
         from sklearn.linear_model import LogisticRegression
 
@@ -65,7 +67,7 @@ class Cascade:
             left &= sure[stage] < self.thresholds_[-1]
         return self
 
-    def predict(self, vectors: Any) -> tuple[Any, NDArray[np.int64]]:
+    def predict(self, vectors: Floats) -> tuple[np.ndarray, NDArray[np.int64]]:
         """(a class for every vector, the dimensions that it took)."""
         vectors = np.asarray(vectors, np.float32)
         answers = np.empty(len(vectors), self.classes_.dtype)
@@ -80,11 +82,11 @@ class Cascade:
             left = left[~done]
         return answers, used
 
-    def _prefix(self, vectors: Any, width: int) -> Any:
+    def _prefix(self, vectors: Floats, width: int) -> Floats:
         return normalise(vectors[:, :width])
 
 
-def _lowest(sure: Any, right: Any, whole: Any) -> float:
+def _lowest(sure: NDArray[np.floating], right: NDArray[np.bool_], whole: NDArray[np.bool_]) -> float:
     """The lowest threshold above which as many are right as the whole has right among them; above every chance where
     none is."""
     if not len(sure):

@@ -19,7 +19,8 @@ from umekomi.progress import say
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from umekomi.contracts import Transform
+    from umekomi.contracts import Floats, Transform
+    from umekomi.models.base import Saved
 
 UNKNOWN = ("error", "skip", "zero")
 
@@ -82,20 +83,22 @@ class EntityEmbedder(EmbedderBase):
     def _like(self, entity: str) -> list[str]:
         return [name for name in self.names if str(name)[:2] == entity[:2]][:2000] or self.names[:10]
 
-    def _encode(self, items: list[Any], *, output: str, role: str | None, batch_size: int, progress: bool) -> Any:
+    def _encode(self, items: list[Any], *, output: str, role: str | None, batch_size: int, progress: bool) -> Floats:
         strange = next((place for place, item in enumerate(items) if not isinstance(item, (str, int, float))), None)
         if strange is not None:
             raise WrongUse(f"{self.name}: expected names, item {strange + 1} is {type(items[strange]).__name__}")
-        found = np.array([self.rows.get(item, -1) for item in items], np.int64)
-        missing = int((found < 0).sum())
+        rows_of = np.array([self.rows.get(item, -1) for item in items], np.int64)
+        missing = int((rows_of < 0).sum())
         if missing and self.unknown == "error":
-            self.row(items[int(np.flatnonzero(found < 0)[0])])
+            self.row(items[int(np.flatnonzero(rows_of < 0)[0])])
         if missing:
             done = "left out" if self.unknown == "skip" else "given a zero vector"
             say(f"note: {missing} of {len(items)} names are not in {self.name} and were {done}")
         if self.unknown == "skip":
-            return self.vectors[found[found >= 0]]
-        return np.where(found[:, None] >= 0, self.vectors[found], np.float32(0)) if missing else self.vectors[found]
+            return self.vectors[rows_of[rows_of >= 0]]
+        return (
+            np.where(rows_of[:, None] >= 0, self.vectors[rows_of], np.float32(0)) if missing else self.vectors[rows_of]
+        )
 
     def with_table(self, transforms: Sequence[Transform]) -> EntityEmbedder:
         """The same names with their vectors changed (cosine and dot tables only)."""
@@ -147,7 +150,7 @@ class EntityEmbedder(EmbedderBase):
         return cls(read_list(folder / "names.json"), vectors, metric=head["metric"], name=head["name"], **own)
 
 
-def begin_with(table: NDArray[Any], names: Sequence[str], start: Any, who: str, skip: int = 0) -> None:
+def begin_with(table: NDArray[Any], names: Sequence[str], start: Saved | None, who: str, skip: int = 0) -> None:
     """Put the vectors of those names that ``start`` (a table of entities as wide, or None) knows in their rows of
     ``table``; ``skip`` leaves its first so many coordinates out."""
     if start is None:

@@ -21,6 +21,8 @@ from umekomi.models.borders import reading
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
+    from umekomi.contracts import Floats
+
 _HOMES = {
     "base": ("dense", "normalize", "router", "transformer"),
     "sentence_transformer": (
@@ -125,13 +127,13 @@ def _sort(path: Path) -> str:
     return "a device"
 
 
-def inside(folder: Path, named: Any, by: Path) -> Path:
+def inside(folder: Path, named: object, by: Path) -> Path:
     """The path within ``folder`` that the file ``by`` names; the error for one that is absolute or leads out, on any
     system."""
-    windows = PureWindowsPath(named) if isinstance(named, str) else None
-    if windows is None or windows.anchor or PurePosixPath(named).is_absolute() or {".."} & set(windows.parts):
+    if not isinstance(named, str) or "\0" in named:
         raise DataError(f"{by}: expected a path within the folder, found {named!r}")
-    if "\0" in named:
+    windows = PureWindowsPath(named)
+    if windows.anchor or PurePosixPath(named).is_absolute() or {".."} & set(windows.parts):
         raise DataError(f"{by}: expected a path within the folder, found {named!r}")
     path = folder / windows.as_posix()
     if path.exists() and not path.resolve().is_relative_to(folder.resolve()) and path.is_dir():
@@ -152,7 +154,7 @@ def read_object(path: Path) -> dict[str, Any]:
     return found
 
 
-def _brief(value: Any) -> str:
+def _brief(value: object) -> str:
     text = repr(value)
     return f"{type(value).__name__} {text[:40]}{'…' if len(text) > 40 else ''}"
 
@@ -200,7 +202,7 @@ def read_arrays(path: Path, *names: str) -> dict[str, Any]:
     return arrays
 
 
-def read_floats(path: Path, name: str, axes: int) -> Any:
+def read_floats(path: Path, name: str, axes: int) -> Floats:
     """The one array of this name, as float32 with so many axes."""
     array = read_arrays(path, name)[name]
     if array.ndim != axes or array.dtype.kind != "f":
@@ -234,7 +236,7 @@ def read_tokenizer(path: Path) -> Tokenizer:
     return tokenizer
 
 
-def most_tokens(tokenizer: Any) -> int:
+def most_tokens(tokenizer: Tokenizer) -> int:
     """One more than the highest number that a tokenizer gives: how many rows its table must have."""
     return max(tokenizer.get_vocab().values(), default=-1) + 1
 
@@ -314,7 +316,7 @@ def _modules(folder: Path, by: Path, ours: Mapping[str, Any]) -> Iterator[tuple[
         yield _layer(module["type"], by, ours), inside(folder, module["path"], by)
 
 
-def _layer(kind: Any, by: Path, ours: Mapping[str, Any]) -> str:
+def _layer(kind: object, by: Path, ours: Mapping[str, Any]) -> str:
     """The bare name of a layer that may be named."""
     if isinstance(kind, str) and kind in ours:
         return kind.rpartition(".")[2]

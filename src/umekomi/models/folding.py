@@ -4,15 +4,19 @@ as it is."""
 from __future__ import annotations
 
 import copy
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from umekomi.errors import WrongUse
 from umekomi.models.transformed import TransformedEmbedder
 
+if TYPE_CHECKING:
+    from umekomi.models.base import EmbedderBase
+    from umekomi.models.text import TextEmbedder
 
-def without_storage(model: Any) -> tuple[Any, list[str]]:
+
+def without_storage(model: EmbedderBase) -> tuple[EmbedderBase, list[str]]:
     """(the model without the transforms at its end that only store fewer bits, their names)."""
     if not isinstance(model, TransformedEmbedder):
         return model, []
@@ -23,7 +27,7 @@ def without_storage(model: Any) -> tuple[Any, list[str]]:
     return (model.base.with_transform(*kept) if kept else model.base), left
 
 
-def fold(model: Any) -> Any:
+def fold(model: EmbedderBase) -> TextEmbedder:
     """A text embedder whose layers do what ``model``'s base and linear transforms do: each run of them is one Dense
     layer, a Normalize behind it where they bring vectors to length one. A transform that is not linear is an error that
     names it."""

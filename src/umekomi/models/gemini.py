@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,6 +15,13 @@ from umekomi.models.base import Open, TextFace
 from umekomi.models.folders import settings
 from umekomi.parts.similarity import normalise
 from umekomi.progress import Progress
+
+if TYPE_CHECKING:
+    from google import genai
+    from google.genai import types
+    from numpy.typing import NDArray
+
+    from umekomi.contracts import Floats
 
 MODEL = "gemini-embedding-001"
 TASKS = {
@@ -79,7 +86,7 @@ class GeminiEmbedder(TextFace):
     def roles(self) -> frozenset[str]:
         return frozenset(TASKS)
 
-    def client(self) -> Any:
+    def client(self) -> genai.Client:
         """Google's client, made when first needed."""
         if self._client is None:
             key = next((os.environ[name] for name in KEYS if os.environ.get(name)), None)
@@ -104,7 +111,7 @@ class GeminiEmbedder(TextFace):
             self._client = genai.Client(api_key=key, http_options=options, vertexai=False)
         return self._client
 
-    def _encode(self, items: list[Any], *, output: str, role: str | None, batch_size: int, progress: bool) -> Any:
+    def _encode(self, items: list[Any], *, output: str, role: str | None, batch_size: int, progress: bool) -> Floats:
         if role is not None and role not in TASKS:
             raise WrongUse(f"{self.name} knows no role {role!r}; there are: {', '.join(sorted(TASKS))}")
         empty = next((place for place, text in enumerate(items) if not str(text).strip()), None)
@@ -130,7 +137,7 @@ class GeminiEmbedder(TextFace):
         vectors = np.concatenate(parts)
         return normalise(vectors)  # type: ignore[no-any-return]  # only 3,072 dimensions come with length one
 
-    def _asked(self, chunk: Sequence[str], config: dict[str, Any]) -> Any:
+    def _asked(self, chunk: Sequence[str], config: dict[str, Any]) -> types.EmbedContentResponse:
         client = self.client()
         from google.genai import errors
 
@@ -156,7 +163,7 @@ class GeminiEmbedder(TextFace):
             return np.zeros((len(values), 0), np.float32)
         return np.array(values, np.float32)
 
-    def truncated(self, items: Sequence[str], role: str | None = None) -> Any:
+    def truncated(self, items: Sequence[str], role: str | None = None) -> NDArray[np.bool_]:
         """Which texts are longer than the 2,048 tokens it reads; the service counts those of more than so many bytes, a
         request each."""
         out = np.zeros(len(items), bool)

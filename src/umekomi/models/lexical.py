@@ -90,7 +90,21 @@ class LexicalEmbedder(TextFace):
 
 class Bm25Embedder(LexicalEmbedder):
     """BM25 (Robertson et al. 1995) in any of bm25s's variants: documents carry the weights, queries the counts, so that
-    their inner product is the score. bm25s's own formulas are used, and a test holds the two equal."""
+    their inner product is the score. bm25s's own formulas are used, and a test holds the two equal.
+
+    Args:
+        terms: the vocabulary.
+        idf: float32 ``[terms]``.
+        words: how texts are cut into words (:mod:`umekomi.parts.words`).
+        average_length: words a document, of the documents learned from.
+        k1: how soon more of a term says little more.
+        b: how much a document's length counts, 0 to 1.
+        variant: bm25s's name of the formula.
+        name: of the model.
+        card: what is known about it.
+        normalisation: how texts were brought to one form before they were cut; empty: as models of earlier versions
+            did.
+    """
 
     kind = "bm25"
     metric = "dot"
@@ -175,7 +189,18 @@ class Bm25Embedder(LexicalEmbedder):
 
 
 class TfIdfEmbedder(LexicalEmbedder):
-    """scikit-learn's TF-IDF (smooth idf, rows of length one), compared by cosine."""
+    """scikit-learn's TF-IDF (smooth idf, rows of length one), compared by cosine.
+
+    Args:
+        terms: the vocabulary.
+        idf: float32 ``[terms]``.
+        words: how texts are cut into words (:mod:`umekomi.parts.words`).
+        sublinear: takes 1 + log of a count for it.
+        name: of the model.
+        card: what is known about it.
+        normalisation: how texts were brought to one form before they were cut; empty: as models of earlier versions
+            did.
+    """
 
     kind = "tfidf"
 

@@ -51,7 +51,7 @@ class MultiVectorEmbedder(TextFace):
             embedder.card,
         )
 
-    def _encode(self, items: list[Any], *, output: str, role: str | None, batch_size: int, progress: bool) -> Any:
+    def _encode(self, items: list[Any], *, output: str, role: str | None, batch_size: int, progress: bool) -> Vectors:
         encode = self.model.encode_query if role == "query" else self.model.encode_document
         parts: list[Any] = []
         step = max(32 * batch_size, 512) if progress else max(len(items), 1)

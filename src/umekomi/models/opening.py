@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from umekomi.errors import DataError, MissingExtra, WrongUse, unknown_name
 from umekomi.files import MODEL_FILE, read_json
@@ -20,6 +20,9 @@ from umekomi.models.borders import border, in_one_line, is_of_a_library
 from umekomi.models.folders import check_entries, check_sums, damaged, fields, read_object
 from umekomi.models.published.catalogue import CATALOGUE, Entry
 from umekomi.progress import say
+
+if TYPE_CHECKING:
+    from umekomi.models.base import Named, Saved
 
 KINDS = {
     "text": "umekomi.models.text:TextEmbedder",
@@ -31,6 +34,8 @@ KINDS = {
     "entity": "umekomi.models.entity:EntityEmbedder",
     "bags": "umekomi.models.bags:BagEmbedder",
     "sequence": "umekomi.models.sequence:SequenceEmbedder",
+    "trees": "umekomi.models.labelled:TreeEmbedder",
+    "paragraphs": "umekomi.models.paragraphs:ParagraphEmbedder",
     "multi": "umekomi.models.multivector:MultiVectorEmbedder",
     "onnx": "umekomi.models.engines.onnx:OnnxEmbedder",
     "transformed": "umekomi.models.transformed:TransformedEmbedder",
@@ -81,7 +86,7 @@ def _words_file(name: str | Path) -> Path | None:
     return file if is_named(file) and file.is_file() else None
 
 
-def folder_of(name: Any) -> Path | None:
+def folder_of(name: object) -> Path | None:
     """The folder that is named; None for any other name, and for an object."""
     if not isinstance(name, (str, Path)):
         return None
@@ -181,22 +186,26 @@ def _head(path: Path) -> dict[str, Any]:
 # --- opening --------------------------------------------------------------------------------------------------------
 
 
-def load(name: Any) -> Any:
+def load(name: Named) -> Saved:
     """The embedder, scorer or backbone at ``name``: a folder, a catalogue name (``"minilm"``), or a hub id. An object
     that is one already is given back."""
     return open_source(resolve(name)) if isinstance(name, (str, Path)) else name
 
 
-def load_embedder(name: Any) -> Any:
+def load_embedder(name: Named) -> EmbedderBase:
     """:func:`load`, where only an embedder will do."""
-    model = load(name)
+    return as_embedder(load(name))
+
+
+def as_embedder(model: Saved) -> EmbedderBase:
+    """The model, if it is an embedder; else the error that says what it is."""
     if not isinstance(model, EmbedderBase):
         hint = ": call .embedder() on it first" if isinstance(model, Backbone) else ""
         raise WrongUse(f"{describe(model)}; expected an embedder{hint}")
     return model
 
 
-def open_source(source: Source) -> Any:
+def open_source(source: Source) -> Saved:
     """The model that a name leads to."""
     if source.entry is not None:
         return _open_entry(source.entry, source.folder)
@@ -211,7 +220,7 @@ def open_source(source: Source) -> Any:
     return open_folder(source)
 
 
-def load_folder(folder: Path, **options: Any) -> Any:
+def load_folder(folder: Path, **options: Any) -> Saved:
     """A saved folder. ``options``: what its kind may be read with beside the folder; ``open``: what opens a model
     within it."""
     return open_folder(source_of(folder), **options)
@@ -227,7 +236,7 @@ def _imported(place: str) -> Any:
     return getattr(import_module(module), name)
 
 
-def open_folder(source: Source, open: Open | None = None, **options: Any) -> Any:
+def open_folder(source: Source, open: Open | None = None, **options: Any) -> Saved:
     """:func:`load_folder` of a folder that was looked at. Whatever is wrong with it is one line that names the file."""
     folder, head = source.folder, source.head
     assert folder is not None
@@ -258,7 +267,7 @@ def open_folder(source: Source, open: Open | None = None, **options: Any) -> Any
     return model
 
 
-def _open_entry(entry: Entry, folder: Path | None) -> Any:
+def _open_entry(entry: Entry, folder: Path | None) -> Saved:
     """A model of the catalogue; its licence is said where it forbids commercial use."""
     if entry.loads == "service":
         return class_of_kind("gemini")(entry.name, entry.dimensions)
@@ -275,7 +284,7 @@ def _open_entry(entry: Entry, folder: Path | None) -> Any:
         return model
     if entry.non_commercial:
         say(f"licence: {entry.name} is {entry.licence}: not for commercial use")
-    embedder = _open_hub(entry.hub)
+    embedder: Any = _open_hub(entry.hub)
     embedder.name = entry.name
     embedder.card |= {"licence": entry.licence}
     if entry.ends_in:
@@ -287,7 +296,7 @@ def _open_entry(entry: Entry, folder: Path | None) -> Any:
     return embedder
 
 
-def _open_hub(hub: str) -> Any:
+def _open_hub(hub: str) -> Saved:
     """A model from the hub, or from its cache without network. No code of the repository is run."""
     model = load_folder(_fetched(hub))
     model.name = hub

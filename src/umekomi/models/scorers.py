@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from umekomi.errors import MissingExtra
 from umekomi.models.base import EmbedderBase, Open, Scorer
 from umekomi.models.borders import border
+
+if TYPE_CHECKING:
+    from sentence_transformers import CrossEncoder
+
+    from umekomi.contracts import Floats
 
 
 class EmbedderScorer(Scorer):
@@ -20,7 +25,7 @@ class EmbedderScorer(Scorer):
         super().__init__(embedder.name, embedder.card)
         self.embedder = embedder
 
-    def _score(self, a: list[Any], b: list[Any], condition: Sequence[str] | None) -> Any:
+    def _score(self, a: list[Any], b: list[Any], condition: Sequence[str] | None) -> Floats:
         return self.embedder.similarity_pairwise(self.embedder.encode_query(a), self.embedder.encode_document(b))
 
     def save(self, folder: str | Path) -> None:
@@ -45,11 +50,11 @@ class CrossEncoderScorer(Scorer):
     kind = "cross-encoder"
     standard = True
 
-    def __init__(self, model: Any, name: str = "cross-encoder", card: dict[str, Any] | None = None) -> None:
+    def __init__(self, model: CrossEncoder, name: str = "cross-encoder", card: dict[str, Any] | None = None) -> None:
         super().__init__(name, card)
         self.model = model
 
-    def _score(self, a: list[Any], b: list[Any], condition: Sequence[str] | None) -> Any:
+    def _score(self, a: list[Any], b: list[Any], condition: Sequence[str] | None) -> Floats:
         with border(self.name):
             return self.model.predict(list(zip(a, b, strict=True)), show_progress_bar=False)
 

@@ -4,10 +4,13 @@ trained on the user's own texts."""
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from umekomi.errors import DataError, WrongUse
 from umekomi.models.backbone import TransformerBackbone
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
 
 ARCHITECTURES = {
     "bert": ("BertConfig", "BertForMaskedLM"),
@@ -29,7 +32,7 @@ SPECIAL = {
 
 def train_tokenizer(
     texts: Iterable[str], vocabulary: int = 8000, *, decoder: bool = False, max_length: int = 512
-) -> Any:
+) -> PreTrainedTokenizerFast:
     """A byte-level BPE tokenizer of ``texts`` (any language, nothing unknown), in transformers' form. A decoder's texts
     end in [EOS]; an encoder's stand between [CLS] and [SEP]."""
     from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
@@ -40,21 +43,21 @@ def train_tokenizer(
         raise WrongUse(
             f"vocabulary: expected {256 + len(names)} or more (every byte and {len(names)} marks), found {vocabulary}"
         )
-    made = Tokenizer(models.BPE(unk_token="[UNK]"))
-    made.normalizer = normalizers.NFKC()
-    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    made.decoder = decoders.ByteLevel()
+    fast = Tokenizer(models.BPE(unk_token="[UNK]"))
+    fast.normalizer = normalizers.NFKC()
+    fast.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    fast.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=vocabulary,
         special_tokens=names,
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    made.train_from_iterator(texts, trainer)
-    ends = [(name, made.token_to_id(name)) for name in (("[EOS]",) if decoder else ("[CLS]", "[SEP]"))]
+    fast.train_from_iterator(texts, trainer)
+    ends = [(name, fast.token_to_id(name)) for name in (("[EOS]",) if decoder else ("[CLS]", "[SEP]"))]
     single = "$A [EOS]" if decoder else "[CLS] $A [SEP]"
-    made.post_processor = processors.TemplateProcessing(single=single, special_tokens=ends)
-    return PreTrainedTokenizerFast(tokenizer_object=made, model_max_length=max_length, padding_side="right", **SPECIAL)
+    fast.post_processor = processors.TemplateProcessing(single=single, special_tokens=ends)
+    return PreTrainedTokenizerFast(tokenizer_object=fast, model_max_length=max_length, padding_side="right", **SPECIAL)
 
 
 def untrained_transformer(
@@ -71,7 +74,19 @@ def untrained_transformer(
     seed: int = 0,
 ) -> TransformerBackbone:
     """A randomly initialised network of one of the :data:`ARCHITECTURES`, and a tokenizer trained on ``texts``.
-    ``hidden`` is the width within its MLPs (4 · ``width`` for encoders, 8/3 · ``width`` for gated ones where 0)."""
+
+    Args:
+        architecture: its name.
+        texts: the tokenizer is learned from.
+        layers: of the network.
+        width: of its vectors.
+        heads: of its attention.
+        hidden: the width within its MLPs; 0: 4 · ``width`` for encoders, 8/3 · ``width`` for gated ones.
+        vocabulary: tokens, at most.
+        max_length: tokens of a text that are read.
+        dropout: while it trains.
+        seed: of its weights.
+    """
     import torch
     import transformers
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from umekomi.errors import WrongUse
 from umekomi.models.backbone import TransformerBackbone
@@ -12,8 +12,11 @@ from umekomi.models.text import TextEmbedder
 from umekomi.parts.networks import bidirectional as turn
 from umekomi.parts.networks import decodes
 
+if TYPE_CHECKING:
+    from umekomi.models.base import Named
 
-def trainable_model(start: Any, who: str) -> TextEmbedder:
+
+def trainable_model(start: Named | None, who: str) -> TextEmbedder:
     """The transformer text embedder that a recipe goes on from: minilm where none is named; a backbone gets its
     pooling."""
     base = load(start or "minilm")
@@ -25,7 +28,7 @@ def trainable_model(start: Any, who: str) -> TextEmbedder:
 
 
 def with_pooling(
-    start: Any, who: str, pooling: str | None, *, bidirectional: bool | None = None, **options: Any
+    start: Named | None, who: str, pooling: str | None, *, bidirectional: bool | None = None, **options: Any
 ) -> TextEmbedder:
     """The embedder that a recipe goes on from, with the ``pooling`` it wants (None: the model's own; a backbone's
     mean): a copy whose network looks both ways or back only (decoders; encoders see all as they are). ``options`` as of

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from umekomi.errors import DataError
+from umekomi.errors import DataError, WrongUse
 from umekomi.files import write_json
 from umekomi.models.base import Encoded, Open, TextFace
 from umekomi.models.borders import border
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from tokenizers import Tokenizer
 
-    from umekomi.contracts import Transform
+    from umekomi.contracts import Floats, Output, Transform
 
 _STATIC = "sentence_transformers.sentence_transformer.modules.static_embedding.StaticEmbedding"
 CHUNK = 4096
@@ -63,7 +63,7 @@ class StaticEmbedder(TextFace):
         np.cumsum([len(part) for part in ids], out=offsets[1:])
         return np.fromiter((token for part in ids for token in part), np.int64, int(offsets[-1])), offsets
 
-    def _encode(self, items: list[Any], *, output: str, role: str | None, batch_size: int, progress: bool) -> Any:
+    def _encode(self, items: list[Any], *, output: str, role: str | None, batch_size: int, progress: bool) -> Output:
         from umekomi.contracts import Vectors
 
         if output == "multi":
@@ -75,7 +75,7 @@ class StaticEmbedder(TextFace):
         vectors, lengths = self._means(items)
         return Encoded(vectors, lengths, lengths < 0)  # nothing is ever cut
 
-    def _means(self, items: list[str], progress: bool = False) -> tuple[Any, Any]:
+    def _means(self, items: list[str], progress: bool = False) -> tuple[Floats, NDArray[np.int64]]:
         """(the mean of each text's rows, how many tokens it has)."""
         from scipy.sparse import csr_array
 
@@ -92,15 +92,17 @@ class StaticEmbedder(TextFace):
                 bar.advance(len(part))
         return out, counts
 
-    def lengths(self, items: Sequence[str], role: str | None = None) -> Any:
+    def lengths(self, items: Sequence[str], role: str | None = None) -> NDArray[np.int64]:
         return np.diff(self.tokens(items)[1])
 
-    def similarity(self, a: Any, b: Any) -> Any:
+    def similarity(self, a: Output, b: Output) -> Floats:
         """Cosine of dense vectors, MaxSim of multi-vectors (their tokens brought to length one)."""
         from umekomi.contracts import Vectors
         from umekomi.parts.similarity import maxsim, normalise
 
-        if isinstance(a, Vectors):
+        if isinstance(a, Vectors) != isinstance(b, Vectors):
+            raise WrongUse(f"{self.name}: expected two sides of one kind, found multi-vectors and dense vectors")
+        if isinstance(a, Vectors) and isinstance(b, Vectors):
             return maxsim(Vectors(normalise(a.flat), a.offsets), Vectors(normalise(b.flat), b.offsets))
         return super().similarity(a, b)
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -22,6 +22,7 @@ from umekomi.progress import Progress, say
 try:
     import torch
     from sentence_transformers import SentenceTransformer
+    from sentence_transformers.base.model import BaseModel
     from sentence_transformers.base.modules import Router, Transformer
     from sentence_transformers.sentence_transformer.modules import Pooling
     from transformers.utils import logging as transformers_logging
@@ -31,7 +32,13 @@ except ImportError as error:
 from umekomi.parts.pooling import LAYERS, WholeTransformer
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
     from tokenizers import Tokenizer
+    from torch import nn
+
+    from umekomi.contracts import Floats
+
+Opened = TypeVar("Opened", bound=BaseModel)
 
 transformers_logging.disable_progress_bar()
 hush()
@@ -40,7 +47,7 @@ CLASSES = {**LAYERS, **{place: WholeTransformer for place, name in THEIRS.items(
 """What opens the layers that a folder names, where it is not sentence-transformers' own class of that name."""
 
 
-def opened(kind: Any, folder: Path) -> Any:
+def opened(kind: type[Opened], folder: Path) -> Opened:
     """A folder as one of sentence-transformers' models (``kind``), once all that it names has been looked at."""
     check_layers(folder, LAYERS)
     with border(str(folder), DataError):
@@ -56,7 +63,7 @@ def opened(kind: Any, folder: Path) -> Any:
     return model
 
 
-def _bare(folder: Path, kind: Any) -> list[Any]:
+def _bare(folder: Path, kind: type) -> list[Any]:
     """The layers of a folder of transformers alone, as sentence-transformers makes them: a pooling by the mean, or of
     the last token for a causal language model; a scorer's network has its own head."""
     here = {"local_files_only": True, "trust_remote_code": False}
@@ -75,7 +82,7 @@ def _bare(folder: Path, kind: Any) -> list[Any]:
     return [network, Pooling(network.get_embedding_dimension(), "lasttoken" if causal else "mean")]
 
 
-def _fast(model: Any) -> Iterator[Any]:
+def _fast(model: nn.Module) -> Iterator[Tokenizer]:
     """The tokenizers of a model's networks, as the tokenizers library has them."""
     for module in model.modules():
         fast = getattr(module.tokenizer, "_tokenizer", None) if isinstance(module, Transformer) else None
@@ -83,18 +90,18 @@ def _fast(model: Any) -> Iterator[Any]:
             yield fast
 
 
-def _set(fast: Any, truncation: Any, padding: Any) -> None:
+def _set(fast: Tokenizer, truncation: dict[str, Any] | None, padding: dict[str, Any] | None) -> None:
     fast.enable_truncation(**truncation) if truncation else fast.no_truncation()
     fast.enable_padding(**padding) if padding else fast.no_padding()
 
 
-def tokenizer_states(model: Any) -> list[Any]:
+def tokenizer_states(model: nn.Module) -> list[Any]:
     """How the tokenizers of a model cut and pad."""
     return [(fast.truncation, fast.padding) for fast in _fast(model)]
 
 
 @contextmanager
-def restored_tokenizers(model: Any, before: list[Any]) -> Iterator[None]:
+def restored_tokenizers(model: nn.Module, before: list[Any]) -> Iterator[None]:
     """The tokenizers as they were ``before`` anything was encoded: encoding sets their truncation and padding, which
     are saved with them, and a model would be another one, by its fingerprint, once it has encoded."""
     now = tokenizer_states(model)
@@ -161,7 +168,7 @@ class TextEmbedder(NetworkEmbedder):
         the route, and lengths where these differ."""
         return {"task": role} if role in ("query", "document") or role in self.routes else {}  # type: ignore[dict-item]
 
-    def _encode(self, items: list[Any], *, output: str, role: str | None, batch_size: int, progress: bool) -> Any:
+    def _encode(self, items: list[Any], *, output: str, role: str | None, batch_size: int, progress: bool) -> Floats:
         prompt = self.prompt(role)
         if not items:
             return np.zeros((0, self.dimension), np.float32)
@@ -185,7 +192,7 @@ class TextEmbedder(NetworkEmbedder):
                 bar.advance(len(chunk))
         return np.concatenate(parts).astype(np.float32, copy=False)
 
-    def _first(self, role: str | None) -> Any:
+    def _first(self, role: str | None) -> Transformer:
         """The layer that reads the texts of this role."""
         first = self.model[0]
         if isinstance(first, Router):
@@ -219,7 +226,7 @@ class TextEmbedder(NetworkEmbedder):
             if padding:
                 fast.enable_padding(**padding)
 
-    def _slow_lengths(self, texts: list[str], role: str | None) -> Any:
+    def _slow_lengths(self, texts: list[str], role: str | None) -> NDArray[np.int64]:
         words = self._first(role).tokenizer
         if not callable(words):  # sentence-transformers' own word tokenizers
             return np.array([len(words.tokenize(text)) for text in texts], np.int64)

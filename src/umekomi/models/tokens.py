@@ -15,6 +15,7 @@ from umekomi.models.base import Encoded, TextFace
 from umekomi.models.borders import border
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
     from tokenizers import Tokenizer
 
 OVERLAP = 8
@@ -47,7 +48,7 @@ class TokenizedEmbedder(TextFace):
     def prompt(self, role: str | None) -> str | None:
         """What stands before a text in this role."""
 
-    def lengths(self, items: Sequence[str], role: str | None = None) -> Any:
+    def lengths(self, items: Sequence[str], role: str | None = None) -> NDArray[np.int64]:
         out = np.zeros(len(items), np.int64)
         before = self.prompt(role) or ""
         with self.whole(role) as tokenizer, border(self.name):
@@ -58,10 +59,10 @@ class TokenizedEmbedder(TextFace):
                 out[start : start + len(texts)] = [len(encoding.ids) for encoding in tokenizer.encode_batch_fast(texts)]
         return out
 
-    def _slow_lengths(self, texts: list[str], role: str | None) -> Any:
+    def _slow_lengths(self, texts: list[str], role: str | None) -> NDArray[np.int64]:
         raise WrongUse(f"{self.name} has no tokenizer to count with")
 
-    def truncated(self, items: Sequence[str], role: str | None = None) -> Any:
+    def truncated(self, items: Sequence[str], role: str | None = None) -> NDArray[np.bool_]:
         out = np.zeros(len(items), bool)
         reads = self.reads(role)
         if reads is None:

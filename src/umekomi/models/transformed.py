@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,6 +16,11 @@ from umekomi.files import MODEL_FILE
 from umekomi.models.base import EmbedderBase, Encoded, Open, TextFace
 from umekomi.models.borders import border
 from umekomi.models.folders import fields, read_arrays, settings
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from umekomi.contracts import Dense, Output
 
 _LEARNED = re.compile(r"[a-z][a-z_]*_")
 
@@ -58,22 +63,22 @@ class TransformedEmbedder(TextFace):
     def roles(self) -> frozenset[str]:
         return self.base.roles
 
-    def _encode(self, items: list[Any], *, output: str, role: str | None, batch_size: int, progress: bool) -> Any:
+    def _encode(self, items: list[Any], *, output: str, role: str | None, batch_size: int, progress: bool) -> Output:
         return self.apply(
             self.base.encode(items, output="dense", role=role, batch_size=batch_size, progress=progress), role=role
         )
 
-    def apply(self, vectors: Any, role: str | None = None) -> Any:
+    def apply(self, vectors: Dense, role: str | None = None) -> Dense:
         """The transforms alone, on vectors that ``base`` gave. How documents are stored does not concern a query."""
         for transform in self.transforms:
             if not (transform.stored_only and role == "query"):
                 vectors = transform.transform(vectors)
         return vectors
 
-    def truncated(self, items: Sequence[str], role: str | None = None) -> Any:
+    def truncated(self, items: Sequence[str], role: str | None = None) -> NDArray[np.bool_]:
         return self.base.truncated(items, role) if isinstance(self.base, TextFace) else super().truncated(items, role)
 
-    def lengths(self, items: Sequence[str], role: str | None = None) -> Any:
+    def lengths(self, items: Sequence[str], role: str | None = None) -> NDArray[np.int64]:
         return self.base.lengths(items, role) if isinstance(self.base, TextFace) else super().lengths(items, role)
 
     def windows(self, text: str, role: str | None = None) -> list[str]:

@@ -16,6 +16,8 @@ from umekomi.models.tokens import NetworkEmbedder
 from umekomi.parts.similarity import normalise
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from umekomi.models.text import TextEmbedder
 
 TRUNCATIONS = ("warn", "error", "silent", "chunk")
@@ -32,7 +34,7 @@ def reads_texts(embedder: EmbedderBase) -> TypeGuard[TextFace]:
     return "text" in embedder.modalities
 
 
-def is_truncated(embedder: EmbedderBase, items: Sequence[Any], role: str | None = None) -> Any:
+def is_truncated(embedder: EmbedderBase, items: Sequence[Any], role: str | None = None) -> NDArray[np.bool_]:
     """Which items are longer than the embedder reads: bool ``[n]``; none where they are no texts."""
     return embedder.truncated(items, role) if reads_texts(embedder) else np.zeros(len(items), bool)
 
@@ -49,41 +51,48 @@ def encode_truncated(
 ) -> Encoded:
     """Dense vectors of ``texts`` and what was seen of them.
 
-    ``"warn"`` and ``"silent"``: long texts are cut, and ``truncated`` says which (``"silent"`` does not look, where
-    looking costs). ``"error"``: the first of them is named, counted from ``first`` + 1, and nothing is encoded.
-    ``"chunk"``: a long text's vector is the mean of its windows', each weighted by its tokens, brought to length one
-    where the model compares by cosine; nothing is cut then.
+    Args:
+        embedder: what encodes.
+        texts: in the order of the vectors.
+        truncation: ``"warn"`` and ``"silent"``: long texts are cut, and ``truncated`` says which (``"silent"`` does not
+            look, where looking costs). ``"error"``: the first of them is named, and nothing is encoded. ``"chunk"``: a
+            long text's vector is the mean of its windows', each weighted by its tokens, brought to length one where the
+            model compares by cosine; nothing is cut then.
+        role: whose prompt is put before them.
+        dimensions: keeps the first so many.
+        batch_size: items that are encoded at once.
+        first: how many texts stand before these, for the error's number.
     """
     check_truncation(truncation)
     texts = list(texts)
     if truncation == "silent" or not reads_texts(embedder):
-        found = embedder.encode(texts, output="dense", role=role, dimensions=dimensions, batch_size=batch_size)
-        return Encoded(found, np.zeros(len(texts), np.int64), np.zeros(len(texts), bool))
+        vectors = embedder.encode(texts, output="dense", role=role, dimensions=dimensions, batch_size=batch_size)
+        return Encoded(vectors, np.zeros(len(texts), np.int64), np.zeros(len(texts), bool))
     if truncation == "warn":
         return embedder.encode_with_counts(texts, role=role, dimensions=dimensions, batch_size=batch_size)
     long = embedder.truncated(texts, role)
     if truncation == "error":
         if long.any():
-            place = int(np.flatnonzero(long)[0])
-            raise DataError(f"text {first + place + 1} is longer than {embedder.name} reads: {texts[place][:60]!r}…")
+            at = int(np.flatnonzero(long)[0])
+            raise DataError(f"text {first + at + 1} is longer than {embedder.name} reads: {texts[at][:60]!r}…")
         return embedder.encode_with_counts(texts, role=role, dimensions=dimensions, batch_size=batch_size)
     if not long.any():
         return embedder.encode_with_counts(texts, role=role, dimensions=dimensions, batch_size=batch_size)
-    pieces = [embedder.windows(text, role) if long[place] else [text] for place, text in enumerate(texts)]
+    pieces = [embedder.windows(text, role) if long[at] else [text] for at, text in enumerate(texts)]
     starts = np.zeros(len(pieces) + 1, np.int64)
     np.cumsum([len(part) for part in pieces], out=starts[1:])
-    found = embedder.encode_with_counts([piece for part in pieces for piece in part], role=role, batch_size=batch_size)
-    weights = np.maximum(found.tokens, 1).astype(np.float32)[:, None]
-    sums = np.add.reduceat(found.vectors * weights, starts[:-1], axis=0)
+    seen = embedder.encode_with_counts([piece for part in pieces for piece in part], role=role, batch_size=batch_size)
+    weights = np.maximum(seen.tokens, 1).astype(np.float32)[:, None]
+    sums = np.add.reduceat(seen.vectors * weights, starts[:-1], axis=0)
     vectors = np.where(
-        (np.diff(starts) > 1)[:, None], sums / np.add.reduceat(weights, starts[:-1], axis=0), found.vectors[starts[:-1]]
+        (np.diff(starts) > 1)[:, None], sums / np.add.reduceat(weights, starts[:-1], axis=0), seen.vectors[starts[:-1]]
     )
     if embedder.metric == "cosine":
         vectors = np.where((np.diff(starts) > 1)[:, None], normalise(vectors), vectors)
     if dimensions not in (None, embedder.dimension):
         vectors = embedder.cut(vectors, dimensions or 0)
     return Encoded(
-        vectors.astype(np.float32, copy=False), np.add.reduceat(found.tokens, starts[:-1]), np.zeros(len(texts), bool)
+        vectors.astype(np.float32, copy=False), np.add.reduceat(seen.tokens, starts[:-1]), np.zeros(len(texts), bool)
     )
 
 

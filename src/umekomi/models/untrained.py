@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from umekomi.errors import WrongUse
 from umekomi.models.base import Open, TextFace
 from umekomi.models.folders import settings
+
+if TYPE_CHECKING:
+    from umekomi.contracts import Floats
 
 WIDEST = 1 << 24
 
@@ -39,7 +42,7 @@ class RandomEmbedder(TextFace):
         """384 dimensions, seed 0."""
         return cls()
 
-    def _encode(self, items: list[Any], *, output: str, role: str | None, batch_size: int, progress: bool) -> Any:
+    def _encode(self, items: list[Any], *, output: str, role: str | None, batch_size: int, progress: bool) -> Floats:
         import hashlib
 
         key = self.seed.to_bytes(8, "little", signed=True)
@@ -88,7 +91,7 @@ class HashingEmbedder(TextFace):
         """1,024 dimensions of words."""
         return cls()
 
-    def _encode(self, items: list[Any], *, output: str, role: str | None, batch_size: int, progress: bool) -> Any:
+    def _encode(self, items: list[Any], *, output: str, role: str | None, batch_size: int, progress: bool) -> Floats:
         out = np.empty((len(items), self.dimension), np.float32)
         step = max(1, min(4096, WIDEST // self.dimension))
         for start in range(0, len(items), step):

@@ -21,12 +21,13 @@ from umekomi.data.lines import LINE, bounded, raw_lines, too_long
 from umekomi.errors import DataError, WrongUse, where
 from umekomi.files import whole_file
 from umekomi.models.entity import EntityEmbedder
+from umekomi.models.fasttext import read_fasttext
 from umekomi.progress import say
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-ENDINGS = (".txt", ".vec", ".bin")
+ENDINGS = (".txt", ".vec", ".bin", ".ftz")
 PACKED: dict[str, Callable[..., IO[bytes]]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}  # type: ignore[dict-item]
 DAMAGED = (EOFError, OSError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, NotImplementedError, RuntimeError)
 """What the packers raise: cut, broken, encrypted, or packed by another method."""
@@ -89,8 +90,8 @@ def read(
     path: str | Path, *, binary: bool | None = None, only: Collection[str] | None = None, most: int | None = None
 ) -> EntityEmbedder:
     """A table from a file of word vectors: word2vec's text and binary format, GloVe's, which has no header, fastText's
-    ``.vec``. ``binary`` is worked out from the ending ``.bin`` when not said. ``only`` reads the words among these and
-    no others, ``most`` the first so many.
+    ``.vec``, ``.bin`` and quantized ``.ftz`` (:mod:`umekomi.models.fasttext`). ``binary`` is worked out from the ending
+    ``.bin`` or ``.ftz`` when not said. ``only`` reads the words among these and no others, ``most`` the first so many.
 
     On a line the last numbers are the vector, and what stands before them is the word, spaces and all. Bytes of a word
     that are no UTF-8 are written ``\\\\xe9``; of a word that stands there twice the first line is read. Both are
@@ -98,7 +99,7 @@ def read(
     """
     path = Path(path)
     if binary is None:
-        binary = _ending(path) == ".bin"
+        binary = _ending(path) in (".bin", ".ftz")
     if most is not None and most < 1:
         raise WrongUse(f"most: expected 1 or more, found {most}")
     wanted = None if only is None else frozenset(name.encode() for name in only)
@@ -138,9 +139,10 @@ def _header(line: bytes) -> tuple[int, int] | None:
 def _binary(
     path: Path, stream: IO[bytes], wanted: frozenset[bytes] | None, most: int | None
 ) -> tuple[list[bytes], NDArray[np.float32]]:
-    line = stream.readline(LONGEST)
-    if line.startswith(FASTTEXT):
-        raise DataError(f"{path}: expected word2vec's format, found a model of fastText: use its .vec file")
+    begin = stream.read(4)
+    if begin == FASTTEXT:
+        return read_fasttext(path, _Again(begin, stream), wanted, most)
+    line = begin if begin.endswith(b"\n") else begin + stream.readline(LONGEST)
     header = _header(line)
     if header is None or not 1 <= header[1] <= WIDEST:
         raise DataError(f"{where(str(path), 1)}: expected 'count dimensions', found {line[:60]!r}")
@@ -171,6 +173,20 @@ def _binary(
         vectors[len(names)] = np.frombuffer(data, "<f4", dimension, space + 1)
         names.append(name)
     return names, vectors[: len(names)]
+
+
+class _Again:
+    """A stream from which some bytes were read, from its begin."""
+
+    def __init__(self, begin: bytes, stream: IO[bytes]) -> None:
+        self._begin, self._stream = begin, stream
+
+    def read(self, size: int = -1, /) -> bytes:
+        """At most so many bytes."""
+        if self._begin:
+            begin, self._begin = self._begin[:size], self._begin[size:]
+            return begin
+        return self._stream.read(size)
 
 
 def _text(

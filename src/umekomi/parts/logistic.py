@@ -114,7 +114,8 @@ class _Rows:
         if hasattr(features, "tocsr"):
             features = features.tocsr().astype(np.float64)
             squares = np.asarray(features.multiply(features).sum(0)).ravel()
-            return _Rows(features, np.asarray(labels, np.int64), count, squares, True)
+            used = np.flatnonzero(squares)  # a column of zeros has no weight
+            return _Rows(features[:, used], np.asarray(labels, np.int64), count, squares[used], True)
         features = np.array(features, np.float64)
         features -= features.mean(0)
         features, values = _axes(features)
@@ -230,9 +231,7 @@ class _Problems:
         scale = self._inverse_curvature()
         at = out
         value, gradient = self.value_and_gradient(at, which)
-        steps: list[Floats] = []
-        turns: list[Floats] = []
-        rho: list[Floats] = []
+        memory = _Memory()
         for step in range(most):
             going = np.abs(gradient).max((0, 2)) > tolerance
             if not going.all():
@@ -240,17 +239,12 @@ class _Problems:
                 if not going.any():
                     return out, step, 0
                 which, at, value, gradient = which[going], at[:, going], value[going], gradient[:, going]
-                steps, turns = [one[:, going] for one in steps], [one[:, going] for one in turns]
-                rho = [one[going] for one in rho]
-            direction = _two_loops(gradient, steps, turns, rho, scale[:, which])
+                scale = scale[:, going]
+                memory.keep(going)
+            direction = memory.direction(gradient, scale)
             slope = np.einsum("dkc,dkc->k", gradient, direction)
             new, value, following = self._search(at, value, gradient, direction, slope, which)
-            steps.append(new - at)
-            turns.append(following - gradient)
-            curved = np.einsum("dkc,dkc->k", steps[-1], turns[-1])
-            rho.append(np.where(curved > 1e-300, 1 / np.maximum(curved, 1e-300), 0.0))
-            if len(steps) > PAIRS:
-                del steps[0], turns[0], rho[0]
+            memory.add(new - at, following - gradient)
             at, gradient = new, following
         out[:, which] = at
         return out, most, int((np.abs(gradient).max((0, 2)) > tolerance).sum())
@@ -274,21 +268,55 @@ class _Problems:
         return new, after, following
 
 
-def _two_loops(gradient: Floats, steps: list[Floats], turns: list[Floats], rho: list[Floats], scale: Floats) -> Floats:
-    """Minus the inverse Hessian, as the remembered steps tell it, times ``gradient``."""
-    q = gradient.copy()
-    alphas = []
-    for s, y, r in zip(reversed(steps), reversed(turns), reversed(rho), strict=True):
-        alpha = r * np.einsum("dkc,dkc->k", s, q)
-        q -= alpha[:, None] * y
-        alphas.append(alpha)
-    q *= scale
-    if steps:
+class _Memory:
+    """What L-BFGS remembers of its last steps: their ways, how the gradient turned on each, and one over their product.
+    A problem's numbers stand in a row, so that its inner products run through memory as it lies."""
+
+    def __init__(self) -> None:
+        self.steps: list[Floats] = []
+        self.turns: list[Floats] = []
+        self.rho: list[Floats] = []
+
+    def keep(self, problems: NDArray[np.bool_]) -> None:
+        """Only these problems go on."""
+        self.steps = [one[problems] for one in self.steps]
+        self.turns = [one[problems] for one in self.turns]
+        self.rho = [one[problems] for one in self.rho]
+
+    def add(self, step: Floats, turn: Floats) -> None:
+        """One more step, and the oldest is forgotten."""
+        self.steps.append(_in_rows(step))
+        self.turns.append(_in_rows(turn))
+        curved = np.einsum("kx,kx->k", self.steps[-1], self.turns[-1])
+        self.rho.append(np.where(curved > 1e-300, 1 / np.maximum(curved, 1e-300), 0.0))
+        if len(self.steps) > PAIRS:
+            del self.steps[0], self.turns[0], self.rho[0]
+
+    def direction(self, gradient: Floats, scale: Floats) -> Floats:
+        """Minus the inverse Hessian, as the remembered steps tell it, times ``gradient`` ``[d, k, outputs]``; ``scale``
+        ``[d, k, 1]`` is the inverse of its diagonal before the first."""
+        if not self.steps:
+            return -scale * gradient
+        q, work = _in_rows(gradient), np.empty((gradient.shape[1], gradient.shape[0] * gradient.shape[2]))
+        diagonal = _in_rows(np.broadcast_to(scale, gradient.shape))
+        alphas = []
+        for s, y, r in zip(reversed(self.steps), reversed(self.turns), reversed(self.rho), strict=True):
+            alpha = r * np.einsum("kx,kx->k", s, q)
+            q -= np.multiply(alpha[:, None], y, out=work)
+            alphas.append(alpha)
+        q *= diagonal
         # the curvature that the last step met, against the one assumed
-        y = turns[-1]
-        met = np.einsum("dkc,dkc->k", y, scale * y) * rho[-1]
+        y = self.turns[-1]
+        met = np.einsum("kx,kx->k", y, np.multiply(diagonal, y, out=work)) * self.rho[-1]
         q /= np.where(met > 0, met, 1.0)[:, None]
-    for s, y, r, alpha in zip(steps, turns, rho, reversed(alphas), strict=True):
-        beta = r * np.einsum("dkc,dkc->k", y, q)
-        q += (alpha - beta)[:, None] * s
-    return -q
+        for s, y, r, alpha in zip(self.steps, self.turns, self.rho, reversed(alphas), strict=True):
+            beta = r * np.einsum("kx,kx->k", y, q)
+            q += np.multiply((alpha - beta)[:, None], s, out=work)
+        np.negative(q, out=q)
+        d, k, outputs = gradient.shape
+        return np.ascontiguousarray(q.reshape(k, d, outputs).transpose(1, 0, 2))
+
+
+def _in_rows(values: Floats) -> Floats:
+    """``[d, k, outputs]`` as ``[k, d · outputs]``, a copy."""
+    return np.array(values.transpose(1, 0, 2), order="C").reshape(values.shape[1], -1)

@@ -6,14 +6,15 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from umekomi.errors import WrongUse
 
 State = Mapping[str, Tensor]
+Module = TypeVar("Module", bound=nn.Module)
 
 
 def soup(states: Sequence[State], weights: Sequence[float] | None = None) -> dict[str, Tensor]:
@@ -72,7 +73,7 @@ def greedy(states: Sequence[State], judge: Callable[[dict[str, Tensor]], float])
     return soup([states[i] for i in chosen]), chosen
 
 
-def load_into(model: Any, state: State) -> Any:
+def load_into(model: Module, state: State) -> Module:
     """A copy of the torch module with these weights."""
     out = copy.deepcopy(model)
     out.load_state_dict(dict(state))

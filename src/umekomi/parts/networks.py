@@ -9,21 +9,28 @@ import math
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from umekomi.errors import DataError, WrongUse
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from sentence_transformers import SentenceTransformer
+    from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 SWITCHED = ("qwen3", "mistral", "llama")
 """Decoders that read ``is_causal`` of their configuration (transformers 5.23; a test looks at what their tokens
 see)."""
 
 
-def decodes(model: Any) -> bool:
+def decodes(model: PreTrainedModel | PretrainedConfig) -> bool:
     """Is this a decoder whose direction can be chosen?"""
     return getattr(getattr(model, "config", model), "model_type", None) in SWITCHED
 
 
-def bidirectional(model: Any, on: bool = True) -> None:
+def bidirectional(model: PreTrainedModel | PretrainedConfig, on: bool = True) -> None:
     """Let every token of a decoder see the whole text (``on``), or only what stands before it. Written into the
     configuration, so that it holds after a save; a network that has no such switch in transformers is an error, not a
     silence."""
@@ -39,7 +46,7 @@ def bidirectional(model: Any, on: bool = True) -> None:
             module.is_causal = not on
 
 
-def sees(model: Any, tokens: Sequence[int]) -> Any:
+def sees(model: PreTrainedModel, tokens: Sequence[int]) -> NDArray[np.bool_]:
     """Which tokens each token's vector depends on: bool ``[tokens, tokens]``, row i for vector i. Found by changing one
     token after the other, not by reading a setting."""
     import torch
@@ -57,7 +64,7 @@ def sees(model: Any, tokens: Sequence[int]) -> Any:
     return out.numpy()
 
 
-def with_eos(words: Any, token: str | None = None) -> Any:
+def with_eos(words: PreTrainedTokenizerBase, token: str | None = None) -> PreTrainedTokenizerBase:
     """The tokenizer, adding its end-of-text token (or ``token``) to every text, whatever truncation takes away. Files
     of published decoders often lack it, and last-token vectors are wrong then."""
     from tokenizers import processors
@@ -80,7 +87,7 @@ def with_eos(words: Any, token: str | None = None) -> Any:
     return words
 
 
-def _leading(words: Any) -> list[tuple[int, str]]:
+def _leading(words: PreTrainedTokenizerBase) -> list[tuple[int, str]]:
     """The special tokens that the tokenizer puts before a text."""
     bare, whole = words("a", add_special_tokens=False)["input_ids"], words("a")["input_ids"]
     return (
@@ -90,7 +97,7 @@ def _leading(words: Any) -> list[tuple[int, str]]:
     )
 
 
-def needs(words: Any, which: str, who: str) -> int:
+def needs(words: PreTrainedTokenizerBase, which: str, who: str) -> int:
     """The number of a special token (``"mask"``, ``"eos"`` …), or the error of a recipe that cannot do without it."""
     number = getattr(words, f"{which}_token_id", None)
     if number is None:
@@ -98,7 +105,7 @@ def needs(words: Any, which: str, who: str) -> int:
     return int(number)
 
 
-def with_all_layers(model: Any) -> None:
+def with_all_layers(model: SentenceTransformer) -> None:
     """Let a sentence-transformers model's network give all hidden states (:class:`umekomi.parts.pooling.LayerMix` needs
     them)."""
     model.transformers_model.config.output_hidden_states = True
@@ -107,7 +114,7 @@ def with_all_layers(model: Any) -> None:
 _NUMBER = re.compile(r"(?<=\.)\d+(?=\.)")
 
 
-def check_weights(model: Any, report: dict[str, Any], folder: Path) -> None:
+def check_weights(model: PreTrainedModel, report: dict[str, Any], folder: Path) -> None:
     """The error where ``report`` (transformers' ``output_loading_info``) says that weights of ``folder`` were missing,
     which transformers then draws at random; or that layers of a kind that the network has were left over. A pooler that
     was missing is taken out or zero, since nothing here reads it: drawn at random, it would be another one at each
@@ -164,7 +171,7 @@ def check_size(make: Callable[[], Any], folder: Path) -> None:
         )
 
 
-def check_words(words: Any, model: Any, folder: Path) -> None:
+def check_words(words: PreTrainedTokenizerBase | None, model: PreTrainedModel, folder: Path) -> None:
     """The error for a tokenizer that knows no word, as transformers makes one where its files are missing, or more
     words than the network has vectors for. One without a padding token gets one: what is padded is masked."""
     if words is None or words.vocab_size <= len(set(words.all_special_ids)):

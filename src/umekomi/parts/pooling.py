@@ -8,7 +8,7 @@ stands, and give ``sentence_embedding`` ``[batch, dim]``, the same whatever else
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import torch
 from sentence_transformers.base.modules import Module, Transformer
@@ -19,18 +19,21 @@ from torch.nn import functional
 from umekomi.errors import WrongUse
 from umekomi.parts.networks import check_size, check_weights
 
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig, PreTrainedModel
+
 
 class Layer(Module):
     """A module that saves its settings, and its weights where it has any."""
 
-    def save(self, output_path: str, *args: Any, safe_serialization: bool = True, **kwargs: Any) -> None:
+    def save(self, output_path: str, *args: object, safe_serialization: bool = True, **kwargs: object) -> None:
         """Write the configuration, and the weights as safetensors."""
         self.save_config(output_path)
         if any(True for _ in self.parameters()):
             self.save_torch_weights(output_path, safe_serialization=True)
 
     @classmethod
-    def load(cls, model_name_or_path: str, subfolder: str = "", **kwargs: Any) -> Any:
+    def load(cls, model_name_or_path: str, subfolder: str = "", **kwargs: Any) -> Self:
         """Read what :meth:`save` wrote."""
         hub = {name: kwargs.get(name) for name in ("token", "cache_folder", "revision")} | {
             "local_files_only": kwargs.get("local_files_only", False)
@@ -68,7 +71,7 @@ class TailMean(Layer):
             raise ValueError(f"share: expected more than 0 and at most 1, found {share}")
         self.dimension, self.share = dimension, share
 
-    def forward(self, features: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
+    def forward(self, features: dict[str, Any], **kwargs: object) -> dict[str, Any]:
         """Pool the tail of every text."""
         mask = _mask(features)
         count = mask.sum(1, keepdim=True)
@@ -99,7 +102,7 @@ class WithoutPrompt(Layer):
         super().__init__()
         self.offset = offset
 
-    def forward(self, features: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
+    def forward(self, features: dict[str, Any], **kwargs: object) -> dict[str, Any]:
         """Take the instruction's tokens out of the mask, in a copy."""
         length = features.get("prompt_length")
         if length is None:
@@ -118,8 +121,8 @@ class WholeTransformer(Transformer):
     plain ``Transformer``."""
 
     def _load_model(
-        self, model_name_or_path: str, transformer_task: Any, config: Any, *args: Any, **kwargs: Any
-    ) -> Any:
+        self, model_name_or_path: str, transformer_task: str, config: PretrainedConfig, *args: object, **kwargs: Any
+    ) -> PreTrainedModel:
         folder = Path(model_name_or_path, kwargs.get("subfolder") or "")
         known = TRANSFORMER_TASK_TO_AUTO_MODEL.get(transformer_task)
         if known is not None:
@@ -137,7 +140,7 @@ class InstructedTransformer(WholeTransformer):
     instruction alone: a space at its end is a token then, which in front of a word becomes part of it, so that the
     text's first word would be left out."""
 
-    def _get_prompt_length(self, prompt: str, **kwargs: Any) -> int | None:
+    def _get_prompt_length(self, prompt: str, **kwargs: object) -> int | None:
         return super()._get_prompt_length(prompt.rstrip(), **kwargs)  # type: ignore[no-any-return]
 
 
@@ -204,7 +207,7 @@ class LatentAttention(Layer):
         straight, gate = self.widen(self.norm(x)).chunk(2, -1)
         return x + self.narrow(straight * functional.gelu(gate))  # type: ignore[no-any-return]
 
-    def forward(self, features: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
+    def forward(self, features: dict[str, Any], **kwargs: object) -> dict[str, Any]:
         """Pool every text."""
         features["sentence_embedding"] = masked_mean(self.tokens(features["token_embeddings"]), _mask(features))
         return features
@@ -228,7 +231,7 @@ class LayerMix(Layer):
         self.dimension, self.layers, self.first = dimension, layers, first
         self.weights = nn.Parameter(torch.zeros(layers - first))
 
-    def forward(self, features: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
+    def forward(self, features: dict[str, Any], **kwargs: object) -> dict[str, Any]:
         """Mix the layers of every token."""
         states = features.get("all_layer_embeddings")
         if states is None or len(states) != self.layers:

@@ -13,13 +13,17 @@ from umekomi.parts import similarity as similarities
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from umekomi.contracts import Embedder, Output
+
 BLOCK = 1 << 25
 """Scores worked out at once."""
 RRF_K = 60
 """The constant of reciprocal rank fusion, as Cormack, Clarke & Büttcher (SIGIR 2009) chose it."""
 
 
-def exact_search(model: Any, queries: Any, documents: Any, k: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+def exact_search(
+    model: Embedder, queries: Output, documents: Output, k: int
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """Exact search with the model's own similarity: (document numbers, scores), both ``[queries, k]``, best first;
     equal scores in the documents' order. A sparse match of zero is no hit: its score is minus infinity. A similarity
     that is no number, or infinite, orders nothing and is an error."""

@@ -3,8 +3,8 @@ is nearer. An embedder keeps the name of its own; nothing that ranks uses anothe
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
@@ -12,12 +12,12 @@ from umekomi.contracts import Vectors
 from umekomi.errors import unknown_name
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    from numpy.typing import ArrayLike, NDArray
 
-    Floats = NDArray[np.float32]
+    from umekomi.contracts import Dense, Floats, Output, Sparse
 
 
-def normalise(vectors: Any) -> Any:
+def normalise(vectors: ArrayLike | Sparse) -> Dense:
     """Rows of length one, however long or short they were; a zero row stays zero. Dense ``[n, d]`` or CSR in, the same
     kind out, float32."""
     if hasattr(vectors, "tocsr"):
@@ -50,30 +50,30 @@ def normalise(vectors: Any) -> Any:
     return out
 
 
-def _odd(lengths: Any) -> Any:
+def _odd(lengths: NDArray[np.floating]) -> NDArray[np.bool_]:
     """Lengths whose squares float32 holds badly or not at all: zero, tiny, huge, infinite."""
     return ~((lengths > 1e-15) & (lengths < 1e15))
 
 
-def dot(a: Any, b: Any) -> Floats:
+def dot(a: Dense, b: Dense) -> Floats:
     """Inner product; dense or CSR."""
     product = a @ b.T
     return np.asarray(product.toarray() if hasattr(product, "toarray") else product, np.float32)
 
 
-def cosine(a: Any, b: Any) -> Floats:
+def cosine(a: Dense, b: Dense) -> Floats:
     """Inner product of the rows brought to length one; a zero row is 0 from everything."""
     return dot(normalise(a), normalise(b))
 
 
-def euclidean(a: Any, b: Any) -> Floats:
+def euclidean(a: ArrayLike, b: ArrayLike) -> Floats:
     """Minus the Euclidean distance."""
     a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
     squared = (a**2).sum(1)[:, None] + (b**2).sum(1)[None] - 2 * a @ b.T
     return -np.sqrt(np.maximum(squared, 0)).astype(np.float32)
 
 
-def poincare(a: Any, b: Any) -> Floats:
+def poincare(a: ArrayLike, b: ArrayLike) -> Floats:
     """Minus the distance in the Poincaré ball, arcosh(1 + 2 |u-v|² / ((1-|u|²)(1-|v|²))) (Nickel & Kiela 2017, eq.
     1)."""
     a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
@@ -84,7 +84,7 @@ def poincare(a: Any, b: Any) -> Floats:
     return -np.arccosh(1 + 2 * squared / (inside_a[:, None] * inside_b[None])).astype(np.float32)
 
 
-def lorentz(a: Any, b: Any) -> Floats:
+def lorentz(a: ArrayLike, b: ArrayLike) -> Floats:
     """Minus the distance on the hyperboloid, arcosh(a₀b₀ - Σ aᵢbᵢ) (Nickel & Kiela 2018, eq. 5). The first coordinate
     is worked out again from the others: rounded to float32, it alone would carry a point off the hyperboloid."""
     a, b = hyperboloid(a), hyperboloid(b)
@@ -92,7 +92,7 @@ def lorentz(a: Any, b: Any) -> Floats:
     return -np.arccosh(np.maximum(product, 1)).astype(np.float32)
 
 
-def hyperboloid(points: Any) -> NDArray[np.float64]:
+def hyperboloid(points: ArrayLike) -> NDArray[np.float64]:
     """``points`` ``[n, d]`` with x₀ = sqrt(1 + Σ xᵢ²), float64."""
     points = np.array(points, np.float64)
     points[:, 0] = np.sqrt(1 + (points[:, 1:] ** 2).sum(1))
@@ -125,17 +125,21 @@ def similarity_function(name: str) -> Callable[[Any, Any], Floats]:
     return SIMILARITIES[name]
 
 
-def size(vectors: Any) -> int:
+def size(vectors: Output) -> int:
     """How many items: rows of an array or CSR, or items of multi-vectors."""
     return vectors.items if isinstance(vectors, Vectors) else vectors.shape[0]
 
 
-def width(vectors: Any) -> int:
+def width(vectors: Output) -> int:
     """How many dimensions: of an array, a CSR matrix, or each vector of multi-vectors."""
     return int((vectors.flat if isinstance(vectors, Vectors) else vectors).shape[1])
 
 
-def rows(vectors: Any, start: int, stop: int) -> Any:
+@overload
+def rows(vectors: Vectors, start: int, stop: int) -> Vectors: ...
+@overload
+def rows(vectors: Dense, start: int, stop: int) -> Dense: ...
+def rows(vectors: Output, start: int, stop: int) -> Output:
     """A slice of items of any kind of output."""
     if isinstance(vectors, Vectors):
         low, high = vectors.offsets[start], vectors.offsets[stop]
@@ -143,17 +147,21 @@ def rows(vectors: Any, start: int, stop: int) -> Any:
     return vectors[start:stop]
 
 
-def take(vectors: Any, indices: Any) -> Any:
+@overload
+def take(vectors: Vectors, indices: NDArray[np.integer] | Sequence[int]) -> Vectors: ...
+@overload
+def take(vectors: Dense, indices: NDArray[np.integer] | Sequence[int]) -> Dense: ...
+def take(vectors: Output, indices: NDArray[np.integer] | Sequence[int]) -> Output:
     """Items by number, of any kind of output."""
     return Vectors.of([vectors.item(int(i)) for i in indices]) if isinstance(vectors, Vectors) else vectors[indices]
 
 
-def item_bytes(vectors: Any) -> float:
+def item_bytes(vectors: Output) -> float:
     """Bytes a stored item takes: the array's own for dense, values and indices for CSR, all tokens for
     multi-vectors."""
     count = max(size(vectors), 1)
     if isinstance(vectors, Vectors):
         return (vectors.flat.nbytes + vectors.offsets.nbytes) / count
-    if hasattr(vectors, "indptr"):
-        return (vectors.data.nbytes + vectors.indices.nbytes + vectors.indptr.nbytes) / count
-    return vectors.nbytes / count
+    if isinstance(vectors, np.ndarray):
+        return vectors.nbytes / count
+    return (vectors.data.nbytes + vectors.indices.nbytes + vectors.indptr.nbytes) / count

@@ -3,18 +3,20 @@ learned."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from umekomi.data.graphs import Relations
 
 FARTHEST = 5.0
 """Times the root mean square: an eigenvector of a few far nodes would leave all others in one place."""
 
 
-def spectral(found: Relations, dimensions: int) -> Any:
+def spectral(found: Relations, dimensions: int) -> NDArray[np.float64]:
     """float64 ``[n, dimensions]``: the eigenvectors of the normalised Laplacian that belong to its smallest eigenvalues
     but zero, divided by the root of the degree (Laplacian eigenmaps: Belkin & Niyogi 2003, by scikit-learn), of the
     relations taken both ways, each with a mean square of one and cut at :data:`FARTHEST`. Every connected part has its

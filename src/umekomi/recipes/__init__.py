@@ -5,27 +5,36 @@ from __future__ import annotations
 import dataclasses
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from importlib import import_module
 from pathlib import Path
 from pkgutil import iter_modules
-from typing import Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeAlias, TypeVar
 
 from umekomi.contracts import Paper
-from umekomi.data.columns import as_table
 from umekomi.data.contrast import is_named_sets
 from umekomi.data.shapes import unused_columns, view_as
+from umekomi.data.tables import as_table
 from umekomi.errors import WrongUse, unknown_name
 from umekomi.fields import check_fields
 from umekomi.progress import say
 from umekomi.run import Run
 
-__all__ = ["OPTIONAL", "REQUIRED", "WORD_VECTORS", "Paper", "Recipe", "get", "names", "quick_model"]
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from umekomi.models.base import EmbedderBase, Named, Saved
+
+__all__ = ["OPTIONAL", "REQUIRED", "WORD_VECTORS", "Paper", "Recipe", "Start", "get", "names", "quick_model"]
 
 REQUIRED = "a model that is named"
 OPTIONAL = "nothing, or a model that is named"
 WORD_VECTORS = "nothing, or a table of word vectors that is named"
+Start: TypeAlias = "Saved | None"
+"""The model that a recipe goes on from, opened: an embedder, a scorer or a backbone; None where it begins from
+nothing."""
+M = TypeVar("M", bound="Saved")
 
 
 class Recipe(ABC):
@@ -68,11 +77,11 @@ class Recipe(ABC):
         self,
         data: Any = None,
         *,
-        start: Any = None,
+        start: Named | None = None,
         seed: int = 0,
         checkpoint: str | Path | None = None,
         progress: bool = False,
-    ) -> Any:
+    ) -> Saved:
         """Learn from ``data``: a table of one of the shapes that it learns from, a split of a dataset, a mapping of
         columns; for recipes that take several sets also a mapping of names to such.
 
@@ -84,7 +93,7 @@ class Recipe(ABC):
         opened = self._opened(start)
         return self.stamped(self.learn(rows, opened, run), opened, run)
 
-    def stamped(self, model: Any, start: Any, run: Run) -> Any:
+    def stamped(self, model: M, start: Start, run: Run) -> M:
         """The model with the card that all recipes write: settings, paper, seed, start and its licence; what
         :meth:`learn` put there stays."""
         card = {"recipe": self.settings(), "paper": self.paper.cite(), "seed": run.seed, "training": {}}
@@ -94,7 +103,7 @@ class Recipe(ABC):
         return model
 
     @abstractmethod
-    def learn(self, data: Any, start: Any, run: Run) -> Any:
+    def learn(self, data: pa.Table | Mapping[str, pa.Table], start: Start, run: Run) -> Saved:
         """What a recipe writes. ``data`` is a table of one of its shapes with no value missing (by name, where it takes
         several sets), ``start`` the opened model or None. Returns the model; what it puts into ``card`` (``training``:
         how it went) stays there."""
@@ -120,14 +129,15 @@ class Recipe(ABC):
             say(f"note: {who} does not use the column{'s' * (len(ignored) > 1)} {', '.join(ignored)}")
         return table
 
-    def _opened(self, start: Any) -> Any:
+    def _opened(self, start: Named | None) -> Start:
         from umekomi.models import load
 
         if start is not None and self.begins is None:
             raise WrongUse(f"{self.name} begins from nothing; found start {getattr(start, 'name', start)!r}")
         if start is None and self.begins == REQUIRED:
             raise WrongUse(f"{self.name} needs start: {self.needs}")
-        return load(start if start is not None or self.begins in (None, OPTIONAL, WORD_VECTORS) else self.begins)
+        name = start if start is not None or self.begins in (None, OPTIONAL, WORD_VECTORS) else self.begins
+        return None if name is None else load(name)
 
     needs: ClassVar[str] = "the model to go on from"
     """What ``start`` must be where :data:`REQUIRED`."""
@@ -157,14 +167,16 @@ class Recipe(ABC):
         return {"recipe": self.name} | dataclasses.asdict(self)  # type: ignore[call-overload]
 
 
-def quick_model(name: Any, texts: Callable[[], Any]) -> Any:
+def quick_model(name: object, texts: Callable[[], Iterable[str]]) -> EmbedderBase | None:
     """The model of a :attr:`Recipe.quick` recipe of this name, learned from what ``texts()`` gives; None where ``name``
     is no recipe's; the error that says what to do first for one that is trained."""
+    from umekomi.models.opening import as_embedder
+
     if not isinstance(name, str) or name not in names():
         return None
     kind = get(name)
     if kind.quick:
-        return kind().fit({"text": list(texts())} if kind.learns else None)
+        return as_embedder(kind().fit({"text": list(texts())} if kind.learns else None))
     if Path(name).expanduser().is_dir():
         return None
     raise WrongUse(

@@ -8,12 +8,15 @@ bm25s.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from umekomi.fields import AtLeast, Within
 from umekomi.models.lexical import Bm25Embedder
-from umekomi.recipes import Paper, Recipe
+from umekomi.recipes import Paper, Recipe, Start
 from umekomi.run import Run
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,7 @@ class Bm25(Recipe):
     variant: Literal["lucene", "robertson", "atire"] = "lucene"
     tokenizer: str | None = None
 
-    def learn(self, data: Any, start: Any, run: Run) -> Bm25Embedder:
+    def learn(self, data: pa.Table, start: Start, run: Run) -> Bm25Embedder:
         texts = data["text"].to_pylist()
         embedder = Bm25Embedder.fit(texts, words=self.tokenizer, k1=self.k1, b=self.b, variant=self.variant)
         embedder.card = {"tokenizer": embedder.words}

@@ -13,14 +13,22 @@ here are this house's.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from umekomi.data.shapes import shape_name
 from umekomi.errors import WrongUse
 from umekomi.fields import Above, AtLeast, Within
+from umekomi.models.base import EmbedderBase
 from umekomi.parts.learning.arrays import curve
-from umekomi.recipes import Paper, Recipe
+from umekomi.recipes import Paper, Recipe, Start
 from umekomi.run import Run
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from sentence_transformers import SentenceTransformer
+
+    from umekomi.models.text import TextEmbedder
+    from umekomi.transforms.codes import SparseCode
 
 
 @dataclass(frozen=True)
@@ -76,10 +84,11 @@ class Csr(Recipe):
     def tiny(cls) -> Csr:
         return cls(k=2, width=8, epochs=2, batch_size=4, auxiliary_k=2, threads=1)
 
-    def learn(self, data: Any, start: Any, run: Run) -> Any:
+    def learn(self, data: pa.Table, start: Start, run: Run) -> EmbedderBase:
         from umekomi.transforms.codes import SparseCode
 
-        if "dense" not in getattr(start, "outputs", ()):
+        assert start is not None  # one always begins from a model
+        if not isinstance(start, EmbedderBase) or "dense" not in start.outputs:
             raise WrongUse(f"{self.name} codes dense vectors; {start.name} gives none")
         beside = (
             "recipe",
@@ -100,8 +109,10 @@ class Csr(Recipe):
         else:
             texts, others = data["text"].to_pylist(), None
             labels = data["label"].to_pylist() if kind == "labelled texts" else None
-        vectors = start.encode_document(texts, progress=run.progress)
-        positives = None if others is None else start.encode_query(others, progress=run.progress)
+        vectors = start.encode(texts, output="dense", role="document", progress=run.progress)
+        positives = (
+            None if others is None else start.encode(others, output="dense", role="query", progress=run.progress)
+        )
         code.fit(vectors, labels=labels, positives=positives, checkpoint=run.checkpoint, progress=run.progress)
         base = start if self.tune == "none" else self._tuned(start, code, texts, others, labels, run)
         contrast = {"labelled texts": "labels", "pairs": "pairs"}.get(kind, "each text with itself")
@@ -118,8 +129,14 @@ class Csr(Recipe):
         return embedder
 
     def _tuned(
-        self, base: Any, code: Any, texts: list[str], others: list[str] | None, labels: list[Any] | None, run: Run
-    ) -> Any:
+        self,
+        base: EmbedderBase,
+        code: SparseCode,
+        texts: list[str],
+        others: list[str] | None,
+        labels: list[Any] | None,
+        run: Run,
+    ) -> TextEmbedder:
         """The embedder after learning together with the code, which keeps what it learned."""
         import pyarrow as pa
 
@@ -135,19 +152,21 @@ class Csr(Recipe):
         from umekomi.parts.losses.sparse import SparseContrast
 
         if labels is not None:
-            place = {label: number for number, label in enumerate(sorted(set(labels), key=str))}
-            table = pa.table({"text": texts, "label": [place[label] for label in labels]})
+            number_of = {label: number for number, label in enumerate(sorted(set(labels), key=str))}
+            table = pa.table({"text": texts, "label": [number_of[label] for label in labels]})
         else:
             table = pa.table({"anchor": others, "positive": texts})
-        kept: list[SparseContrast] = []
+        objectives: list[SparseContrast] = []
 
-        def stages(model: Any) -> list[Stage]:
+        def stages(model: SentenceTransformer) -> list[Stage]:
             arrays = code.state()[1]
-            kept.append(SparseContrast(model, arrays, self.k, contrast=self.contrast, temperature=self.temperature))
+            objectives.append(
+                SparseContrast(model, arrays, self.k, contrast=self.contrast, temperature=self.temperature)
+            )
             return [
                 Stage(
                     {"all": table},
-                    {"all": kept[0]},
+                    {"all": objectives[0]},
                     self.tune_epochs,
                     self.tune_batch,
                     self.tune_learning_rate,
@@ -159,7 +178,10 @@ class Csr(Recipe):
 
         model = fine_tune(base.model, stages, run=run.stage("tune"), max_length=self.max_length)
         code.restore(
-            {f"{name}_": getattr(kept[0], name).detach().cpu().numpy().copy() for name in ("weight", "inner", "outer")}
+            {
+                f"{name}_": getattr(objectives[0], name).detach().cpu().numpy().copy()
+                for name in ("weight", "inner", "outer")
+            }
         )
         return TextEmbedder(model, base.name, base.card)
 

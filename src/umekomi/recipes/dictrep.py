@@ -10,7 +10,7 @@ map is learned.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import numpy as np
 
@@ -22,8 +22,11 @@ from umekomi.models.bags import BagEmbedder
 from umekomi.models.entity import EntityEmbedder
 from umekomi.parts.learning.arrays import curve, learn, order
 from umekomi.parts.similarity import normalise
-from umekomi.recipes import REQUIRED, Paper, Recipe
+from umekomi.recipes import REQUIRED, Paper, Recipe, Start
 from umekomi.run import Run
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 @dataclass(frozen=True)
@@ -65,9 +68,10 @@ class DictRep(Recipe):
     def tiny(cls) -> DictRep:
         return cls(dimensions=8, epochs=2, batch_size=4, min_count=1)
 
-    def learn(self, data: Any, start: Any, run: Run) -> BagEmbedder:
+    def learn(self, data: pa.Table, start: Start, run: Run) -> BagEmbedder:
         from scipy.sparse import csr_array
 
+        assert start is not None  # required
         if not isinstance(start, EntityEmbedder):
             raise WrongUse(f"{self.name} needs start: {self.needs}; found {start.name}, a model of kind {start.kind}")
         defined = [word.lower() if word.lower() in start.rows else word for word in data["positive"].to_pylist()]
@@ -79,18 +83,18 @@ class DictRep(Recipe):
         glosses = [data["anchor"][row].as_py() for row in known]
         target = normalise(start.vectors[[start.rows[defined[row]] for row in known]])
         tokenizer = resolve_tokenizer(glosses, self.tokenizer)
-        found = count_tokens(
+        coded = count_tokens(
             split_words(glosses, tokenizer), self.min_count, self.name, names=start.names if self.embeddings else None
         )
         bags = csr_array(
-            (np.ones(len(found.ids), np.float32), found.ids, found.offsets), shape=(len(known), len(found.names))
+            (np.ones(len(coded.ids), np.float32), coded.ids, coded.offsets), shape=(len(known), len(coded.names))
         )
         generator = np.random.default_rng(run.seed & 0xFFFFFFFF)
         width = start.dimension if self.embeddings else self.dimensions
         words = (
             start.vectors.copy()
             if self.embeddings
-            else generator.normal(0, 0.1, (len(found.names), width)).astype(np.float32)
+            else generator.normal(0, 0.1, (len(coded.names), width)).astype(np.float32)
         )
         step = np.eye(width, target.shape[1], dtype=np.float32) + generator.normal(
             0, 0.01, (width, target.shape[1])
@@ -138,7 +142,7 @@ class DictRep(Recipe):
             unit="definitions",
             threads=1,
             begin=begin,
-            rows={"words": found.names},
+            rows={"words": coded.names},
             key=content_hash(self.settings(), run.seed, glosses, start.names),
             piece=10_000,
         )
@@ -149,4 +153,4 @@ class DictRep(Recipe):
         }
         out = words @ step
         card = {"training": about}
-        return BagEmbedder(found.names, out, metric="cosine", tokenizer=tokenizer, name=self.name, card=card)
+        return BagEmbedder(coded.names, out, metric="cosine", tokenizer=tokenizer, name=self.name, card=card)

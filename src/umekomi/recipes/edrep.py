@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import numpy as np
 
@@ -34,8 +34,15 @@ from umekomi.models.entity import EntityEmbedder, begin_with
 from umekomi.parts.kernels.threads import cores
 from umekomi.parts.learning.arrays import curve, learn
 from umekomi.parts.partition import groups_of, mixture
-from umekomi.recipes import OPTIONAL, Paper, Recipe
+from umekomi.recipes import OPTIONAL, Paper, Recipe, Start
 from umekomi.run import Run
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from numpy.typing import NDArray
+
+    from umekomi.contracts import Floats, Sparse, Weights
+    from umekomi.models.base import Named
 
 SMALL = 8_000_000
 """Operations of an epoch below which a second thread costs more than it brings."""
@@ -83,14 +90,14 @@ class EDRep(Recipe):
     def tiny(cls) -> EDRep:
         return cls(dimensions=4, epochs=3, walk=2, min_count=1, subsample=0.0, threads=1)
 
-    def learn(self, data: Any, start: Any, run: Run) -> EntityEmbedder:
+    def learn(self, data: pa.Table, start: Start, run: Run) -> EntityEmbedder:
         if shape_name(data) != "texts":
-            found, loops = graph(data, self.name)
-            found = found if self.directed else found.both_ways()
-            step = _stochastic(found.heads, found.tails, found.weights, len(found.names))
-            names, factors, partial = found.names, [step] * self.walk, True
-            null = np.bincount(found.tails, found.weights, len(names)) ** self.null
-            about = {"edges": len(found.heads), "self-loops left out": loops}
+            edges, loops = graph(data, self.name)
+            edges = edges if self.directed else edges.both_ways()
+            step = _stochastic(edges.heads, edges.tails, edges.weights, len(edges.names))
+            names, factors, partial = edges.names, [step] * self.walk, True
+            null = np.bincount(edges.tails, edges.weights, len(names)) ** self.null
+            about = {"edges": len(edges.heads), "self-loops left out": loops}
         else:
             names, counts, step = self._words(data, run)
             factors, partial, null, about = [step], False, counts**self.null, {"pairs": int(step.nnz)}
@@ -104,20 +111,30 @@ class EDRep(Recipe):
         names: Sequence[str],
         *,
         partial: bool = False,
-        null: Any = None,
-        start: Any = None,
+        null: Weights | None = None,
+        start: Named | None = None,
         seed: int = 0,
         checkpoint: str | Path | None = None,
         progress: bool = False,
     ) -> EntityEmbedder:
-        """Learn from a stochastic matrix given as scipy sparse ``factors`` ``[n, n]``: their product, first factor
-        leftmost, or with ``partial`` the mean of F₁, F₁F₂, F₁F₂F₃ …; ``null`` float ``[n]`` weighs the null model."""
+        """Learn from a stochastic matrix given as factors.
+
+        Args:
+            factors: scipy sparse ``[n, n]``: their product, first factor leftmost.
+            names: of the rows.
+            partial: takes the mean of F₁, F₁F₂, F₁F₂F₃ … for the matrix.
+            null: float ``[n]``: weighs the null model; None: all alike.
+            start: a table whose vectors are begun with.
+            seed: of the first vectors and the groups.
+            checkpoint: a folder in which an interrupted fit leaves what the next one picks up.
+            progress: shows a bar.
+        """
         run = Run(self.name, seed, None if checkpoint is None else Path(checkpoint), progress)
-        model = self._learn_matrix(factors, names, partial, null, load(start), run)
+        model = self._learn_matrix(factors, names, partial, null, None if start is None else load(start), run)
         return self.stamped(model, None, run)  # type: ignore[no-any-return]
 
     def _learn_matrix(
-        self, factors: Sequence[Any], names: Sequence[str], partial: bool, null: Any, start: Any, run: Run
+        self, factors: Sequence[Any], names: Sequence[str], partial: bool, null: Weights | None, start: Start, run: Run
     ) -> EntityEmbedder:
         matrices = [_float_csr(factor, len(names)) for factor in factors]
         if not matrices:
@@ -159,8 +176,8 @@ class EDRep(Recipe):
         tables: list[Any],
         factors: list[Any],
         partial: bool,
-        null: Any,
-        groups: Any,
+        null: Floats,
+        groups: NDArray[np.int64],
         names: Sequence[str],
         key: str,
         run: Run,
@@ -176,7 +193,7 @@ class EDRep(Recipe):
         whole = np.zeros(len(x), np.int64)
         turned = [] if self.symmetric else [factor.T.tocsr() for factor in factors]
 
-        def pulled(dense: Any, matrices: list[Any]) -> Any:
+        def pulled(dense: Floats, matrices: list[Any]) -> Floats:
             """P times dense."""
             if not partial:
                 for matrix in reversed(matrices):
@@ -188,7 +205,7 @@ class EDRep(Recipe):
                 current = product(matrix, dense + current, threads)
             return current / np.float32(len(matrices))
 
-        def back(dense: Any) -> Any:
+        def back(dense: Floats) -> Floats:
             """The transpose of P times dense."""
             if not partial:
                 for matrix in turned:
@@ -225,7 +242,7 @@ class EDRep(Recipe):
             piece=max(len(names), 1),
         )
 
-    def _tables(self, count: int, start: Any, names: Sequence[str], seed: int) -> list[Any]:
+    def _tables(self, count: int, start: Start, names: Sequence[str], seed: int) -> list[Any]:
         from umekomi.parts.similarity import normalise
 
         generator = np.random.default_rng(seed & 0xFFFFFFFF)
@@ -236,17 +253,17 @@ class EDRep(Recipe):
         begin_with(tables[0], names, start, self.name)
         return [np.ascontiguousarray(normalise(table)) for table in tables]
 
-    def _words(self, data: Any, run: Run) -> tuple[list[str], Any, Any]:
+    def _words(self, data: pa.Table, run: Run) -> tuple[list[str], NDArray[np.float64], Sparse]:
         from scipy.sparse import csr_array
 
-        found = count_tokens(split_words(data["text"].to_pylist(), self.tokenizer), self.min_count, self.name)
-        ids, sentence = found.ids, np.repeat(np.arange(len(found.offsets) - 1), np.diff(found.offsets))
+        corpus = count_tokens(split_words(data["text"].to_pylist(), self.tokenizer), self.min_count, self.name)
+        ids, sentence = corpus.ids, np.repeat(np.arange(len(corpus.offsets) - 1), np.diff(corpus.offsets))
         if self.subsample:
-            share = found.counts / found.counts.sum()
+            share = corpus.counts / corpus.counts.sum()
             keep = np.sqrt(self.subsample / share) + self.subsample / share
-            chosen = np.random.default_rng(run.seed & 0xFFFFFFFF).random(len(ids)) < keep[ids]
-            ids, sentence = ids[chosen], sentence[chosen]
-        size = len(found.names)
+            drawn = np.random.default_rng(run.seed & 0xFFFFFFFF).random(len(ids)) < keep[ids]
+            ids, sentence = ids[drawn], sentence[drawn]
+        size = len(corpus.names)
         counted = csr_array((size, size), dtype=np.float32)
         for reach in range(1, self.window + 1):
             same = sentence[reach:] == sentence[:-reach]
@@ -256,13 +273,15 @@ class EDRep(Recipe):
         if not counted.nnz:
             raise DataError(f"edrep: expected words that stand within {self.window} of each other, found none")
         return (
-            found.names,
-            found.counts.astype(np.float64),
+            corpus.names,
+            corpus.counts.astype(np.float64),
             _stochastic(counted.coords[0], counted.coords[1], counted.data, size),
         )
 
 
-def _stochastic(rows: Any, columns: Any, weights: Any, size: int) -> Any:
+def _stochastic(
+    rows: NDArray[np.integer], columns: NDArray[np.integer], weights: NDArray[np.floating], size: int
+) -> Sparse:
     """CSR with rows that sum to one; a node without links of its own stays where it is."""
     from scipy.sparse import csr_array
 
@@ -277,7 +296,7 @@ def _stochastic(rows: Any, columns: Any, weights: Any, size: int) -> Any:
     return matrix.astype(np.float32)
 
 
-def _float_csr(factor: Any, size: int) -> Any:
+def _float_csr(factor: Sparse, size: int) -> Sparse:
     from scipy.sparse import csr_array
 
     matrix = (

@@ -11,7 +11,7 @@ sum says.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import numpy as np
 
@@ -23,8 +23,11 @@ from umekomi.models.bags import BagEmbedder
 from umekomi.models.entity import begin_with
 from umekomi.parts.kernels.threads import cores
 from umekomi.parts.learning.arrays import curve, learn, order
-from umekomi.recipes import OPTIONAL, Paper, Recipe
+from umekomi.recipes import OPTIONAL, Paper, Recipe, Start
 from umekomi.run import Run
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 @dataclass(frozen=True)
@@ -63,25 +66,25 @@ class FastSent(Recipe):
     def tiny(cls) -> FastSent:
         return cls(dimensions=8, epochs=2, min_count=1, threads=1)
 
-    def learn(self, data: Any, start: Any, run: Run) -> BagEmbedder:
+    def learn(self, data: pa.Table, start: Start, run: Run) -> BagEmbedder:
         from umekomi.parts.kernels.sentences import fastsent, huffman
 
         documents = [row if isinstance(row, list) else [row] for row in data["document"].to_pylist()]
         sentences = [sentence for document in documents for sentence in document]
         tokenizer = resolve_tokenizer(sentences, self.tokenizer)
-        found = count_tokens(split_words(sentences, tokenizer), self.min_count, self.name)
-        if len(found.names) < 2:
+        coded = count_tokens(split_words(sentences, tokenizer), self.min_count, self.name)
+        if len(coded.names) < 2:
             raise DataError(
-                f"{self.name}: expected two words or more that occur {self.min_count} times, found {len(found.names)}"
+                f"{self.name}: expected two words or more that occur {self.min_count} times, found {len(coded.names)}"
             )
         of = np.repeat(np.arange(len(documents)), [len(document) for document in documents])
         if not self.autoencode and not (of[1:] == of[:-1]).any():
             raise DataError(f"{self.name}: expected a document of two sentences or more, found none")
         generator = np.random.default_rng(run.seed & 0xFFFFFFFF)
-        words = ((generator.random((len(found.names), self.dimensions)) - 0.5) / self.dimensions).astype(np.float32)
-        begin_with(words, found.names, start, self.name)
-        nodes = np.zeros((len(found.names) - 1, self.dimensions), np.float32)
-        path_offsets, paths, codes = huffman(found.counts)
+        words = ((generator.random((len(coded.names), self.dimensions)) - 0.5) / self.dimensions).astype(np.float32)
+        begin_with(words, coded.names, start, self.name)
+        nodes = np.zeros((len(coded.names) - 1, self.dimensions), np.float32)
+        path_offsets, paths, codes = huffman(coded.counts)
         threads = cores(self.threads)
         hot = min(512, len(nodes)) if threads > 1 else 0
         shuffled = np.zeros(0, np.int64)
@@ -100,8 +103,8 @@ class FastSent(Recipe):
                 words,
                 nodes,
                 shuffled[low:high],
-                found.offsets,
-                found.ids,
+                coded.offsets,
+                coded.ids,
                 of,
                 path_offsets,
                 paths,
@@ -121,15 +124,15 @@ class FastSent(Recipe):
             unit="sentences",
             threads=threads,
             begin=begin,
-            rows={"words": found.names},
+            rows={"words": coded.names},
             hint=f"a smaller learning_rate (now {self.learning_rate}) usually mends this",
-            key=content_hash(self.settings(), run.seed, found.names, found.ids.tobytes()),
+            key=content_hash(self.settings(), run.seed, coded.names, coded.ids.tobytes()),
             piece=5_000,
         )
         about = {
-            "words": len(found.ids),
-            "vocabulary": len(found.names),
+            "words": len(coded.ids),
+            "vocabulary": len(coded.names),
             "loss": curve(losses),
         }
         card = {"training": about, "threads": threads}
-        return BagEmbedder(found.names, words, metric="cosine", tokenizer=tokenizer, name=self.name, card=card)
+        return BagEmbedder(coded.names, words, metric="cosine", tokenizer=tokenizer, name=self.name, card=card)

@@ -14,13 +14,22 @@ runs of other seeds, all of them or greedily.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from umekomi.data.contrast import CONTRASTS, contrastive_rows, is_search, role_of, stages
 from umekomi.fields import Above, AtLeast, Within
-from umekomi.recipes import Paper, Recipe
+from umekomi.recipes import Paper, Recipe, Start
 from umekomi.run import Run
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from sentence_transformers import SentenceTransformer
+    from torch import nn
+
+    from umekomi.models.text import TextEmbedder
+    from umekomi.parts.losses.contrastive import InfoNCE
 
 TASKS = {"query": "search result", "classification": "classification", "similarity": "sentence similarity"}
 
@@ -92,7 +101,7 @@ class GeminiEmbedding(Recipe):
             max_rows=8,
         )
 
-    def learn(self, data: Any, start: Any, run: Run) -> Any:
+    def learn(self, data: Mapping[str, pa.Table], start: Start, run: Run) -> TextEmbedder:
         from umekomi.models.starting import with_pooling
         from umekomi.models.text import TextEmbedder
         from umekomi.parts import merging
@@ -106,13 +115,13 @@ class GeminiEmbedding(Recipe):
         width = int(model.get_embedding_dimension())
         nested = {min(prefix, width): 1.0 for prefix in (*self.prefixes, width)}
 
-        def loss(of: Any) -> Any:
+        def loss(of: SentenceTransformer) -> InfoNCE:
             choice = Candidates(negatives="own", queries=self.queries)
             return InfoNCE(
                 of, temperature=self.temperature, candidates=choice, prefixes=nested, mini_batch=self.mini_batch
             )
 
-        def learned(of: Any, tables: dict[str, Any], stage: int, run: Run) -> Any:
+        def fine_tuned(of: SentenceTransformer, tables: dict[str, Any], stage: int, run: Run) -> SentenceTransformer:
             plan = round_robin(
                 tables,
                 loss,
@@ -123,8 +132,8 @@ class GeminiEmbedding(Recipe):
             )
             return fine_tune(of, plan, run=run, max_length=self.max_length)
 
-        def made(table: Any) -> Any:
-            found = contrastive_rows(
+        def rows_of(table: pa.Table) -> pa.Table:
+            contrastive = contrastive_rows(
                 table,
                 self.name,
                 in_batch=True,
@@ -132,10 +141,10 @@ class GeminiEmbedding(Recipe):
                 instruction=task_string(TASKS[role_of(table)]),
                 seed=run.seed,
             )
-            return sample_rows(found, self.max_rows, run.seed)
+            return sample_rows(contrastive, self.max_rows, run.seed)
 
         if weak:
-            model = learned(model, {name: made(table) for name, table in weak.items()}, 0, run.stage("weak"))
+            model = fine_tuned(model, {name: rows_of(table) for name, table in weak.items()}, 0, run.stage("weak"))
         runs = self.runs if strong else 0
         strong = strong or weak
         between = TextEmbedder(model, self.name)
@@ -143,23 +152,25 @@ class GeminiEmbedding(Recipe):
         raters = [between, lexical_teacher(searching, self.name)] if searching and self.hard_negatives and runs else []
         options = {"raters": raters, "lowest": True, "duplicate": None, "progress": run.progress}
         tables = {
-            name: made(
+            name: rows_of(
                 with_negatives(table, self.name, between, self.hard_negatives, **options) if is_search(table) else table
             )
             for name, table in strong.items()
         }
-        held: dict[str, Any] = {}
+        held_out: dict[str, Any] = {}
         if self.merge == "greedy" and runs > 1:
             for name, table in list(tables.items()):
-                kept = sample_rows(table, max(2, int((1 - self.held_out) * table.num_rows)), run.seed)
-                chosen = set(map(str, kept.to_pylist()))
-                held[name] = table.filter([str(row) not in chosen for row in table.to_pylist()])
-                tables[name] = kept
-        finals = [learned(model, tables, 1, each) for each in run.several(runs)] or [model]
+                learned_from = sample_rows(table, max(2, int((1 - self.held_out) * table.num_rows)), run.seed)
+                training = set(map(str, learned_from.to_pylist()))
+                held_out[name] = table.filter([str(row) not in training for row in table.to_pylist()])
+                tables[name] = learned_from
+        finals = [fine_tuned(model, tables, 1, each) for each in run.several(runs)] or [model]
         states = [final.state_dict() for final in finals]
         went = list(range(len(states)))
         if self.merge == "greedy" and len(states) > 1:
-            merged, went = merging.greedy(states, lambda state: -held_loss(merging.load_into(model, state), held, loss))
+            merged, went = merging.greedy(
+                states, lambda state: -held_loss(merging.load_into(model, state), held_out, loss)
+            )
         else:
             merged = merging.soup(states) if self.merge == "uniform" else states[0]
         out = merging.load_into(model, merged)
@@ -177,7 +188,7 @@ class GeminiEmbedding(Recipe):
         return TextEmbedder(out.eval(), self.name, {"training": about, "matryoshka": sorted(nested)})
 
 
-def add_projection(model: Any, dimensions: int, seed: int) -> Any:
+def add_projection(model: SentenceTransformer, dimensions: int, seed: int) -> SentenceTransformer:
     """A copy of the model with a random linear map to ``dimensions`` behind its pooling (0: none)."""
     import copy
 
@@ -202,7 +213,9 @@ def add_projection(model: Any, dimensions: int, seed: int) -> Any:
     return model
 
 
-def held_loss(model: Any, held: dict[str, Any], loss: Any) -> float:
+def held_loss(
+    model: SentenceTransformer, held: dict[str, Any], loss: Callable[[SentenceTransformer], nn.Module]
+) -> float:
     """The mean loss on held-out rows, each set's in one batch."""
     import torch
 

@@ -44,8 +44,8 @@ class InferSent(Recipe):
 
     Learns from labelled pairs (``sentence1``, ``sentence2``, ``label``; any labels), ``start`` is a table of word
     vectors; without one, vectors of words are learned with the rest. ``width`` is the hidden size of each direction;
-    ``attention`` the variant of inner attention. ``held_out`` is the share of the pairs, by first sentence, that the
-    rate and the best epoch go by.
+    ``attention`` the variant of inner attention; ``epochs`` 0 leaves the encoder untrained. ``held_out`` is the part of
+    the pairs, by first sentence, that the rate and the best epoch go by.
     """
 
     name: ClassVar[str] = "infersent"
@@ -71,7 +71,7 @@ class InferSent(Recipe):
     classifier_width: Annotated[int, AtLeast(1)] = 512
     nonlinear: bool = False
     dropout: Annotated[float, Within(0, 1)] = 0.0
-    epochs: Annotated[int, AtLeast(1)] = 20
+    epochs: Annotated[int, AtLeast(0)] = 20
     batch_size: Annotated[int, AtLeast(1)] = 64
     learning_rate: Annotated[float, Above(0)] = 0.1
     decay: Annotated[float, Within(0, 1, "(]")] = 0.99

@@ -12,15 +12,19 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import numpy as np
 
 from umekomi.errors import DataError
 from umekomi.fields import AtLeast
 from umekomi.models.static import StaticEmbedder
-from umekomi.recipes import Paper, Recipe
+from umekomi.recipes import Paper, Recipe, Start
 from umekomi.run import Run
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from tokenizers import Tokenizer
 
 
 @dataclass(frozen=True)
@@ -40,20 +44,20 @@ class Lsa(Recipe):
     dimensions: Annotated[int, AtLeast(1)] = 256
     vocabulary: Annotated[int, AtLeast(2)] = 16_000
 
-    def learn(self, data: Any, start: Any, run: Run) -> StaticEmbedder:
+    def learn(self, data: pa.Table, start: Start, run: Run) -> StaticEmbedder:
         from scipy.sparse import csr_array
         from sklearn.feature_extraction.text import TfidfTransformer
         from sklearn.utils.extmath import randomized_svd
 
-        found = data["text"].to_pylist()
-        tokenizer = subwords(found, self.vocabulary)
+        texts = data["text"].to_pylist()
+        tokenizer = subwords(texts, self.vocabulary)
         size = tokenizer.get_vocab_size()
-        width = min(self.dimensions, len(found) - 1, size - 1)
+        width = min(self.dimensions, len(texts) - 1, size - 1)
         if width < 1:
-            raise DataError(f"{self.name} needs two texts or more, found {len(found)}")
+            raise DataError(f"{self.name} needs two texts or more, found {len(texts)}")
         probe = StaticEmbedder(tokenizer, np.zeros((size, 1), np.float32))
-        ids, offsets = probe.tokens(found)
-        counts = csr_array((np.ones(len(ids), np.float32), ids, offsets), shape=(len(found), size))
+        ids, offsets = probe.tokens(texts)
+        counts = csr_array((np.ones(len(ids), np.float32), ids, offsets), shape=(len(texts), size))
         counts.sum_duplicates()
         weigh = TfidfTransformer().fit(counts)
         _, _, right = randomized_svd(weigh.transform(counts), width, random_state=run.seed)
@@ -61,7 +65,7 @@ class Lsa(Recipe):
         return StaticEmbedder(tokenizer, table, name=self.name)
 
 
-def subwords(found: list[str], size: int) -> Any:
+def subwords(texts: list[str], size: int) -> Tokenizer:
     """A unigram subword tokenizer (Kudo 2018) learned from texts, lower-cased and width-folded (NFKC)."""
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 
@@ -76,7 +80,7 @@ def subwords(found: list[str], size: int) -> Any:
         ]
     )
     trainer = trainers.UnigramTrainer(vocab_size=size, special_tokens=["<unk>"], unk_token="<unk>", show_progress=False)
-    tokenizer.train_from_iterator(found, trainer)
+    tokenizer.train_from_iterator(texts, trainer)
     # the library's JSON reader is off by a bit in the last digit of long numbers: short ones come back as they were
     plan = json.loads(tokenizer.to_str())
     # and its trainer gives tokens of one score in another order every time: one seed must give one model

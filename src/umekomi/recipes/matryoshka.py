@@ -13,13 +13,20 @@ paper's.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from umekomi.data.shapes import shape_name
 from umekomi.errors import DataError, WrongUse
 from umekomi.fields import Above, AtLeast, Within
-from umekomi.recipes import Paper, Recipe
+from umekomi.recipes import Paper, Recipe, Start
 from umekomi.run import Run
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from sentence_transformers import SentenceTransformer
+    from torch import nn
+
+    from umekomi.models.text import TextEmbedder
 
 OBJECTIVES = {"pairs": "mnr", "scored pairs": "cosent", "labelled texts": "heads"}
 
@@ -66,7 +73,7 @@ class Matryoshka(Recipe):
         if self.weights and len(self.weights) != len(self.prefixes):
             raise WrongUse(f"{self.name}: expected a weight for each prefix, found {self.weights} for {self.prefixes}")
 
-    def learn(self, data: Any, start: Any, run: Run) -> Any:
+    def learn(self, data: pa.Table, start: Start, run: Run) -> TextEmbedder:
         from umekomi.models.starting import trainable_model
         from umekomi.models.text import TextEmbedder
         from umekomi.parts.learning.sentences import Stage, fine_tune, sample_rows
@@ -78,7 +85,7 @@ class Matryoshka(Recipe):
         nested = {min(width, base.dimension): weight for width, weight in zip(self.prefixes, weights, strict=True)}
         nested.setdefault(base.dimension, 1.0)
 
-        def stages(model: Any) -> list[Stage]:
+        def stages(model: SentenceTransformer) -> list[Stage]:
             loss = self._loss(model, objective, rows, nested, run.seed)
             tables, losses = {objective: rows}, {objective: loss}
             return [Stage(tables, losses, self.epochs, self.batch_size, self.learning_rate, self.warmup)]
@@ -87,7 +94,7 @@ class Matryoshka(Recipe):
         about = {"rows": rows.num_rows, "objective": objective}
         return TextEmbedder(model, self.name, {"training": about, "matryoshka": sorted(nested, reverse=True)})
 
-    def _prepared(self, data: Any) -> tuple[str, Any]:
+    def _prepared(self, data: pa.Table) -> tuple[str, pa.Table]:
         """(objective, the columns it learns from)."""
         import pyarrow as pa
 
@@ -105,12 +112,14 @@ class Matryoshka(Recipe):
         classes = sorted(set(data["label"].to_pylist()), key=str)
         if len(classes) < 2:
             raise DataError(f"{self.name}: expected two classes or more, found {len(classes)}")
-        place = {label: number for number, label in enumerate(classes)}
+        number_of = {label: number for number, label in enumerate(classes)}
         return objective, pa.table(
-            {"text": data["text"], "label": [place[label] for label in data["label"].to_pylist()]}
+            {"text": data["text"], "label": [number_of[label] for label in data["label"].to_pylist()]}
         )
 
-    def _loss(self, model: Any, objective: str, rows: Any, nested: dict[int, float], seed: int) -> Any:
+    def _loss(
+        self, model: SentenceTransformer, objective: str, rows: pa.Table, nested: dict[int, float], seed: int
+    ) -> nn.Module:
         from sentence_transformers.sentence_transformer.losses import (
             CoSENTLoss,
             MatryoshkaLoss,

@@ -11,13 +11,21 @@ losses, scale (1 / 0.05) and margin are sentence-transformers', which the papers
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
+from umekomi.data.columns import RetrievalData
 from umekomi.data.shapes import pairs, shape_name
 from umekomi.errors import DataError
 from umekomi.fields import Above, AtLeast, Within
-from umekomi.recipes import Paper, Recipe
+from umekomi.recipes import Paper, Recipe, Start
 from umekomi.run import Run
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from sentence_transformers import SentenceTransformer
+    from torch import nn
+
+    from umekomi.models.text import TextEmbedder
 
 
 @dataclass(frozen=True)
@@ -63,7 +71,7 @@ class Near2(Recipe):
     def tiny(cls) -> Near2:
         return cls(prefixes=(16, 8), batch_size=4, max_length=16, max_pairs=16)
 
-    def learn(self, data: Any, start: Any, run: Run) -> Any:
+    def learn(self, data: pa.Table | RetrievalData, start: Start, run: Run) -> TextEmbedder:
         from umekomi.models.starting import trainable_model
         from umekomi.models.text import TextEmbedder
         from umekomi.parts.learning.sentences import Stage, fine_tune, sample_rows
@@ -75,7 +83,7 @@ class Near2(Recipe):
         base = trainable_model(start, self.name)
         prefixes = sorted({min(width, base.dimension) for width in (base.dimension, *self.prefixes)}, reverse=True)
 
-        def stages(model: Any) -> list[Stage]:
+        def stages(model: SentenceTransformer) -> list[Stage]:
             return [
                 Stage(
                     {self.loss: rows},
@@ -92,7 +100,7 @@ class Near2(Recipe):
         nested = prefixes if self.nested else []
         return TextEmbedder(model, self.name, {"training": {"pairs": rows.num_rows}, "matryoshka": nested})
 
-    def _objective(self, model: Any, prefixes: list[int]) -> Any:
+    def _objective(self, model: SentenceTransformer, prefixes: list[int]) -> nn.Module:
         from sentence_transformers.sentence_transformer.losses import (
             MatryoshkaLoss,
             MultipleNegativesRankingLoss,
@@ -111,11 +119,11 @@ class Near2(Recipe):
         )
         return MatryoshkaLoss(model, inner, matryoshka_dims=prefixes) if self.nested else inner
 
-    def _graded(self, data: Any) -> Any:
+    def _graded(self, data: pa.Table | RetrievalData) -> pa.Table:
         """sentence1, sentence2 and whether the pair is a positive."""
         import pyarrow as pa
 
-        if shape_name(data) == "retrieval":
+        if isinstance(data, RetrievalData):
             queries = dict(zip(data.queries["id"].to_pylist(), data.queries["text"].to_pylist(), strict=True))
             corpus = dict(zip(data.corpus["id"].to_pylist(), data.corpus["text"].to_pylist(), strict=True))
             rows = [(queries[q], corpus[d], s) for q, judged in data.judgements().items() for d, s in judged.items()]

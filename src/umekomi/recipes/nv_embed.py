@@ -13,16 +13,23 @@ come from the model that training starts from, or BM25 where that is untrained; 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from umekomi.contracts import Pooling
 from umekomi.data.contrast import CONTRASTS, concatenate, contrastive_rows, is_search, role_of
 from umekomi.data.shapes import shape_name
 from umekomi.errors import DataError
 from umekomi.fields import Above, AtLeast, Within
-from umekomi.recipes import Paper, Recipe
+from umekomi.recipes import Paper, Recipe, Start
 from umekomi.run import Run
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from sentence_transformers import SentenceTransformer
+
+    from umekomi.models.text import TextEmbedder
 
 TASKS = {
     "query": "Given a question, retrieve passages that answer the question",
@@ -107,8 +114,8 @@ class NvEmbed(Recipe):
             max_rows=8,
         )
 
-    def learn(self, data: Any, start: Any, run: Run) -> Any:
-        from umekomi.models.base import Backbone
+    def learn(self, data: Mapping[str, pa.Table], start: Start, run: Run) -> TextEmbedder:
+        from umekomi.models.base import EmbedderBase
         from umekomi.models.starting import with_pooling
         from umekomi.models.text import TextEmbedder
         from umekomi.parts.learning.sentences import Stage, fine_tune, sample_rows
@@ -130,8 +137,10 @@ class NvEmbed(Recipe):
             with_eos(base.model.tokenizer)
         searching = {name: table for name, table in data.items() if is_search(table)}
         rest = {name: table for name, table in data.items() if name not in searching}
-        teacher = start
-        if self.hard_negatives and searching and isinstance(start, Backbone):
+        teacher: EmbedderBase = base
+        if isinstance(start, EmbedderBase):
+            teacher = start
+        elif self.hard_negatives and searching:
             teacher = lexical_teacher(list(searching.values()), self.name)
         options = {"relative_margin": self.relative_margin, "duplicate": None, "progress": run.progress}
         mined = {
@@ -139,7 +148,7 @@ class NvEmbed(Recipe):
             for name, table in searching.items()
         }
 
-        def made(tables: dict[str, Any], in_batch: bool) -> Any:
+        def stage_rows(tables: dict[str, Any], in_batch: bool) -> pa.Table:
             parts = []
             for table in tables.values():
                 role = role_of(table)
@@ -147,7 +156,7 @@ class NvEmbed(Recipe):
                     instruction_of(TASKS[role]),
                     role != "query" and not (role == "classification" and self.labels == "label"),
                 )
-                found = contrastive_rows(
+                contrastive = contrastive_rows(
                     table,
                     self.name,
                     in_batch=in_batch,
@@ -157,12 +166,12 @@ class NvEmbed(Recipe):
                     document_instruction=task if both else "",
                     seed=run.seed,
                 )
-                parts.append(sample_rows(found, self.max_rows, run.seed))
+                parts.append(sample_rows(contrastive, self.max_rows, run.seed))
             return concatenate(parts)
 
-        first = (made(mined, True), self.epochs[0]) if mined else None
+        first = (stage_rows(mined, True), self.epochs[0]) if mined else None
         alone = not first or not rest
-        second = (made({**mined, **rest}, self.order == "single-in-batch"), self.epochs[1])
+        second = (stage_rows({**mined, **rest}, self.order == "single-in-batch"), self.epochs[1])
         plans: list[tuple[Any, float] | None] = [first, second]
         if self.order == "reversed":
             plans = [second, first]
@@ -178,7 +187,7 @@ class NvEmbed(Recipe):
                     "hard_negatives to 1 or more"
                 )
 
-        def stages(model: Any) -> list[Stage]:
+        def stages(model: SentenceTransformer) -> list[Stage]:
             loss = InfoNCE(model, temperature=self.temperature, candidates=Candidates(negatives="all"))
             return [
                 Stage(

@@ -17,7 +17,7 @@ the same numbers.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 import numpy as np
 
@@ -29,8 +29,14 @@ from umekomi.files import content_hash
 from umekomi.models.entity import EntityEmbedder, begin_with
 from umekomi.parts.kernels.threads import cores, run_all, shards
 from umekomi.parts.learning.arrays import curve, learn, order
-from umekomi.recipes import OPTIONAL, Paper, Recipe
+from umekomi.recipes import OPTIONAL, Paper, Recipe, Start
 from umekomi.run import Run
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from numpy.typing import NDArray
+
+    from umekomi.contracts import Floats
 
 HARD_EVERY = 10
 RISE = 0.8
@@ -148,29 +154,31 @@ class Poincare(Recipe):
         """How the vectors of this manifold compare."""
         return MANIFOLDS[self.manifold]
 
-    def learn(self, data: Any, start: Any, run: Run) -> EntityEmbedder:
+    def learn(self, data: pa.Table, start: Start, run: Run) -> EntityEmbedder:
         from umekomi.parts.kernels.draw import mix
         from umekomi.parts.kernels.hyperbolic import GEOMETRIES, LORENTZ, sgd
         from umekomi.parts.spectral import spectral
 
-        found, notes = self._relations(data)
-        count, width = len(found.names), self.dimensions
+        links, notes = self._relations(data)
+        count, width = len(links.names), self.dimensions
         geometry = GEOMETRIES[self.metric()]
         table = np.random.default_rng(run.seed & 0xFFFFFFFF).uniform(-self.scale, self.scale, (count, width))
         if self.init == "spectral":
-            table += self.init_spread * spectral(found, width)
+            table += self.init_spread * spectral(links, width)
             if self.manifold == "ball":
                 table /= 1 + np.sqrt(1 + (table**2).sum(1, keepdims=True))
         skip = int(geometry == LORENTZ)
-        if start is not None and (getattr(start, "metric", None) != self.metric() or start.dimension - skip != width):
+        if start is not None and (
+            not isinstance(start, EntityEmbedder) or start.metric != self.metric() or start.dimension - skip != width
+        ):
             raise WrongUse(
                 f"{self.name}: start must be a table of {width} dimensions on the same manifold ({self.manifold})"
             )
-        begin_with(table, found.names, start, self.name, skip)
+        begin_with(table, links.names, start, self.name, skip)
         if geometry == LORENTZ:
             table = np.column_stack([np.sqrt(1 + (table**2).sum(1)), table])
-        offsets, neighbours = found.neighbours()
-        pool = self._pool(found)
+        offsets, neighbours = links.neighbours()
+        pool = self._pool(links)
         history = np.zeros(count if self.adaptive else 0)
         nearest = np.zeros((count, 0), np.int32)
         share = 0.0
@@ -178,7 +186,7 @@ class Poincare(Recipe):
 
         def begin(epoch: int) -> None:
             nonlocal shuffled, nearest, share
-            shuffled = order(len(found.heads), run.seed, epoch)
+            shuffled = order(len(links.heads), run.seed, epoch)
             since = epoch - (self.epochs - self.hard_epochs)
             if self.hard and since >= 0 and (since % HARD_EVERY == 0 or not share):
                 share = self.hard
@@ -190,8 +198,8 @@ class Poincare(Recipe):
             return sgd(
                 table,
                 history,
-                found.heads,
-                found.tails,
+                links.heads,
+                links.tails,
                 chosen,
                 offsets,
                 neighbours,
@@ -208,30 +216,30 @@ class Poincare(Recipe):
         losses = learn(
             {"points": table} | ({"history": history} if self.adaptive else {}),
             self.epochs,
-            len(found.heads),
+            len(links.heads),
             work,
             run=run,
             unit="relations",
             threads=self.threads,
             begin=begin,
-            rows={"points": found.names},
+            rows={"points": links.names},
             hint=f"a smaller learning_rate (now {self.learning_rate}) or a longer burn-in usually mends this",
-            key=content_hash(self.settings(), run.seed, found.heads.tobytes(), found.tails.tobytes(), found.names),
+            key=content_hash(self.settings(), run.seed, links.heads.tobytes(), links.tails.tobytes(), links.names),
         )
         about = {
             "entities": count,
-            "relations": len(found.heads),
+            "relations": len(links.heads),
             "loss": curve(losses, most=20),
             "notes": notes,
         }
         card = {"training": about, "threads": cores(self.threads)}
-        return EntityEmbedder(found.names, self._kept(table), metric=self.metric(), name=self.name, card=card)
+        return EntityEmbedder(links.names, self._kept(table), metric=self.metric(), name=self.name, card=card)
 
     def check(self) -> None:
         if self.hard_epochs >= self.epochs:
             raise WrongUse(f"{self.name}: expected hard_epochs below epochs, found {self.hard_epochs} of {self.epochs}")
 
-    def _relations(self, data: Any) -> tuple[Relations, list[str]]:
+    def _relations(self, data: pa.Table) -> tuple[Relations, list[str]]:
         if shape_name(data) == "hierarchy":
             pairs = hierarchy(data, self.name)
             closed = closure(pairs) if self.transitive else pairs
@@ -239,7 +247,7 @@ class Poincare(Recipe):
         found, loops = graph(data, self.name)
         return found.both_ways(), [f"{loops} self-loops left out"] if loops else []
 
-    def _pool(self, found: Relations) -> Any:
+    def _pool(self, found: Relations) -> NDArray[np.int32]:
         """Nodes, each as often as it is to be drawn."""
         nodes = np.arange(len(found.names), dtype=np.int32)
         if not self.dampening:
@@ -270,7 +278,9 @@ class Poincare(Recipe):
         done = min(1.0, epoch / (self.epochs - self.hard_epochs) / RISE)
         return round(_between(self.first_negatives, self.negatives, done))
 
-    def _nearest(self, table: Any, geometry: int, offsets: Any, neighbours: Any) -> Any:
+    def _nearest(
+        self, table: NDArray[np.float64], geometry: int, offsets: NDArray[np.int64], neighbours: NDArray[np.int32]
+    ) -> NDArray[np.int32]:
         """Every node's closest unrelated nodes, int32 ``[n, hard_pool]``: all pairs are compared."""
         from umekomi.parts.kernels.hyperbolic import closest, columns_of
 
@@ -283,7 +293,7 @@ class Poincare(Recipe):
         )
         return out
 
-    def _kept(self, table: Any) -> Any:
+    def _kept(self, table: NDArray[np.float64]) -> Floats:
         """float32 that still lies on the manifold: rounding may not carry a point out of the ball or off the
         hyperboloid."""
         if self.manifold == "ball":

@@ -13,14 +13,23 @@ pairs are written by Qwen3-32B; here they are whatever the user brings as ``weak
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from umekomi.contracts import Pooling
 from umekomi.data.contrast import CONTRASTS, contrastive_rows, is_search, role_of, stages
 from umekomi.fields import Above, AtLeast, Within
-from umekomi.recipes import Paper, Recipe
+from umekomi.recipes import Paper, Recipe, Start
 from umekomi.run import Run
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from sentence_transformers import SentenceTransformer
+
+    from umekomi.models.base import EmbedderBase
+    from umekomi.models.text import TextEmbedder
+    from umekomi.parts.losses.contrastive import InfoNCE
 
 TASKS = {
     "query": "Given a web search query, retrieve relevant passages that answer the query",
@@ -105,7 +114,7 @@ class Qwen3Embedding(Recipe):
             max_rows=8,
         )
 
-    def learn(self, data: Any, start: Any, run: Run) -> Any:
+    def learn(self, data: Mapping[str, pa.Table], start: Start, run: Run) -> TextEmbedder:
         from umekomi.models.base import Backbone
         from umekomi.models.starting import with_pooling
         from umekomi.models.text import TextEmbedder
@@ -128,12 +137,12 @@ class Qwen3Embedding(Recipe):
             queries=self.same_tower, document_document=self.same_tower, negatives="own", margin=self.margin
         )
 
-        def loss(of: Any) -> Any:
+        def loss(of: SentenceTransformer) -> InfoNCE:
             return InfoNCE(
                 of, temperature=self.temperature, candidates=choice, prefixes=nested, mini_batch=self.mini_batch
             )
 
-        def learned(of: Any, tables: dict[str, Any], stage: int, run: Run) -> Any:
+        def fine_tuned(of: SentenceTransformer, tables: dict[str, Any], stage: int, run: Run) -> SentenceTransformer:
             plan = round_robin(
                 tables,
                 loss,
@@ -145,8 +154,8 @@ class Qwen3Embedding(Recipe):
             )
             return fine_tune(of, plan, run=run, max_length=self.max_length)
 
-        def made(table: Any) -> Any:
-            found = contrastive_rows(
+        def rows_of(table: pa.Table) -> pa.Table:
+            contrastive = contrastive_rows(
                 table,
                 self.name,
                 in_batch=True,
@@ -154,27 +163,27 @@ class Qwen3Embedding(Recipe):
                 instruction=instruction_of(TASKS[role_of(table)]),
                 seed=run.seed,
             )
-            return sample_rows(found, self.max_rows, run.seed)
+            return sample_rows(contrastive, self.max_rows, run.seed)
 
-        first = {name: made(table) for name, table in weak.items()}
-        kept = 0
+        first = {name: rows_of(table) for name, table in weak.items()}
+        weak_kept = 0
         if first:
-            model = learned(model, first, 0, run.stage("weak"))
+            model = fine_tuned(model, first, 0, run.stage("weak"))
         between = TextEmbedder(model, self.name)
         options = {"duplicate": None, "progress": run.progress}
         tables = {
-            name: made(
+            name: rows_of(
                 with_negatives(table, self.name, between, self.hard_negatives, **options) if is_search(table) else table
             )
             for name, table in strong.items()
         }
         for name, table in first.items() if strong else ():
             sure = rows_above(between, table, self.keep_above)
-            kept += sure.num_rows
+            weak_kept += sure.num_rows
             if sure.num_rows:
                 tables[name] = sure
         runs = self.runs if strong else 0
-        finals = [learned(model, tables, 1, each) for each in run.several(runs)] or [model]
+        finals = [fine_tuned(model, tables, 1, each) for each in run.several(runs)] or [model]
         states = [final.state_dict() for final in finals]
         merged = (
             merging.slerp_all(states)
@@ -185,7 +194,7 @@ class Qwen3Embedding(Recipe):
         out.prompts = {role: instruction_of(task) for role, task in TASKS.items()} | {"document": ""}
         about = {
             "weak": list(weak),
-            "weak pairs kept": kept,
+            "weak pairs kept": weak_kept,
             "sets": list(strong),
             "runs": runs,
             "rows": sum(table.num_rows for table in tables.values()),
@@ -193,7 +202,7 @@ class Qwen3Embedding(Recipe):
         return TextEmbedder(out.eval(), self.name, {"training": about, "matryoshka": sorted(nested)})
 
 
-def rows_above(embedder: Any, table: Any, least: float) -> Any:
+def rows_above(embedder: EmbedderBase, table: pa.Table, least: float) -> pa.Table:
     """The rows whose anchor and positive have a similarity above ``least``."""
     a = embedder.encode(
         [i + x for i, x in zip(table["instruction"].to_pylist(), table["anchor"].to_pylist(), strict=True)],

@@ -59,7 +59,7 @@ class SelfAttentive(Recipe):
     learning_rate: Annotated[float, Above(0)] = 0.06
     weight_decay: Annotated[float, AtLeast(0)] = 1e-4
     clip: Annotated[float, Above(0)] = 0.5
-    epochs: Annotated[int, AtLeast(1)] = 20
+    epochs: Annotated[int, AtLeast(0)] = 20
     patience: Annotated[int, AtLeast(1)] = 3
     batch_size: Annotated[int, AtLeast(1)] = 16
     held_out: Annotated[float, Within(0, 1, "()")] = 0.05

@@ -15,7 +15,7 @@ transfer) is not here.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 import numpy as np
 
@@ -24,8 +24,15 @@ from umekomi.data.contrast import contrastive_rows
 from umekomi.data.shapes import shape_name
 from umekomi.errors import DataError
 from umekomi.fields import Above, AtLeast, Within
-from umekomi.recipes import Paper, Recipe
+from umekomi.recipes import Paper, Recipe, Start
 from umekomi.run import Run
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from sentence_transformers import SentenceTransformer
+    from torch import nn
+
+    from umekomi.models.text import TextEmbedder
 
 
 @dataclass(frozen=True)
@@ -77,7 +84,7 @@ class SimCse(Recipe):
     def tiny(cls) -> SimCse:
         return cls(pooling="own", batch_size=4, max_length=16, max_rows=16)
 
-    def learn(self, data: Any, start: Any, run: Run) -> Any:
+    def learn(self, data: pa.Table, start: Start, run: Run) -> TextEmbedder:
         from umekomi.models.starting import with_pooling
         from umekomi.models.text import TextEmbedder
         from umekomi.parts.learning.sentences import Stage, fine_tune, sample_rows
@@ -90,7 +97,7 @@ class SimCse(Recipe):
         curve: list[dict[str, float]] = []
         watch = Watch(self.watch, curve) if self.watch else None
 
-        def stages(model: Any) -> list[Stage]:
+        def stages(model: SentenceTransformer) -> list[Stage]:
             set_dropout(model, 0.0 if self.views == "none" else self.dropout)
             loss = InfoNCE(
                 model,
@@ -119,15 +126,15 @@ class SimCse(Recipe):
         about = {"rows": table.num_rows, "objective": "supervised" if labelled else "unsupervised", "curve": curve}
         return TextEmbedder(model, self.name, {"training": about})
 
-    def _twice(self, data: Any) -> dict[str, list[str]]:
+    def _twice(self, data: pa.Table) -> dict[str, list[str]]:
         """Every text as its own positive."""
-        found = [text for text in data["text"].to_pylist() if text.strip()]
-        if len(found) < 2:
-            raise DataError(f"{self.name}: expected two texts or more, found {len(found)}")
-        return {"anchor": found, "positive": found}
+        texts = [text for text in data["text"].to_pylist() if text.strip()]
+        if len(texts) < 2:
+            raise DataError(f"{self.name}: expected two texts or more, found {len(texts)}")
+        return {"anchor": texts, "positive": texts}
 
 
-def add_head(model: Any, mlp: str, seed: int) -> Any:
+def add_head(model: SentenceTransformer, mlp: str, seed: int) -> SentenceTransformer:
     """A copy of the sentence-transformers model, an MLP behind its pooling."""
     import copy
 
@@ -144,7 +151,7 @@ def add_head(model: Any, mlp: str, seed: int) -> Any:
     return model
 
 
-def set_dropout(model: Any, share: float) -> None:
+def set_dropout(model: nn.Module, share: float) -> None:
     """The same dropout everywhere in the network."""
     import torch
 
@@ -152,7 +159,7 @@ def set_dropout(model: Any, share: float) -> None:
         if isinstance(module, torch.nn.Dropout):
             module.p = share
         elif isinstance(getattr(module, "attention_dropout", None), float):
-            module.attention_dropout = share
+            module.attention_dropout = share  # type: ignore[assignment]
 
 
 class Watch:
@@ -160,17 +167,17 @@ class Watch:
 
     def __init__(self, name: str, curve: list[dict[str, float]]) -> None:
         from umekomi.data import load
-        from umekomi.data.columns import check
+        from umekomi.data.tables import check
 
-        found = load(name)
-        split = next((name for name in ("dev", "validation") if name in found.splits), next(iter(found.splits)))
-        table = check(found[split], ("sentence1", "sentence2", "score"), "simcse, watch")
+        dataset = load(name)
+        split = next((name for name in ("dev", "validation") if name in dataset.splits), next(iter(dataset.splits)))
+        table = check(dataset[split], ("sentence1", "sentence2", "score"), "simcse, watch")
         self.first, self.second = table["sentence1"].to_pylist(), table["sentence2"].to_pylist()
         self.scores = np.array(table["score"].to_pylist(), float)
         self.good = self.scores >= 0.8 * self.scores.max()
         self.curve = curve
 
-    def __call__(self, model: Any, step: int) -> None:
+    def __call__(self, model: SentenceTransformer, step: int) -> None:
         """One point of the curve."""
         from scipy.stats import spearmanr
 

@@ -16,7 +16,7 @@ epoch is kept.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -31,11 +31,14 @@ from umekomi.models.entity import begin_with
 from umekomi.parts.kernels.threads import cores
 from umekomi.parts.learning.arrays import curve, learn, order
 from umekomi.parts.ngrams import with_ngrams
-from umekomi.recipes import OPTIONAL, Paper, Recipe
+from umekomi.recipes import OPTIONAL, Paper, Recipe, Start
 from umekomi.run import Run
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from numpy.typing import NDArray
+
+    from umekomi.contracts import Floats
 
 LABEL = "__label__"
 LOSSES = ("hinge", "softmax")
@@ -128,33 +131,33 @@ class StarSpace(Recipe):
     def tiny(cls) -> StarSpace:
         return cls(dimensions=8, epochs=2, search=5, negatives=2, threads=1)
 
-    def learn(self, data: Any, start: Any, run: Run) -> BagEmbedder:
+    def learn(self, data: pa.Table, start: Start, run: Run) -> BagEmbedder:
         from umekomi.parts.kernels.bags import starspace
         from umekomi.parts.kernels.draw import mix
 
-        mode, tokenizer, found = self._examples(data)
+        mode, tokenizer, examples = self._examples(data)
         generator = np.random.default_rng(run.seed & 0xFFFFFFFF)
-        shape_of = (len(found.names), self.dimensions)
+        shape_of = (len(examples.names), self.dimensions)
         left = generator.normal(0, self.scale, shape_of).astype(np.float32)
         right = left if self.share else generator.normal(0, self.scale, shape_of).astype(np.float32)
-        begin_with(left, found.names, start, self.name)
+        begin_with(left, examples.names, start, self.name)
         adagrad = ADAGRAD.index(self.adagrad)
         width = (0, 1, self.dimensions)[adagrad]
-        left_squares = np.zeros((len(found.names) if width else 1, max(width, 1)), np.float32)
+        left_squares = np.zeros((len(examples.names) if width else 1, max(width, 1)), np.float32)
         right_squares = left_squares if self.share else left_squares.copy()
         arrays: dict[str, Any] = {"left": left, "left_squares": left_squares} | (
             {} if self.share else {"right": right, "right_squares": right_squares}
         )
-        sentence = np.repeat(np.arange(len(found.left_offsets) - 1), np.diff(found.left_offsets))
+        sentence = np.repeat(np.arange(len(examples.left_offsets) - 1), np.diff(examples.left_offsets))
         passes = [(mode, 1.0)] + ([(5, self.word_weight)] if self.word_weight and mode != 5 else [])
-        usable, positions = self._usable(mode, found), np.arange(len(found.left_ids))
-        held = self._held(positions if mode == 5 else usable, run.seed)
-        if len(held) and mode == 5:
-            positions = np.setdiff1d(positions, held)
-        elif len(held):
-            usable = np.setdiff1d(usable, held)
-            positions = positions[~np.isin(sentence, held)]
-        longest = {kind: self._longest(kind, found) for kind, _ in passes}
+        usable, positions = self._usable(mode, examples), np.arange(len(examples.left_ids))
+        held_out = self._held(positions if mode == 5 else usable, run.seed)
+        if len(held_out) and mode == 5:
+            positions = np.setdiff1d(positions, held_out)
+        elif len(held_out):
+            usable = np.setdiff1d(usable, held_out)
+            positions = positions[~np.isin(sentence, held_out)]
+        longest = {kind: self._longest(kind, examples) for kind, _ in passes}
         shuffled: dict[int, Any] = {}
 
         def begin(epoch: int) -> None:
@@ -162,19 +165,21 @@ class StarSpace(Recipe):
                 part = positions if kind == 5 else usable
                 shuffled[kind] = part[order(len(part), run.seed + number, epoch)]
 
-        def loss_of(kind: int, part: Any, rate: float, squares: Any, state: Any) -> float:
+        def loss_of(
+            kind: int, part: NDArray[np.int64], rate: float, squares: tuple[Floats, Floats], state: Any
+        ) -> float:
             return starspace(  # type: ignore[no-any-return]
                 left,
                 right,
                 *squares,
                 part,
-                found.left_offsets,
-                found.left_ids,
-                found.left_weights,
-                found.example_offsets,
-                found.bag_offsets,
-                found.bag_ids,
-                found.bag_weights,
+                examples.left_offsets,
+                examples.left_ids,
+                examples.left_weights,
+                examples.example_offsets,
+                examples.bag_offsets,
+                examples.bag_ids,
+                examples.bag_weights,
                 sentence,
                 longest[kind],
                 kind,
@@ -210,12 +215,12 @@ class StarSpace(Recipe):
         def after(epoch: int) -> bool:
             """The held-out examples' loss (a step of rate zero changes nothing but the squares, which are a copy's),
             and whether it is time to stop."""
-            if not len(held):
+            if not len(held_out):
                 return False
             seen = arrays["validation"]
             seen[epoch] = loss_of(
-                mode, held, 0.0, (left_squares.copy(), right_squares.copy()), mix(run.seed, mode)
-            ) / len(held)
+                mode, held_out, 0.0, (left_squares.copy(), right_squares.copy()), mix(run.seed, mode)
+            ) / len(held_out)
             best = int(np.argmin(seen[: epoch + 1]))
             if best == epoch:
                 for name, table in tables.items():
@@ -223,7 +228,7 @@ class StarSpace(Recipe):
             return epoch - best >= self.patience
 
         tables = {"left": left} | ({} if self.share else {"right": right})
-        if len(held):
+        if len(held_out):
             arrays |= {f"best {name}": table.copy() for name, table in tables.items()} | {
                 "validation": np.zeros(self.epochs)
             }
@@ -238,36 +243,38 @@ class StarSpace(Recipe):
             threads=self.threads,
             begin=begin,
             after=after,
-            rows={"left": found.names, "right": found.names},
+            rows={"left": examples.names, "right": examples.names},
             hint=f"a smaller learning_rate (now {self.learning_rate}) usually mends this",
-            key=content_hash(self.settings(), run.seed, found.names, found.left_ids.tobytes(), found.bag_ids.tobytes()),
+            key=content_hash(
+                self.settings(), run.seed, examples.names, examples.left_ids.tobytes(), examples.bag_ids.tobytes()
+            ),
             piece=20_000,
         )
         about = {
             "mode": mode,
-            "features": len(found.names),
+            "features": len(examples.names),
             "examples": count,
             "loss": curve(losses),
         }
-        if len(held):
+        if len(held_out):
             left, right = arrays["best left"], arrays.get("best right", right)
             about["validation loss"] = curve(arrays["validation"][: len(losses)])
         card = {"training": about, "threads": cores(self.threads)}
         return BagEmbedder(
-            found.names,
+            examples.names,
             left,
             metric=self.similarity,
             power=self.power,
             tokenizer=tokenizer,
             ngrams=self.ngrams,
             buckets=self.buckets,
-            labels=found.labels,
+            labels=examples.labels,
             right=None if self.share else right,
             name=self.name,
             card=card,
         )
 
-    def _held(self, examples: Any, seed: int) -> Any:
+    def _held(self, examples: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
         """The examples that are held out for validation, in order."""
         if not self.validation:
             return examples[:0]
@@ -276,7 +283,7 @@ class StarSpace(Recipe):
             raise DataError(f"{self.name}, validation: expected two examples or more, found {len(examples)}")
         return np.sort(np.random.default_rng([seed & 0xFFFFFFFF, 1]).choice(examples, size, replace=False))
 
-    def _examples(self, data: Any) -> tuple[int, str, Examples]:
+    def _examples(self, data: pa.Table) -> tuple[int, str, Examples]:
         """(mode, tokenizer, examples) of data of any shape that fits."""
         kind = shape_name(data)
         left, right, tokenizer, weights = _sides(data, kind, self.tokenizer)
@@ -291,30 +298,36 @@ class StarSpace(Recipe):
         mode = self.mode if self.mode is not None else (1 if kind == "bags" and not any(left) else MODE_OF[kind])
         return mode, tokenizer, _numbered(left, right, weights, self.min_count, self.name)
 
-    def _usable(self, mode: int, found: Examples) -> Any:
+    def _usable(self, mode: int, examples: Examples) -> NDArray[np.int64]:
         """The examples that have what the mode needs."""
-        bags = np.diff(found.example_offsets)
+        bags = np.diff(examples.example_offsets)
         needed = (1, 2, 2, 2, 2, 0)[mode]
         fits = bags >= needed
         if mode == 0:
-            fits &= np.diff(found.left_offsets) > 0
-        if mode == 5 and len(found.left_ids) < 2:
+            fits &= np.diff(examples.left_offsets) > 0
+        if mode == 5 and len(examples.left_ids) < 2:
             raise DataError("starspace, mode 5: expected texts of two words or more, found none")
         if mode != 5 and not fits.any():
             what = "a left bag and a right one" if mode == 0 else f"{needed} right bags or more"
             raise DataError(f"starspace, mode {mode}: expected examples with {what}, found none among {len(bags)}")
         return np.flatnonzero(fits)
 
-    def _longest(self, mode: int, found: Examples) -> int:
+    def _longest(self, mode: int, examples: Examples) -> int:
         if mode == 5:
             return 2 * self.window + 1
-        bags = np.diff(found.bag_offsets)
-        sums = np.add.reduceat(np.append(bags, 0), found.example_offsets[:-1]) if len(bags) else np.zeros(1)
-        sums[np.diff(found.example_offsets) == 0] = 0
-        return int(max(np.diff(found.left_offsets).max(initial=1), sums.max(initial=1), 1))
+        bags = np.diff(examples.bag_offsets)
+        sums = np.add.reduceat(np.append(bags, 0), examples.example_offsets[:-1]) if len(bags) else np.zeros(1)
+        sums[np.diff(examples.example_offsets) == 0] = 0
+        return int(max(np.diff(examples.left_offsets).max(initial=1), sums.max(initial=1), 1))
 
 
-def _sides(data: Any, kind: str, tokenizer: str) -> tuple[list[list[str]], list[list[list[str]]], str, Any]:
+BagWeights: TypeAlias = "tuple[list[list[float]], list[list[Any]]]"
+"""Weights of the features of every left bag, and of every right one."""
+
+
+def _sides(
+    data: pa.Table, kind: str, tokenizer: str
+) -> tuple[list[list[str]], list[list[list[str]]], str, BagWeights | None]:
     """(left features, right bags of features, the tokenizer, weights or None) of every example."""
     columns = [data[column].to_pylist() for column in SHAPES[kind].columns]
     weights = None
@@ -355,21 +368,23 @@ def _sides(data: Any, kind: str, tokenizer: str) -> tuple[list[list[str]], list[
     return left, right, tokenizer, weights
 
 
-def _numbered(left: list[list[str]], right: list[list[list[str]]], weights: Any, min_count: int, who: str) -> Examples:
+def _numbered(
+    left: list[list[str]], right: list[list[list[str]]], weights: BagWeights | None, min_count: int, who: str
+) -> Examples:
     import pyarrow as pa
 
     bags = [bag for example in right for bag in example]
     kind = pa.large_list(pa.large_string())
-    found = count_tokens(
+    coded = count_tokens(
         pa.chunked_array([pa.array(left, kind), pa.array(bags, kind)]),
         min_count if weights is None else 1,
         who,
         keep=LABEL,
     )
-    cut = found.offsets[len(left)]
+    cut = coded.offsets[len(left)]
     example_offsets = np.zeros(len(right) + 1, np.int64)
     np.cumsum([len(example) for example in right], out=example_offsets[1:])
-    given = np.ones(len(found.ids), np.float32)
+    given = np.ones(len(coded.ids), np.float32)
     if weights is not None:
         flat = [weight for row in weights[0] for weight in row or []]
         flat += [
@@ -382,15 +397,15 @@ def _numbered(left: list[list[str]], right: list[list[list[str]]], weights: Any,
             raise DataError(
                 f"{who}: feature {int(np.flatnonzero(~np.isfinite(given))[0]) + 1}: expected a finite weight"
             )
-    labels = [name for name in found.names if name.startswith(LABEL)]
+    labels = [name for name in coded.names if name.startswith(LABEL)]
     return Examples(
-        found.names,
+        coded.names,
         labels,
-        found.offsets[: len(left) + 1],
-        found.ids[:cut],
+        coded.offsets[: len(left) + 1],
+        coded.ids[:cut],
         given[:cut],
         example_offsets,
-        found.offsets[len(left) :] - cut,
-        found.ids[cut:],
+        coded.offsets[len(left) :] - cut,
+        coded.ids[cut:],
         given[cut:],
     )

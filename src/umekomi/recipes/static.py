@@ -12,21 +12,28 @@ largest ``dimensions`` directions kept. A text is the mean of its tokens' rows: 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, cast
 
 import numpy as np
 
 from umekomi.data.frequencies import of_tokens
 from umekomi.errors import WrongUse
 from umekomi.fields import AtLeast
+from umekomi.models.base import EmbedderBase
 from umekomi.models.static import StaticEmbedder
 from umekomi.progress import Progress, say
-from umekomi.recipes import Paper, Recipe
+from umekomi.recipes import Paper, Recipe, Start
 from umekomi.run import Run
 from umekomi.transforms.whitening import Sif, Whitening, ZipfianWhitening
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from numpy.typing import NDArray
+    from sentence_transformers import SentenceTransformer
+    from tokenizers import Tokenizer
+
+    from umekomi.contracts import Floats, Sparse
+    from umekomi.models.text import TextEmbedder
 
 WHITEN = {"zipfian": ZipfianWhitening, "uniform": Whitening, "none": None}
 
@@ -67,29 +74,30 @@ class Static(Recipe):
     def tiny(cls) -> Static:
         return cls(dimensions=4, texts=8)
 
-    def learn(self, data: Any, start: Any, run: Run) -> StaticEmbedder:
-        model = _teacher(start)
+    def learn(self, data: pa.Table | None, start: Start, run: Run) -> StaticEmbedder:
+        teacher = _teacher(start)
+        model = teacher.model
         tokenizer = _tokenizer(model)
-        found = data["text"].to_pylist() if data is not None else []
-        if self.frequencies == "data" and not found:
+        texts = data["text"].to_pylist() if data is not None else []
+        if self.frequencies == "data" and not texts:
             raise WrongUse("static, frequencies='data' counts tokens in texts: give some, or name a language")
-        p = of_tokens(tokenizer, found if self.frequencies == "data" else self.frequencies)
+        p = of_tokens(tokenizer, texts if self.frequencies == "data" else self.frequencies)
         table = _vocabulary(model, tokenizer, self.batch_size, run.progress)
         about: dict[str, Any] = {"tokens": len(table), "tokens that occur": int((p > 0).sum())}
-        if found and self.texts:
-            if len(found) > self.texts:
-                found = [
-                    found[i]
-                    for i in np.random.default_rng(run.seed & 0xFFFFFFFF).choice(len(found), self.texts, replace=False)
+        if texts and self.texts:
+            if len(texts) > self.texts:
+                texts = [
+                    texts[i]
+                    for i in np.random.default_rng(run.seed & 0xFFFFFFFF).choice(len(texts), self.texts, replace=False)
                 ]
-            table, about["texts"], about["error"] = self._moved(table, tokenizer, found, start, run.progress)
+            table, about["texts"], about["error"] = self._moved(table, tokenizer, texts, teacher, run.progress)
         kind = WHITEN[self.whiten]
         if kind is not None:
             whitening = kind(self.dimensions).fit(table, weights=p)
             table = whitening.transform(table)
             if int(whitening.dropped_):
                 say(
-                    f"note: {self.name} dropped {int(whitening.dropped_)} directions of {start.name}'s token vectors "
+                    f"note: {self.name} dropped {int(whitening.dropped_)} directions of {teacher.name}'s token vectors "
                     "that hold next to no variance"
                 )
             about["directions dropped"] = int(whitening.dropped_)
@@ -103,18 +111,18 @@ class Static(Recipe):
         return StaticEmbedder(tokenizer, table.astype(np.float32), name=self.name, card={"training": about})
 
     def _moved(
-        self, table: Any, tokenizer: Any, found: list[str], start: Any, progress: bool
-    ) -> tuple[Any, int, float]:
+        self, table: Floats, tokenizer: Tokenizer, texts: list[str], teacher: EmbedderBase, progress: bool
+    ) -> tuple[Floats, int, float]:
         """(the table after regression on the model's vectors of texts, how many texts, the mean squared error left)."""
         from scipy.sparse import csr_array
 
         probe = StaticEmbedder(tokenizer, table)
-        ids, offsets = probe.tokens(found)
+        ids, offsets = probe.tokens(texts)
         lengths = np.diff(offsets)
         filled = np.flatnonzero(lengths)
         shares = np.repeat((1 / np.maximum(lengths, 1)).astype(np.float32), lengths)
-        bags = csr_array((shares, ids, offsets), shape=(len(found), len(table)))[filled]
-        target = start.encode([found[i] for i in filled], batch_size=128, progress=progress)
+        bags = csr_array((shares, ids, offsets), shape=(len(texts), len(table)))[filled]
+        target = teacher.encode([texts[i] for i in filled], output="dense", batch_size=128, progress=progress)
         means = bags @ table
         # one map for all rows, that of the rows as they are (the model's own space) where the texts say nothing else
         scale = np.float32((means * target).sum() / max(float((means * means).sum()), 1e-12))
@@ -125,20 +133,20 @@ class Static(Recipe):
         return table, len(filled), float(((bags @ table - target) ** 2).sum(1).mean())
 
 
-def ridge(bags: Any, target: NDArray[np.float32], strength: float, steps: int = 60) -> NDArray[np.float32]:
+def ridge(bags: Sparse, target: NDArray[np.float32], strength: float, steps: int = 60) -> NDArray[np.float32]:
     """X ``[m, d]`` that minimises |bags X - target|² + strength |X|², for CSR ``bags`` ``[n, m]``: conjugate gradients,
     all columns at once, preconditioned by the diagonal."""
     turned = bags.T.tocsr()
     residual = turned @ target
     diagonal = np.asarray(bags.multiply(bags).sum(0)).ravel()[:, None] + np.float32(max(strength, 1e-6))
-    found = np.zeros_like(residual)
+    solution = np.zeros_like(residual)
     scaled = residual / diagonal
     direction, energy = scaled.copy(), (residual * scaled).sum(0)
     begun = float(energy.sum())
     for _ in range(steps):
         pushed = turned @ (bags @ direction) + np.float32(strength) * direction
         length = energy / np.maximum((direction * pushed).sum(0), 1e-20)
-        found += length * direction
+        solution += length * direction
         residual -= length * pushed
         scaled = residual / diagonal
         after = (residual * scaled).sum(0)
@@ -146,17 +154,17 @@ def ridge(bags: Any, target: NDArray[np.float32], strength: float, steps: int = 
             break
         direction = scaled + (after / np.maximum(energy, 1e-20)) * direction
         energy = after
-    return found
+    return solution
 
 
-def _teacher(start: Any) -> Any:
-    model = getattr(start, "model", None)
-    if model is None or not hasattr(model, "tokenizer"):
+def _teacher(start: Start) -> TextEmbedder:
+    assert start is not None  # one always begins from a model
+    if not isinstance(start, EmbedderBase) or not hasattr(getattr(start, "model", None), "tokenizer"):
         raise WrongUse(f"static distils a sentence-transformers model such as minilm; found {start.name}")
-    return model
+    return cast("TextEmbedder", start)
 
 
-def _tokenizer(model: Any) -> Any:
+def _tokenizer(model: SentenceTransformer) -> Tokenizer:
     """The model's own tokenizer as a :class:`tokenizers.Tokenizer`, a copy."""
     from tokenizers import Tokenizer
 
@@ -171,7 +179,9 @@ def _tokenizer(model: Any) -> Any:
     return copy
 
 
-def _vocabulary(model: Any, tokenizer: Any, batch_size: int, progress: bool) -> NDArray[np.float32]:
+def _vocabulary(
+    model: SentenceTransformer, tokenizer: Tokenizer, batch_size: int, progress: bool
+) -> NDArray[np.float32]:
     """The pooled vector of every token between the tokens that the model puts around a text, float32 ``[vocabulary,
     d]``."""
     import torch
@@ -193,7 +203,7 @@ def _vocabulary(model: Any, tokenizer: Any, batch_size: int, progress: bool) -> 
     return np.concatenate(parts)
 
 
-def _around(tokenizer: Any) -> list[int]:
+def _around(tokenizer: Tokenizer) -> list[int]:
     """The ids of a text of one token, with -1 in that token's place."""
     for word in ("a", "の", *sorted(tokenizer.get_vocab())[:20_000]):
         bare = tokenizer.encode(word, add_special_tokens=False).ids

@@ -7,11 +7,14 @@ Weight (1 + ln tf) · (1 + ln((1 + n) / (1 + df))), rows of length one, compared
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from umekomi.models.lexical import TfIdfEmbedder
-from umekomi.recipes import Paper, Recipe
+from umekomi.recipes import Paper, Recipe, Start
 from umekomi.run import Run
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,7 @@ class TfIdf(Recipe):
     sublinear: bool = True
     tokenizer: str | None = None
 
-    def learn(self, data: Any, start: Any, run: Run) -> TfIdfEmbedder:
+    def learn(self, data: pa.Table, start: Start, run: Run) -> TfIdfEmbedder:
         embedder = TfIdfEmbedder.fit(data["text"].to_pylist(), words=self.tokenizer, sublinear=self.sublinear)
         embedder.card = {"tokenizer": embedder.words}
         return embedder

@@ -5,10 +5,13 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-from umekomi.recipes import Paper, Recipe
+from umekomi.recipes import Paper, Recipe, Start
 from umekomi.run import Run
+
+if TYPE_CHECKING:
+    from umekomi.models.text import TextEmbedder
 
 
 @dataclass(frozen=True)
@@ -31,7 +34,7 @@ class Untrained(Recipe):
     begins: ClassVar[str | None] = "minilm"
     extra: ClassVar[str] = "neural"
 
-    def learn(self, data: Any, start: Any, run: Run) -> Any:
+    def learn(self, data: object, start: Start, run: Run) -> TextEmbedder:
         import torch
         from transformers import AutoModel
 

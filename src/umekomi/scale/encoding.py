@@ -85,15 +85,32 @@ def encode(
     encoding: str | None = None,
     progress: bool = False,
 ) -> EncodedFile:
-    """:func:`umekomi.encode` by ``workers`` processes of a Ray cluster, each with ``cpus`` cores and ``gpus`` GPUs.
-
-    ``address``: the cluster's (``"auto"``: the one this machine belongs to; None: the one that is connected, or a new
-    one on this machine). The default for ``workers`` is as many as fit with one core left over. A plan that would leave
-    no core is refused: Ray Data's own readers would wait for one for ever.
+    """:func:`umekomi.encode` by the processes of a Ray cluster. A plan that would leave no core is refused: Ray Data's
+    own readers would wait for one for ever.
 
     The model, the input and the folder of ``out`` must lie where every machine sees them under one path. A worker that
     dies is started again and its shards are encoded anew; what had been committed stays, and ``resume`` goes on from it
     after the whole job died.
+
+    Args:
+        model: a name or a folder.
+        source: the file of texts.
+        out: ends in ``.parquet`` or ``.npy``.
+        workers: processes; None: as many as fit with one core left over.
+        cpus: cores of each.
+        gpus: GPUs of each.
+        address: the cluster's (``"auto"``: the one this machine belongs to; None: the one that is connected, or a new
+            one on this machine).
+        column: holds the texts.
+        role: whose prompt is put before them.
+        dimensions: keeps the first so many.
+        truncation: as of :func:`umekomi.encode`.
+        resume: goes on behind the last finished shard.
+        shard_rows: texts of a shard.
+        batch_size: items that are encoded at once.
+        engine: what runs a transformer (:func:`umekomi.models.engines.choice.open_for_encoding`).
+        encoding: of a file that is not UTF-8.
+        progress: shows a bar.
     """
     try:
         import ray

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI
 from fastapi.responses import Response
@@ -23,6 +23,9 @@ from umekomi.server.maps import MAP_ROWS, Maps
 from umekomi.server.metrics import Metrics
 from umekomi.server.model_pool import LoadedModel, ModelPool, check_source, memory_there, memory_used, model_id
 from umekomi.server.workers import in_thread
+
+if TYPE_CHECKING:
+    from umekomi.models.base import EmbedderBase
 
 
 @dataclass(frozen=True)
@@ -88,7 +91,7 @@ class App:
         self.metrics.watch("umekomi_evictions", "Models closed to make room", lambda: self.holder.evictions)
         self.metrics.watch("umekomi_memory_bytes", "Resident memory", memory_used)
 
-    def _batcher(self, embedder: Any, name: str) -> Batcher:
+    def _batcher(self, embedder: EmbedderBase, name: str) -> Batcher:
         m = self.metrics
         texts, tokens = m.texts.labels(name), m.tokens.labels(name)
         sizes, seconds = m.batch_texts.labels(name), m.batch_seconds.labels(name)
@@ -132,26 +135,26 @@ class App:
             )
         return name, *self.indexes[name]
 
-    def listed(self, held: LoadedModel) -> dict[str, Any]:
+    def listed(self, entry: LoadedModel) -> dict[str, Any]:
         """One model as ``GET /v1/models`` shows it."""
         out: dict[str, Any] = {
-            "id": held.id,
+            "id": entry.id,
             "object": "model",
-            "created": held.created,
+            "created": entry.created,
             "owned_by": "umekomi",
-            "open": held.opened is not None,
+            "open": entry.opened is not None,
         }
-        if held.opened is not None:
-            out["kind"] = held.opened.kind
-            if not held.scorer:
-                reads = getattr(held.opened, "reads", None)
+        if entry.opened is not None:
+            out["kind"] = entry.opened.kind
+            if not entry.scorer:
+                reads = getattr(entry.opened, "reads", None)
                 out |= {
-                    "dimension": held.opened.dimension,
-                    "metric": held.opened.metric,
-                    "roles": sorted({"query", "document", *held.opened.roles}),
+                    "dimension": entry.opened.dimension,
+                    "metric": entry.opened.metric,
+                    "roles": sorted({"query", "document", *entry.opened.roles}),
                     "reads": None if reads is None else reads(),
                 }
-            out["licence"] = (getattr(held.opened, "card", None) or {}).get("licence")
+            out["licence"] = (getattr(entry.opened, "card", None) or {}).get("licence")
         return out
 
     async def listed_indexes(self) -> Response:
@@ -175,7 +178,7 @@ class App:
         return Answer({"object": "list", "data": data})
 
 
-def _same(a: Any, b: str) -> bool:
+def _same(a: object, b: str) -> bool:
     one, other = folder_of(a), folder_of(b)
     return str(a) == b or (one is not None and other is not None and one.resolve() == other.resolve())
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -23,7 +23,11 @@ from umekomi.errors import UmekomiError
 from umekomi.models.base import Encoded
 from umekomi.models.truncation import encode_truncated
 from umekomi.parts.kernels.threads import cores
-from umekomi.server.workers import Panic, in_thread
+from umekomi.server.workers import Panic, T, in_thread
+
+if TYPE_CHECKING:
+    from umekomi.models.base import EmbedderBase
+
 
 PIECE = 32
 """Texts of one request that go into a batch before the next request's."""
@@ -67,7 +71,7 @@ class Batcher:
 
     def __init__(
         self,
-        embedder: Any,
+        embedder: EmbedderBase,
         *,
         queue_tokens: int,
         latency: float,
@@ -84,7 +88,7 @@ class Batcher:
         self._encode, self._seen = encode, seen
         self.lanes = cores() if getattr(embedder, "parallel", False) else 1
         if self.lanes > 1:
-            inner = getattr(embedder, "base", embedder)
+            inner: Any = getattr(embedder, "base", embedder)
             inner.alone = max(getattr(inner, "alone", 0), 2 * LANE_TOKENS)  # a lane is one core: it shares nothing out
         self._work = asyncio.Condition()
         self._idle = 0
@@ -110,7 +114,7 @@ class Batcher:
                 self.waiting.remove(request)
                 self.queued -= sum(tokens[request.at :])
 
-    async def run(self, job: Callable[[], Any], texts: Sequence[str] = ()) -> Any:
+    async def run(self, job: Callable[[], T], texts: Sequence[str] = ()) -> T:
         """Something else for the model, between batches, in its thread; :class:`Busy` where the ``texts`` that it is
         about do not fit in the queue."""
         tokens = sum(estimate(text) for text in texts)
@@ -206,7 +210,7 @@ class Batcher:
             self._seen(len(texts), tokens, seconds)
         at = 0
         for request, start, end in batch:
-            request.parts[start] = Encoded(*(each[at : at + end - start] for each in found))
+            request.parts[start] = Encoded._make(each[at : at + end - start] for each in found)
             at += end - start
             if (
                 sum(len(part.tokens) for part in request.parts.values()) == len(request.texts)

@@ -97,7 +97,7 @@ def parse_json(body: bytes) -> Any:
     return value
 
 
-def _keys(value: Any) -> int:
+def _keys(value: object) -> int:
     """Of all objects in ``value`` together."""
     count, left = 0, [value]
     while left:

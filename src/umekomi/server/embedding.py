@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from fastapi.responses import Response
@@ -18,47 +18,50 @@ from umekomi.server.model_pool import LoadedModel
 from umekomi.server.schemas import ROLES, EmbeddingRequest, SimilarityRequest
 from umekomi.server.workers import Panic, in_thread
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
-async def embed_texts(app: App, held: LoadedModel, texts: list[str], role: str | None, truncation: str) -> Encoded:
+
+async def embed_texts(app: App, entry: LoadedModel, texts: list[str], role: str | None, truncation: str) -> Encoded:
     """Vectors of the model's own width."""
-    if held.scorer or held.batcher is None or "dense" not in held.opened.outputs:
-        raise ApiError(400, f"model: {held.id} gives no dense vectors: expected an embedder", param="model")
-    if role is not None and role not in ("query", "document") and role not in held.opened.roles:
-        known = ", ".join(sorted({"query", "document", *held.opened.roles}))
+    if entry.scorer or entry.batcher is None or "dense" not in entry.opened.outputs:
+        raise ApiError(400, f"model: {entry.id} gives no dense vectors: expected an embedder", param="model")
+    if role is not None and role not in ("query", "document") and role not in entry.opened.roles:
+        known = ", ".join(sorted({"query", "document", *entry.opened.roles}))
         raise ApiError(400, f"role: expected one of {known}, found {role!r}", param="role")
     try:
-        found = await held.batcher.encode(texts, role=role, truncation=truncation)
+        found = await entry.batcher.encode(texts, role=role, truncation=truncation)
     except (Busy, Panic) as error:
-        raise refusal(app, held, error) from None
+        raise refusal(app, entry, error) from None
     if not np.isfinite(found.vectors).all():
-        raise UmekomiError(f"{held.id} gave a vector with NaN or infinity in it: its weights are damaged")
+        raise UmekomiError(f"{entry.id} gave a vector with NaN or infinity in it: its weights are damaged")
     cut = int(found.truncated.sum())
     if cut:
-        app.metrics.truncated.labels(held.id).inc(cut)
+        app.metrics.truncated.labels(entry.id).inc(cut)
     return found
 
 
 async def embeddings(app: App, asked: EmbeddingRequest) -> Response:
     """``POST /v1/embeddings``."""
     role = next((ROLES.get(word, word) for word in (asked.role, asked.input_type, asked.task) if word), None)
-    async with app.holder.using(asked.model) as held:
-        texts = await _texts(app, held, asked.input)
-        if role == "similarity" and "similarity" not in getattr(held.opened, "roles", ()):
+    async with app.holder.using(asked.model) as entry:
+        texts = await _texts(app, entry, asked.input)
+        if role == "similarity" and "similarity" not in getattr(entry.opened, "roles", ()):
             role = None
         dimensions = asked.dimensions
-        if not held.scorer and dimensions is not None and dimensions > held.opened.dimension:
+        if not entry.scorer and dimensions is not None and dimensions > entry.opened.dimension:
             raise ApiError(
                 400,
-                f"dimensions: expected 1 to {held.opened.dimension}, which {held.id} has, found {dimensions}",
+                f"dimensions: expected 1 to {entry.opened.dimension}, which {entry.id} has, found {dimensions}",
                 param="dimensions",
             )
         if asked.late_chunking:
-            found = await _late(app, held, texts, role)
+            found = await _late(app, entry, texts, role)
         else:
-            found = await embed_texts(app, held, texts, role, asked.truncation)
+            found = await embed_texts(app, entry, texts, role, asked.truncation)
         vectors = found.vectors
-        if dimensions is not None and dimensions < held.opened.dimension:
-            vectors = held.opened.cut(vectors, dimensions)
+        if dimensions is not None and dimensions < entry.opened.dimension:
+            vectors = entry.opened.cut(vectors, dimensions)
         packed = asked.encoding_format == "base64"
         rows = (
             [base64.b64encode(row.astype("<f4", copy=False).tobytes()).decode() for row in vectors]
@@ -70,26 +73,26 @@ async def embeddings(app: App, asked: EmbeddingRequest) -> Response:
             {
                 "object": "list",
                 "data": data,
-                "model": held.id,
+                "model": entry.id,
                 **usage(int(found.tokens.sum()), positions(found.truncated)),
             }
         )
 
 
-async def _late(app: App, held: LoadedModel, texts: list[str], role: str | None) -> Encoded:
-    if held.scorer or held.batcher is None:
-        raise ApiError(400, f"model: {held.id} gives no vectors", param="model")
+async def _late(app: App, entry: LoadedModel, texts: list[str], role: str | None) -> Encoded:
+    if entry.scorer or entry.batcher is None:
+        raise ApiError(400, f"model: {entry.id} gives no vectors", param="model")
     try:
         from umekomi.models.truncation import late_chunks
 
-        late = await held.batcher.run(lambda: late_chunks(held.opened, [texts], role=role), texts)
-        lengths = await held.batcher.run(lambda: held.opened.lengths(texts, role))
+        late = await entry.batcher.run(lambda: late_chunks(entry.opened, [texts], role=role), texts)
+        lengths = await entry.batcher.run(lambda: entry.opened.lengths(texts, role))
     except ImportError as error:
         raise ApiError(
             400, f"late_chunking needs the torch engine, and {error.name} is not installed", param="late_chunking"
         ) from None
     except (Busy, Panic) as error:
-        raise refusal(app, held, error) from None
+        raise refusal(app, entry, error) from None
     return Encoded(late.flat, lengths, lengths < 0)
 
 
@@ -143,11 +146,11 @@ def refusal(app: App, held: LoadedModel, error: Busy | Panic) -> ApiError:
     return ApiError(429, str(error), kind="rate_limit_error", code="queue_full", after=error.after)
 
 
-def usage(tokens: int, truncated: Any) -> dict[str, Any]:
+def usage(tokens: int, truncated: list[int] | bool) -> dict[str, Any]:
     """What every answer says of the texts: their tokens, as OpenAI's do, and what of them was cut."""
     return {"usage": {"prompt_tokens": tokens, "total_tokens": tokens}, "truncated": truncated}
 
 
-def positions(mask: Any) -> list[int]:
+def positions(mask: NDArray[np.bool_]) -> list[int]:
     """Where ``mask`` is true."""
     return [int(place) for place in mask.nonzero()[0]]

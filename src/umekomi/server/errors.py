@@ -48,7 +48,7 @@ class Answer(Response):
 
     media_type = "application/json"
 
-    def render(self, content: Any) -> bytes:
+    def render(self, content: object) -> bytes:
         return orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
@@ -85,7 +85,7 @@ UNIONS = {
 }
 
 
-def _told(value: Any) -> str:
+def _told(value: object) -> str:
     if isinstance(value, list):
         kinds = sorted(
             {

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from umekomi.indexes.payload import as_json, value
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 MOST = 8
 
@@ -22,7 +25,7 @@ class Group:
     count: int
 
 
-def group_values(values: Any) -> tuple[list[Group], bool, list[int]]:
+def group_values(values: pa.ChunkedArray) -> tuple[list[Group], bool, list[int]]:
     """(the groups, whether they rise, each row's group) of an Arrow column: numbers and times of more than eight values
     in eight ranges of about as many rows each; everything else by its eight most frequent values, the rest, and what is
     missing."""
@@ -71,6 +74,6 @@ def group_values(values: Any) -> tuple[list[Group], bool, list[int]]:
     return found, bool(rises), points.tolist()
 
 
-def _said(found: Any) -> str:
+def _said(found: object) -> str:
     text = f"{found:,.4g}" if isinstance(found, float) else str(found)
     return text if len(text) <= 40 else text[:39] + "…"

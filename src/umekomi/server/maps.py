@@ -12,11 +12,12 @@ from fastapi.responses import Response
 from umekomi.indexes import Index
 from umekomi.indexes.payload import as_json
 from umekomi.server.errors import Answer, ApiError
-from umekomi.server.groups import group_values
+from umekomi.server.groups import Group, group_values
 from umekomi.server.workers import in_thread
 from umekomi.transforms import Pca
 
 if TYPE_CHECKING:
+    from umekomi.contracts import Floats
     from umekomi.server.app import App
 
 MAP_ROWS = 100_000
@@ -83,7 +84,7 @@ async def groups(app: App, name: str, field: str) -> Response:
     """The points of the map in at most ten groups by a column of the payload."""
     _, index, lock = app.index(name)
 
-    def work() -> Any:
+    def work() -> tuple[list[Group], bool, list[int]]:
         if field not in index.fields:
             raise ApiError(
                 400,
@@ -106,7 +107,7 @@ async def groups(app: App, name: str, field: str) -> Response:
     )
 
 
-def project(vectors: Any) -> Any:
+def project(vectors: Floats) -> Floats:
     """The first two principal components, brought into [-1, 1]: float32 ``[n, 2]``."""
     if hasattr(vectors, "indptr") or (isinstance(vectors, np.ndarray) and vectors.shape[1] > WIDE):
         from sklearn.decomposition import TruncatedSVD

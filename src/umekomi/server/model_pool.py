@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from umekomi.errors import UmekomiError, WrongUse, unknown_name
 from umekomi.files import folder_bytes
@@ -21,6 +21,9 @@ from umekomi.models.opening import folder_of, is_model_name, known_names
 from umekomi.progress import say
 from umekomi.server.batching import Batcher
 from umekomi.server.workers import in_thread
+
+if TYPE_CHECKING:
+    from umekomi.models.base import Named, Saved
 
 
 def memory_used() -> int:
@@ -92,33 +95,33 @@ class ModelPool:
     @asynccontextmanager
     async def using(self, name: str | None) -> AsyncIterator[LoadedModel]:
         """The model, open for as long as the block takes."""
-        held = self.named(name)
-        held.users += 1
+        entry = self.named(name)
+        entry.users += 1
         try:
-            await self._open(held)
-            held.used = time.monotonic()
-            yield held
+            await self._open(entry)
+            entry.used = time.monotonic()
+            yield entry
         finally:
-            held.users -= 1
+            entry.users -= 1
 
-    async def _open(self, held: LoadedModel) -> None:
-        if held.opened is not None:
+    async def _open(self, entry: LoadedModel) -> None:
+        if entry.opened is not None:
             return
-        async with held.lock:
-            if held.opened is not None:
+        async with entry.lock:
+            if entry.opened is not None:
                 return
-            if held.loaded is None:
-                await self._make_room(_bytes(held.source))
-                if held.loading is None:
-                    held.loading = asyncio.create_task(in_thread(partial(self._weighed, held.source)))
+            if entry.loaded is None:
+                await self._make_room(_bytes(entry.source))
+                if entry.loading is None:
+                    entry.loading = asyncio.create_task(in_thread(partial(self._weighed, entry.source)))
                 try:  # shielded: a request that no longer waits leaves what was read to the next one
-                    held.loaded, held.bytes = await asyncio.shield(held.loading)
+                    entry.loaded, entry.bytes = await asyncio.shield(entry.loading)
                 finally:
-                    if held.loading.done():
-                        held.loading = None
-            opened, held.loaded = held.loaded, None
-            held.batcher = self._batcher(opened, held.id)
-            held.opened = opened
+                    if entry.loading.done():
+                        entry.loading = None
+            opened, entry.loaded = entry.loaded, None
+            entry.batcher = self._batcher(opened, entry.id)
+            entry.opened = opened
         await self._make_room(0)
 
     def load_first(self) -> None:
@@ -126,13 +129,13 @@ class ModelPool:
         held = next(iter(self.models.values()))
         held.loaded, held.bytes = self._weighed(held.source)
 
-    def _weighed(self, source: Any) -> tuple[Any, int]:
+    def _weighed(self, source: Named) -> tuple[Saved, int]:
         """(the model, bytes that it takes: what the process grew by while it was read, and no less than its files)."""
         before = memory_used()
         opened = self._load(source)
         return opened, max(memory_used() - before, _bytes(source), 1)
 
-    def _load(self, source: Any) -> Any:
+    def _load(self, source: Named) -> Saved:
         opened = open_to_judge(source, self.engine)
         if isinstance(opened, EmbedderBase):
             if "text" not in opened.modalities:
@@ -147,9 +150,9 @@ class ModelPool:
     async def _make_room(self, need: int) -> None:
         """Close the longest unused models that nobody uses until the open ones and ``need`` fit."""
         while True:
-            open_ones = [held for held in self.models.values() if held.opened is not None]
-            idle = sorted((held for held in open_ones if not held.users), key=lambda held: held.used)
-            if not idle or sum(held.bytes for held in open_ones) + need <= self.memory:
+            open_ones = [entry for entry in self.models.values() if entry.opened is not None]
+            idle = sorted((entry for entry in open_ones if not entry.users), key=lambda entry: entry.used)
+            if not idle or sum(entry.bytes for entry in open_ones) + need <= self.memory:
                 return
             await self.close(idle[0])
             self.evictions += 1
@@ -174,7 +177,7 @@ class ModelPool:
                 await self.close(held)
 
 
-def model_id(source: Any) -> str:
+def model_id(source: Named) -> str:
     """What a model is called on the wire: its folder's name, or its name."""
     if isinstance(source, (str, Path)):
         folder = folder_of(source)
@@ -182,12 +185,12 @@ def model_id(source: Any) -> str:
     return str(source.name)
 
 
-def _bytes(source: Any) -> int:
+def _bytes(source: Named) -> int:
     folder = folder_of(source)
     return 0 if folder is None else folder_bytes(folder)
 
 
-def check_source(source: Any) -> None:
+def check_source(source: Named) -> None:
     """The error for a model that is not there, before the server starts."""
     if isinstance(source, (str, Path)):
         if not is_model_name(source):

@@ -16,8 +16,8 @@ from fastapi import FastAPI
 
 from umekomi.errors import UmekomiError, WrongUse
 from umekomi.progress import say
-from umekomi.server import SHORTEST_KEY, DrainTimeout
 from umekomi.server.app import Settings
+from umekomi.server.keys import SHORTEST_KEY, DrainTimeout
 from umekomi.server.protocol import Bounded
 from umekomi.server.routes import application
 
@@ -78,7 +78,23 @@ def run(
     batching: bool = True,
     drain_seconds: int = DRAIN_SECONDS,
 ) -> None:
-    """Listen on ``host`` and answer until SIGTERM or Ctrl-C. Anywhere but on loopback an ``api_key`` is needed."""
+    """Listen and answer until SIGTERM or Ctrl-C. Anywhere but on loopback an ``api_key`` is needed.
+
+    Args:
+        models: names, folders or embedders that are served.
+        indexes: folders of indexes that can be searched.
+        host: the address listened on.
+        port: the port.
+        api_key: what a request must bring; empty: nothing.
+        engine: what runs a transformer (:func:`umekomi.models.engines.choice.open_for_encoding`).
+        memory_gb: the most that open models may take; 0: half of the machine's.
+        queue_tokens: tokens that may wait for a model before it says that it is busy.
+        latency: seconds that a batch should take at most.
+        timeout: seconds within which a request must be answered.
+        body_mb: the largest body.
+        batching: joins requests that wait into one batch.
+        drain_seconds: that open requests have when the server ends.
+    """
     if 0 < len(api_key) < SHORTEST_KEY:
         raise WrongUse(f"serve: expected an API key of {SHORTEST_KEY} characters or more, found {len(api_key)}")
     local = is_loopback(host)

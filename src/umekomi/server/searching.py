@@ -7,7 +7,7 @@ import time
 import uuid
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from fastapi.responses import Response
@@ -23,6 +23,9 @@ from umekomi.server.model_pool import LoadedModel
 from umekomi.server.schemas import RerankRequest, SearchRequest
 from umekomi.server.workers import Panic, in_thread
 from umekomi.verbs.search import mark_best, sentences_of_hits
+
+if TYPE_CHECKING:
+    from umekomi.contracts import Floats
 
 MARKED_SENTENCES = 32
 HUGE, TINY = 1e15, 1e-15
@@ -61,30 +64,30 @@ async def _ranked(
 
 
 async def _scored(
-    app: App, held: LoadedModel, query: str, texts: list[str], truncation: str
+    app: App, entry: LoadedModel, query: str, texts: list[str], truncation: str
 ) -> tuple[Any, Any, int, list[int]]:
     """(a score a text, which texts say nothing to the model, tokens, which texts were cut)."""
     none = np.zeros(len(texts), bool)
     try:
-        assert held.batcher is not None
-        if held.scorer:
+        assert entry.batcher is not None
+        if entry.scorer:
             pairs = [query] * len(texts)
-            scores = await held.batcher.run(lambda: held.opened.score(pairs, texts), [*pairs, *texts])
+            scores = await entry.batcher.run(lambda: entry.opened.score(pairs, texts), [*pairs, *texts])
             return scores, none, 0, []
-        if held.opened.outputs == {"multi"}:
-            embedder = held.opened
-            scores = await held.batcher.run(
+        if entry.opened.outputs == {"multi"}:
+            embedder = entry.opened
+            scores = await entry.batcher.run(
                 lambda: embedder.similarity(embedder.encode_query([query]), embedder.encode_document(texts))[0],
                 [query, *texts],
             )
             return scores, none, 0, []
     except (Busy, Panic) as error:
-        raise refusal(app, held, error) from None
+        raise refusal(app, entry, error) from None
     asked, given = await asyncio.gather(
-        embed_texts(app, held, [query], "query", truncation), embed_texts(app, held, texts, "document", truncation)
+        embed_texts(app, entry, [query], "query", truncation), embed_texts(app, entry, texts, "document", truncation)
     )
-    scores = held.opened.similarity(asked.vectors, given.vectors)[0]
-    nothing = ~given.vectors.any(1) if held.opened.metric == "cosine" else none
+    scores = entry.opened.similarity(asked.vectors, given.vectors)[0]
+    nothing = ~given.vectors.any(1) if entry.opened.metric == "cosine" else none
     return scores, nothing, int(asked.tokens.sum() + given.tokens.sum()), positions(given.truncated)
 
 
@@ -106,17 +109,17 @@ async def search(app: App, asked: SearchRequest) -> Response:
                 f"query: the index {name} was made from vectors: expected a vector of {width} numbers, found a text",
                 param="query",
             )
-        async with app.holder.using(model) as held:
-            if "dense" in held.opened.outputs:
-                found = await embed_texts(app, held, [asked.query], "query", asked.truncation)
+        async with app.holder.using(model) as entry:
+            if "dense" in entry.opened.outputs:
+                found = await embed_texts(app, entry, [asked.query], "query", asked.truncation)
                 whole, tokens, cut = found.vectors, int(found.tokens[0]), bool(found.truncated[0])
-                vectors = held.opened.cut(whole, width) if 0 < width < whole.shape[1] else whole
+                vectors = entry.opened.cut(whole, width) if 0 < width < whole.shape[1] else whole
             else:
-                assert held.batcher is not None
+                assert entry.batcher is not None
                 try:
-                    vectors = await held.batcher.run(partial(held.opened.encode_query, [asked.query]), [asked.query])
+                    vectors = await entry.batcher.run(partial(entry.opened.encode_query, [asked.query]), [asked.query])
                 except (Busy, Panic) as error:
-                    raise refusal(app, held, error) from None
+                    raise refusal(app, entry, error) from None
     else:
         vectors = _vector(asked.query, about)
     async with lock:
@@ -129,8 +132,10 @@ async def search(app: App, asked: SearchRequest) -> Response:
     if asked.rerank is not None and hits:
         if not isinstance(asked.query, str):
             raise ApiError(400, "rerank: expected a query that is a text, found a vector", param="rerank")
-        async with app.holder.using(asked.rerank) as held:
-            scores, order, more, _ = await _ranked(app, held, asked.query, [hit.text for hit in hits], asked.truncation)
+        async with app.holder.using(asked.rerank) as entry:
+            scores, order, more, _ = await _ranked(
+                app, entry, asked.query, [hit.text for hit in hits], asked.truncation
+            )
         tokens += more
         hits = [replace(hits[place], score=scores[place]) for place in order]
     if asked.mark and model is not None and whole is not None and about["output"] == "dense":
@@ -161,7 +166,7 @@ def _check_query(query: str) -> None:
         raise ApiError(400, "query: expected a text, found white space only", param="query")
 
 
-def _vector(numbers: list[float], about: dict[str, Any]) -> Any:
+def _vector(numbers: list[float], about: dict[str, Any]) -> Floats:
     """A query's numbers as float32 ``[1, width]``; 400 where float32 cannot compare them by the index's measure."""
     if about["output"] != "dense" or len(numbers) != about["dimension"]:
         raise ApiError(
@@ -185,11 +190,11 @@ def _vector(numbers: list[float], about: dict[str, Any]) -> Any:
     return vector.astype(np.float32)[None]
 
 
-async def _marked(app: App, model: str, query: Any, hits: list[Hit]) -> list[Hit]:
+async def _marked(app: App, model: str, query: Floats, hits: list[Hit]) -> list[Hit]:
     """Each hit with the place of the sentence that is nearest to the query's vector, ``[1, d]``."""
     spans, texts = sentences_of_hits(hits, MARKED_SENTENCES)
     if not texts:
-        return mark_best(hits, spans, [])
+        return mark_best(hits, spans, np.zeros(0, np.float32))
     async with app.holder.using(model) as held:
         found = await embed_texts(app, held, texts, "document", "warn")
         scores = held.opened.similarity(query, found.vectors)[0]

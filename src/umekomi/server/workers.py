@@ -7,10 +7,11 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from umekomi.errors import UmekomiError
 
+T = TypeVar("T")
 SHOWN = 200
 """Characters of a library's own words that an error repeats."""
 
@@ -19,13 +20,13 @@ class Panic(UmekomiError):
     """A library gave up in a way that is no ordinary exception."""
 
 
-async def in_thread(job: Callable[[], Any], threads: concurrent.futures.Executor | None = None) -> Any:
+async def in_thread(job: Callable[[], T], threads: concurrent.futures.Executor | None = None) -> T:
     """What ``job`` gives, run in one of ``threads`` (None: the loop's own). :class:`Panic` for all that it may raise
     which a task cannot carry."""
     value, error = await asyncio.get_running_loop().run_in_executor(threads, _tried, job)
     if error is not None:
         raise error
-    return value
+    return cast("T", value)
 
 
 def _tried(job: Callable[[], Any]) -> tuple[Any, Exception | None]:

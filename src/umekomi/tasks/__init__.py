@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from umekomi.data import DataError, Dataset, RetrievalData, check, load, names, shape_name
+from umekomi.data.shapes import shape_of
 from umekomi.errors import WrongUse, unknown_name
 from umekomi.tasks.base import Result, Score, Task
 from umekomi.tasks.entities import HypernymyRanking, LinkPrediction, Reconstruction, TripleRanking
 from umekomi.tasks.labels import Classification, Clustering, without_rare_labels
-from umekomi.tasks.pairs import PairClassification, Similarity
+from umekomi.tasks.pairs import SAME, PairClassification, Similarity
+from umekomi.tasks.relations import Relation
 from umekomi.tasks.retrieval import Reranking, RetrievalTask
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from umekomi.data.columns import Split
 
 __all__ = ["KINDS", "Result", "Score", "Task", "default_kind", "fitting_kinds", "make"]
 
@@ -21,6 +28,7 @@ KINDS: dict[str, type[Task]] = {
         Reranking,
         Similarity,
         PairClassification,
+        Relation,
         Classification,
         Clustering,
         Reconstruction,
@@ -34,18 +42,26 @@ RANKS = ("retrieval", "reranking")
 """Kinds that take a retrieval set, which pairs and judged pairs can be made into."""
 
 
-def fitting_kinds(split: Any) -> list[str]:
+def fitting_kinds(split: Split) -> list[str]:
     """The kinds of task that this table or retrieval set can be judged on, the main one first."""
     kind_of_data = shape_name(split)
     kinds = [kind for kind, task in KINDS.items() if kind_of_data in task.shapes]
-    if isinstance(split, RetrievalData) and len(split.qrels) <= split.num_rows:
-        kinds = [kind for kind in kinds if kind != "reranking"]
-    if kind_of_data == "hierarchy" and "score" not in split.column_names:
+    if isinstance(split, RetrievalData):
+        if len(split.qrels) <= split.num_rows:
+            kinds = [kind for kind in kinds if kind != "reranking"]
+    elif kind_of_data == "hierarchy" and "score" not in split.column_names:
         kinds.remove("hypernymy-ranking")
+    if not isinstance(split, RetrievalData) and kind_of_data == "labelled pairs" and not _same_or_not(split):
+        kinds.remove("pair-classification")
     return kinds
 
 
-def default_kind(split: Any) -> str:
+def _same_or_not(split: pa.Table) -> bool:
+    """Do the labels of pairs say whether two texts are the same, and nothing else?"""
+    return {str(label).strip().lower() for label in split["label"].unique().to_pylist()} <= set(SAME)
+
+
+def default_kind(split: Split) -> str:
     """The main kind of task for this data."""
     kinds = fitting_kinds(split)
     if not kinds:
@@ -53,7 +69,7 @@ def default_kind(split: Any) -> str:
     return kinds[0]
 
 
-def make(task: str, data: Any = None, split: str | None = None) -> Task:
+def make(task: str, data: Split | None = None, split: str | None = None) -> Task:
     """The task of this name: a dataset's name (its main task on its test split), ``dataset:kind``, ``mteb:NAME``,
     ``senteval``, ``senteval:TASK``, or a kind of task with the ``data`` to judge on."""
     if task.startswith("mteb:"):
@@ -87,7 +103,7 @@ def make(task: str, data: Any = None, split: str | None = None) -> Task:
     chosen = dataset[split]
     kind = kind or default_kind(chosen)
     known_kind(kind)
-    if kind in RANKS and shape_name(chosen) in ("pairs", "judged pairs"):
+    if kind in RANKS and shape_of(chosen).searches:
         chosen = searchable(chosen, dataset.name)
         dataset = Dataset(dataset.name, {**dataset.splits, split: chosen}, dataset.licence, dataset.notes)
     takes(kind, chosen, dataset.name)
@@ -95,16 +111,17 @@ def make(task: str, data: Any = None, split: str | None = None) -> Task:
     return build(kind, dataset, split, label)
 
 
-def searchable(split: Any, who: str) -> RetrievalData:
+def searchable(split: Split, who: str) -> RetrievalData:
     """A retrieval set made of pairs, judged pairs or bare texts, all of whose values are there."""
     import pyarrow as pa
 
     from umekomi.data.views import as_retrieval
 
-    columns = {"pairs": ("anchor", "positive"), "judged pairs": ("query", "document", "score")}
-    columns |= {"texts": ("text",), "labelled texts": ("text",)}
-    table = check(split, columns.get(shape_name(split), ()), who)
-    for column in columns.get(shape_name(split), ()):
+    if isinstance(split, RetrievalData):
+        return split
+    columns = shape_of(split).ranks
+    table = check(split, columns, who)
+    for column in columns:
         kind = table[column].type
         if column != "score" and not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
             raise DataError(f"{who}: column {column!r}: expected text, found {kind}")
@@ -117,7 +134,7 @@ def known_kind(kind: str) -> None:
         raise unknown_name("task", kind, KINDS)
 
 
-def takes(kind: str, chosen: Any, name: str) -> None:
+def takes(kind: str, chosen: Split, name: str) -> None:
     """The error for data of another shape than this kind of task takes."""
     known_kind(kind)
     if shape_name(chosen) not in KINDS[kind].shapes:
@@ -138,6 +155,8 @@ def build(kind: str, dataset: Dataset, split: str, name: str) -> Task:
 
 def _made(kind: str, dataset: Dataset, split: str, name: str) -> Task:
     chosen = dataset[split]
+    if kind == "relation":
+        return Relation(chosen, dataset.splits.get("train") if split != "train" else None, name=name)
     if kind in ("classification", "link-prediction"):
         train = dataset.splits.get("train") if split != "train" else None
         if kind == "link-prediction" and train is None:

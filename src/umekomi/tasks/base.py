@@ -7,16 +7,25 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeAlias, cast
 
 import numpy as np
 
 from umekomi.contracts import Vectors
-from umekomi.errors import DataError
+from umekomi.errors import DataError, WrongUse
+from umekomi.models.base import Scorer, describe
 from umekomi.statistics import Interval, interval
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from umekomi.contracts import Output
+    from umekomi.models.base import EmbedderBase, Scorer
+    from umekomi.models.cached import EmbedderProxy
+
+
+Judged: TypeAlias = "EmbedderBase | Scorer"
+"""What a task judges."""
 
 
 class Score(NamedTuple):
@@ -37,33 +46,33 @@ class Score(NamedTuple):
         return STATISTICS[self.statistic](self.values)
 
 
-def own_role(model: Any, role: str) -> str | None:
+def own_role(model: EmbedderBase, role: str) -> str | None:
     """``role`` where the model has a prompt of its own for it, else None: a task asks for no role a model does not
     know."""
     return role if role in getattr(model, "roles", ()) else None
 
 
-def vectors_of(model: Any, items: Sequence[Any], role: str | None, batch_size: int, progress: bool) -> Any:
+def vectors_of(model: EmbedderBase, items: Sequence[Any], role: str | None, batch_size: int, progress: bool) -> Output:
     """What ``model`` makes of ``items``, every number of it finite: a vector with NaN is no hit for any query, and its
     model would be judged as a bad one where it is a broken one."""
     vectors = model.encode(list(items), role=role, batch_size=batch_size, progress=progress)
-    numbers = vectors.flat if isinstance(vectors, Vectors) else vectors.data if _is_sparse(vectors) else vectors
+    starts: NDArray[np.integer] | None
+    if isinstance(vectors, Vectors):
+        numbers, starts = vectors.flat, vectors.offsets
+    elif not isinstance(vectors, np.ndarray):
+        numbers, starts = vectors.data, vectors.indptr
+    else:
+        numbers, starts = vectors, None
     if not np.isfinite(numbers).all():
-        place = int(np.argwhere(~np.isfinite(np.asarray(numbers)))[0][0])
-        if isinstance(vectors, Vectors):
-            place = int(np.searchsorted(vectors.offsets, place, side="right")) - 1
-        elif _is_sparse(vectors):
-            place = int(np.searchsorted(vectors.indptr, place, side="right")) - 1
+        bad = int(np.argwhere(~np.isfinite(np.asarray(numbers)))[0][0])
+        if starts is not None:
+            bad = int(np.searchsorted(starts, bad, side="right")) - 1
         name = getattr(model, "name", "the model")
         raise DataError(
-            f"{name} gives a vector with NaN or infinity for {str(items[place])[:60]!r}: its weights, or what it "
+            f"{name} gives a vector with NaN or infinity for {str(items[bad])[:60]!r}: its weights, or what it "
             "was learned from, are broken"
         )
     return vectors
-
-
-def _is_sparse(vectors: Any) -> bool:
-    return hasattr(vectors, "indptr")
 
 
 def count_of(count: int, what: str, many: str = "") -> str:
@@ -114,14 +123,16 @@ class Task(ABC):
     """Whether a scorer can be judged too."""
     name: str
 
-    def evaluate(self, model: Any, *, batch_size: int = 32, progress: bool = False) -> Result:
+    def evaluate(self, model: Judged | EmbedderProxy, *, batch_size: int = 32, progress: bool = False) -> Result:
         """Judge ``model``; its own prompts and its own ``similarity`` are used. Data on which every model would get the
         same figure, and a model whose figure is no number, are errors."""
         self.check()
-        found = self._evaluate(model, batch_size, progress)
-        if not math.isfinite(found.value):
-            raise DataError(f"{self.name}: the {found.metric} of {model.name} is no number: {self._undefined(found)}")
-        return found
+        if not self.scores_pairs and isinstance(model, Scorer):
+            raise WrongUse(f"{self.name} judges embedders; {describe(model)}")
+        result = self._evaluate(cast("EmbedderBase", model), batch_size, progress)
+        if not math.isfinite(result.value):
+            raise DataError(f"{self.name}: the {result.metric} of {model.name} is no number: {self._undefined(result)}")
+        return result
 
     def check(self) -> None:  # noqa: B027 - a task without data of its own has nothing to check
         """One error for data that cannot be judged on: missing values, or nothing that tells a good model from a bad
@@ -132,15 +143,15 @@ class Task(ABC):
         return []
 
     @abstractmethod
-    def _evaluate(self, model: Any, batch_size: int, progress: bool) -> Result:
-        """Judge ``model`` on data that :meth:`check` has seen."""
+    def _evaluate(self, model: EmbedderBase, batch_size: int, progress: bool) -> Result:
+        """Judge ``model`` on data that :meth:`check` has seen; a scorer too, where :attr:`scores_pairs` says so."""
 
-    def _undefined(self, found: Result) -> str:
+    def _undefined(self, result: Result) -> str:
         """Why the main figure is no number."""
-        values = found.main.values
+        values = result.main.values
         if values.ndim == 2 and len(values) and np.ptp(values[:, 1]) == 0:
             return f"it gives all {len(values):,} pairs the same score, {values[0, 1]:g}"
-        return f"found {found.value} from {count_of(len(values), 'value')}"
+        return f"found {result.value} from {count_of(len(values), 'value')}"
 
     @abstractmethod
     def size(self) -> Mapping[str, int]:

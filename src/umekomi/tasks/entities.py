@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from umekomi.data.columns import check
 from umekomi.data.graphs import REVERSED
+from umekomi.data.tables import check
 from umekomi.errors import DataError, WrongUse
 from umekomi.models.bags import BagEmbedder
 from umekomi.models.cached import unwrap
@@ -20,6 +20,10 @@ from umekomi.tasks.base import Result, Score, Task, count_of, vectors_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    from numpy.typing import NDArray
+
+    from umekomi.contracts import Floats
+    from umekomi.models.base import EmbedderBase
 
 HITS = (1, 3, 10)
 
@@ -30,7 +34,7 @@ def _edges(table: pa.Table, who: str) -> tuple[list[str], list[str]]:
     return [str(v) for v in table[columns[0]].to_pylist()], [str(v) for v in table[columns[1]].to_pylist()]
 
 
-def neighbours(model: Any, edges: Iterable[tuple[str, str]], who: str) -> dict[int, set[int]]:
+def neighbours(model: EntityEmbedder, edges: Iterable[tuple[str, str]], who: str) -> dict[int, set[int]]:
     """``{row: rows it points to}`` in the model's table; an entity that is not there is an error."""
     out: dict[int, set[int]] = {}
     for a, b in edges:
@@ -42,7 +46,7 @@ def neighbours(model: Any, edges: Iterable[tuple[str, str]], who: str) -> dict[i
     return out
 
 
-def rank(model: Any, wanted: Mapping[int, set[int]], known: Mapping[int, set[int]]) -> dict[str, Score]:
+def rank(model: EntityEmbedder, wanted: Mapping[int, set[int]], known: Mapping[int, set[int]]) -> dict[str, Score]:
     """For every entity with wanted neighbours: where each stands among all entities that are neither it nor a neighbour
     (Bordes et al. 2013's filtered rank; Nickel & Kiela 2017, section 4.1). An equal score counts half.
 
@@ -94,7 +98,7 @@ def _flat(sets: list[set[int]]) -> tuple[Any, Any]:
 
 
 def _ranked(
-    who: str, model: Any, wanted: Mapping[int, set[int]], known: Mapping[int, set[int]], found: str
+    who: str, model: EntityEmbedder, wanted: Mapping[int, set[int]], known: Mapping[int, set[int]], found: str
 ) -> dict[str, Score]:
     """:func:`rank`, where there is something to rank: a link, and an entity that it may be mistaken for."""
     if not wanted:
@@ -124,10 +128,10 @@ class Reconstruction(Task):
     def check(self) -> None:
         _edges(self.data, self.kind)
 
-    def _evaluate(self, model: Any, batch_size: int, progress: bool) -> Result:
-        _is_table(model, self.name)
-        wanted = neighbours(model, zip(*_edges(self.data, self.kind), strict=True), self.name)
-        return Result(self.name, _ranked(self.name, model, wanted, {}, "found each linked to itself alone"))
+    def _evaluate(self, model: EmbedderBase, batch_size: int, progress: bool) -> Result:
+        table = _table_of(model, self.name)
+        wanted = neighbours(table, zip(*_edges(self.data, self.kind), strict=True), self.name)
+        return Result(self.name, _ranked(self.name, table, wanted, {}, "found each linked to itself alone"))
 
 
 @dataclass(frozen=True)
@@ -147,14 +151,14 @@ class LinkPrediction(Task):
         _edges(self.data, self.kind)
         _edges(self.train, f"{self.kind}, training split")
 
-    def _evaluate(self, model: Any, batch_size: int, progress: bool) -> Result:
-        _is_table(model, self.name)
-        wanted = neighbours(model, zip(*_edges(self.data, self.kind), strict=True), self.name)
-        known = neighbours(model, zip(*_edges(self.train, self.kind), strict=True), self.name)
+    def _evaluate(self, model: EmbedderBase, batch_size: int, progress: bool) -> Result:
+        table = _table_of(model, self.name)
+        wanted = neighbours(table, zip(*_edges(self.data, self.kind), strict=True), self.name)
+        known = neighbours(table, zip(*_edges(self.train, self.kind), strict=True), self.name)
         new = {row: links - known.get(row, set()) for row, links in wanted.items()}
-        asked = {row: links for row, links in new.items() if links}
-        scores = _ranked(self.name, model, asked, known, "found none that the training split does not hold")
-        left = sum(map(len, wanted.values())) - sum(map(len, asked.values()))
+        wanted_new = {row: links for row, links in new.items() if links}
+        scores = _ranked(self.name, table, wanted_new, known, "found none that the training split does not hold")
+        left = sum(map(len, wanted.values())) - sum(map(len, wanted_new.values()))
         note = f"{count_of(left, 'link')} left out: the training split holds them too"
         return Result(self.name, scores, (note,) if left else ())
 
@@ -179,8 +183,9 @@ class TripleRanking(Task):
         for table in (self.data, *(() if self.known is None else (self.known,))):
             check(table, ("head", "relation", "tail"), self.kind)
 
-    def _evaluate(self, model: Any, batch_size: int, progress: bool) -> Result:
-        if not isinstance(unwrap(model), BagEmbedder):
+    def _evaluate(self, model: EmbedderBase, batch_size: int, progress: bool) -> Result:
+        table = unwrap(model)
+        if not isinstance(table, BagEmbedder):
             raise WrongUse(
                 f"{self.name} asks a model that embeds bags (recipe starspace); {model.name} is of kind {model.kind}"
             )
@@ -195,37 +200,37 @@ class TripleRanking(Task):
         for head, relation, tail in [*judged, *known]:
             answers.setdefault((head, relation), set()).add(tail)
             answers.setdefault((tail, relation + REVERSED), set()).add(head)
-        entities = sorted({name for head, _, tail in [*judged, *known] for name in (head, tail) if name in model.rows})
-        place = {name: row for row, name in enumerate(entities)}
-        kept = [
+        entities = sorted({name for head, _, tail in [*judged, *known] for name in (head, tail) if name in table.rows})
+        row_of = {name: row for row, name in enumerate(entities)}
+        triples = [
             row
             for row in judged
-            if row[0] in place and row[2] in place and row[1] in model.rows and row[1] + REVERSED in model.rows
+            if row[0] in row_of and row[2] in row_of and row[1] in table.rows and row[1] + REVERSED in table.rows
         ]
-        if not kept:
+        if not triples:
             raise DataError(f"{self.name}: expected triples of {model.name}'s entities, found none among {len(judged)}")
-        asked = [((head, relation), tail) for head, relation, tail in kept] + [
-            ((tail, relation + REVERSED), head) for head, relation, tail in kept
+        questions = [((head, relation), tail) for head, relation, tail in triples] + [
+            ((tail, relation + REVERSED), head) for head, relation, tail in triples
         ]
         candidates = vectors_of(model, [[name] for name in entities], "document", batch_size, progress)
-        rivals = [len(entities) - sum(name in place for name in answers[query]) for query, _ in asked]
+        rivals = [len(entities) - sum(name in row_of for name in answers[query]) for query, _ in questions]
         if not any(rivals):
             raise DataError(
                 f"{self.name}: expected entities that are no answer, found that each of the {len(entities)} is one to "
                 "every triple: there is nothing to rank"
             )
-        ranks = np.empty(len(asked))
-        for start in range(0, len(asked), 1024):
-            part = asked[start : start + 1024]
+        ranks = np.empty(len(questions))
+        for start in range(0, len(questions), 1024):
+            part = questions[start : start + 1024]
             queries = vectors_of(model, [list(query) for query, _ in part], None, batch_size, False)
             block = model.similarity(queries, candidates)
             for row, ((query, answer), scores) in enumerate(zip(part, block, strict=True), start):
-                value = scores[place[answer]]
-                scores[[place[name] for name in answers[query] if name in place]] = -np.inf
+                value = scores[row_of[answer]]
+                scores[[row_of[name] for name in answers[query] if name in row_of]] = -np.inf
                 ranks[row] = 1 + (scores > value).sum() + 0.5 * (scores == value).sum()
         note = (
-            (f"{len(judged) - len(kept)} of {len(judged)} triples have a name that the model does not know",)
-            if len(kept) < len(judged)
+            (f"{len(judged) - len(triples)} of {len(judged)} triples have a name that the model does not know",)
+            if len(triples) < len(judged)
             else ()
         )
         hits = {f"hits@{k}": Score((ranks <= k).astype(np.float64)) for k in HITS}
@@ -255,39 +260,42 @@ class HypernymyRanking(Task):
                 f"{count_of(self.data.num_rows, 'row')}"
             )
 
-    def _evaluate(self, model: Any, batch_size: int, progress: bool) -> Result:
-        _is_table(model, self.name)
+    def _evaluate(self, model: EmbedderBase, batch_size: int, progress: bool) -> Result:
+        table = _table_of(model, self.name)
         columns = (self.data[column].to_pylist() for column in ("child", "parent", "score"))
         rows = list(zip(*columns, strict=True))
-        kept = [row for row in rows if row[0] in model and row[1] in model]
-        if len({score for _, _, score in kept}) < 2:
+        pairs = [row for row in rows if row[0] in table and row[1] in table]
+        if len({score for _, _, score in pairs}) < 2:
             raise DataError(
-                f"{self.name}: expected pairs of entities of {model.name} with scores that differ, found {len(kept)} "
-                f"of {len(rows)}{f', all scored {kept[0][2]}' if kept else ''}"
+                f"{self.name}: expected pairs of entities of {table.name} with scores that differ, found {len(pairs)} "
+                f"of {len(rows)}{f', all scored {pairs[0][2]}' if pairs else ''}"
             )
-        child, parent = (np.stack([model[row[side]] for row in kept]) for side in (0, 1))
-        distance = -np.asarray(model.similarity_pairwise(child, parent), np.float64)
-        depth = _radius(parent, model.metric) - _radius(child, model.metric)
+        child, parent = (np.stack([table[row[side]] for row in pairs]) for side in (0, 1))
+        distance = -np.asarray(table.similarity_pairwise(child, parent), np.float64)
+        depth = _radius(parent, table.metric) - _radius(child, table.metric)
         score = (
-            -(1 + self.alpha * depth) * distance if model.metric in ("poincare", "lorentz", "euclidean") else -distance
+            -(1 + self.alpha * depth) * distance if table.metric in ("poincare", "lorentz", "euclidean") else -distance
         )
-        values = np.column_stack([[row[2] for row in kept], score])
+        values = np.column_stack([[row[2] for row in pairs], score])
         note = (
-            (f"{len(rows) - len(kept)} of {len(rows)} pairs have an entity that is not in the table",)
-            if len(kept) < len(rows)
+            (f"{len(rows) - len(pairs)} of {len(rows)} pairs have an entity that is not in the table",)
+            if len(pairs) < len(rows)
             else ()
         )
         return Result(self.name, {"spearman": Score(values, "spearman")}, note)
 
 
-def _radius(points: Any, metric: str) -> Any:
+def _radius(points: Floats, metric: str) -> NDArray[np.float64]:
     """How far from the middle; on the hyperboloid, in the ball it is drawn in: |x| / (1 + x₀)."""
     if metric != "lorentz":
         return np.linalg.norm(points, axis=1)
-    points = hyperboloid(points)
-    return np.linalg.norm(points[:, 1:], axis=1) / (1 + points[:, 0])
+    lifted = hyperboloid(points)
+    return np.linalg.norm(lifted[:, 1:], axis=1) / (1 + lifted[:, 0])
 
 
-def _is_table(model: Any, who: str) -> None:
-    if not isinstance(unwrap(model), EntityEmbedder):
+def _table_of(model: EmbedderBase, who: str) -> EntityEmbedder:
+    """The table of entities that the model is, or that it stands in for."""
+    table = unwrap(model)
+    if not isinstance(table, EntityEmbedder):
         raise WrongUse(f"{who} judges a table of entities; {model.name} is of kind {model.kind}")
+    return table

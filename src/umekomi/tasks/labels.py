@@ -6,17 +6,20 @@ import warnings
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
 from umekomi.contracts import Vectors
-from umekomi.data.columns import check
+from umekomi.data.tables import check
 from umekomi.errors import DataError, WrongUse
 from umekomi.tasks.base import Result, Score, Task, count_of, own_role, vectors_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+    from umekomi.contracts import Dense
+    from umekomi.models.base import EmbedderBase
 
 SHOWN = 3
 """Labels that a note names at most."""
@@ -55,8 +58,8 @@ def _some(labels: Sequence[str]) -> str:
     return ", ".join(map(repr, labels[:SHOWN])) + more
 
 
-def _of_texts(model: Any, table: pa.Table, role: str | None, batch_size: int, progress: bool) -> Any:
-    vectors = vectors_of(model, table["text"].to_pylist(), role, batch_size, progress)
+def _of_texts(model: EmbedderBase, texts: list[str], role: str | None, batch_size: int, progress: bool) -> Dense:
+    vectors = vectors_of(model, texts, role, batch_size, progress)
     if isinstance(vectors, Vectors):
         raise WrongUse(f"labelled texts are judged by one vector each; {model.name} gives several")
     return vectors
@@ -110,31 +113,33 @@ class Classification(Task):
                 f"of them: {_some(list(dict.fromkeys(gold)))}"
             )
 
-    def _evaluate(self, model: Any, batch_size: int, progress: bool) -> Result:
+    def _evaluate(self, model: EmbedderBase, batch_size: int, progress: bool) -> Result:
         gold = np.array(labels_of(self.data, self.kind))
         role = own_role(model, "classification")
-        vectors = _of_texts(model, self.data, role, batch_size, progress)
+        vectors = _of_texts(model, self.data["text"].to_pylist(), role, batch_size, progress)
         if self.train is None:
             from sklearn.model_selection import StratifiedKFold
 
             folds = min(10, min(np.unique(gold, return_counts=True)[1]))
             predicted = gold.copy()
-            for fit, held in StratifiedKFold(folds, shuffle=True, random_state=self.seed).split(gold, gold):
-                predicted[held] = self._predict(model, vectors[fit], gold[fit], vectors[held])
+            for fit, test in StratifiedKFold(folds, shuffle=True, random_state=self.seed).split(gold, gold):
+                predicted[test] = self._predict(model, vectors[fit], gold[fit], vectors[test])
             return self._result(gold, [predicted], (*self.notes, f"{folds}-fold cross-validation"))
-        known = np.array(labels_of(self.train, self.kind))
+        train_labels = np.array(labels_of(self.train, self.kind))
         texts = self.train["text"].to_pylist()
-        chosen = self._samples(known)
-        used = sorted(set().union(*map(set, chosen)))
-        place = {row: number for number, row in enumerate(used)}
-        seen = vectors_of(model, [texts[row] for row in used], role, batch_size, progress)
-        runs = [self._predict(model, seen[[place[row] for row in rows]], known[rows], vectors) for rows in chosen]
-        return self._result(gold, runs, (*self.notes, *self._seen_before(gold, known)))
+        samples = self._samples(train_labels)
+        used = sorted(set().union(*map(set, samples)))
+        row_of = {row: number for number, row in enumerate(used)}
+        seen = _of_texts(model, [texts[row] for row in used], role, batch_size, progress)
+        runs = [
+            self._predict(model, seen[[row_of[row] for row in rows]], train_labels[rows], vectors) for rows in samples
+        ]
+        return self._result(gold, runs, (*self.notes, *self._seen_before(gold, train_labels)))
 
-    def _seen_before(self, gold: Any, known: Any) -> list[str]:
+    def _seen_before(self, gold: pa.Table, train_labels: pa.Table) -> list[str]:
         """What makes the figure less than it seems: labels never learned, texts that were learned from."""
         notes = []
-        strange = sorted(set(gold.tolist()) - set(known.tolist()))
+        strange = sorted(set(gold.tolist()) - set(train_labels.tolist()))
         if strange:
             count = sum(label in strange for label in gold.tolist())
             notes.append(f"{count_of(count, 'text')} with a label that the training split lacks: {_some(strange)}")
@@ -144,7 +149,7 @@ class Classification(Task):
             notes.append(f"{count_of(again, 'text')} of {len(gold):,} stand in the training split too")
         return notes
 
-    def _samples(self, labels: Any) -> list[list[int]]:
+    def _samples(self, labels: np.ndarray) -> list[list[int]]:
         order = list(range(len(labels)))
         if self.samples_per_label is None:
             return [order]
@@ -160,7 +165,7 @@ class Classification(Task):
             out.append(picked)
         return out
 
-    def _predict(self, model: Any, known: Any, labels: Any, asked: Any) -> Any:
+    def _predict(self, model: EmbedderBase, train: np.ndarray, labels: np.ndarray, test: np.ndarray) -> np.ndarray:
         if self.probe == "linear":
             from sklearn.exceptions import ConvergenceWarning
             from sklearn.linear_model import LogisticRegression
@@ -168,8 +173,8 @@ class Classification(Task):
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", ConvergenceWarning)  # 100 iterations are mteb's probe, converged or not
                 try:
-                    fitted = LogisticRegression(max_iter=100, random_state=self.seed).fit(known, labels)
-                    return fitted.predict(asked)
+                    fitted = LogisticRegression(max_iter=100, random_state=self.seed).fit(train, labels)
+                    return fitted.predict(test)
                 except (ValueError, FloatingPointError) as error:
                     raise DataError(
                         f"{self.name}: no linear probe can be learned from the vectors of {model.name}: "
@@ -177,7 +182,7 @@ class Classification(Task):
                     ) from None
         from umekomi.parts.ranking import exact_search
 
-        numbers, scores = exact_search(model, asked, known, 10)
+        numbers, scores = exact_search(model, test, train, 10)
         classes, codes = np.unique(labels, return_inverse=True)
         votes = np.zeros((len(numbers), len(classes)))
         # similarities may be negative distances: weigh by their place between the worst and best of the ten
@@ -192,7 +197,7 @@ class Classification(Task):
             votes[np.arange(len(numbers)), codes[numbers[:, column]]] += weights[:, column]
         return classes[votes.argmax(1)]
 
-    def _result(self, gold: Any, runs: list[Any], notes: tuple[str, ...] = ()) -> Result:
+    def _result(self, gold: np.ndarray, runs: list[np.ndarray], notes: tuple[str, ...] = ()) -> Result:
         correct = np.mean([predicted == gold for predicted in runs], axis=0)
         classes = {label: code for code, label in enumerate(np.unique(gold))}
         scores = {"accuracy": Score(correct)}
@@ -224,12 +229,12 @@ class Clustering(Task):
                 f"the {count_of(len(labels), 'row')}"
             )
 
-    def _evaluate(self, model: Any, batch_size: int, progress: bool) -> Result:
+    def _evaluate(self, model: EmbedderBase, batch_size: int, progress: bool) -> Result:
         from sklearn.cluster import MiniBatchKMeans
         from sklearn.exceptions import ConvergenceWarning
 
         _, gold = np.unique(labels_of(self.data, self.kind), return_inverse=True)
-        vectors = _of_texts(model, self.data, own_role(model, "clustering"), batch_size, progress)
+        vectors = _of_texts(model, self.data["text"].to_pylist(), own_role(model, "clustering"), batch_size, progress)
         means = MiniBatchKMeans(n_clusters=int(gold.max()) + 1, batch_size=500, n_init="auto", random_state=self.seed)
         with warnings.catch_warnings():
             warnings.simplefilter(

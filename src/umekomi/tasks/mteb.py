@@ -7,12 +7,19 @@ goes by the model's name: ours is the fingerprint, and the cache is off.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from umekomi.errors import MissingExtra, WrongUse, unknown_name
 from umekomi.tasks.base import Result, Score, Task, own_role
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+    from torch import Tensor
+
+    from umekomi.contracts import Floats
+    from umekomi.models.base import EmbedderBase
 
 try:
     import mteb
@@ -27,7 +34,7 @@ ROLES = {"query": "query", "document": "document", "passage": "document"}
 class MtebEncoder(AbsEncoder):  # type: ignore[misc]
     """One of our embedders as mteb calls them: its prompts by mteb's role, its own similarity."""
 
-    def __init__(self, embedder: Any) -> None:
+    def __init__(self, embedder: EmbedderBase) -> None:
         if "dense" not in embedder.outputs:
             raise WrongUse(
                 f"mteb's tasks take dense vectors; {embedder.name} gives {' and '.join(sorted(embedder.outputs))}"
@@ -40,7 +47,7 @@ class MtebEncoder(AbsEncoder):  # type: ignore[misc]
 
     def encode(
         self, inputs: Any, *, task_metadata: Any, hf_split: str, hf_subset: str, prompt_type: Any = None, **options: Any
-    ) -> Any:
+    ) -> Floats:
         texts = [text for batch in inputs for text in batch["text"]]
         role = ROLES.get(getattr(prompt_type, "value", prompt_type) or "")
         if role is None:
@@ -50,18 +57,18 @@ class MtebEncoder(AbsEncoder):  # type: ignore[misc]
             role = own_role(self.embedder, wanted) if wanted else None
         return self.embedder.encode(texts, output="dense", role=role, batch_size=options.get("batch_size", 32))
 
-    def similarity(self, embeddings1: Any, embeddings2: Any) -> Any:
+    def similarity(self, embeddings1: ArrayLike, embeddings2: ArrayLike) -> Tensor:
         import torch
 
         return torch.from_numpy(self.embedder.similarity(_rows(embeddings1), _rows(embeddings2)))
 
-    def similarity_pairwise(self, embeddings1: Any, embeddings2: Any) -> Any:
+    def similarity_pairwise(self, embeddings1: ArrayLike, embeddings2: ArrayLike) -> Tensor:
         import torch
 
         return torch.from_numpy(self.embedder.similarity_pairwise(_rows(embeddings1), _rows(embeddings2)))
 
 
-def _rows(vectors: Any) -> Any:
+def _rows(vectors: ArrayLike) -> Floats:
     array = np.asarray(vectors, np.float32)
     return array if array.ndim == 2 else array[None]
 
@@ -90,9 +97,9 @@ class MtebTask(Task):
     def size(self) -> Mapping[str, int]:
         return {"tasks": len(self.tasks)}
 
-    def _evaluate(self, model: Any, batch_size: int, progress: bool) -> Result:
+    def _evaluate(self, model: EmbedderBase, batch_size: int, progress: bool) -> Result:
         try:
-            found = mteb.evaluate(
+            results = mteb.evaluate(
                 MtebEncoder(model),
                 self.tasks,
                 cache=None,
@@ -103,11 +110,11 @@ class MtebTask(Task):
             )
         except (OSError, ConnectionError) as error:
             raise WrongUse(f"{self.name}: mteb cannot fetch its data ({type(error).__name__}): {error}") from None
-        by_task = {result.task_name: float(result.get_score()) for result in found.task_results}
-        known = {task: value for task, value in by_task.items() if np.isfinite(value)}
-        scores = {"mean of main scores": Score(np.array(list(known.values())))} if len(known) > 1 else {}
-        scores |= {task: Score(np.array([value])) for task, value in (known or by_task).items()}
+        by_task = {result.task_name: float(result.get_score()) for result in results.task_results}
+        figures = {task: value for task, value in by_task.items() if np.isfinite(value)}
+        scores = {"mean of main scores": Score(np.array(list(figures.values())))} if len(figures) > 1 else {}
+        scores |= {task: Score(np.array([value])) for task, value in (figures or by_task).items()}
         notes = ["mteb gives no value by item: no interval"]
-        if known and len(known) < len(by_task):
-            notes.append(f"no figure of {', '.join(sorted(set(by_task) - set(known)))}: mteb's is no number")
+        if figures and len(figures) < len(by_task):
+            notes.append(f"no figure of {', '.join(sorted(set(by_task) - set(figures)))}: mteb's is no number")
         return Result(self.name, scores, tuple(notes))

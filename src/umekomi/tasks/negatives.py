@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,6 +14,9 @@ from umekomi.models.base import EmbedderBase, Scorer
 from umekomi.parts import similarity as similarities
 from umekomi.parts.ranking import exact_search, fuse_ranks
 from umekomi.tasks.base import vectors_of
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 @dataclass(frozen=True)
@@ -27,8 +30,8 @@ class Negatives:
 
 
 def hard_negatives(
-    embedder: Any,
-    table: Any,
+    embedder: EmbedderBase,
+    table: pa.Table,
     more: Sequence[str] = (),
     *,
     negatives: int = 3,
@@ -43,12 +46,27 @@ def hard_negatives(
     batch_size: int = 32,
     progress: bool = False,
 ) -> Negatives:
-    """The rules are :func:`umekomi.mine`'s. ``table`` has anchor and positive, ``more`` is searched beside the
-    positives.
+    r"""The ``negatives`` documents most similar to each anchor that are no positive of it. Rules as of
+    :func:`umekomi.mine`, each counted.
 
-    With ``raters`` (embedders or scorers) the candidates left are ranked by each, the ranks are joined by Σ 1 / (60 +
-    rank), and the highest are taken; ``lowest`` takes the lowest-ranked instead (Gemini Embedding: the neighbours that
-    all raters find least like an answer). ``keep_short`` keeps pairs with too few negatives, the missing ones empty.
+    Args:
+        embedder: whose similarity is searched by.
+        table: anchor and positive.
+        more: documents that are searched beside the positives.
+        negatives: so many a pair.
+        relative_margin: keeps a candidate only below s(pos) - relative_margin · \|s(pos)\|, s(pos) of the anchor's
+            lowest-scored positive (NV-Embed's TopKPercPos 95 %).
+        margin: keeps a candidate only below s(pos) - margin.
+        duplicate: takes out one whose similarity to the positive itself is that high (cosine embedders only).
+        depth: candidates that are looked at beside the positives.
+        skip: passes over the first so many.
+        raters: embedders or scorers that rank the candidates left; their ranks are joined by Σ 1 / (60 + rank), and the
+            highest are taken.
+        lowest: takes the lowest-ranked instead (Gemini Embedding: the neighbours that all raters find least like an
+            answer).
+        keep_short: keeps pairs with too few negatives, the missing ones empty.
+        batch_size: items that are encoded at once.
+        progress: shows a bar.
     """
     import pyarrow as pa
 
@@ -56,17 +74,19 @@ def hard_negatives(
     corpus = list(dict.fromkeys([*positives, *more]))
     if len(corpus) <= negatives:
         raise DataError(f"mine: expected more than {negatives} distinct documents, found {len(corpus)}")
-    place = {text: number for number, text in enumerate(corpus)}
-    known: dict[str, set[int]] = {}
+    number_of = {text: number for number, text in enumerate(corpus)}
+    positives_of: dict[str, set[int]] = {}
     same: dict[str, list[int]] = {}
     for number, text in enumerate(corpus):
         same.setdefault(_plain(text), []).append(number)
     for anchor, positive in zip(anchors, positives, strict=True):
-        known.setdefault(anchor, set()).update(same[_plain(positive)])
-    questions = list(known)
-    asked = vectors_of(embedder, questions, "query", batch_size, progress)
+        positives_of.setdefault(anchor, set()).update(same[_plain(positive)])
+    questions = list(positives_of)
+    query_vectors = vectors_of(embedder, questions, "query", batch_size, progress)
     documents = vectors_of(embedder, corpus, "document", batch_size, progress)
-    numbers, scores = exact_search(embedder, asked, documents, min(depth + max(map(len, known.values())), len(corpus)))
+    numbers, scores = exact_search(
+        embedder, query_vectors, documents, min(depth + max(map(len, positives_of.values())), len(corpus))
+    )
     row_of = {question: row for row, question in enumerate(questions)}
     counts = {"known positive": 0, "relative margin": 0, "margin": 0, "near-copy of the positive": 0}
     guard = (
@@ -76,41 +96,46 @@ def hard_negatives(
         and not hasattr(documents, "indptr")
     )
     lowest_of: dict[str, float] = {}
-    for question, own in known.items():
+    for question, own in positives_of.items():
         row = row_of[question]
         own_vectors = similarities.take(documents, sorted(own))
-        lowest_of[question] = float(embedder.similarity(similarities.rows(asked, row, row + 1), own_vectors)[0].min())
+        lowest_of[question] = float(
+            embedder.similarity(similarities.rows(query_vectors, row, row + 1), own_vectors)[0].min()
+        )
     left: list[list[int]] = []
     for anchor, positive in zip(anchors, positives, strict=True):
-        row, own = row_of[anchor], known[anchor]
+        row, own = row_of[anchor], positives_of[anchor]
         candidates = [(int(n), float(s)) for n, s in zip(numbers[row], scores[row], strict=True) if np.isfinite(s)]
-        kept = [hit for hit in candidates if hit[0] not in own]
-        counts["known positive"] += len(candidates) - len(kept)
+        remaining = [hit for hit in candidates if hit[0] not in own]
+        counts["known positive"] += len(candidates) - len(remaining)
         base = lowest_of[anchor]
         if relative_margin is not None:
-            kept, before = [hit for hit in kept if hit[1] < base - relative_margin * abs(base)], len(kept)
-            counts["relative margin"] += before - len(kept)
+            remaining, before = (
+                [hit for hit in remaining if hit[1] < base - relative_margin * abs(base)],
+                len(remaining),
+            )
+            counts["relative margin"] += before - len(remaining)
         if margin is not None:
-            kept, before = [hit for hit in kept if hit[1] < base - margin], len(kept)
-            counts["margin"] += before - len(kept)
-        if guard and kept:
-            here = similarities.rows(documents, place[positive], place[positive] + 1)
-            near = embedder.similarity(here, similarities.take(documents, [n for n, _ in kept]))[0]
-            before = len(kept)
-            kept = [hit for hit, value in zip(kept, near, strict=True) if value < duplicate]
-            counts["near-copy of the positive"] += before - len(kept)
-        left.append([n for n, _ in kept[skip:]])
+            remaining, before = [hit for hit in remaining if hit[1] < base - margin], len(remaining)
+            counts["margin"] += before - len(remaining)
+        if guard and remaining:
+            here = similarities.rows(documents, number_of[positive], number_of[positive] + 1)
+            near = embedder.similarity(here, similarities.take(documents, [n for n, _ in remaining]))[0]
+            before = len(remaining)
+            remaining = [hit for hit, value in zip(remaining, near, strict=True) if value < duplicate]
+            counts["near-copy of the positive"] += before - len(remaining)
+        left.append([n for n, _ in remaining[skip:]])
     if raters:
         left = fuse_raters(raters, anchors, left, corpus, lowest=lowest, batch_size=batch_size, progress=progress)
-    found, short = [], 0
-    for anchor, positive, chosen in zip(anchors, positives, left, strict=True):
-        short += len(chosen) < negatives
-        if len(chosen) >= negatives or keep_short:
-            mined = [corpus[n] for n in chosen[:negatives]]
-            found.append((anchor, positive, *mined, *[""] * (negatives - len(mined))))
+    mined_rows, short = [], 0
+    for anchor, positive, numbers_left in zip(anchors, positives, left, strict=True):
+        short += len(numbers_left) < negatives
+        if len(numbers_left) >= negatives or keep_short:
+            mined = [corpus[n] for n in numbers_left[:negatives]]
+            mined_rows.append((anchor, positive, *mined, *[""] * (negatives - len(mined))))
     names = ["anchor", "positive", *[f"negative_{i + 1}" for i in range(negatives)]]
     return Negatives(
-        pa.table({name: pa.array([row[i] for row in found], pa.string()) for i, name in enumerate(names)}),
+        pa.table({name: pa.array([row[i] for row in mined_rows], pa.string()) for i, name in enumerate(names)}),
         short,
         counts,
     )
@@ -126,11 +151,21 @@ def fuse_raters(
     batch_size: int = 32,
     progress: bool = False,
 ) -> list[list[int]]:
-    """Each anchor's candidates in the order of their fused ranks, the best first; ``lowest``: the last first."""
+    """Each anchor's candidates in the order of their fused ranks.
+
+    Args:
+        raters: embedders or scorers.
+        anchors: one for each list of candidates.
+        left: the numbers of each anchor's candidates.
+        corpus: the documents that are numbered.
+        lowest: the last first, else the best.
+        batch_size: items that are encoded at once.
+        progress: shows a bar.
+    """
     rankings: list[list[Any]] = [[] for _ in left]
     for rater in raters:
         if isinstance(rater, EmbedderBase):
-            asked = vectors_of(rater, anchors, "query", batch_size, progress)
+            query_vectors = vectors_of(rater, anchors, "query", batch_size, progress)
             used = sorted({number for candidates in left for number in candidates})
             row_of = {number: row for row, number in enumerate(used)}
             documents = (
@@ -140,7 +175,7 @@ def fuse_raters(
             )
             rated = [
                 rater.similarity(
-                    similarities.rows(asked, row, row + 1),
+                    similarities.rows(query_vectors, row, row + 1),
                     similarities.take(documents, [row_of[n] for n in candidates]),
                 )[0]
                 if candidates
@@ -170,7 +205,7 @@ def _plain(text: str) -> str:
     return " ".join(text.split()).lower()
 
 
-def with_negatives(table: Any, who: str, teacher: Any, count: int, **options: Any) -> Any:
+def with_negatives(table: pa.Table, who: str, teacher: EmbedderBase, count: int, **options: Any) -> pa.Table:
     """The pairs of a set that searches, with ``count`` mined negatives each where it brings none of its own; rows that
     find too few keep what they find. ``options`` as of :func:`hard_negatives`."""
     from umekomi.data.columns import RetrievalData
@@ -188,7 +223,7 @@ def with_negatives(table: Any, who: str, teacher: Any, count: int, **options: An
     )
 
 
-def lexical_teacher(tables: Sequence[Any], who: str) -> Any:
+def lexical_teacher(tables: Sequence[Any], who: str) -> EmbedderBase:
     """BM25 over the documents of all sets: who finds the negatives where no embedder can yet."""
     from umekomi.data.shapes import texts
     from umekomi.models.lexical import Bm25Embedder

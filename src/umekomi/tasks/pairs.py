@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from umekomi.data.columns import check
+from umekomi.data.tables import check
 from umekomi.errors import DataError
 from umekomi.models.base import Scorer
 from umekomi.parts.similarity import take
@@ -16,13 +16,16 @@ from umekomi.tasks.base import Result, Score, Task, count_of, own_role, vectors_
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    from numpy.typing import NDArray
+
+    from umekomi.tasks.base import Judged
 
 
 SAME = {"0": 0, "false": 0, "0.0": 0, "1": 1, "true": 1, "1.0": 1}
 """The labels that say whether two texts are the same, as files write them."""
 
 
-def pair_scores(model: Any, table: pa.Table, batch_size: int, progress: bool) -> Any:
+def pair_scores(model: Judged, table: pa.Table, batch_size: int, progress: bool) -> NDArray[np.float64]:
     """How alike the two texts of every row are, float64 ``[n]``: a scorer's own score, or an embedder's similarity in
     the role ``similarity`` where the model has one. A text that occurs several times is encoded once."""
     first, second = table["sentence1"].to_pylist(), table["sentence2"].to_pylist()
@@ -64,7 +67,7 @@ class Similarity(Task):
                 f"{scores[0].as_py()} in {'all ' if len(table) > 1 else ''}{count_of(len(table), 'row')}"
             )
 
-    def _evaluate(self, model: Any, batch_size: int, progress: bool) -> Result:
+    def _evaluate(self, model: Judged, batch_size: int, progress: bool) -> Result:
         gold = np.asarray(self.data["score"].to_numpy(), np.float64)
         values = np.column_stack([gold, pair_scores(model, self.data, batch_size, progress)])
         return Result(self.name, {"spearman": Score(values, "spearman"), "pearson": Score(values, "pearson")})
@@ -94,7 +97,7 @@ class PairClassification(Task):
                 f"{self.name}: column 'label': expected pairs of both labels, 0 and 1; found only {labels[0]}"
             )
 
-    def _evaluate(self, model: Any, batch_size: int, progress: bool) -> Result:
+    def _evaluate(self, model: Judged, batch_size: int, progress: bool) -> Result:
         same = np.array([SAME[str(label).strip().lower()] for label in self.data["label"].to_pylist()], np.float64)
         values = np.column_stack([same, pair_scores(model, self.data, batch_size, progress)])
         return Result(self.name, {"average precision": Score(values, "average_precision")})

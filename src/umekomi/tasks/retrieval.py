@@ -5,17 +5,24 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
 from umekomi.data.columns import RetrievalData as Data
-from umekomi.data.columns import check
+from umekomi.data.tables import check
 from umekomi.errors import DataError
 from umekomi.models.base import Scorer
 from umekomi.parts import similarity as similarities
 from umekomi.parts.ranking import exact_search
 from umekomi.tasks.base import Result, Score, Task, count_of, vectors_of
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from umekomi.contracts import Floats, Output
+    from umekomi.models.base import EmbedderBase
+    from umekomi.tasks.base import Judged
 
 MEASURES = {"ndcg@10": "ndcg_cut_10", "mrr@10": "recip_rank", "recall@100": "recall_100", "map": "map"}
 FACTORS = (1, 2, 3, 4, 5, 6, 8, 10, 100, 1000)
@@ -136,19 +143,19 @@ class RetrievalTask(Task):
     def edition(self) -> list[str]:
         return graded(self.data)
 
-    def _evaluate(self, model: Any, batch_size: int, progress: bool) -> Result:
+    def _evaluate(self, model: EmbedderBase, batch_size: int, progress: bool) -> Result:
         documents = vectors_of(model, self.data.corpus["text"].to_pylist(), "document", batch_size, progress)
         queries = vectors_of(model, self.data.queries["text"].to_pylist(), "query", batch_size, progress)
         return self.judge(model, queries, documents)
 
-    def judge(self, model: Any, queries: Any, documents: Any) -> Result:
+    def judge(self, model: EmbedderBase, queries: Output, documents: Output) -> Result:
         """The figures of vectors already made."""
         numbers, scores = exact_search(model, queries, documents, self.depth)
         if np.isfinite(scores).all() and (scores == scores[:, :1]).all():
             raise DataError(f"{self.name}: {model.name} gives every document the same score: it ranks nothing")
         return self.result(numbers, scores)
 
-    def result(self, numbers: Any, scores: Any) -> Result:
+    def result(self, numbers: NDArray[np.int64], scores: Floats) -> Result:
         """The figures of a ranking: document numbers and scores, both ``[queries, k]``; minus infinity is no hit."""
         ids = self.data.corpus["id"].to_pylist()
         run: dict[str, dict[str, float]] = {}
@@ -200,24 +207,24 @@ class Reranking(Task):
             if max(judged.values()) > max(min(judged.values()), 0)
         }
 
-    def _evaluate(self, model: Any, batch_size: int, progress: bool) -> Result:
+    def _evaluate(self, model: Judged, batch_size: int, progress: bool) -> Result:
         queries = dict(zip(self.data.queries["id"].to_pylist(), self.data.queries["text"].to_pylist(), strict=True))
         corpus = dict(zip(self.data.corpus["id"].to_pylist(), self.data.corpus["text"].to_pylist(), strict=True))
-        kept = self._to_order()
+        judgements = self._to_order()
         run: dict[str, dict[str, float]] = {}
         if isinstance(model, Scorer):
-            pairs = [(query, document) for query, judged in kept.items() for document in judged]
+            pairs = [(query, document) for query, judged in judgements.items() for document in judged]
             values = model.score([queries[q] for q, _ in pairs], [corpus[d] for _, d in pairs])
             for (query, document), value in zip(pairs, values, strict=True):
                 run.setdefault(query, {})[document] = float(value)
         else:
-            used = sorted({document for judged in kept.values() for document in judged})
-            place = {document: number for number, document in enumerate(used)}
+            used = sorted({document for judged in judgements.values() for document in judged})
+            row_of = {document: number for number, document in enumerate(used)}
             documents = vectors_of(model, [corpus[d] for d in used], "document", batch_size, progress)
-            asked = vectors_of(model, [queries[q] for q in kept], "query", batch_size, progress)
-            for row, (query, judged) in enumerate(kept.items()):
-                chosen = similarities.take(documents, [place[document] for document in judged])
-                values = model.similarity(similarities.rows(asked, row, row + 1), chosen)[0]
+            query_vectors = vectors_of(model, [queries[q] for q in judgements], "query", batch_size, progress)
+            for row, (query, judged) in enumerate(judgements.items()):
+                candidates = similarities.take(documents, [row_of[document] for document in judged])
+                values = model.similarity(similarities.rows(query_vectors, row, row + 1), candidates)[0]
                 run[query] = dict(zip(judged, values.tolist(), strict=True))
         every = np.array([value for found in run.values() for value in found.values()])
         if not np.isfinite(every).all():
@@ -226,8 +233,8 @@ class Reranking(Task):
             raise DataError(
                 f"{self.name}: {model.name} gives all documents of a query the same score: it orders nothing"
             )
-        figures, notes = trec(kept, run)
-        left = self.data.num_rows - len(kept)
+        figures, notes = trec(judgements, run)
+        left = self.data.num_rows - len(judgements)
         if left:
             notes.append(f"{count_of(left, 'query', 'queries')} with nothing to order left out")
         return Result(self.name, figures, tuple(notes))

@@ -248,7 +248,7 @@ def _grades(seen: _Seen, parts: Mapping[str, pa.Table]) -> Judged:
     if missing:
         raise DataError(f"senteval:{seen.task}: expected the splits train, dev and test, found no {missing[0]}")
     gold = {split: parts[split]["score"].to_numpy().astype(np.float64) for split in ("train", "dev", "test")}
-    features = {split: seen.features(parts[split]) for split in gold}
+    features = _without_empty({split: seen.features(parts[split]) for split in gold})
     fitted = relatedness.fit(features["train"], gold["train"], features["dev"], gold["dev"], seed=SEED)
     values = np.column_stack([gold["test"], fitted.scores(features["test"])])
     squares = (values[:, 0] - values[:, 1]) ** 2
@@ -291,6 +291,14 @@ def _classes(seen: _Seen, parts: Mapping[str, pa.Table]) -> Judged:
     if seen.task == "mrpc":
         scores["f1"] = Score(np.column_stack([gold, predicted]).astype(np.float64), "f1")
     return scores, notes
+
+
+def _without_empty(features: Mapping[str, Any]) -> dict[str, Any]:
+    """Sparse features without the columns in which no row has anything: Adam would carry their weights along."""
+    if not hasattr(features["train"], "tocsr"):
+        return dict(features)
+    used = np.flatnonzero(np.sum([np.bincount(part.indices, minlength=part.shape[1]) for part in features.values()], 0))
+    return {split: part[:, used] for split, part in features.items()}
 
 
 def _labels(table: pa.Table) -> list[Any]:
@@ -344,21 +352,21 @@ def nested(features: Any, labels: Codes, order: Codes) -> tuple[Codes, list[floa
     from umekomi.parts.logistic import predict
 
     count = len(labels)
-    outer = [(order[fit], order[held]) for fit, held in _folds(labels[order], FOLDS)]
+    outer = [(order[fit], order[judged_rows]) for fit, judged_rows in _folds(labels[order], FOLDS)]
     subsets, inner = [], []
     for fit, _ in outer:
-        within = [(fit[some], fit[held]) for some, held in _folds(labels[fit], FOLDS)]
-        inner.append([held for _, held in within])
+        within = [(fit[some], fit[judged_rows]) for some, judged_rows in _folds(labels[fit], FOLDS)]
+        inner.append([judged_rows for _, judged_rows in within])
         subsets += [_mask(count, rows) for rows in (fit, *(some for some, _ in within))]
     solved = predict(features, labels, np.stack(subsets), GRID).classes
     predicted, chosen, at = labels.copy(), [], 0
-    for (_, held), folds in zip(outer, inner, strict=True):
+    for (_, judged_rows), folds in zip(outer, inner, strict=True):
         right = [
             np.mean([np.mean(solved[at + 1 + fold, place][rows] == labels[rows]) for fold, rows in enumerate(folds)])
             for place in range(len(GRID))
         ]
         best = _best(right)
-        predicted[held] = solved[at, best][held]
+        predicted[judged_rows] = solved[at, best][judged_rows]
         chosen.append(GRID[best])
         at += 1 + len(folds)
     return predicted, chosen
@@ -383,11 +391,18 @@ def by_folds(features: Any, labels: Codes, asked: Any, order: Codes) -> tuple[Co
 
     count = len(labels)
     rows = np.concatenate([labels, np.zeros(asked.shape[0], np.int64)])
-    folds = [(order[fit], order[held]) for fit, held in _folds(labels[order], FOLDS)]
+    folds = [(order[fit], order[judged_rows]) for fit, judged_rows in _folds(labels[order], FOLDS)]
     subsets = [_mask(len(rows), fit) for fit in (np.arange(count), *(fit for fit, _ in folds))]
     solved = predict(_stacked([features, asked]), rows, np.stack(subsets), GRID_BY_FOLDS).classes
     right = [
-        float(np.mean([np.mean(solved[1 + fold, place][held] == labels[held]) for fold, (_, held) in enumerate(folds)]))
+        float(
+            np.mean(
+                [
+                    np.mean(solved[1 + fold, place][judged_rows] == labels[judged_rows])
+                    for fold, (_, judged_rows) in enumerate(folds)
+                ]
+            )
+        )
         for place in range(len(GRID_BY_FOLDS))
     ]
     best = _best(right)

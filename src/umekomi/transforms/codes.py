@@ -15,6 +15,7 @@ labels or positives both views of a text are one, and the contrast only pushes c
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -29,17 +30,31 @@ from umekomi.run import Run
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    Floats = NDArray[np.float32]
+    from umekomi.contracts import Floats, Labels, Sparse, Weights
 
 ADAM = (0.9, 0.999, 6.25e-10)
 
 
 class SparseCode(Transform):
-    """``k`` active of ``width`` latents (0: four times the vectors' width), as scipy CSR float32 ``[n, width]``.
+    """``k`` active of ``width`` latents, as scipy CSR float32 ``[n, width]``.
 
-    ``contrast`` weighs the contrastive term (γ), ``auxiliary`` the dead latents' (β), of which ``auxiliary_k`` help at
-    a time. ``start_k`` above ``k`` begins with so many active latents and comes down to ``k`` in a straight line over
-    the first ``annealing`` of all steps (CSRv2); 0 keeps ``k`` throughout.
+    Args:
+        k: active latents of a vector.
+        width: latents in all; 0: four times the vectors' width.
+        epochs: over all vectors.
+        batch_size: vectors a step.
+        learning_rate: of Adam.
+        weight_decay: of Adam.
+        contrast: the weight γ of the contrastive term.
+        temperature: of the contrastive term.
+        auxiliary: the weight β of the dead latents' term.
+        auxiliary_k: dead latents that help at a time.
+        dead_after: batches without use after which a latent is dead.
+        start_k: above ``k``, begins with so many active latents and comes down to ``k`` in a straight line (CSRv2); 0
+            keeps ``k`` throughout.
+        annealing: the share of all steps in which it comes down.
+        seed: of the first weights and the order.
+        threads: 0: one a core.
     """
 
     name: ClassVar[str] = "sparse-code"
@@ -113,10 +128,10 @@ class SparseCode(Transform):
         self,
         vectors: Floats,
         *,
-        weights: Any = None,
-        labels: Any = None,
-        positives: Any = None,
-        checkpoint: Any = None,
+        weights: Weights | None = None,
+        labels: Labels | None = None,
+        positives: Floats | None = None,
+        checkpoint: str | Path | None = None,
         progress: bool = False,
     ) -> SparseCode:
         """Learn from vectors float32 ``[n, d]``; ``labels`` ``[n]`` or ``positives`` ``[n, d]`` say what the contrast
@@ -180,7 +195,7 @@ class SparseCode(Transform):
         self.dead_ = float(1 - learner.arrays["used"].mean())
         return self
 
-    def transform(self, vectors: Any) -> Any:
+    def transform(self, vectors: Floats) -> Sparse:
         """scipy CSR float32 ``[n, width]``, at most ``k`` values a row."""
         from scipy import sparse
 
@@ -191,25 +206,25 @@ class SparseCode(Transform):
         codes.sort_indices()
         return codes
 
-    def reconstruct(self, codes: Any) -> Floats:
+    def reconstruct(self, codes: Sparse) -> Floats:
         """The vectors that codes stand for: float32 ``[n, d]``."""
         return codes @ self.fitted("weight_") + self.outer_  # type: ignore[no-any-return]
 
-    def _active(self, vectors: Any, k: int) -> tuple[Any, Any]:
+    def _active(self, vectors: Floats, k: int) -> tuple[NDArray[np.int32], Floats]:
         from umekomi.parts.kernels.codes import top
 
         weight = self.fitted("weight_")
-        found = [np.empty((len(vectors), k), kind) for kind in (np.int32, np.float32)]
+        latents, values = np.empty((len(vectors), k), np.int32), np.empty((len(vectors), k), np.float32)
 
         def some(low: int, high: int) -> None:
             for start in range(low, high, 1024):
                 end = min(start + 1024, high)
                 block = (vectors[start:end] - self.outer_) @ weight.T + self.inner_
-                top(block, k, np.zeros(0, np.uint8), 0, end - start, found[0][start:end], found[1][start:end])
+                top(block, k, np.zeros(0, np.uint8), 0, end - start, latents[start:end], values[start:end])
 
         with single_threaded_blas():
             run_all(some, shards(len(vectors), cores()))
-        return found[0], found[1]
+        return latents, values
 
 
 class Learner:
@@ -250,7 +265,7 @@ class Learner:
         done = self.arrays["step"][0] / max(self.steps * self.settings["annealing"], 1)
         return k if first <= k else max(k, round(first + (k - first) * min(float(done), 1.0)))
 
-    def step(self, vectors: Any, labels: Any, positives: Any) -> float:
+    def step(self, vectors: Floats, labels: NDArray[np.integer] | None, positives: Floats | None) -> float:
         """One batch: its loss, before the step."""
         inputs = vectors
         if positives is not None:
@@ -259,7 +274,9 @@ class Learner:
         self._adam(slopes)
         return loss
 
-    def slopes(self, inputs: Any, k: int, labels: Any = None, pairs: int = 0) -> tuple[float, dict[str, Any]]:
+    def slopes(
+        self, inputs: Floats, k: int, labels: NDArray[np.integer] | None = None, pairs: int = 0
+    ) -> tuple[float, dict[str, Any]]:
         """(loss, its gradient by parameter) on a batch ``[n, d]``; with ``pairs``, row ``i`` and ``pairs + i`` belong
         together."""
         weight, inner, outer = (self.arrays[name] for name in self.names)
@@ -303,12 +320,14 @@ class Learner:
         if missing is not None:
             out["outer"] += missing.sum(0)
         self._back(latents, values, k, near, far, inner_slopes, centred, out)
-        if helpers is not None:
+        if helpers is not None and missing is not None:
             self._back(*helpers, 0, missing, missing, np.zeros_like(helpers[1]), centred, out)
         out["outer"] -= out["inner"] @ weight
         return loss, out
 
-    def _top(self, activations: Any, first: int, k: int, allowed: Any) -> tuple[Any, Any]:
+    def _top(
+        self, activations: Floats, first: int, k: int, allowed: NDArray[np.uint8]
+    ) -> tuple[NDArray[np.int32], Floats]:
         from umekomi.parts.kernels.codes import top
 
         latents, values = np.empty((len(activations), k), np.int32), np.empty((len(activations), k), np.float32)
@@ -321,7 +340,7 @@ class Learner:
         )
         return latents, values
 
-    def _activations(self, centred: Any) -> Any:
+    def _activations(self, centred: Floats) -> Floats:
         """a of every row, ``[n, h]``: kept and written over by the next batch."""
         weight, inner = self.arrays["weight"], self.arrays["inner"]
         if self._space is None or self._space.shape != (len(centred), len(weight)):
@@ -335,7 +354,7 @@ class Learner:
         run_all(some, shards(len(centred), self.threads))
         return space
 
-    def _decode(self, latents: Any, values: Any, first: int, bias: Any) -> tuple[Any, Any]:
+    def _decode(self, latents: NDArray[np.int32], values: Floats, first: int, bias: Floats) -> tuple[Floats, Floats]:
         """(what the ``first`` of each row say, what all say)."""
         from umekomi.parts.kernels.codes import decode
 
@@ -351,7 +370,15 @@ class Learner:
         return near, far
 
     def _back(
-        self, latents: Any, values: Any, first: int, near: Any, far: Any, inner: Any, centred: Any, out: dict[str, Any]
+        self,
+        latents: NDArray[np.int32],
+        values: Floats,
+        first: int,
+        near: Floats,
+        far: Floats,
+        inner: Floats,
+        centred: Floats,
+        out: dict[str, Floats],
     ) -> None:
         """Add the gradients of weight and inner bias; ``inner`` float32 ``[n, k]`` is what else pulls at the values."""
         from umekomi.parts.kernels import codes
@@ -371,7 +398,9 @@ class Learner:
             ],
         )
 
-    def _contrast(self, latents: Any, values: Any, labels: Any, pairs: int) -> Any:
+    def _contrast(
+        self, latents: NDArray[np.int32], values: Floats, labels: NDArray[np.integer] | None, pairs: int
+    ) -> tuple[float, Floats]:
         """(contrastive loss, its gradient by active value): unit codes over the temperature. Positives are the item
         itself, its pair, or all of its label (CSRv2: their sum over the sum of all)."""
         from umekomi.parts.kernels import codes
@@ -387,7 +416,9 @@ class Learner:
             offsets, places = codes.lists(latents[part], len(self.arrays["weight"]))
             return offsets, (places // k).astype(np.int32), unit[part].ravel()[places]
 
-        def each(kernel: Any, lists: tuple[Any, Any, Any], inputs: tuple[Any, ...], out: Any) -> Any:
+        def each(
+            kernel: Callable[..., None], lists: tuple[Any, Any, Any], inputs: tuple[Any, ...], out: Floats
+        ) -> Floats:
             run_all(kernel, [(*lists, *inputs, low, high, out) for low, high in shards(len(out), self.threads)])
             return out
 
@@ -430,7 +461,7 @@ class Learner:
             )
 
 
-def _apart(scores: Any, labels: Any) -> tuple[float, Any]:
+def _apart(scores: Floats, labels: NDArray[np.integer] | None) -> tuple[float, Floats]:
     """(mean of -log of the positives' share of all, its gradient) by row of scores ``[a, b]``. A row's positive is the
     one of its number; with labels all others of its label, and a row without any counts nothing."""
     if labels is not None:

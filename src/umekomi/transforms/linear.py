@@ -11,9 +11,7 @@ from umekomi.errors import WrongUse
 from umekomi.parts.similarity import normalise
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    Floats = NDArray[np.float32]
+    from umekomi.contracts import Floats, Labels, Weights
 
 
 class _Resize(Transform):
@@ -51,7 +49,7 @@ class Pca(_Resize):
 
     name: ClassVar[str] = "pca"
 
-    def fit(self, vectors: Floats, *, weights: Any = None, labels: Any = None) -> Pca:
+    def fit(self, vectors: Floats, *, weights: Weights | None = None, labels: Labels | None = None) -> Pca:
         vectors = np.asarray(vectors, np.float64)
         self.dimensions(vectors.shape[1])
         if len(vectors) < self.width:
@@ -87,7 +85,7 @@ class RandomProjection(_Resize):
         super().__init__(width)
         self.seed = seed
 
-    def fit(self, vectors: Floats, *, weights: Any = None, labels: Any = None) -> RandomProjection:
+    def fit(self, vectors: Floats, *, weights: Weights | None = None, labels: Labels | None = None) -> RandomProjection:
         self.dimensions(vectors.shape[1])
         directions = np.random.default_rng(self.seed).standard_normal((vectors.shape[1], self.width))
         self.directions_ = directions.astype(np.float32)
@@ -108,7 +106,7 @@ class Centre(Transform):
 
     name: ClassVar[str] = "centre"
 
-    def fit(self, vectors: Floats, *, weights: Any = None, labels: Any = None) -> Centre:
+    def fit(self, vectors: Floats, *, weights: Weights | None = None, labels: Labels | None = None) -> Centre:
         self.mean_ = np.average(np.asarray(vectors, np.float64), axis=0, weights=weights).astype(np.float32)
         return self
 

@@ -13,7 +13,7 @@ from umekomi.errors import DataError, WrongUse
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    Floats = NDArray[np.float32]
+    from umekomi.contracts import Floats, Labels, Weights
 
 
 class Int8(Transform):
@@ -28,7 +28,7 @@ class Int8(Transform):
             raise WrongUse(f"int8: expected quantiles 0 <= low < high <= 1, found {low} and {high}")
         self.low, self.high = low, high
 
-    def fit(self, vectors: Floats, *, weights: Any = None, labels: Any = None) -> Int8:
+    def fit(self, vectors: Floats, *, weights: Weights | None = None, labels: Labels | None = None) -> Int8:
         vectors = np.asarray(vectors, np.float32)
         if not len(vectors) or not np.isfinite(vectors).all():
             raise DataError(f"int8: expected vectors of finite numbers to calibrate on, found {len(vectors)}")
@@ -69,7 +69,7 @@ class Binary(Transform):
     name: ClassVar[str] = "binary"
     stored_only: ClassVar[bool] = True
 
-    def fit(self, vectors: Floats, *, weights: Any = None, labels: Any = None) -> Binary:
+    def fit(self, vectors: Floats, *, weights: Weights | None = None, labels: Labels | None = None) -> Binary:
         vectors = np.asarray(vectors, np.float32)
         if not len(vectors) or not np.isfinite(vectors).all():
             raise DataError(f"binary: expected vectors of finite numbers to calibrate on, found {len(vectors)}")

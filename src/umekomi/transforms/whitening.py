@@ -13,17 +13,19 @@ from umekomi.transforms.linear import Centre
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    Floats = NDArray[np.float32]
+    from umekomi.contracts import Floats, Labels, Weights
 
 
-def probabilities(weights: Any, count: int, who: str) -> NDArray[np.float64]:
+def probabilities(weights: Weights | None, count: int, who: str) -> NDArray[np.float64]:
     """``weights`` ``[count]`` as probabilities; one that is negative or not finite, or a sum of zero, is an error."""
-    found = np.asarray(weights, np.float64)
-    if found.shape != (count,):
-        raise DataError(f"{who}: expected {count} word probabilities, one a row, found an array of shape {found.shape}")
-    if not np.isfinite(found).all() or (found < 0).any() or found.sum() <= 0:
+    shares = np.asarray(weights, np.float64)
+    if shares.shape != (count,):
+        raise DataError(
+            f"{who}: expected {count} word probabilities, one a row, found an array of shape {shares.shape}"
+        )
+    if not np.isfinite(shares).all() or (shares < 0).any() or shares.sum() <= 0:
         raise DataError(f"{who}: expected word probabilities of zero or more that do not all vanish")
-    return found / found.sum()
+    return shares / shares.sum()
 
 
 class Whitening(Transform):
@@ -41,7 +43,7 @@ class Whitening(Transform):
             raise WrongUse(f"{self.name}: expected at least one dimension, found {width}")
         self.width, self.floor = width, floor
 
-    def fit(self, vectors: Floats, *, weights: Any = None, labels: Any = None) -> Whitening:
+    def fit(self, vectors: Floats, *, weights: Weights | None = None, labels: Labels | None = None) -> Whitening:
         vectors = np.asarray(vectors, np.float64)
         p = self._weights(weights, len(vectors))
         mean = p @ vectors
@@ -59,7 +61,7 @@ class Whitening(Transform):
         self.matrix_ = np.ascontiguousarray(directions / np.sqrt(values[:kept]), np.float32)
         return self
 
-    def _weights(self, weights: Any, count: int) -> NDArray[np.float64]:
+    def _weights(self, weights: Weights | None, count: int) -> NDArray[np.float64]:
         return np.full(count, 1 / count)
 
     def transform(self, vectors: Floats) -> Floats:
@@ -84,7 +86,7 @@ class ZipfianWhitening(Whitening):
 
     name: ClassVar[str] = "zipfian-whitening"
 
-    def _weights(self, weights: Any, count: int) -> NDArray[np.float64]:
+    def _weights(self, weights: Weights | None, count: int) -> NDArray[np.float64]:
         if weights is None:
             raise WrongUse(
                 f"{self.name} needs weights=, the words' probabilities (umekomi.data.frequencies gives them)"
@@ -98,7 +100,7 @@ class ZipfianCentring(Centre):
     name: ClassVar[str] = "zipfian-centring"
     stands: ClassVar[str] = "before"
 
-    def fit(self, vectors: Floats, *, weights: Any = None, labels: Any = None) -> ZipfianCentring:
+    def fit(self, vectors: Floats, *, weights: Weights | None = None, labels: Labels | None = None) -> ZipfianCentring:
         if weights is None:
             raise WrongUse(f"{self.name} needs weights=, the words' probabilities")
         super().fit(vectors, weights=probabilities(weights, len(vectors), self.name))
@@ -117,7 +119,7 @@ class Sif(Transform):
             raise WrongUse(f"sif, a: expected a number above zero, found {a}")
         self.a = a
 
-    def fit(self, vectors: Floats, *, weights: Any = None, labels: Any = None) -> Sif:
+    def fit(self, vectors: Floats, *, weights: Weights | None = None, labels: Labels | None = None) -> Sif:
         if weights is None:
             raise WrongUse("sif needs weights=, the words' probabilities")
         self.factors_ = (self.a / (self.a + probabilities(weights, len(vectors), self.name))).astype(np.float32)
@@ -150,7 +152,7 @@ class AllButTheTop(Transform):
             raise WrongUse(f"{self.name}: expected at least one component, found {components}")
         self.components, self.centre = components, centre
 
-    def fit(self, vectors: Floats, *, weights: Any = None, labels: Any = None) -> AllButTheTop:
+    def fit(self, vectors: Floats, *, weights: Weights | None = None, labels: Labels | None = None) -> AllButTheTop:
         vectors = np.asarray(vectors, np.float64)
         if vectors.shape[1] <= self.components:
             raise WrongUse(

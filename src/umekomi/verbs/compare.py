@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from umekomi import __version__
 from umekomi.comparison.candidates import Candidate
@@ -18,11 +18,14 @@ from umekomi.files import content_hash
 from umekomi.limits import checked
 from umekomi.progress import say
 
+if TYPE_CHECKING:
+    from umekomi.data.columns import Given
+
 
 @checked
 def compare(
     candidates: Sequence[str],
-    data: Any,
+    data: Given,
     *,
     task: str | None = None,
     split: str | None = None,
@@ -40,12 +43,26 @@ def compare(
 ) -> Comparison:
     """Judge models and recipes on the same held-out items.
 
-    ``candidates``: recipes (``"bm25"``, ``"near2"``), models (``"minilm"``, a folder, a hub id), each also cut
-    (``"near2@64"``). Recipes are fitted here: those without labels on the texts to be searched (or on the training
-    split of other tasks), those with labels on the training split, in their ``small()`` settings unless
-    ``paper_settings``, going on from ``start``. ``hybrid`` adds BM25 fused with every dense candidate by reciprocal
-    rank. ``budget_bytes`` (an item) and ``budget_ms`` (a query) bound the recommendation. Everything is kept in
-    ``out``; the report is written there. ``encoding``: of a file that is not UTF-8.
+    Recipes are fitted here: those without labels on the texts to be searched (or on the training split of other tasks),
+    those with labels on the training split.
+
+    Args:
+        candidates: recipes (``"bm25"``, ``"near2"``), models (``"minilm"``, a folder, a hub id), each also cut
+            (``"near2@64"``).
+        data: a named dataset, a file, a folder, or tables.
+        task: the kind of task; None: the one that the columns make.
+        split: the split judged on.
+        out: the folder in which everything is kept; the report is written there.
+        start: the model that recipes go on from.
+        budget_bytes: bounds the recommendation: bytes an item.
+        budget_ms: bounds the recommendation: milliseconds a query.
+        hybrid: adds BM25 fused with every dense candidate by reciprocal rank.
+        paper_settings: fits recipes in the papers' sizes, else in those of ``small()``.
+        max_queries: judged on, drawn by a hash of their text.
+        seed: of what is learned and carved.
+        batch_size: items that are encoded at once.
+        encoding: of a file that is not UTF-8.
+        progress: shows a bar.
     """
     if not candidates:
         raise WrongUse("compare: expected at least one model or recipe")

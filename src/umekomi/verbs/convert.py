@@ -2,38 +2,56 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from umekomi.errors import WrongUse
 from umekomi.files import MODEL_FILE, SUMS_FILE
 from umekomi.limits import checked
 from umekomi.models import TransformedEmbedder, load, word2vec
 from umekomi.models.entity import EntityEmbedder
+from umekomi.models.opening import as_embedder
 from umekomi.models.static import StaticEmbedder
+
+STATES = (".pkl", ".pickle", ".pt", ".pth")
+"""Files of torch's state dictionaries."""
+if TYPE_CHECKING:
+    from umekomi.models.base import Named, Saved
 
 FORMATS = ("word2vec", "safetensors", "sentence-transformers", "onnx")
 
 
 @checked
 def convert(
-    source: Any,
+    source: Named,
     out: str | Path,
     to: str | None = None,
     *,
     precision: str = "float32",
-    data: Any = None,
+    data: str | Path | Iterable[str] | None = None,
     least_cosine: float = 0.99,
+    vectors: Named | None = None,
     progress: bool = False,
 ) -> Path:
-    """Write the model at ``source`` to ``out`` in another format.
+    """Write a model in another format.
 
     ``"word2vec"``: a table of entities as text, or binary where ``out`` ends in ``.bin``. ``"safetensors"``: umekomi's
     own folder. ``"sentence-transformers"``: a folder that opens there as it is, without ``umekomi.json``; transforms
-    that are linear become its layers. ``"onnx"``: a folder that needs no torch; with ``precision="int8"`` its weights
-    have eight bits where every text of ``data`` keeps a cosine of ``least_cosine`` to its own vector, and the card says
-    what it costs (:func:`umekomi.models.engines.quantized.int8`). A ``source`` ending in ``.txt``, ``.vec`` or
-    ``.bin``, packed or not, is read as word2vec.
+    that are linear become its layers. ``"onnx"``: a folder that needs no torch.
+
+    Args:
+        source: the model; a file ending in ``.txt``, ``.vec`` or ``.bin``, packed or not, is read as word2vec; one
+            ending in ``.pkl``, ``.pickle``, ``.pt`` or ``.pth`` as an encoder that InferSent published
+            (:mod:`umekomi.models.published.infersent`).
+        out: a folder, or a file of word vectors.
+        to: one of these formats; None: by the ending of ``out``.
+        precision: ``"int8"``: a graph's weights have eight bits where that costs no more than ``least_cosine``, and the
+            card says what it costs (:func:`umekomi.models.engines.quantized.int8`).
+        data: the texts that this is measured on.
+        least_cosine: that every text keeps to its own vector.
+        vectors: of such an encoder, the table of word vectors that it was learned on.
+        progress: shows a bar.
     """
     out = Path(out)
     to = to or ("word2vec" if word2vec.is_named(out) else "safetensors")
@@ -43,7 +61,7 @@ def convert(
         raise WrongUse(f"precision: expected float32 or int8, found {precision!r}")
     if precision == "int8" and (to != "onnx" or data is None):
         raise WrongUse("precision int8: expected to 'onnx', and data, the texts to measure the loss on")
-    model = _open(source)
+    model = _open(source, vectors)
     if to == "word2vec":
         word2vec.write(as_table(model), out)
     elif to == "onnx":
@@ -54,8 +72,8 @@ def convert(
             raise WrongUse(
                 f"onnx: expected a transformer text embedder or one that reads word by word, found kind {model.kind}"
             )
-        exported = model if isinstance(model, OnnxEmbedder) else export(model)
-        if precision == "int8":
+        exported = model if isinstance(model, OnnxEmbedder) else export(as_embedder(model))
+        if precision == "int8" and data is not None:
             from umekomi.models.engines.quantized import int8
 
             exported = int8(exported, _texts(data), least=least_cosine, progress=progress)
@@ -78,7 +96,7 @@ def convert(
     return out
 
 
-def _texts(data: Any) -> list[str]:
+def _texts(data: str | Path | Iterable[str]) -> list[str]:
     """The texts of a file's first text column, or texts as they are."""
     if not isinstance(data, (str, Path)):
         return list(data)
@@ -91,13 +109,28 @@ def _texts(data: Any) -> list[str]:
     return [str(text) for text in table[column].to_pylist() if text]
 
 
-def _open(source: Any) -> Any:
+def _open(source: Named, vectors: Named | None) -> Saved:
+    if isinstance(source, (str, Path)) and Path(source).suffix in STATES and not Path(source).is_dir():
+        if vectors is None:
+            raise WrongUse(
+                f"{source}: expected the word vectors that it was learned on",
+                parameter="vectors",
+                advice="name them with",
+            )
+        table = load(vectors)
+        if not isinstance(table, EntityEmbedder):
+            raise WrongUse(f"vectors: expected a table of word vectors, found kind {getattr(table, 'kind', 'none')}")
+        from umekomi.models.published.infersent import infersent
+
+        return infersent(source, table)
+    if vectors is not None:
+        raise WrongUse(f"vectors: expected a source ending in {', '.join(STATES)}, found {source}")
     if isinstance(source, (str, Path)) and word2vec.is_named(source) and not Path(source).is_dir():
         return word2vec.read(source)
     return load(source)
 
 
-def as_table(model: Any) -> Any:
+def as_table(model: Saved) -> EntityEmbedder:
     """A table of names and vectors: an entity embedder as it is, a static embedder's tokens."""
     if isinstance(model, EntityEmbedder):
         return model

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -27,6 +27,9 @@ from umekomi.progress import Progress, say
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+    from umekomi.contracts import Floats
+    from umekomi.models.base import EmbedderBase, Named
 
 SHARD = 8192
 WRITTEN = ("vector", "truncated")
@@ -57,7 +60,7 @@ class EncodedFile:
 
 @checked
 def encode(
-    model: Any,
+    model: Named,
     source: str | Path,
     out: str | Path,
     *,
@@ -76,21 +79,31 @@ def encode(
 ) -> EncodedFile:
     """Vectors of every text in a file, in bounded memory.
 
-    ``out`` ends in ``.parquet`` (the input's columns, ``vector``, ``truncated``) or ``.npy`` (float32 ``[n, d]`` in the
-    input's order). An input with columns of its own of these two names is refused for Parquet, unless ``encode`` wrote
-    them: then the new ones take their place. A row without ``text`` is encoded by its ``title``. ``encoding``: of an
-    input that is not UTF-8.
+    An input with columns named ``vector`` and ``truncated`` of its own is refused for Parquet, unless ``encode`` wrote
+    them: then the new ones take their place. A row without ``text`` is encoded by its ``title``. Shards are committed
+    as they finish in ``OUT.shards`` and joined at the end. A text that has been encoded before, in this file or by an
+    earlier run with the same model, role and truncation, is not encoded again where that costs (transformers,
+    services).
 
-    Shards of ``shard_rows`` texts are committed as they finish in ``OUT.shards`` and joined at the end; with ``resume``
-    an interrupted run goes on behind the last of them, if model, input and settings are the same. ``truncation``:
-    ``"warn"`` counts texts that were cut, ``"error"`` stops at the first, ``"silent"`` does not look, ``"chunk"`` reads
-    a long text in windows and takes their mean (:func:`umekomi.models.truncation.encode_truncated`). ``engine``:
-    :func:`umekomi.models.engines.choice.open_for_encoding`'s.
-
-    A text that has been encoded before, in this file or by an earlier run with the same model, role and truncation, is
-    not encoded again where that costs (transformers, services): its vector comes from the ``cache`` (a folder;
-    ``True``: ``vectors`` in the cache folder; ``False``: none). ``devices`` (``["cuda:0", "cuda:1"]``, ``["all"]`` for
-    every GPU) shares the texts out among processes, by torch.
+    Args:
+        model: a name, a folder, or an embedder.
+        source: the file of texts.
+        out: ends in ``.parquet`` (the input's columns, ``vector``, ``truncated``) or ``.npy`` (float32 ``[n, d]`` in
+            the input's order).
+        column: holds the texts.
+        role: whose prompt is put before them.
+        dimensions: keeps the first so many.
+        truncation: ``"warn"`` counts texts that were cut, ``"error"`` stops at the first, ``"silent"`` does not look,
+            ``"chunk"`` reads a long text in windows and takes their mean
+            (:func:`umekomi.models.truncation.encode_truncated`).
+        resume: goes on behind the last finished shard of an interrupted run, if model, input and settings are the same.
+        shard_rows: texts of a shard.
+        batch_size: items that are encoded at once.
+        engine: what runs a transformer (:func:`umekomi.models.engines.choice.open_for_encoding`).
+        cache: where vectors of earlier runs are (a folder; ``True``: ``vectors`` in the cache folder; ``False``: none).
+        devices: shares the texts out among processes, by torch (``["cuda:0", "cuda:1"]``, ``["all"]`` for every GPU).
+        encoding: of a file that is not UTF-8.
+        progress: shows a bar.
     """
     out, source = Path(out), Path(source)
     read = check_job(source, out, column, truncation, shard_rows, batch_size, encoding)
@@ -111,7 +124,7 @@ def encode(
             None if cache is True else cache,
         )
     with (
-        embedder.on(named) if named else nullcontext(),
+        cast("NetworkEmbedder", embedder).on(named) if named else nullcontext(),
         Progress("encoding", read.rows, "texts", progress, done=kept) as bar,
     ):
         for number, table in enumerate(read.tables(shard_rows)):
@@ -132,7 +145,7 @@ def encode(
     return finish(shards, done, out, width, kept, about)
 
 
-def approximations(embedder: Any) -> list[str]:
+def approximations(embedder: EmbedderBase) -> list[str]:
     """What sets vectors of this embedder apart from its exact ones."""
     return [embedder.rounding] if embedder.rounding else []
 
@@ -146,7 +159,17 @@ def check_job(
     batch_size: int,
     encoding: str | None = None,
 ) -> Source:
-    """The input, all of it read once; the error for a job that cannot be, before a model is opened."""
+    """The input, all of it read once; the error for a job that cannot be, before a model is opened.
+
+    Args:
+        source: the file of texts.
+        out: the file to write.
+        column: holds the texts.
+        truncation: what becomes of long texts.
+        shard_rows: texts of a shard.
+        batch_size: items that are encoded at once.
+        encoding: of a file that is not UTF-8.
+    """
     if out.suffix not in (".parquet", ".npy"):
         raise WrongUse(f"{out}: expected a file ending in .parquet or .npy")
     if out.is_dir():
@@ -167,7 +190,7 @@ def check_job(
 
 
 def begin(
-    embedder: Any,
+    embedder: EmbedderBase,
     name: str,
     source: Path,
     out: Path,
@@ -180,7 +203,21 @@ def begin(
     encoding: str | None = None,
 ) -> tuple[Path, list[dict[str, Any]], int, dict[str, str]]:
     """(the folder of shards, those that an earlier run of the same job finished, the vectors' width, what the output
-    says of itself)."""
+    says of itself).
+
+    Args:
+        embedder: what encodes.
+        name: what the user called it.
+        source: the file of texts.
+        out: the file to write.
+        column: holds the texts.
+        role: whose prompt is put before them.
+        dimensions: keeps the first so many.
+        truncation: what becomes of long texts.
+        shard_rows: texts of a shard.
+        resume: goes on behind the last finished shard.
+        encoding: of a file that is not UTF-8.
+    """
     if "dense" not in embedder.outputs:
         raise WrongUse(f"encode writes dense vectors; {embedder.name} gives {' and '.join(sorted(embedder.outputs))}")
     width = dimensions or embedder.dimension
@@ -220,7 +257,7 @@ def _remove(shards: Path, retired: Path) -> None:
         shutil.rmtree(retired)
 
 
-def parse_devices(embedder: Any, devices: Sequence[str] | None) -> list[str]:
+def parse_devices(embedder: EmbedderBase, devices: Sequence[str] | None) -> list[str]:
     """The devices asked for, every one of which is there; the error for any other."""
     if not devices:
         return []
@@ -260,7 +297,7 @@ def read_vectors(source: Path) -> dict[str, str] | None:
         return found if WRITTEN[0] in schema.names and whole else None
 
 
-def vectors_of(table: pa.Table, source: str | Path = "the data") -> Any:
+def vectors_of(table: pa.Table, source: str | Path = "the data") -> Floats:
     """The column ``vector`` of what ``encode`` wrote, float32 ``[n, d]``."""
     import pyarrow as pa
 

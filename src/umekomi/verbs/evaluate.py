@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from umekomi.data import load
 from umekomi.data.sets import overlap
@@ -15,12 +15,16 @@ from umekomi.progress import say
 from umekomi.recipes import quick_model
 from umekomi.tasks import Result, Task, make
 
+if TYPE_CHECKING:
+    from umekomi.data.columns import Given
+    from umekomi.models.base import Named, Saved
+
 
 @checked
 def evaluate(
-    model: Any,
+    model: Named,
     task: str | Task,
-    data: Any = None,
+    data: Given | None = None,
     *,
     split: str | None = None,
     dimensions: int | None = None,
@@ -29,12 +33,20 @@ def evaluate(
     encoding: str | None = None,
     progress: bool = False,
 ) -> Result:
-    """Judge a model on a task: a dataset's name, ``"dataset:kind"``, ``"mteb:NAME"``, ``"senteval"`` (all of its
-    tasks) or ``"senteval:trec"``, or a kind of task with ``data``.
+    """Judge a model on a task.
 
-    ``dimensions`` judges the first so many; ``engine`` is :func:`umekomi.models.engines.choice.open_for_encoding`'s. A
-    recipe that learns from texts alone (``"bm25"``) is first fitted on the texts judged on. ``encoding``: of a file
-    that is not UTF-8.
+    Args:
+        model: a name, a folder or a model; a recipe that learns from texts alone (``"bm25"``) is first fitted on the
+            texts judged on.
+        task: a dataset's name, ``"dataset:kind"``, ``"mteb:NAME"``, ``"senteval"`` (all of its tasks) or
+            ``"senteval:trec"``, or a kind of task with ``data``.
+        data: what a kind of task is judged on.
+        split: the split judged on.
+        dimensions: judges the first so many.
+        engine: what runs a transformer (:func:`umekomi.models.engines.choice.open_for_encoding`).
+        batch_size: items that are encoded at once.
+        encoding: of a file that is not UTF-8.
+        progress: shows a bar.
     """
     if isinstance(task, str):
         task = make(task, load(data, encoding=encoding) if encoding else data, split)
@@ -57,7 +69,7 @@ def evaluate(
     return task.evaluate(model, batch_size=batch_size, progress=progress)
 
 
-def open_model(model: Any, task: Task, engine: str = "auto") -> Any:
+def open_model(model: Named, task: Task, engine: str = "auto") -> Saved:
     """A model by name, folder or hub id; a quick recipe is fitted on the task's own texts."""
-    found = quick_model(model, lambda: texts(getattr(task, "data", None), model))
+    found = quick_model(model, lambda: texts(getattr(task, "data", None), str(model)))
     return open_to_judge(model, engine) if found is None else found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from umekomi.data.readers import Source, identifiers
 from umekomi.errors import DataError, WrongUse
@@ -21,6 +21,9 @@ from umekomi.progress import Progress, say
 from umekomi.recipes import get, names, quick_model
 from umekomi.verbs.encode import WRITTEN, read_vectors, vectors_of
 
+if TYPE_CHECKING:
+    from umekomi.models.base import EmbedderBase, Named
+
 ROWS = 4096
 TAKEN = ("__id__", "__row__")
 """Columns of the payload that are the index's own."""
@@ -28,7 +31,7 @@ TAKEN = ("__id__", "__row__")
 
 @checked
 def index(
-    model: Any,
+    model: Named | None,
     source: str | Path,
     out: str | Path,
     *,
@@ -46,17 +49,30 @@ def index(
     progress: bool = False,
     **settings: Any,
 ) -> Index:
-    """An index of every text in ``source`` at ``out``, its other columns as payload.
+    """An index of every text in a file, its other columns as payload.
 
-    ``source`` is a file or folder of texts, or a Parquet file that ``encode`` wrote (its vectors are taken, and
-    ``model`` may be None). Ids come from ``id_column`` (by default ``id`` or ``_id`` where there is one, else row
-    numbers from 1) and are text or whole numbers. A row without ``text`` is embedded by its ``title``. A column of a
-    CSV or TSV file is numbers in the payload, which a filter can compare, where every field comes back from them as it
-    stands; ``numbers`` names columns for which that need not be (``1.50``). ``encoding``: of a file that is not UTF-8.
-    ``kind``, ``recall`` and ``settings`` are :meth:`Index.create`'s, ``engine``
-    :func:`umekomi.models.engines.choice.open_for_encoding`'s. Rows are committed as they are embedded; the same call on
-    an unfinished index goes on behind the last of them. ``add`` puts the rows into an index that is there already,
-    where ``replace`` lets them take the place of rows with the same id.
+    A row without ``text`` is embedded by its ``title``. A column of a CSV or TSV file is numbers in the payload, which
+    a filter can compare, where every field comes back from them as it stands. Rows are committed as they are embedded;
+    the same call on an unfinished index goes on behind the last of them.
+
+    Args:
+        model: a name, a folder, or an embedder; None: the one that encoded ``source``.
+        source: a file or folder of texts, or a Parquet file that ``encode`` wrote, whose vectors are taken.
+        out: the index's folder.
+        kind: as of :meth:`Index.create`.
+        recall: as of :meth:`Index.create`.
+        column: holds the texts.
+        id_column: holds ids, text or whole numbers; None: ``id`` or ``_id`` where there is one, else row numbers from
+            1.
+        dimensions: keeps the first so many.
+        add: puts the rows into an index that is there already.
+        replace: lets them take the place of rows with the same id.
+        engine: what runs a transformer (:func:`umekomi.models.engines.choice.open_for_encoding`).
+        batch_size: items that are encoded at once.
+        encoding: of a file that is not UTF-8.
+        numbers: columns that are numbers though a field would not come back from one as it stands (``1.50``).
+        progress: shows a bar.
+        **settings: of the kind, as of :meth:`Index.create`.
     """
     import pyarrow as pa
 
@@ -146,7 +162,7 @@ def index(
     return opened
 
 
-def _where(model: Any) -> str:
+def _where(model: Named) -> str:
     """What the index writes down to find its model again: a name, or a folder's whole path; nothing for an object in
     memory."""
     if not isinstance(model, (str, Path)):
@@ -157,17 +173,17 @@ def _where(model: Any) -> str:
 
 def _job(opened: Index | None) -> dict[str, Any]:
     """The run that filled an index: its key, how many rows it had finished, whether that was all."""
-    found = opened.about.get("job") if opened is not None else None
-    if found is None:
+    about = opened.about.get("job") if opened is not None else None
+    if about is None:
         return {"key": "", "rows": 0, "finished": True}
     types = {"key": str, "rows": int, "finished": bool}
-    if not isinstance(found, dict) or not all(type(found.get(name)) is kind for name, kind in types.items()):
+    if not isinstance(about, dict) or not all(type(about.get(name)) is kind for name, kind in types.items()):
         where = "" if opened is None else opened.store.manifest
-        raise DataError(f"{where}: job: expected the key, rows and end of a run of umekomi index, found {found!r}")
-    return found
+        raise DataError(f"{where}: job: expected the key, rows and end of a run of umekomi index, found {about!r}")
+    return about
 
 
-def _open(out: Path, embedder: Any, job: str, add: bool) -> Index | None:
+def _open(out: Path, embedder: EmbedderBase, job: str, add: bool) -> Index | None:
     """The index to add to, or to go on with; None where there is none yet."""
     if not Store(out).exists():
         if add:

@@ -7,7 +7,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,12 +16,16 @@ from umekomi.data import load, shape_name
 from umekomi.data.shapes import texts
 from umekomi.errors import WrongUse
 from umekomi.files import plain, whole_file
-from umekomi.inspection.attention import HeatMap, heat_maps, overlap
+from umekomi.inspection.attention import Attends, HeatMap, heat_maps, overlap
 from umekomi.limits import checked
 from umekomi.models import load_embedder
 from umekomi.models.tokens import NetworkEmbedder
 from umekomi.progress import say
 from umekomi.statistics import Interval, paired_interval
+
+if TYPE_CHECKING:
+    from umekomi.data.columns import Given
+    from umekomi.models.base import Named
 
 MAPS = 12
 """Texts whose attention is drawn."""
@@ -82,8 +86,8 @@ class Inspection:
 
 @checked
 def inspect(
-    model: Any,
-    data: Any = "pydocs",
+    model: Named,
+    data: Given = "pydocs",
     *,
     out: str | Path | None = None,
     task: str | None = None,
@@ -97,14 +101,24 @@ def inspect(
     encoding: str | None = None,
     progress: bool = False,
 ) -> Inspection:
-    """Measure the space of ``model`` on the texts of ``data`` (at most ``most``, drawn with the seed): uniformity,
-    anisotropy, effective rank, matrix entropy, and alignment where the data has pairs. Of a transformer text embedder
-    also every layer (:func:`umekomi.inspection.layers.measure`), with the task that ``data`` makes judged at each,
-    unless ``layers`` is False.
+    """Measure the space of a model on texts: uniformity, anisotropy, effective rank, matrix entropy, and alignment
+    where the data has pairs. Of a transformer text embedder also every layer
+    (:func:`umekomi.inspection.layers.measure`), with the task that ``data`` makes judged at each.
 
-    ``repository`` takes the released code's definitions where they differ from the paper's. ``out`` writes one page,
-    self-contained; of a network with attention over words it has heat maps of some texts. ``encoding``: of a file that
-    is not UTF-8.
+    Args:
+        model: a name, a folder, or an embedder.
+        data: whose texts.
+        out: writes one page, self-contained; of a network with attention over words it has heat maps of some texts.
+        task: the kind of task; None: the one that the columns make.
+        split: the split looked at.
+        layers: whether each is measured; None: where the model has them.
+        repository: takes the released code's definitions where they differ from the paper's.
+        views: augmentations of each text, for measures that compare them.
+        most: texts at most, drawn with the seed.
+        seed: of what is drawn.
+        batch_size: items that are encoded at once.
+        encoding: of a file that is not UTF-8.
+        progress: shows a bar.
     """
     from umekomi.parts import geometry
 
@@ -117,12 +131,12 @@ def inspect(
     if out is not None and Path(out).suffix != ".html":
         raise WrongUse(f"{out}: expected a file ending in .html")
     by_layer = isinstance(embedder, NetworkEmbedder) if layers is None else layers
-    made, name, own, notes = _planned(load(data, encoding=encoding) if encoding else data, task, split, seed, most)
-    found = texts(own, "inspect")
-    some = _drawn(found, most, seed)
-    notes.append(f"metrics on {len(some):,} of {len(found):,} texts")
-    role = "document" if made is not None and made.task.kind in ("retrieval", "reranking") else None
-    vectors = embedder.encode(some, role=role, batch_size=batch_size, progress=progress)
+    planned, name, own, notes = _planned(load(data, encoding=encoding) if encoding else data, task, split, seed, most)
+    all_texts = texts(own, "inspect")
+    sample = _drawn(all_texts, most, seed)
+    notes.append(f"metrics on {len(sample):,} of {len(all_texts):,} texts")
+    role = "document" if planned is not None and planned.task.kind in ("retrieval", "reranking") else None
+    vectors = embedder.encode(sample, output="dense", role=role, batch_size=batch_size, progress=progress)
     space = {
         "dimensions": float(embedder.dimension),
         "uniformity": geometry.uniformity(vectors),
@@ -130,10 +144,10 @@ def inspect(
         "effective rank": geometry.effective_rank(vectors),
         "matrix entropy": geometry.matrix_entropy(vectors),
     }
-    both = _pairs(made, most, seed) if made is not None else None
+    both = _pairs(planned, most, seed) if planned is not None else None
     if both:
         sides = [
-            embedder.encode(side, role=side_role, batch_size=batch_size)
+            embedder.encode(side, output="dense", role=side_role, batch_size=batch_size)
             for side, side_role in zip(both, ("query", "document") if role else (None, None), strict=True)
         ]
         space["alignment"] = geometry.alignment(*sides)
@@ -145,7 +159,7 @@ def inspect(
         every = AllLayers(embedder)
         measured = measure(
             every,
-            some,
+            sample,
             role=role,
             repository=repository,
             views=views,
@@ -153,7 +167,7 @@ def inspect(
             batch_size=batch_size,
             progress=progress,
         )
-        if made is None:
+        if planned is None:
             gone = float("nan")
             rows = [
                 LayerRow(number, gone, gone, gone, Interval(gone, gone, gone), numbers)
@@ -161,25 +175,25 @@ def inspect(
             ]
         else:
             results = [
-                made.task.evaluate(every.layer(number), batch_size=batch_size, progress=progress and number == 0)
+                planned.task.evaluate(every.layer(number), batch_size=batch_size, progress=progress and number == 0)
                 for number in range(every.count)
             ]
             metric, last = results[-1].metric, results[-1].main
             for number, (result, numbers) in enumerate(zip(results, measured, strict=True)):
                 difference = paired_interval(result.main.values, last.values, last.statistic)
                 rows.append(LayerRow(number, *result.main.interval(), difference, numbers))
-            size = ", ".join(f"{count:,} {what}" for what, count in made.task.size().items())
-            notes.append(f"judged on {size} of {made.task.name}; layer 0 is the embeddings")
+            size = ", ".join(f"{count:,} {what}" for what, count in planned.task.size().items())
+            notes.append(f"judged on {size} of {planned.task.name}; layer 0 is the embeddings")
         if repository:
             notes.append("metrics as the paper's released code computes them, where it departs from the paper")
     elif layers is None:
         notes.append(f"{embedder.name} is of kind {embedder.kind}: it has no layers to look at")
     maps: tuple[HeatMap, ...] = ()
-    if getattr(embedder, "hops", 0):
-        space |= overlap(embedder, some)
-        maps = heat_maps(embedder, some[:: max(1, len(some) // MAPS)][:MAPS])
+    if isinstance(embedder, Attends) and embedder.hops:
+        space |= overlap(embedder, sample)
+        maps = heat_maps(embedder, sample[:: max(1, len(sample) // MAPS)][:MAPS])
         notes.append(f"heat maps of {len(maps)} texts{'' if out else ' with --out PAGE.html'}")
-    judged = rows if made is not None else []
+    judged = rows if planned is not None else []
     done = Inspection(
         embedder.name,
         name,
@@ -197,20 +211,20 @@ def inspect(
 
 
 def _planned(
-    data: Any, task: str | None, split: str | None, seed: int, most: int
+    data: Given, task: str | None, split: str | None, seed: int, most: int
 ) -> tuple[Plan | None, str, Any, list[str]]:
     """(the task, or None where bare texts make none; the data's name; whose texts; notes)."""
     dataset = load(data)
-    chosen = dataset[split] if split else dataset[next(iter(dataset))]
-    if task is None and shape_name(chosen) in ("texts", "documents"):
+    own = dataset[split] if split else dataset[next(iter(dataset))]
+    if task is None and shape_name(own) in ("texts", "documents"):
         return (
             None,
             dataset.name,
-            chosen,
+            own,
             [*dataset.notes, "bare texts: nothing to judge the layers on (pairs, labels or scores would do)"],
         )
-    made = plan(data, task, split, learns=False, seed=seed, max_queries=most)
-    return made, made.dataset.name, made.own_texts, list(made.notes)
+    planned = plan(data, task, split, learns=False, seed=seed, max_queries=most)
+    return planned, planned.dataset.name, planned.own_texts, list(planned.notes)
 
 
 def _drawn(items: Sequence[str], most: int, seed: int) -> list[str]:
@@ -220,22 +234,22 @@ def _drawn(items: Sequence[str], most: int, seed: int) -> list[str]:
     return [items[i] for i in np.sort(np.random.default_rng(seed).choice(len(items), most, replace=False))]
 
 
-def _pairs(made: Any, most: int, seed: int) -> tuple[list[str], list[str]] | None:
+def _pairs(planned: Plan, most: int, seed: int) -> tuple[list[str], list[str]] | None:
     """The two sides of positive pairs, where the judged data has them: retrieval's relevant documents, pairs scored in
     the top fifth."""
-    data = getattr(made.task, "data", None)
-    if made.task.kind == "retrieval":
+    data = getattr(planned.task, "data", None)
+    if planned.task.kind == "retrieval":
         table = data.pairs()  # type: ignore[union-attr]
         sides = table["anchor"].to_pylist(), table["positive"].to_pylist()
-    elif made.task.kind == "similarity" and data is not None:
+    elif planned.task.kind == "similarity" and data is not None:
         scores = np.array(data["score"].to_pylist(), float)
         good = np.flatnonzero(scores >= 0.8 * scores.max())
         sides = tuple([data[name].to_pylist()[i] for i in good] for name in ("sentence1", "sentence2"))  # type: ignore[assignment]
     else:
         return None
     if len(sides[0]) > most:
-        chosen = np.sort(np.random.default_rng(seed).choice(len(sides[0]), most, replace=False))
-        sides = [sides[0][i] for i in chosen], [sides[1][i] for i in chosen]
+        drawn = np.sort(np.random.default_rng(seed).choice(len(sides[0]), most, replace=False))
+        sides = [sides[0][i] for i in drawn], [sides[1][i] for i in drawn]
     return (list(sides[0]), list(sides[1])) if len(sides[0]) else None
 
 

@@ -5,17 +5,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from umekomi.data import load
-from umekomi.data.columns import RetrievalData, as_table
+from umekomi.data.columns import RetrievalData
 from umekomi.data.shapes import pairs, shape_name
+from umekomi.data.tables import as_table
 from umekomi.errors import WrongUse
 from umekomi.limits import checked
 from umekomi.models.engines.choice import open_for_encoding, open_to_judge
 from umekomi.recipes import quick_model
 from umekomi.tasks.negatives import hard_negatives
 from umekomi.verbs.train import training_split
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from umekomi.data.columns import Given, Split
+    from umekomi.models.base import Named, Saved
 
 
 @dataclass(frozen=True)
@@ -38,8 +45,8 @@ class MinedNegatives:
 
 @checked
 def mine(
-    model: Any,
-    data: Any,
+    model: Named,
+    data: Given,
     out: str | Path | None = None,
     *,
     split: str | None = None,
@@ -55,19 +62,30 @@ def mine(
     encoding: str | None = None,
     progress: bool = False,
 ) -> MinedNegatives:
-    """For every (anchor, positive) the ``negatives`` most similar documents that are no positive, by ``model``'s own
-    similarity, most similar first. Written to ``out`` (JSONL, TSV or Parquet by its ending) as columns that recipes
-    take.
+    r"""For every (anchor, positive) the most similar documents that are no positive, by the model's own similarity,
+    most similar first, as columns that recipes take. A known positive of the same anchor (by text, whatever its white
+    space) is never a negative; this and every other rule is counted.
 
-    Rules, each counted: a known positive of the same anchor (by text, whatever its white space) is never a negative;
-    ``relative_margin`` keeps a candidate only below s(pos) - relative_margin · \\|s(pos)\\| with the anchor's
-    lowest-scored positive (NV-Embed's TopKPercPos 95 %); ``margin`` only below s(pos) - margin; ``duplicate`` takes out
-    one whose similarity to the positive itself is that high (cosine embedders only: a near-copy of the answer is an
-    answer). ``skip`` passes over the first so many. ``encoding``: of a file that is not UTF-8.
-
-    ``raters`` (models, or recipes that learn from texts alone) rank what is left, their ranks are fused, and the
-    highest are taken; ``lowest`` takes the lowest-ranked, as Gemini Embedding does (arXiv 2503.07891; its raters are
-    two prompts of a language model).
+    Args:
+        model: a name, a folder, or an embedder.
+        data: pairs, judged pairs or a retrieval set.
+        out: written to, JSONL, TSV or Parquet by its ending.
+        split: the split mined.
+        negatives: so many a pair.
+        relative_margin: keeps a candidate only below s(pos) - relative_margin · \|s(pos)\| with the anchor's
+            lowest-scored positive (NV-Embed's TopKPercPos 95 %).
+        margin: keeps a candidate only below s(pos) - margin.
+        duplicate: takes out one whose similarity to the positive itself is that high (cosine embedders only: a
+            near-copy of the answer is an answer).
+        depth: candidates that are looked at beside the positives.
+        skip: passes over the first so many.
+        raters: models, or recipes that learn from texts alone, that rank what is left; their ranks are fused, and the
+            highest are taken.
+        lowest: takes the lowest-ranked, as Gemini Embedding does (arXiv 2503.07891; its raters are two prompts of a
+            language model).
+        batch_size: items that are encoded at once.
+        encoding: of a file that is not UTF-8.
+        progress: shows a bar.
     """
     if depth < negatives + skip:
         raise WrongUse(
@@ -102,13 +120,13 @@ def mine(
     return MinedNegatives(found.table, table.num_rows, found.short, found.counts)
 
 
-def _rater(rater: Any, table: Any, rows: Any) -> Any:
+def _rater(rater: Named, table: pa.Table, rows: Split) -> Saved:
     """A model, or a recipe that learns from texts alone (bm25, tfidf, lsa), learned from the documents mined from."""
     found = quick_model(rater, lambda: dict.fromkeys([*table["positive"].to_pylist(), *_more(rows)]))
     return open_to_judge(rater) if found is None else found
 
 
-def _more(rows: Any) -> list[str]:
+def _more(rows: Split) -> list[str]:
     """Documents beside the positives: a retrieval set's whole corpus, judged pairs' every document."""
     if isinstance(rows, RetrievalData):
         return rows.corpus["text"].to_pylist()  # type: ignore[no-any-return]
@@ -123,7 +141,7 @@ def _check_ending(out: str | Path) -> None:
         raise WrongUse(f"{out}: expected a file ending in {', '.join(ENDINGS)}")
 
 
-def write(table: Any, out: str | Path) -> None:
+def write(table: pa.Table, out: str | Path) -> None:
     """A table as a file, whole or not at all; a tab or line break cannot stand in TSV and becomes a space there."""
     import csv
     import json

@@ -15,6 +15,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, fields
 from datetime import date
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -77,27 +78,44 @@ def root() -> Path:
 
 
 def claims(place: Path | None = None, *, quick: bool = False) -> dict[str, Claim]:
-    """All claims by name, from every file in ``reproductions/``; with ``quick`` each file's constants have the values
-    of its ``QUICK``."""
-    found: dict[str, Claim] = {}
+    """All claims by name, from every file in ``reproductions/``; with ``quick`` the constants of each, and of what they
+    share, have the values of its ``QUICK``."""
+    by_name: dict[str, Claim] = {}
     place = place or root()
     if str(place) not in sys.path:
         sys.path.insert(0, str(place))  # they may use what stands in benchmarks/
+    _forget_reproductions()
     for file in sorted((place / "reproductions").glob("*.py")):
         spec = importlib.util.spec_from_file_location(f"reproductions.{file.stem}", file)
         assert spec is not None and spec.loader is not None
         module = importlib.util.module_from_spec(spec)
         sys.modules[spec.name] = module  # what one file takes from another is the same module
         spec.loader.exec_module(module)
-        for constant, value in getattr(module, "QUICK", {}).items() if quick else ():
-            if not hasattr(module, constant):
-                raise WrongUse(f"{file}: QUICK names {constant!r}, which is not there")
-            setattr(module, constant, value)
         for claim in getattr(module, "CLAIMS", ()):
-            if claim.name in found:
+            if claim.name in by_name:
                 raise WrongUse(f"{file}: the claim {claim.name!r} is there twice")
-            found[claim.name] = claim
-    return found
+            by_name[claim.name] = claim
+    for module in _reproductions() if quick else ():
+        for constant, value in getattr(module, "QUICK", {}).items():
+            if not hasattr(module, constant):
+                raise WrongUse(f"{module.__file__}: QUICK names {constant!r}, which is not there")
+            setattr(module, constant, value)
+    return by_name
+
+
+def _reproductions() -> list[ModuleType]:
+    """The modules of ``reproductions/`` that this process has read."""
+    return [module for name, module in sys.modules.items() if name.startswith("reproductions.")]
+
+
+def _forget_reproductions() -> None:
+    """Those with constants are read anew: an earlier call may have made them small."""
+    for module in _reproductions():
+        if hasattr(module, "QUICK"):
+            del sys.modules[module.__name__]
+            above = sys.modules.get(module.__name__.rpartition(".")[0])
+            if above is not None:
+                vars(above).pop(module.__name__.rpartition(".")[2], None)
 
 
 def cached_folder() -> Path:
@@ -105,7 +123,7 @@ def cached_folder() -> Path:
     return root() / "results" / ".kept"
 
 
-def cached(key: Any, compute: Callable[[], Sequence[Any]]) -> list[Any]:
+def cached(key: object, compute: Callable[[], Sequence[Any]]) -> list[Any]:
     """The arrays that ``compute`` gives, from ``results/.kept`` where an earlier run left them under the same key: an
     interrupted measurement loses no finished arm. The key names data, settings and seed; the version is added here, and
     ``reproduce(..., fresh=True)`` starts anew."""
@@ -149,10 +167,10 @@ def reproduce(
 
 
 def _small_world(place: Path) -> AbstractContextManager[None]:
-    """What ``reproductions/quick.py`` makes of the data and the models."""
+    """What ``reproductions/shared/quick.py`` makes of the data and the models."""
     if str(place) not in sys.path:
         sys.path.insert(0, str(place))
-    world: AbstractContextManager[None] = importlib.import_module("reproductions.quick").small_world()
+    world: AbstractContextManager[None] = importlib.import_module("reproductions.shared.quick").small_world()
     return world
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from umekomi.errors import WrongUse
 from umekomi.indexes import Hit, Index
@@ -15,14 +17,19 @@ from umekomi.limits import checked
 from umekomi.models import load_embedder
 from umekomi.models.engines.choice import open_for_encoding
 from umekomi.models.truncation import is_truncated
+from umekomi.parts import similarity as similarities
 from umekomi.progress import say
 from umekomi.recipes import quick_model
 from umekomi.verbs.encode import WRITTEN, read_vectors, vectors_of
 
+if TYPE_CHECKING:
+    from umekomi.contracts import Output
+    from umekomi.models.base import EmbedderBase, Named
+
 
 @checked
 def search(
-    model: Any,
+    model: Named | Index | None,
     query: str,
     source: str | Path | None = None,
     *,
@@ -34,15 +41,23 @@ def search(
     encoding: str | None = None,
     progress: bool = False,
 ) -> list[Hit]:
-    """The ``k`` texts most similar to ``query`` by the model's own similarity, best first.
+    """The ``k`` texts most similar to ``query`` by the model's own similarity, best first. In an index, or exact in a
+    file of texts; without either, the model must be a table of names, and its own names are searched, the query being
+    one of them.
 
-    ``model`` may be an index (its folder, or an :class:`~umekomi.indexes.Index`), which knows its own model; ``filter``
-    is then a condition on its payload. Otherwise the search is exact, in ``source``:
-
-    ``source`` is a file or folder of texts (encoded now), or a Parquet file that ``encode`` wrote, whose model is then
-    known: ``model`` may be None. Without it, the model must be a table of names, and its own names are searched, the
-    query being one of them. A row without ``text`` is there by its ``title``; ``encoding``: of a file that is not
-    UTF-8. ``mark`` finds the sentence of each hit that is nearest to the query.
+    Args:
+        model: a name, a folder, an embedder, or an index (its folder, or an :class:`~umekomi.indexes.Index`), which
+            knows its own model; None: the one that encoded ``source``.
+        query: one text.
+        source: a file or folder of texts (encoded now), or a Parquet file that ``encode`` wrote. A row without ``text``
+            is there by its ``title``.
+        k: hits.
+        filter: a condition on an index's payload.
+        column: holds the texts.
+        mark: finds the sentence of each hit that is nearest to the query.
+        batch_size: items that are encoded at once.
+        encoding: of a file that is not UTF-8.
+        progress: shows a bar.
     """
     from umekomi.data.readers import Source, identifiers
     from umekomi.parts.ranking import exact_search
@@ -60,7 +75,10 @@ def search(
         return _in_index(opened, query, k, filter, mark)
     if filter is not None:
         raise WrongUse("search: a filter needs an index (umekomi index)")
+    assert not isinstance(model, Index)
     if source is None:
+        if model is None:
+            raise WrongUse("search: expected a model, an index, or a file that encode wrote; found none of them")
         return _names(model, query, k)
     source = Path(source)
     if source.suffix == ".npy":
@@ -76,7 +94,7 @@ def search(
         read = Source(source, column=saved["column"], titles=True)
         table = read.read()
         texts = read.texts(table)
-        documents = vectors_of(table, source)
+        documents: Output = vectors_of(table, source)
     else:
         if model is None:
             raise WrongUse(f"{source} was not written by encode: name the model to search it with")
@@ -87,7 +105,8 @@ def search(
         documents = embedder.encode_document(texts, batch_size=batch_size, progress=progress)
     own_id = next((name for name in ("id", "_id") if name in table.column_names), None)
     left_out = {read.column, own_id, *(WRITTEN if saved else ())}
-    dimensions = documents.shape[1] if saved and documents.shape[1] < embedder.dimension else None
+    width = similarities.width(documents)
+    dimensions = width if saved and width < embedder.dimension else None
     asked = embedder.encode_query([query], dimensions=dimensions)
     if bool(is_truncated(embedder, [query])[0]):
         say(f"note: the query is longer than {embedder.name} reads and was cut")
@@ -104,7 +123,7 @@ def search(
     return _marked(embedder, asked, hits, dimensions) if mark else hits
 
 
-def _index(model: Any) -> Index | None:
+def _index(model: object) -> Index | None:
     if isinstance(model, Index):
         return model
     return Index(model) if isinstance(model, (str, Path)) and Store(model).exists() else None
@@ -127,7 +146,7 @@ def _in_index(opened: Index, query: str, k: int, filter: str | None, mark: bool)
     return _marked(embedder, asked, hits, shorter) if mark and opened.about["output"] == "dense" else hits
 
 
-def _names(model: Any, query: str, k: int) -> list[Hit]:
+def _names(model: Named, query: str, k: int) -> list[Hit]:
     table = load_embedder(model)
     if not hasattr(table, "most_similar"):
         raise WrongUse(
@@ -159,7 +178,7 @@ def sentences_of_hits(hits: list[Hit], most: int = 64) -> tuple[list[list[tuple[
     return spans, [hit.text[a:b] for hit, parts in zip(hits, spans, strict=True) if len(parts) > 1 for a, b in parts]
 
 
-def mark_best(hits: list[Hit], spans: list[list[tuple[int, int]]], scores: Any) -> list[Hit]:
+def mark_best(hits: list[Hit], spans: list[list[tuple[int, int]]], scores: np.ndarray) -> list[Hit]:
     """Every hit with the place of its best sentence; ``scores`` are those of the texts that
     :func:`sentences_of_hits` gave."""
     out, at = [], 0
@@ -172,7 +191,9 @@ def mark_best(hits: list[Hit], spans: list[list[tuple[int, int]]], scores: Any) 
     return out
 
 
-def _marked(embedder: Any, asked: Any, hits: list[Hit], dimensions: int | None) -> list[Hit]:
+def _marked(embedder: EmbedderBase, asked: Output, hits: list[Hit], dimensions: int | None) -> list[Hit]:
     spans, texts = sentences_of_hits(hits)
-    scores = embedder.similarity(asked, embedder.encode_document(texts, dimensions=dimensions))[0] if texts else []
+    scores = np.zeros(0, np.float32)
+    if texts:
+        scores = embedder.similarity(asked, embedder.encode_document(texts, dimensions=dimensions))[0]
     return mark_best(hits, spans, scores)

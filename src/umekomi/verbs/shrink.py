@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -22,6 +23,11 @@ from umekomi.progress import Progress
 from umekomi.statistics import Interval, paired_interval
 from umekomi.tasks import Result
 from umekomi.transforms import Binary, Int8, Pca, RandomProjection, SparseCode, Truncate
+
+if TYPE_CHECKING:
+    from umekomi.contracts import Floats, Transform
+    from umekomi.data.columns import Given
+    from umekomi.models.base import EmbedderBase, Named
 
 BITS = (32, 8, 1)
 ACTIVE = (8, 16, 32, 64)
@@ -65,8 +71,8 @@ class Shrinking:
 
 @checked
 def shrink(
-    model: Any,
-    data: Any,
+    model: Named,
+    data: Given,
     out: str | Path | None = None,
     *,
     export: str | Path | None = None,
@@ -83,21 +89,34 @@ def shrink(
     encoding: str | None = None,
     progress: bool = False,
 ) -> Shrinking:
-    """Try prefixes and main directions (``dims``: halvings from the whole to 16), each with ``bits`` 32, 8 and 1 a
-    dimension, and sparse codes of ``sparse`` active latents (8 to 64), on the task that ``data`` makes; random
-    projections beside them.
+    """Try what stores fewer bytes, on the task that ``data`` makes: prefixes and main directions, fewer bits, sparse
+    codes; random projections beside them.
 
-    The best within ``target_bytes`` is saved to ``out``: the highest figure, of equal ones the fewest bytes. Without a
-    budget it is the one of fewest bytes whose paired difference to the whole lies above minus one point with its lower
-    end. What the transforms learn, they learn from the training split's texts, or from the documents searched; never
-    from the queries. The choice is made on the rows it is judged by: with few of them, expect a little less elsewhere.
+    The best within ``target_bytes`` is saved: the highest figure, of equal ones the fewest bytes. Without a budget it
+    is the one of fewest bytes whose paired difference to the whole lies above minus one point with its lower end. What
+    the transforms learn, they learn from the training split's texts, or from the documents searched; never from the
+    queries. The choice is made on the rows it is judged by: with few of them, expect a little less elsewhere.
 
-    ``export`` writes the one chosen as a folder of sentence-transformers' own layers as well, where its transforms are
-    linear; what stores fewer bits is left to whoever stores (its quantisation takes over), and a note says so.
-
-    ``layers``: of a transformer, the first so many layers are tried as well; the fewest whose paired difference to the
-    whole lies above minus one point with its lower end are kept, and everything else is tried behind them. Where none
-    does, all layers stay. ``encoding``: of a file that is not UTF-8.
+    Args:
+        model: a name, a folder, or an embedder of dense vectors.
+        data: what is judged on.
+        out: the folder to save the one chosen to.
+        export: writes it as a folder of sentence-transformers' own layers as well, where its transforms are linear;
+            what stores fewer bits is left to whoever stores (its quantisation takes over), and a note says so.
+        dims: widths; None: halvings from the whole to 16.
+        bits: a dimension, of 32, 8 and 1; None: all three.
+        sparse: active latents of sparse codes; None: 8 to 64.
+        layers: of a transformer, tries the first so many layers as well; the fewest whose paired difference to the
+            whole lies above minus one point with its lower end are kept, and everything else is tried behind them.
+            Where none does, all layers stay.
+        target_bytes: the most an item may take.
+        task: the kind of task; None: the one that the columns make.
+        split: the split judged on.
+        plot: a picture of figures against bytes, PNG, SVG or PDF.
+        seed: of what is learned and carved.
+        batch_size: items that are encoded at once.
+        encoding: of a file that is not UTF-8.
+        progress: shows a bar.
     """
     embedder = load_embedder(model)
     if "dense" not in embedder.outputs:
@@ -119,28 +138,28 @@ def shrink(
         _drawable(Path(plot))
     if out is not None and Path(out).is_file():
         raise WrongUse(f"{out} is a file: expected a folder to save to")
-    made = plan(
+    planned = plan(
         load(data, encoding=encoding) if encoding else data, task, split, learns=True, seed=seed, max_queries=None
     )
     once = CachedEmbedder(embedder)
-    full = made.task.evaluate(once, batch_size=batch_size, progress=progress)
+    full = planned.task.evaluate(once, batch_size=batch_size, progress=progress)
     values, statistic = full.main.values, full.main.statistic
     rows: list[ShrinkRow] = []
-    notes = list(made.notes)
+    notes = list(planned.notes)
     prefix = ""
     if layers:
-        embedder, once, kept, tried = _fewer_layers(embedder, once, made, full, layers, batch_size, progress)
+        embedder, once, kept_layers, tried = _fewer_layers(embedder, once, planned, full, layers, batch_size, progress)
         rows += tried
-        prefix = f"{kept} → " if kept else ""
+        prefix = f"{kept_layers} → " if kept_layers else ""
         notes.append(
-            f"{kept} kept"
-            if kept
+            f"{kept_layers} kept"
+            if kept_layers
             else f"all layers stay: none of {', '.join(row.name for row in tried)} keeps the quality"
         )
-        if kept:
-            full = made.task.evaluate(once, batch_size=batch_size)
-    learning = _learning(once, made, seed, batch_size, progress)
-    found: dict[str, list[Any]] = {}
+        if kept_layers:
+            full = planned.task.evaluate(once, batch_size=batch_size)
+    learning = _learning(once, planned, seed, batch_size, progress)
+    chain_of: dict[str, list[Any]] = {}
     chains = _chains(once, widths, levels, active, len(learning), seed, target_bytes)
     with Progress("shrink", len(chains), "ways", progress) as bar:
         for chain, baseline in chains:
@@ -149,7 +168,7 @@ def shrink(
                 transform.fit(vectors)
                 vectors = transform.transform(vectors)
             shrunk = once.with_transform(*chain) if chain else once
-            result = full if not chain else made.task.evaluate(shrunk, batch_size=batch_size)
+            result = full if not chain else planned.task.evaluate(shrunk, batch_size=batch_size)
             name = " → ".join(_called(transform) for transform in chain)
             name = prefix + name if name else prefix.removesuffix(" → ") or "whole"
             size = float(getattr(shrunk, "item_bytes", None) or 4 * whole)
@@ -160,13 +179,14 @@ def shrink(
                     name, size, shrunk.dimension, result.metric, *result.main.interval(), difference, baseline=baseline
                 )
             )
-            found[name] = chain
+            chain_of[name] = chain
             bar.advance(1)
     rows = _front(rows)
     chosen = _choose(rows, target_bytes)
-    final = embedder.with_transform(*found[chosen.name]) if found[chosen.name] else embedder
+    final = embedder.with_transform(*chain_of[chosen.name]) if chain_of[chosen.name] else embedder
     notes += [
-        f"judged on {', '.join(f'{count:,} {what}' for what, count in made.task.size().items())} of {made.task.name}"
+        f"judged on {', '.join(f'{count:,} {what}' for what, count in planned.task.size().items())} of "
+        f"{planned.task.name}"
     ]
     notes.append(f"the transforms learned from {len(learning):,} vectors")
     if out is not None:
@@ -178,16 +198,17 @@ def shrink(
     return Shrinking(tuple(rows), chosen, tuple(notes), final, None if out is None else Path(out))
 
 
-def _exported(final: Any, folder: Path) -> str:
+def _exported(final: EmbedderBase, folder: Path) -> str:
     from umekomi.models.folding import fold, without_storage
 
     bare, left = without_storage(final)
-    made = fold(bare) if isinstance(bare, TransformedEmbedder) else bare
-    if not isinstance(made, NetworkEmbedder):
+    embedder = fold(bare) if isinstance(bare, TransformedEmbedder) else bare
+    if not isinstance(embedder, NetworkEmbedder):
         raise WrongUse(
-            f"shrink, export: sentence-transformers' layers hold transformers, {made.name} is of kind {made.kind}"
+            f"shrink, export: sentence-transformers' layers hold transformers, {embedder.name} is of kind "
+            f"{embedder.kind}"
         )
-    made.save(folder)
+    embedder.save(folder)
     (folder / "umekomi.json").unlink()
     return f"exported to {folder}" + (
         f" without {' and '.join(left)}: quantise where the vectors are stored" if left else ""
@@ -195,21 +216,29 @@ def _exported(final: Any, folder: Path) -> str:
 
 
 def _fewer_layers(
-    embedder: Any, once: Any, made: Plan, full: Result, layers: Sequence[int], batch_size: int, progress: bool
-) -> tuple[Any, Any, str, list[ShrinkRow]]:
+    embedder: EmbedderBase,
+    once: CachedEmbedder,
+    planned: Plan,
+    full: Result,
+    layers: Sequence[int],
+    batch_size: int,
+    progress: bool,
+) -> tuple[EmbedderBase, CachedEmbedder, str, list[ShrinkRow]]:
     """(the embedder with the fewest layers that keep the quality, the same with memory, what it is called or "", a row
     for each that was tried)."""
     from umekomi.inspection.layers import AllLayers, cut_layers
 
-    most = AllLayers(embedder).count - 1
-    rows, chosen, kept = [], (embedder, once), ""
+    every = AllLayers(embedder)
+    most = every.count - 1
+    rows, kept_name = [], ""
+    best: tuple[EmbedderBase, CachedEmbedder] = embedder, once
     for count in sorted(set(layers), reverse=True):
-        shorter = CachedEmbedder(cut_layers(embedder, count))
-        result = made.task.evaluate(shorter, batch_size=batch_size, progress=progress)
+        shorter = CachedEmbedder(cut_layers(every.embedder, count))
+        result = planned.task.evaluate(shorter, batch_size=batch_size, progress=progress)
         difference = paired_interval(result.main.values, full.main.values, full.main.statistic)
         name = f"first {count} of {most} layers"
         if difference.low > -LOSS:
-            chosen, kept = (shorter.embedder, shorter), name
+            best, kept_name = (shorter.embedder, shorter), name
         rows.append(
             ShrinkRow(
                 name,
@@ -221,7 +250,7 @@ def _fewer_layers(
                 baseline=True,
             )
         )
-    if kept:
+    if kept_name:
         rows.insert(
             0,
             ShrinkRow(
@@ -234,18 +263,20 @@ def _fewer_layers(
                 baseline=True,
             ),
         )
-    return *chosen, kept, rows
+    return *best, kept_name, rows
 
 
-def _learning(once: CachedEmbedder, made: Any, seed: int, batch_size: int, progress: bool) -> Any:
+def _learning(once: CachedEmbedder, planned: Plan, seed: int, batch_size: int, progress: bool) -> Floats:
     """The vectors that transforms learn from: at most :data:`MOST_TEXTS`."""
-    if made.own_texts is None:
-        raise WrongUse(f"shrink: {made.task.name} has no texts to learn from")
-    role = "document" if made.task.kind in ("retrieval", "reranking") else None
-    found = texts(made.own_texts, "shrink")
-    vectors = once.encode(found, role=role, batch_size=batch_size, progress=progress)
-    if len(found) > MOST_TEXTS:
-        vectors = vectors[np.sort(np.random.default_rng(seed).choice(len(found), MOST_TEXTS, replace=False))]
+    if planned.own_texts is None:
+        raise WrongUse(f"shrink: {planned.task.name} has no texts to learn from")
+    role = "document" if planned.task.kind in ("retrieval", "reranking") else None
+    own_texts = texts(planned.own_texts, "shrink")
+    vectors = cast(
+        "Floats", once.encode(own_texts, output="dense", role=role, batch_size=batch_size, progress=progress)
+    )
+    if len(own_texts) > MOST_TEXTS:
+        vectors = vectors[np.sort(np.random.default_rng(seed).choice(len(own_texts), MOST_TEXTS, replace=False))]
     return vectors
 
 
@@ -292,7 +323,7 @@ def _chains(
     ]
 
 
-def _called(transform: Any) -> str:
+def _called(transform: Transform) -> str:
     width = getattr(transform, "width", 0)
     return (
         f"{transform.name} {transform.k} of {width}"
@@ -329,23 +360,22 @@ def _choose(rows: list[ShrinkRow], budget: float | None) -> ShrinkRow:
     return next(row for row in usable if row.difference.low > -LOSS or row.name == "whole")
 
 
-def _drawable(path: Path) -> Any:
-    """matplotlib, or what is wrong with drawing to this file: said before the work, not behind it."""
+def _drawable(path: Path) -> None:
+    """What is wrong with drawing to this file: said before the work, not behind it."""
     from umekomi.errors import MissingExtra
 
     if path.suffix not in (".png", ".svg", ".pdf"):
         raise WrongUse(f"{path}: expected a file ending in .png, .svg or .pdf")
-    try:
-        import matplotlib as mpl
-    except ImportError:
-        raise MissingExtra("matplotlib", "plots", "a plot") from None
-    return mpl
+    if not find_spec("matplotlib"):
+        raise MissingExtra("matplotlib", "plots", "a plot")
 
 
 def draw(rows: Sequence[ShrinkRow], chosen: ShrinkRow, path: str | Path) -> None:
     """Quality against bytes, the front as a line, intervals as bars: PNG, SVG or PDF by the file's ending."""
     path = Path(path)
-    mpl = _drawable(path)
+    _drawable(path)
+    import matplotlib as mpl
+
     mpl.use("Agg")
     from matplotlib import pyplot
 

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from umekomi.data import Dataset, load
 from umekomi.data.contrast import is_named_sets
 from umekomi.errors import WrongUse, unknown_name
 from umekomi.limits import checked
 from umekomi.recipes import Recipe, get
+
+if TYPE_CHECKING:
+    from umekomi.data.columns import Given, Split
+    from umekomi.models.base import Named, Saved
 
 
 def recipe_of(recipe: str | Recipe, settings: dict[str, Any] | None = None, *, preset: str = "") -> Recipe:
@@ -30,7 +35,7 @@ def recipe_of(recipe: str | Recipe, settings: dict[str, Any] | None = None, *, p
     return dataclasses.replace(base, **(settings or {}))  # type: ignore[type-var]
 
 
-def training_split(dataset: Dataset, split: str | None = None) -> Any:
+def training_split(dataset: Dataset, split: str | None = None) -> Split:
     """The split to learn from: the one named, else train, else the only one."""
     if split is not None:
         return dataset[split]
@@ -48,11 +53,11 @@ def training_split(dataset: Dataset, split: str | None = None) -> Any:
 @checked
 def train(
     recipe: str | Recipe,
-    data: Any,
+    data: Given | Mapping[str, Given],
     out: str | Path | None = None,
     *,
     split: str | None = None,
-    start: Any = None,
+    start: Named | None = None,
     settings: dict[str, Any] | None = None,
     small: bool = False,
     preset: str = "",
@@ -60,14 +65,25 @@ def train(
     resume: bool = True,
     encoding: str | None = None,
     progress: bool = False,
-) -> Any:
-    """Learn an embedder (or scorer, or backbone) by a recipe, and save it to ``out``.
+) -> Saved:
+    """Learn an embedder (or scorer, or backbone) by a recipe.
 
-    ``data`` is one set, or for recipes that take several a mapping of names to sets (each a name, a path or a table;
-    those whose name begins with ``weak`` are learned from first, where a recipe has such a stage). ``settings`` sets
-    fields of the recipe, ``preset`` takes other values of its own for the rest (``umekomi info RECIPE`` lists them),
-    ``small`` its sizes for two CPU cores. With ``out``, an interrupted training leaves its checkpoints beside it, and
-    the same call goes on from there (``resume=False`` starts anew). ``encoding``: of files that are not UTF-8.
+    With ``out``, an interrupted training leaves its checkpoints beside it, and the same call goes on from there.
+
+    Args:
+        recipe: its name, or one that is made.
+        data: one set, or for recipes that take several a mapping of names to sets (each a name, a path or a table;
+            those whose name begins with ``weak`` are learned from first, where a recipe has such a stage).
+        out: the folder to save to.
+        split: the split to learn from; None: train, or the only one.
+        start: the model to go on from.
+        settings: fields of the recipe.
+        small: takes the recipe's sizes for two CPU cores.
+        preset: other values of the recipe's own for what ``settings`` leaves (``umekomi info RECIPE`` lists them).
+        seed: of all random draws.
+        resume: False starts anew.
+        encoding: of a file that is not UTF-8.
+        progress: shows a bar.
     """
     import shutil
 
@@ -75,7 +91,7 @@ def train(
 
     if small and preset:
         raise WrongUse(f"expected small or a preset, found both (preset {preset!r})")
-    chosen = recipe_of(recipe, settings, preset="small" if small else preset)
+    configured = recipe_of(recipe, settings, preset="small" if small else preset)
     several = {name: load(each, encoding=encoding) for name, each in data.items()} if is_named_sets(data) else {}
     dataset = None if several else load(data, encoding=encoding)
     rows = (
@@ -83,7 +99,7 @@ def train(
         if dataset is None
         else training_split(dataset, split)
     )
-    said = (
+    fingerprints = (
         [dataset.fingerprint()]
         if dataset is not None
         else [[name, each.fingerprint()] for name, each in several.items()]
@@ -93,11 +109,11 @@ def train(
         if Path(out).is_file():
             raise WrongUse(f"{out} is a file: expected a folder to save to")
         # the folder's name holds what is trained, so that a checkpoint of other data or settings is never gone on from
-        key = content_hash(chosen.settings(), str(start), seed, *said, split)[:12]
+        key = content_hash(configured.settings(), str(start), seed, *fingerprints, split)[:12]
         checkpoint = Path(out).parent / f".{Path(out).name}.{key}.checkpoints"
         if not resume:
             shutil.rmtree(checkpoint, ignore_errors=True)
-    model = chosen.fit(rows, start=start, seed=seed, checkpoint=checkpoint, progress=progress)
+    model = configured.fit(rows, start=start, seed=seed, checkpoint=checkpoint, progress=progress)
     model.card["trained_on"] = (
         dataset.name if dataset is not None else ", ".join(f"{name}: {each.name}" for name, each in several.items())
     )

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from umekomi.data.lines import check_path
 from umekomi.data.readers.beir import beir, retrieval
+from umekomi.data.readers.file import BATCH, TABLE_SUFFIXES, document_texts, identifiers
 from umekomi.data.readers.folders import folder
-from umekomi.data.readers.source import BATCH, TABLE_SUFFIXES, Source, document_texts, identifiers
+from umekomi.data.readers.source import Source
 
 if TYPE_CHECKING:
     import pyarrow as pa

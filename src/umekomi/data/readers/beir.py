@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 
 from umekomi.data.columns import RetrievalData, first_problem
 from umekomi.data.lines import check_encoding, list_names, read_lines, shorten
 from umekomi.data.plain import plain_type
+from umekomi.data.readers.file import TITLE, FileSource, identifiers, kind_of, value_problem
 from umekomi.data.readers.parquet import textual
 from umekomi.data.readers.parsing import strip_line_end
-from umekomi.data.readers.source import TITLE, Source, identifiers, kind_of, value_problem
 from umekomi.errors import DataError, WrongUse, where
 from umekomi.progress import say
 
@@ -84,8 +83,8 @@ def _judged(path: Path) -> dict[str, Path]:
     return found
 
 
-def _source(file: Path, encoding: str | None, blank: bool = False) -> Source:
-    return Source(file, encoding=None if kind_of(file)[0] == ".parquet" else encoding, blank=blank)
+def _source(file: Path, encoding: str | None, blank: bool = False) -> FileSource:
+    return FileSource(file, encoding=None if kind_of(file)[0] == ".parquet" else encoding, blank=blank)
 
 
 def _without_empty(corpus: pa.Table, file: Path) -> tuple[pa.Table, set[str]]:
@@ -156,7 +155,7 @@ def judgements(file: Path, encoding: str | None = None) -> tuple[pa.Table, list[
     return pa.table({**ids, "score": table["score"]}), list(range(first_row, first_row + len(table)))
 
 
-def _lines_of(file: Path, packed: bool, encoding: str | None) -> Any:
+def _lines_of(file: Path, packed: bool, encoding: str | None) -> Iterator[tuple[int, list[str]]]:
     for number, line in read_lines(file, packed, check_encoding(encoding)):
         if line.strip():
             yield number, strip_line_end(line).split("\t") if line.count("\t") in (2, 3) else line.split()
@@ -183,7 +182,12 @@ def _there(table: pa.Table, column: str, what: str) -> None:
 
 
 def retrieval(
-    queries: Any, corpus: Any, qrels: Any, *, source: str = "the judgements", lines: Sequence[int] | None = None
+    queries: pa.Table,
+    corpus: pa.Table,
+    qrels: pa.Table,
+    *,
+    source: str = "the judgements",
+    lines: Sequence[int] | None = None,
 ) -> RetrievalData:
     """Three tables in any of BEIR's spellings, checked against each other. Queries without a judgement are left out
     of the split; ``title`` is put before ``text`` as BEIR and mteb do. ``lines``: where in ``source`` each judgement

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
 from umekomi.data.lines import check_encoding, read_text
 from umekomi.data.readers.beir import beir, first_file, split_name
-from umekomi.data.readers.source import Source, kind_of
+from umekomi.data.readers.file import FileSource, kind_of
 from umekomi.errors import DataError, WrongUse
+
+if TYPE_CHECKING:
+    from umekomi.data.columns import Split
 
 DOCUMENT_SUFFIXES = (".txt", ".md", ".rst")
 _ABOUT = ("readme", "license", "licence", "changelog", "citation")
 """Names of files that tell of a folder of tables, and are no documents of it."""
 
 
-def folder(path: Path, encoding: str | None = None) -> Any:
+def folder(path: Path, encoding: str | None = None) -> Split | dict[str, Split]:
     """What a folder holds: BEIR's tables, splits by name, or documents."""
     if first_file(path, "corpus"):
         return beir(path, encoding=encoding)
@@ -48,8 +51,8 @@ def folder(path: Path, encoding: str | None = None) -> Any:
     )
 
 
-def _read(file: Path, encoding: str | None) -> Any:
-    return Source(file, encoding=None if kind_of(file)[0] == ".parquet" else encoding).read()
+def _read(file: Path, encoding: str | None) -> Split:
+    return FileSource(file, encoding=None if kind_of(file)[0] == ".parquet" else encoding).read()
 
 
 def _is_table(file: Path) -> bool:

@@ -7,7 +7,6 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import pyarrow as pa
 
@@ -77,7 +76,7 @@ class Numbers:
             return pa.float64() if self.wanted else pa.string()
         return {"int64": pa.int64(), "double": pa.float64(), "string": pa.string()}[self.name]
 
-    def values(self, fields: Sequence[str]) -> Any:
+    def values(self, fields: Sequence[str]) -> Sequence[str] | list[float | None]:
         """The fields as numbers, where they are."""
         if self.name == "string" or (self.name == "null" and not self.wanted):
             return fields

@@ -6,7 +6,6 @@ import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -28,7 +27,7 @@ def faults(path: Path, place: str = "") -> Iterator[None]:
         raise DataError(f"{path}{place}: expected a Parquet file, found: {said}") from None
 
 
-def opened(path: Path, packed: bool) -> Any:
+def opened(path: Path, packed: bool) -> pq.ParquetFile:
     """The Parquet file, its schema read; duplicate column names are refused, since nothing could tell them apart."""
     source = io.BytesIO(read_bytes(path, packed)) if packed else path
     with faults(path):
@@ -50,12 +49,14 @@ def texts(schema: pa.Schema) -> list[str]:
     return [field.name for field in schema if textual(plain_type(field.type))]
 
 
-def textual(kind: Any) -> bool:
+def textual(kind: pa.DataType) -> bool:
     """Whether a plain type is text or bytes."""
     return pa.types.is_string(kind) or pa.types.is_binary(kind)
 
 
-def batches(path: Path, file: Any, rows: int, columns: list[str] | None, as_text: set[str]) -> Iterator[pa.Table]:
+def batches(
+    path: Path, file: pq.ParquetFile, rows: int, columns: list[str] | None, as_text: set[str]
+) -> Iterator[pa.Table]:
     """Checked tables of at most ``rows`` rows with plain types; ``as_text`` names columns whose bytes are text."""
     done = 0
     held: list[pa.Table] = []

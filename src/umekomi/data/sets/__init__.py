@@ -19,7 +19,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from umekomi.data.columns import Dataset, RetrievalData
+from umekomi.data.columns import Dataset, RetrievalData, Split
 from umekomi.data.readers import read, retrieval
 from umekomi.data.readers.parsing import tsv_columns
 from umekomi.data.sets import sentences
@@ -27,7 +27,7 @@ from umekomi.errors import MissingExtra, WrongUse, unknown_name
 from umekomi.files import file_hash
 from umekomi.progress import say
 
-Splits = dict[str, Any]
+Splits = dict[str, Split]
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class NamedSet:
     licence: str
     citation: str
     home: str
-    build: Callable[[Path], Splits]
+    build: Callable[[Path], Mapping[str, Split]]
     files: tuple[str, ...] = ()
     hub: str = ""
     fetch: Callable[[str], Splits] | None = None
@@ -168,7 +168,7 @@ def _stsb(root: Path) -> Splits:
     return {split: _scored(read(root / "stsb" / f"{split}.tsv.gz")) for split in ("train", "dev", "test")}
 
 
-def _sts(year: str) -> Callable[[Path], Splits]:
+def _sts(year: str) -> Callable[[Path], Mapping[str, Split]]:
     """Pairs with their gold score, and in ``subset`` which collection each is from."""
 
     def build(root: Path) -> Splits:
@@ -199,7 +199,7 @@ def _sick(root: Path) -> Splits:
     }
 
 
-def _entailment(parts: Mapping[str, str]) -> Callable[[Path], Splits]:
+def _entailment(parts: Mapping[str, str]) -> Callable[[Path], Mapping[str, Split]]:
     names = ("sentence1", "sentence2", "label")
     return lambda root: {ours: _raw_tsv(root / "nli" / file).select(names) for ours, file in parts.items()}
 
@@ -277,7 +277,7 @@ def _crowdflower(root: Path) -> Splits:
     return out
 
 
-def _labels(folder: str, parts: Mapping[str, str], label: str = "label") -> Callable[[Path], Splits]:
+def _labels(folder: str, parts: Mapping[str, str], label: str = "label") -> Callable[[Path], Mapping[str, Split]]:
     def build(root: Path) -> Splits:
         return {split: _pick(read(root / folder / file), text="text", label=label) for split, file in parts.items()}
 
@@ -386,31 +386,31 @@ def _brown(root: Path) -> Splits:
     return splits
 
 
-def _pydocs(_: Path) -> Any:
+def _pydocs(_: Path) -> Dataset:
     from umekomi.data import pydocs
 
     return pydocs.load()
 
 
-def _wordnet(_: Path) -> Any:
+def _wordnet(_: Path) -> Dataset:
     from umekomi.data import wordnet
 
     return wordnet.load()
 
 
-def _glosses(_: Path) -> Any:
+def _glosses(_: Path) -> Dataset:
     from umekomi.data import wordnet
 
     return wordnet.glosses()
 
 
-def _topics(_: Path) -> Any:
+def _topics(_: Path) -> Dataset:
     from umekomi.data import wordnet
 
     return wordnet.topics()
 
 
-def _mammals(_: Path) -> Any:
+def _mammals(_: Path) -> Dataset:
     from umekomi.data import wordnet
 
     return wordnet.descendants("mammal.n.01")
@@ -429,7 +429,7 @@ def _triples(root: Path) -> Splits:
     }
 
 
-def _graph(file: str) -> Callable[[Path], Splits]:
+def _graph(file: str) -> Callable[[Path], Mapping[str, Split]]:
     return lambda root: {"train": _pick(_raw_tsv(root / "graphs" / file), source="u", target="v")}
 
 
@@ -655,6 +655,16 @@ def catalogue() -> Mapping[str, NamedSet]:
             tuple(f"senteval-cls/sst_fine_{s}.tsv.gz" for s in ("train", "dev", "test")),
             "SetFit/sst5",
             _fetch_labels(three),
+        ),
+        NamedSet(
+            "sst-trees",
+            "trees",
+            "en",
+            "not stated",
+            "Socher et al. 2013",
+            "https://nlp.stanford.edu/sentiment/",
+            sentences.sst_trees,
+            tuple(f"senteval-cls/sst_trees/{s}.txt.gz" for s in sentences.STSB),
         ),
         NamedSet(
             "sick-e",

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from umekomi.data.readers.parsing import tsv_columns
+from umekomi.data.trees import read_trees
 
 Splits = dict[str, Any]
 STSB = ("train", "dev", "test")
@@ -75,3 +76,8 @@ def fetch_mrpc(hub: str) -> Splits:
         ours: datasets.load_dataset(hub, "mrpc", split=theirs).data.table.select(names)
         for ours, theirs in parts.items()
     }
+
+
+def sst_trees(root: Path) -> Splits:
+    """Sentences in brackets, a label 0 to 4 at every node."""
+    return {split: read_trees(root / "senteval-cls" / "sst_trees" / f"{split}.txt.gz") for split in STSB}

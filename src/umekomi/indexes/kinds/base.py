@@ -5,11 +5,15 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from umekomi.errors import WrongUse
 from umekomi.indexes.packing import Shape
 from umekomi.indexes.scans import Part
+
+if TYPE_CHECKING:
+    from umekomi.contracts import Floats
+    from umekomi.indexes.scans import Measure, Ranking
 
 DEPTHS = (10, 100, 1000)
 """The numbers of hits that an approximate kind is tuned for; its settings are those of the first."""
@@ -41,7 +45,7 @@ class Kind(ABC):
         """The fields, for the manifest."""
         return {each.name: getattr(self, each.name) for each in fields(self) if each.init}
 
-    def learn(self, vectors: Any) -> None:
+    def learn(self, vectors: Floats) -> None:
         """Learn the codec from a sample, float32 ``[n, d]``; most kinds have none."""
         self.codec = {}
 
@@ -67,6 +71,6 @@ class Kind(ABC):
         return {}
 
     @abstractmethod
-    def search(self, part: Part, queries: Any, k: int, similarity: Any) -> tuple[Any, Any]:
+    def search(self, part: Part, queries: Any, k: int, similarity: Measure | None) -> Ranking:
         """(rows of the segment int64, scores float32), both ``[queries, k]``, best first; -1 and minus infinity where
         there are fewer."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -11,6 +11,9 @@ from umekomi.errors import WrongUse
 from umekomi.indexes.kinds.coarse import Coarse, Keys, scan_keys
 from umekomi.indexes.packing import Shape
 from umekomi.indexes.scans import ROWS, Part
+
+if TYPE_CHECKING:
+    from umekomi.contracts import Floats
 
 STEPS = (1.5958, 0.9957, 0.586, 0.3352, 0.1881, 0.1041, 0.0569, 0.0308)
 """Width of a level, in standard deviations, with which 1 to 8 bits lose least of a Gaussian (J. Max 1960); a vector
@@ -32,7 +35,7 @@ class Binary(Coarse):
         if not 1 <= self.query_bits <= 8:
             raise WrongUse(f"index kind binary, query_bits: expected 1 to 8, found {self.query_bits}")
 
-    def learn(self, vectors: Any) -> None:
+    def learn(self, vectors: Floats) -> None:
         width = vectors.shape[1]
         padded = -(-width // 64) * 64
         rotation, _ = np.linalg.qr(np.random.default_rng(self.seed).standard_normal((padded, padded)))
@@ -53,7 +56,7 @@ class Binary(Coarse):
             factors[start : start + ROWS] = (block**2).sum(1) / np.maximum(np.abs(block).sum(1), 1e-20)
         return {"codes": codes, "factors": factors, "longest": np.array([longest], np.float32)}
 
-    def _asked(self, query: Any) -> tuple[Any, ...]:
+    def _asked(self, query: Floats) -> tuple[Any, ...]:
         turned = (query @ self.codec["rotation"]).astype(np.float32)
         length = float(np.linalg.norm(turned))
         step = max(STEPS[self.query_bits - 1] * length / len(turned) ** 0.5, 1e-20)
@@ -70,7 +73,7 @@ class Binary(Coarse):
     def derived(self, rows: int, width: int) -> dict[str, Shape]:
         return {"codes": ("<u8", (-(-width // 64), rows)), "factors": ("<f4", (rows,)), "longest": ("<f4", (1,))}
 
-    def keys(self, part: Part, query: Any, threads: int, wanted: int) -> Keys:
+    def keys(self, part: Part, query: Floats, threads: int, wanted: int) -> Keys:
         from umekomi.parts.kernels.scan import BINS, bit_keys
 
         planes, step, middle, length = self._asked(query)

@@ -10,13 +10,20 @@ hits there are and whatever a filter leaves."""
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from umekomi.indexes.kinds.base import DEPTHS, USUAL, Kind
 from umekomi.indexes.scans import Part, empty_hits, merge_hits, sample_queries, scan, score_listed
 from umekomi.parts.kernels.threads import cores, run_all, shards
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from umekomi.contracts import Floats
+    from umekomi.indexes.scans import Measure, Ranking
 
 DEEPEST = 10_000
 """The neighbours of a query that margins are measured on, beside rows drawn from all."""
@@ -42,7 +49,7 @@ class Keys(NamedTuple):
 
         return int(min(max(self.scale * (score - self.shift) + BINS / 2, 1), BINS - 1))
 
-    def estimates(self, rows: Any) -> Any:
+    def estimates(self, rows: np.ndarray) -> NDArray[np.float64]:
         """The scores that the keys of these rows stand for, float64."""
         from umekomi.parts.kernels.scan import BINS
 
@@ -55,7 +62,7 @@ class Coarse(Kind):
     shortlist: int
 
     @abstractmethod
-    def keys(self, part: Part, query: Any, threads: int, wanted: int) -> Keys:
+    def keys(self, part: Part, query: Floats, threads: int, wanted: int) -> Keys:
         """The keys of all rows for one query; those of rows that do not count are zero."""
 
     def tuned(self, parts: list[Part], recall: float, k: int = 10, sample: int = 256, seed: int = 0) -> dict[str, Any]:
@@ -64,7 +71,7 @@ class Coarse(Kind):
         ranks = self.ranks(part, k, sample, seed, cores())
         return {"shortlist": shortlist_for(ranks, recall, k)}
 
-    def search(self, part: Part, queries: Any, k: int, similarity: Any) -> tuple[Any, Any]:
+    def search(self, part: Part, queries: Any, k: int, similarity: Measure | None) -> Ranking:
         if not self.shortlist:  # few rows so far: nothing to tune on
             return scan(part, queries, k)
         return self.coarse_then_exact(part, queries, k)
@@ -74,7 +81,7 @@ class Coarse(Kind):
         scores, margins = zip(*self.reach, strict=True)
         return float(np.interp(score, scores, margins))
 
-    def coarse_then_exact(self, part: Part, queries: Any, k: int) -> tuple[Any, Any]:
+    def coarse_then_exact(self, part: Part, queries: Floats, k: int) -> Ranking:
         """A coarse scan, one threshold, the exact look at what reaches it, a second one where it takes that: one query
         over all threads, many each in one."""
         from umekomi.parts.kernels.scan import BINS, rescore
@@ -92,7 +99,7 @@ class Coarse(Kind):
         if wanted >= part.living:
             return scan(part, queries, k)
 
-        def ask(query: Any, threads: int) -> tuple[Any, Any]:
+        def ask(query: Floats, threads: int) -> Ranking:
             found = self.keys(part, query, threads, wanted)
             ranges = shards(part.rows, threads)
             lists = [empty_hits(1, k) for _ in ranges]
@@ -128,7 +135,7 @@ class Coarse(Kind):
             ]
         return np.concatenate([rows for rows, _ in out]), np.concatenate([scores for _, scores in out])
 
-    def ranks(self, part: Part, k: int, sample: int, seed: int, threads: int) -> Any:
+    def ranks(self, part: Part, k: int, sample: int, seed: int, threads: int) -> NDArray[np.int64]:
         """For rows drawn as queries: how far down the coarse order each of their ``k`` true neighbours stands (1 is
         first)."""
         asked = sample_queries(part, sample, seed)
@@ -180,7 +187,9 @@ class Coarse(Kind):
         ]
 
 
-def scan_keys(kernel: Any, inputs: tuple[Any, ...], part: Part, threads: int, wanted: int) -> tuple[Any, int]:
+def scan_keys(
+    kernel: Callable[..., None], inputs: tuple[Any, ...], part: Part, threads: int, wanted: int
+) -> tuple[np.ndarray, int]:
     """A coarse scan over all rows: (key of every row, the highest key that ``wanted`` rows reach)."""
     from umekomi.parts.kernels.scan import BINS, threshold
 
@@ -194,7 +203,7 @@ def scan_keys(kernel: Any, inputs: tuple[Any, ...], part: Part, threads: int, wa
     return keys, max(threshold(counts.sum(0), wanted), 1)
 
 
-def shortlist_for(ranks: Any, recall: float, k: int) -> int:
+def shortlist_for(ranks: NDArray[np.int64], recall: float, k: int) -> int:
     """The shortlist that holds this share of the true neighbours, a tenth more for chance."""
     return (
         max(2 * k, int(np.ceil(1.1 * np.quantile(ranks, min(recall, 1.0), method="higher")))) if len(ranks) else 2 * k

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from umekomi.indexes.kinds.base import Kind
 from umekomi.indexes.scans import ROWS, Part, empty_hits, scan
+
+if TYPE_CHECKING:
+    from umekomi.indexes.scans import Measure, Ranking
 
 
 @dataclass
@@ -18,7 +21,7 @@ class Exact(Kind):
     name: ClassVar[str] = "exact"
     metrics: ClassVar[frozenset[str] | None] = None
 
-    def search(self, part: Part, queries: Any, k: int, similarity: Any) -> tuple[Any, Any]:
+    def search(self, part: Part, queries: Any, k: int, similarity: Measure | None) -> Ranking:
         if similarity is None:
             return scan(part, queries, k)
         from umekomi.parts.kernels.scan import take_best

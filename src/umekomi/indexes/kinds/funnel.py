@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -14,6 +14,12 @@ from umekomi.indexes.packing import Shape
 from umekomi.indexes.scans import ROWS, Part, empty_hits, measure_recall
 from umekomi.parts import similarity as similarities
 from umekomi.parts.kernels.threads import cores
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from umekomi.contracts import Floats
+    from umekomi.indexes.scans import Measure, Ranking
 
 CHOOSING = 10_000
 """Rows on which a funnel's first width is chosen."""
@@ -50,7 +56,7 @@ class Funnel(Coarse):
                 "set rotate to False"
             )
 
-    def learn(self, vectors: Any) -> None:
+    def learn(self, vectors: Floats) -> None:
         vectors = np.asarray(vectors, np.float64)
         directions = np.eye(vectors.shape[1])
         if self.rotate:
@@ -59,12 +65,12 @@ class Funnel(Coarse):
         self.width = self.width or self._cheapest(vectors, directions)
         self.codec = self._learned(vectors, directions)
 
-    def _learned(self, vectors: Any, directions: Any) -> dict[str, Any]:
+    def _learned(self, vectors: Floats, directions: NDArray[np.floating]) -> dict[str, Any]:
         first = np.ascontiguousarray(directions[:, : self.width])
         reach = np.abs(self._short(vectors, first)).max(0) if len(vectors) else np.ones(self.width)
         return {"directions": first.astype(np.float32), "step": np.maximum(reach / 127, 1e-30).astype(np.float32)}
 
-    def _cheapest(self, vectors: Any, directions: Any) -> int:
+    def _cheapest(self, vectors: Floats, directions: NDArray[np.floating]) -> int:
         """The width at which a row costs least: its bytes scanned, and its share of being looked at again, which costs
         :data:`AGAIN` bytes scanned a dimension."""
         most = (self.widths or (vectors.shape[1],))[0]
@@ -81,13 +87,13 @@ class Funnel(Coarse):
         ]
         return choices[int(np.argmin(costs))]
 
-    def _again(self, rows: Any, directions: Any) -> float:
+    def _again(self, rows: Floats, directions: NDArray[np.floating]) -> float:
         """The share of these rows to look at again for .95 of the true neighbours."""
         self.codec = self._learned(rows, directions)
         ranks = self.ranks(Part.fresh(rows, self.derive(rows)), 10, 128, 0, threads=1)
         return float(np.quantile(ranks, 0.95)) / len(rows)
 
-    def _short(self, vectors: Any, directions: Any) -> Any:
+    def _short(self, vectors: Floats, directions: NDArray[np.floating]) -> Floats:
         short = vectors @ directions
         return short if self.rotate else similarities.normalise(short)
 
@@ -107,7 +113,7 @@ class Funnel(Coarse):
     def derived(self, rows: int, width: int) -> dict[str, Shape]:
         return {"codes": ("|i1", (rows, self.width)), "longest": ("<f4", (1,))}
 
-    def keys(self, part: Part, query: Any, threads: int, wanted: int) -> Keys:
+    def keys(self, part: Part, query: Floats, threads: int, wanted: int) -> Keys:
         from umekomi.parts.kernels.scan import BINS, byte_keys
 
         asked = self._short(query[None], self.codec["directions"])[0].astype(np.float64) * self.codec["step"]
@@ -128,7 +134,7 @@ class Funnel(Coarse):
             self.shortlist = min(part.rows, self.shortlist * 3 // 2 + 1)
         return {"shortlist": self.shortlist}
 
-    def search(self, part: Part, queries: Any, k: int, similarity: Any) -> tuple[Any, Any]:
+    def search(self, part: Part, queries: Any, k: int, similarity: Measure | None) -> Ranking:
         # the stages are as long as ten hits need; more, or a filter, is answered by the second look alone
         if not (self.shortlist and self.widths) or k > USUAL or len(part.allowed):
             return super().search(part, queries, k, similarity)

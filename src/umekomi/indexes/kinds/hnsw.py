@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -15,6 +15,9 @@ from umekomi.indexes.kinds.base import DEPTHS, USUAL, Kind
 from umekomi.indexes.packing import Shape
 from umekomi.indexes.scans import ROWS, Part, empty_hits, overlap, scan, score_listed
 from umekomi.parts.kernels.threads import cores
+
+if TYPE_CHECKING:
+    from umekomi.indexes.scans import Measure, Ranking
 
 MOST = 4096
 """As many candidates as a walk keeps at most; where that is not enough every vector is looked at."""
@@ -140,7 +143,7 @@ class Hnsw(Kind):
             enough = least + (most - least) * (k - low) / (high - low) if least and most else 0
         return max(int(enough), effort) if 0 < enough <= MOST else 0
 
-    def search(self, part: Part, queries: Any, k: int, similarity: Any) -> tuple[Any, Any]:
+    def search(self, part: Part, queries: Any, k: int, similarity: Measure | None) -> Ranking:
         if part.few(k):
             return score_listed(part, queries, np.flatnonzero(part.allowed), k)
         # rows that do not count take places on the walk: ask for more by their share, and scan where that is not enough

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from umekomi.indexes.kinds.base import Kind
 from umekomi.indexes.scans import Part, empty_hits
 from umekomi.parts import similarity as similarities
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from umekomi.indexes.scans import Measure, Ranking
 
 
 @dataclass
@@ -21,7 +26,7 @@ class Late(Kind):
     outputs: ClassVar[frozenset[str]] = frozenset({"multi"})
     metrics: ClassVar[frozenset[str] | None] = frozenset({"maxsim"})
 
-    def search(self, part: Part, queries: Any, k: int, similarity: Any) -> tuple[Any, Any]:
+    def search(self, part: Part, queries: Any, k: int, similarity: Measure | None) -> Ranking:
         from umekomi.parts.kernels.scan import take_best
 
         scores, rows = empty_hits(queries.items, k)
@@ -31,7 +36,7 @@ class Late(Kind):
         return rows, scores
 
 
-def _by_tokens(offsets: Any, tokens: int = 1 << 16) -> Iterator[tuple[int, int]]:
+def _by_tokens(offsets: NDArray[np.int64], tokens: int = 1 << 16) -> Iterator[tuple[int, int]]:
     """Ranges of documents with about so many token vectors together."""
     start, last = 0, len(offsets) - 1
     while start < last:

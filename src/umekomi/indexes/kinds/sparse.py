@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -12,6 +12,9 @@ from umekomi.indexes.kinds.base import Kind
 from umekomi.indexes.packing import Shape, check_offsets
 from umekomi.indexes.scans import Part, empty_hits, merge_hits
 from umekomi.parts.kernels.threads import cores, run_all, shards
+
+if TYPE_CHECKING:
+    from umekomi.indexes.scans import Measure, Ranking
 
 
 @dataclass
@@ -37,7 +40,7 @@ class Sparse(Kind):
         if len(arrays["documents"]) != len(arrays["values"]):
             raise ValueError("values: expected as many as documents")
 
-    def search(self, part: Part, queries: Any, k: int, similarity: Any) -> tuple[Any, Any]:
+    def search(self, part: Part, queries: Any, k: int, similarity: Measure | None) -> Ranking:
         from umekomi.parts.kernels.scan import sparse_search
 
         lists = [part.arrays[name] for name in ("offsets", "documents", "values")]
@@ -61,7 +64,7 @@ class Sparse(Kind):
         return np.concatenate([rows for rows, _ in found]), np.concatenate([scores for _, scores in found])
 
 
-def _check_lists(offsets: Any, documents: Any, rows: int) -> None:
+def _check_lists(offsets: np.ndarray, documents: np.ndarray, rows: int) -> None:
     from umekomi.parts.kernels.graphs import lists_fault
 
     fault = lists_fault(offsets, documents, rows)

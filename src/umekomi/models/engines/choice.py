@@ -10,17 +10,21 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from umekomi.errors import DataError, MissingExtra, UmekomiError, WrongUse
 from umekomi.files import MODEL_FILE, cache_folder, content_hash, folder_hash, read_json, whole_folder, write_json
-from umekomi.models.engines.onnx import OnnxEmbedder
 from umekomi.models.engines.runtimes import check_runtime, default_runtime
-from umekomi.models.opening import Source, load, load_embedder, load_folder, open_folder, resolve
+from umekomi.models.opening import Source, as_embedder, load, load_embedder, load_folder, open_folder, resolve
 from umekomi.models.tokens import NetworkEmbedder
 from umekomi.progress import say
+
+if TYPE_CHECKING:
+    from umekomi.models.base import EmbedderBase, Named, Saved
+    from umekomi.models.engines.onnx import OnnxEmbedder
+    from umekomi.models.sequence import SequenceEmbedder
 
 TITLES = {"onnx": "ONNX Runtime", "openvino": "OpenVINO", "openvino-bf16": "OpenVINO in bfloat16"}
 ENGINES = ("auto", *TITLES, "torch")
@@ -42,7 +46,7 @@ PROBES = (
 )
 
 
-def open_for_encoding(model: Any, engine: str = "auto") -> Any:
+def open_for_encoding(model: Named, engine: str = "auto") -> EmbedderBase:
     """The embedder at ``model`` (a name, a folder, or an object, which is given back), ready to encode.
 
     ``"auto"``: by ONNX Runtime (or OpenVINO, if only that is there) where it is installed, the model is a transformer
@@ -78,19 +82,19 @@ def open_for_encoding(model: Any, engine: str = "auto") -> Any:
     if kind == "onnx" and runtime == default_runtime():
         return load_embedder(model)
     key = content_hash(FORMAT, name if name != str(folder) else folder.name, folder_hash(folder))
-    kept = folder if kind == "onnx" else cache_folder() / "engines" / key
+    graph_folder = folder if kind == "onnx" else cache_folder() / "engines" / key
     note = cache_folder() / "engines" / f"{key}-{runtime}.json"
-    if (kept / MODEL_FILE).is_file():
+    if (graph_folder / MODEL_FILE).is_file():
         try:
-            opened = load_folder(kept, runtime=runtime)
+            graph = as_embedder(load_folder(graph_folder, runtime=runtime))
         except Exception as error:  # a damaged file, whatever the runtime makes of it
             if kind == "onnx":
                 raise DataError(
-                    f"{kept}: expected a graph, found what cannot be opened ({type(error).__name__})"
+                    f"{graph_folder}: expected a graph, found what cannot be opened ({type(error).__name__})"
                 ) from None
-            say(f"note: {kept} cannot be opened ({type(error).__name__}); {name} is exported again")
+            say(f"note: {graph_folder} cannot be opened ({type(error).__name__}); {name} is exported again")
         else:
-            return opened if note.is_file() else _proved(load_embedder(model), opened, name, note, engine, runtime)
+            return graph if note.is_file() else _proved(load_embedder(model), graph, name, note, engine, runtime)
     if sum(path.stat().st_size for path in folder.rglob("*.safetensors")) > LARGEST:
         if engine != "auto":
             raise WrongUse(
@@ -99,7 +103,7 @@ def open_for_encoding(model: Any, engine: str = "auto") -> Any:
             )
         return load_embedder(model)
     say(f"{name}: exporting its graph for {TITLES[runtime]}, once")
-    return _exported(load_embedder(model), name, kept, note, engine, runtime)
+    return _exported(load_embedder(model), name, graph_folder, note, engine, runtime)
 
 
 def _no_graph(engine: str, name: str, kind: str) -> WrongUse:
@@ -109,30 +113,32 @@ def _no_graph(engine: str, name: str, kind: str) -> WrongUse:
     )
 
 
-def has_graph(embedder: Any) -> bool:
+def has_graph(embedder: Saved) -> bool:
     """Is it a network that :func:`export` writes?"""
-    return isinstance(embedder, NetworkEmbedder) or getattr(embedder, "kind", "") == "sequence"
+    return isinstance(embedder, NetworkEmbedder) or embedder.kind == "sequence"
 
 
-def export(embedder: Any, runtime: str = "") -> OnnxEmbedder:
+def export(embedder: EmbedderBase, runtime: str = "") -> OnnxEmbedder:
     """The embedder as one graph that needs no torch, opened by ``runtime``."""
     from umekomi.models.engines import onnx
 
-    return onnx.export_sequence(embedder, runtime) if embedder.kind == "sequence" else onnx.export(embedder, runtime)
+    if embedder.kind == "sequence":
+        return onnx.export_sequence(cast("SequenceEmbedder", embedder), runtime)
+    return onnx.export(cast("NetworkEmbedder", embedder), runtime)
 
 
-def open_to_judge(model: Any, engine: str = "auto") -> Any:
+def open_to_judge(model: Named, engine: str = "auto") -> Saved:
     """:func:`open_for_encoding`, and scorers of pairs as they are (and every object)."""
     if not isinstance(model, (str, Path)):
         return model
     return load(model) if resolve(model).kind == "cross-encoder" else open_for_encoding(model, engine)
 
 
-def _transformed(source: Source, folder: Path, engine: str) -> Any:
+def _transformed(source: Source, folder: Path, engine: str) -> EmbedderBase:
     """Transforms behind the engine; what the whole is called is worked out once, with the model as it is, and kept."""
     note = cache_folder() / "engines" / f"{content_hash(FORMAT, folder.name, folder_hash(folder))}.json"
     stands_for = read_json(note)["fingerprint"] if note.is_file() else open_folder(source).fingerprint()
-    opened = open_folder(source, lambda base: open_for_encoding(base, engine))
+    opened = as_embedder(open_folder(source, lambda base: open_for_encoding(base, engine)))
     opened.stands_for = stands_for
     if not note.is_file():
         _write(note, {"fingerprint": stands_for})
@@ -147,7 +153,9 @@ def _write(note: Path, value: dict[str, Any]) -> None:
         say(f"note: {note} could not be written ({error}); the next opening takes longer")
 
 
-def _exported(embedder: Any, name: str, kept: Path | None, note: Path | None, engine: str, runtime: str) -> Any:
+def _exported(
+    embedder: EmbedderBase, name: str, kept: Path | None, note: Path | None, engine: str, runtime: str
+) -> EmbedderBase:
     """The embedder's graph, checked, which ``note`` says, kept under ``kept``; the embedder itself where it has none as
     exact, if ``engine`` leaves the choice."""
     import warnings
@@ -155,6 +163,8 @@ def _exported(embedder: Any, name: str, kept: Path | None, note: Path | None, en
     try:
         if not find_spec("onnx"):
             raise MissingExtra("onnx", "onnx", "exporting to ONNX")
+        if not has_graph(embedder):
+            raise _no_graph(engine, name, embedder.kind)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             exported = export(embedder, runtime)
@@ -171,7 +181,9 @@ def _exported(embedder: Any, name: str, kept: Path | None, note: Path | None, en
     return opened
 
 
-def _proved(embedder: Any, exported: OnnxEmbedder, name: str, note: Path | None, engine: str, runtime: str) -> Any:
+def _proved(
+    embedder: EmbedderBase, exported: EmbedderBase, name: str, note: Path | None, engine: str, runtime: str
+) -> EmbedderBase:
     """``exported`` if it gives ``embedder``'s vectors, which is noted; else as :func:`_refused`."""
     try:
         least = check(embedder, exported)
@@ -184,7 +196,7 @@ def _proved(embedder: Any, exported: OnnxEmbedder, name: str, note: Path | None,
     return exported
 
 
-def _refused(embedder: Any, name: str, error: Exception, engine: str, runtime: str) -> Any:
+def _refused(embedder: EmbedderBase, name: str, error: Exception, engine: str, runtime: str) -> EmbedderBase:
     """``embedder`` as it is, if ``engine`` leaves the choice; else the error."""
     why = (
         " ".join(str(error).split())[:300]
@@ -197,21 +209,25 @@ def _refused(embedder: Any, name: str, error: Exception, engine: str, runtime: s
     return embedder
 
 
-def check(embedder: Any, exported: Any) -> float:
+def check(embedder: EmbedderBase, exported: EmbedderBase) -> float:
     """The least cosine of ``exported``'s vectors to ``embedder``'s over the probes, in every role and in two batch
     compositions; the error below .9999."""
     from umekomi.parts.similarity import normalise
 
-    least = 1.0
+    least, probes = 1.0, list(PROBES)
+    reader = getattr(embedder, "reader", None)
+    if reader is not None:  # words that it knows, a few and many
+        names = sorted(reader.tokenizer.get_vocab())
+        probes += [" ".join(names[:: max(1, len(names) // count)][:count]) for count in (3, 40, 300)]
     for role in (None, *sorted(embedder.roles | {"query", "document"})):
-        want = normalise(embedder.encode(list(PROBES), role=role))
+        want = normalise(embedder.encode(probes, output="dense", role=role))
         for found in (
-            exported.encode(list(PROBES), role=role),
-            np.concatenate([exported.encode([text], role=role) for text in PROBES]),
+            exported.encode(probes, output="dense", role=role),
+            np.concatenate([exported.encode([text], output="dense", role=role) for text in probes]),
         ):
             cosines = (want * normalise(found)).sum(1) + (~want.any(1) & ~found.any(1))  # of nothing, nothing
             if not np.isfinite(found).all() or float(cosines.min()) < EXACT:
-                text = PROBES[int(np.argmin(np.nan_to_num(cosines, nan=-1.0)))]
+                text = probes[int(np.argmin(np.nan_to_num(cosines, nan=-1.0)))]
                 raise WrongUse(
                     f"its graph gives another vector than the model for {text[:30]!r} in the role {role}: cosine "
                     f"{float(cosines.min()):.5f}"

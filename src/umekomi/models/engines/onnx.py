@@ -27,13 +27,17 @@ from umekomi.parts.kernels.threads import cores
 from umekomi.progress import Progress
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
     from tokenizers import Encoding, Tokenizer
 
+    from umekomi.contracts import Floats
     from umekomi.models.sequence import SequenceEmbedder
 
 
 LONGEST = 1 << 20
 """Words of a text that a graph of an embedder without a limit reads."""
+WORDS = 4096
+"""Words of a batch of such an embedder."""
 BLOCK = 4096
 """Texts that are tokenised ahead and sorted together."""
 CPU_TOKENS, GPU_TOKENS = 512, 16384
@@ -49,8 +53,24 @@ class _Ids(NamedTuple):
 
 
 class OnnxEmbedder(TokenizedEmbedder):
-    """``model.onnx`` (token ids and mask in, finished vectors out) and ``tokenizer.json``. The token ``skips`` is left
-    out of every text; one of which nothing is left has a zero vector."""
+    """``model.onnx`` (token ids and mask in, finished vectors out) and ``tokenizer.json``.
+
+    Args:
+        graph: the bytes of the graph, or its file.
+        tokenizer: cuts texts into its token ids.
+        dimension: the vectors' width.
+        context: tokens of a text that are read.
+        metric: how its vectors compare.
+        prompts: what is put before a text, by role.
+        default_prompt: the role whose prompt is put where none is said.
+        name: of the model.
+        card: what is known about it.
+        stands_for: the fingerprint of the model that this is the graph of.
+        skips: a token that is left out of every text; one of which nothing is left has a zero vector.
+        words: of a batch, whatever its texts, where a graph's steps want many texts at once.
+        threads: that run the graph; None: one a core.
+        runtime: what runs it (:func:`umekomi.models.engines.runtimes.open_runtime`).
+    """
 
     kind = "onnx"
     parallel = True
@@ -69,6 +89,7 @@ class OnnxEmbedder(TokenizedEmbedder):
         card: dict[str, Any] | None = None,
         stands_for: str = "",
         skips: int | None = None,
+        words: int | None = None,
         threads: int | None = None,
         runtime: str = "",
     ) -> None:
@@ -86,7 +107,8 @@ class OnnxEmbedder(TokenizedEmbedder):
         self.rounding = self.runtime.rounding
         if self.runtime.gpu:
             self.threads = 1
-        self.tokens = GPU_TOKENS if self.runtime.gpu else CPU_TOKENS
+        self.words = words
+        self.tokens = GPU_TOKENS if self.runtime.gpu else words or CPU_TOKENS
         self.alone = self.tokens // 2
         """Calls with at most so many tokens run on the caller's thread."""
 
@@ -114,7 +136,7 @@ class OnnxEmbedder(TokenizedEmbedder):
             )
         return self.prompts.get(role or self.default_prompt, "")
 
-    def _encode(self, items: list[Any], *, output: str, role: str | None, batch_size: int, progress: bool) -> Any:
+    def _encode(self, items: list[Any], *, output: str, role: str | None, batch_size: int, progress: bool) -> Floats:
         return self._run(items, role, batch_size, progress).vectors
 
     def _encode_with_counts(self, items: list[str], role: str | None, batch_size: int) -> Encoded:
@@ -132,7 +154,7 @@ class OnnxEmbedder(TokenizedEmbedder):
                 found = self._cutting.encode_batch_fast([prompt + text for text in items[start : start + BLOCK]])
             return [self._ids_of(encoding) for encoding in found]
 
-        def embed(encodings: list[_Ids], places: Any, width: int, first: int) -> int:
+        def embed(encodings: list[_Ids], places: NDArray[np.int64], width: int, first: int) -> int:
             if self.skips is not None:
                 places = places[[bool(encodings[place].ids) for place in places]]
                 if not len(places):
@@ -162,7 +184,7 @@ class OnnxEmbedder(TokenizedEmbedder):
                 [len(encoding.ids) for encoding in first],
                 [bool(encoding.overflowing) for encoding in first],
             )
-            for places in filled(tokens, self.tokens, batch_size):
+            for places in self._filled(tokens, self.tokens, batch_size):
                 embed(first, places, max(int(tokens[places[0]]), 1), 0)
             return Encoded(vectors, tokens, cut)
         pool, ahead = self._threads()
@@ -176,7 +198,7 @@ class OnnxEmbedder(TokenizedEmbedder):
                     over = np.array([bool(encoding.overflowing) for encoding in encodings])
                     tokens[start : start + len(encodings)], cut[start : start + len(encodings)] = widths, over
                     budget = min(self.tokens, max(int(widths.max()), -(-int(widths.sum()) // self.threads)))
-                    for places in filled(widths, budget, batch_size):
+                    for places in self._filled(widths, budget, batch_size):
                         running.append(pool.submit(embed, encodings, places, max(int(widths[places[0]]), 1), start))
                         while len(running) > 4 * self.threads:
                             bar.advance(running.popleft().result())
@@ -190,6 +212,9 @@ class OnnxEmbedder(TokenizedEmbedder):
                 wait(running)  # nothing goes on writing behind the caller's back
                 raise
         return Encoded(vectors, tokens, cut)
+
+    def _filled(self, widths: Any, budget: int, batch_size: int) -> Iterator[Any]:
+        return filled(widths, budget, batch_size) if self.words is None else filled(widths, budget, len(widths), None)
 
     def _ids_of(self, encoding: Encoding) -> _Ids:
         ids, kinds = encoding.ids, encoding.type_ids
@@ -219,12 +244,22 @@ class OnnxEmbedder(TokenizedEmbedder):
             settings["stands_for"] = self.stands_for
         if self.skips is not None:
             settings["skips"] = self.skips
+        if self.words is not None:
+            settings["words"] = self.words
         return settings
 
     @classmethod
     def _read(cls, folder: Path, head: dict[str, Any], open: Open, runtime: str = "") -> OnnxEmbedder:
         own = settings(
-            folder, head, dimension=int, context=int, prompts=dict, default_prompt_=str, stands_for_=str, skips_=int
+            folder,
+            head,
+            dimension=int,
+            context=int,
+            prompts=dict,
+            default_prompt_=str,
+            stands_for_=str,
+            skips_=int,
+            words_=int,
         )
         if own["dimension"] < 1 or own["context"] < 1 or not all(isinstance(p, str) for p in own["prompts"].values()):
             raise DataError(f"{folder / MODEL_FILE}, settings: expected sizes above zero and prompts that are texts")
@@ -280,6 +315,7 @@ def export_sequence(embedder: SequenceEmbedder, runtime: str = "") -> OnnxEmbedd
         name=f"{embedder.name}-onnx",
         card=embedder.card,
         skips=reader.skips,
+        words=WORDS,
         runtime=runtime,
     )
 

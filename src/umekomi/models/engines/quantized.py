@@ -89,11 +89,11 @@ def int8(embedder: OnnxEmbedder, texts: Sequence[str], *, least: float = LEAST, 
         reached = 0.0
         while low < high:  # losses grow with what is rounded: the most that keeps every text
             count = (low + high + 1) // 2 if best is not None or high < len(order) else high
-            made = rounded(order[:count])
-            cosines = (normalise(made.encode(texts)) * want).sum(1)
+            quantised = rounded(order[:count])
+            cosines = (normalise(quantised.encode(texts)) * want).sum(1)
             reached = max(reached, float(cosines.min()))
             if cosines.min() >= least:
-                low, best = count, (count, made, float(cosines.mean()))
+                low, best = count, (count, quantised, float(cosines.mean()))
                 loss = float(cosines.min())
             else:
                 high = count - 1
@@ -104,9 +104,9 @@ def int8(embedder: OnnxEmbedder, texts: Sequence[str], *, least: float = LEAST, 
                 "too few to be worth it; "
                 f"with more the least is {reached:.4f}: leave it in float, or ask for less"
             )
-    count, made, mean = best
-    speed = _rate(made, texts) / _rate(embedder, texts)
-    made.card = {
+    count, quantised, mean = best
+    speed = _rate(quantised, texts) / _rate(embedder, texts)
+    quantised.card = {
         **embedder.card,
         "int8": {
             "cosine_least": round(loss, 5),
@@ -122,7 +122,7 @@ def int8(embedder: OnnxEmbedder, texts: Sequence[str], *, least: float = LEAST, 
             f"note: in eight bits {embedder.name} is slower here ({speed:.2f} times float's texts a second): this "
             "processor gains nothing from them"
         )
-    return made
+    return quantised
 
 
 def _sums_whole() -> bool:
@@ -147,6 +147,7 @@ def _with(embedder: OnnxEmbedder, graph: bytes) -> OnnxEmbedder:
         prompts=embedder.prompts,
         default_prompt=embedder.default_prompt,
         skips=embedder.skips,
+        words=embedder.words,
         name=f"{embedder.name}-int8",
         card=embedder.card,
     )

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from umekomi.errors import MissingExtra, WrongUse
 
 if TYPE_CHECKING:
+    import openvino
     from numpy.typing import NDArray
 
 
@@ -49,11 +50,20 @@ class OnnxRuntime:
         return self._session.run(None, {name: feed[name] for name in self.inputs})[0]  # type: ignore[no-any-return]
 
 
+_FIRST = threading.Lock()
+
+
 @cache
-def _core() -> Any:
+def _core() -> openvino.Core:
     """OpenVINO's list of what this machine computes with, looked up once."""
+    import numpy as np
     import openvino
 
+    # Its table of NumPy's types is made at first use, under a C++ guard that lets go of the interpreter meanwhile: two
+    # threads there first wait for each other for ever, one with the guard, one with the interpreter.
+    with _FIRST:
+        openvino.Type.f32.to_dtype()
+        openvino.Tensor(np.zeros((1, 1), np.float32))
     return openvino.Core()
 
 

@@ -9,7 +9,7 @@ are not cut after 512 tokens, as there they are.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -18,8 +18,11 @@ from umekomi.models.borders import reading
 from umekomi.models.folders import most_tokens, read_arrays, read_object, read_tokenizer
 from umekomi.models.static import StaticEmbedder
 
+if TYPE_CHECKING:
+    from umekomi.models.base import EmbedderBase
 
-def model2vec(folder: Path, name: str) -> Any:
+
+def model2vec(folder: Path, name: str) -> EmbedderBase:
     """The static embedder of a model2vec folder."""
     import json
 

@@ -8,10 +8,15 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from umekomi.errors import WrongUse
 from umekomi.files import read_json, write_json
+
+if TYPE_CHECKING:
+    from sentence_transformers.base.modules import Transformer
+
+    from umekomi.models.text import TextEmbedder
 
 TRUNK, HEAD = "embedding_model.", "latent_attention_model."
 PARTS = {
@@ -35,7 +40,7 @@ recalled, and one that is missing is an error that lists what is there."""
 QUERY = "Instruct: Given a question, retrieve passages that answer the question\nQuery: "
 
 
-def nv_embed(folder: Path, name: str) -> Any:
+def nv_embed(folder: Path, name: str) -> TextEmbedder:
     """NV-Embed-v1 or -v2 from its folder: Mistral without its causal mask, latent attention as released, mean over what
     is not instruction, length one. An end-of-text token is added to every text, behind whatever truncation leaves."""
     import torch
@@ -118,7 +123,7 @@ def quiet() -> Iterator[None]:
         logging.set_verbosity(before)
 
 
-def _whole(network: Any, shards: list[Path], folder: Path) -> None:
+def _whole(network: Transformer, shards: list[Path], folder: Path) -> None:
     """Every weight of the trunk is in the files."""
     from safetensors import safe_open
 

@@ -8,12 +8,15 @@ with ``t = cosh(d) - 1``, ``exp(-d) = 1 / (1 + t + sqrt(t (t + 2)))``.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numba import njit
 
 from umekomi.parts.kernels.draw import draw
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 BALL, LORENTZ, EUCLIDEAN, DOT = 0, 1, 2, 3
 GEOMETRIES = {"poincare": BALL, "lorentz": LORENTZ, "euclidean": EUCLIDEAN, "cosine": DOT, "dot": DOT}
@@ -334,7 +337,7 @@ def sgd(
     return loss
 
 
-def columns_of(points: Any, geometry: int) -> tuple[Any, Any]:
+def columns_of(points: NDArray[np.floating], geometry: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """What :func:`ranks` and :func:`closest` read: (float64 ``[d, n]``, the weights ``[n]`` of the ball's distance) of
     ``[n, d]``."""
     weights = 1 / (1 - (points**2).sum(1)) if geometry == BALL else np.ones(len(points))

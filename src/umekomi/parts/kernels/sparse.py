@@ -14,6 +14,8 @@ from umekomi.parts.kernels.threads import cores, run_all, shards
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from umekomi.contracts import Sparse
+
 _FAST = {"contract", "arcp", "nsz", "reassoc"}
 
 
@@ -30,7 +32,7 @@ def _product(offsets, columns, values, dense, out, low, high):
                 target[k] += value * source[k]
 
 
-def product(matrix: Any, dense: NDArray[np.float32], threads: int = 0) -> NDArray[np.float32]:
+def product(matrix: Sparse, dense: NDArray[np.float32], threads: int = 0) -> NDArray[np.float32]:
     """``matrix @ dense`` for CSR ``[n, m]`` and C-contiguous float32 ``[m, d]``; float32 ``[n, d]``."""
     out = np.empty((matrix.shape[0], dense.shape[1]), np.float32)
     ranges = _balanced(matrix.indptr, cores(threads))

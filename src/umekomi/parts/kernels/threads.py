@@ -8,7 +8,10 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from functools import cache
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from threadpoolctl import ThreadpoolController
 
 
 def cores(wanted: int = 0) -> int:
@@ -48,7 +51,7 @@ def single_threaded_blas() -> Iterator[None]:
 
 
 @cache
-def _blas(process: int) -> Any:
+def _blas(process: int) -> ThreadpoolController:
     import numpy  # noqa: F401  the libraries are found where they are loaded
     from threadpoolctl import ThreadpoolController
 

@@ -3,10 +3,13 @@ structured self-attentive embedding and its gates."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
-from umekomi.parts.layers.sentence import WordNetwork, redundancy
+from umekomi.parts.layers.sentence import EncodedBatch, WordNetwork, redundancy
 
 Side = tuple[Tensor, Tensor]
 """Ids int64 ``[batch, time]`` and lengths ``[batch]``."""
@@ -94,13 +97,35 @@ class PairClassifier(nn.Module):
 
     def forward(self, first: Side, second: Side) -> tuple[Tensor, None]:
         """(``[batch, classes]``, nothing); each side ids ``[batch, time]`` and lengths."""
-        return self.head(pair_features(*(self.network(*side).vectors for side in (first, second)))), None
+        sides = [one.vectors for one in encode_sides(self.network, (first, second))]
+        return self.head(pair_features(*sides)), None
+
+
+def encode_sides(network: WordNetwork, sides: Sequence[Side]) -> list[EncodedBatch]:
+    """What the network makes of each side; of both at once, where nothing depends on the batch: the weights of a step
+    are then read once."""
+    if network.padding == "zero" or len(sides) == 1:
+        return [network(*side) for side in sides]
+    longest = max(ids.shape[1] for ids, _ in sides)
+    ids = torch.cat([functional.pad(ids, (0, longest - ids.shape[1])) for ids, _ in sides])
+    read = network(ids, torch.cat([lengths for _, lengths in sides]))
+    parts = [[None] * len(sides) if part is None else part.chunk(len(sides)) for part in read]
+    return [EncodedBatch(*own) for own in zip(*parts, strict=True)]
 
 
 class SelfAttentiveClassifier(nn.Module):
-    """A classifier of texts, or with ``pairs`` of pairs under :class:`Gates`, over the matrices ``shape`` (hops, width)
-    of a self-attentive network; ``hidden`` units, or by row and by column for the pruned head. Its second value is
-    ``penalty`` times the mean redundancy of the attention (:func:`~umekomi.parts.layers.sentence.redundancy`)."""
+    """A classifier of texts, or of pairs, over the matrices of a self-attentive network. Its second value is the
+    penalty on the attention's mean redundancy (:func:`~umekomi.parts.layers.sentence.redundancy`).
+
+    Args:
+        network: gives the matrices.
+        shape: theirs, hops and width.
+        classes: how many.
+        pairs: two matrices are brought together by :class:`Gates`.
+        hidden: units of the dense head; by row and by column, of the pruned one.
+        dropout: before each linear map.
+        penalty: what the redundancy is multiplied with.
+    """
 
     def __init__(
         self,
@@ -124,8 +149,8 @@ class SelfAttentiveClassifier(nn.Module):
 
     def forward(self, *sides: Side) -> tuple[Tensor, Tensor]:
         """(``[batch, classes]``, the penalty)."""
-        read = [self.network(*side) for side in sides]
-        matrices = [one.vectors.unflatten(1, self.shape) for one in read]
+        read = encode_sides(self.network, sides)
+        matrices = [one.vectors.view(-1, *self.shape) for one in read]
         matrix = matrices[0] if self.gates is None else self.gates(*matrices)
-        overlaps = [redundancy(one.attention).mean() for one in read]
+        overlaps = [redundancy(one.attention).mean() for one in read if one.attention is not None]
         return self.head(matrix), self.penalty * torch.stack(overlaps).mean()

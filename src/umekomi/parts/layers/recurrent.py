@@ -44,14 +44,20 @@ class Read(NamedTuple):
 
 
 class Recurrent(nn.Module):
-    """Layers of LSTM or GRU of ``width`` over vectors of ``inputs`` numbers.
+    """Layers of LSTM or GRU. Biases and order of gates are torch's.
 
-    ``directions``: ``"forward"``, ``"backward"`` (from a sequence's own last token to its first), or ``"both"``, whose
-    outputs stand side by side and are both read by the next layer. With ``projection`` an LSTM's output is a linear map
-    of it to that width (Sak+ 2014); ``cell_clip`` and ``projection_clip`` bound the cell before the output is taken
-    from it, and the projected output, to ± so much. ``residual`` adds a layer's input to its output, from the second
-    layer on. ``dropout`` stands before each layer but the first (and before what its residual adds). Biases and order
-    of gates are torch's.
+    Args:
+        inputs: numbers of each vector that is read.
+        width: of the layers.
+        cell: ``"lstm"`` or ``"gru"``.
+        layers: one on another.
+        directions: ``"forward"``, ``"backward"`` (from a sequence's own last token to its first), or ``"both"``, whose
+            outputs stand side by side and are both read by the next layer.
+        projection: an LSTM's output is a linear map of it to this width (Sak+ 2014).
+        cell_clip: bounds the cell before the output is taken from it, to ± so much.
+        projection_clip: bounds the projected output, to ± so much.
+        residual: adds a layer's input to its output, from the second layer on.
+        dropout: before each layer but the first (and before what its residual adds).
     """
 
     def __init__(

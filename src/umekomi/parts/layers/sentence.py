@@ -251,11 +251,23 @@ Size = Annotated[int, AtLeast(1)]
 
 
 class RecurrentEncoder(Encoder):
-    """Recurrent layers of ``width`` and a ``pooling`` over what the last one gives.
+    """Recurrent layers and a pooling over what the last one gives. Token vectors are the states; of self-attention, the
+    rows of M.
 
-    ``projected`` puts a linear map without bias between them (InferSent's BLSTMproj). ``"naacl"``, ``"mila"`` (with so
-    many ``queries``) and ``"yang"`` are :class:`InnerAttention`, ``"self-attention"`` is :class:`SelfAttention` with
-    ``hops`` and ``attention_width``. Token vectors are the states; of self-attention, the rows of M.
+    Args:
+        inputs: numbers of each word's vector.
+        width: of the layers.
+        cell: ``"lstm"`` or ``"gru"``.
+        directions: as of :class:`umekomi.parts.layers.recurrent.Recurrent`.
+        layers: one on another.
+        projected: puts a linear map without bias between states and pooling (InferSent's BLSTMproj).
+        pooling: ``"naacl"``, ``"mila"`` and ``"yang"`` are :class:`InnerAttention`, ``"self-attention"`` is
+            :class:`SelfAttention`; the others speak for themselves.
+        padding: ``"masked"``, or ``"zero"``: what stands behind a text counts as zeros, as InferSent was released.
+        queries: of ``"mila"``.
+        hops: of self-attention.
+        attention_width: of self-attention.
+        dropout: between the layers.
     """
 
     kind = "recurrent"

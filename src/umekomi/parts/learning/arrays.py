@@ -43,12 +43,24 @@ def learn(
 ) -> list[float]:
     """Change ``arrays`` in place, ``epochs`` times over ``size`` items; returns the mean loss of each epoch.
 
-    ``work(epoch, low, high, thread)`` runs items ``low`` to ``high`` of an epoch and returns their summed loss; it must
-    release the GIL, and is called by all ``threads`` at once on ranges of their own. ``begin(epoch)`` prepares one,
-    ``after(epoch)`` says whether it was the last; what it remembers is among ``arrays``. Numbers that are not finite
-    end the job with the epoch, the row (named by ``rows[array]``) and ``hint``. Where the run has a checkpoint
-    folder, the arrays are kept there every 20 seconds under ``key``, and an interrupted job goes on behind the last
-    whole epoch.
+    Numbers that are not finite end the job with the epoch, the row and ``hint``. Where the run has a checkpoint folder,
+    the arrays are kept there every 20 seconds, and an interrupted job goes on behind the last whole epoch.
+
+    Args:
+        arrays: all that learning changes, by name.
+        epochs: how often all items are gone over.
+        size: how many items there are.
+        work: ``work(epoch, low, high, thread)`` runs items ``low`` to ``high`` of an epoch and returns their summed
+            loss; it must release the GIL, and is called by all threads at once on ranges of their own.
+        run: who, seed, checkpoint, progress.
+        unit: what the items are, for the bar.
+        threads: 0: one a core.
+        begin: ``begin(epoch)`` prepares one.
+        after: ``after(epoch)`` says whether it was the last; what it remembers is among ``arrays``.
+        rows: the name of each row of an array, for errors.
+        hint: what mends numbers that are not finite.
+        key: names the data and the settings; a checkpoint of another is left out.
+        piece: items that a thread takes at once.
     """
     file = run.checkpoint / "epochs.npz" if run.checkpoint else None
     done, losses = _resume(arrays, file, key, run.who)

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from sentence_transformers.sentence_transformer.data_collator import SentenceTransformerDataCollator
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
 
 INSTRUCTIONS = {"instruction": ("anchor",), "document_instruction": ()}
 """Which columns an instruction stands before; ``document_instruction``: all others."""
 
 
-def tokens_of(model: Any, instruction: str) -> int:
+def tokens_of(model: SentenceTransformer, instruction: str) -> int:
     """How many tokens of a text are its instruction, counted from the text's first token (special tokens before it with
     it); a space at the instruction's end belongs to the word behind it."""
     if not instruction:

@@ -45,7 +45,7 @@ def read_tree(file: str | Path) -> Tree:
         ) from None
 
 
-def _taken_apart(tree: Tree, path: str, tensors: dict[str, Tensor], seen: set[int]) -> Any:
+def _taken_apart(tree: Tree, path: str, tensors: dict[str, Tensor], seen: set[int]) -> object:
     """The tree as JSON, its tensors put into ``tensors`` under names that say where they stood."""
     if isinstance(tree, Tensor):
         found = tree.detach().cpu().contiguous()

@@ -105,6 +105,7 @@ def learn_labelled(
     key: str,
     share: float,
     batch_size: int,
+    epochs: int,
     by_length: bool = True,
     **how: Any,
 ) -> tuple[History, dict[str, Any]]:
@@ -121,13 +122,17 @@ def learn_labelled(
         key: names the settings; the data's content is added.
         share: of the rows that is held out.
         batch_size: rows a batch.
+        epochs: how often all rows are read at most; 0: the module stays as it is.
         by_length: whether rows of like length make a batch.
-        how: for ``learn``: epochs, optimiser, schedule, clip, patience ...
+        how: for ``learn``: optimiser, schedule, clip, patience ...
     """
     try:
         train, held = held_out(groups, share, run.generator(1 << 20))
     except DataError as error:
         raise DataError(f"{run.who}: {error}") from None
+    if not epochs:
+        module.eval()
+        return History(ended="epochs"), {"rows": 0, "labels": list(data.names), "epochs": 0}
     lengths = data.lengths
 
     def make(rows: Ids, generator: np.random.Generator) -> LabelledBatch:
@@ -154,6 +159,7 @@ def learn_labelled(
         loss,
         run=run,
         key=content_hash(key, data.content(), train.tobytes()),
+        epochs=epochs,
         validate=accuracy,
         size=lambda batch: len(batch.classes),
         unit="rows",

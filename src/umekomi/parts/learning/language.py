@@ -4,7 +4,7 @@ texts packed end to end."""
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -12,8 +12,12 @@ from umekomi.errors import DataError, WrongUse
 from umekomi.parts.learning.trainer import arguments, checkpoints, progress_callback, train_resuming
 from umekomi.run import Run
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-def pack_texts(tokenizer: Any, texts: Sequence[str], length: int) -> Any:
+
+def pack_texts(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], length: int) -> NDArray[np.int64]:
     """Every text's tokens one behind the other, cut into rows of ``length``: int64 ``[rows, length]``; the rest that
     fills no row is left out."""
     flat: list[int] = []
@@ -27,8 +31,8 @@ def pack_texts(tokenizer: Any, texts: Sequence[str], length: int) -> Any:
 
 
 def pretrain(
-    model: Any,
-    tokenizer: Any,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
     texts: Sequence[str],
     *,
     run: Run,
@@ -41,9 +45,23 @@ def pretrain(
     warmup: float = 0.05,
     save_steps: int = 500,
 ) -> list[float]:
-    """Train ``model`` (with its language-modelling head) in place for ``steps`` batches; the mean loss of each tenth of
-    the way, in nats a token. Where the run has a checkpoint folder, an interrupted one goes on from its last
-    ``save_steps``."""
+    """Train ``model`` in place; the mean loss of each tenth of the way, in nats a token. Where the run has a checkpoint
+    folder, an interrupted one goes on from its last ``save_steps``.
+
+    Args:
+        model: a network with its language-modelling head.
+        tokenizer: its tokenizer; with a mask token, where tokens are masked.
+        texts: packed end to end.
+        run: who, seed, checkpoint, progress.
+        objective: ``"causal"``, the next token, or ``"masked"``.
+        masked: the share of tokens that are.
+        length: tokens a row.
+        steps: batches in all.
+        batch_size: rows a batch.
+        learning_rate: the highest, behind the warm-up.
+        warmup: the share of the steps in which it rises.
+        save_steps: between two checkpoints.
+    """
     import datasets
     from transformers import DataCollatorForLanguageModeling, Trainer, TrainingArguments, set_seed
 

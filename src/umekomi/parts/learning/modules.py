@@ -7,7 +7,7 @@ import dataclasses
 import os
 import random
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from itertools import islice
@@ -83,33 +83,47 @@ def learn(
 ) -> History:
     """Train ``module`` in place, and leave it in evaluation mode where it was.
 
-    ``batches(epoch, generator)`` gives the batches of an epoch, the same for the same generator; a sequence
-    (:mod:`.samplers`) is entered anywhere, anything else is made again up to where it was left. ``loss(module, batch)``
-    is a scalar, the mean per item; it may be a module with weights of its own, which are trained too. With ``carry`` it
-    is ``loss(module, batch, state) -> (scalar, state)``: the state (tensors in tuples, lists and dictionaries; None
-    where an epoch begins) is handed on from batch to batch without its graph. ``optimiser(parameters)`` makes the
-    optimiser, ``functools.partial(torch.optim.SGD, lr=0.1)`` for one; ``schedule`` is a rule of :mod:`.rates`.
-
-    ``clip`` bounds the global norm of the gradient, ``clip_value`` each of its numbers. A step reads ``accumulate``
-    batches in each process, weighted by their ``size`` (the first dimension, or the length, where none is given).
-    ``after_step(module)`` may change weights, without gradient (a bound on norms, a moving average).
-
-    After each epoch ``validate(module)`` gives a number; ``patience`` epochs in a row that are not ``better`` than the
-    best before them end the training, and with ``best`` the weights of the best epoch are kept. ``watch(module, step)``
-    looks at it before the first step and behind the last, and between every ``watch_every`` steps, or at each epoch's
-    end. Both see it in evaluation mode, without gradients, and change no random number of the training.
-
     Random numbers: torch's, NumPy's and Python's global generators are seeded for each batch from the run's seed, the
     epoch and the batch's number, and put back at the end. So nothing that came before has an influence on them.
 
-    With a checkpoint folder in ``run``, everything is kept there every ``save_seconds`` (0: after each step; seldomer
-    where writing takes long) and at the end: an interrupted run goes on behind its last kept step, a finished one is
-    not run again. ``key`` names the data and what the functions do (:func:`umekomi.files.content_hash`); the initial
-    weights, the seed and all settings are in it anyway. A checkpoint of anything else is left out, and that is said.
+    With a checkpoint folder in ``run``, everything is kept there as it goes and at the end: an interrupted run goes on
+    behind its last kept step, a finished one is not run again. The initial weights, the seed and all settings are in
+    its key beside ``key``. A checkpoint of anything else is left out, and that is said.
 
     Loss, gradient or weights that are not finite raise :class:`UmekomiError` with the epoch, the batch (both from 1)
     and ``hint``. Started by ``accelerate launch`` or ``torchrun``, processes share the batches of a step, and the
     checkpoint folder must be one that all see.
+
+    Args:
+        module: the network.
+        batches: ``batches(epoch, generator)`` gives the batches of an epoch, the same for the same generator; a
+            sequence (:mod:`.samplers`) is entered anywhere, anything else is made again up to where it was left.
+        loss: ``loss(module, batch)`` is a scalar, the mean per item; it may be a module with weights of its own, which
+            are trained too.
+        run: who, seed, checkpoint, progress.
+        key: names the data and what the functions do (:func:`umekomi.files.content_hash`).
+        epochs: at most so many.
+        optimiser: ``optimiser(parameters)`` makes it; ``functools.partial(torch.optim.SGD, lr=0.1)`` for one.
+        schedule: a rule of :mod:`.rates`.
+        clip: bounds the global norm of the gradient.
+        clip_value: bounds each of the gradient's numbers.
+        carry: the loss is ``loss(module, batch, state) -> (scalar, state)``: the state (tensors in tuples, lists and
+            dictionaries; None where an epoch begins) is handed on from batch to batch without its graph.
+        accumulate: batches that a step reads in each process, weighted by their ``size``.
+        validate: ``validate(module)`` gives a number after each epoch; it sees the module in evaluation mode, without
+            gradients, and changes no random number of the training.
+        better: which numbers are: ``"higher"`` or ``"lower"``.
+        patience: so many epochs in a row that are not better than the best before them end the training.
+        best: keeps the weights of the best epoch.
+        after_step: ``after_step(module)`` may change weights, without gradient (a bound on norms, a moving average).
+        watch: ``watch(module, step)`` looks at it before the first step and behind the last, and between, as
+            ``validate`` does.
+        watch_every: steps between two looks; None: an epoch.
+        size: how many items a batch has; None: its first dimension, or its length.
+        unit: what the items are, for the bar.
+        precision: ``"bf16"`` computes in bfloat16 where it is safe.
+        hint: what mends numbers that are not finite.
+        save_seconds: between two checkpoints; 0: after each step; seldomer where writing takes long.
     """
     _check(run, epochs, clip, clip_value, accumulate, validate, better, patience)
     accelerator = _accelerator(run, precision)
@@ -207,7 +221,7 @@ def learn(
     return history
 
 
-def items_in(batch: Any) -> int:
+def items_in(batch: Sized) -> int:
     """How many items a batch has: the first dimension of its first tensor or array, or its length.
 
     >>> items_in({"ids": torch.zeros(3, 7)}), items_in((np.zeros((4, 2)), None)), items_in(["a", "b"])
@@ -260,7 +274,7 @@ class _Objective(nn.Module):
         super().__init__()
         self.module, self.loss, self.carry = module, loss, carry
 
-    def forward(self, batch: Any, state: Tree) -> tuple[Tensor, Tree]:
+    def forward(self, batch: object, state: Tree) -> tuple[Tensor, Tree]:
         if not self.carry:
             return self.loss(self.module, batch), None
         value, state = self.loss(self.module, batch, state)
@@ -529,16 +543,20 @@ def _accelerator(run: Run, precision: str) -> Accelerator:
     cpu = processes > 1 and not torch.accelerator.is_available()
     # another trainer of this process may have left its own precision behind, which accelerate refuses to change
     AcceleratorState._reset_state(reset_partial_state=True)
-    made = Accelerator(
+    accelerator = Accelerator(
         mixed_precision=precision,
         cpu=cpu,
         kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
     )
-    if made.distributed_type.value in ("FSDP", "DEEPSPEED", "MEGATRON_LM"):
-        raise WrongUse(f"{run.who}: expected processes with all weights each, found {made.distributed_type.value}")
-    if made.num_processes != processes:
-        raise WrongUse(f"{run.who}: expected {processes} processes as launched, accelerate found {made.num_processes}")
-    return made
+    if accelerator.distributed_type.value in ("FSDP", "DEEPSPEED", "MEGATRON_LM"):
+        raise WrongUse(
+            f"{run.who}: expected processes with all weights each, found {accelerator.distributed_type.value}"
+        )
+    if accelerator.num_processes != processes:
+        raise WrongUse(
+            f"{run.who}: expected {processes} processes as launched, accelerate found {accelerator.num_processes}"
+        )
+    return accelerator
 
 
 def _check(

@@ -8,10 +8,16 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from umekomi.parts.learning.trainer import arguments, checkpoints, last_checkpoint, progress_callback, train_resuming
 from umekomi.run import Run
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from peft import PeftModel
+    from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer
+    from transformers import TrainerState
 
 
 @dataclass(frozen=True)
@@ -37,13 +43,13 @@ class Stage:
 
 
 def fine_tune(
-    base: Any,
+    base: SentenceTransformer,
     stages: Callable[[Any], Sequence[Stage]],
     *,
     run: Run,
     max_length: int | None = None,
     save_steps: int = 100,
-) -> Any:
+) -> SentenceTransformer:
     """A copy of the sentence-transformers model ``base``, trained by the stages that ``stages(copy)`` makes, one after
     the other, on texts cut at ``max_length`` tokens; what it reads afterwards is what it read before.
 
@@ -70,14 +76,14 @@ def round_robin(
     return lambda model: [Stage(tables, dict.fromkeys(tables, objective(model)), sampler="shuffle", **stage)]
 
 
-def sample_rows(table: Any, most: int | None, seed: int) -> Any:
+def sample_rows(table: pa.Table, most: int | None, seed: int) -> pa.Table:
     """At most so many rows of a table, sampled with the seed, in their order."""
     if not most or table.num_rows <= most:
         return table
     return table.take(sorted(random.Random(seed).sample(range(table.num_rows), most)))
 
 
-def _train(model: Any, stage: Stage, run: Run, save_steps: int) -> None:
+def _train(model: SentenceTransformer, stage: Stage, run: Run, save_steps: int) -> None:
     """Train ``model`` in place by one stage."""
     import datasets
     from sentence_transformers import SentenceTransformerTrainingArguments
@@ -91,7 +97,7 @@ def _train(model: Any, stage: Stage, run: Run, save_steps: int) -> None:
     steps = max(1, int(-(-sum(each.num_rows for each in tables.values()) // stage.batch_size) * stage.epochs))
     single = len(tables) == 1
 
-    def watched(state: Any) -> None:
+    def watched(state: TrainerState) -> None:
         step = state.global_step
         if stage.watch and (step % stage.watch_every == 0 or step == state.max_steps):
             _watched(model, stage.watch, step)
@@ -127,7 +133,7 @@ def _train(model: Any, stage: Stage, run: Run, save_steps: int) -> None:
         model[0].model = adapted.merge_and_unload().requires_grad_(True)
 
 
-def _trainer() -> Any:
+def _trainer() -> type[SentenceTransformerTrainer]:
     """sentence-transformers' trainer, whose checkpoints hold the weights being trained as they stand, adapters and the
     objective's own parameters (heads, a temperature) with them: theirs reopens a model from its folder, which has
     neither."""
@@ -145,7 +151,7 @@ def _trainer() -> Any:
                 }
             return found
 
-        def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
+        def _save(self, output_dir: str | None = None, state_dict: object = None) -> None:
             place = Path(output_dir or self.args.output_dir)
             place.mkdir(parents=True, exist_ok=True)
             save_file(
@@ -161,7 +167,7 @@ def _trainer() -> Any:
     return Trainer
 
 
-def _watched(model: Any, watch: Callable[[Any, int], None], step: int) -> None:
+def _watched(model: SentenceTransformer, watch: Callable[[Any, int], None], step: int) -> None:
     """Look at the model as it will be used, and leave the generators and the mode as they were."""
     import torch
 
@@ -171,7 +177,7 @@ def _watched(model: Any, watch: Callable[[Any, int], None], step: int) -> None:
     model.train(was)
 
 
-def lora(model: Any, rank: int, alpha: float, dropout: float) -> Any:
+def lora(model: SentenceTransformer, rank: int, alpha: float, dropout: float) -> PeftModel:
     """Low-rank adapters on every linear layer of the network (Hu et al. 2106.09685, by peft), everything else of it
     frozen; poolings and projections behind it train whole."""
     from umekomi.errors import MissingExtra
@@ -187,6 +193,6 @@ def lora(model: Any, rank: int, alpha: float, dropout: float) -> Any:
     return adapted
 
 
-def _plain(table: Any) -> Any:
+def _plain(table: pa.Table) -> pa.Table:
     """Without schema metadata that ``datasets`` would try to read as its own, and with columns it can batch."""
     return table.replace_schema_metadata(None).combine_chunks()

@@ -10,10 +10,13 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from umekomi.progress import Progress
 from umekomi.run import Run
+
+if TYPE_CHECKING:
+    from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 
 @contextmanager
@@ -29,7 +32,7 @@ def checkpoints(run: Run) -> Iterator[Path]:
         yield folder
 
 
-def arguments(run: Run, folder: Path, *, save_steps: int, **own: Any) -> dict[str, Any]:
+def arguments(run: Run, folder: Path, *, save_steps: int, **own: object) -> dict[str, object]:
     """Arguments of a trainer that is seeded by ``run`` and saves to ``folder`` every ``save_steps`` steps, if the run
     keeps checkpoints; ``own`` are the learner's."""
     import torch
@@ -49,7 +52,7 @@ def arguments(run: Run, folder: Path, *, save_steps: int, **own: Any) -> dict[st
     } | own
 
 
-def train_resuming(trainer: Any, folder: Path) -> None:
+def train_resuming(trainer: Trainer, folder: Path) -> None:
     """Train, from the last whole checkpoint in ``folder`` where there is one; nothing is printed."""
     from transformers import PrinterCallback
 
@@ -62,18 +65,27 @@ def progress_callback(
     count: int,
     after: Callable[[Any], None] | None = None,
     logged: Callable[[dict[str, Any]], None] | None = None,
-) -> Any:
+) -> TrainerCallback:
     """A callback that moves ``bar`` by ``count`` a step, and hands on the trainer's state after each and what it
     logs."""
     from transformers import TrainerCallback
 
     class Show(TrainerCallback):  # type: ignore[misc]
-        def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        def on_step_end(
+            self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
+        ) -> None:
             bar.advance(count)
             if after is not None:
                 after(state)
 
-        def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
+        def on_log(
+            self,
+            args: TrainingArguments,
+            state: TrainerState,
+            control: TrainerControl,
+            logs: dict[str, Any] | None = None,
+            **kwargs: object,
+        ) -> None:
             if logged is not None and logs:
                 logged(logs)
 

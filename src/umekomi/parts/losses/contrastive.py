@@ -68,11 +68,19 @@ def info_nce(
     answers: Tensor | None = None,
     present: Tensor | None = None,
 ) -> Tensor:
-    """The loss, a scalar: ``queries`` and ``documents`` ``[n, d]``, mined ``negatives`` ``[n, k, d]``.
+    """The loss, a scalar.
 
-    ``in_batch`` bool ``[n]``: which rows take candidates from other rows (all). ``same`` bool ``[n, n]``: rows i and j
-    have one query or one positive. ``answers`` bool ``[n, n, k]``: row j's k-th negative answers query i. Both are kept
-    out where ``candidates.duplicates``. ``present`` bool ``[n, k]``: which mined negatives there are (all).
+    Args:
+        queries: ``[n, d]``.
+        documents: ``[n, d]``, the positive of each.
+        negatives: mined ones, ``[n, k, d]``.
+        temperature: what similarities are divided by.
+        cosine: brings all to length one.
+        candidates: which others a query is told from.
+        in_batch: bool ``[n]``: which rows take candidates from other rows; None: all.
+        same: bool ``[n, n]``: rows i and j have one query or one positive; kept out where ``candidates.duplicates``.
+        answers: bool ``[n, n, k]``: row j's k-th negative answers query i; kept out as well.
+        present: bool ``[n, k]``: which mined negatives there are; None: all.
     """
     if cosine:
         queries, documents = functional.normalize(queries, dim=-1), functional.normalize(documents, dim=-1)
@@ -151,11 +159,19 @@ class InfoNCE(CachedLossMixin, nn.Module):
 
     ``label``, where there is one, is int64 ``[n, 3]`` (:mod:`umekomi.parts.learning.batches`): whether the row takes
     candidates from the others, its group (-1 for none; rows of one group are no negatives of each other), and how many
-    mined negatives it has, the first ones. ``learned`` makes the temperature a parameter. ``one_view`` embeds the
-    anchor once and takes it for its own positive as well: one dropout mask for both views (SimCSE's table 2, "fixed").
-    ``prefixes`` (width to weight) sums the loss over nested prefixes (Kusupati et al. 2205.13147). With ``mini_batch``
-    the batch is embedded in parts of that size and gradients are cached (Gao et al. 2101.06983; sentence-transformers'
-    machinery): batches larger than memory, twice the forward passes, the same gradients.
+    mined negatives it has, the first ones.
+
+    Args:
+        model: gives the vectors.
+        temperature: what similarities are divided by.
+        learned: makes the temperature a parameter.
+        cosine: brings all to length one.
+        candidates: which others a query is told from.
+        prefixes: width to weight: sums the loss over nested prefixes (Kusupati et al. 2205.13147).
+        mini_batch: the batch is embedded in parts of this size and gradients are cached (Gao et al. 2101.06983;
+            sentence-transformers' machinery): batches larger than memory, twice the forward passes, the same gradients.
+        one_view: embeds the anchor once and takes it for its own positive as well: one dropout mask for both views
+            (SimCSE's table 2, "fixed").
     """
 
     uses_gradient_cache = False
@@ -163,7 +179,7 @@ class InfoNCE(CachedLossMixin, nn.Module):
 
     def __init__(
         self,
-        model: Any,
+        model: nn.Module,
         *,
         temperature: float = 0.05,
         learned: bool = False,

@@ -30,8 +30,17 @@ def nested_cross_entropy(
 
 
 class NestedHeads(nn.Module):
-    """A linear classifier on every prefix of a model's sentence vectors. ``tied``: one matrix, of which each prefix
-    takes its first columns (MRL-E). ``drawn`` prefixes are drawn anew each step; -1 takes all."""
+    """A linear classifier on every prefix of a model's sentence vectors.
+
+    Args:
+        model: gives the vectors; None: they are handed in.
+        classes: how many there are.
+        widths: of the prefixes.
+        weights: of their losses.
+        tied: one matrix, of which each prefix takes its first columns (MRL-E).
+        drawn: prefixes that are drawn anew each step; -1 takes all.
+        seed: of the drawing.
+    """
 
     def __init__(
         self,

@@ -5,9 +5,12 @@ arms, files and columns still fit together; it says nothing of the claim, and is
 from __future__ import annotations
 
 import argparse
-import copy
+import inspect
 import os
+import subprocess
+import tarfile
 import tempfile
+import typing
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -23,8 +26,20 @@ import pyarrow.compute as pc
 from umekomi.data import Dataset, RetrievalData, sets, shape_name
 from umekomi.verbs import reproduce
 
-ROWS = {"wordnet-topics": 400, "hyperlex": 10_000, "cora": 400, "citeseer": 400, "pubmed": 400, "blogcatalog": 2000}
-"""Of each split, where it is not :data:`SOME`."""
+ROWS = {
+    "wordnet-topics": 400,
+    "hyperlex": 10_000,
+    "cora": 400,
+    "citeseer": 400,
+    "pubmed": 400,
+    "blogcatalog": 2000,
+    "pydocs": 80,
+    "crowdflower-search": 80,
+    "cranfield": 300,
+    "wordnet-nouns": 3000,
+    "wordnet-glosses": 60_000,
+}
+"""Of each split, where it is not :data:`SOME`: main directions, for one, need as many rows as they are."""
 TEXTS = ("text", "anchor", "positive", "sentence1", "sentence2", "query", "document", "negative")
 SOME, QUERIES, CLASSES, SENTENCES, LETTERS = 40, 8, 4, 20, 100
 
@@ -34,14 +49,18 @@ def small_world() -> Iterator[None]:
     """Inside, whatever asks for a named set gets some rows of it, whatever asks for minilm gets a small network of its
     width; what is kept or cached goes to a folder that is gone behind the block."""
     from umekomi import statistics
-    from umekomi.models import text
+    from umekomi.models import opening
 
-    bounds = statistics._bounds
+    bounds, packaged = statistics._bounds, opening.packaged_folder
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         stack.enter_context(patch.dict(os.environ, UMEKOMI_CACHE=str(Path(folder) / "cache")))
         stack.enter_context(patch.object(sets, "load", some))
         stack.enter_context(patch.object(statistics, "_bounds", lambda *given: bounds(*given[:3], 20, 0)))
-        stack.enter_context(patch.object(text, "minilm", lambda: copy.deepcopy(network())))
+        small = Path(folder) / "minilm"
+        network().save(small)
+        stack.enter_context(
+            patch.object(opening, "packaged_folder", lambda entry: small if entry.name == "minilm" else packaged(entry))
+        )
         stack.enter_context(patch.object(reproduce, "cached_folder", lambda: Path(folder) / "kept"))
         yield
 
@@ -54,14 +73,18 @@ def some(name: str, whole: Callable[[str], Dataset] = sets.load) -> Dataset:
 
 @cache
 def network() -> Any:
-    """A BERT of two layers in minilm's place, its tokenizer learned from a module of Python's library."""
-    from umekomi.models.networks import scratch
+    """A BERT of two layers in minilm's place, its tokenizer learned from some modules of Python's library: more tokens
+    than eight times its width, as minilm has."""
+    from umekomi.models.scratch import untrained_transformer
 
-    texts = Path(argparse.__file__).read_text(encoding="utf-8").splitlines()
-    backbone = scratch("bert", texts, layers=2, width=384, heads=4, hidden=64, vocabulary=400, max_length=256)
-    embedder = backbone.embedder("mean")
-    embedder.name, embedder.card = "minilm", {"licence": "Apache-2.0"}
-    return embedder
+    texts = [
+        line
+        for module in (argparse, inspect, subprocess, tarfile, typing)
+        for line in Path(module.__file__).read_text(encoding="utf-8").splitlines()
+    ]
+    return untrained_transformer(
+        "bert", texts, layers=2, width=384, heads=4, hidden=64, vocabulary=3200, max_length=256
+    ).embedder("mean")
 
 
 def cut(data: Dataset) -> Dataset:
