@@ -14,6 +14,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "src"))
 BEGIN, END = "<!-- systems: made by make tables -->", "<!-- /systems -->"
+RECALL_BEGIN, RECALL_END = "<!-- recall: made by make tables -->", "<!-- /recall -->"
 
 
 SHOWN = 3
@@ -67,7 +68,7 @@ def benchmarks_page() -> str:
         "bounds; qualities over seeds.",
     ]
     rows = list(csv.DictReader(file.open(encoding="utf-8", newline="")))
-    for claim in dict.fromkeys(row["claim"] for row in rows):
+    for claim in dict.fromkeys(row["claim"] for row in rows if row["claim"] != "recall"):
         chosen = [row for row in rows if row["claim"] == claim]
         lines = [
             f"## {claim.removeprefix('speed-')}",
@@ -86,6 +87,24 @@ def benchmarks_page() -> str:
         last = chosen[0]
         parts += ["\n".join(lines), f"{last['hardware']}; {last['date']}, commit {last['commit']}."]
     return "\n\n".join(parts) + "\n"
+
+
+def recall_table() -> str:
+    """What every index kind gives of what exact search finds, from results/benchmarks.csv."""
+    file = ROOT / "results" / "benchmarks.csv"
+    rows = list(csv.DictReader(file.open(encoding="utf-8", newline=""))) if file.is_file() else []
+    rows = [row for row in rows if row["claim"] == "recall"]
+    if not rows:
+        return "Nothing was measured yet."
+    hits = list(dict.fromkeys(row["metric"] for row in rows))
+    value = {(row["data"], row["arm"], row["metric"]): row for row in rows}
+    lines = ["| kind | rows | " + " | ".join(hits) + " |", "|---|---|" + "---|" * len(hits)]
+    for data, arm in dict.fromkeys((row["data"], row["arm"]) for row in rows):
+        cells = [f"{float(value[data, arm, hit]['value']):.3f}" for hit in hits]
+        kind, passing = arm.rsplit(": ", 1)
+        count = int(value[data, arm, hits[0]]["rows"])
+        lines.append(f"| {kind} | {data}, {count:,}: {passing} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + f"\n\n{rows[0]['hardware']}; {rows[0]['date']}, commit {rows[0]['commit']}."
 
 
 def bytes_page() -> str:
@@ -204,13 +223,18 @@ def readme_table() -> str:
 
 
 def main() -> None:
-    """Write the table into README."""
-    path = ROOT / "README.md"
-    text = path.read_text(encoding="utf-8")
-    made = re.sub(
-        re.escape(BEGIN) + ".*?" + re.escape(END), lambda _: f"{BEGIN}\n{readme_table()}\n{END}", text, flags=re.DOTALL
-    )
-    path.write_text(made, encoding="utf-8")
+    """Write the tables into README and the page of search."""
+    for name, begin, end, table in (
+        ("README.md", BEGIN, END, readme_table()),
+        ("docs/search.md", RECALL_BEGIN, RECALL_END, recall_table()),
+    ):
+        path = ROOT / name
+        text = path.read_text(encoding="utf-8")
+        whole = f"{begin}\n{table}\n{end}"
+        path.write_text(
+            re.sub(re.escape(begin) + ".*?" + re.escape(end), lambda _, new=whole: new, text, flags=re.DOTALL),
+            encoding="utf-8",
+        )
 
 
 if __name__ == "__main__":

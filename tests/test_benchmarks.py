@@ -6,6 +6,7 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -31,6 +32,23 @@ def test_rates_and_figures(run):
     calls = []
     median, least, most = run.timed(lambda: calls.append(0))
     assert len(calls) == run.REPEATS and 0 <= least <= median <= most
+
+
+def test_recall_is_of_what_is_there(run):
+    recall = importlib.import_module("benchmarks.recall")
+    vectors = np.random.default_rng(0).standard_normal((2000, 32)).astype(np.float32)
+    kinds = ["auto", "exact", "binary", "funnel", *(["hnsw"] if find_spec("usearch") else [])]
+    for kind in kinds:
+        rows = list(recall.of_kind(kind, "d", vectors[50:], vectors[:50]))
+        assert len(rows) == len(recall.HITS) * len(recall.SHARES)
+        for row in rows:
+            exact = kind in ("auto", "exact")
+            assert row.value == 1.0 if exact else row.value >= 0.9, row
+    late = list(recall.of_kind("late", "d", recall.passages(vectors[:800]), recall.passages(vectors[800:840], 4)))
+    assert {row.value for row in late} == {1.0}
+    true = np.array([[0, 1, 2], [3, 4, -1]]), np.array([[9.0, 8, 7], [5, 4, -np.inf]])
+    found = np.array([[0, 2], [3, -1]]), np.array([[9.0, 7], [5, -np.inf]])
+    assert recall.shares(true, found, 2).tolist() == [0.5, 0.5]
 
 
 def test_a_wrong_name():

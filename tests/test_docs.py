@@ -74,6 +74,8 @@ def test_readme_table_is_what_results_say():
     tables = module(ROOT / "docs" / "tables.py", "tables")
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     assert f"{tables.BEGIN}\n{tables.readme_table()}\n{tables.END}" in text, "run make tables"
+    page = (ROOT / "docs" / "search.md").read_text(encoding="utf-8")
+    assert f"{tables.RECALL_BEGIN}\n{tables.recall_table()}\n{tables.RECALL_END}" in page, "run make tables"
 
 
 def test_all_31_systems_are_listed():

@@ -1,8 +1,12 @@
 import json
+import linecache
 import os
+import shutil
+import sys
 
 import pytest
 
+from umekomi import files
 from umekomi.errors import DataError, WrongUse
 from umekomi.files import (
     content_hash,
@@ -123,3 +127,70 @@ def test_links_and_fifos_are_no_files_of_a_folder(tmp_path):
     with pytest.raises(FileNotFoundError):
         regular_file(folder / "nothing")
     assert regular_file(tmp_path / "outside" / "file").st_size == 4
+
+
+def interrupted_at(step, job):
+    """Run ``job`` with Ctrl-C before the line of umekomi.files that it comes to as its ``step``th: whether it came so
+    far, and what the line says."""
+    seen, line = 0, ""
+
+    def trace(frame, event, argument):
+        nonlocal seen, line
+        if frame.f_code.co_filename != files.__file__:
+            return None
+        text = linecache.getline(files.__file__, frame.f_lineno).strip()
+        if event == "line" and text != "try:":  # which does nothing, and where no signal is looked for
+            seen += 1
+            if seen == step:
+                line = text
+                raise KeyboardInterrupt
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        job()
+    except KeyboardInterrupt:
+        return True, line
+    finally:
+        sys.settrace(before)
+    return False, line
+
+
+def test_control_c_before_any_line_leaves_a_file_whole_and_alone(tmp_path):
+    path = tmp_path / "a.txt"
+
+    def job():
+        with whole_file(path) as temporary:
+            temporary.write_text("new")
+
+    for step in range(1, 100):
+        path.write_text("old")
+        hit, line = interrupted_at(step, job)
+        assert path.read_text() in ("old", "new")
+        assert [each.name for each in tmp_path.iterdir()] == ["a.txt"], line
+        if not hit:
+            break
+    assert 8 < step < 99 and path.read_text() == "new"
+
+
+def test_control_c_before_any_line_loses_no_folder(tmp_path):
+    path = tmp_path / "model"
+
+    def job():
+        with whole_folder(path) as temporary:
+            (temporary / "umekomi.json").write_text("new")
+
+    with whole_folder(path) as temporary:
+        (temporary / "umekomi.json").write_text("old")
+    for step in range(1, 200):
+        hit, line = interrupted_at(step, job)
+        assert (path / "umekomi.json").read_text() in ("old", "new"), line
+        left = [each.name for each in tmp_path.iterdir() if each != path]
+        # a Ctrl-C within the last cleaning up leaves what it was about to clean up
+        assert not left or (line.startswith(("shutil.rmtree(retired", "if path.exists():  #"))), (line, left)
+        for name in left:
+            shutil.rmtree(tmp_path / name)
+        if not hit:
+            break
+    assert 15 < step < 199 and (path / "umekomi.json").read_text() == "new"

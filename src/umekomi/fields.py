@@ -1,12 +1,13 @@
-"""Legal values declared with the fields of a dataclass, checked when one is made: ``Literal`` for a closed choice,
-``Annotated`` with :class:`AtLeast`, :class:`Above` or :class:`Within` for a range. Help, documentation and type
-checkers read the same declaration.
+"""Legal values as a type says them: ``Literal`` for a closed choice, ``Annotated`` with :class:`AtLeast`,
+:class:`Above` or :class:`Within` for a range. Declared with the fields of a dataclass and checked when one is made;
+:mod:`umekomi.limits` declares those of the verbs. Help, documentation and type checkers read the same declaration.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import math
+import operator
 import types
 from dataclasses import dataclass
 from functools import cache
@@ -34,7 +35,7 @@ class AtLeast:
         return value >= self.low
 
     def __str__(self) -> str:
-        return f"{self.low:g} or more"
+        return f"{_shown(self.low)} or more"
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class Above:
         return value > self.low
 
     def __str__(self) -> str:
-        return f"a number above {'zero' if self.low == 0 else format(self.low, 'g')}"
+        return f"a number above {'zero' if self.low == 0 else _shown(self.low)}"
 
 
 @dataclass(frozen=True)
@@ -67,8 +68,15 @@ class Within:
         return above and (value <= self.high if self.ends[1] == "]" else value < self.high)
 
     def __str__(self) -> str:
-        low = f"{self.low:g} or more" if self.ends[0] == "[" else f"more than {self.low:g}"
-        return f"{low} and {'at most' if self.ends[1] == ']' else 'less than'} {self.high:g}"
+        low, high = _shown(self.low), _shown(self.high)
+        if self.ends == "[]":
+            return f"a number from {low} to {high}"
+        low = f"{low} or more" if self.ends[0] == "[" else f"more than {low}"
+        return f"{low} and {'at most' if self.ends[1] == ']' else 'less than'} {high}"
+
+
+def _shown(number: float) -> str:
+    return f"{number:,}" if isinstance(number, int) else f"{number:g}"
 
 
 @cache
@@ -122,12 +130,32 @@ def problem(value: object, hint: Any) -> str | None:
     if hint is None or hint is type(None):
         return None if value is None else "none"
     if hint is float:
-        fits = isinstance(value, (int, float)) and not isinstance(value, bool) and not math.isnan(value)
+        fits = _is_number(value)
     elif hint is int:
-        fits = isinstance(value, int) and not isinstance(value, bool)
+        fits = _is_whole(value)
     else:
         fits = not isinstance(hint, type) or isinstance(value, hint)
     return None if fits else describe(hint)
+
+
+def _is_number(value: Any) -> bool:
+    """A finite number of Python's or NumPy's; true and false are none."""
+    if isinstance(value, (bool, str, bytes)) or type(value).__name__ == "bool":  # NumPy's
+        return False
+    try:
+        return math.isfinite(value)
+    except (TypeError, ValueError, OverflowError):
+        return False
+
+
+def _is_whole(value: Any) -> bool:
+    if isinstance(value, bool):
+        return False
+    try:
+        operator.index(value)
+    except TypeError:
+        return False
+    return True
 
 
 def describe(hint: Any) -> str:
@@ -138,7 +166,10 @@ def describe(hint: Any) -> str:
     """
     origin, inner = get_origin(hint), get_args(hint)
     if origin is Annotated:
-        return ", ".join([describe(inner[0]), *(str(each).removeprefix("a number ") for each in inner[1:])])
+        said = describe(inner[0])
+        for each in map(str, inner[1:]):
+            said += f" {each.removeprefix('a number ')}" if each.startswith("a number ") else f", {each}"
+        return said
     if origin is Literal:
         return f"one of {', '.join(map(str, inner))}"
     if origin in (Union, types.UnionType):
@@ -146,7 +177,7 @@ def describe(hint: Any) -> str:
     if origin is tuple:
         if len(inner) == 2 and inner[1] is Ellipsis:
             return {int: "a tuple of whole numbers", float: "a tuple of numbers", str: "a tuple of texts"}.get(
-                inner[0], f"several of {inner[0]}"
+                inner[0], f"several, each {describe(inner[0])}"
             )
         return f"{len(inner)} values ({', '.join(describe(each) for each in inner)})"
     if hint is None or hint is type(None):

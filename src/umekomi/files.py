@@ -6,9 +6,9 @@ import hashlib
 import json
 import math
 import os
+import secrets
 import shutil
 import stat
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -99,10 +99,9 @@ def whole_file(path: str | Path) -> Iterator[Path]:
     """Write to a temporary neighbour, then rename: readers see the old file or the new one, never half of it."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix)
-    os.close(handle)
-    temporary = Path(name)
-    try:
+    temporary = _neighbour(path, path.suffix)
+    try:  # named before it is there: Ctrl-C at any moment leaves nothing
+        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
         yield temporary
         with temporary.open("rb") as written:
             os.fsync(written.fileno())
@@ -122,25 +121,34 @@ def whole_folder(path: str | Path) -> Iterator[Path]:
     if path.is_dir() and any(path.iterdir()) and not any((path / name).is_file() for name in _OURS):
         raise WrongUse(f"{path} holds files that are no saved model: choose an empty or a new folder")
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+    temporary = _neighbour(path)
     retired = temporary.with_name(temporary.name + ".old")
     try:
+        temporary.mkdir(mode=0o700)
         yield temporary
         mask = _umask()
         for place in (temporary, *temporary.rglob("*")):  # libraries leave weights that only their owner may read
             if not place.is_symlink():
                 place.chmod((0o777 if place.is_dir() else 0o666) & ~mask)
-        if path.exists():
-            path.rename(retired)
         try:
+            if path.exists():
+                path.rename(retired)
             temporary.rename(path)
         except BaseException:
-            if retired.exists():
+            if retired.exists() and not path.exists():
                 retired.rename(path)
             raise
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-        shutil.rmtree(retired, ignore_errors=True)
+        try:
+            shutil.rmtree(temporary, ignore_errors=True)
+        finally:
+            if path.exists():  # else it is all that is left of what was there
+                shutil.rmtree(retired, ignore_errors=True)
+
+
+def _neighbour(path: Path, suffix: str = "") -> Path:
+    """A hidden name beside ``path`` that nothing has."""
+    return path.with_name(f".{path.name}.{secrets.token_hex(8)}{suffix}")
 
 
 def _umask() -> int:

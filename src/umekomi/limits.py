@@ -1,100 +1,89 @@
-"""The legal range of every number that a verb takes, declared once by the parameter's name: the verbs and the command
-line check the same, and ``--help`` shows it."""
+"""The legal range of every number that a verb takes, declared once by the parameter's name in the words of
+:mod:`umekomi.fields`: the verbs check it, from Python as from the command line, and ``--help`` shows it."""
 
 from __future__ import annotations
 
 import functools
 import inspect
-import math
-import operator
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterable
+from typing import Annotated, Any, TypeVar, get_args, get_origin
 
 from umekomi.errors import WrongUse
+from umekomi.fields import Above, Within, describe, problem
 
 MOST = 2**31 - 1
 
+Count = Annotated[int, Within(1, MOST, "[]")]
+Share = Annotated[float, Within(0, 1, "[]")]
+Positive = Annotated[float, Above(0)]
+Seconds = Annotated[float, Within(0.001, 86_400, "[]")]
+Margin = Annotated[float, Within(-MOST, MOST, "[]")]
 
-@dataclass(frozen=True)
-class Limit:
-    """A finite number from ``low`` to ``high``; ``whole``: without a fraction; ``above``: ``low`` itself is too little;
-    ``each``: one of several."""
-
-    low: float
-    high: float = math.inf
-    whole: bool = False
-    above: bool = False
-    each: bool = False
-
-    def __str__(self) -> str:
-        what = "a whole number" if self.whole else "a finite number" if self.high == math.inf else "a number"
-        if self.above:
-            return f"{what} above {self.low:g}" + ("" if self.high == math.inf else f", at most {self.high:,g}")
-        if self.high in (math.inf, MOST):
-            return f"{what}, {self.low:g} or more"
-        return f"{what} from {self.low:g} to {int(self.high) if self.whole else self.high}"
-
-    def holds(self, value: Any) -> bool:
-        """Is this a number in the range? NumPy's count as Python's; true and false are none."""
-        if isinstance(value, (bool, str)):
-            return False
-        try:
-            number = operator.index(value) if self.whole else float(value)
-        except (TypeError, ValueError, OverflowError):
-            return False
-        if isinstance(number, float) and not math.isfinite(number):
-            return False
-        return (self.low < number if self.above else self.low <= number) and number <= self.high
-
-
-COUNT = Limit(1, MOST, whole=True)
-SHARE = Limit(0, 1)
-LIMITS = {
-    "batch_size": COUNT,
-    "bits": Limit(1, MOST, whole=True, each=True),
-    "body_mb": Limit(0.001, 1_000_000),
-    "budget_bytes": Limit(0, above=True),
-    "budget_ms": Limit(0, above=True),
-    "depth": COUNT,
-    "dimensions": COUNT,
-    "dims": Limit(1, MOST, whole=True, each=True),
-    "duplicate": Limit(-1, 1_000),
-    "k": COUNT,
-    "latency": Limit(0.001, 86_400),
-    "layers": Limit(1, MOST, whole=True, each=True),
-    "least_cosine": Limit(-1, 1),
-    "margin": Limit(-MOST, MOST),
-    "max_queries": COUNT,
-    "memory_gb": Limit(0, 1_000_000),
-    "most": Limit(3, MOST, whole=True),
-    "negatives": COUNT,
-    "port": Limit(0, 65_535, whole=True),
-    "queue_tokens": COUNT,
-    "recall": Limit(0, 1, above=True),
-    "relative_margin": Limit(-MOST, MOST),
-    "seed": Limit(0, 2**32 - 1, whole=True),
-    "shard_rows": COUNT,
-    "skip": Limit(0, MOST, whole=True),
-    "sparse": Limit(0, MOST, whole=True, each=True),
-    "target_bytes": Limit(0, above=True),
-    "timeout": Limit(0.001, 86_400),
-    "views": Limit(2, 10_000, whole=True),
+LIMITS: dict[str, Any] = {
+    "batch_size": Count,
+    "bits": tuple[Count, ...],
+    "body_mb": Annotated[float, Within(0.001, 1_000_000, "[]")],
+    "budget_bytes": Positive,
+    "budget_ms": Positive,
+    "cpus": Positive,
+    "depth": Count,
+    "dimensions": Count,
+    "dims": tuple[Count, ...],
+    "drain_seconds": Annotated[int, Within(0, 86_400, "[]")],
+    "duplicate": Annotated[float, Within(-1, 1_000, "[]")],
+    "gpus": Annotated[float, Within(0, MOST, "[]")],
+    "k": Count,
+    "latency": Seconds,
+    "layers": tuple[Count, ...],
+    "least_cosine": Annotated[float, Within(-1, 1, "[]")],
+    "margin": Margin,
+    "max_queries": Count,
+    "memory_gb": Annotated[float, Within(0, 1_000_000, "[]")],
+    "most": Annotated[int, Within(3, MOST, "[]")],
+    "negatives": Count,
+    "port": Annotated[int, Within(0, 65_535, "[]")],
+    "queue_tokens": Count,
+    "recall": Annotated[float, Within(0, 1, "(]")],
+    "relative_margin": Margin,
+    "seed": Annotated[int, Within(0, 2**32 - 1, "[]")],
+    "shard_rows": Count,
+    "skip": Annotated[int, Within(0, MOST, "[]")],
+    "sparse": tuple[Annotated[int, Within(0, MOST, "[]")], ...],
+    "target_bytes": Positive,
+    "timeout": Seconds,
+    "views": Annotated[int, Within(2, 10_000, "[]")],
+    "workers": Count,
 }
-"""By the parameter's name, in whatever verb it stands."""
+"""By the parameter's name, in whatever verb it stands; a tuple: one of them or several."""
 
 Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def range_of(name: str) -> str | None:
+    """What the number of this name may be, in words; None for other parameters.
+
+    >>> range_of("seed"), range_of("bits")
+    ('a whole number from 0 to 4,294,967,295', 'a whole number from 1 to 2,147,483,647')
+    """
+    return describe(_of_one(LIMITS[name])) if name in LIMITS else None
+
+
+def _of_one(hint: Any) -> Any:
+    return get_args(hint)[0] if get_origin(hint) is tuple else hint
 
 
 def check(name: str, value: Any) -> None:
     """The error for a value outside the range that is declared for a parameter of this name; nothing for others, and
     for None."""
-    limit = LIMITS.get(name)
-    if limit is None or value is None or (limit.each and isinstance(value, (bool, str))):
+    hint = LIMITS.get(name)
+    if hint is None or value is None:
         return
-    for number in value if limit.each else [value]:
-        if not limit.holds(number):
-            raise WrongUse(f"expected {limit}, found {number}", parameter=name)
+    one = _of_one(hint)
+    if one is not hint and isinstance(value, (bool, str)):
+        return  # a word instead of numbers, such as "all"
+    for number in value if one is not hint and isinstance(value, Iterable) else [value]:
+        if problem(number, one) is not None:
+            raise WrongUse(f"expected {describe(one)}, found {number!s:.80}", parameter=name)
 
 
 def checked(verb: Function) -> Function:
@@ -104,13 +93,15 @@ def checked(verb: Function) -> Function:
     ... def draw(most: int, seed: int = 0) -> None: ...
     >>> draw(9, seed=-1)
     Traceback (most recent call last):
-    umekomi.errors.WrongUse: seed: expected a whole number from 0 to 4294967295, found -1
+    umekomi.errors.WrongUse: seed: expected a whole number from 0 to 4,294,967,295, found -1
     """
     signature = inspect.signature(verb)
+    rest = next((name for name, each in signature.parameters.items() if each.kind is each.VAR_KEYWORD), None)
 
     @functools.wraps(verb)
     def run(*arguments: Any, **options: Any) -> Any:
-        for name, value in signature.bind(*arguments, **options).arguments.items():
+        given = dict(signature.bind(*arguments, **options).arguments)
+        for name, value in (given | given.pop(rest, {}) if rest else given).items():
             check(name, value)
         return verb(*arguments, **options)
 

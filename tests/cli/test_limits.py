@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
+import re
 import typing
 
 import numpy as np
@@ -12,7 +13,8 @@ import pytest
 import umekomi
 from umekomi.cli.main import app, flag, main
 from umekomi.errors import WrongUse
-from umekomi.limits import LIMITS, Limit, check, checked
+from umekomi.fields import Above, Within, problem
+from umekomi.limits import LIMITS, check, checked, range_of
 
 
 def numbers(function):
@@ -51,15 +53,23 @@ WORDS = {
 }
 
 
+def declared(name):
+    """(the range of a parameter, whether it takes several numbers)"""
+    hint = LIMITS[name]
+    several = typing.get_origin(hint) is tuple
+    return typing.get_args(typing.get_args(hint)[0] if several else hint)[1], several
+
+
+def just_outside(limit):
+    """The first whole numbers that a range does not hold, below and above."""
+    below = limit.low if isinstance(limit, Above) or limit.ends[0] == "(" else limit.low - 1
+    return [below] if isinstance(limit, Above) else [below, limit.high + 1]
+
+
 def outside(limit, kind):
     """Numbers that an option may not have, as one writes them."""
-    bad = ["-1e18" if kind is float else str(-(10**18))]
-    if kind is float:
-        bad += ["nan", "inf", "-inf"]
-    bad.append(str(kind(limit.low) if limit.above else kind(limit.low) - 1))
-    if limit.high < math.inf:
-        bad.append(str(kind(limit.high) + 1))
-    return bad
+    bad = ["-1e18", "nan", "inf", "-inf"] if kind is float else [str(-(10**18))]
+    return bad + [str(kind(number)) for number in just_outside(limit)]
 
 
 def test_the_table_is_whole():
@@ -75,10 +85,10 @@ def test_a_number_outside_its_range_is_refused_before_anything_is_done(verb, nam
     monkeypatch.chdir(tmp_path)
     option = flag(typer.main.get_command(app), verb, name)
     assert option.startswith("-")
-    for value in outside(LIMITS[name], kind):
+    for value in outside(declared(name)[0], kind):
         assert main([verb, *WORDS[verb], f"{option}={value}" if option.startswith("--") else f"{option}{value}"]) == 2
         error = capsys.readouterr().err
-        assert error.startswith(f"umekomi: {option}: expected {LIMITS[name]}, found "), error
+        assert error.startswith(f"umekomi: {option}: expected {range_of(name)}, found "), error
         assert error.count("\n") == 1
     assert not list(tmp_path.iterdir())
 
@@ -93,34 +103,31 @@ def test_the_python_function_refuses_the_same(verb):
         for parameter in inspect.signature(function).parameters.values()
     )
     for name in own:
-        limit = LIMITS[name]
-        for bad in (math.nan, math.inf, "3", limit.low if limit.above else limit.low - 1, 10**400):
-            if bad == 10**400 and limit.high == math.inf:
-                continue
-            value = [bad] if limit.each and not isinstance(bad, str) else bad
-            if limit.each and isinstance(bad, str):
-                continue
-            with pytest.raises(WrongUse, match=f"{name}: expected {str(limit).split(',')[0]}"):
-                function(*given, **{name: value})
+        limit, several = declared(name)
+        for bad in (math.nan, math.inf, 10**400, *just_outside(limit), *([] if several else ["3", True])):
+            with pytest.raises(WrongUse, match=re.escape(f"{name}: expected {range_of(name)}, found ")):
+                function(*given, **{name: [bad] if several else bad})
 
 
 def test_what_a_range_holds():
-    count, share = Limit(1, 10, whole=True), Limit(0, 1, above=True)
-    assert [count.holds(value) for value in (1, 10, np.int64(3), 0, 11, 2.5, 3.0, True, "3", None)] == [
+    count, share = typing.Annotated[int, Within(1, 10, "[]")], typing.Annotated[float, Within(0, 1, "(]")]
+    assert [problem(value, count) is None for value in (1, 10, np.int64(3), 0, 11, 2.5, 3.0, True, np.True_, "3")] == [
         *[True] * 3,
         *[False] * 7,
     ]
-    assert [share.holds(value) for value in (1, 0.5, np.float32(0.5), 0, 1.5, math.nan, -math.inf, True)] == [
-        *[True] * 3,
-        *[False] * 5,
-    ]
+    values = (1, 0.5, np.float32(0.5), 0, 1.5, math.nan, -math.inf, 10**400, True, np.True_)
+    assert [problem(value, share) is None for value in values] == [*[True] * 3, *[False] * 7]
     check("seed", None)
+    check("bits", "all")
     check("no such parameter", -1)
-    with pytest.raises(WrongUse, match="dims: expected a whole number, 1 or more, found 0"):
+    with pytest.raises(WrongUse, match="dims: expected a whole number from 1 to 2,147,483,647, found 0"):
         check("dims", [64, 0])
     assert checked(lambda seed=0: seed)(seed=5) == 5
+    with pytest.raises(WrongUse, match="seed: expected a whole number from 0 to 4,294,967,295, found -1"):
+        checked(lambda **options: options)(seed=-1)
+    assert checked(lambda **options: options)(seed=1, other=-1) == {"seed": 1, "other": -1}
 
 
 def test_help_shows_the_range(capsys):
     assert main(["encode", "--help"]) == 0
-    assert "[a whole number, 1 or more]" in " ".join(capsys.readouterr().out.split())
+    assert "[a whole number from 1 to 2,147,483,647]" in " ".join(capsys.readouterr().out.split())

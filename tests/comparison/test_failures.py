@@ -90,7 +90,7 @@ def test_a_fusion_that_fails_costs_no_row(tmp_path, monkeypatch):
         ),
         ({"query": ["a", "b"], "document": [None, "d"], "score": [1.0, 0.0]}, {}, "row 1, column 'document'"),
         (PAIRS, {"seed": -1}, "seed: expected a whole number from 0"),
-        (PAIRS, {"budget_ms": math.nan}, "budget_ms: expected a finite number above 0, found nan"),
+        (PAIRS, {"budget_ms": math.nan}, "budget_ms: expected a number above zero, found nan"),
     ],
 )
 def test_what_cannot_be_judged_is_refused_before_anything_is_learned(tmp_path, data, options, message):

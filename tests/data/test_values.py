@@ -16,7 +16,8 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from umekomi.data import check, load, read
-from umekomi.data.readers import Source, tables
+from umekomi.data import lines as reading_lines
+from umekomi.data.readers import Source, parsing, tables
 from umekomi.data.readers.kinds import EXACT
 from umekomi.errors import DataError, UmekomiError, WrongUse
 
@@ -516,3 +517,72 @@ def test_rows_in_memory_that_make_no_table_are_one_line(data):
     with pytest.raises(DataError, match="the data: expected columns of one type and length each, found: .") as caught:
         load(data)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["a.csv.gz", "a.tsv.gz", "a.txt.gz", "a.parquet.gz", "a.labeldoc.gz"])
+def test_what_is_unpacked_has_an_end(tmp_path, monkeypatch, name):
+    monkeypatch.setattr(reading_lines, "UNPACKED", 1 << 20)
+    (tmp_path / name).write_bytes(gzip.compress(b"x" * 100 + b"\n" * (4 << 20)))
+    with pytest.raises(
+        DataError, match=rf"{name}: expected at most 1,048,576 bytes in a packed file of [\d,]+ \("
+    ) as error:
+        read(tmp_path / name)
+    assert "\n" not in str(error.value)
+
+
+def test_what_is_packed_well_is_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(reading_lines, "UNPACKED", 1 << 20)
+    rows = b"".join(b'{"text": "%d"}\n' % (i * i) for i in range(100_000))
+    (tmp_path / "a.jsonl.gz").write_bytes(gzip.compress(rows))
+    assert len(rows) > 1 << 20 and len(read(tmp_path / "a.jsonl.gz")) == 100_000
+
+
+@pytest.mark.parametrize("encoding", [None, "cp932"])
+@pytest.mark.parametrize(
+    ("name", "before", "after", "what"),
+    [
+        ("a.jsonl", '{"text": "a"}\n{"text": "', '"}\n', "a line"),
+        ("a.tsv", "text\na\n", "\n", "a line"),
+        ("a.txt", "a\n", "\n", "a line"),
+        ("a.csv", "text\na\n", "\n", "a line"),
+        ("a.csv", 'text\n"', "", "a CSV record"),
+    ],
+)
+def test_lines_end(tmp_path, monkeypatch, encoding, name, before, after, what):
+    for module in (reading_lines, parsing):
+        monkeypatch.setattr(module, "LINE", 200_000)
+    record = what == "a CSV record"
+    (tmp_path / name).write_text(before + ("x\n" * 101_000 if record else "x" * 300_000) + after)
+    line = before.count("\n") + 1
+    found = "expected a (line|CSV record) of at most 200,000 bytes, found a longer one"
+    with pytest.raises(DataError, match=f"{name}, line {line}: {found}"):
+        read(tmp_path / name, encoding=encoding)
+    longest = "x\n" * 90_000 + '"' if record else "x" * 190_000
+    (tmp_path / name).write_text(before + longest + after)
+    assert read(tmp_path / name, encoding=encoding)["text"].to_pylist()[-1] == longest.removesuffix('"')
+
+
+def test_payload_of_standard_names_is_the_users(tmp_path):
+    rows = [
+        {"text": "a", "score": "high", "label": None, "query": 7, "document": {"x": 1}, "positive": ""},
+        {"text": "b", "score": None, "label": "x", "query": 8, "document": {"x": 2}, "positive": "y"},
+    ]
+    path = jsonl(tmp_path, rows)
+    assert Source(path, column="text").read().to_pylist() == rows
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "a.parquet")
+    assert Source(tmp_path / "a.parquet", column="text").read().to_pylist() == rows
+    assert Source(written(tmp_path, "a.csv", "text,score\na,\nb,high\n"), column="text").read()[
+        "score"
+    ].to_pylist() == [
+        "",
+        "high",
+    ]
+    with pytest.raises(DataError, match="a.jsonl, line 1, column 'score': expected a number, found 'high'"):
+        read(path)
+
+
+def test_utf_32_is_named(tmp_path):
+    (tmp_path / "a.csv").write_bytes("text\na\n".encode("utf-32"))
+    with pytest.raises(DataError, match="found UTF-32 .by its byte order mark.: read it with --encoding utf-32"):
+        read(tmp_path / "a.csv")
+    assert read(tmp_path / "a.csv", encoding="utf-32").to_pylist() == [{"text": "a"}]

@@ -209,3 +209,48 @@ def test_a_condition_in_sql_lets_nothing_out_of_its_quotes():
     assert sql(parse("a in () or not b is None", None)) == "((1 = 0) OR (NOT (`b` IS NULL)))"
     with pytest.raises(WrongUse, match="expected a field's name"):
         parse("1 == 2", None)
+
+
+@pytest.mark.parametrize("kind", ["umekomi", "lance", "qdrant"])
+def test_own_columns_and_ids_are_whole_or_refused(kind, tmp_path):
+    index, vectors = made(kind, tmp_path, "cosine"), vectors_of(2)
+    own = {"__id__"} if kind != "lance" else {"__id__", "vector", "_distance"}
+    for name in sorted(own):
+        with pytest.raises(WrongUse, match=f"{name}.* rename that column"):
+            index.add(["a", "b"], vectors, {name: [1, 2]})
+    with pytest.raises(DataError, match="expected every payload column once, found '1' twice"):
+        index.add(["a", "b"], vectors, {1: [1, 2], "1": [3, 4]})
+    for odd in (None, float("nan"), 1.0, b"a", True, ""):
+        with pytest.raises(DataError, match="add: expected an id .text or a whole number., found .* in row 2"):
+            index.add(["a", odd], vectors)
+    assert len(index) == 0
+    free = (
+        {"vector", "_distance", "_rowid", "id", "payload", "score", "text", "__row", "distance"}
+        - own
+        - {*(("_rowid",) if kind == "lance" else ())}
+    )
+    columns = {name: [f"{name} 1", f"{name} 2"] for name in free}
+    index.add(["a", np.int64(2)], vectors, columns)
+    hits = index.search(vectors, 1)
+    assert [hit.id for (hit,) in hits] == ["a", "2"]
+    assert [hit.payload for (hit,) in hits] == [{name: f"{name} {row}" for name in free} for row in (1, 2)]
+
+
+@pytest.mark.parametrize("kind", ["umekomi", "lance", "qdrant"])
+def test_huge_and_tiny_vectors_are_right_or_refused(kind, tmp_path):
+    vectors = vectors_of(4).astype(np.float64)
+    whole = similarities.similarity_function("cosine")(vectors, vectors)
+    index = made(kind, tmp_path, "cosine")
+    index.add(["0", "1", "2", "3"], vectors * np.array([[1e30], [1e-30], [1.0], [1e36]]))
+    for factor in (1e30, 1e-35, 1.0):
+        for row, hits in enumerate(index.search(vectors * factor, 4)):
+            assert [hit.id for hit in hits] == [str(each) for each in np.argsort(-whole[row])]
+            assert [hit.score for hit in hits] == pytest.approx(np.sort(whole[row])[::-1], abs=1e-5)
+    (tmp_path / "dot").mkdir()
+    dot = made(kind, tmp_path / "dot", "dot")
+    for factor in (1e30, 1e-30):
+        with pytest.raises(WrongUse, match="added vectors: expected lengths from 1e-15 to 1e.15"):
+            dot.add(["0", "1", "2", "3"], vectors * factor)
+    for k in (0, 2.5, True):
+        with pytest.raises(WrongUse, match="k: expected a whole number from 1 up"):
+            dot.search(vectors, k)

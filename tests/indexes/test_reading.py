@@ -11,6 +11,7 @@ from umekomi.contracts import Vectors
 from umekomi.errors import DataError, WrongUse
 from umekomi.indexes import Index
 from umekomi.indexes.kinds import make_kind
+from umekomi.models.lexical import Bm25Embedder
 from umekomi.parts import similarity as similarities
 
 
@@ -128,6 +129,36 @@ def test_a_check_of_too_few_rows_is_no_figure(tmp_path):
     assert index.check(queries=np.ones((1, 4))) == 1.0
     index.add([f"b{i}" for i in range(30)], np.ones((30, 4)))
     assert index.check() == 1.0  # among equals it does not matter which is found
+
+
+def test_a_graph_keeps_its_promise_to_queries_that_are_not_in_it(tmp_path):
+    pytest.importorskip("usearch")
+    vectors = np.random.default_rng(0).standard_normal((8500, 64)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)  # noise, in which no row is near another
+    queries, stored = vectors[:500], vectors[500:]
+    index = Index.create(tmp_path / "i", metric="cosine", kind="hnsw")
+    index.add([str(row) for row in range(8000)], stored)
+    index.compact()
+    assert 64 < index.about["kind"]["settings"]["effort"] <= 512
+    for k in (1, 10, 100, 1000):
+        _, scores = index.nearest(queries, k)
+        assert recall(scores, queries, stored, np.ones(8000, bool), k) >= 0.94, k
+    index.delete([str(row) for row in range(0, 8000, 3)])
+    assert len(index.nearest(queries, 5)[0]) == 500
+    small = Index.create(tmp_path / "s", metric="cosine", kind="hnsw")
+    small.add([str(row) for row in range(5)], stored[:5])
+    small.compact()
+    assert small.search(stored[2:3], 3)[0][0].id == "2"
+
+
+def test_a_check_of_rows_without_neighbours_is_no_figure(tmp_path):
+    words = Bm25Embedder.fit(["apple", "bread", "cat", "dog"])
+    index = Index.create(tmp_path / "i", model=words)
+    index.add(["a", "b", "c", "d"], ["apple", "bread", "cat", "dog"])
+    with pytest.raises(WrongUse, match="none of 4 queries has a neighbour: there is nothing to check"):
+        index.check()
+    index.add(["e"], ["apple"])
+    assert index.check() == 1.0
 
 
 def test_a_filtered_search_beside_a_writer_sees_one_commit(tmp_path):

@@ -242,3 +242,24 @@ def test_a_file_of_word_vectors_opens_by_its_name(tmp_path):
     there = load(tmp_path / "t.vec")
     assert there.kind == "entity" and (there.vectors == TABLE.vectors).all()
     assert load(str(tmp_path / "t.vec")).names == TABLE.names
+
+
+@pytest.mark.parametrize("packed", [".gz", ".bz2", ".xz", ".zip"])
+def test_what_a_packed_file_of_vectors_holds_has_an_end(tmp_path, monkeypatch, packed):
+    import bz2
+    import gzip
+    import lzma
+    import zipfile
+
+    from umekomi.data import lines
+
+    monkeypatch.setattr(lines, "UNPACKED", 1 << 20)
+    path = tmp_path / f"a.txt{packed}"
+    data = b"word 0.5 0.25\n" + b"\n" * (4 << 20)
+    if packed == ".zip":
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr("a.txt", data)
+    else:
+        path.write_bytes({".gz": gzip, ".bz2": bz2, ".xz": lzma}[packed].compress(data))
+    with pytest.raises(DataError, match=r"expected at most 1,048,576 bytes in a packed file of [\d,]+ \("):
+        word2vec.read(path)

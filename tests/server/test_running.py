@@ -21,6 +21,7 @@ pytest.importorskip("sentence_transformers")
 
 from served import Server
 
+import umekomi
 from umekomi.errors import DataError, UmekomiError, WrongUse
 from umekomi.models.untrained import HashingEmbedder
 from umekomi.server.batching import Batcher, Busy
@@ -88,7 +89,7 @@ def test_wrong_words_end_before_anything_listens(folders, tmp_path):
     status, said = command("no/such/folder")
     assert status == 2 and said.startswith("umekomi: no model or folder named 'no/such/folder'; there are: ")
     assert command("minlm") == (2, "umekomi: no model or folder named 'minlm'; the nearest: minilm")
-    assert "from 0 to 65535" in command(folders[0], "--port", "70000")[1]
+    assert "from 0 to 65,535" in command(folders[0], "--port", "70000")[1]
     assert "engine: expected" in command(folders[0], "--engine", "fast")[1]
     with Server(folders[0]) as running:
         status, said = command(folders[0], "--port", running.port)
@@ -451,5 +452,8 @@ def test_run_is_the_verb_and_needs_a_model():
         run([])
     with pytest.raises(UmekomiError, match="expected embedders, scorers and predictors"):
         run([3])
-    with pytest.raises(WrongUse, match="serve, timeout: expected 0.001 or more, found 0"):
-        run([HashingEmbedder(8)], timeout=0)
+    for name, value in (("timeout", 0), ("port", 70_000), ("memory_gb", float("nan")), ("queue_tokens", 2.5)):
+        with pytest.raises(
+            WrongUse, match=rf"{name}: expected a( whole)? number from [\d,.]+ to [\d,]+, found {value}"
+        ):
+            umekomi.serve([HashingEmbedder(8)], **{name: value})

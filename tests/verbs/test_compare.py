@@ -11,6 +11,7 @@ import pytest
 import zygote
 
 import umekomi
+from umekomi.comparison.judging import FORMAT
 from umekomi.data.views import as_retrieval
 from umekomi.errors import UmekomiError, WrongUse
 from umekomi.verbs.compare import compare
@@ -78,6 +79,16 @@ def test_a_second_run_does_nothing_again(tmp_path):
     compare(["bm25", "lsa", "lsa@8"], PAIRS, out=tmp_path / "c")
     new = journal(tmp_path / "c")[len(before) :]
     assert [entry["event"] for entry in new] == ["judged"]
+
+
+def test_rows_of_an_older_meaning_are_computed_anew(tmp_path, monkeypatch):
+    monkeypatch.setattr("umekomi.verbs.compare.FORMAT", FORMAT - 1)
+    compare(["bm25", "lsa"], PAIRS, out=tmp_path / "c")
+    monkeypatch.undo()
+    judged, trained = once(tmp_path / "c"), len(journal(tmp_path / "c"))
+    compare(["bm25", "lsa"], PAIRS, out=tmp_path / "c")
+    assert len(journal(tmp_path / "c")) == 2 * trained, judged
+    assert len(list((tmp_path / "c" / "results").glob("*.json"))) == 4
 
 
 def test_other_data_are_another_comparison(tmp_path):

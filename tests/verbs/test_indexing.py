@@ -45,9 +45,9 @@ def test_a_run_that_is_killed_at_any_step_goes_on(tmp_path, texts, where, monkey
 def test_nonsense_is_refused_before_any_work(tmp_path, texts, monkeypatch):
     monkeypatch.setattr("umekomi.verbs.index.open_for_encoding", lambda *_: pytest.fail("a model was opened"))
     for settings, said in (
-        ({"batch_size": 0}, "batch_size: expected a whole number, 1 or more, found 0"),
-        ({"dimensions": 0}, "dimensions: expected a whole number, 1 or more, found 0"),
-        ({"dimensions": -3}, "dimensions: expected a whole number, 1 or more, found -3"),
+        ({"batch_size": 0}, "batch_size: expected a whole number from 1 to 2,147,483,647, found 0"),
+        ({"dimensions": 0}, "dimensions: expected a whole number from 1 to 2,147,483,647, found 0"),
+        ({"dimensions": -3}, "dimensions: expected a whole number from 1 to 2,147,483,647, found -3"),
         ({"kind": "hsnw"}, "the nearest: hnsw"),
         ({"kind": "binary", "shortlist": -1}, "shortlist: expected whole numbers from 0 up"),
         ({"kind": "hnsw", "connections": 10**9}, "connections: expected 1,024 or less"),
@@ -65,8 +65,8 @@ def test_a_search_with_nonsense_is_one_line(tmp_path, texts):
     for query, settings, said in (
         (" ", {}, "expected a query, found empty text"),
         ("half \ud83d a pair", {}, "expected a query of whole characters"),
-        ("text", {"k": 0}, "k: expected a whole number, 1 or more, found 0"),
-        ("text", {"k": -1}, "k: expected a whole number, 1 or more, found -1"),
+        ("text", {"k": 0}, "k: expected a whole number from 1 to 2,147,483,647, found 0"),
+        ("text", {"k": -1}, "k: expected a whole number from 1 to 2,147,483,647, found -1"),
     ):
         with pytest.raises(WrongUse, match=said):
             search(tmp_path / "i", query, **settings)

@@ -95,7 +95,7 @@ def test_what_is_left_out_is_counted_and_the_file_is_data(tmp_path):
 def test_wrong_arguments(tmp_path):
     with pytest.raises(WrongUse, match="ending in .jsonl"):
         mine(MODEL, PAIRS, tmp_path / "n.txt")
-    with pytest.raises(WrongUse, match="negatives: expected a whole number, 1 or more, found 0"):
+    with pytest.raises(WrongUse, match="negatives: expected a whole number from 1 to 2,147,483,647, found 0"):
         mine(MODEL, PAIRS, negatives=0)
 
 

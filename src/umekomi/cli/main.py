@@ -29,7 +29,7 @@ from umekomi.cli import (
     shrink,
     train,
 )
-from umekomi.limits import LIMITS, checked
+from umekomi.limits import range_of
 
 app = typer.Typer(
     name="umekomi",
@@ -75,7 +75,7 @@ for verb in (
     info.info,
     reproduce.reproduce,
 ):
-    app.command()(checked(verb))
+    app.command()(verb)
 
 
 def flag(command: Any, verb: str | None, parameter: str) -> str:
@@ -95,8 +95,9 @@ def _described(command: Any) -> Any:
     """``command``, the legal range behind the help of every number."""
     for verb in command.commands.values():
         for option in verb.params:
-            if option.name in LIMITS and getattr(option, "help", None):
-                option.help = f"{option.help} [{LIMITS[option.name]}]"
+            said = range_of(option.name)
+            if said is not None and getattr(option, "help", None):
+                option.help = f"{option.help} [{said}]"
     return command
 
 

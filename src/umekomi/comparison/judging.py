@@ -40,8 +40,9 @@ if TYPE_CHECKING:
     from umekomi.data.columns import Split
     from umekomi.models.base import Saved
 
-FORMAT = 3
-"""Changes when a kept result of an older version may no longer be used."""
+FORMAT = 4
+"""Changes when a kept result of an older version may no longer be used: 4 since words fold widths (NFKC) and grades
+keep their fractions."""
 LATENCY_QUERIES = 20
 LATENCY_SHORTLISTS = 5
 

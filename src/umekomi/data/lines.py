@@ -5,18 +5,28 @@ from __future__ import annotations
 
 import codecs
 import gzip
+import io
 import os
 import re
 import stat
 import zlib
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, Any
 from unicodedata import category
 
 from umekomi.errors import DataError, WrongUse, where
 
 BLOCK = 1 << 16
+LINE = 1 << 26
+"""Bytes that a line may have, or a CSV record of several lines: 64 MB."""
+UNPACKED = 1 << 30
+RATIO = 200
+"""What a packed file may become: 1 GB, or so many times its size where that is more. Text packs to a third or a tenth,
+word vectors to a half; a file that is a thousand times smaller than what is in it was made to fill a memory or a
+disk."""
 HINT = "name the file's encoding with --encoding (encoding= in Python): cp932, euc-jp, utf-16, latin-1"
 UTF_16 = "read it with --encoding utf-16 (encoding= in Python)"
 UNREADABLE = (OSError, EOFError, zlib.error)
@@ -72,11 +82,60 @@ def unreadable_error(place: str, error: Exception) -> DataError:
     return DataError(f"{place}: expected a file that can be read, found: {getattr(error, 'strerror', None) or error}")
 
 
+class _Bounded(io.RawIOBase):
+    """What is unpacked from ``stream``, of a file of ``size`` bytes: the error where it goes on beyond all measure."""
+
+    def __init__(self, stream: Any, path: Path, size: int) -> None:
+        self._stream, self._path, self._size = stream, path, size
+        self._taken, self._most = 0, max(UNPACKED, RATIO * size)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        data = self._stream.read(len(buffer))
+        buffer[: len(data)] = data
+        self._taken += len(data)
+        if self._taken > self._most:
+            raise DataError(
+                f"{self._path}: expected at most {self._most:,} bytes in a packed file of {self._size:,} "
+                f"({UNPACKED >> 30} GB, or {RATIO} times its size), found more: unpack it first if it is right"
+            )
+        return len(data)
+
+
+def bounded(stream: Any, path: Path, size: int) -> IO[bytes]:
+    """The bytes of ``stream``, which unpacks ``size`` bytes of the file at ``path``: at most :data:`UNPACKED`, or
+    :data:`RATIO` times the size where that is more."""
+    return io.BufferedReader(_Bounded(stream, path, size), BLOCK)
+
+
+@contextmanager
+def opened(path: Path, packed: bool) -> Iterator[IO[bytes]]:
+    """The bytes of a file, unpacked where it is gzipped."""
+    if not packed:
+        with path.open("rb") as stream:
+            yield stream
+    else:
+        with gzip.open(path, "rb") as unpacking:
+            yield bounded(unpacking, path, path.stat().st_size)
+
+
+def too_long(place: str, what: str = "a line") -> DataError:
+    """The error for a line that does not end."""
+    return DataError(f"{place}: expected {what} of at most {LINE:,} bytes, found a longer one")
+
+
+def raw_lines(stream: IO[bytes]) -> Iterator[bytes]:
+    """The lines of a stream; of one that is longer than :data:`LINE` its beginning, which is longer still."""
+    return iter(partial(stream.readline, LINE + 1), b"")
+
+
 def read_bytes(path: Path, packed: bool) -> bytes:
     """The whole of a file, unpacked where it is gzipped."""
     try:
-        with (gzip.open if packed else open)(path, "rb") as stream:
-            return stream.read()  # type: ignore[no-any-return]
+        with opened(path, packed) as stream:
+            return stream.read()
     except UNREADABLE as error:
         raise unreadable_error(str(path), error) from None
 
@@ -85,7 +144,7 @@ def read_lines(path: Path, packed: bool, encoding: str | None = None) -> Iterato
     """(line number, line with its end): only ``\\n`` ends a line. A byte order mark at the beginning is left out."""
     number = 0
     try:
-        with (gzip.open if packed else open)(path, "rb") as stream:
+        with opened(path, packed) as stream:
             read = _utf8(path, stream) if encoding is None else _named(path, stream, encoding)
             for number, line in enumerate(read, 1):
                 if "\0" in line:
@@ -95,8 +154,10 @@ def read_lines(path: Path, packed: bool, encoding: str | None = None) -> Iterato
         raise unreadable_error(where(str(path), number + 1), error) from None
 
 
-def _utf8(path: Path, stream: BinaryIO | gzip.GzipFile) -> Iterator[str]:
-    for number, raw in enumerate(stream, 1):
+def _utf8(path: Path, stream: IO[bytes]) -> Iterator[str]:
+    for number, raw in enumerate(raw_lines(stream), 1):
+        if len(raw) > LINE:
+            raise too_long(where(str(path), number))
         try:
             yield raw.decode("utf-8")
         except UnicodeDecodeError as error:
@@ -107,6 +168,8 @@ def not_utf8_error(place: str, raw: bytes, error: UnicodeDecodeError, first: boo
     """The error for bytes that are no UTF-8; ``first``: they begin the file, and may tell what it is."""
     if first:
         for mark, found, advice in (
+            (codecs.BOM_UTF32_LE, "UTF-32 (by its byte order mark)", UTF_16.replace("16", "32")),
+            (codecs.BOM_UTF32_BE, "UTF-32 (by its byte order mark)", UTF_16.replace("16", "32")),
             (codecs.BOM_UTF16_LE, "UTF-16 (by its byte order mark)", UTF_16),
             (codecs.BOM_UTF16_BE, "UTF-16 (by its byte order mark)", UTF_16),
             (b"\x1f\x8b", "a gzip file", "let its name end in .gz"),
@@ -118,10 +181,10 @@ def not_utf8_error(place: str, raw: bytes, error: UnicodeDecodeError, first: boo
     )
 
 
-def _named(path: Path, stream: BinaryIO | gzip.GzipFile, encoding: str) -> Iterator[str]:
+def _named(path: Path, stream: IO[bytes], encoding: str) -> Iterator[str]:
     """Lines of any other encoding, of which a line's end is not always the byte 0x0a."""
     decoder = codecs.getincrementaldecoder(encoding)(errors="strict")
-    number, parts = 1, [""]
+    number, parts, length = 1, [""], 0
     while True:
         block, (_, state) = stream.read(BLOCK), decoder.getstate()
         try:
@@ -137,8 +200,11 @@ def _named(path: Path, stream: BinaryIO | gzip.GzipFile, encoding: str) -> Itera
         if ended:
             yield "".join(parts) + ended[0] + "\n"
             yield from (piece + "\n" for piece in ended[1:])
-            number, parts = number + len(ended), []
+            number, parts, length = number + len(ended), [], 0
         parts.append(rest)
+        length += len(rest)
+        if length > LINE:
+            raise too_long(where(str(path), number))
         if not block:
             break
     if last := "".join(parts):

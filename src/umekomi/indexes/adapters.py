@@ -14,20 +14,24 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from umekomi.errors import DataError, MissingExtra, WrongUse
 from umekomi.indexes.filters import parse, qdrant, quoted, sql
+from umekomi.indexes.fitting import fit
 from umekomi.indexes.index import Hit
-from umekomi.indexes.payload import as_json, as_table, row_of
+from umekomi.indexes.payload import as_ids, as_json, as_table, row_of
+from umekomi.indexes.reading import count
 
 METRICS = ("cosine", "dot", "euclidean")
 
 
 class Adapter(ABC):
     """What both databases share: checks, and hits from what they answer."""
+
+    taken: frozenset[str] = frozenset({"__id__"})
+    """Names of columns that it uses itself."""
 
     def __init__(self, dimension: int, metric: str, embedder: Any, text: str) -> None:
         if metric not in METRICS:
@@ -49,8 +53,14 @@ class Adapter(ABC):
     ) -> None:
         """Add rows; an id that is there already is an error, unless ``replace``."""
         vectors = self._vectors(items, "added", "document")
-        names = [str(name) for name in ids]
+        names = as_ids(ids, "add")
         table = as_table(payload, "add")
+        taken = sorted(self.taken & set(table.column_names))
+        if taken:
+            raise WrongUse(
+                f"add: {', '.join(taken)} are names that {type(self).__name__} uses itself: rename that column of the "
+                "payload"
+            )
         if len(names) != len(vectors) or (table.num_columns and table.num_rows != len(names)):
             raise WrongUse(
                 f"add: expected as many ids and payload rows as vectors, found {len(names)}, {table.num_rows} and "
@@ -70,7 +80,7 @@ class Adapter(ABC):
 
     def delete(self, ids: Sequence[Any]) -> None:
         """Delete rows by id; one that is not there is an error, and nothing is deleted."""
-        names = list(dict.fromkeys(str(name) for name in ids))
+        names = list(dict.fromkeys(as_ids(ids, "delete")))
         missing = sorted(set(names) - set(self._there(names)))
         if missing:
             raise DataError(
@@ -81,8 +91,7 @@ class Adapter(ABC):
 
     def search(self, queries: Any, k: int = 10, *, filter: str | None = None) -> list[list[Hit]]:
         """The ``k`` nearest of every query, best first; ``filter`` as an index takes it."""
-        if k < 1:
-            raise WrongUse(f"k: expected 1 or more, found {k}")
+        k = count(k)
         condition = parse(filter, self._fields()) if filter else None
         return [self._search(query, k, condition) for query in self._vectors(queries, "query", "query")]
 
@@ -94,13 +103,7 @@ class Adapter(ABC):
             if self.embedder is None:
                 raise WrongUse(f"{type(self).__name__}: texts need an embedder; give vectors, or embedder=")
             items = self.embedder.encode([items] if isinstance(items, str) else list(items), role=role)
-        vectors = np.asarray(items, np.float32)
-        if vectors.ndim != 2 or vectors.shape[1] != self.dimension:
-            raise WrongUse(f"{what} vectors: expected [n, {self.dimension}], found {list(vectors.shape)}")
-        if not np.isfinite(vectors).all():
-            row = int(np.flatnonzero(~np.isfinite(vectors).all(1))[0])
-            raise DataError(f"{what} vectors: expected finite numbers, found NaN or infinity in row {row + 1}")
-        return vectors
+        return fit(items, {"metric": self.metric, "output": "dense", "dimension": self.dimension}, what)
 
     @abstractmethod
     def _fields(self) -> list[str] | None: ...
@@ -131,6 +134,8 @@ class LanceIndex(Adapter):
         compact_every: after so many writes.
     """
 
+    taken = frozenset({"__id__", "vector", "_distance", "_rowid", "_score", "_relevance_score"})
+
     def __init__(
         self,
         uri: str | Path,
@@ -158,11 +163,7 @@ class LanceIndex(Adapter):
         return int(self._table.count_rows()) if self._table is not None else 0
 
     def _fields(self) -> list[str]:
-        return (
-            []
-            if self._table is None
-            else [name for name in self._table.schema.names if name not in ("__id__", "vector")]
-        )
+        return [] if self._table is None else [name for name in self._table.schema.names if name not in self.taken]
 
     def _there(self, names: list[str]) -> list[str]:
         if self._table is None or not names:

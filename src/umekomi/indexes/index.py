@@ -17,7 +17,7 @@ from umekomi.indexes.fitting import fit
 from umekomi.indexes.joining import ID, ROW
 from umekomi.indexes.kinds import Kind
 from umekomi.indexes.manifest import ABOUT, Manifest, check_about
-from umekomi.indexes.payload import as_table
+from umekomi.indexes.payload import as_ids, as_table
 from umekomi.indexes.reading import Hit, Snapshot, count
 from umekomi.indexes.scans import overlap
 from umekomi.indexes.store import LOCK, SMALL, Store
@@ -260,7 +260,8 @@ class Index:
 
     def check(self, k: int = 10, sample: int = 200, *, seed: int = 1, queries: Any = None) -> float:
         """Recall at ``k``: the share of the exact neighbours that the index finds (or others as near), over ``sample``
-        of its own rows asked as queries (each without itself), or over ``queries``."""
+        of its own rows asked as queries (each without itself), or over ``queries``. An error where none of them has a
+        neighbour (texts that share no word): that is no recall."""
         k, sample = count(k), count(sample)
         now = self.snapshot()
         if not len(now):
@@ -275,7 +276,13 @@ class Index:
             vectors, asked = fit(self.asked(queries), now.about, "query"), k
             own = np.full(similarities.size(vectors), -1)
         true = now.nearest(vectors, asked, kind=kinds.plain(now.about["output"]))
-        return overlap(true, now.nearest(vectors, asked), own, k)
+        recall = overlap(true, now.nearest(vectors, asked), own, k)
+        if recall is None:
+            raise WrongUse(
+                f"{self.store.folder}: none of {similarities.size(vectors):,} queries has a neighbour: there is "
+                "nothing to check"
+            )
+        return recall
 
     def verify(self) -> int:
         """Read every file against its checksum; the bytes read. The error names the damaged file."""
@@ -303,7 +310,7 @@ class Index:
         vectors = fit(
             self.embedder.encode_document(_texts(items, "add")) if texts else items, self.snapshot().about, "added"
         )
-        names = _ids(ids, "add")
+        names = as_ids(ids, "add")
         if len(names) != similarities.size(vectors):
             raise WrongUse(
                 f"add: expected one id for every vector, found {len(names):,} ids and {similarities.size(vectors):,} "
@@ -331,7 +338,7 @@ class Index:
 
     def delete(self, ids: Sequence[Any]) -> None:
         """Delete rows by id, in one commit; an id that is not there is an error, and nothing is deleted."""
-        names = list(dict.fromkeys(_ids(ids, "delete")))
+        names = list(dict.fromkeys(as_ids(ids, "delete")))
         with self.store.lock():
             self._commit(upkeep.delete_rows(self.store, self.snapshot(), names))
 
@@ -397,20 +404,6 @@ def _texts(items: Sequence[Any], what: str) -> list[str]:
         if not isinstance(item, str):
             raise WrongUse(f"{what}: expected texts, found {type(item).__name__} in row {row}")
     return list(items)
-
-
-def _ids(ids: Sequence[Any], what: str) -> list[str]:
-    """Ids as text."""
-    names = []
-    for row, name in enumerate(ids, 1):
-        if name is None:
-            raise DataError(f"{what}: expected an id, found None in row {row}")
-        try:
-            str(name).encode()
-        except UnicodeEncodeError:
-            raise DataError(f"{what}: expected an id of whole characters, found {str(name)!r} in row {row}") from None
-        names.append(str(name))
-    return names
 
 
 def _noted(notes: Mapping[str, Any]) -> dict[str, Any]:

@@ -22,10 +22,12 @@ from __future__ import annotations
 
 import base64
 import math
-from collections.abc import Mapping
+import operator
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any
+from uuid import UUID
 
 import numpy as np
 import pyarrow as pa
@@ -44,6 +46,35 @@ class _Refused(Exception):
     """Why a type is no payload."""
 
 
+def as_ids(ids: Sequence[Any], where: str) -> list[str]:
+    """Ids as text: text as it stands, whole numbers, UUIDs. Nothing else is an id: what is missing (None, NaN) would
+    become a word, and bytes their spelling in Python.
+
+    >>> as_ids(["007", 7], "add")
+    ['007', '7']
+    """
+    names = []
+    for row, value in enumerate(ids, 1):
+        name = value if isinstance(value, str) else _number(value)
+        if not name:
+            raise DataError(f"{where}: expected an id (text or a whole number), found {value!r:.80} in row {row}")
+        try:
+            name.encode()
+        except UnicodeEncodeError:
+            raise DataError(f"{where}: expected an id of whole characters, found {name!r} in row {row}") from None
+        names.append(str(name))
+    return names
+
+
+def _number(value: Any) -> str:
+    if isinstance(value, UUID):
+        return str(value)
+    try:
+        return "" if isinstance(value, bool) else str(operator.index(value))
+    except TypeError:
+        return ""
+
+
 def as_table(payload: Mapping[str, Any] | pa.Table | None, where: str) -> pa.Table:
     """A payload as a table of columns that an index keeps (see above), every value checked; ``where`` begins the error
     that names the first column that is none."""
@@ -51,6 +82,8 @@ def as_table(payload: Mapping[str, Any] | pa.Table | None, where: str) -> pa.Tab
     if not isinstance(payload, pa.Table):
         columns = {}
         for name, values in dict(payload or {}).items():
+            if str(name) in columns:  # 1 and "1" are two keys and one column
+                raise DataError(f"{where}: expected every payload column once, found {str(name)!r} twice")
             try:
                 str(name).encode()
                 columns[str(name)] = values if isinstance(values, (pa.Array, pa.ChunkedArray)) else pa.array(values)

@@ -115,10 +115,12 @@ def score_listed(part: Part, queries: Any, numbers: Any, k: int) -> tuple[Any, A
 
 
 def measure_recall(kind: Any, part: Part, k: int, sample: int, seed: int) -> float:
-    """Recall at ``k`` of a kind's whole search, rows drawn as queries, each without itself."""
+    """Recall at ``k`` of a kind's whole search, rows drawn as queries, each without itself; where there is nothing to
+    find, nothing is missed."""
     asked = sample_queries(part, sample, seed)
     queries = np.asarray(part.vectors[asked], np.float32)
-    return overlap(scan(part, queries, k + 1), kind.search(part, queries, k + 1, None), asked, k)
+    share = overlap(scan(part, queries, k + 1), kind.search(part, queries, k + 1, None), asked, k)
+    return 1.0 if share is None else share
 
 
 def sample_queries(part: Part, sample: int, seed: int) -> Any:
@@ -127,9 +129,10 @@ def sample_queries(part: Part, sample: int, seed: int) -> Any:
     return np.sort(np.random.default_rng(seed).choice(living, min(sample, len(living)), replace=False))
 
 
-def overlap(true: tuple[Any, Any], found: tuple[Any, Any], own: Any, k: int) -> float:
+def overlap(true: tuple[Any, Any], found: tuple[Any, Any], own: Any, k: int) -> float | None:
     """Recall at ``k``: the share of the places of true neighbours that rows as near were found for, each query's own
-    row left out; of (rows, scores) as a search gives them. Among equals it does not matter which one was found."""
+    row left out; of (rows, scores) as a search gives them. Among equals it does not matter which one was found. None
+    where no query has a neighbour."""
     hits = total = 0
     for row, true_rows, true_scores, rows, scores in zip(own, *true, *found, strict=True):
         wanted = true_scores[(true_rows >= 0) & (true_rows != row)][:k]
@@ -137,4 +140,4 @@ def overlap(true: tuple[Any, Any], found: tuple[Any, Any], own: Any, k: int) -> 
             near = scores[(rows >= 0) & (rows != row)][:k] >= wanted[-1] - 1e-6 * max(abs(float(wanted[-1])), 1.0)
             hits += min(int(near.sum()), len(wanted))
             total += len(wanted)
-    return hits / max(total, 1)
+    return hits / total if total else None

@@ -17,6 +17,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
+from umekomi.data.lines import LINE, bounded, raw_lines, too_long
 from umekomi.errors import DataError, WrongUse, where
 from umekomi.files import whole_file
 from umekomi.models.entity import EntityEmbedder
@@ -74,9 +75,12 @@ def _opened(path: Path) -> Iterator[IO[bytes]]:
                     listed = ", ".join(member.filename for member in members[:5]) or "none"
                     raise WrongUse(f"{path}: expected one file in the archive, found {listed}: unpack it and name one")
                 with archive.open(members[0]) as stream:
-                    yield stream
+                    yield bounded(stream, path, members[0].compress_size)
+        elif path.suffix in PACKED:
+            with PACKED[path.suffix](path, "rb") as stream:
+                yield bounded(stream, path, path.stat().st_size)
         else:
-            with PACKED.get(path.suffix, open)(path, "rb") as stream:
+            with path.open("rb") as stream:
                 yield stream
     except DAMAGED as error:
         raise DataError(f"{path}: cannot be read to its end: {error or type(error).__name__}") from error
@@ -188,7 +192,11 @@ class _Again:
 def _text(
     path: Path, stream: IO[bytes], wanted: frozenset[bytes] | None, most: int | None
 ) -> tuple[list[bytes], NDArray[np.float32]]:
-    head = list(islice(stream, LOOK))
+    head = []
+    for number, line in enumerate(islice(raw_lines(stream), LOOK), 1):
+        if len(line) > LINE:
+            raise too_long(where(str(path), number))
+        head.append(line)
     header = _header(head[0]) if head else None
     first = 1
     if header is not None:
@@ -202,7 +210,7 @@ def _text(
         found = (head[0] if head else b"")[:60].decode("utf-8", "backslashreplace")
         raise DataError(f"{where(str(path), 1)}: expected a name and its numbers, found {found!r}")
     lines = _Lines(path, dimension, first, wanted)
-    for block in _blocks(b"".join(head), stream):
+    for block in _blocks(path, b"".join(head), stream):
         lines.take(block)
         if most is not None and len(lines.names) >= most:
             return lines.names[:most], np.concatenate(lines.blocks)[:most]
@@ -211,7 +219,7 @@ def _text(
     return lines.names, np.concatenate(lines.blocks) if lines.blocks else np.zeros((0, dimension), np.float32)
 
 
-def _blocks(head: bytes, stream: IO[bytes]) -> Iterator[bytes]:
+def _blocks(path: Path, head: bytes, stream: IO[bytes]) -> Iterator[bytes]:
     """Whole lines, some millions of bytes together."""
     rest = head
     while more := stream.read(BLOCK):
@@ -220,8 +228,8 @@ def _blocks(head: bytes, stream: IO[bytes]) -> Iterator[bytes]:
         if end:
             yield rest[:end]
             rest = rest[end:]
-        elif len(rest) > LONGEST * 64:
-            raise DataError(f"expected lines, found {len(rest):,} bytes without one's end")
+        elif len(rest) > LINE:
+            raise too_long(f"{path}, behind line {LOOK:,}")
     if rest:
         yield rest
 

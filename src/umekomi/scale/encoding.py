@@ -12,6 +12,7 @@ import numpy as np
 
 from umekomi.data.readers import Source
 from umekomi.errors import DataError, MissingExtra, UmekomiError, WrongUse
+from umekomi.limits import checked
 from umekomi.models.engines.choice import open_for_encoding
 from umekomi.models.opening import folder_of
 from umekomi.progress import Progress
@@ -63,6 +64,7 @@ class Worker:
         return self.work.shard(table, self.source, self.shards, number, number * self.rows)
 
 
+@checked
 def encode(
     model: str | Path,
     source: str | Path,
@@ -119,10 +121,6 @@ def encode(
     if not isinstance(model, (str, Path)):
         raise WrongUse(
             "encoding over a cluster: expected a model's name or folder, which every machine can open, found an object"
-        )
-    if cpus <= 0 or gpus < 0:
-        raise WrongUse(
-            f"expected part of a core at least for each worker and no negative GPUs, found {cpus} and {gpus}"
         )
     folder = folder_of(model)
     name = str(model) if folder is None else str(folder.absolute())

@@ -86,7 +86,8 @@ class FileSource:
     Args:
         path: the file or folder.
         encoding: of a file of text; None: UTF-8.
-        column: holds the texts: every one is checked as ``text`` is.
+        column: holds the texts: every one is checked as ``text`` is, and all other columns but ids are payload, which
+            may hold anything; without it columns of standard names hold what their names say.
         id_column: holds ids, all of them there and distinct.
         typed: whether a CSV or TSV column becomes numbers where every field comes back from them as it stands (an empty
             field is no value).
@@ -224,10 +225,14 @@ class FileSource:
     # --- the first reading ------------------------------------------------------------------------------------------
 
     def _role(self, name: str) -> str:
-        if name == self.column or name in TEXT:
+        if name == self.column:
             return "text"
-        if name == self.id_column or name in IDENTIFIER:
+        if name == self.id_column or (name in IDENTIFIER and (self.column is None or name in ("id", "_id"))):
             return "id"
+        if self.column is not None:
+            return ""  # payload: a column called score or label is the user's own, whatever it holds
+        if name in TEXT:
+            return "text"
         if name in NUMBER:
             return "number"
         return "document" if name == "document" else ""

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from umekomi.data.lines import list_names, read_lines, shorten
+from umekomi.data.lines import LINE, list_names, read_lines, shorten, too_long
 from umekomi.data.readers.kinds import DEEPEST
 from umekomi.errors import DataError, where
 
@@ -140,6 +140,8 @@ def _whole_signs(form: Form, number: int, row: dict[str, Any]) -> None:
 def _header(form: Form, number: int, fields: list[str]) -> list[str]:
     """The columns' names without the spaces around them. pandas writes its index first, under no name."""
     place = where(str(form.path), number)
+    if len(fields) > MOST_COLUMNS:
+        raise DataError(f"{place}: expected at most {MOST_COLUMNS:,} columns, found {len(fields):,}")
     names = [name.strip() for name in fields]
     if len(names) > 1 and not names[0] and all(names[1:]):
         names[0] = next((name for name in ("index", "level_0") if name not in names), "")
@@ -195,15 +197,18 @@ def _csv(form: Form) -> Iterator[tuple[int, list[str]]]:
     """Fields end at commas; at semicolons or tabs in a file whose header has those and no comma, or which says so in a
     first line ``sep=;``, as spreadsheets do."""
     csv.field_size_limit(LONGEST_FIELD)
-    ended, first = True, 0
+    ended, first, taken = True, 0, 0
 
     def source() -> Iterator[str]:
-        nonlocal ended
+        nonlocal ended, taken
         if head is not None:
             ended = head[1].endswith("\n")
             yield head[1]
         for _, line in stream:
             ended = line.endswith("\n")
+            taken += len(line)
+            if taken > LINE:  # a quotation mark that none closes takes in the rest of the file
+                raise too_long(where(str(form.path), first + start), "a CSV record")
             yield line
 
     stream = read_lines(form.path, form.packed, form.encoding)
@@ -220,7 +225,7 @@ def _csv(form: Form) -> Iterator[tuple[int, list[str]]]:
     names: list[str] | None = None
     start = 1
     while True:
-        number = first + start
+        number, taken = first + start, 0
         try:
             fields = next(reader)
         except StopIteration:

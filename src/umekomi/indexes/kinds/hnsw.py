@@ -13,7 +13,7 @@ from umekomi.errors import MissingExtra, WrongUse
 from umekomi.indexes import graphs
 from umekomi.indexes.kinds.base import DEPTHS, USUAL, Kind
 from umekomi.indexes.packing import Shape
-from umekomi.indexes.scans import ROWS, Part, empty_hits, measure_recall, scan, score_listed
+from umekomi.indexes.scans import ROWS, Part, empty_hits, overlap, scan, score_listed
 from umekomi.parts.kernels.threads import cores
 
 if TYPE_CHECKING:
@@ -90,25 +90,44 @@ class Hnsw(Kind):
             return part.arrays["opened"]  # type: ignore[no-any-return]
 
     def tuned(self, parts: list[Part], recall: float, k: int = 10, sample: int = 256, seed: int = 0) -> dict[str, Any]:
+        """The efforts that reach ``recall``, asked with rows that were taken out of a copy of the graph: a row that is
+        in it is led to its neighbours by its own edges, which no query has. On 8,000 rows of noise in 64 dimensions an
+        effort of 16 finds .99 for its own rows, .49 for others of their kind."""
         part = max(parts, key=lambda each: each.rows)
         asked = self.effort
-        for effort in (16, 32, 64, 128, 256, 512, 1024):
+        trial, queries, every = self._without(part, min(sample, part.rows // 8), seed)
+        for effort in (16, 32, 64, 128, 256, 512, 1024, 2048, MOST):
             self.effort = effort
-            if measure_recall(self, part, k, sample, seed) >= recall:
+            if _share(self, trial, every, queries, k) >= recall:
                 break
         own = self.effort
         self.reach = []
         for depth in DEPTHS[1:]:
-            if depth >= part.rows:
+            if depth >= part.rows - len(queries):
                 break
             for effort in (depth, 2 * depth, 4 * depth, MOST):
                 self.effort, self.reach = effort, [*[pair for pair in self.reach if pair[0] < depth], (depth, effort)]
-                if effort >= own and measure_recall(self, part, depth, sample // 4, seed) >= recall:
+                if effort >= own and _share(self, trial, every, queries[: sample // 4], depth) >= recall:
                     break
             else:
                 self.reach[-1] = (depth, 0)
         self.effort = asked
         return {"effort": own}
+
+    def _without(self, part: Part, count: int, seed: int) -> tuple[Part, Any, Part]:
+        """(a segment with so many rows less in its graph, their vectors, the same rows less to be looked at one by
+        one)."""
+        graph = self._graph(part.vectors.shape[1])
+        self.opened(part)  # looked through before any of it is followed
+        graph.load(memoryview(part.arrays["graph"]))
+        rows = np.sort(np.random.default_rng(seed).choice(part.rows, count, replace=False))
+        if count:
+            graph.remove(rows.astype(np.uint64), compact=True)  # their edges, too
+        left = np.ones(part.rows, np.uint8)
+        left[rows] = 0
+        trial = Part(part.vectors, {"opened": (graph, threading.Lock())}, np.zeros(0, np.uint8), part.rows)
+        queries = np.asarray(part.vectors[rows], np.float32)
+        return trial, queries, Part(part.vectors, {}, left, part.rows - count)
 
     def needed(self, k: int) -> int:
         """The effort for so many hits, 0 where none is enough: between two that were measured, in proportion."""
@@ -153,3 +172,10 @@ class Hnsw(Kind):
         if short:
             rows[short], scores[short] = scan(part, queries[short], k)
         return rows, scores
+
+
+def _share(kind: Hnsw, part: Part, every: Part, queries: Any, k: int) -> float:
+    """Recall at ``k`` of a search in ``part``, of what a look at every row finds; with nothing to find nothing is
+    missed."""
+    share = overlap(scan(every, queries, k), kind.search(part, queries, k, None), [-1] * len(queries), k)
+    return 1.0 if share is None else share
