@@ -190,10 +190,11 @@ def _save_every_step(patch: Any) -> None:
         return
     real = sentences._train
     patch.setattr(sentences, "_train", lambda model, stage, run, steps: real(model, stage, run, 1))
-    from umekomi.parts.learning import labelled
+    from umekomi.parts.learning import labelled, modules
 
-    plain = labelled.learn
-    patch.setattr(labelled, "learn", lambda *given, **how: plain(*given, **how, save_seconds=0.0))
+    plain = modules.learn
+    for each in (labelled, modules):  # the first has it by name, recipes with a loop of their own ask the second
+        patch.setattr(each, "learn", lambda *given, **how: plain(*given, **how | {"save_seconds": 0.0}))
 
 
 def check_fields_of(name: str) -> int:
