@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from reproductions.word_vectors import glove
+from reproductions.shared.word_vectors import glove
 from umekomi.data import fingerprint, load
 from umekomi.models import load as load_model
 from umekomi.models.entity import EntityEmbedder

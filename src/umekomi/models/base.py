@@ -384,11 +384,15 @@ Sort = Literal["embedder", "scorer", "predictor", "backbone"]
 
 
 def sort_of(model: Any) -> Sort | None:
-    """Which of the four a model is; None for an object that is none of them."""
+    """Which of the four a model is, by its class, or by its face where the class is somebody's own
+    (:mod:`umekomi.contracts`); None for an object that is none of them."""
     kinds: dict[Sort, type] = {
         "embedder": EmbedderBase, "scorer": Scorer, "predictor": Predictor, "backbone": Backbone
     }  # fmt: skip
-    return next((name for name, kind in kinds.items() if isinstance(model, kind)), None)
+    named = next((name for name, kind in kinds.items() if isinstance(model, kind)), None)
+    if named is None and callable(getattr(model, "encode", None)) and callable(getattr(model, "similarity", None)):
+        return "embedder"
+    return named
 
 
 def describe(model: object) -> str:

@@ -192,7 +192,7 @@ def inspect(
     if isinstance(embedder, Attends) and embedder.hops:
         space |= overlap(embedder, sample)
         maps = heat_maps(embedder, sample[:: max(1, len(sample) // MAPS)][:MAPS])
-        notes.append(f"heat maps of {len(maps)} texts{'' if out else ' with --out PAGE.html'}")
+        notes.append(f"heat maps of {len(maps)} texts{'' if out else ', drawn where a page is written'}")
     judged = rows if planned is not None else []
     done = Inspection(
         embedder.name,

@@ -270,8 +270,8 @@ class FileSource:
                 why = (
                     f"{shorten(field)} (line {line}) is no number"
                     if column.numbers.loose
-                    else f"{field} (line {line}) would not come back as it stands; --number {name} (numbers= in "
-                    "Python) makes it numbers"
+                    else f"{field} (line {line}) would not come back as it stands; "
+                    f"--number {name} (numbers= in Python) makes it numbers"
                 )
                 say(f"note: {self.path}: the column {name!r} stays text, since {why}")
         return Settled(total, columns, before)
