@@ -92,6 +92,8 @@ def network() -> Any:
 def start(name: str) -> Any:
     """The model that a tiny fit of this recipe goes on from, or None."""
     kind = get(name)
+    if kind.extra == "neural":
+        pytest.importorskip("torch")
     if kind.begins in (None, OPTIONAL, WORD_VECTORS):
         return None
     if kind.begins == REQUIRED:
@@ -190,8 +192,10 @@ def _save_every_step(patch: Any) -> None:
         return
     real = sentences._train
     patch.setattr(sentences, "_train", lambda model, stage, run, steps: real(model, stage, run, 1))
-    from umekomi.parts.learning import labelled, modules
-
+    try:
+        from umekomi.parts.learning import labelled, modules
+    except ImportError:
+        return
     plain = modules.learn
     for each in (labelled, modules):  # the first has it by name, recipes with a loop of their own ask the second
         patch.setattr(each, "learn", lambda *given, **how: plain(*given, **how | {"save_seconds": 0.0}))

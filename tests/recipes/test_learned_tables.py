@@ -345,7 +345,7 @@ def test_weights_and_features_that_were_not_seen(capsys):
 def test_bad_input_of_starspace():
     with pytest.raises(WrongUse, match="similarity: expected one of cosine, dot, found 'l2'"):
         get("starspace")(similarity="l2").fit(topics())
-    with pytest.raises(WrongUse, match="mode: expected 0 or more and at most 5, found 6"):
+    with pytest.raises(WrongUse, match="mode: expected a number from 0 to 5, found 6"):
         get("starspace")(mode=6).fit(topics())
     with pytest.raises(DataError, match="mode 3: expected examples with 2 right bags or more, found none among 2"):
         get("starspace")(mode=3).fit({"left": [[], []], "right": [["a"], ["b"]]})

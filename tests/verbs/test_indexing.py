@@ -52,8 +52,8 @@ def test_nonsense_is_refused_before_any_work(tmp_path, texts, monkeypatch):
         ({"kind": "binary", "shortlist": -1}, "shortlist: expected whole numbers from 0 up"),
         ({"kind": "hnsw", "connections": 10**9}, "connections: expected 1,024 or less"),
         ({"shortlist": 5}, "need a kind by name"),
-        ({"recall": 0}, "recall: expected a number above 0, at most 1, found 0"),
-        ({"recall": float("nan")}, "recall: expected a number above 0, at most 1, found nan"),
+        ({"recall": 0}, "recall: expected a number, more than 0 and at most 1, found 0"),
+        ({"recall": float("nan")}, "recall: expected a number, more than 0 and at most 1, found nan"),
     ):
         with pytest.raises(WrongUse, match=said):
             index("hashing", texts, tmp_path / "i", **settings)
