@@ -156,6 +156,17 @@ def take(vectors: Output, indices: NDArray[np.integer] | Sequence[int]) -> Outpu
     return Vectors.of([vectors.item(int(i)) for i in indices]) if isinstance(vectors, Vectors) else vectors[indices]
 
 
+def pair_features(u: Dense | Sparse, v: Dense | Sparse, *, sides: bool = False) -> Dense | Sparse:
+    """[|u − v|; u · v] of each pair, ``[n, d]`` or CSR twice in; with ``sides`` [u; v] before them (Conneau+ 2017,
+    figure 1)."""
+    before = [u, v] if sides else []
+    if isinstance(u, np.ndarray):
+        return np.concatenate([*before, np.abs(u - v), u * v], 1)
+    from scipy import sparse
+
+    return sparse.hstack([*before, abs(u - v), u.multiply(v)], format="csr")
+
+
 def item_bytes(vectors: Output) -> float:
     """Bytes a stored item takes: the array's own for dense, values and indices for CSR, all tokens for
     multi-vectors."""

@@ -18,7 +18,7 @@ from umekomi.tasks.base import Result, Score, Task, count_of, own_role, vectors_
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from umekomi.contracts import Dense
+    from umekomi.contracts import Dense, Sparse
     from umekomi.models.base import EmbedderBase
 
 SHOWN = 3
@@ -63,6 +63,34 @@ def _of_texts(model: EmbedderBase, texts: list[str], role: str | None, batch_siz
     if isinstance(vectors, Vectors):
         raise WrongUse(f"labelled texts are judged by one vector each; {model.name} gives several")
     return vectors
+
+
+def linear_probe(
+    train: Dense | Sparse, labels: np.ndarray, test: Dense | Sparse, seed: int, who: str, model: str
+) -> np.ndarray:
+    """What scikit-learn's logistic regression (100 iterations, mteb's probe, converged or not) on ``train``
+    ``[n, d]`` predicts for ``test``."""
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import LogisticRegression
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        try:
+            return LogisticRegression(max_iter=100, random_state=seed).fit(train, labels).predict(test)
+        except (ValueError, FloatingPointError) as error:
+            raise DataError(
+                f"{who}: no linear probe can be learned from the vectors of {model}: {str(error).splitlines()[0]}"
+            ) from None
+
+
+def classified(name: str, gold: np.ndarray, runs: list[np.ndarray], notes: tuple[str, ...] = ()) -> Result:
+    """The result of predictions, once or several times; of one also macro F1."""
+    scores = {"accuracy": Score(np.mean([predicted == gold for predicted in runs], axis=0))}
+    if len(runs) == 1:
+        classes = {label: code for code, label in enumerate(np.unique(gold))}
+        codes = np.array([[classes[g], classes.get(p, -1)] for g, p in zip(gold, runs[0], strict=True)], np.float64)
+        scores["macro f1"] = Score(codes, "macro_f1")
+    return Result(name, scores, notes)
 
 
 @dataclass(frozen=True)
@@ -124,7 +152,7 @@ class Classification(Task):
             predicted = gold.copy()
             for fit, test in StratifiedKFold(folds, shuffle=True, random_state=self.seed).split(gold, gold):
                 predicted[test] = self._predict(model, vectors[fit], gold[fit], vectors[test])
-            return self._result(gold, [predicted], (*self.notes, f"{folds}-fold cross-validation"))
+            return classified(self.name, gold, [predicted], (*self.notes, f"{folds}-fold cross-validation"))
         train_labels = np.array(labels_of(self.train, self.kind))
         texts = self.train["text"].to_pylist()
         samples = self._samples(train_labels)
@@ -134,7 +162,7 @@ class Classification(Task):
         runs = [
             self._predict(model, seen[[row_of[row] for row in rows]], train_labels[rows], vectors) for rows in samples
         ]
-        return self._result(gold, runs, (*self.notes, *self._seen_before(gold, train_labels)))
+        return classified(self.name, gold, runs, (*self.notes, *self._seen_before(gold, train_labels)))
 
     def _seen_before(self, gold: pa.Table, train_labels: pa.Table) -> list[str]:
         """What makes the figure less than it seems: labels never learned, texts that were learned from."""
@@ -167,19 +195,7 @@ class Classification(Task):
 
     def _predict(self, model: EmbedderBase, train: np.ndarray, labels: np.ndarray, test: np.ndarray) -> np.ndarray:
         if self.probe == "linear":
-            from sklearn.exceptions import ConvergenceWarning
-            from sklearn.linear_model import LogisticRegression
-
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", ConvergenceWarning)  # 100 iterations are mteb's probe, converged or not
-                try:
-                    fitted = LogisticRegression(max_iter=100, random_state=self.seed).fit(train, labels)
-                    return fitted.predict(test)
-                except (ValueError, FloatingPointError) as error:
-                    raise DataError(
-                        f"{self.name}: no linear probe can be learned from the vectors of {model.name}: "
-                        f"{str(error).splitlines()[0]}"
-                    ) from None
+            return linear_probe(train, labels, test, self.seed, self.name, model.name)
         from umekomi.parts.ranking import exact_search
 
         numbers, scores = exact_search(model, test, train, 10)
@@ -196,15 +212,6 @@ class Classification(Task):
         for column in range(numbers.shape[1]):
             votes[np.arange(len(numbers)), codes[numbers[:, column]]] += weights[:, column]
         return classes[votes.argmax(1)]
-
-    def _result(self, gold: np.ndarray, runs: list[np.ndarray], notes: tuple[str, ...] = ()) -> Result:
-        correct = np.mean([predicted == gold for predicted in runs], axis=0)
-        classes = {label: code for code, label in enumerate(np.unique(gold))}
-        scores = {"accuracy": Score(correct)}
-        if len(runs) == 1:
-            codes = np.array([[classes[g], classes.get(p, -1)] for g, p in zip(gold, runs[0], strict=True)], np.float64)
-            scores["macro f1"] = Score(codes, "macro_f1")
-        return Result(self.name, scores, notes)
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@ a linear probe from their frozen vectors."""
 
 from __future__ import annotations
 
-import warnings
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,8 +13,9 @@ import numpy as np
 from umekomi.contracts import Vectors
 from umekomi.data.tables import check
 from umekomi.errors import DataError, WrongUse
-from umekomi.parts.similarity import take
-from umekomi.tasks.base import Result, Score, Task, count_of, own_role, vectors_of
+from umekomi.parts.similarity import normalise, pair_features, take
+from umekomi.tasks.base import Result, Task, count_of, own_role, vectors_of
+from umekomi.tasks.labels import classified, linear_probe
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -63,7 +63,8 @@ class Relation(Task):
         features = _features(model, self.data, batch_size, progress)
         if self.train is not None:
             known = np.array(_labels(self.train, self.name))
-            predicted = self._predict(_features(model, self.train, batch_size, progress), known, features)
+            seen = _features(model, self.train, batch_size, progress)
+            predicted = linear_probe(seen, known, features, self.seed, self.name, model.name)
             strange = Counter(label for label in gold.tolist() if label not in set(known.tolist()))
             count = sum(strange.values())
             notes = (
@@ -71,7 +72,7 @@ class Relation(Task):
                 if strange
                 else []
             )
-            return _result(self.name, gold, predicted, tuple(notes))
+            return classified(self.name, gold, [predicted], tuple(notes))
         from sklearn.model_selection import GroupKFold
 
         first = self.data["sentence1"].to_pylist()
@@ -80,16 +81,9 @@ class Relation(Task):
         for fit, judged in GroupKFold(folds).split(gold, gold, first):
             if len(set(gold[fit])) < 2:
                 raise DataError(f"{self.name}: a fold has pairs of one label only: more rows would do")
-            predicted[judged] = self._predict(features[fit], gold[fit], features[judged])
-        return _result(self.name, gold, predicted, (f"{folds}-fold cross-validation by first text",))
-
-    def _predict(self, known: Any, labels: Any, asked: Any) -> Any:
-        from sklearn.exceptions import ConvergenceWarning
-        from sklearn.linear_model import LogisticRegression
-
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)  # 100 iterations, as for labelled texts
-            return LogisticRegression(max_iter=100, random_state=self.seed).fit(known, labels).predict(asked)
+            given = (features[fit], gold[fit], features[judged])
+            predicted[judged] = linear_probe(*given, self.seed, self.name, model.name)
+        return classified(self.name, gold, [predicted], (f"{folds}-fold cross-validation by first text",))
 
 
 def _labels(table: pa.Table, who: str) -> list[str]:
@@ -105,22 +99,5 @@ def _features(model: Any, table: pa.Table, batch_size: int, progress: bool) -> A
     vectors = vectors_of(model, texts, own_role(model, "similarity"), batch_size, progress)
     if isinstance(vectors, Vectors):
         raise WrongUse(f"labelled pairs are judged by one vector each; {model.name} gives several")
-    if isinstance(vectors, np.ndarray):
-        from umekomi.parts.similarity import normalise
-
-        vectors = normalise(vectors)
-        u, v = (vectors[[place[text] for text in side]] for side in (first, second))
-        return np.concatenate([u, v, np.abs(u - v), u * v], 1)
-    from scipy.sparse import hstack
-    from sklearn.preprocessing import normalize
-
-    vectors = normalize(vectors)
-    u, v = (take(vectors, [place[text] for text in side]) for side in (first, second))
-    return hstack([u, v, abs(u - v), u.multiply(v)]).tocsr()
-
-
-def _result(name: str, gold: Any, predicted: Any, notes: tuple[str, ...]) -> Result:
-    classes = {label: code for code, label in enumerate(np.unique(gold))}
-    codes = np.array([[classes[g], classes.get(p, -1)] for g, p in zip(gold, predicted, strict=True)], np.float64)
-    scores = {"accuracy": Score((predicted == gold).astype(np.float64)), "macro f1": Score(codes, "macro_f1")}
-    return Result(name, scores, notes)
+    vectors = normalise(vectors)
+    return pair_features(*(take(vectors, [place[text] for text in side]) for side in (first, second)), sides=True)

@@ -21,7 +21,7 @@ from umekomi.contracts import Vectors
 from umekomi.data import Dataset, load
 from umekomi.errors import DataError, WrongUse, unknown_name
 from umekomi.models.base import EmbedderBase, Sort
-from umekomi.parts.similarity import take
+from umekomi.parts.similarity import pair_features, take
 from umekomi.progress import Progress
 from umekomi.tasks.base import Result, Score, Task, count_of, own_role, vectors_of
 from umekomi.tasks.pairs import pair_scores
@@ -201,11 +201,7 @@ class _Seen:
         if "text" in table.column_names:
             return self.of(table, "text")
         u, v = self.of(table, "sentence1"), self.of(table, "sentence2")
-        if hasattr(u, "tocsr"):
-            from scipy import sparse
-
-            return sparse.hstack([abs(u - v), u.multiply(v)], format="csr")
-        return np.concatenate([np.abs(u - v), u * v], 1)
+        return pair_features(u, v)
 
 
 def _judge(seen: _Seen, parts: Mapping[str, pa.Table]) -> Judged:
