@@ -74,8 +74,7 @@ def test_the_other_guides_code_runs_and_keeps_what_recipes_promise(page, name, t
 
 def test_the_layer_of_the_guide_gives_a_text_its_vector_whatever_the_batch():
     torch = pytest.importorskip("torch")
-    from umekomi.parts.layers.sentence import WordNetwork
-    from umekomi.parts.learning.labelled import padded
+    from umekomi.parts.layers.sentence import WordNetwork, padded
 
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "add-a-network.md").read_text("utf-8"), re.DOTALL)
     scope = {"__name__": "gated"}

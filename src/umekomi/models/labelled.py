@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from umekomi.data.trees import parse_tree
+from umekomi.data.trees import Tree, parse_tree
 from umekomi.errors import DataError, MissingExtra, WrongUse
 
 try:
@@ -110,14 +110,14 @@ class TreeReader(WordReader):
 
     def read(self, texts: Sequence[str]) -> list[NDArray[np.int64]]:
         """The nodes of each tree; one that does not parse is an error with its place."""
+        return [self.nodes(parse_tree(text, "trees", number)) for number, text in enumerate(texts, 1)]
+
+    def nodes(self, tree: Tree) -> NDArray[np.int64]:
+        """Of a tree that is parsed already."""
         unknown = self._rows[UNKNOWN]
-        out = []
-        for number, text in enumerate(texts, 1):
-            tree = parse_tree(text, "trees", number)
-            words = [word.lower() if self._lower else word for word in tree.words]
-            rows = np.array([*(self._rows.get(word, unknown) for word in words), -1], np.int64)
-            out.append(np.column_stack([rows[tree.word], tree.children]))
-        return out
+        words = [word.lower() if self._lower else word for word in tree.words]
+        rows = np.array([*(self._rows.get(word, unknown) for word in words), -1], np.int64)
+        return np.column_stack([rows[tree.word], tree.children])
 
     def words(self, texts: Sequence[str]) -> list[list[str]]:
         return [parse_tree(text, "trees", number).words for number, text in enumerate(texts, 1)]

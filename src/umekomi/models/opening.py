@@ -52,7 +52,7 @@ BUILT_IN = ("random", "hashing")
 FOREIGN = {
     "nvembed": ("text", "umekomi.models.published.nv_embed:nv_embed"),
     "model2vec": ("static", "umekomi.models.published.model2vec:model2vec"),
-    "elmo": ("elmo", "umekomi.models.elmo:published_elmo"),
+    "elmo": ("elmo", "umekomi.models.published.elmo:elmo"),
 }
 """Model types of a ``config.json`` whose folder is read by its shapes: the kind that it becomes, and what reads it."""
 THEIRS = {"SentenceTransformer": "text", "MultiVectorEncoder": "multi", "CrossEncoder": "cross-encoder"}

@@ -7,8 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
-from types import UnionType
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, get_type_hints
 
 import numpy as np
 
@@ -28,12 +27,21 @@ except ImportError as error:
     raise MissingExtra(error.name or "torch", "neural", "an embedder that reads word by word") from None
 
 from umekomi.parts.layers.kim import KimEncoder
-from umekomi.parts.layers.sentence import ENCODERS, EncodedBatch, WordNetwork
+from umekomi.parts.layers.sentence import (
+    ConvolutionEncoder,
+    EncodedBatch,
+    Encoder,
+    RecurrentEncoder,
+    WordNetwork,
+    padded,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from tokenizers import Tokenizer
 
+ENCODERS: dict[str, type[Encoder]] = {each.kind: each for each in (RecurrentEncoder, ConvolutionEncoder, KimEncoder)}
+"""Encoders that a saved network may name."""
 NETWORKS = {
     "words": "umekomi.models.sequence:word_network",
     "labelled words": "umekomi.models.labelled:labelled_words",
@@ -57,17 +65,22 @@ BLOCK = 8192
 """Texts that are tokenised and sorted together."""
 
 
-def word_network(by: str, *, rows: int, inputs: int, encoder: str, settings: dict[str, Any]) -> WordNetwork:
-    """A network of the settings that :meth:`WordNetwork.settings` gave; one error for those of none."""
-    known = ENCODERS | {KimEncoder.kind: KimEncoder}
-    kind = known.get(encoder)
-    if kind is None:
-        raise DataError(f"{by}, encoder: expected one of {', '.join(known)}, found {encoder!r:.60}")
-    hints = get_type_hints(kind.__init__, include_extras=True)
+def check_settings(by: str, kind: type, settings: dict[str, Any]) -> None:
+    """The error for a setting that a network's ``__init__`` does not take by name, or for a value that its type does
+    not allow."""
+    hints = get_type_hints(kind.__init__, include_extras=True)  # type: ignore[misc]
     for name, value in settings.items():
         expected = problem(value, hints[name]) if name in hints and name not in ("inputs", "return") else "no such name"
         if expected is not None:
             raise DataError(f"{by}, {name}: expected {expected}, found {value!r:.60}")
+
+
+def word_network(by: str, *, rows: int, inputs: int, encoder: str, settings: dict[str, Any]) -> WordNetwork:
+    """A network of the settings that :meth:`WordNetwork.settings` gave; one error for those of none."""
+    kind = ENCODERS.get(encoder)
+    if kind is None:
+        raise DataError(f"{by}, encoder: expected one of {', '.join(ENCODERS)}, found {encoder!r:.60}")
+    check_settings(by, kind, settings)
     if min(rows, inputs) < 1:
         raise DataError(f"{by}: expected sizes above zero, found {rows} words of {inputs} numbers")
     try:
@@ -123,7 +136,6 @@ class SequenceEmbedder(TokenizedEmbedder):
         return ""
 
     def lengths(self, items: Sequence[str], role: str | None = None) -> Any:
-
         return np.array([len(row) for row in self.reader.read(items)], np.int64)
 
     def _encode(self, items: list[Any], *, output: str, role: str | None, batch_size: int, progress: bool) -> Any:
@@ -137,7 +149,6 @@ class SequenceEmbedder(TokenizedEmbedder):
 
     def _vectors(self, items: list[str], batch_size: int, progress: bool) -> tuple[Any, Any]:
         """(dense vectors, how many words each text has)."""
-
         out, counts = np.zeros((len(items), self.dimension), np.float32), np.zeros(len(items), np.int64)
         with Progress(f"{self.name}: encoding", len(items), "texts", progress) as bar:
             for places, encoded, lengths in self._batches(items, batch_size):
@@ -147,7 +158,6 @@ class SequenceEmbedder(TokenizedEmbedder):
         return out, counts
 
     def _tokens(self, items: list[str], batch_size: int, progress: bool) -> Any:
-
         from umekomi.contracts import Vectors
 
         rows: list[Any] = [np.zeros((0, self.network.token_width), np.float32)] * len(items)
@@ -172,7 +182,6 @@ class SequenceEmbedder(TokenizedEmbedder):
         self, items: list[str], batch_size: int, tokens: bool = False
     ) -> Iterator[tuple[Any, EncodedBatch, NDArray[np.int64]]]:
         """(places, what the network makes of them, their lengths), texts of like length together."""
-
         zero = self.network.padding == "zero"
         block = len(items) or 1 if zero else BLOCK
         for start in range(0, len(items), block):
@@ -186,25 +195,21 @@ class SequenceEmbedder(TokenizedEmbedder):
             for places in plan:
                 with border(self.name), torch.inference_mode():
                     long = lengths[places[0]] > LONG and not tokens and not zero
-                    encoded = self._read_long(rows, places) if long else self.network(*self._padded(rows, places))
+                    given = [rows[place] for place in places]
+                    encoded = self._read_long(given) if long else self.network(*self._padded(given))
                 yield start + places, encoded, lengths[places]
 
-    def _padded(self, rows: list[Any], places: Any) -> tuple[Any, Any]:
+    def _padded(self, rows: Sequence[NDArray[np.int64]]) -> tuple[torch.Tensor, torch.Tensor]:
         """(ids ``[batch, time, ...]``, lengths ``[batch]``) on the network's device."""
-
-        longest = max(len(rows[place]) for place in places)
-        ids = np.zeros((len(places), longest, *rows[places[0]].shape[1:]), np.int64)
-        for number, place in enumerate(places):
-            ids[number, : len(rows[place])] = rows[place]
+        ids, lengths = padded(rows)
         where = next(self.network.parameters()).device
-        lengths = torch.tensor([len(rows[place]) for place in places])
-        return torch.from_numpy(ids).to(where), lengths.to(where)
+        return ids.to(where), lengths.to(where)
 
-    def _read_long(self, rows: list[Any], places: Any) -> EncodedBatch:
+    def _read_long(self, rows: Sequence[NDArray[np.int64]]) -> EncodedBatch:
         where = next(self.network.parameters()).device
         with torch.no_grad():
-            found = [self.network.encode_long(torch.from_numpy(rows[place]).to(where)) for place in places]
-        return EncodedBatch(torch.stack(found))
+            vectors = [self.network.encode_long(torch.from_numpy(row).to(where)) for row in rows]
+        return EncodedBatch(torch.stack(vectors))
 
     def similarity(self, a: Any, b: Any) -> Any:
         """Cosine of dense vectors, MaxSim of token vectors (brought to length one)."""
@@ -227,7 +232,7 @@ class SequenceEmbedder(TokenizedEmbedder):
         for text in texts:
             row = self.reader.read([text])[0]
             with torch.inference_mode():
-                encoded: EncodedBatch = self.network(*self._padded([row], [0]))
+                encoded: EncodedBatch = self.network(*self._padded([row]))
             if encoded.attention is None:
                 raise WrongUse(f"{self.name}: expected a network with attention over words, found none")
             words = self.reader.names(row)
@@ -256,7 +261,7 @@ class SequenceEmbedder(TokenizedEmbedder):
         make, reader = _known(NETWORKS, own["network"], f"{by}, network"), dict(own["reader"])
         read = _known(READERS, reader.pop("kind", None), f"{by}, reader, kind").open(folder, reader)
         expected = {name: kind for name, kind in get_type_hints(make).items() if name not in ("by", "return")}
-        plain = {name: _plain(kind) for name, kind in expected.items()}
+        plain = {name: getattr(kind, "__origin__", kind) for name, kind in expected.items()}
         sizes = fields(own["sizes"], f"{by}, sizes", **plain)
         with torch.device("meta"):  # nothing is made before the file is seen to hold it
             network = make(f"{by}, sizes", **sizes)
@@ -268,16 +273,6 @@ class SequenceEmbedder(TokenizedEmbedder):
         if isinstance(read, WordReader) and read.rows > sizes["rows"]:
             raise DataError(f"{file}: expected {read.rows} words, one a name of the tokenizer, found {sizes['rows']}")
         return cls(read, network, metric=head["metric"], name=head["name"], card=head.get("card"))
-
-
-def _plain(kind: Any) -> Any:
-    """What ``isinstance`` takes for a type, without what narrows it."""
-    args = get_args(kind)
-    if get_origin(kind) is Literal:
-        return tuple({type(value) for value in args})
-    if get_origin(kind) in (Union, UnionType):
-        return tuple(_plain(each) for each in args)
-    return _plain(args[0]) if get_origin(kind) is Annotated else get_origin(kind) or kind
 
 
 def _known(places: dict[str, str], name: Any, by: str) -> Any:

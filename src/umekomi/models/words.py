@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
@@ -55,48 +56,29 @@ def word_tokenizer(
     return made
 
 
-class TextReader(Protocol):
-    """What makes numbers of texts."""
+class TextReader(ABC):
+    """What makes numbers of texts. ``tokenizer`` says where their words are; ``before`` is one of :data:`BEFORE`, or
+    empty."""
 
-    tokenizer: Tokenizer
-    """Where words are in a text."""
-    before: str
+    SETTINGS: ClassVar[dict[str, type]]
+    """What :meth:`write` keeps beside the tokenizer, by the names that ``__init__`` has."""
+    skips: int | None = None
+    """The number that is left out, or None."""
 
-    @property
-    def skips(self) -> int | None:
-        """The number that is left out, or None."""
-
-    def read(self, texts: Sequence[str]) -> list[NDArray[np.int64]]:
-        """int64 ``[words]`` of each text, or ``[words, characters]``."""
-
-    def names(self, rows: NDArray[np.int64]) -> list[str]:
-        """The words of these numbers."""
-
-    def write(self, folder: Path) -> dict[str, Any]:
-        """Files into the folder, and the settings to open them by."""
-
-
-class WordReader:
-    """``tokenizer`` gives a text's word numbers; with ``skips_unknown`` words that it has no row for are left out, as
-    if they were not there. ``before`` is one of :data:`BEFORE`, or empty."""
-
-    def __init__(self, tokenizer: Tokenizer, *, skips_unknown: bool = True, before: str = "") -> None:
+    def __init__(self, tokenizer: Tokenizer, before: str = "") -> None:
         if before not in ("", *BEFORE):
             raise WrongUse(f"before: expected nothing, {' or '.join(BEFORE)}, found {before!r}")
         tokenizer.no_padding()
         tokenizer.no_truncation()
-        self.tokenizer, self.skips_unknown, self.before = tokenizer, skips_unknown, before
-        self.unknown = tokenizer.token_to_id(UNKNOWN)
+        self.tokenizer, self.before = tokenizer, before
 
-    @property
-    def rows(self) -> int:
-        """How many rows a table must have for all that :meth:`read` gives."""
-        return max(self.tokenizer.get_vocab().values(), default=-1) + 1
+    @abstractmethod
+    def read(self, texts: Sequence[str]) -> list[NDArray[np.int64]]:
+        """int64 ``[words]`` of each text, or ``[words, characters]``."""
 
-    @property
-    def skips(self) -> int | None:
-        """The number that is left out, or None."""
-        return self.unknown if self.skips_unknown else None
+    @abstractmethod
+    def names(self, rows: NDArray[np.int64]) -> list[str]:
+        """The words of these numbers."""
 
     def split_before(self, texts: Sequence[str]) -> list[str]:
         """The texts as the tokenizer takes them."""
@@ -105,9 +87,40 @@ class WordReader:
         cut = tokenizer(self.before)
         return [" ".join(cut(text)) for text in texts]
 
+    def write(self, folder: Path) -> dict[str, Any]:
+        """``tokenizer.json``, and the settings for :meth:`open`."""
+        self.tokenizer.save(str(folder / "tokenizer.json"))
+        return {name: getattr(self, name) for name in self.SETTINGS}
+
+    @classmethod
+    def open(cls, folder: Path, found: dict[str, Any]) -> Self:
+        """What :meth:`write` wrote."""
+        by = f"{folder / MODEL_FILE}, settings, reader"
+        own = fields(found, by, **cls.SETTINGS)
+        try:
+            return cls(read_tokenizer(folder / "tokenizer.json"), **own)
+        except WrongUse as error:
+            raise DataError(f"{by}: {error}") from None
+
+
+class WordReader(TextReader):
+    """``tokenizer`` gives a text's word numbers; with ``skips_unknown`` words that it has no row for are left out, as
+    if they were not there."""
+
+    SETTINGS: ClassVar[dict[str, type]] = {"skips_unknown": bool, "before": str}
+
+    def __init__(self, tokenizer: Tokenizer, *, skips_unknown: bool = True, before: str = "") -> None:
+        super().__init__(tokenizer, before)
+        self.skips_unknown = skips_unknown
+        self.skips = tokenizer.token_to_id(UNKNOWN) if skips_unknown else None
+
+    @property
+    def rows(self) -> int:
+        """How many rows a table must have for all that :meth:`read` gives."""
+        return max(self.tokenizer.get_vocab().values(), default=-1) + 1
+
     def read(self, texts: Sequence[str]) -> list[NDArray[np.int64]]:
         """int64 ``[words]`` of each text."""
-
         with border("words"):
             encodings = self.tokenizer.encode_batch_fast(self.split_before(texts))
         rows = [np.array(encoding.ids, np.int64) for encoding in encodings]
@@ -120,18 +133,3 @@ class WordReader:
     def names(self, rows: NDArray[np.int64]) -> list[str]:
         """The words of these numbers."""
         return [str(self.tokenizer.id_to_token(int(row))) for row in rows]
-
-    def write(self, folder: Path) -> dict[str, Any]:
-        """``tokenizer.json``, and the settings for :meth:`open`."""
-        self.tokenizer.save(str(folder / "tokenizer.json"))
-        return {"skips_unknown": self.skips_unknown, "before": self.before}
-
-    @classmethod
-    def open(cls, folder: Path, found: dict[str, Any]) -> WordReader:
-        """What :meth:`write` wrote."""
-        by = f"{folder / MODEL_FILE}, settings, reader"
-        own = fields(found, by, skips_unknown=bool, before=str)
-        try:
-            return cls(read_tokenizer(folder / "tokenizer.json"), **own)
-        except WrongUse as error:
-            raise DataError(f"{by}: {error}") from None

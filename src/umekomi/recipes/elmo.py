@@ -107,7 +107,7 @@ class Elmo(Recipe):
             raise WrongUse(f"{self.name}, warmup: expected stateful beside it, found {self.warmup} without")
 
     def learn(self, data: Any, start: Any, run: Run) -> Any:
-        from umekomi.models.elmo import CharacterReader, ElmoEmbedder, frozen_layers
+        from umekomi.models.elmo import CharacterReader, ElmoEmbedder
         from umekomi.parts.layers.bilm import BiLanguageModel, ElmoNetwork
         from umekomi.parts.learning.bilm import learn_mix
         from umekomi.parts.learning.modules import seed_globals
@@ -129,7 +129,7 @@ class Elmo(Recipe):
             column = data["text"].to_pylist()
             about |= learn_mix(
                 network,
-                frozen_layers(embedder, column, run),
+                embedder.layer_means(column, run),
                 data["label"].to_pylist(),
                 run=run.stage("mix"),
                 key=content_hash(self.settings()),

@@ -98,7 +98,7 @@ class InferSent(Recipe):
         from umekomi.models.sequence import SequenceEmbedder
         from umekomi.models.word_tables import begin_words
         from umekomi.parts.layers.heads import PairClassifier
-        from umekomi.parts.layers.sentence import WordNetwork
+        from umekomi.parts.layers.sentence import WordNetwork, load_words
         from umekomi.parts.learning.labelled import LabelledRows, cross_entropy, learn_labelled
         from umekomi.parts.learning.modules import seed_globals
         from umekomi.parts.learning.rates import Plateau
@@ -118,8 +118,7 @@ class InferSent(Recipe):
         )
         with seed_globals(run.seed):
             network = WordNetwork(len(words.table), words.table.shape[1], self.build(words.table.shape[1]))
-            network.words.weight.data = torch.from_numpy(words.table)
-            network.words.weight.requires_grad_(self.tune_words or not words.given)
+            load_words(network.words, words.table, learned=self.tune_words or not words.given)
             module = PairClassifier(
                 network, self.classifier_width, len(rows.names), nonlinear=self.nonlinear, dropout=self.dropout
             )

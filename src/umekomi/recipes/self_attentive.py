@@ -89,7 +89,7 @@ class SelfAttentive(Recipe):
         from umekomi.models.sequence import SequenceEmbedder
         from umekomi.models.word_tables import begin_words
         from umekomi.parts.layers.heads import SelfAttentiveClassifier
-        from umekomi.parts.layers.sentence import RecurrentEncoder, WordNetwork
+        from umekomi.parts.layers.sentence import RecurrentEncoder, WordNetwork, load_words
         from umekomi.parts.learning.labelled import LabelledRows, cross_entropy, learn_labelled
         from umekomi.parts.learning.modules import seed_globals
 
@@ -117,8 +117,7 @@ class SelfAttentive(Recipe):
                 attention_width=self.attention_width,
             )
             network = WordNetwork(len(words.table), inputs, encoder)
-            network.words.weight.data = torch.from_numpy(words.table)
-            network.words.weight.requires_grad_(self.tune_words or not words.given)
+            load_words(network.words, words.table, learned=self.tune_words or not words.given)
             module = SelfAttentiveClassifier(
                 network,
                 (self.hops, 2 * self.width),

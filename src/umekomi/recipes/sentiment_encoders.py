@@ -226,14 +226,14 @@ class SentimentEncoders(Recipe):
         from umekomi.models.labelled import LabelledWords
         from umekomi.models.sequence import SequenceEmbedder
         from umekomi.parts.layers.kim import KimEncoder, SentenceClassifier, limit_rows
-        from umekomi.parts.layers.sentence import RecurrentEncoder
+        from umekomi.parts.layers.sentence import RecurrentEncoder, load_words
         from umekomi.parts.learning.labelled import LabelledRows, cross_entropy, learn_labelled
         from umekomi.parts.learning.modules import seed_globals
 
         words = self._begin(texts, start, run, self.tokenizer)
         ids, seen = _seen(words.reader.read(texts), len(words.table))
         rows = LabelledRows.of([ids], labels, self.name)
-        table = torch.from_numpy(words.table[seen])
+        table = words.table[seen]
         with seed_globals(run.seed):
             inputs = table.shape[1]
             encoder = (
@@ -244,9 +244,8 @@ class SentimentEncoders(Recipe):
                 )
             )
             network = LabelledWords(len(table), inputs, encoder, rows.names)
-            network.words.weight.data = table.clone()
-            network.words.weight.requires_grad_(self.variant != "static")
-            fixed = table.clone() if self.variant == "multichannel" else None
+            load_words(network.words, table.copy(), learned=self.variant != "static")
+            fixed = torch.from_numpy(table) if self.variant == "multichannel" else None
             module = SentenceClassifier(network, network.head, self.dropout, fixed)
         limit = partial(_limit, limit_rows, self.row_norm) if self.row_norm else None
         _, about = learn_labelled(
@@ -270,9 +269,8 @@ class SentimentEncoders(Recipe):
         return SequenceEmbedder(words.reader, network, name=self.name, card={"training": words.about | about})
 
     def _learn_trees(self, data: Mapping[str, Any], start: Any, run: Run) -> Any:
-        import torch
-
         from umekomi.models.labelled import LabelledTrees, TreeEmbedder, TreeReader
+        from umekomi.parts.layers.sentence import load_words
         from umekomi.parts.learning.modules import learn, seed_globals
         from umekomi.parts.learning.trees import TreeRows
 
@@ -283,12 +281,11 @@ class SentimentEncoders(Recipe):
                 f"{self.name}, {self.encoder}: expected parsed trees (column 'tree'), found columns "
                 f"{', '.join(data[other].column_names)}"
             )
-        lines = [line for table in given.values() for line in table["tree"].to_pylist()]
         trees = [tree for name, table in given.items() for tree in self._trees(name, table)]
         wanted = [[self._label(label) for label in tree.labels] for tree in trees]
         words = self._begin([tree.text for tree in trees], start, run, "spaces")
         reader = TreeReader(words.reader.tokenizer)
-        nodes, seen = _seen(reader.read(lines), len(words.table))
+        nodes, seen = _seen([reader.nodes(tree) for tree in trees], len(words.table))
         rows = TreeRows.of(nodes, wanted, self.name)
         with seed_globals(run.seed):
             network = LabelledTrees(
@@ -300,8 +297,7 @@ class SentimentEncoders(Recipe):
                 layers=self.layers,
                 dropout=0.0,
             )
-            network.words.weight.data = torch.from_numpy(words.table[seen])
-            network.words.weight.requires_grad_(self.variant != "static")
+            load_words(network.words, words.table[seen], learned=self.variant != "static")
         train, dev = rows.held_out(self.held_out, run.generator(1 << 20), self.name)
         history = learn(
             network,
@@ -321,11 +317,7 @@ class SentimentEncoders(Recipe):
             "trees": len(train),
             "held out": len(dev),
             "labels": list(rows.names),
-            "epochs": len(history.losses),
-            "best epoch": history.best,
-            "loss": [round(value, 4) for value in history.losses],
-            "accuracy": [round(value, 4) for value in history.values],
-            "ended": history.ended,
+            **history.described("accuracy"),
         }
         _widen(network, words.table, seen)
         return TreeEmbedder(reader, network, name=self.name, card={"training": about})
@@ -343,8 +335,7 @@ class SentimentEncoders(Recipe):
         ways = {"dm": [True], "dbow": [False], "both": [True, False]}[self.paragraphs]
         learned = [self._table(cut, dm, run) for dm in ways]
         vectors = np.concatenate([vectors[: len(texts)] for _, vectors in learned], 1)
-        with warnings.catch_warnings():
-            names, layers, accuracy = self._classifier(vectors, labels, run)
+        names, layers, accuracy = self._classifier(vectors, labels, run)
         about = {
             "texts": len(texts),
             "texts without label": len(others),
@@ -402,14 +393,16 @@ class SentimentEncoders(Recipe):
 
         seed = run.seed & 0x7FFFFFFF
         if self.classifier == "mlp":
-            warnings.simplefilter("ignore", ConvergenceWarning)  # a hundred epochs are the most, converged or not
             model = MLPClassifier(
                 (self.hidden,),
                 early_stopping=len(labels) >= 100,
                 validation_fraction=self.held_out,
                 random_state=seed,
                 max_iter=100,
-            ).fit(vectors, labels)
+            )
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", ConvergenceWarning)  # a hundred epochs at most, converged or not
+                model.fit(vectors, labels)
             layers = list(zip(model.coefs_, model.intercepts_, strict=True))
         else:
             model = LogisticRegression(max_iter=1000, random_state=seed).fit(vectors, labels)

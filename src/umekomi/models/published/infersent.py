@@ -19,7 +19,7 @@ from umekomi.errors import DataError, WrongUse
 from umekomi.models.entity import EntityEmbedder
 from umekomi.models.sequence import SequenceEmbedder
 from umekomi.models.words import UNKNOWN, WordReader, word_tokenizer
-from umekomi.parts.layers.sentence import ConvolutionEncoder, Encoder, RecurrentEncoder, WordNetwork
+from umekomi.parts.layers.sentence import ConvolutionEncoder, Encoder, RecurrentEncoder, WordNetwork, load_words
 
 AROUND = {1: ("<s>", "</s>"), 2: ("<p>", "</p>")}
 """The words around every text, by version."""
@@ -58,7 +58,7 @@ def infersent(path: str | Path, vectors: EntityEmbedder) -> SequenceEmbedder:
     table[1:] = vectors.vectors[[vectors.rows[name] for name in names]]
     reader = WordReader(word_tokenizer([UNKNOWN, *names], begin=begin, end=end))
     network = WordNetwork(len(table), inputs, encoder)
-    network.words.weight.data = torch.from_numpy(table)
+    load_words(network.words, table)
     card = {"licence": "CC BY-NC 4.0", "start": f"InferSent version {version}", "vectors": vectors.name}
     return SequenceEmbedder(reader, network, name=path.stem, card=card)
 

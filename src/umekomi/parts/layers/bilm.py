@@ -4,16 +4,17 @@ characters; what each layer gives, and their mix (Peters+ 2018, equations 1 to 3
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar, NamedTuple
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from umekomi.errors import WrongUse
+from umekomi.fields import Above, AtLeast, Within
 from umekomi.parts.layers.characters import BEGIN, END, CharacterEncoder, marker_characters
 from umekomi.parts.layers.recurrent import Recurrent, State
-from umekomi.parts.layers.sentence import EncodedBatch, mask_of
+from umekomi.parts.layers.sentence import EncodedBatch, Size, mask_of
 
 PIECE = 4096
 """Words of a long text that are read at once."""
@@ -52,17 +53,17 @@ class BiLanguageModel(nn.Module):
         self,
         *,
         filters: Sequence[Sequence[int]],
-        projection: int,
-        width: int,
-        layers: int = 2,
-        characters: int = 16,
-        highway: int = 2,
-        longest: int = 50,
-        activation: str = "relu",
-        cell_clip: float | None = 3.0,
-        projection_clip: float | None = 3.0,
+        projection: Size,
+        width: Size,
+        layers: Annotated[int, Within(1, 64, "[]")] = 2,
+        characters: Size = 16,
+        highway: Annotated[int, Within(0, 64, "[]")] = 2,
+        longest: Annotated[int, Within(3, 10_000, "[]")] = 50,
+        activation: Literal["relu", "tanh"] = "relu",
+        cell_clip: Annotated[float, Above(0)] | None = 3.0,
+        projection_clip: Annotated[float, Above(0)] | None = 3.0,
         residual: bool = True,
-        dropout: float = 0.0,
+        dropout: Annotated[float, Within(0, 1)] = 0.0,
     ) -> None:
         super().__init__()
         pairs = [(int(width), int(count)) for width, count in filters]
@@ -178,7 +179,12 @@ class ElmoNetwork(nn.Module):
     padding: ClassVar[str] = "masked"
 
     def __init__(
-        self, model: BiLanguageModel, *, layer: int | None = None, stateful: bool = False, warmup: int = 0
+        self,
+        model: BiLanguageModel,
+        *,
+        layer: Annotated[int, AtLeast(0)] | None = None,
+        stateful: bool = False,
+        warmup: Annotated[int, AtLeast(0)] = 0,
     ) -> None:
         super().__init__()
         count = len(model.forwards.cells) + 1
@@ -202,7 +208,8 @@ class ElmoNetwork(nn.Module):
 
     def settings(self) -> dict[str, Any]:
         """What makes another one like it."""
-        return {**self.model.sizes, "layer": self.layer, "stateful": self.stateful, "warmup": self.warmup}
+        reading = {"layer": self.layer, "stateful": self.stateful, "warmup": self.warmup}
+        return {"model": self.model.sizes, "reading": reading}
 
     def shares(self) -> Tensor:
         """``[layers + 1]``: what each layer counts for, γ within."""

@@ -9,10 +9,12 @@ published, its poolings then see zeros behind a sentence that is shorter than th
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from umekomi.errors import WrongUse
@@ -40,6 +42,26 @@ class EncodedBatch(NamedTuple):
 def mask_of(lengths: Tensor, time: Tensor | int) -> Tensor:
     """bool ``[batch, time]``: is there a word?"""
     return torch.arange(time, device=lengths.device) < lengths.unsqueeze(1)  # type: ignore[arg-type]
+
+
+def padded(rows: Sequence[NDArray[np.int64]]) -> tuple[Tensor, Tensor]:
+    """(int64 ``[batch, time, ...]`` with zeros behind, lengths ``[batch]``) of rows ``[time, ...]``.
+
+    >>> padded([np.array([3, 1]), np.array([2])])
+    (tensor([[3, 1],
+            [2, 0]]), tensor([2, 1]))
+    """
+    lengths = [len(row) for row in rows]
+    ids = np.zeros((len(rows), max(lengths, default=0), *(rows[0].shape[1:] if rows else ())), np.int64)
+    for number, row in enumerate(rows):
+        ids[number, : len(row)] = row
+    return torch.from_numpy(ids), torch.tensor(lengths)
+
+
+def load_words(words: nn.Embedding, table: NDArray[np.float32], *, learned: bool = True) -> None:
+    """The table of a network becomes ``table`` ``[words, dim]``, and is ``learned`` with the rest or stays."""
+    words.weight.data = torch.from_numpy(table)
+    words.weight.requires_grad_(learned)
 
 
 class Encoder(nn.Module):
@@ -375,10 +397,6 @@ class ConvolutionEncoder(Encoder):
                 mine = slice(number * width, (number + 1) * width)
                 found[mine] = torch.maximum(found[mine], inner)
         return found
-
-
-ENCODERS: dict[str, type[Encoder]] = {each.kind: each for each in (RecurrentEncoder, ConvolutionEncoder)}
-"""Encoders that a saved network may name."""
 
 
 class WordNetwork(nn.Module):

@@ -18,7 +18,7 @@ from umekomi.errors import DataError
 from umekomi.files import content_hash
 from umekomi.parts.layers.bilm import BiLanguageModel, ElmoNetwork
 from umekomi.parts.learning.modules import History, learn
-from umekomi.parts.learning.samplers import Streams, shuffled
+from umekomi.parts.learning.samplers import Streams, hold_out, shuffled
 from umekomi.run import Run
 
 Ids = NDArray[np.int64]
@@ -162,11 +162,9 @@ def pretrain(
         hint: for the error when a number is not finite.
     """
     texts = len(corpus.offsets) - 1
-    order = run.generator(1 << 21).permutation(texts)
-    count = min(max(1, round(held_out * texts)), texts - 1)
     if texts < 2:
         raise DataError(f"{run.who}: expected two texts or more, found {texts}")
-    held, train = np.sort(order[:count]), np.sort(order[count:])
+    train, held = hold_out(texts, held_out, run.generator(1 << 21))
     turned = corpus.reversed()
 
     def window(places: Ids, generator: np.random.Generator | None) -> Window:
@@ -183,10 +181,12 @@ def pretrain(
             torch.from_numpy(drawn),
         )
 
-    places = np.concatenate([np.arange(corpus.offsets[text], corpus.offsets[text + 1]) for text in train])
-    lengths = np.append(0, np.cumsum(np.diff(corpus.offsets)[train]))
+    learned = np.ones(texts, bool)
+    learned[held] = False
+    sizes = np.diff(corpus.offsets)
+    places, out = (np.flatnonzero(np.repeat(side, sizes)) for side in (learned, ~learned))
+    lengths = np.append(0, np.cumsum(sizes[train]))
     batches = Streams(lengths, lambda at, generator: window(places[at], generator), batch_size, length)
-    out = np.concatenate([np.arange(corpus.offsets[text], corpus.offsets[text + 1]) for text in held])
     lanes = min(batch_size, max(1, len(out) // (2 * length)))
     columns = len(out) // lanes
     grid = out[: lanes * columns].reshape(lanes, columns)

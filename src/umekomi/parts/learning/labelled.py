@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from umekomi.errors import DataError
 from umekomi.files import content_hash
+from umekomi.parts.layers.sentence import padded
 from umekomi.parts.learning.modules import History, learn
 from umekomi.parts.learning.samplers import Buckets, Epoch, shuffled
 from umekomi.run import Run
@@ -61,20 +62,6 @@ class LabelledRows:
         """Names all of it."""
         whole = [np.concatenate([*side, np.array([len(row) for row in side])]).tobytes() for side in self.sides]
         return content_hash(self.classes.tobytes(), self.names, *whole)
-
-
-def padded(rows: Sequence[Ids]) -> tuple[Tensor, Tensor]:
-    """(int64 ``[batch, time]`` with zeros behind, lengths ``[batch]``).
-
-    >>> padded([np.array([3, 1]), np.array([2])])
-    (tensor([[3, 1],
-            [2, 0]]), tensor([2, 1]))
-    """
-    lengths = [len(row) for row in rows]
-    ids = np.zeros((len(rows), max(lengths, default=0)), np.int64)
-    for number, row in enumerate(rows):
-        ids[number, : len(row)] = row
-    return torch.from_numpy(ids), torch.tensor(lengths)
 
 
 def held_out(groups: Sequence[Hashable], share: float, generator: np.random.Generator) -> tuple[Ids, Ids]:
@@ -169,11 +156,7 @@ def learn_labelled(
         "rows": len(train),
         "held out": len(held),
         "labels": list(data.names),
-        "epochs": len(history.losses),
-        "best epoch": history.best,
-        "loss": [round(value, 4) for value in history.losses],
-        "accuracy": [round(value, 4) for value in history.values],
-        "ended": history.ended,
+        **history.described("accuracy"),
     }
     return history, about
 

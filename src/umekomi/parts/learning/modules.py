@@ -53,6 +53,16 @@ class History:
     steps: int = 0
     ended: str = ""
 
+    def described(self, values: str) -> dict[str, Any]:
+        """What a card says of it; ``values`` is what validation gave."""
+        return {
+            "epochs": len(self.losses),
+            "best epoch": self.best,
+            "loss": [round(loss, 4) for loss in self.losses],
+            values: [round(value, 4) for value in self.values],
+            "ended": self.ended,
+        }
+
 
 def learn(
     module: Module,

@@ -99,6 +99,14 @@ class Buckets(Generic[Batch]):
         return Epoch(self.plan(generator), self.make, generator)
 
 
+def hold_out(items: int, share: float, generator: np.random.Generator) -> tuple[Ints, Ints]:
+    """(what to learn from, what is held out) of two items or more, in order: about ``share`` of them, one of each at
+    least."""
+    order = generator.permutation(items)
+    count = min(max(1, round(share * items)), items - 1)
+    return np.sort(order[count:]), np.sort(order[:count])
+
+
 def shuffled(items: int, make: Callable[[Ints, np.random.Generator], Batch], batch_size: int) -> Buckets[Batch]:
     """Every item once an epoch, in random order, whatever its length: ``make(rows, generator)`` gives the batch."""
     return Buckets(np.ones(items, np.int64), make, batch_size)

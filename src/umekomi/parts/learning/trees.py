@@ -15,8 +15,9 @@ from torch.nn import functional
 
 from umekomi.errors import DataError
 from umekomi.files import content_hash
+from umekomi.parts.layers.sentence import padded
 from umekomi.parts.layers.trees import Levels
-from umekomi.parts.learning.samplers import Epoch, shuffled
+from umekomi.parts.learning.samplers import Epoch, hold_out, shuffled
 
 Ints = NDArray[np.int64]
 LEFT_OUT = -1
@@ -27,11 +28,8 @@ class TreeBatch:
     """Trees walked together: ``levels``, and ``classes`` int64 ``[nodes]`` in their order."""
 
     def __init__(self, nodes: Sequence[Ints], classes: Sequence[Ints]) -> None:
-        lengths = np.array([len(tree) for tree in nodes])
-        ids = np.zeros((len(nodes), int(lengths.max()), 3), np.int64)
-        for row, tree in enumerate(nodes):
-            ids[row, : len(tree)] = tree
-        self.levels = Levels(ids, lengths)
+        ids, lengths = padded(nodes)
+        self.levels = Levels(ids.numpy(), lengths.numpy())
         joined = np.concatenate(classes)
         self.classes = np.empty_like(joined)
         self.classes[self.levels.place] = joined
@@ -75,9 +73,7 @@ class TreeRows:
         """(trees to learn from, trees held out); one of each at least."""
         if len(self.nodes) < 2:
             raise DataError(f"{who}: expected two trees or more, found {len(self.nodes)}")
-        order = generator.permutation(len(self.nodes))
-        count = min(max(1, round(share * len(order))), len(order) - 1)
-        return np.sort(order[count:]), np.sort(order[:count])
+        return hold_out(len(self.nodes), share, generator)
 
     def batch(self, rows: Ints) -> TreeBatch:
         """These trees."""
