@@ -22,7 +22,7 @@ Margin = Annotated[float, Within(-MOST, MOST, "[]")]
 LIMITS: dict[str, Any] = {
     "batch_size": Count,
     "bits": tuple[Count, ...],
-    "body_mb": Annotated[float, Within(0.001, 1_000_000, "[]")],
+    "body_mb": Annotated[float, Within(0.001, 100_000, "[]")],
     "budget_bytes": Positive,
     "budget_ms": Positive,
     "cpus": Positive,
@@ -96,12 +96,10 @@ def checked(verb: Function) -> Function:
     umekomi.errors.WrongUse: seed: expected a whole number from 0 to 4,294,967,295, found -1
     """
     signature = inspect.signature(verb)
-    rest = next((name for name, each in signature.parameters.items() if each.kind is each.VAR_KEYWORD), None)
 
     @functools.wraps(verb)
     def run(*arguments: Any, **options: Any) -> Any:
-        given = dict(signature.bind(*arguments, **options).arguments)
-        for name, value in (given | given.pop(rest, {}) if rest else given).items():
+        for name, value in signature.bind(*arguments, **options).arguments.items():
             check(name, value)
         return verb(*arguments, **options)
 

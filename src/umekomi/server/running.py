@@ -15,6 +15,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from umekomi.errors import UmekomiError, WrongUse
+from umekomi.limits import checked
 from umekomi.progress import say
 from umekomi.server.app import Settings
 from umekomi.server.keys import SHORTEST_KEY, DrainTimeout
@@ -62,6 +63,7 @@ def _accepted(listening: socket.socket) -> list[socket.socket]:
             return found
 
 
+@checked
 def run(
     models: Sequence[Any],
     *,
