@@ -96,10 +96,12 @@ def checked(verb: Function) -> Function:
     umekomi.errors.WrongUse: seed: expected a whole number from 0 to 4,294,967,295, found -1
     """
     signature = inspect.signature(verb)
+    rest = next((name for name, each in signature.parameters.items() if each.kind is each.VAR_KEYWORD), None)
 
     @functools.wraps(verb)
     def run(*arguments: Any, **options: Any) -> Any:
-        for name, value in signature.bind(*arguments, **options).arguments.items():
+        given = dict(signature.bind(*arguments, **options).arguments)
+        for name, value in (given | given.pop(rest, {}) if rest else given).items():
             check(name, value)
         return verb(*arguments, **options)
 

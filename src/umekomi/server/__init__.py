@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from umekomi.errors import MissingExtra
+from umekomi.limits import checked
 from umekomi.server.keys import DrainTimeout as DrainTimeout
 from umekomi.server.keys import api_key as api_key
 
 
+@checked  # before the extra is asked for
 def serve(models: Sequence[Any], **options: Any) -> None:
     """Answer requests until interrupted; the options are :class:`umekomi.server.running.Settings`'s and
     :func:`umekomi.server.running.run`'s."""
