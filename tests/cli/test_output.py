@@ -7,6 +7,7 @@ import io
 import json
 import logging
 import math
+import os
 import sys
 import warnings
 
@@ -100,10 +101,12 @@ def test_libraries_warnings_do_not_reach_the_terminal(capsys, monkeypatch):
         raise DataError("ours")
 
     monkeypatch.setattr("umekomi.verbs.info.info", noisy)
-    showing, last = warnings.showwarning, logging.lastResort
+    monkeypatch.delenv("TRANSFORMERS_VERBOSITY", raising=False)
+    showing, last, environment = warnings.showwarning, logging.lastResort, dict(os.environ)
     assert main(["info", "bm25"]) == 1
     assert capsys.readouterr().err == "umekomi: ours\n"
     assert (warnings.showwarning, logging.lastResort) == (showing, last), "as it was, in the caller's process"
+    assert dict(os.environ) == environment
 
 
 def test_errors_name_parameters_and_the_command_line_its_options(tmp_path, capsys):

@@ -450,7 +450,8 @@ def test_scores_that_are_not_finite_name_the_pair(bare):
         CrossEncoderScorer(model, "raw").score(TEXTS, TEXTS)
 
 
-def test_nothing_that_is_handled_here_is_said_by_a_library(bare, theirs):
+@pytest.mark.parametrize("verbosity", ["", "error"])
+def test_nothing_that_is_handled_here_is_said_by_a_library(bare, theirs, verbosity):
     """A fresh process, whose terminal shows what a user sees: notes of ours alone."""
     edit(theirs / "tokenizer_config.json", pad_token=None)
     settings = {
@@ -467,7 +468,8 @@ for folder in ({str(bare)!r}, {str(theirs)!r}):
     model.encode_query(["the red " * 200, ""])
     model.truncated(["the red " * 200])
 """
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    settings = {**os.environ, "TRANSFORMERS_VERBOSITY": verbosity}
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, env=settings)
     assert done.stdout + done.stderr == ""
 
 

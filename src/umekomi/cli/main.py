@@ -111,8 +111,8 @@ def _calm(debug: bool) -> Iterator[None]:
     if debug or sys.warnoptions:
         yield
         return
-    for name in ("TRANSFORMERS_VERBOSITY", "HF_HUB_VERBOSITY"):
-        os.environ.setdefault(name, "error")
+    unset = [name for name in ("TRANSFORMERS_VERBOSITY", "HF_HUB_VERBOSITY") if name not in os.environ]
+    os.environ.update(dict.fromkeys(unset, "error"))
     last = logging.lastResort
     logging.lastResort = logging.StreamHandler(io.StringIO())
     try:
@@ -121,6 +121,8 @@ def _calm(debug: bool) -> Iterator[None]:
             yield
     finally:
         logging.lastResort = last
+        for name in unset:  # who calls main() of Python finds the environment as it was
+            os.environ.pop(name, None)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -76,9 +76,10 @@ def without_noise() -> Iterator[None]:
 
 def hush() -> None:
     """What :data:`LOUD` libraries warn of is answered here, and no longer reaches the terminal; who wants to read it
-    sets the level of the library's logger afterwards, or ``TRANSFORMERS_VERBOSITY`` before."""
+    sets the level of the library's logger afterwards, or ``TRANSFORMERS_VERBOSITY`` to more than errors before."""
+    wanted = os.environ.get("TRANSFORMERS_VERBOSITY") or "error"
     for name in LOUD:
         logger = logging.getLogger(name)
-        if not os.environ.get("TRANSFORMERS_VERBOSITY") and logger.level in (logging.NOTSET, logging.WARNING):
+        if wanted in ("error", "critical") and logger.level in (logging.NOTSET, logging.WARNING):
             logger.setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module=rf"({'|'.join(LOUD)})\b")

@@ -62,8 +62,6 @@ class TextReader(ABC):
 
     SETTINGS: ClassVar[dict[str, type]]
     """What :meth:`write` keeps beside the tokenizer, by the names that ``__init__`` has."""
-    skips: int | None = None
-    """The number that is left out, or None."""
 
     def __init__(self, tokenizer: Tokenizer, before: str = "") -> None:
         if before not in ("", *BEFORE):
@@ -71,6 +69,11 @@ class TextReader(ABC):
         tokenizer.no_padding()
         tokenizer.no_truncation()
         self.tokenizer, self.before = tokenizer, before
+
+    @property
+    def skips(self) -> int | None:
+        """The number that is left out, or None."""
+        return None
 
     @abstractmethod
     def read(self, texts: Sequence[str]) -> list[NDArray[np.int64]]:
@@ -112,7 +115,11 @@ class WordReader(TextReader):
     def __init__(self, tokenizer: Tokenizer, *, skips_unknown: bool = True, before: str = "") -> None:
         super().__init__(tokenizer, before)
         self.skips_unknown = skips_unknown
-        self.skips = tokenizer.token_to_id(UNKNOWN) if skips_unknown else None
+
+    @property
+    def skips(self) -> int | None:
+        """``<unk>``'s number with ``skips_unknown``."""
+        return self.tokenizer.token_to_id(UNKNOWN) if self.skips_unknown else None
 
     @property
     def rows(self) -> int:
@@ -124,7 +131,8 @@ class WordReader(TextReader):
         with border("words"):
             encodings = self.tokenizer.encode_batch_fast(self.split_before(texts))
         rows = [np.array(encoding.ids, np.int64) for encoding in encodings]
-        return rows if self.skips is None else [row[row != self.skips] for row in rows]
+        skips = self.skips
+        return rows if skips is None else [row[row != skips] for row in rows]
 
     def words(self, texts: Sequence[str]) -> list[list[str]]:
         """The words of each text that have a number, as the tokenizer has them."""
