@@ -53,7 +53,7 @@ for errors."""
 READERS = {
     "words": "umekomi.models.words:WordReader",
     "trees": "umekomi.models.labelled:TreeReader",
-    "characters": "umekomi.models.elmo:CharacterReader",
+    "characters": "umekomi.models.words:CharacterReader",
 }
 """How texts become numbers, likewise."""
 PLACES = 1 << 13
