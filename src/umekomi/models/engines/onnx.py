@@ -38,6 +38,8 @@ LONGEST = 1 << 20
 """Words of a text that a graph of an embedder without a limit reads."""
 WORDS = 4096
 """Words of a batch of such an embedder."""
+STEP_WORDS = 20
+"""What a step of a recurrent graph costs beside its words, in words (2,048 wide, one core: 5.7 ms, and .28 a word)."""
 BLOCK = 4096
 """Texts that are tokenised ahead and sorted together."""
 CPU_TOKENS, GPU_TOKENS = 512, 16384
@@ -203,7 +205,9 @@ class OnnxEmbedder(TokenizedEmbedder):
         return Encoded(vectors, tokens, cut)
 
     def _filled(self, widths: Any, budget: int, batch_size: int) -> Iterator[Any]:
-        return filled(widths, budget, batch_size) if self.words is None else filled(widths, budget, len(widths), None)
+        if self.words is None:
+            return filled(widths, budget, batch_size)
+        return filled(widths, budget, len(widths), 0, STEP_WORDS)
 
     def _cut(self, texts: list[str]) -> list[TextIds]:
         """The texts as the graph reads them, cut where it reads no more."""

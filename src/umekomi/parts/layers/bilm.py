@@ -224,6 +224,10 @@ class ElmoNetwork(nn.Module):
         vectors = tokens.sum(1) / lengths.clamp(min=1).unsqueeze(1)
         return EncodedBatch(vectors, tokens, lengths)
 
+    def encode(self, characters: Tensor, lengths: Tensor) -> Tensor:
+        """The vectors alone."""
+        return self(characters, lengths).vectors  # type: ignore[no-any-return]
+
     def read(self, characters: Tensor, lengths: Tensor) -> tuple[Tensor, ...]:
         """All layers of the words; where stateful, from the state that the batch before left in these places."""
         if not self.stateful:
