@@ -92,6 +92,10 @@ def test_vectors_alone_are_those_beside_the_states(pooling, directions, padding)
                 found, beside = encoder.encode(given, those), encoder(given, those).vectors
             assert found.shape == (len(those), encoder.dimension)
             torch.testing.assert_close(found, beside, rtol=1e-5, atol=1e-7)
+        rows, places = torch.randn(3, 6), torch.randint(0, 3, vectors.shape[:2])
+        with torch.inference_mode():
+            again, beside = encoder.encode(rows, counts, places), encoder(rows[places], counts).vectors
+        torch.testing.assert_close(again, beside, rtol=1e-5, atol=1e-7)
         learned = encoder.encode(vectors, counts)
         assert learned.requires_grad, "where a gradient is asked for there is one"
 

@@ -26,7 +26,7 @@ from umekomi.errors import DataError, WrongUse
 
 ROWS = 4096
 """Packed rows whose gates are computed at once where no gradient is asked for, so that a long sequence's are not."""
-PACKED_ROWS, PACKED_NUMBERS, PACKED_STEP = 2048, 1 << 20, 48
+PACKED_ROWS, PACKED_NUMBERS, PACKED_STEP = 2048, 1 << 20, 2
 """From so many rows on, of so large a matrix, in steps of so many, its MKL layout pays: 8,192 × 2,048 numbers take
 35 ms to lay out, and a row's product then .19 ms instead of .23 (one core)."""
 PACKED_FOR = 256
@@ -124,14 +124,22 @@ class Recurrent(nn.Module):
             return self._traced(vectors, lengths)
         batch, time, _ = vectors.shape
         packing = self._packing(vectors, lengths)
-        layers, end = self._read(packing.pack(vectors), packing, batch, state, all_layers)
+        layers, end = self._read(packing.pack(vectors), packing, batch, state, all_layers=all_layers)
         kept = [packing.unpack(data, batch, time) for data in layers]
         return Read(kept[-1], self._last(kept[-1], lengths), end, tuple(kept) if all_layers else ())
 
-    def packed(self, vectors: Tensor, lengths: Tensor) -> ReadPacked:
-        """The same where the last layer's outputs are wanted packed, without the copies that pad them."""
-        packing = self._packing(vectors, lengths)
-        layers, _ = self._read(packing.pack(vectors), packing, len(lengths), None, False)
+    def packed(self, vectors: Tensor, lengths: Tensor, places: Tensor | None = None) -> ReadPacked:
+        """The same where the last layer's outputs are wanted packed, without the copies that pad them, and without a
+        gradient. With ``places`` int64 ``[batch, time]``, ``vectors`` are rows ``[n, inputs]``, of which these stand
+        there: what the first layer makes of a row for itself is then computed once, however often it stands there."""
+        packing = self._packing(vectors if places is None else places.unsqueeze(2), lengths)
+        if places is None:
+            data = packing.pack(vectors)
+        else:
+            data, places = vectors, packing.pack(places.unsqueeze(2)).squeeze(1)
+            if data.device.type != "cpu" or len(data) > min(ROWS, packing.rows // 2):
+                data, places = data.index_select(0, places), None
+        layers, _ = self._read(data, packing, len(lengths), None, places)
         data = layers[-1]
         first, final = data[: len(packing.order)], data.index_select(0, packing.ends)
         if self.directions == "both":
@@ -148,7 +156,13 @@ class Recurrent(nn.Module):
         return Packing(lengths, time, vectors.device)
 
     def _read(
-        self, data: Tensor, packing: Packing, batch: int, state: State | None, all_layers: bool
+        self,
+        data: Tensor,
+        packing: Packing,
+        batch: int,
+        state: State | None,
+        places: Tensor | None = None,
+        all_layers: bool = False,
     ) -> tuple[list[Tensor], State]:
         """(the packed outputs of each layer, or of the last alone, the state behind them)."""
         per = 2 if self.directions == "both" else 1
@@ -167,7 +181,8 @@ class Recurrent(nn.Module):
                 data = functional.dropout(data, self.dropout, self.training)
             own = tuple(part[per * number : per * (number + 1)] for part in begin)
             if packing.rows:
-                read, after = self._layer(cell, data, tuple(part.index_select(1, order) for part in own), packing)
+                start = tuple(part.index_select(1, order) for part in own)
+                read, after = self._layer(cell, data, start, packing, None if number else places)
                 ends.append(tuple(old.index_copy(1, order, new) for old, new in zip(own, after, strict=True)))
             else:
                 read = data.new_zeros(0, self.dimension)
@@ -214,17 +229,22 @@ class Recurrent(nn.Module):
             return outputs[:, 0]
         return torch.cat([at_end[:, : self.step_width], outputs[:, 0, self.step_width :]], 1)
 
-    def _layer(self, cell: nn.Module, data: Tensor, begin: State, packing: Packing) -> tuple[Tensor, State]:
+    def _layer(
+        self, cell: nn.Module, data: Tensor, begin: State, packing: Packing, places: Tensor | None
+    ) -> tuple[Tensor, State]:
         clipped = self.cell_clip is not None or self.projection_clip is not None
         if data.device.type != "cpu" and not clipped:
             return self._by_torch(cell, data, begin, packing)
-        outputs, ends = [], []
-        for number, suffix in enumerate(self._suffixes):
+        outputs, ends, count = [], [], len(self._suffixes)
+        joined = None if torch.is_grad_enabled() else begin[0].new_empty(packing.rows, self.dimension)
+        sides = [None] * count if joined is None else joined.chunk(count, 1)
+        for number, (suffix, side) in enumerate(zip(self._suffixes, sides, strict=True)):
             own = tuple(part[number] for part in begin)
-            read, after = self._direction(cell, suffix, data, own, packing)
+            read, after = self._direction(cell, suffix, data, own, packing, places, side)
             outputs.append(read)
             ends.append(after)
-        joined = outputs[0] if len(outputs) == 1 else torch.cat(outputs, 1)
+        if joined is None:
+            joined = outputs[0] if count == 1 else torch.cat(outputs, 1)
         return joined, tuple(torch.stack(parts) for parts in zip(*ends, strict=True))
 
     @property
@@ -232,11 +252,18 @@ class Recurrent(nn.Module):
         return ("", "_reverse") if self.directions == "both" else ("",)
 
     def _direction(
-        self, cell: nn.Module, suffix: str, data: Tensor, begin: State, packing: Packing
+        self,
+        cell: nn.Module,
+        suffix: str,
+        data: Tensor,
+        begin: State,
+        packing: Packing,
+        places: Tensor | None = None,
+        into: Tensor | None = None,
     ) -> tuple[Tensor, State]:
         """One direction of a layer over packed rows, from a state ``[sequences, width]``."""
         backward = self.directions == "backward" or bool(suffix)
-        steps = Steps(packing, backward, self.cell_clip, self.projection_clip)
+        steps = Steps(packing, backward, self.cell_clip, self.projection_clip, places, into)
         names = ["weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0"]
         weights = [getattr(cell, name + suffix) for name in names]
         with torch.autocast(data.device.type, enabled=False):
@@ -408,6 +435,14 @@ class Steps(NamedTuple):
     backward: bool
     cell_clip: float | None
     projection_clip: float | None
+    places: Tensor | None = None
+    """Which row of the data each packed row is; None: it is itself."""
+    into: Tensor | None = None
+    """Where the outputs go, where no gradient is asked for."""
+
+    def outputs(self, like: Tensor, width: int) -> Tensor:
+        """``[rows, width]``, to be filled."""
+        return like.new_empty(self.packing.rows, width) if self.into is None else self.into
 
     def order(self) -> range:
         """The steps in the order that they are read in."""
@@ -446,21 +481,22 @@ class _Lstm(torch.autograd.Function):
         data: Tensor, h: Tensor, c: Tensor, of_input: Tensor, of_h: Tensor, bias: Tensor, mapped: Tensor | None,
         steps: Steps, *, keep: bool,
     ) -> tuple[Tensor, Tensor, Tensor, tuple[Tensor, Tensor] | None]:  # fmt: skip
-        width = len(bias) // 4
-        rows, sizes, starts = len(data), steps.packing.sizes, steps.packing.starts
-        outputs = data.new_empty(rows, of_h.shape[1])
+        width, places = len(bias) // 4, steps.places
+        rows, sizes, starts = steps.packing.rows, steps.packing.sizes, steps.packing.starts
+        outputs = steps.outputs(data, of_h.shape[1])
         cells = data.new_empty(rows, width) if keep else None
         h, c = h.clone(), c.clone()
         of_input, from_h = of_input.t(), Product(of_h, 0 if keep else rows)
         project = None if mapped is None else Product(mapped, 0 if keep else rows)
         squashed = data.new_empty(len(h), width)
-        gates = data.new_empty(0)
+        gates = data.new_empty(0) if places is None else torch.addmm(bias, data, of_input)
         for piece, low, high in steps.pieces(rows if keep else ROWS):
-            gates = torch.addmm(bias, data[low:high], of_input)
+            if places is None:
+                gates = torch.addmm(bias, data[low:high], of_input)
             for step in piece:
                 size, start, stop = sizes[step], starts[step], starts[step + 1]
                 h_now, c_now, tanh_c = h[:size], c[:size], squashed[:size]
-                now = gates[start - low : stop - low]
+                now = gates[start - low : stop - low] if places is None else gates[places[start:stop]]
                 from_h.add(h_now, now)
                 i, f, g, o = now.unsafe_chunk(4, 1)
                 now[:, : 2 * width].sigmoid_()
@@ -556,9 +592,9 @@ class _Gru(torch.autograd.Function):
         data: Tensor, h: Tensor, of_input: Tensor, of_h: Tensor, input_bias: Tensor, h_bias: Tensor,
         steps: Steps, *, keep: bool,
     ) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor] | None]:  # fmt: skip
-        width = len(h_bias) // 3
-        rows, sizes, starts = len(data), steps.packing.sizes, steps.packing.starts
-        outputs = data.new_empty(rows, width)
+        width, places = len(h_bias) // 3, steps.places
+        rows, sizes, starts = steps.packing.rows, steps.packing.sizes, steps.packing.starts
+        outputs = steps.outputs(data, width)
         inner = data.new_empty(rows, width) if keep else None  # what the reset gate is multiplied with
         h = h.clone()
         of_input = of_input.t()
@@ -567,12 +603,14 @@ class _Gru(torch.autograd.Function):
         new_bias = h_bias[first:]
         bias = torch.cat([input_bias[:first] + h_bias[:first], input_bias[first:]])
         from_h = data.new_empty(len(h), width)
-        gates = data.new_empty(0)
+        gates = data.new_empty(0) if places is None else torch.addmm(bias, data, of_input)
         for piece, low, high in steps.pieces(rows if keep else ROWS):
-            gates = torch.addmm(bias, data[low:high], of_input)
+            if places is None:
+                gates = torch.addmm(bias, data[low:high], of_input)
             for step in piece:
                 size, start, stop = sizes[step], starts[step], starts[step + 1]
-                h_now, now = h[:size], gates[start - low : stop - low]
+                h_now = h[:size]
+                now = gates[start - low : stop - low] if places is None else gates[places[start:stop]]
                 r, z, n = now.unsafe_chunk(3, 1)
                 gates_from_h.add(h_now, now[:, :first])
                 now[:, :first].sigmoid_()
