@@ -440,6 +440,11 @@ class Steps(NamedTuple):
     into: Tensor | None = None
     """Where the outputs go, where no gradient is asked for."""
 
+    @property
+    def shared(self) -> int:
+        """Rows in steps of several."""
+        return sum(size for size in self.packing.sizes if size >= PACKED_STEP)
+
     def outputs(self, like: Tensor, width: int) -> Tensor:
         """``[rows, width]``, to be filled."""
         return like.new_empty(self.packing.rows, width) if self.into is None else self.into
@@ -486,8 +491,8 @@ class _Lstm(torch.autograd.Function):
         outputs = steps.outputs(data, of_h.shape[1])
         cells = data.new_empty(rows, width) if keep else None
         h, c = h.clone(), c.clone()
-        of_input, from_h = of_input.t(), Product(of_h, 0 if keep else rows)
-        project = None if mapped is None else Product(mapped, 0 if keep else rows)
+        of_input, from_h = of_input.t(), Product(of_h, 0 if keep else steps.shared)
+        project = None if mapped is None else Product(mapped, 0 if keep else steps.shared)
         squashed = data.new_empty(len(h), width)
         gates = data.new_empty(0) if places is None else torch.addmm(bias, data, of_input)
         for piece, low, high in steps.pieces(rows if keep else ROWS):
@@ -599,7 +604,7 @@ class _Gru(torch.autograd.Function):
         h = h.clone()
         of_input = of_input.t()
         first = 2 * width  # the reset and the update gate are sums of both sides, the third is not
-        gates_from_h, new_from_h = (Product(part, 0 if keep else rows) for part in (of_h[:first], of_h[first:]))
+        gates_from_h, new_from_h = (Product(part, 0 if keep else steps.shared) for part in (of_h[:first], of_h[first:]))
         new_bias = h_bias[first:]
         bias = torch.cat([input_bias[:first] + h_bias[:first], input_bias[first:]])
         from_h = data.new_empty(len(h), width)
