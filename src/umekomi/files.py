@@ -9,6 +9,7 @@ import os
 import secrets
 import shutil
 import stat
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -131,9 +132,10 @@ def whole_folder(path: str | Path) -> Iterator[Path]:
             if not place.is_symlink():
                 place.chmod((0o777 if place.is_dir() else 0o666) & ~mask)
         try:
-            if path.exists():
-                path.rename(retired)
-            temporary.rename(path)
+            if not path.is_dir() or path.is_symlink() or not _exchange(temporary, path):
+                if path.exists():
+                    path.rename(retired)
+                temporary.rename(path)
         except BaseException:
             if retired.exists() and not path.exists():
                 retired.rename(path)
@@ -144,6 +146,17 @@ def whole_folder(path: str | Path) -> Iterator[Path]:
         finally:
             if path.exists():  # else it is all that is left of what was there
                 shutil.rmtree(retired, ignore_errors=True)
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Let two folders change their names in one step, so that a kill leaves either the one or the other in place; where
+    the system or the file system cannot, nothing is done."""
+    import ctypes
+
+    name, here = {"linux": ("renameat2", -100), "darwin": ("renameatx_np", -2)}.get(sys.platform, ("", 0))
+    rename = getattr(ctypes.CDLL(None), name, None) if name else None
+    swap = 2  # RENAME_EXCHANGE of Linux, RENAME_SWAP of macOS; ``here`` is AT_FDCWD
+    return rename is not None and rename(here, os.fsencode(one), here, os.fsencode(other), swap) == 0
 
 
 def _neighbour(path: Path, suffix: str = "") -> Path:
