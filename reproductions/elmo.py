@@ -14,7 +14,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache
-from importlib.util import find_spec
+from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
 
@@ -158,12 +158,13 @@ def tagger() -> Any:
     package = find_spec(TAGGER)
     if package is None or not package.submodule_search_locations:
         raise WrongUse(f"parts of speech: expected the package {TAGGER.replace('_', '-')} (pip install --no-deps)")
-    from importlib import import_module
-
-    folder = Path(package.submodule_search_locations[0]) / "data"
-    table = json.loads(gzip.decompress((folder / "tagger.json.gz").read_bytes()))
-    kind = import_module(f"{TAGGER}.perceptron").Tagger
-    return kind(table["weights"], table["tagdict"], table["classes"], frozenset(table["vocabulary"]))
+    folder = Path(package.submodule_search_locations[0])
+    table = json.loads(gzip.decompress((folder / "data" / "tagger.json.gz").read_bytes()))
+    own = spec_from_file_location("perceptron", folder / "perceptron.py")
+    assert own is not None and own.loader is not None
+    module = module_from_spec(own)
+    own.loader.exec_module(module)
+    return module.Tagger(table["weights"], table["tagdict"], table["classes"], frozenset(table["vocabulary"]))
 
 
 @cache
@@ -218,7 +219,7 @@ def of_tags(arm: str, seed: int) -> Any:
 def _token_vectors(model: Any, rows: list[list[str]]) -> list[Any]:
     """``[words, d]`` of each sentence; the reader splits at spaces, so that words stay what they are."""
     encoded = model.encode([" ".join(row) for row in rows], output="multi", batch_size=64)
-    vectors = [np.asarray(part) for part in encoded]
+    vectors = [encoded.item(number) for number in range(encoded.items)]
     assert [len(part) for part in vectors] == [len(row) for row in rows]
     return vectors
 
