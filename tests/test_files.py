@@ -222,5 +222,30 @@ def test_a_kill_before_any_line_leaves_a_whole_folder_in_place(tmp_path):
         assert (path / "umekomi.json").read_text() in ("old", "new"), step
         if not killed:
             break
+        files._cleared.clear()  # another process comes next
         save("old")
+        assert [each.name for each in tmp_path.iterdir()] == ["model"], step
     assert 15 < step < 199 and (path / "umekomi.json").read_text() == "new"
+
+
+@pytest.mark.skipif(files.fcntl is None, reason="locks")
+def test_what_killed_processes_left_is_removed_and_what_others_write_is_not(tmp_path):
+    path, table = tmp_path / "model", tmp_path / "a.csv"
+    left = [f".model.{'0' * 16}", f".model.{'1' * 16}.old", f".a.csv.{'2' * 16}.csv", f".model.{'3' * 16}.old"]
+    for name in left:
+        (tmp_path / name).mkdir() if "model" in name else (tmp_path / name).touch()
+    (tmp_path / left[3] / "umekomi.json").write_text("the only one")
+    (tmp_path / left[1]).rmdir()
+    others = {".model.mine", ".model.0123", f".other.{'0' * 16}"}
+    for name in others:
+        (tmp_path / name).mkdir()
+    with whole_folder(path) as first:
+        assert (path / "umekomi.json").read_text() == "the only one", "moved aside by one that was killed"
+        files._cleared.clear()
+        with whole_folder(path) as second, whole_file(table) as third:
+            assert first.exists() and second.exists() and third.exists()
+            (second / "umekomi.json").write_text("second")
+            third.write_text("1")
+        (first / "umekomi.json").write_text("first")
+    assert {each.name for each in tmp_path.iterdir()} == others | {"model", "a.csv"}
+    assert (path / "umekomi.json").read_text() == "first"
