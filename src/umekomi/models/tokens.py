@@ -148,6 +148,8 @@ def filled(widths: Any, budget: int, most: int, waste: int | None = RUN_TOKENS, 
     >>> import numpy as np
     >>> [places.tolist() for places in filled(np.array([3, 9, 40, 4, 4]), 30, 8)]
     [[2], [1, 3], [4, 0]]
+    >>> [places.tolist() for places in filled(np.array([10, 9, 2, 2]), 100, 8, waste=0, step_waste=1)]
+    [[0, 1], [2, 3]]
     """
     order = np.argsort(-widths, kind="stable")
     lengths = widths[order].tolist()
