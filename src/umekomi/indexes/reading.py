@@ -57,7 +57,7 @@ class OpenSegment:
         self._maps = {
             key: store.array(f"{segment.name}/{name}", segment.files[name][0]) for key, name in self._files.items()
         }
-        coarse = {"codes", "graph"} & set(self._maps)
+        coarse = {"codes", "graph", "turbo"} & set(self._maps)
         for name, array in self._maps.items():
             # a coarse scan reads its codes whole and then a few rows of the vectors, anywhere
             advise(array, "MADV_WILLNEED" if name in coarse else "MADV_RANDOM" if coarse and name == "vectors" else "")

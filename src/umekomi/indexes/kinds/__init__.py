@@ -4,7 +4,8 @@ always the exact similarity of the stored vectors.
 
 ``exact`` looks at every vector. ``binary`` scans one bit a dimension against a query cut to a few bits (after RaBitQ,
 Gao & Long 2024, arXiv 2405.12497: random rotation, one factor a row that makes the estimate unbiased) and looks again
-at the best. ``funnel`` scans a prefix in 8 bits and narrows over longer prefixes (adaptive retrieval, Kusupati et al.
+at the best. ``turbo`` leaves that scan to turbovec's codes of 2 or 4 bits (after TurboQuant, Zandieh et al. 2025, arXiv
+2504.19874). ``funnel`` scans a prefix in 8 bits and narrows over longer prefixes (adaptive retrieval, Kusupati et al.
 2022, section 4.3). ``hnsw`` walks usearch's graph (Malkov & Yashunin 2018). ``sparse`` adds up inverted lists. ``late``
 scores token vectors by MaxSim (Khattab & Zaharia 2020).
 """
@@ -22,8 +23,9 @@ from umekomi.indexes.kinds.funnel import Funnel
 from umekomi.indexes.kinds.hnsw import Hnsw
 from umekomi.indexes.kinds.late import Late
 from umekomi.indexes.kinds.sparse import Sparse
+from umekomi.indexes.kinds.turbo import Turbo
 
-KINDS: dict[str, type[Kind]] = {kind.name: kind for kind in (Exact, Binary, Funnel, Hnsw, Sparse, Late)}
+KINDS: dict[str, type[Kind]] = {kind.name: kind for kind in (Exact, Binary, Turbo, Funnel, Hnsw, Sparse, Late)}
 
 
 TUNED = ("shortlist", "effort")
@@ -72,6 +74,7 @@ __all__ = [
     "Kind",
     "Late",
     "Sparse",
+    "Turbo",
     "kind_class",
     "make_kind",
     "plain",
