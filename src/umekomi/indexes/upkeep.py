@@ -5,7 +5,7 @@ them the state of the index; who called it commits. All of it under the store's 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from umekomi.errors import DataError
-from umekomi.indexes import joining, kinds
+from umekomi.indexes import joining, kinds, lexical
 from umekomi.indexes.kinds import Kind
 from umekomi.indexes.manifest import Manifest, Segment
 from umekomi.indexes.packing import ARRAYS, concatenate, pack, to_plain, unpack
@@ -48,9 +48,17 @@ def _hash(name: str) -> int:
 
 
 def add_rows(
-    store: Store, now: Snapshot, ids: list[str], vectors: Output, table: pa.Table, *, replace: bool
+    store: Store,
+    now: Snapshot,
+    ids: list[str],
+    vectors: Output,
+    table: pa.Table,
+    *,
+    replace: bool,
+    words: Mapping[str, Any] | None = None,
 ) -> Manifest:
-    """A further segment; an id that is there is an error, or with ``replace`` its row goes."""
+    """A further segment; an id that is there is an error, or with ``replace`` its row goes. ``words`` are the lexical
+    leg's arrays, where the index has one."""
     manifest = copied(now)
     hashes = hash_ids(ids)
     table = pa.table({joining.ID: pa.array(ids, pa.string())} | {name: table[name] for name in table.column_names})
@@ -71,7 +79,7 @@ def add_rows(
     manifest.about["dimension"] = manifest.about["dimension"] or similarities.width(vectors)
     kind = now.kind if manifest.about["kind"] else _begin(store, manifest, vectors)
     order = np.argsort(hashes, kind="stable")
-    arrays = pack(vectors) | {"ids": hashes[order], "places": order.astype(np.uint32)}
+    arrays = pack(vectors) | {"ids": hashes[order], "places": order.astype(np.uint32)} | dict(words or {})
     manifest.serial += 1
     segment = store.segment(f"segment-{manifest.serial:06d}", arrays, table)
     store.add_files(segment, kind.derive(vectors), manifest.serial)
@@ -219,6 +227,8 @@ def rebuild(store: Store, now: Snapshot, manifest: Manifest, numbers: list[int],
         # arrays may be made as they are written
         arrays = concatenate([each.vectors for each, _ in kept], [rows for _, rows in kept], output)
         arrays |= {"ids": hashes[order], "places": order.astype(np.uint32)}
+        if about.get("lexical"):
+            arrays |= lexical.joined([each for each, _ in kept], [rows for _, rows in kept])
         segment = store.segment(f"segment-{manifest.serial:06d}", arrays, table)
     except ValueError as error:
         raise damaged(store.folder, error) from None

@@ -1,5 +1,6 @@
-"""Fewer bits a dimension: whole numbers of 8 bits, 16 or 4 levels, or signs. Documents are stored so; queries stay as they are, and are
-compared with what the stored numbers stand for (asymmetric comparison: the query's precision costs no storage)."""
+"""Fewer bits a dimension: whole numbers of 8 bits, 16 or 4 levels, or signs. Documents are stored so; queries stay as
+they are, and are compared with what the stored numbers stand for (asymmetric comparison: the query's precision costs no
+storage)."""
 
 from __future__ import annotations
 

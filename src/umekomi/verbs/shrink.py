@@ -23,6 +23,7 @@ from umekomi.progress import Progress
 from umekomi.statistics import Interval, paired_interval
 from umekomi.tasks import Result
 from umekomi.transforms import Binary, Int2, Int4, Int8, Pca, RandomProjection, SparseCode, Truncate
+from umekomi.transforms.quantize import Levels
 
 if TYPE_CHECKING:
     from umekomi.contracts import Floats, Transform
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from umekomi.models.base import EmbedderBase, Named
 
 BITS = (32, 8, 4, 2, 1)
-STORED = {8: Int8, 4: Int4, 2: Int2, 1: Binary}
+STORED: dict[int, type[Int8 | Levels | Binary]] = {8: Int8, 4: Int4, 2: Int2, 1: Binary}
 ACTIVE = (8, 16, 32, 64)
 LOSS = 0.01
 """What the smallest may lose to the whole, by the lower end of the paired interval, where no budget is given."""
