@@ -15,7 +15,8 @@ def index(
     inputs: Annotated[
         list[str] | None,
         typer.Argument(
-            help="A model and the texts to index; or vectors that encode wrote; or nothing, to look after an index.",
+            help="A model (bm25+MODEL for both legs) and the texts to index; or vectors that encode wrote; or nothing, "
+            "to look after an index.",
             metavar="[MODEL] [IN]",
         ),
     ] = None,
@@ -40,6 +41,10 @@ def index(
     replace: Annotated[
         bool, typer.Option("--replace", help="With --add: rows take the place of those with the same id.")
     ] = False,
+    rerank: Annotated[
+        str | None, typer.Option("--rerank", help="A model that orders a search's first hits anew, from now on.")
+    ] = None,
+    depth: Annotated[int, typer.Option("--depth", help="With --rerank: how many hits.")] = 50,
     delete: Annotated[list[str] | None, typer.Option("--delete", help="Delete the row with this id.")] = None,
     compact: Annotated[
         bool, typer.Option("--compact", help="Drop what was deleted, join segments, choose and tune anew.")
@@ -78,6 +83,8 @@ def index(
             batch_size=batch_size,
             encoding=encoding,
             numbers=number or (),
+            rerank=rerank,
+            depth=depth,
             progress=True,
             **chosen,
         )
@@ -94,6 +101,7 @@ def index(
     report: dict[str, Any] = {
         "out": str(out),
         "rows": len(opened),
+        "legs": list(opened.legs),
         "kind": opened.kind.name,
         "settings": opened.kind.settings(),
         "dimension": opened.about["dimension"],
@@ -109,7 +117,8 @@ def index(
     said = ", ".join(f"{name} {value}" for name, value in report["settings"].items() if value)
     print(
         f"{out}: {report['rows']:,} rows of {report['dimension']} dimensions, "
-        f"{report['kind']}{f' ({said})' if said else ''}, {report['bytes'] / 1e6:,.1f} MB"
+        f"{'bm25 + ' if len(opened.legs) > 1 else ''}{report['kind']}{f' ({said})' if said else ''}, "
+        f"{report['bytes'] / 1e6:,.1f} MB"
     )
     if verify:
         print(f"every checksum holds ({report['verified bytes'] / 1e6:,.1f} MB read)")

@@ -255,7 +255,7 @@ class Snapshot:
         depth = max(FUSED, k)
         legs = [self.nearest(vectors, depth, filter=filter)[0], self.nearest_words(texts, depth, filter=filter)[0]]
         k = min(count(k), len(self))
-        scores, rows = empty_hits(len(texts), k)
+        rows, scores = np.full((len(texts), k), -1, np.int64), np.full((len(texts), k), -np.inf)
         for query, rankings in enumerate(zip(*legs, strict=True)):
             found = [ranking[ranking >= 0] for ranking in rankings]
             numbers, places = np.unique(np.concatenate(found), return_inverse=True)

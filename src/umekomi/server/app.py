@@ -24,6 +24,7 @@ from umekomi.server.maps import MAP_ROWS, Maps
 from umekomi.server.metrics import Metrics
 from umekomi.server.model_pool import LoadedModel, ModelPool, check_source, memory_there, memory_used, model_id
 from umekomi.server.workers import in_thread
+from umekomi.verbs.search import stage_of
 
 if TYPE_CHECKING:
     from umekomi.models.base import EmbedderBase
@@ -56,6 +57,7 @@ class App:
         self.settings, self.metrics = settings, Metrics()
         self.indexes: dict[str, tuple[Index, asyncio.Lock]] = {}
         self.models_of: dict[str, str] = {}
+        self.rerankers: dict[str, tuple[str, int]] = {}
         sources = list(models)
         for source in sources:
             check_source(source)
@@ -72,6 +74,12 @@ class App:
                 if same is None:
                     sources.append(source)
                 self.models_of[name] = model_id(same or source)
+            stage = stage_of(index, None, None)
+            if stage is not None:
+                same = next((each for each in sources if isinstance(each, (str, Path)) and _same(each, stage[0])), None)
+                if same is None:
+                    sources.append(stage[0])
+                self.rerankers[name] = model_id(same or stage[0]), stage[1]
         if not sources:
             raise WrongUse("serve: expected at least one model or one index")
         self.holder = ModelPool(
@@ -175,6 +183,8 @@ class App:
                     "model": self.models_of.get(name),
                     "dimension": about["dimension"],
                     "output": about["output"],
+                    "legs": list(index.legs),
+                    "rerank": self.rerankers.get(name, (None,))[0],
                     "fields": [field for field in fields if field != about["text"]],
                     "map": min(rows, MAP_ROWS) if about["output"] != "multi" else 0,
                 }

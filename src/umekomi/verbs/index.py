@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from umekomi.data.readers import Source, identifiers
 from umekomi.errors import DataError, WrongUse
 from umekomi.files import content_hash, source_hash
-from umekomi.indexes import Index
+from umekomi.indexes import Index, lexical
 from umekomi.indexes.index import check_asked
 from umekomi.indexes.payload import as_table
 from umekomi.indexes.store import Store
@@ -17,14 +17,17 @@ from umekomi.limits import checked
 from umekomi.models.engines.choice import open_for_encoding
 from umekomi.models.opening import folder_of
 from umekomi.parts import similarity as similarities
+from umekomi.parts.words import choose
 from umekomi.progress import Progress, say
 from umekomi.recipes import get, names, quick_model
 from umekomi.verbs.encode import WRITTEN, read_vectors, vectors_of
+from umekomi.verbs.search import DEPTH, open_reranker
 
 if TYPE_CHECKING:
     from umekomi.models.base import EmbedderBase, Named
 
 ROWS = 4096
+MOST_DEPTH = 1000
 TAKEN = ("__id__", "__row__")
 """Columns of the payload that are the index's own."""
 
@@ -46,17 +49,21 @@ def index(
     batch_size: int = 32,
     encoding: str | None = None,
     numbers: Sequence[str] = (),
+    rerank: str | None = None,
+    depth: int = DEPTH,
     progress: bool = False,
     **settings: Any,
 ) -> Index:
-    """An index of every text in a file, its other columns as payload.
+    """An index of every text in a file, its other columns as payload. ``bm25+MODEL`` makes a hybrid one: every row's
+    words beside its vector, and texts are answered by both (:mod:`umekomi.indexes.lexical`).
 
     A row without ``text`` is embedded by its ``title``. A column of a CSV or TSV file is numbers in the payload, which
     a filter can compare, where every field comes back from them as it stands. Rows are committed as they are embedded;
     the same call on an unfinished index goes on behind the last of them.
 
     Args:
-        model: a name, a folder, or an embedder; None: the one that encoded ``source``.
+        model: a name, a folder, or an embedder, ``bm25+`` before it for a hybrid index; None: the one that encoded
+            ``source``.
         source: a file or folder of texts, or a Parquet file that ``encode`` wrote, whose vectors are taken.
         out: the index's folder.
         kind: as of :meth:`Index.create`.
@@ -71,10 +78,15 @@ def index(
         batch_size: items that are encoded at once.
         encoding: of a file that is not UTF-8.
         numbers: columns that are numbers though a field would not come back from one as it stands (``1.50``).
+        rerank: a model's name or folder, written down with the index: a search orders its first hits by it.
+        depth: as many hits are ordered so.
         progress: shows a bar.
         **settings: of the kind, as of :meth:`Index.create`.
     """
     import pyarrow as pa
+
+    model, hybrid = legs_of(model)
+    stage = last_stage(rerank, depth)
 
     source, out = Path(source), Path(out)
     check_asked(kind, recall, settings)
@@ -107,8 +119,11 @@ def index(
         )
     name = "./model" if learns else _where(model if model is not None else (known or {})["model"])
     how = [[encoding, *numbers]] if encoding or numbers else []
+    how += [["bm25"]] if hybrid else []
     job = content_hash(embedder.fingerprint(), source_hash(source), column, id_column, dimensions, ROWS, *how)
     opened = _open(out, embedder, job, add)
+    if opened is not None and hybrid and len(opened.legs) == 1:
+        raise WrongUse(f"{out} has no lexical leg: leave out bm25+, or make a new index with it")
     begun = _job(opened)
     done = begun["rows"] if begun["key"] == job and not begun["finished"] else 0
     if done:
@@ -148,6 +163,7 @@ def index(
                     dimension=width,
                     # a run that is killed before its first rows are there goes on too
                     notes={"job": {"key": job, "rows": 0, "finished": False}},
+                    words=lexical.settings(choose(searched())) if hybrid else None,
                     **settings,
                 )
             if learns and not inside.is_dir():
@@ -158,8 +174,33 @@ def index(
         raise DataError(f"{source}: expected at least one text, found none")
     if not add:
         opened.compact()
-    opened.note(job={"key": job, "rows": row, "finished": True})
+    opened.note(job={"key": job, "rows": row, "finished": True}, **({"rerank": stage} if stage else {}))
     return opened
+
+
+def legs_of(model: Named | None) -> tuple[Named | None, bool]:
+    """(the model of the vectors, whether a lexical leg stands beside it), of ``bm25+MODEL`` or ``MODEL``.
+
+    >>> legs_of("bm25+minilm"), legs_of("minilm")
+    (('minilm', True), ('minilm', False))
+    """
+    if not isinstance(model, str) or "+" not in model or Path(model).expanduser().exists():
+        return model, False
+    first, _, rest = model.partition("+")
+    if first != lexical.NAME or not rest or rest == lexical.NAME:
+        raise WrongUse(f"index: expected a model, or {lexical.NAME}+MODEL for both, found {model!r}")
+    return rest, True
+
+
+def last_stage(rerank: str | None, depth: int) -> dict[str, Any] | None:
+    """What is written down of the reranker: its model and how many hits it orders. It is opened once: a name that is
+    none, or a model that orders nothing, is an error now."""
+    if isinstance(depth, bool) or not isinstance(depth, int) or not 1 <= depth <= MOST_DEPTH:
+        raise WrongUse(f"rerank, depth: expected 1 to {MOST_DEPTH:,}, found {depth!r}")
+    if rerank is None:
+        return None
+    open_reranker(rerank)
+    return {"model": _where(rerank), "depth": depth}
 
 
 def _where(model: Named) -> str:

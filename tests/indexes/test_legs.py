@@ -19,7 +19,7 @@ from umekomi.models.lexical import Bm25Embedder
 from umekomi.models.untrained import HashingEmbedder
 from umekomi.parts.ranking import exact_search
 
-WORDS = "river bank money loan boat fish water tree bird stone house garden road train market bread".split()
+WORDS = tuple("river bank money loan boat fish water tree bird stone house garden road train market bread".split(" "))  # noqa: SIM905
 
 
 def corpus(rows: int, seed: int = 0) -> list[str]:
@@ -157,7 +157,10 @@ def test_kills_during_additions_leave_both_legs_of_the_last_commit(tmp_path):
                     own.add(range(low, low + 20), texts[low : low + 20], {"text": texts[low : low + 20]})
             finally:
                 os._exit(0)
-        time.sleep(chance.uniform(0.02, 0.3))
+        begun, until = index.store.stamp(), time.monotonic() + 10
+        while index.store.stamp() == begun and len(index) < 400 and time.monotonic() < until:
+            time.sleep(0.002)
+        time.sleep(chance.uniform(0, 0.05))
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
         index = Index(tmp_path / "i", verify=True)
@@ -166,3 +169,4 @@ def test_kills_during_additions_leave_both_legs_of_the_last_commit(tmp_path):
         done = len(index)
         same_as_bm25(index, texts[:done], [str(i) for i in range(done)], ["river bank", "loan stone"])
         assert len(index.search("river", done)[0]) == done
+    assert done >= 100
