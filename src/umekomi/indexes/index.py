@@ -110,7 +110,7 @@ class Index:
             "kind": {},
         } | ({"lexical": dict(words)} if words is not None else {})
         similarities.similarity_function(about["metric"])
-        manifest = Manifest(about | _noted(notes or {}))
+        manifest = Manifest(about | noted(notes or {}))
         upkeep.named(manifest)
         try:
             check_about(about)
@@ -364,7 +364,7 @@ class Index:
                 f"add: expected one id for every vector, found {len(names):,} ids and {similarities.size(vectors):,} "
                 "vectors"
             )
-        notes = _noted(about)
+        notes = noted(about)
         table = as_table(payload, "add")
         if table.num_columns and table.num_rows != len(names):
             raise WrongUse(f"add: expected a payload of {len(names):,} rows, found {table.num_rows:,}")
@@ -412,7 +412,7 @@ class Index:
 
     def note(self, **about: Any) -> None:
         """Keep facts of the caller's (JSON) in the index."""
-        notes = _noted(about)
+        notes = noted(about)
         with self.store.lock():
             manifest = upkeep.copied(self.snapshot())
             manifest.about |= notes
@@ -466,7 +466,7 @@ def _texts(items: Sequence[Any], what: str) -> list[str]:
     return list(items)
 
 
-def _noted(notes: Mapping[str, Any]) -> dict[str, Any]:
+def noted(notes: Mapping[str, Any]) -> dict[str, Any]:
     """Facts of the caller's, as JSON can hold them, under names that are not the index's own."""
     taken = ABOUT & set(notes)
     if taken:
