@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -11,12 +10,14 @@ from umekomi.cli.options import Encoding, Engine, settings_of
 
 
 def index(
-    out: Annotated[Path, typer.Option("--out", help="The index: a folder.")],
+    out: Annotated[
+        str, typer.Option("--out", help="The index: a folder, or an address: postgresql://HOST/DATABASE/TABLE.")
+    ],
     inputs: Annotated[
         list[str] | None,
         typer.Argument(
-            help="A model (bm25+MODEL for both legs) and the texts to index; or vectors that encode wrote; or nothing, "
-            "to look after an index.",
+            help="A model (bm25+MODEL for both legs) and the texts to index; or vectors that encode wrote; or an "
+            "index to carry over; or nothing, to look after one.",
             metavar="[MODEL] [IN]",
         ),
     ] = None,
@@ -59,7 +60,7 @@ def index(
     """Make an index of texts, add to it, look after it; umekomi search then takes it in a model's place."""
     from umekomi.cli import show
     from umekomi.errors import WrongUse
-    from umekomi.indexes import Index
+    from umekomi.indexes.opening import open_index
     from umekomi.verbs.index import index as run
 
     words = inputs or []
@@ -93,7 +94,7 @@ def index(
             raise WrongUse(
                 "index: expected a model and a file of texts, or one of --delete, --compact, --check, --verify"
             )
-        opened = Index(out)
+        opened = open_index(out)
     if delete:
         opened.delete(delete)
     if compact:
@@ -115,10 +116,10 @@ def index(
         show.as_json(report)
         return
     said = ", ".join(f"{name} {value}" for name, value in report["settings"].items() if value)
+    size = "" if report["bytes"] is None else f", {report['bytes'] / 1e6:,.1f} MB"
     print(
         f"{out}: {report['rows']:,} rows of {report['dimension']} dimensions, "
-        f"{'bm25 + ' if len(opened.legs) > 1 else ''}{report['kind']}{f' ({said})' if said else ''}, "
-        f"{report['bytes'] / 1e6:,.1f} MB"
+        f"{'bm25 + ' if len(opened.legs) > 1 else ''}{report['kind']}{f' ({said})' if said else ''}" + size
     )
     if verify:
         print(f"every checksum holds ({report['verified bytes'] / 1e6:,.1f} MB read)")

@@ -72,6 +72,7 @@ class Index:
         dimension: int = 0,
         notes: Mapping[str, Any] | None = None,
         words: Mapping[str, Any] | None = None,
+        of: Mapping[str, str] | None = None,
         **settings: Any,
     ) -> Index:
         """A new, empty index. A kind that cannot search such vectors is an error before anything is written.
@@ -89,6 +90,7 @@ class Index:
             notes: facts of the caller's, as :meth:`note` takes them.
             words: the index has a lexical leg, too, with these settings (:func:`umekomi.indexes.lexical.settings`):
                 every row's words are kept, and texts are answered by both legs.
+            of: another index's model, name and fingerprint, whose vectors it will hold.
             **settings: of the kind.
         """
         check_asked(kind, recall, settings)
@@ -98,7 +100,9 @@ class Index:
         ):
             raise WrongUse(f"{store.folder} exists already: choose a new folder, or add to the index in it")
         about: dict[str, Any] = {
-            "model": {
+            "model": dict(of)
+            if of is not None
+            else {
                 "name": source or getattr(model, "name", ""),
                 "fingerprint": model.fingerprint() if model is not None else "",
             },
@@ -164,6 +168,11 @@ class Index:
                 if attempt == 49 or self.store.stamp() == stamp:
                     raise _missing(error) from None
         raise AssertionError("the last attempt returns or raises")
+
+    @property
+    def where(self) -> str:
+        """Where it lies, as errors show it."""
+        return str(self.store.folder)
 
     @property
     def about(self) -> dict[str, Any]:

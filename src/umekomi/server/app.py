@@ -16,6 +16,7 @@ from fastapi.responses import Response
 
 from umekomi.errors import WrongUse
 from umekomi.indexes import Index
+from umekomi.indexes.opening import AnyIndex, index_name, open_index
 from umekomi.models.base import Predictor, sort_of
 from umekomi.models.opening import folder_of
 from umekomi.server.batching import Batcher
@@ -55,17 +56,17 @@ class App:
 
     def __init__(self, models: Sequence[Any], indexes: Sequence[str | Path], settings: Settings) -> None:
         self.settings, self.metrics = settings, Metrics()
-        self.indexes: dict[str, tuple[Index, asyncio.Lock]] = {}
+        self.indexes: dict[str, tuple[AnyIndex, asyncio.Lock]] = {}
         self.models_of: dict[str, str] = {}
         self.rerankers: dict[str, tuple[str, int]] = {}
         sources = list(models)
         for source in sources:
             check_source(source)
         for folder in indexes:
-            name = Path(folder).resolve().name
+            name = index_name(folder)
             if name in self.indexes:
                 raise WrongUse(f"serve: two indexes are called {name!r}: give one folder another name")
-            index = Index(folder)
+            index = open_index(folder)
             self.indexes[name] = (index, asyncio.Lock())
             inside = index.about["model"]["name"]
             if inside:
@@ -127,7 +128,7 @@ class App:
             return
         await self.holder.close_all()
 
-    def index(self, name: str | None) -> tuple[str, Index, asyncio.Lock]:
+    def index(self, name: str | None) -> tuple[str, AnyIndex, asyncio.Lock]:
         """The index of this id; the only one where none is named."""
         if not self.indexes:
             raise ApiError(
@@ -186,7 +187,7 @@ class App:
                     "legs": list(index.legs),
                     "rerank": self.rerankers.get(name, (None,))[0],
                     "fields": [field for field in fields if field != about["text"]],
-                    "map": min(rows, MAP_ROWS) if about["output"] != "multi" else 0,
+                    "map": min(rows, MAP_ROWS) if about["output"] != "multi" and isinstance(index, Index) else 0,
                 }
             )
         return Answer({"object": "list", "data": data})

@@ -13,8 +13,9 @@ import numpy as np
 from fastapi.responses import Response
 
 from umekomi.errors import UmekomiError
-from umekomi.indexes import Hit
+from umekomi.indexes import Hit, Index
 from umekomi.indexes.lexical import NAME
+from umekomi.indexes.opening import AnyIndex
 from umekomi.indexes.payload import as_json
 from umekomi.server.app import App
 from umekomi.server.batching import Busy
@@ -102,7 +103,7 @@ async def search(app: App, asked: SearchRequest) -> Response:
     model = app.models_of.get(name)
     begun = time.perf_counter()
     async with lock:
-        rows, about, legs = await in_thread(lambda: (len(index), index.about, index.legs))
+        rows, about, legs = await in_thread(lambda: (_rows(index), index.about, index.legs))
     width = about["dimension"]
     rerank, depth = stage_asked(app, name, asked)
     if rerank is not None and not isinstance(asked.query, str):
@@ -183,6 +184,11 @@ async def search(app: App, asked: SearchRequest) -> Response:
             "seconds": seconds,
         }
     )
+
+
+def _rows(index: AnyIndex) -> int:
+    """How many rows there are; of a database, which would count them each time, as many as may be."""
+    return len(index) if isinstance(index, Index) else 1 << 31
 
 
 def stage_asked(app: App, name: str, asked: SearchRequest) -> tuple[str | None, int]:

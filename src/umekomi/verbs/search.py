@@ -11,8 +11,9 @@ import numpy as np
 
 from umekomi.errors import DataError, WrongUse
 from umekomi.indexes import Hit, Index, lexical
+from umekomi.indexes.adapters import Adapter
+from umekomi.indexes.opening import AnyIndex, is_index, open_index
 from umekomi.indexes.payload import row_of
-from umekomi.indexes.store import Store
 from umekomi.limits import checked
 from umekomi.models import load_embedder
 from umekomi.models.base import EmbedderBase, Scorer, describe
@@ -34,7 +35,7 @@ DEPTH = 50
 
 @checked
 def search(
-    model: Named | Index | None,
+    model: Named | AnyIndex | None,
     query: str,
     source: str | Path | None = None,
     *,
@@ -54,8 +55,8 @@ def search(
     one of them.
 
     Args:
-        model: a name, a folder, an embedder, or an index (its folder, or an :class:`~umekomi.indexes.Index`), which
-            knows its own model; None: the one that encoded ``source``.
+        model: a name, a folder, an embedder, or an index (its folder, its address in a database, or an
+            :class:`~umekomi.indexes.Index`), which knows its own model; None: the one that encoded ``source``.
         query: one text.
         source: a file or folder of texts (encoded now), or a Parquet file that ``encode`` wrote. A row without ``text``
             is there by its ``title``.
@@ -83,13 +84,13 @@ def search(
     opened = _index(model)
     if opened is not None:
         if source is not None:
-            raise WrongUse(f"{opened.store.folder} is an index: it is searched itself, without a file of texts")
+            raise WrongUse(f"{opened.where} is an index: it is searched itself, without a file of texts")
         return _in_index(opened, query, k, filter, mark, leg, stage_of(opened, rerank, depth))
     for what, given in (("a filter", filter), ("a leg", leg)):
         if given is not None:
             raise WrongUse(f"search: {what} needs an index (umekomi index)")
     stage = stage_of(None, rerank, depth)
-    assert not isinstance(model, Index)
+    assert not isinstance(model, (Index, Adapter))
     if source is None:
         if model is None:
             raise WrongUse("search: expected a model, an index, or a file that encode wrote; found none of them")
@@ -141,10 +142,10 @@ def search(
     return _marked(embedder, asked, hits, dimensions) if mark else hits
 
 
-def _index(model: object) -> Index | None:
-    if isinstance(model, Index):
+def _index(model: object) -> AnyIndex | None:
+    if isinstance(model, (Index, Adapter)):
         return model
-    return Index(model) if isinstance(model, (str, Path)) and Store(model).exists() else None
+    return open_index(model) if isinstance(model, (str, Path)) and is_index(model) else None
 
 
 def stage_of(opened: Any, rerank: str | None, depth: int | None) -> tuple[str, int] | None:
@@ -156,7 +157,7 @@ def stage_of(opened: Any, rerank: str | None, depth: int | None) -> tuple[str, i
     if own is not None and not (
         isinstance(own, dict) and isinstance(own.get("model"), str) and type(own.get("depth")) is int
     ):
-        raise DataError(f"{opened.store.manifest}: rerank: expected a model and a depth, found {own!r}")
+        raise DataError(f"{opened.where}: rerank: expected a model and a depth, found {own!r}")
     if rerank == "none" or (rerank is None and own is None):
         return None
     if rerank is not None:
@@ -190,20 +191,24 @@ def reranked(query: str, hits: list[Hit], name: Named) -> list[Hit]:
 
 
 def _in_index(
-    opened: Index, query: str, k: int, filter: str | None, mark: bool, leg: str | None, stage: tuple[str, int] | None
+    opened: AnyIndex,
+    query: str,
+    k: int,
+    filter: str | None,
+    mark: bool,
+    leg: str | None,
+    stage: tuple[str, int] | None,
 ) -> list[Hit]:
     if not len(opened):
-        raise WrongUse(f"{opened.store.folder} is an empty index")
+        raise WrongUse(f"{opened.where} is an empty index")
     if stage is not None and not opened.about["text"]:
-        raise WrongUse(f"{opened.store.folder} names no column of texts: there is nothing for a reranker to read")
+        raise WrongUse(f"{opened.where} names no column of texts: there is nothing for a reranker to read")
     wanted = min(k if stage is None else max(k, stage[1]), len(opened))
     if leg == lexical.NAME:
         hits = opened.search([query], wanted, filter=filter, leg=leg)[0]
         return hits if stage is None else reranked(query, hits, stage[0])[:k]
     if not opened.about["model"]["name"]:
-        raise WrongUse(
-            f"{opened.store.folder} was made from vectors without a model: a text cannot be looked for in it"
-        )
+        raise WrongUse(f"{opened.where} was made from vectors without a model: a text cannot be looked for in it")
     embedder = opened.embedder
     asked = opened.asked([query])
     if bool(is_truncated(embedder, [query])[0]):

@@ -10,8 +10,8 @@ rows.
 
 from __future__ import annotations
 
-from umekomi.indexes.adapters.addresses import create_database, is_database, open_database
-from umekomi.indexes.adapters.base import METRICS, Adapter
+from umekomi.indexes.adapters.addresses import check_kind, create_database, is_database, open_database
+from umekomi.indexes.adapters.base import METRICS, Adapter, NoSuchIndex
 from umekomi.indexes.adapters.lance import LanceIndex
 from umekomi.indexes.adapters.postgres import PostgresIndex
 from umekomi.indexes.adapters.qdrant import QdrantIndex
@@ -20,8 +20,10 @@ __all__ = [
     "METRICS",
     "Adapter",
     "LanceIndex",
+    "NoSuchIndex",
     "PostgresIndex",
     "QdrantIndex",
+    "check_kind",
     "create_database",
     "is_database",
     "open_database",

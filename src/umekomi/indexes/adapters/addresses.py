@@ -28,6 +28,15 @@ def is_database(place: object) -> bool:
     return isinstance(place, str) and "://" in place
 
 
+def check_kind(address: str, kind: str, settings: Mapping[str, Any]) -> None:
+    """The error for a kind of index that the database at this address has not."""
+    if kind in ("auto", "exact") and not settings:
+        return
+    if not address.startswith("postgres") or kind != "hnsw":
+        kinds = "auto, exact or hnsw" if address.startswith("postgres") else "auto: the database chooses its own"
+        raise WrongUse(f"index kind {kind}: {address.partition(':')[0]} takes {kinds}")
+
+
 def open_database(address: str, *, embedder: Any = None) -> Adapter:
     """The index at an address; the error where there is none."""
     return _opener(address)(None, embedder)
@@ -42,6 +51,7 @@ def create_database(
     source: str = "",
     text: str = "",
     notes: Mapping[str, Any] | None = None,
+    about: dict[str, Any] | None = None,
 ) -> Adapter:
     """A new, empty index at an address; one that is there already is opened.
 
@@ -53,8 +63,9 @@ def create_database(
         source: where to find the model again.
         text: the payload's column that was embedded.
         notes: facts of the caller's, as :meth:`Adapter.note` takes them.
+        about: what it shall say of itself, in place of all these.
     """
-    return _opener(address)(about_of(dimension, metric, text, model, source, notes), model)
+    return _opener(address)(about or about_of(dimension, metric, text, model, source, notes), model)
 
 
 def _opener(address: str) -> Callable[[dict[str, Any] | None, Any], Adapter]:
@@ -66,6 +77,8 @@ def _opener(address: str) -> Callable[[dict[str, Any] | None, Any], Adapter]:
         raise WrongUse(f"{address!r:.80} is no address: {error}") from None
     if parts.scheme not in SCHEMES:
         raise unknown_name("database", parts.scheme, SCHEMES)
+    if any(sign in address for sign in "\r\n\0"):
+        raise WrongUse(f"{address!r:.80} is no address: it holds a line break")
     before, _, last = parts.path.rpartition("/")
     name = unquote(last)
     where = shown(parts)

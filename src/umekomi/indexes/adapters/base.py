@@ -23,6 +23,10 @@ from umekomi.indexes.reading import count
 METRICS = ("cosine", "dot", "euclidean")
 
 
+class NoSuchIndex(WrongUse):
+    """There is no table or collection of this name."""
+
+
 @dataclass(frozen=True)
 class Batch:
     """Rows on their way from one index to another: ids, vectors float32 ``[n, d]``, payload, and what to begin behind

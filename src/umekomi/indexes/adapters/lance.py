@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from umekomi.errors import DataError, MissingExtra, WrongUse
-from umekomi.indexes.adapters.base import Adapter, Batch, about_of, present, read_about
+from umekomi.indexes.adapters.base import Adapter, Batch, NoSuchIndex, about_of, present, read_about
 from umekomi.indexes.filters import quoted, sql
 from umekomi.indexes.index import Hit
 from umekomi.indexes.payload import row_of
@@ -71,8 +71,10 @@ class LanceIndex(Adapter):
             if dimension is not None and about is not None:
                 self.agree(stored, about)
             about = stored
+        elif self._table is not None and dimension is None:
+            raise WrongUse(f"{where}: there is such a table, and umekomi index did not make it: choose another name")
         if about is None:
-            raise WrongUse(f"{where}: there is no such table: make it with umekomi index")
+            raise NoSuchIndex(f"{where}: there is no such table: make it with umekomi index")
         super().__init__(where, about, embedder)
 
     def _names(self) -> list[str]:
@@ -126,8 +128,8 @@ class LanceIndex(Adapter):
         )
         try:
             if self._table is None:
+                self._write_about(self.about)  # first: a table that says nothing would be another's
                 self._table = self._database.create_table(self.name, table)
-                self._write_about(self.about)
             else:
                 self._widen(table)
                 rows = self._table.merge_insert("__id__").when_matched_update_all().when_not_matched_insert_all()

@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from umekomi.errors import DataError, MissingExtra, UmekomiError, WrongUse
-from umekomi.indexes.adapters.base import Adapter, Batch, about_of, present, read_about
+from umekomi.indexes.adapters.base import Adapter, Batch, NoSuchIndex, about_of, present, read_about
 from umekomi.indexes.filters import POSTGRES, sql
 from umekomi.indexes.index import Hit
 from umekomi.indexes.kinds import Exact, Hnsw, Kind, make_kind
@@ -97,7 +97,7 @@ class PostgresIndex(Adapter):
                 self.agree(stored, about)
             about = stored
         if about is None:
-            raise WrongUse(f"{self.where}: there is no such table: make it with umekomi index")
+            raise NoSuchIndex(f"{self.where}: there is no such table: make it with umekomi index")
         super().__init__(self.where, about, embedder)
         self._schema = _schema(about, self.where)
         if not there:
@@ -229,6 +229,7 @@ class PostgresIndex(Adapter):
         return list(self._schema.names)
 
     def _there(self, names: list[str]) -> list[str]:
+        _no_nul(pa.chunked_array([pa.array(names, pa.string())]), "ids")
         found: list[str] = []
         for start in range(0, len(names), 10_000):
             some = names[start : start + 10_000]

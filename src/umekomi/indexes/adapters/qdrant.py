@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from umekomi.errors import DataError, MissingExtra, UmekomiError, WrongUse
-from umekomi.indexes.adapters.base import Adapter, Batch, about_of, read_about
+from umekomi.indexes.adapters.base import Adapter, Batch, NoSuchIndex, about_of, read_about
 from umekomi.indexes.filters import qdrant
 from umekomi.indexes.index import Hit
 from umekomi.indexes.payload import as_json, as_table, row_of
@@ -67,10 +67,13 @@ class QdrantIndex(Adapter):
             if dimension is not None and about is not None:
                 self.agree(stored, about)
             about = stored
+        elif there and dimension is None:
+            about = None
         if about is None:
+            if not there:
+                raise NoSuchIndex(f"{where}: there is no such collection: make it with umekomi index")
             raise WrongUse(
-                f"{where}: {'it was not made by umekomi index' if there else 'there is no such collection'}: make one "
-                "with umekomi index"
+                f"{where}: there is such a collection, and umekomi index did not make it: choose another name"
             )
         super().__init__(where, about, embedder)
         kind = {"cosine": models.Distance.COSINE, "dot": models.Distance.DOT, "euclidean": models.Distance.EUCLID}[
@@ -79,8 +82,8 @@ class QdrantIndex(Adapter):
         wanted = dimension or self.dimension
         if not there:
             config = models.VectorParams(size=wanted, distance=kind)
+            self._write_about(self.about)  # first: a collection that says nothing would be another's
             self._safely(lambda: self.client.create_collection(name, vectors_config=config))
-            self._write_about(self.about)
             return
         found = self.client.get_collection(name).config.params.vectors
         if (getattr(found, "size", None), getattr(found, "distance", None)) != (wanted, kind):
