@@ -60,6 +60,7 @@ def index(
     """Make an index of texts, add to it, look after it; umekomi search then takes it in a model's place."""
     from umekomi.cli import show
     from umekomi.errors import WrongUse
+    from umekomi.indexes.adapters.addresses import without_password
     from umekomi.indexes.opening import open_index
     from umekomi.verbs.index import index as run
 
@@ -99,8 +100,9 @@ def index(
         opened.delete(delete)
     if compact:
         opened.compact(kind if kind != "auto" or chosen else None, recall=recall, **chosen)
+    out = without_password(out)
     report: dict[str, Any] = {
-        "out": str(out),
+        "out": out,
         "rows": len(opened),
         "legs": list(opened.legs),
         "kind": opened.kind.name,

@@ -127,3 +127,16 @@ def shown(parts: SplitResult) -> str:
     """
     user, at, place = parts.netloc.rpartition("@")
     return f"{parts.scheme}://{user.partition(':')[0]}{at}{place}{parts.path}"
+
+
+def without_password(place: str) -> str:
+    """A place as it may be shown and typed again: an address without what only its user knows.
+
+    >>> without_password("postgresql://me:secret@db/shop/texts?sslmode=require&password=secret")
+    'postgresql://me@db/shop/texts?sslmode=require'
+    """
+    if not is_database(place):
+        return place
+    parts = urlsplit(place)
+    kept = "&".join(each for each in parts.query.split("&") if not each.partition("=")[0].startswith("pass"))
+    return shown(parts) + (f"?{kept}" if kept else "")

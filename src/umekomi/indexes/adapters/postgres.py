@@ -82,6 +82,7 @@ class PostgresIndex(Adapter):
         self._psycopg = psycopg
         self.name, self._address = name, address
         self._connection: Any = None
+        self._making = about is not None or dimension is not None
         self.where = where or f"PostgreSQL, table {name!r}"
         _check_name(name, "the table's name")
         if about is None and dimension is not None:
@@ -120,15 +121,20 @@ class PostgresIndex(Adapter):
         except psycopg.Error as error:
             raise UmekomiError(f"{self.where} cannot be reached: {_line(error)}") from None
         try:
-            if psycopg.types.TypeInfo.fetch(connection, "vector") is None:
+            if self._making and psycopg.types.TypeInfo.fetch(connection, "vector") is None:
                 connection.execute("CREATE EXTENSION IF NOT EXISTS vector")
             info = psycopg.types.TypeInfo.fetch(connection, "vector")
+            why = ""
         except psycopg.Error as error:
+            info, why = None, f" ({_line(error)})"
+        if info is None and not self._making:
+            return connection  # without the extension there is no table of ours to be found
+        if info is None:
             connection.close()
             raise WrongUse(
                 f"{self.where}: the database lacks the extension vector (pgvector): its administrator makes it with "
-                f"CREATE EXTENSION vector ({_line(error)})"
-            ) from None
+                f"CREATE EXTENSION vector{why}"
+            )
         _register(connection, info)
         return connection
 
