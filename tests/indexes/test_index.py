@@ -320,7 +320,7 @@ def test_bad_input_of_an_index(tmp_path):
             use()
     assert len(Index(tmp_path / "i")) == 50
     assert not (tmp_path / "j").exists()
-    assert set(KINDS) == {"exact", "binary", "turbo", "funnel", "hnsw", "sparse", "late"}
+    assert set(KINDS) == {"exact", "binary", "turbo", "funnel", "hnsw", "sparse", "late", "centroids"}
     with pytest.raises(WrongUse):
         make_kind("exact", {"shortlist": 3})
 

@@ -21,7 +21,9 @@ def index(
             metavar="[MODEL] [IN]",
         ),
     ] = None,
-    kind: Annotated[str, typer.Option(help="auto, exact, binary, turbo, funnel, hnsw, sparse or late.")] = "auto",
+    kind: Annotated[
+        str, typer.Option(help="auto, exact, binary, turbo, funnel, hnsw, sparse, late or centroids.")
+    ] = "auto",
     recall: Annotated[
         float | None, typer.Option(help="The recall at 10 that an approximate kind is tuned to (0.95).")
     ] = None,

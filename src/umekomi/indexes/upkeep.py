@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 AUTO_ROWS = 50_000
 """Below this many rows the automatic kind looks at every vector."""
+AUTO_DOCUMENTS = 5_000
+"""The same for rows of token vectors."""
 SEGMENTS = 16
 SAMPLE = 50_000
 
@@ -132,6 +134,8 @@ def choice(manifest: Manifest) -> Kind:
     kind = named(manifest)
     if kind is not None:
         return kind
+    if about["output"] == "multi" and manifest.rows >= AUTO_DOCUMENTS:
+        return kinds.Centroids()
     coarse = about["output"] == "dense" and about["metric"] in ("cosine", "dot") and manifest.rows >= AUTO_ROWS
     return kinds.Binary() if coarse else kinds.plain(about["output"])
 
@@ -140,8 +144,8 @@ def _begin(store: Store, manifest: Manifest, vectors: Any) -> Kind:
     """The first rows: a kind by name learns its codec from them."""
     kind = named(manifest) or kinds.plain(manifest.about["output"])
     kind.check(manifest.about["output"], manifest.about["metric"], manifest.about["dimension"])
-    if manifest.about["output"] == "dense":
-        kind.learn(vectors[:SAMPLE])
+    if manifest.about["output"] != "sparse":
+        kind.learn(_drawn(vectors))
     _keep(store, manifest, kind, min(similarities.size(vectors), SAMPLE))
     return kind
 
@@ -248,7 +252,7 @@ def _teach(store: Store, manifest: Manifest, segment: Segment, vectors: Output, 
     """A kind learns from the one segment there is, derives its arrays, and is tuned."""
     about = manifest.about
     kind.check(about["output"], about["metric"], about["dimension"])
-    if about["output"] == "dense":
+    if about["output"] != "sparse":
         kind.learn(_drawn(vectors))
     derived = kind.derive(vectors)
     _keep(store, manifest, kind, min(segment.rows, SAMPLE))
@@ -262,8 +266,8 @@ def _teach(store: Store, manifest: Manifest, segment: Segment, vectors: Output, 
 
 
 def _drawn(vectors: Any) -> Any:
-    """Rows to learn from: all, or :data:`SAMPLE` drawn."""
-    total = len(vectors)
-    return (
-        vectors if total <= SAMPLE else vectors[np.sort(np.random.default_rng(0).choice(total, SAMPLE, replace=False))]
-    )
+    """Rows to learn from: all, or :data:`SAMPLE` drawn, of token vectors a tenth of that."""
+    total, most = similarities.size(vectors), SAMPLE if isinstance(vectors, np.ndarray) else SAMPLE // 10
+    if total <= most:
+        return vectors
+    return similarities.take(vectors, np.sort(np.random.default_rng(0).choice(total, most, replace=False)))

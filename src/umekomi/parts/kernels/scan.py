@@ -360,3 +360,20 @@ def lexical_search(
                         put(scores, rows, part[i], some + i)
                         least = scores[last]
             part[:] = 0
+
+
+@njit(nogil=True, cache=True)
+def centroid_scores(order, values, lists, members, seen, estimates):
+    """Estimates of MaxSim, float32 ``[rows]``, which come preset to the sum of every token's last value: for each token
+    of a query its centroids ``order`` ``[tokens, probes]``, nearest first, with their products ``values`` ``[tokens,
+    probes + 1]``; a row takes the first of each token's whose list (``lists``, ``members``) it stands in. ``seen``
+    int32 ``[rows]`` comes as -1."""
+    for token in range(order.shape[0]):
+        for probe in range(order.shape[1]):
+            centroid = order[token, probe]
+            gain = values[token, probe] - values[token, values.shape[1] - 1]
+            for at in range(lists[centroid], lists[centroid + 1]):
+                row = members[at]
+                if seen[row] != token:
+                    seen[row] = token
+                    estimates[row] += gain
