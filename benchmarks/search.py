@@ -236,11 +236,14 @@ queries = np.load(sys.argv[2])
 import umekomi.parts.kernels.scan, pyarrow.dataset
 before = anonymous()
 begun = time.perf_counter(); index = Index(sys.argv[1]); opened = time.perf_counter() - begun
+prepared = 0.0
+if len(sys.argv) > 3:
+    begun = time.perf_counter(); index.prepare(); prepared = time.perf_counter() - begun
 begun = time.perf_counter(); index.nearest(queries[:1], 10); first = time.perf_counter() - begun
 rest = []
 for query in queries[1:50]:
     begun = time.perf_counter(); index.nearest(query[None], 10); rest.append(time.perf_counter() - begun)
-print(json.dumps([opened * 1000, first * 1000, 1000 * float(np.median(rest)), anonymous() - before]))
+print(json.dumps([opened * 1000, first * 1000, 1000 * float(np.median(rest)), anonymous() - before, prepared * 1000]))
 """
 
 
@@ -250,23 +253,26 @@ def fresh(index: Index, queries: Any, data: str, rows: int, what: str) -> Iterat
     folder = index.store.folder
     np.save(folder.parent / "queries.npy", queries)
     figures = []
-    for cold in (True, False):
-        for path in folder.rglob("*") if cold else ():
+    for how in ("cold", "warm", "warm, prepared"):
+        for path in folder.rglob("*") if how == "cold" else ():
             if path.is_file():
                 handle = os.open(path, os.O_RDONLY)
                 os.fsync(handle)
                 os.posix_fadvise(handle, 0, 0, os.POSIX_FADV_DONTNEED)
                 os.close(handle)
         done = subprocess.run(
-            [sys.executable, "-c", FRESH, str(folder), str(folder.parent / "queries.npy")],
+            [sys.executable, "-c", FRESH, str(folder), str(folder.parent / "queries.npy"), *(how.split(", ")[1:])],
             capture_output=True,
             text=True,
             check=True,
         )
         figures.append(json.loads(done.stdout))
-    for cold, (opened, first, later, anonymous) in zip(("cold", "warm"), figures, strict=True):
+    for cold, (opened, first, later, anonymous, prepared) in zip(
+        ("cold", "warm", "warm, prepared"), figures, strict=True
+    ):
         for said, value in (
             (f"ms to open, {cold}", opened),
+            *([(f"ms to prepare, {cold}", prepared)] if prepared else []),
             (f"ms, first query, {cold}", first),
             (f"ms, median of the next 49, {cold}", later),
         ):

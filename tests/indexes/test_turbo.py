@@ -100,3 +100,15 @@ def test_threads_open_it_once_and_find_the_same(tmp_path):
     for thread in threads:
         thread.join()
     assert all((rows == found[0]).all() for rows in found)
+
+
+def test_a_first_query_loads_no_compiled_loops(tmp_path, fresh):
+    index = filled(tmp_path / "i", clustered(1500, 32), "turbo", shortlist=20)
+    index.compact()
+    said = fresh(
+        "import sys, numpy as np\n"
+        "from umekomi.indexes import Index\n"
+        f"rows, _ = Index({str(tmp_path / 'i')!r}).nearest(np.ones((1, 32), 'f4'), 10)\n"
+        "print((rows >= 0).all(), 'numba' in sys.modules)"
+    )
+    assert said.split() == ["True", "False"]

@@ -295,6 +295,16 @@ class Index:
             dimensions=dimension if 0 < dimension < embedder.dimension and self.about["output"] != "sparse" else None,
         )
 
+    def prepare(self) -> None:
+        """Do once what a process's first query would wait for: load the compiled loops (numba's start takes .4 s of a
+        core, whether they were compiled before or not), read what a kind holds in memory."""
+        now = self.snapshot()
+        living = now.living()[:1]
+        if len(living):
+            now.nearest(now.vectors(living), min(10, len(now)))
+            if now.lexical is not None:
+                now.nearest_words(["-"], 1)
+
     def rows(self, numbers: Sequence[int]) -> list[dict[str, Any]]:
         """Id and payload of rows by number, as :meth:`nearest` gives them."""
         return self._last().rows(numbers)

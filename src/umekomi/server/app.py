@@ -121,6 +121,10 @@ class App:
         waits), and all is put away."""
         async with self.holder.using(next(iter(self.holder.models))):
             pass
+        for index, lock in self.indexes.values():
+            if isinstance(index, Index):
+                async with lock:
+                    await in_thread(index.prepare)
         self.ready = True
         try:
             yield
