@@ -39,6 +39,7 @@ NAMES = (
     "trees",
     "probes",
     "infersent",
+    "elmo",
     "words",
 )
 
