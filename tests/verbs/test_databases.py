@@ -39,8 +39,8 @@ def address(kind: str, folder, name: str = "notes") -> str:
         pytest.importorskip("psycopg")
         postgres.execute(f'DROP TABLE IF EXISTS "{folder.name} {name}"')
         return postgres.with_table(f"{folder.name} {name}")
-    pytest.importorskip({"lance": "lancedb", "qdrant": "qdrant_client"}[kind])
-    return f"{kind}://{folder}/{kind}/{name}"
+    pytest.importorskip({"lance": "lancedb", "qdrant": "qdrant_client", "edge": "qdrant_edge"}[kind])
+    return f"{'qdrant+edge' if kind == 'edge' else kind}://{folder}/{kind}/{name}"
 
 
 def free(opened) -> None:
@@ -49,7 +49,7 @@ def free(opened) -> None:
         opened.close()
 
 
-@pytest.mark.parametrize("kind", ["postgres", "lance", "qdrant"])
+@pytest.mark.parametrize("kind", ["postgres", "lance", "qdrant", "edge"])
 def test_an_interrupted_run_goes_on_and_answers_as_an_index_does(kind, tmp_path, monkeypatch):
     source, place = written(tmp_path / "t.csv"), address(kind, tmp_path)
     own = build("hashing", source, tmp_path / "own")
@@ -107,7 +107,7 @@ def test_rows_go_from_any_to_any(tmp_path):
     """Own, PostgreSQL, LanceDB, Qdrant and back: the same rows with the same payload and the same answers."""
     own = build("hashing", written(tmp_path / "t.csv"), tmp_path / "own")
     own.delete(["d7"])
-    places = [str(tmp_path / "own"), *(address(kind, tmp_path) for kind in ("postgres", "lance", "qdrant"))]
+    places = [str(tmp_path / "own"), *(address(kind, tmp_path) for kind in ("postgres", "lance", "qdrant", "edge"))]
     places.append(str(tmp_path / "back"))
     for before, after in pairwise(places):
         target = build(None, before, after)

@@ -1,7 +1,8 @@
 """Where an index in a database lies, as one address: ``postgresql://user@host:5432/database/TABLE``,
 ``qdrant://host:6333/COLLECTION`` (``qdrants://`` over TLS), ``qdrant:///folder/COLLECTION`` for a folder of the
-client's local mode, ``lance:///folder/TABLE`` or ``lance+s3://bucket/prefix/TABLE``. Names with other signs than
-letters are written as in any address: ``%20`` is a space."""
+client's local mode, ``qdrant+edge:///folder/COLLECTION`` for one of Qdrant's engine in this process,
+``lance:///folder/TABLE`` or ``lance+s3://bucket/prefix/TABLE``. Names with other signs than letters are written as in
+any address: ``%20`` is a space."""
 
 from __future__ import annotations
 
@@ -12,11 +13,12 @@ from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
 
 from umekomi.errors import MissingExtra, WrongUse, unknown_name
 from umekomi.indexes.adapters.base import Adapter, about_of
+from umekomi.indexes.adapters.edge import EdgeClient
 from umekomi.indexes.adapters.lance import LanceIndex
 from umekomi.indexes.adapters.postgres import PostgresIndex
 from umekomi.indexes.adapters.qdrant import QdrantIndex
 
-SCHEMES = ("postgresql", "postgres", "qdrant", "qdrants", "lance", "lance+s3", "lance+gs", "lance+az")
+SCHEMES = ("postgresql", "postgres", "qdrant", "qdrants", "qdrant+edge", "lance", "lance+s3", "lance+gs", "lance+az")
 
 
 def is_database(place: object) -> bool:
@@ -105,6 +107,8 @@ def _client(parts: SplitResult, host: str, port: int | None, folder: str, where:
         from qdrant_client import QdrantClient
     except ImportError:
         raise MissingExtra("qdrant-client", "qdrant", "a Qdrant index") from None
+    if host and parts.scheme == "qdrant+edge":
+        raise WrongUse(f"{where}: expected qdrant+edge:///FOLDER/COLLECTION, found a host: {host}")
     if host:
         secure = parts.scheme == "qdrants"
         address = f"{'https' if secure else 'http'}://{host}:{port or 6333}{folder}"
@@ -113,6 +117,8 @@ def _client(parts: SplitResult, host: str, port: int | None, folder: str, where:
         )
     if not folder.strip("/"):
         raise WrongUse(f"{where}: expected qdrant://HOST/COLLECTION or qdrant:///FOLDER/COLLECTION, found no host")
+    if parts.scheme == "qdrant+edge":
+        return EdgeClient(folder)
     try:
         return QdrantClient(path=folder)
     except RuntimeError as error:  # another process has it open

@@ -107,7 +107,7 @@ class QdrantIndex(Adapter):
                     ) from None
             except (UnexpectedResponse, ApiException) as error:
                 raise DataError(f"{self.where}: Qdrant does not take it: {_line(error)}") from None
-            except ValueError as error:  # how the local mode refuses
+            except (ValueError, RuntimeError) as error:  # how the local mode and the engine refuse
                 raise DataError(f"{self.where}: Qdrant does not take it: {_line(error)}") from None
         raise AssertionError("the last attempt returns or raises")
 
@@ -186,6 +186,13 @@ class QdrantIndex(Adapter):
             yield Batch(ids, vectors, as_table(columns, self.where), after)
             if after is None:
                 return
+
+    def compact(self, kind: str | None = None, *, recall: float | None = None, **settings: Any) -> None:
+        """Upkeep, where the engine is in this process; a server does it by itself."""
+        super().compact(kind, recall=recall, **settings)
+        upkeep = getattr(self.client, "optimize", None)
+        if upkeep is not None:
+            self._safely(lambda: upkeep(self.name))
 
     def close(self) -> None:
         """Done with the client; a folder's lock is given back."""
