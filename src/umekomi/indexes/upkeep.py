@@ -59,8 +59,17 @@ def add_rows(
     replace: bool,
     words: Mapping[str, Any] | None = None,
 ) -> Manifest:
-    """A further segment; an id that is there is an error, or with ``replace`` its row goes. ``words`` are the lexical
-    leg's arrays, where the index has one."""
+    """A further segment.
+
+    Args:
+        store: where it is written.
+        now: the state that it is added to.
+        ids: of the rows.
+        vectors: theirs, fit for the index.
+        table: their payload.
+        replace: a row of an id that is there goes; else such an id is an error.
+        words: the lexical leg's arrays, where the index has one.
+    """
     manifest = copied(now)
     hashes = hash_ids(ids)
     table = pa.table({joining.ID: pa.array(ids, pa.string())} | {name: table[name] for name in table.column_names})
