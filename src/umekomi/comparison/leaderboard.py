@@ -177,10 +177,14 @@ def conclude(
             )
     model = by_name[winner].model or winner
     source = data if isinstance(data, str) else "FILE"
-    if by_name[winner].makes != "embedder":
+    if by_name[winner].makes == "scorer" and planned.task.kind == "retrieval":
+        # what was judged: BM25's first hits in the scorer's order
+        command = f"umekomi index bm25 YOUR_TEXTS.jsonl --out library --rerank {model} --depth 100"
+    elif by_name[winner].makes != "embedder":
         command = f"umekomi serve {model}"
     elif "+" in winner:
-        command = f'umekomi search {model} --in YOUR_TEXTS.jsonl "your query"'
+        width = f" --dimensions {by_name[winner].dimensions}" if "@" in winner else ""
+        command = f"umekomi index bm25+{model} YOUR_TEXTS.jsonl --out library{width}"
     else:
         width = f" --dimensions {by_name[winner].dimensions}" if "@" in winner else ""
         command = f"umekomi encode {model} YOUR_TEXTS.jsonl --out vectors.parquet{width}"
