@@ -39,6 +39,7 @@ KINDS = {
     "paragraphs": "umekomi.models.paragraphs:ParagraphEmbedder",
     "multi": "umekomi.models.multivector:MultiVectorEmbedder",
     "onnx": "umekomi.models.engines.onnx:OnnxEmbedder",
+    "elmo-onnx": "umekomi.models.engines.elmo:ElmoOnnxEmbedder",
     "transformed": "umekomi.models.transformed:TransformedEmbedder",
     "backbone": "umekomi.models.backbone:TransformerBackbone",
     "cross-encoder": "umekomi.models.scorers:CrossEncoderScorer",

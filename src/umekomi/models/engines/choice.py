@@ -23,12 +23,17 @@ from umekomi.progress import say
 
 if TYPE_CHECKING:
     from umekomi.models.base import EmbedderBase, Named, Saved
+    from umekomi.models.elmo import ElmoEmbedder
     from umekomi.models.engines.onnx import OnnxEmbedder
     from umekomi.models.sequence import SequenceEmbedder
 
 TITLES = {"onnx": "ONNX Runtime", "openvino": "OpenVINO", "openvino-bf16": "OpenVINO in bfloat16"}
 ENGINES = ("auto", *TITLES, "torch")
-EXPORTED = ("text", "sequence", "onnx", "transformed")
+WORD_BY_WORD = ("sequence", "elmo")
+"""Kinds of model that read a text word by word with a network of their own."""
+GRAPHS = ("onnx", "elmo-onnx")
+"""Kinds that are graphs."""
+EXPORTED = ("text", *WORD_BY_WORD, *GRAPHS, "transformed")
 """Kinds of model that may run by another engine than their own; what a name on the hub is, only opening tells."""
 EXACT = 0.9999
 """Least cosine of every probe text to the model's own vector."""
@@ -81,16 +86,16 @@ def open_for_encoding(model: Named, engine: str = "auto") -> EmbedderBase:
         if engine != "auto":
             raise _no_graph(engine, name, kind)
         return load_embedder(model)
-    if kind == "onnx" and runtime == default_runtime():
+    if kind in GRAPHS and runtime == default_runtime():
         return load_embedder(model)
     key = content_hash(FORMAT, name if name != str(folder) else folder.name, folder_hash(folder))
-    graph_folder = folder if kind == "onnx" else cache_folder() / "engines" / key
+    graph_folder = folder if kind in GRAPHS else cache_folder() / "engines" / key
     note = cache_folder() / "engines" / f"{key}-{runtime}.json"
     if (graph_folder / MODEL_FILE).is_file():
         try:
             graph = as_embedder(load_folder(graph_folder, runtime=runtime))
         except Exception as error:  # a damaged file, whatever the runtime makes of it
-            if kind == "onnx":
+            if kind in GRAPHS:
                 raise DataError(
                     f"{graph_folder}: expected a graph, found what cannot be opened ({type(error).__name__})"
                 ) from None
@@ -117,13 +122,15 @@ def _no_graph(engine: str, name: str, kind: str) -> WrongUse:
 
 def has_graph(embedder: Saved) -> bool:
     """Is it a network that :func:`export` writes?"""
-    return isinstance(embedder, NetworkEmbedder) or embedder.kind == "sequence"
+    return isinstance(embedder, NetworkEmbedder) or embedder.kind in WORD_BY_WORD
 
 
 def export(embedder: EmbedderBase, runtime: str = "") -> OnnxEmbedder:
     """The embedder as one graph that needs no torch, opened by ``runtime``."""
-    from umekomi.models.engines import onnx
+    from umekomi.models.engines import elmo, onnx
 
+    if embedder.kind == "elmo":
+        return elmo.export_elmo(cast("ElmoEmbedder", embedder), runtime)
     if embedder.kind == "sequence":
         return onnx.export_sequence(cast("SequenceEmbedder", embedder), runtime)
     return onnx.export(cast("NetworkEmbedder", embedder), runtime)
@@ -226,7 +233,8 @@ def check(embedder: EmbedderBase, exported: EmbedderBase) -> float:
     if reader is not None:  # words that it knows, a few and many
         names = sorted(reader.tokenizer.get_vocab())
         probes += [" ".join(names[:: max(1, len(names) // count)][:count]) for count in (3, 40, 300)]
-    for role in (None, *sorted(embedder.roles | {"query", "document"})):
+    one_way = embedder.kind in WORD_BY_WORD  # they have no prompts
+    for role in (None,) if one_way else (None, *sorted(embedder.roles | {"query", "document"})):
         want = normalise(embedder.encode(probes, output="dense", role=role))
         for found in (
             exported.encode(probes, output="dense", role=role),
