@@ -201,9 +201,7 @@ def six_bits(packed):
         if j < 4:
             out.append((packed[j] & 63, packed[j + 4] & 63))
         else:
-            out.append(
-                (packed[j + 4] & 15 | (packed[j - 4] >> 6) << 4, packed[j + 4] >> 4 | (packed[j] >> 6) << 4)
-            )
+            out.append((packed[j + 4] & 15 | (packed[j - 4] >> 6) << 4, packed[j + 4] >> 4 | (packed[j] >> 6) << 4))
     return out
 
 
@@ -305,7 +303,17 @@ def test_q4_k_keeps_what_four_bits_can_say():
 # --- tokenizers ---------------------------------------------------------------------------------------------------------
 
 GOLDEN = (
-    *("bert-bge", "command-r", "deepseek-coder", "deepseek-llm", "falcon", "gemma-4", "gpt-2", "llama-bpe", "llama-spm"),
+    *(
+        "bert-bge",
+        "command-r",
+        "deepseek-coder",
+        "deepseek-llm",
+        "falcon",
+        "gemma-4",
+        "gpt-2",
+        "llama-bpe",
+        "llama-spm",
+    ),
     *("mpt", "phi-3", "qwen2", "qwen35", "refact", "starcoder"),
 )
 WITHOUT = ("aquila", "baichuan", "gpt-neox", "nomic-bert-moe")
@@ -391,7 +399,9 @@ def test_a_vocabulary_that_makes_no_tokenizer_is_one_line(tmp_path, change, line
 
 
 def test_a_text_must_end_in_a_token_that_is_there(tmp_path):
-    with pytest.raises(DataError, match=r"expected the end-of-text token <\|endoftext\|> in its vocabulary, found none"):
+    with pytest.raises(
+        DataError, match=r"expected the end-of-text token <\|endoftext\|> in its vocabulary, found none"
+    ):
         tokenizer(vocabulary(tmp_path, **IDS), "<|endoftext|>")
     lacking = vocabulary(tmp_path, unknown_token_id=1, cls_token_id=2)
     with pytest.raises(DataError, match="the token that every text is to end with, found none"):

@@ -59,7 +59,10 @@ def read_expanded(path: str | Path, pooling: str = "") -> TextEmbedder:
     fast = PreTrainedTokenizerFast(tokenizer_object=words, pad_token=named, model_max_length=shape.context)
     with tempfile.TemporaryDirectory() as scratch, border(str(path), DataError):
         place = Path(scratch)
-        write_json(place / "config.json", configuration(shape, _kinds(opened)))
+        config = configuration(shape, _kinds(opened))
+        if shape.architecture in ("llama", "qwen3"):
+            config |= {"attention_bias": _biases(opened, ".attn_"), "mlp_bias": _biases(opened, ".ffn_")}
+        write_json(place / "config.json", config)
         save_file(_weights(opened), place / "model.safetensors", metadata={"format": "pt"})
         fast.save_pretrained(place)
         network = WholeTransformer(
@@ -98,7 +101,9 @@ def _weights(opened: Opened) -> dict[str, NDArray[np.float32]]:
         if name in file.tensors:
             used.add(name)
             array = expand(file.tensor(name))
-            found[theirs] = to_theirs(name, array.reshape(-1, shape.width) if name == "token_types.weight" else array, shape)
+            found[theirs] = to_theirs(
+                name, array.reshape(-1, shape.width) if name == "token_types.weight" else array, shape
+            )
     if shape.architecture in ("bert", "nomic-bert"):
         if "token_types.weight" not in file.tensors:
             found["embeddings.token_type_embeddings.weight"] = np.zeros((1, shape.width), np.float32)
@@ -113,10 +118,29 @@ def _weights(opened: Opened) -> dict[str, NDArray[np.float32]]:
                     for name, third in zip(names, thirds, strict=True):
                         key = f"{target[shape.architecture].format(layer, name)}.{end}"
                         found[key] = np.ascontiguousarray(third)
+    for name, theirs in pairs(shape):  # what the file leaves out is nothing, where the network has a place for it
+        if name.endswith(".bias") and name not in file.tensors and theirs not in found and _has_place(name, opened):
+            found[theirs] = np.zeros(len(found[theirs.removesuffix("bias") + "weight"]), np.float32)
     strange = [name for name in file.tensors if name not in used]
     if strange:
         raise WrongUse(f"{file.path}: expected the tensors of {shape.architecture}, found {strange[0]}")
     return found
+
+
+def _biases(opened: Opened, *parts: str) -> bool:
+    """Has the file a bias in any of these parts of a layer?"""
+    return any(name.endswith(".bias") and any(part in name for part in parts) for name in opened.file.tensors)
+
+
+def _has_place(name: str, opened: Opened) -> bool:
+    """Has transformers' network this bias, whether or not the file has it?"""
+    architecture = opened.shape.architecture
+    if architecture in ("bert", "nomic-bert"):
+        return True
+    if architecture == "qwen2":
+        return any(part in name for part in ("attn_q.", "attn_k.", "attn_v."))
+    part = ".attn_" if ".attn_" in name else ".ffn_"
+    return "norm" not in name and _biases(opened, part)
 
 
 def configuration(shape: Shape, kinds: int = 1) -> dict[str, Any]:

@@ -70,9 +70,7 @@ class _Graph:
     def several(self, kind: str, outputs: int, *inputs: str, domain: str = "", **attributes: Any) -> list[str]:
         self.count += 1
         names = [f"{kind}_{self.count}_{each}" for each in range(outputs)]
-        self.nodes.append(
-            self.helper.make_node(kind, list(inputs), names, name=names[0], domain=domain, **attributes)
-        )
+        self.nodes.append(self.helper.make_node(kind, list(inputs), names, name=names[0], domain=domain, **attributes))
         return names
 
     def constant(self, value: Any, kind: Any = np.float32) -> str:
@@ -119,12 +117,16 @@ class _Graph:
         """A tensor of one axis, within the graph."""
         return self.constant(expand(self.tensor(name, width)))
 
-    def product(self, rows: str, names: list[str], shapes: list[tuple[int, int]], biases: list[str] | None = None) -> str:
+    def product(
+        self, rows: str, names: list[str], shapes: list[tuple[int, int]], biases: list[str] | None = None
+    ) -> str:
         """``rows`` times the matrices of these names, one beside the other, plus their biases where there are any."""
         tensors = [self.tensor(name, *shape) for name, shape in zip(names, shapes, strict=True)]
         added = [name for name in biases or [] if self.has(name)]
         if added and len(added) != len(names):
-            raise DataError(f"{self.file.path}: expected a bias with each of {', '.join(names)}, found {', '.join(added)}")
+            raise DataError(
+                f"{self.file.path}: expected a bias with each of {', '.join(names)}, found {', '.join(added)}"
+            )
         bias = (
             np.concatenate([expand(self.tensor(name, shape[0])) for name, shape in zip(added, shapes, strict=True)])
             if added
@@ -211,17 +213,13 @@ class _Graph:
         if self.shape.architecture in ("bert", "nomic-bert", "modern-bert"):
             bias = [self.vector(f"{name}.bias", width)] if self.has(f"{name}.bias") else []
             return self.node("LayerNormalization", rows, weight, *bias, axis=-1, epsilon=self.shape.eps)
-        return self.node(
-            "SimplifiedLayerNormalization", rows, weight, axis=-1, epsilon=self.shape.eps, stash_type=1
-        )
+        return self.node("SimplifiedLayerNormalization", rows, weight, axis=-1, epsilon=self.shape.eps, stash_type=1)
 
     def head_norm(self, rows: str, name: str, heads: int) -> str:
         """A norm of every head by itself."""
         width = self.shape.head_width
         split = self.node("Reshape", rows, self.constant([0, 0, heads, width], np.int64))
-        return self.node(
-            "Reshape", self.norm(split, name, width), self.constant([0, 0, heads * width], np.int64)
-        )
+        return self.node("Reshape", self.norm(split, name, width), self.constant([0, 0, heads * width], np.int64))
 
     def attention(self, rows: str, layer: int) -> str:
         shape, prefix = self.shape, f"blk.{layer}"
@@ -232,9 +230,7 @@ class _Graph:
         else:
             names = [f"{prefix}.attn_{each}" for each in "qkv"]
             shapes = [(size, shape.width) for size in sizes]
-        joined = self.product(
-            rows, [f"{name}.weight" for name in names], shapes, [f"{name}.bias" for name in names]
-        )
+        joined = self.product(rows, [f"{name}.weight" for name in names], shapes, [f"{name}.bias" for name in names])
         query, key, value = self.several("Split", 3, joined, self.constant(sizes, np.int64), axis=-1)
         if self.has(f"{prefix}.attn_q_norm.weight"):
             query = self.head_norm(query, f"{prefix}.attn_q_norm", shape.heads)
@@ -485,9 +481,7 @@ def _joined(parts: list[Codes]) -> Codes:
     """Matrices of one block size, one below the other."""
     minima = None
     if any(part.minima is not None for part in parts):
-        minima = np.concatenate(
-            [np.zeros_like(part.scales) if part.minima is None else part.minima for part in parts]
-        )
+        minima = np.concatenate([np.zeros_like(part.scales) if part.minima is None else part.minima for part in parts])
     return Codes(
         np.concatenate([part.codes for part in parts]),
         np.concatenate([part.scales for part in parts]),

@@ -45,7 +45,13 @@ class GgufEmbedder(OnnxEmbedder):
     kind = "gguf"
 
     def __init__(
-        self, path: str | Path, *, pooling: str = "", exact: bool = False, name: str = "", card: dict[str, Any] | None = None
+        self,
+        path: str | Path,
+        *,
+        pooling: str = "",
+        exact: bool = False,
+        name: str = "",
+        card: dict[str, Any] | None = None,
     ) -> None:
         from importlib.util import find_spec
 

@@ -184,7 +184,9 @@ def _stretch(file: Gguf, architecture: str) -> float:
     if kind in ("none", "") or factor in (0.0, 1.0):
         return 1.0
     if kind != "linear" or not math.isfinite(factor) or factor < 0:
-        raise WrongUse(f"{file.path}: expected positions as they are or divided (linear), found {kind!r:.40} by {factor}")
+        raise WrongUse(
+            f"{file.path}: expected positions as they are or divided (linear), found {kind!r:.40} by {factor}"
+        )
     return factor
 
 
@@ -259,7 +261,9 @@ def ways(file: Gguf, named: str = "", entry: Entry | None = None) -> Ways:
     name = str(file.metadata.get("general.name") or file.path.stem)
     if entry is not None and entry.ends_in and pooling == "last" and not _ends(file, entry.ends_in):
         lacking = "neither its pooling nor" if not own and not named else "not"
-        mended = f"{shown} is taken, and {entry.ends_in} added" if not own and not named else f"{entry.ends_in} is added"
+        mended = (
+            f"{shown} is taken, and {entry.ends_in} added" if not own and not named else f"{entry.ends_in} is added"
+        )
         return Ways(pooling, entry.ends_in, f"note: {file.path.name} says {lacking} that texts end in {entry.ends_in}, as "
                     f"{entry.name} needs: {mended}")  # fmt: skip
     if own or named:

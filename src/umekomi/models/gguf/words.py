@@ -122,7 +122,7 @@ CUTS: dict[str, _Cut] = {
         ("bailingmoe", "bailingmoe2", "llada-moe"),
         _Cut(
             (
-                rf"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{{L}}\p{{N}}]?+\p{{L}}+|\p{{N}}| ?[^\s\p{{L}}\p{{N}}]++[\r\n]*|"
+                r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]++[\r\n]*|"
                 r"\s*[\r\n]|\s+(?!\S)|\s+",
             )
         ),
@@ -289,7 +289,7 @@ def _ends(vocabulary: _Vocabulary, bos: int | None, eos: int | None, *, begins: 
 
 def _unigram(vocabulary: _Vocabulary) -> _Made:
     import numpy as np
-    from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
+    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
 
     unknown = vocabulary.special("unk", 2)
     if unknown is None or not vocabulary.scores:
@@ -309,13 +309,14 @@ def _unigram(vocabulary: _Vocabulary) -> _Made:
                 f"{vocabulary.file.path}, tokenizer.ggml.precompiled_charsmap: expected bytes, found {charsmap!r:.40}"
             )
         steps.append(normalizers.Precompiled(charsmap.tobytes()))
-    extra = vocabulary.flag("remove_extra_whitespaces", False)
-    if extra:
-        steps += [normalizers.Strip(), normalizers.Replace(Regex(" {2,}"), " ")]
     if steps:
         words.normalizer = normalizers.Sequence(steps)
     prefix = vocabulary.flag("add_space_prefix", True)
-    words.pre_tokenizer = pre_tokenizers.Metaspace(SPACE, prepend_scheme="always" if prefix else "never")
+    marked = pre_tokenizers.Metaspace(SPACE, prepend_scheme="always" if prefix else "never")
+    if vocabulary.flag("remove_extra_whitespaces", False):
+        words.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), marked])
+    else:
+        words.pre_tokenizer = marked
     words.decoder = decoders.Metaspace(SPACE, prepend_scheme="always" if prefix else "never")
     return words, *_ends(vocabulary, None, 1, begins=False, ends=True)
 

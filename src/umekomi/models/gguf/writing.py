@@ -54,11 +54,11 @@ PROBES = (
 """Texts whose tokens must be the model's own."""
 
 
-def write(model: Saved, path: str | Path, type: str = "F16", pooling: str = "") -> None:
+def write(model: Saved, path: str | Path, type: str = "", pooling: str = "") -> None:
     """Write ``model`` as a GGUF file: a text embedder of sentence-transformers, or one of kind ``gguf``, whose file is
-    copied with another ``pooling`` in it.
+    copied, its ``pooling`` said in it, or with a ``type`` written anew from its expanded weights.
 
-    Matrices get the ``type``, one of :data:`TYPES`; what has one axis, tables of positions and sorts, and rows that the
+    Matrices get the ``type``, one of :data:`TYPES` (empty: F16); what has one axis, tables of positions and sorts, and rows that the
     type's blocks do not divide stay in float32 (Q8_0 where it divides rows that Q4_K does not), as llama.cpp's own
     converter keeps them.
 
@@ -71,13 +71,17 @@ def write(model: Saved, path: str | Path, type: str = "F16", pooling: str = "") 
         raise WrongUse(f"{path}: expected a file ending in .gguf")
     if pooling and pooling not in NAMED:
         raise WrongUse(f"pooling: expected mean, cls or last, found {pooling!r}")
-    if model.kind == "gguf":
-        return _copied(model, path, pooling)
-    if type not in TYPES:
+    if type and type not in TYPES:
         raise WrongUse(f"type: expected one of {', '.join(TYPES)}, found {type!r}")
+    if model.kind == "gguf" and not type:
+        return _copied(model, path, pooling)
+    if model.kind == "gguf":
+        from umekomi.models.gguf.expanded import read_expanded
+
+        model = read_expanded(model.path, pooling or model.pooling)  # type: ignore[attr-defined]
     if model.kind != "text":
         raise WrongUse(f"gguf: expected a transformer text embedder, found kind {model.kind}")
-    _written(model, path, type, pooling)  # type: ignore[arg-type]
+    _written(model, path, type or "F16", pooling)  # type: ignore[arg-type]
 
 
 # --- a model of sentence-transformers -----------------------------------------------------------------------------------
@@ -95,9 +99,8 @@ def _written(model: TextEmbedder, path: Path, type: str, pooling: str) -> None:
     with whole_file(path) as temporary:
         writer = GGUFWriter(str(temporary), shape.architecture)
         _describe(writer, model, shape, how)
-        _vocabulary(writer, words, model.name)
-        offset = 2 if config.model_type == "xlm-roberta" else 0
-        for name, array in _tensors(network.state_dict(), shape, offset, model.name):
+        _vocabulary(writer, words, shape.vocabulary, model.name)
+        for name, array in _tensors(network.state_dict(), shape, _offset(config), model.name):
             _add(writer, name, array, type)
         writer.write_header_to_file()
         writer.write_kv_data_to_file()
@@ -136,7 +139,9 @@ def _layers(model: TextEmbedder) -> tuple[Any, str]:
     if not isinstance(mode, str) or mode not in POOLING or not pooled[0].include_prompt:
         raise WrongUse(f"gguf: expected pooling by mean, cls or lasttoken, found {mode}")
     if model.model.truncate_dim:
-        raise WrongUse(f"gguf: {model.name} cuts its vectors to {model.model.truncate_dim}, which the format cannot say")
+        raise WrongUse(
+            f"gguf: {model.name} cuts its vectors to {model.model.truncate_dim}, which the format cannot say"
+        )
     return first.auto_model, mode
 
 
@@ -165,7 +170,6 @@ def _shape(model: TextEmbedder, config: Any, reads: int) -> Shape:
     if any(local):
         window = int(config.local_attention if architecture == "modern-bert" else config.sliding_window)
         window = 2 * (window - 1) if architecture == "gemma-embedding" else window
-    offset = 2 if kind == "xlm-roberta" else 0
     causal = architecture in ("llama", "qwen2", "qwen3", "gemma3") and getattr(config, "is_causal", True) is not False
     return Shape(
         architecture=architecture,
@@ -176,7 +180,7 @@ def _shape(model: TextEmbedder, config: Any, reads: int) -> Shape:
         head_width=head_width,
         inner=config.intermediate_size,
         vocabulary=config.vocab_size,
-        context=min(reads, config.max_position_embeddings - offset),
+        context=min(reads, config.max_position_embeddings - _offset(config)),
         eps=getattr(config, "layer_norm_eps", None) or getattr(config, "norm_eps", None) or config.rms_norm_eps,
         rotary=0 if architecture == "bert" else int(head_width * whole.get("partial_rotary_factor", 1)),
         base=float(whole.get("rope_theta", 10000.0)),
@@ -188,6 +192,11 @@ def _shape(model: TextEmbedder, config: Any, reads: int) -> Shape:
         activation=str(act),
         causal=causal,
     )
+
+
+def _offset(config: Any) -> int:
+    """The row of the table of positions that a text's first token takes: RoBERTa's stands behind the padding's."""
+    return int(config.pad_token_id) + 1 if config.model_type == "xlm-roberta" else 0
 
 
 def _describe(writer: GGUFWriter, model: TextEmbedder, shape: Shape, pooling: str) -> None:
@@ -224,9 +233,7 @@ def _describe(writer: GGUFWriter, model: TextEmbedder, shape: Shape, pooling: st
         writer.add_string(f"{architecture}.hidden_activation", shape.activation)
 
 
-def _tensors(
-    state: dict[str, Any], shape: Shape, offset: int, name: str
-) -> Iterator[tuple[str, NDArray[np.float32]]]:
+def _tensors(state: dict[str, Any], shape: Shape, offset: int, name: str) -> Iterator[tuple[str, NDArray[np.float32]]]:
     """Every weight under its name in GGUF, places of texts from ``offset`` on; one that has no name is an error."""
     left = {key: value for key, value in state.items() if not key.startswith("pooler.") and "rotary_emb" not in key}
     left.pop("embeddings.position_ids", None)
@@ -239,7 +246,9 @@ def _tensors(
                 array = array.reshape(-1, shape.width)
             yield pair.gguf, np.ascontiguousarray(to_gguf(pair.gguf, array, shape))
     if left:
-        raise WrongUse(f"gguf: {name} has weights that {shape.architecture} has no name for: {', '.join(list(left)[:3])}")
+        raise WrongUse(
+            f"gguf: {name} has weights that {shape.architecture} has no name for: {', '.join(list(left)[:3])}"
+        )
 
 
 def _add(writer: GGUFWriter, name: str, array: NDArray[np.float32], type: str) -> None:
@@ -319,11 +328,10 @@ def q4_k(array: NDArray[np.float32]) -> NDArray[np.uint8]:
 # --- the tokenizer ------------------------------------------------------------------------------------------------------
 
 
-def _vocabulary(writer: GGUFWriter, words: Tokenizer, name: str) -> None:
-    """The tokenizer as metadata."""
+def _vocabulary(writer: GGUFWriter, words: Tokenizer, size: int, name: str) -> None:
+    """The tokenizer as metadata: as many tokens as the table has rows."""
     told = json.loads(words.to_str())
     model = told["model"]
-    size = max(words.get_vocab().values()) + 1
     tokens = [words.id_to_token(number) or f"[PAD{number}]" for number in range(size)]
     special = {each["id"]: each["special"] for each in told["added_tokens"]}
     sorts = [
@@ -358,7 +366,9 @@ def _vocabulary(writer: GGUFWriter, words: Tokenizer, name: str) -> None:
         writer.add_pad_token_id(int(padding))
 
 
-def _say_wordpiece(writer: GGUFWriter, told: dict[str, Any], tokens: list[str], sorts: list[Any], name: str) -> list[str]:
+def _say_wordpiece(
+    writer: GGUFWriter, told: dict[str, Any], tokens: list[str], sorts: list[Any], name: str
+) -> list[str]:
     normalizer = told.get("normalizer") or {}
     if normalizer.get("type") != "BertNormalizer" or told["model"]["continuing_subword_prefix"] != "##":
         raise WrongUse(f"gguf: expected {name}'s WordPiece with BERT's normaliser, found {normalizer.get('type')}")
@@ -434,7 +444,12 @@ def _copied(model: Any, path: Path, pooling: str) -> None:
     file, how = opened.file, opened.ways
     with whole_file(path) as temporary:
         writer = GGUFWriter(str(temporary), file.architecture)
-        kinds = {bool: GGUFValueType.BOOL, int: GGUFValueType.INT64, float: GGUFValueType.FLOAT32, str: GGUFValueType.STRING}
+        kinds = {
+            bool: GGUFValueType.BOOL,
+            int: GGUFValueType.INT64,
+            float: GGUFValueType.FLOAT32,
+            str: GGUFValueType.STRING,
+        }
         own = {
             f"{file.architecture}.pooling_type": POOLING[how.pooling],
             **({"tokenizer.ggml.add_eos_token": True} if how.ends_in else {}),
