@@ -107,7 +107,7 @@ def embedder(architecture: str, pooling: str = "", name: str = "tiny"):
         )
     ).eval()  # fmt: skip
     with torch.no_grad():
-        for key, value in made.named_parameters():
+        for value in made.parameters():
             if value.ndim == 1:
                 value.add_(0.3 * torch.randn_like(value))
     with tempfile.TemporaryDirectory() as place:

@@ -4,6 +4,7 @@ is mended and said, and every verb that takes a model."""
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -19,11 +20,11 @@ from gguf_networks import CONTEXT, DECODERS, SETTINGS, embedder
 import umekomi
 from umekomi.errors import DataError, UmekomiError, WrongUse
 from umekomi.models.engines.choice import open_for_encoding
-from umekomi.models.gguf.expanded import read_expanded
-from umekomi.models.gguf.header import Gguf
-from umekomi.models.gguf.model import GgufEmbedder
-from umekomi.models.gguf.shape import entry_of, read_shape, ways
-from umekomi.models.gguf.writing import write
+from umekomi.models.engines.gguf.expanded import read_expanded
+from umekomi.models.engines.gguf.header import Gguf
+from umekomi.models.engines.gguf.model import GgufEmbedder
+from umekomi.models.engines.gguf.shape import entry_of, read_shape, ways
+from umekomi.models.engines.gguf.writing import write
 
 LONG = [*TEXTS, "", "a dog 東京 ran! " * 5, "the cat sat on the mat " * 60]
 
@@ -52,7 +53,7 @@ def tiny(place):
     return make
 
 
-# --- vectors ------------------------------------------------------------------------------------------------------------
+# --- vectors ----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("architecture", SETTINGS)
@@ -141,7 +142,7 @@ def test_minilm_keeps_its_vectors(place, minilm):
     assert umekomi.load(path).lengths(LONG).tolist() == minilm.lengths(LONG).tolist()
 
 
-# --- what is mended and said --------------------------------------------------------------------------------------------
+# --- what is mended and said ------------------------------------------------------------------------------------------
 
 
 def told(path, **metadata):
@@ -171,7 +172,7 @@ def qwen(tiny, monkeypatch):
     """A file of Qwen3-Embedding's, as it was converted at first: neither pooling nor end-of-text token is said."""
     from dataclasses import replace
 
-    from umekomi.models.gguf import shape
+    from umekomi.models.engines.gguf import shape
     from umekomi.models.published.catalogue import CATALOGUE
 
     entry = replace(CATALOGUE["qwen3-embedding-0.6b"], dimensions=64, ends_in="[SEP]")
@@ -274,7 +275,7 @@ def test_a_decoder_that_sees_all_of_a_text(tiny):
     )
 
 
-# --- verbs --------------------------------------------------------------------------------------------------------------
+# --- verbs ------------------------------------------------------------------------------------------------------------
 
 
 def test_saved_and_opened_again(tiny, tmp_path):
@@ -320,7 +321,7 @@ def data(tmp_path):
     """(texts, pairs with scores) as files."""
     texts, pairs = tmp_path / "texts.jsonl", tmp_path / "pairs.tsv"
     texts.write_text("".join(json.dumps({"text": text}, ensure_ascii=False) + "\n" for text in TEXTS))
-    rows = [f"{a}\t{b}\t{place % 3}" for place, (a, b) in enumerate(zip(TEXTS, TEXTS[1:], strict=False))]
+    rows = [f"{a}\t{b}\t{place % 3}" for place, (a, b) in enumerate(pairwise(TEXTS))]
     pairs.write_text("\n".join(["sentence1\tsentence2\tscore", *rows]))
     return texts, pairs
 
@@ -331,7 +332,7 @@ def test_every_verb_that_takes_a_model(tiny, tmp_path, data):
     umekomi.encode(path, texts, tmp_path / "v.npy")
     want = umekomi.load(path).encode(TEXTS)
     assert cosines(np.load(tmp_path / "v.npy"), want).min() > 0.99999
-    assert umekomi.evaluate(path, pairs).model == "bert"
+    assert umekomi.evaluate(path, "similarity", pairs).model == "bert"
     umekomi.index(path, texts, tmp_path / "index")
     assert umekomi.search(tmp_path / "index", TEXTS[2], k=1)[0].text == TEXTS[2]  # the index knows the file's place
     table = umekomi.compare([str(path), "random"], pairs)

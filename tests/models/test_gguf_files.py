@@ -16,10 +16,10 @@ import gguf
 from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
 
 from benchmarks.packages import Unavailable, vocabularies
-from umekomi.models.gguf.blocks import codes, expand
-from umekomi.models.gguf.header import TYPES, Gguf, Tensor
-from umekomi.models.gguf.words import CUTS, tokenizer
-from umekomi.models.gguf.writing import quantized
+from umekomi.models.engines.gguf.blocks import codes, expand
+from umekomi.models.engines.gguf.header import TYPES, Gguf, Tensor
+from umekomi.models.engines.gguf.words import CUTS, tokenizer
+from umekomi.models.engines.gguf.writing import quantized
 
 BLOCKS = TYPES[3:]
 
@@ -49,7 +49,7 @@ def file(tmp_path):
     })  # fmt: skip
 
 
-# --- the header ---------------------------------------------------------------------------------------------------------
+# --- the header -------------------------------------------------------------------------------------------------------
 
 
 def test_reads_what_the_packages_reader_reads(file):
@@ -187,7 +187,7 @@ def test_a_part_that_is_missing_or_another_one(tmp_path):
         Gguf(alone)
 
 
-# --- blocks -------------------------------------------------------------------------------------------------------------
+# --- blocks -----------------------------------------------------------------------------------------------------------
 
 
 def half(data, at):
@@ -300,7 +300,7 @@ def test_q4_k_keeps_what_four_bits_can_say():
         assert expand(Tensor("x", "Q4_K", array.shape, quantized(array, "Q4_K"))) == pytest.approx(array, rel=2e-3)
 
 
-# --- tokenizers ---------------------------------------------------------------------------------------------------------
+# --- tokenizers -------------------------------------------------------------------------------------------------------
 
 GOLDEN = (
     *(

@@ -39,7 +39,7 @@ KINDS = {
     "paragraphs": "umekomi.models.paragraphs:ParagraphEmbedder",
     "multi": "umekomi.models.multivector:MultiVectorEmbedder",
     "onnx": "umekomi.models.engines.onnx:OnnxEmbedder",
-    "gguf": "umekomi.models.gguf.model:GgufEmbedder",
+    "gguf": "umekomi.models.engines.gguf.model:GgufEmbedder",
     "transformed": "umekomi.models.transformed:TransformedEmbedder",
     "backbone": "umekomi.models.backbone:TransformerBackbone",
     "cross-encoder": "umekomi.models.scorers:CrossEncoderScorer",
@@ -94,11 +94,10 @@ def _kind_of_file(name: object) -> str | None:
     """What a file of this name becomes; None where there is none."""
     if not isinstance(name, (str, Path)):
         return None
-    from umekomi.models import word2vec
-    from umekomi.models.gguf import header
+    from umekomi.models.word2vec import is_named
 
     file = Path(name).expanduser()
-    kind = "gguf" if header.is_named(file) else "entity" if word2vec.is_named(file) else None
+    kind = "gguf" if file.suffix.lower() == ".gguf" else "entity" if is_named(file) else None
     return kind if kind is not None and file.is_file() else None
 
 

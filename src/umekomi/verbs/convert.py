@@ -11,8 +11,8 @@ from umekomi.files import MODEL_FILE, SUMS_FILE
 from umekomi.limits import checked
 from umekomi.models import TransformedEmbedder, load, word2vec
 from umekomi.models.engines.choice import export, gguf_of, has_graph
+from umekomi.models.engines.gguf import header
 from umekomi.models.entity import EntityEmbedder
-from umekomi.models.gguf import header
 from umekomi.models.opening import as_embedder
 from umekomi.models.static import StaticEmbedder
 
@@ -42,8 +42,8 @@ def convert(
 
     ``"word2vec"``: a table of entities as text, or binary where ``out`` ends in ``.bin``. ``"safetensors"``: umekomi's
     own folder. ``"sentence-transformers"``: a folder that opens there as it is, without ``umekomi.json``; transforms
-    that are linear become its layers. ``"onnx"``: a folder that needs no torch. ``"gguf"``: a file for llama.cpp and its
-    kin. What comes from a GGUF file has its weights expanded to float32, except in another GGUF file.
+    that are linear become its layers. ``"onnx"``: a folder that needs no torch. ``"gguf"``: a file for llama.cpp and
+    its kin. What comes from a GGUF file has its weights expanded to float32, except in another GGUF file.
 
     Args:
         source: the model; a file ending in ``.txt``, ``.vec`` or ``.bin``, packed or not, is read as word2vec; one
@@ -73,7 +73,7 @@ def convert(
     if pooling and to != "gguf" and gguf_of(source) is None:
         raise WrongUse(f"pooling: expected a GGUF file on either side, found {source} to {to!r}")
     if to != "gguf" and (path := gguf_of(source)) is not None:
-        from umekomi.models.gguf.expanded import read_expanded
+        from umekomi.models.engines.gguf.expanded import read_expanded
 
         model: Saved = read_expanded(path, pooling)
     else:
@@ -81,7 +81,7 @@ def convert(
     if to == "word2vec":
         word2vec.write(as_table(model), out)
     elif to == "gguf":
-        from umekomi.models.gguf.writing import write
+        from umekomi.models.engines.gguf.writing import write
 
         write(model, out, type, pooling)
     elif to == "onnx":

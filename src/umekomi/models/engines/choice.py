@@ -128,7 +128,7 @@ def gguf_of(model: Named) -> Path | None:
     source = resolve(model)
     if source.kind != "gguf":
         return None
-    from umekomi.models.gguf.model import FILE
+    from umekomi.models.engines.gguf.model import FILE
 
     return source.file if source.folder is None else source.folder / FILE
 
@@ -136,7 +136,7 @@ def gguf_of(model: Named) -> Path | None:
 def _gguf(path: Path, name: str, engine: str) -> EmbedderBase:
     """A GGUF file runs by ONNX Runtime, its weights in their blocks, or by torch, expanded."""
     if engine == "torch":
-        from umekomi.models.gguf.expanded import read_expanded
+        from umekomi.models.engines.gguf.expanded import read_expanded
 
         folder = folder_of(name)
         pooling = str(source_of(folder).head.get("settings", {}).get("pooling", "")) if folder is not None else ""

@@ -11,15 +11,15 @@ import numpy as np
 
 from umekomi.errors import DataError, MissingExtra, WrongUse
 from umekomi.files import write_json
-from umekomi.models.gguf.blocks import expand
-from umekomi.models.gguf.graph import IGNORED
-from umekomi.models.gguf.model import Opened
-from umekomi.models.gguf.names import pairs, to_theirs
+from umekomi.models.engines.gguf.blocks import expand
+from umekomi.models.engines.gguf.graph import IGNORED
+from umekomi.models.engines.gguf.model import Opened
+from umekomi.models.engines.gguf.names import pairs, to_theirs
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from umekomi.models.gguf.shape import Shape
+    from umekomi.models.engines.gguf.shape import Shape
     from umekomi.models.text import TextEmbedder
 
 POOLING = {"mean": "mean", "cls": "cls", "last": "lasttoken"}

@@ -3,8 +3,7 @@ and pairs (``llama``), pairs of bytes (``gpt2``) under each name that llama.cpp 
 (``tokenizer.ggml.pre``), and pairs of characters (``gemma4``).
 
 Tested token for token against llama.cpp's own expected outputs. The patterns are those of the models' published
-tokenizers. Where llama.cpp's code departs from them without need (words that hold a character no token has come out whole
-as unknown, whatever their length), the published tokenizer's way is kept.
+tokenizers.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from umekomi.errors import DataError
 from umekomi.models.borders import in_one_line, is_of_a_library
-from umekomi.models.gguf.header import NEEDED, Gguf
+from umekomi.models.engines.gguf.header import NEEDED, Gguf
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -238,7 +237,8 @@ def _surround(vocabulary: _Vocabulary, words: Tokenizer, before: list[int | None
     if None in before or None in behind:
         where = "begin" if None in before else "end"
         raise DataError(
-            f"{vocabulary.file.path}: expected a vocabulary with the token that every text is to {where} with, found none"
+            f"{vocabulary.file.path}: expected a vocabulary with the token that every text is to {where} with, found "
+            "none"
         )
     named = [(vocabulary.tokens[number], number) for number in [*before, *behind] if number is not None]
     if not named:
@@ -385,8 +385,8 @@ def _bytes(vocabulary: _Vocabulary) -> _Made:
         return _characters(vocabulary)
     if name not in CUTS:
         raise DataError(
-            f"{vocabulary.file.path}, tokenizer.ggml.pre: expected a name that is known ({', '.join(filter(None, CUTS))}),"
-            f" found {name!r:.40}"
+            f"{vocabulary.file.path}, tokenizer.ggml.pre: expected a name that is known ("
+            f"{', '.join(filter(None, CUTS))}), found {name!r:.40}"
         )
     cut = CUTS[name]
     numbered = vocabulary.numbered()

@@ -1,8 +1,8 @@
-"""GGUF files from text embedders, in the layout that llama.cpp reads: networks of BERT's, nomic's and ModernBERT's kind,
-Llama, Qwen2, Qwen3 and Gemma 3, in float32, float16 or blocks.
+"""GGUF files from text embedders, in the layout that llama.cpp reads: networks of BERT's, nomic's and ModernBERT's
+kind, Llama, Qwen2, Qwen3 and Gemma 3, in float32, float16 or blocks.
 
-What is written is read back: the tokenizer that the file's vocabulary makes must give the model's own tokens, or nothing
-is written.
+What is written is read back: the tokenizer that the file's vocabulary makes must give the model's own tokens, or
+nothing is written.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ import numpy as np
 
 from umekomi.errors import WrongUse
 from umekomi.files import whole_file
-from umekomi.models.gguf.blocks import FLOATS
-from umekomi.models.gguf.header import Gguf, needs_package
-from umekomi.models.gguf.names import pairs, to_gguf
-from umekomi.models.gguf.shape import NAMED, Shape
-from umekomi.models.gguf.words import CUTS, SPACE, Sort, tokenizer
+from umekomi.models.engines.gguf.blocks import FLOATS
+from umekomi.models.engines.gguf.header import Gguf, needs_package
+from umekomi.models.engines.gguf.names import pairs, to_gguf
+from umekomi.models.engines.gguf.shape import NAMED, Shape
+from umekomi.models.engines.gguf.words import CUTS, SPACE, Sort, tokenizer
 
 if TYPE_CHECKING:
     from gguf import GGUFWriter
@@ -58,9 +58,9 @@ def write(model: Saved, path: str | Path, type: str = "", pooling: str = "") -> 
     """Write ``model`` as a GGUF file: a text embedder of sentence-transformers, or one of kind ``gguf``, whose file is
     copied, its ``pooling`` said in it, or with a ``type`` written anew from its expanded weights.
 
-    Matrices get the ``type``, one of :data:`TYPES` (empty: F16); what has one axis, tables of positions and sorts, and rows that the
-    type's blocks do not divide stay in float32 (Q8_0 where it divides rows that Q4_K does not), as llama.cpp's own
-    converter keeps them.
+    Matrices get the ``type``, one of :data:`TYPES` (empty: F16); what has one axis, tables of positions and sorts, and
+    rows that the type's blocks do not divide stay in float32 (Q8_0 where it divides rows that Q4_K does not), as
+    llama.cpp's own converter keeps them.
 
     Raises:
         WrongUse: for a model that is none of these, or whose layers or tokenizer the format cannot say.
@@ -76,7 +76,7 @@ def write(model: Saved, path: str | Path, type: str = "", pooling: str = "") -> 
     if model.kind == "gguf" and not type:
         return _copied(model, path, pooling)
     if model.kind == "gguf":
-        from umekomi.models.gguf.expanded import read_expanded
+        from umekomi.models.engines.gguf.expanded import read_expanded
 
         model = read_expanded(model.path, pooling or model.pooling)  # type: ignore[attr-defined]
     if model.kind != "text":
@@ -84,7 +84,7 @@ def write(model: Saved, path: str | Path, type: str = "", pooling: str = "") -> 
     _written(model, path, type or "F16", pooling)  # type: ignore[arg-type]
 
 
-# --- a model of sentence-transformers -----------------------------------------------------------------------------------
+# --- a model of sentence-transformers ---------------------------------------------------------------------------------
 
 
 def _written(model: TextEmbedder, path: Path, type: str, pooling: str) -> None:
@@ -280,13 +280,12 @@ def quantized(array: NDArray[np.float32], kind: str) -> NDArray[np.uint8]:
 
 
 def q4_k(array: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Q4_K's blocks, uint8 ``[rows, in / 256 · 144]``: each 32 numbers x ≈ s · q − m with q of four bits, s and m of six
-    bits times the block's own.
+    """Q4_K's blocks, uint8 ``[rows, in / 256 · 144]``: each 32 numbers x ≈ s · q − m with q of four bits, s and m of
+    six bits times the block's own.
 
     s and m are first the range's, then, three times in turn, q is rounded to them and they are the least squares for q
     (m not below zero); what is best of these is kept.
     """
-    rows, width = array.shape
     x = array.reshape(-1, 8, 32).astype(np.float32)
     low = np.minimum(x.min(-1), 0)
     scale, least = (x.max(-1) - low) / 15, -low
@@ -322,10 +321,10 @@ def q4_k(array: NDArray[np.float32]) -> NDArray[np.uint8]:
     codes = np.rint((x + (real[:, 1:] * minima)[..., None]) / np.where(scale, scale, 1))
     packed = np.clip(codes, 0, 15).astype(np.uint8).reshape(-1, 4, 2, 32)
     blocks[:, 16:] = (packed[:, :, 0] | packed[:, :, 1] << 4).reshape(-1, 128)
-    return blocks.reshape(rows, -1)
+    return blocks.reshape(len(array), -1)
 
 
-# --- the tokenizer ------------------------------------------------------------------------------------------------------
+# --- the tokenizer ----------------------------------------------------------------------------------------------------
 
 
 def _vocabulary(writer: GGUFWriter, words: Tokenizer, size: int, name: str) -> None:
@@ -414,7 +413,7 @@ def _say_pairs(writer: GGUFWriter, told: dict[str, Any], tokens: list[str], sort
 def _say_unigram(writer: GGUFWriter, told: dict[str, Any], tokens: list[str], sorts: list[Any], name: str) -> list[str]:
     import base64
 
-    scores = {token: score for token, score in told["model"]["vocab"]}
+    scores = dict(told["model"]["vocab"])
     normalizer = told.get("normalizer") or {}
     steps = normalizer.get("normalizers", [normalizer])
     charsmap = next((step["precompiled_charsmap"] for step in steps if step.get("type") == "Precompiled"), None)
@@ -431,14 +430,14 @@ def _say_unigram(writer: GGUFWriter, told: dict[str, Any], tokens: list[str], so
     return tokens
 
 
-# --- a copy with another pooling ----------------------------------------------------------------------------------------
+# --- a copy with another pooling --------------------------------------------------------------------------------------
 
 
 def _copied(model: Any, path: Path, pooling: str) -> None:
     """The file of a GGUF embedder again, its pooling said and its end-of-text token, where that was mended."""
     from gguf import GGMLQuantizationType, GGUFValueType, GGUFWriter
 
-    from umekomi.models.gguf.model import Opened
+    from umekomi.models.engines.gguf.model import Opened
 
     opened = Opened(model.path, pooling or model.pooling, quiet=True)
     file, how = opened.file, opened.ways

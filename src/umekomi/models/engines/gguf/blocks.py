@@ -17,7 +17,7 @@ from umekomi.errors import DataError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from umekomi.models.gguf.header import Tensor
+    from umekomi.models.engines.gguf.header import Tensor
 
 FLOATS = ("F32", "F16", "BF16")
 """Types without blocks."""

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from umekomi.errors import DataError, WrongUse
-from umekomi.models.gguf.header import NEEDED, Gguf
+from umekomi.models.engines.gguf.header import NEEDED, Gguf
 from umekomi.models.published.catalogue import CATALOGUE, Entry
 
 POOLINGS = {0: "", 1: "mean", 2: "cls", 3: "last", 4: "rank"}
@@ -204,7 +204,7 @@ def _local(file: Gguf, architecture: str, layers: int) -> tuple[bool, ...]:
     return tuple(layer % every != (0 if first else every - 1) for layer in range(layers))
 
 
-# --- the catalogue ------------------------------------------------------------------------------------------------------
+# --- the catalogue ----------------------------------------------------------------------------------------------------
 
 
 def _letters(text: object) -> str:
@@ -214,9 +214,8 @@ def _letters(text: object) -> str:
 def entry_of(file: Gguf) -> Entry | None:
     """The published model that a file is of: its name, its source's address or its own name say the model's, and its
     vectors are as wide."""
-    names = [file.path.stem, file.path.parent.name]
-    for key in ("general.name", "general.source.url", "general.repo_url", "general.base_model.0.repo_url"):
-        names.append(file.metadata.get(key, ""))
+    keys = ("general.name", "general.source.url", "general.repo_url", "general.base_model.0.repo_url")
+    names = [file.path.stem, file.path.parent.name, *(file.metadata.get(key, "") for key in keys)]
     width = file.metadata.get(f"{file.architecture}.embedding_length")
     told = [_letters(name) for name in names]
     found = [
@@ -260,19 +259,20 @@ def ways(file: Gguf, named: str = "", entry: Entry | None = None) -> Ways:
     shown = {"mean": "the mean over tokens", "cls": "the first token", "last": "the last token"}[pooling]
     name = str(file.metadata.get("general.name") or file.path.stem)
     if entry is not None and entry.ends_in and pooling == "last" and not _ends(file, entry.ends_in):
-        lacking = "neither its pooling nor" if not own and not named else "not"
-        mended = (
-            f"{shown} is taken, and {entry.ends_in} added" if not own and not named else f"{entry.ends_in} is added"
-        )
-        return Ways(pooling, entry.ends_in, f"note: {file.path.name} says {lacking} that texts end in {entry.ends_in}, as "
-                    f"{entry.name} needs: {mended}")  # fmt: skip
+        if own or named:
+            lacking, mended = "not", f"{entry.ends_in} is added"
+        else:
+            lacking, mended = "neither its pooling nor", f"{shown} is taken, and {entry.ends_in} added"
+        said = f"says {lacking} that texts end in {entry.ends_in}, as {entry.name} needs: {mended}"
+        return Ways(pooling, entry.ends_in, f"note: {file.path.name} {said}")
     if own or named:
         return Ways(pooling)
-    if told:
-        return Ways(pooling, "", f"note: {file.path.name} does not say its pooling: {shown} is taken, as {entry.name} "  # type: ignore[union-attr]
-                    "has it")  # fmt: skip
-    return Ways(pooling, "", f"note: {name} does not say how its vectors are pooled: {shown} is taken; convert --to gguf "
-                "--pooling writes another into it")  # fmt: skip
+    if entry is not None and told:
+        return Ways(
+            pooling, "", f"note: {file.path.name} does not say its pooling: {shown} is taken, as {entry.name} has it"
+        )
+    said = f"does not say how its vectors are pooled: {shown} is taken"
+    return Ways(pooling, "", f"note: {name} {said}; convert --to gguf --pooling writes another into it")
 
 
 def _ends(file: Gguf, token: str) -> bool:

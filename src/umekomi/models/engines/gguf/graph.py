@@ -1,9 +1,9 @@
 """The ONNX graph of a GGUF file's network: token ids and mask in, finished vectors out, its weights still in blocks.
 
 Quantized matrices stand in ONNX Runtime's ``MatMulNBits`` (codes of four or eight bits, a scale for each block), exact:
-what it multiplies is what the blocks say. A block's minimum (Q4_1, Q5_1, Q4_K, Q5_K) is a product of its own with the sums
-of the numbers that meet the block, a thirty-second of the work. The token table stays in codes, of which a text's rows are
-taken.
+what it multiplies is what the blocks say. A block's minimum (Q4_1, Q5_1, Q4_K, Q5_K) is a product of its own with the
+sums of the numbers that meet the block, a thirty-second of the work. The token table stays in codes, of which a text's
+rows are taken.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from umekomi.errors import DataError, MissingExtra, WrongUse
-from umekomi.models.gguf.blocks import FLOATS, Codes, codes, expand
+from umekomi.models.engines.gguf.blocks import FLOATS, Codes, codes, expand
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from umekomi.models.gguf.header import Gguf, Tensor
-    from umekomi.models.gguf.shape import Shape
+    from umekomi.models.engines.gguf.header import Gguf, Tensor
+    from umekomi.models.engines.gguf.shape import Shape
 
 MICROSOFT = "com.microsoft"
 OPSET = 20
@@ -157,10 +157,10 @@ class _Graph:
         out, inner = part.codes.shape
         blocks = part.scales.shape[1]
         if part.bits == 4:
-            high = (part.codes + np.int8(8)).view(np.uint8)
-            packed = high[:, 0::2] | high[:, 1::2] << 4
+            halves = (part.codes + np.int8(8)).view(np.uint8)
+            packed: NDArray[np.uint8] = halves[:, 0::2] | (halves[:, 1::2] << np.uint8(4))
         else:
-            packed = (part.codes.view(np.uint8)) ^ np.uint8(128)
+            packed = part.codes.view(np.uint8) ^ np.uint8(128)
         inputs = [
             rows,
             self.weight(f"{name}:codes", packed.reshape(out, blocks, -1)),

@@ -1,5 +1,4 @@
-"""A GGUF file as an embedder: run by ONNX Runtime with its weights in their blocks, or by torch with weights expanded to
-float32, which is the reference."""
+"""A GGUF file as an embedder that ONNX Runtime runs, its weights in their blocks."""
 
 from __future__ import annotations
 
@@ -12,14 +11,14 @@ import numpy as np
 from umekomi.errors import DataError, MissingExtra, WrongUse
 from umekomi.files import content_hash, file_hash
 from umekomi.models.base import Open
+from umekomi.models.engines.gguf.blocks import FLOATS
+from umekomi.models.engines.gguf.graph import build
+from umekomi.models.engines.gguf.header import Gguf
+from umekomi.models.engines.gguf.shape import Shape, Ways, entry_of, read_shape, ways
+from umekomi.models.engines.gguf.words import tokenizer
 from umekomi.models.engines.onnx import OnnxEmbedder
 from umekomi.models.engines.runtimes import OnnxRuntime
 from umekomi.models.folders import settings
-from umekomi.models.gguf.blocks import FLOATS
-from umekomi.models.gguf.graph import build
-from umekomi.models.gguf.header import Gguf
-from umekomi.models.gguf.shape import Shape, Ways, entry_of, read_shape, ways
-from umekomi.models.gguf.words import tokenizer
 from umekomi.progress import say
 
 if TYPE_CHECKING:
@@ -35,8 +34,8 @@ class GgufEmbedder(OnnxEmbedder):
 
     Args:
         path: the file; of a split one, any of its parts.
-        pooling: ``"mean"``, ``"cls"`` or ``"last"``; empty: as the file says, or as :func:`umekomi.models.gguf.shape.ways`
-            works it out, which is said.
+        pooling: ``"mean"``, ``"cls"`` or ``"last"``; empty: as the file says, or as
+            :func:`umekomi.models.engines.gguf.shape.ways` works it out, which is said.
         exact: multiply in float32; else activations meet quantized weights in eight bits, as llama.cpp has it.
         name: of the model; empty: the file's.
         card: what is known about it beside what the file says.
@@ -94,7 +93,9 @@ class GgufEmbedder(OnnxEmbedder):
         return {"pooling": self.pooling}
 
     @classmethod
-    def _read(cls, folder: Path, head: dict[str, Any], open: Open) -> GgufEmbedder:
+    def _read(cls, folder: Path, head: dict[str, Any], open: Open, runtime: str = "") -> GgufEmbedder:
+        if runtime not in ("", "onnx"):
+            raise WrongUse(f"{folder}: expected the engine onnx, which runs GGUF's blocks, found {runtime}")
         own = settings(folder, head, pooling=str)
         return cls(folder / FILE, pooling=own["pooling"], name=head["name"], card=head.get("card"))
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from umekomi.models.gguf.shape import Shape
+from umekomi.models.engines.gguf.shape import Shape
 
 _BERT = {
     "token_embd.weight": "embeddings.word_embeddings.weight",

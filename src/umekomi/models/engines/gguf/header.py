@@ -1,8 +1,8 @@
 """What a GGUF file says of itself: metadata and where its tensors lie, all of it looked at before anything is used.
 
-The layout is ggml's (docs/gguf.md there): magic, version, counts, key and value pairs, tensor descriptions, padding, data.
-Types and block sizes are the package gguf's. Its reader is not used: it keeps an array a token (gemma's 262,144 tokens
-take it 20 times as long as this), follows sizes out of the file, and stops with whatever NumPy raises there.
+The layout is ggml's (docs/gguf.md there): magic, version, counts, key and value pairs, tensor descriptions, padding,
+data. Types and block sizes are the package gguf's. Its reader is not used: it keeps an array a token (SmolLM2's 49,152
+take it 30 times as long as this), follows sizes out of the file, and stops with whatever NumPy raises there.
 """
 
 from __future__ import annotations
@@ -303,8 +303,8 @@ class _Part:
             place = f"{self.path}, tensor {name!r:.80}"
             if stop > self.end:
                 raise DataError(
-                    f"{place}: expected its {width * rows:,} bytes within the file, found that they end at byte {stop:,} "
-                    f"of {self.end:,}: the file is cut short or damaged"
+                    f"{place}: expected its {width * rows:,} bytes within the file, found that they end at byte "
+                    f"{stop:,} of {self.end:,}: the file is cut short or damaged"
                 )
             if offset % alignment:
                 raise DataError(f"{place}: expected an offset in steps of {alignment}, found {offset}")
