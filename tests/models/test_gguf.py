@@ -4,6 +4,7 @@ is mended and said, and every verb that takes a model."""
 from __future__ import annotations
 
 import json
+from importlib.util import find_spec
 from itertools import pairwise
 
 import numpy as np
@@ -75,7 +76,7 @@ def test_quantized_weights_are_run_as_they_are(tiny, place, architecture, type):
     write(tiny(architecture)[0], path, type)
     want = read_expanded(path).encode(LONG)
     assert cosines(want, GgufEmbedder(path, exact=True).encode(LONG)).min() > 0.99999
-    rounded = GgufEmbedder(path)
+    rounded = GgufEmbedder(path, runtime="onnx")
     assert cosines(want, rounded.encode(LONG)).min() > 0.995  # activations of eight bits, in a network of 64 numbers
     assert bool(rounded.rounding) == (type != "F16")
 
@@ -115,7 +116,8 @@ def test_k_quants_of_several_types_in_one_product(place):
     texts = ["a b c", "h", "d e f g h a b c", "a a a a"]
     want = read_expanded(path).encode(texts)
     assert cosines(want, GgufEmbedder(path, exact=True).encode(texts)).min() > 0.99999
-    assert cosines(want, GgufEmbedder(path).encode(texts)).min() > 0.999
+    for engine in ("onnx", *(["openvino"] if find_spec("openvino") else [])):
+        assert cosines(want, GgufEmbedder(path, runtime=engine).encode(texts)).min() > 0.999
     assert "1 Q4_K, 1 Q5_0, 1 Q5_1, 1 Q5_K, 1 Q6_K, 1 Q8_0" in GgufEmbedder(path).card["tensors"]
 
 
@@ -288,11 +290,22 @@ def test_saved_and_opened_again(tiny, tmp_path):
     assert cosines(open_for_encoding(tmp_path / "saved", "torch").encode(TEXTS), model.encode(TEXTS)).min() > 0.99999
 
 
-def test_engines(tiny):
-    _, path = tiny("bert")
-    assert open_for_encoding(path).kind == "gguf" and open_for_encoding(path, "torch").kind == "text"
-    with pytest.raises(WrongUse, match="is a GGUF file, whose blocks run by onnx, or expanded by torch"):
-        open_for_encoding(path, "openvino")
+def test_engines(tiny, place):
+    pytest.importorskip("openvino")
+    model, _ = tiny("qwen3")
+    path = place / "engines.gguf"
+    write(model, path, "Q8_0")
+    want = open_for_encoding(path, "torch")
+    assert want.kind == "text" and open_for_encoding(path).kind == "gguf"
+    for engine in ("onnx", "openvino"):
+        assert cosines(want.encode(LONG), open_for_encoding(path, engine).encode(LONG)).min() > 0.99
+
+
+@pytest.mark.parametrize("architecture", SETTINGS)
+def test_openvino_runs_the_same_network(tiny, place, architecture):
+    pytest.importorskip("openvino")
+    model, path = tiny(architecture)
+    assert cosines(model.encode(LONG), GgufEmbedder(path, runtime="openvino").encode(LONG)).min() > 0.99999
 
 
 def test_info_says_what_the_file_is(tiny):

@@ -24,6 +24,7 @@ from umekomi.models.opening import (
     is_model_name,
     load_embedder,
     load_folder,
+    open_file,
     open_folder,
     open_source,
     resolve,
@@ -134,7 +135,7 @@ def gguf_of(model: Named) -> Path | None:
 
 
 def _gguf(path: Path, name: str, engine: str) -> EmbedderBase:
-    """A GGUF file runs by ONNX Runtime, its weights in their blocks, or by torch, expanded."""
+    """A GGUF file runs by ONNX Runtime or OpenVINO, its weights in their blocks, or by torch, expanded."""
     if engine == "torch":
         from umekomi.models.engines.gguf.expanded import read_expanded
 
@@ -144,9 +145,12 @@ def _gguf(path: Path, name: str, engine: str) -> EmbedderBase:
         if folder is not None:
             expanded.name = str(source_of(folder).head.get("name") or expanded.name)
         return expanded
-    if engine.startswith("openvino"):
-        raise WrongUse(f"engine {engine}: {name} is a GGUF file, whose blocks run by onnx, or expanded by torch")
-    return load_embedder(name)
+    if engine == "auto":
+        return load_embedder(name)
+    check_runtime(engine)
+    source = resolve(name)
+    opened = open_file(source, runtime=engine) if source.folder is None else open_folder(source, runtime=engine)
+    return as_embedder(opened)
 
 
 def _no_graph(engine: str, name: str, kind: str) -> WrongUse:

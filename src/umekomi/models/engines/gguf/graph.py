@@ -29,16 +29,21 @@ IGNORED = ("output.weight", "rope_freqs.weight")
 """Tensors that make no vectors, or are read elsewhere."""
 LEAST_BLOCK = 16
 HIDDEN = -3.0e38
+FAR = -1.0e30
+"""What hides a token from another: where it is a bias it is added to."""
 
 
-def build(file: Gguf, shape: Shape, *, exact: bool = False) -> tuple[bytes, dict[str, NDArray[Any]]]:
+def build(
+    file: Gguf, shape: Shape, *, exact: bool = False, portable: bool = False
+) -> tuple[bytes, dict[str, NDArray[Any]]]:
     """(the graph without its large weights, these by name). ``exact``: products in float32; else activations meet
-    quantized weights in eight bits, as llama.cpp rounds them, too.
+    quantized weights in eight bits, as llama.cpp rounds them, too. ``portable``: the standard's operators alone,
+    weights within, for OpenVINO: a matrix is ``(code - zero) · scale``, which it multiplies without expanding it.
 
     Raises:
         DataError: for a tensor that is missing, has another shape, or is none of this architecture's.
     """
-    graph = _Graph(file, shape, exact)
+    graph = (_Portable if portable else _Graph)(file, shape, exact)
     return graph.finished(), graph.weights
 
 
@@ -136,22 +141,14 @@ class _Graph:
             whole = np.concatenate([expand(tensor) for tensor in tensors])
             found = self.node("MatMul", rows, self.weight("+".join(names), whole.T))
             return found if bias is None else self.node("Add", found, self.constant(bias))
-        parts = [self._codes(tensor) for tensor in tensors]
-        if len({(part.bits, part.block) for part in parts}) == 1:
-            return self._blocks(rows, "+".join(names), _joined(parts), bias)
-        places = np.cumsum([0, *(len(part.codes) for part in parts)])
+        quantized = [codes(tensor) for tensor in tensors if tensor.type not in FLOATS]
+        if len(quantized) == len(tensors) and len({(part.bits, part.block) for part in quantized}) == 1:
+            return self._blocks(rows, "+".join(names), _joined(quantized), bias)
         each = [
-            self._blocks(rows, name, part, None if bias is None else bias[begin:end])
-            for name, part, begin, end in zip(names, parts, places[:-1], places[1:], strict=True)
+            self.product(rows, [name], [shape], [added[place]] if added else None)
+            for place, (name, shape) in enumerate(zip(names, shapes, strict=True))
         ]
         return self.node("Concat", *each, axis=-1)
-
-    def _codes(self, tensor: Tensor) -> Codes:
-        if tensor.type in FLOATS:  # one of several that are quantized: eight bits would not be what the file says
-            raise DataError(
-                f"{self.file.path}, tensor {tensor.name}: expected it quantized as those beside it, found {tensor.type}"
-            )
-        return codes(tensor)
 
     def _blocks(self, rows: str, name: str, part: Codes, bias: NDArray[np.float32] | None) -> str:
         out, inner = part.codes.shape
@@ -488,3 +485,112 @@ def _joined(parts: list[Codes]) -> Codes:
         minima,
         parts[0].bits,
     )
+
+
+class _Portable(_Graph):
+    """The same network in the standard's operators."""
+
+    def weight(self, name: str, array: NDArray[Any], kind: int | None = None, shape: tuple[int, ...] = ()) -> str:
+        """A large array within the graph; of bytes that are no numbers of NumPy's, its ``kind`` and ``shape``."""
+        array = np.ascontiguousarray(array)
+        proto = self.types()
+        proto.name = name
+        proto.data_type = self.helper.np_dtype_to_tensor_dtype(array.dtype) if kind is None else kind
+        proto.dims.extend(shape or array.shape)
+        proto.raw_data = array.tobytes()
+        self.large.append(proto)
+        return name
+
+    def norm(self, rows: str, name: str, width: int | None = None) -> str:
+        if self.shape.architecture in ("bert", "nomic-bert", "modern-bert"):
+            return super().norm(rows, name, width)
+        weight = self.vector(f"{name}.weight", width or self.shape.width)
+        mean = self.node("ReduceMean", self.node("Mul", rows, rows), self.constant([-1], np.int64), keepdims=1)
+        length = self.node("Sqrt", self.node("Add", mean, self.constant(self.shape.eps)))
+        return self.node("Mul", self.node("Div", rows, length), weight)
+
+    def _blocks(self, rows: str, name: str, part: Codes, bias: NDArray[np.float32] | None) -> str:
+        out, inner = part.codes.shape
+        shape = (out, part.scales.shape[1], part.block)
+        values, scales = part.codes.reshape(shape), part.scales
+        zero: Any = 8 if part.bits == 4 else 128
+        if part.minima is not None:  # code · s + m = (code - (-m / s)) · s; a block of one number has no s
+            alone = scales == 0
+            values, scales = np.where(alone[..., None], np.int8(0), values), np.where(alone, np.float32(1), scales)
+            zero = (zero - part.minima / scales).astype(np.float32)[..., None]
+        kind = self.types.UINT4 if part.bits == 4 else self.types.UINT8
+        packed: NDArray[np.uint8] = (values.view(np.uint8) + np.uint8(8 if part.bits == 4 else 128)).reshape(-1)
+        if part.bits == 4:
+            packed = packed[0::2] | (packed[1::2] << np.uint8(4))
+        matrix = self.node("Cast", self.weight(f"{name}:codes", packed, kind, shape), to=self.types.FLOAT)
+        if part.minima is None:
+            whole = self.helper.make_tensor(f"{name}:zero", kind, (1, 1, 1), [zero])
+            self.small.append(whole)
+            below = self.node("Cast", whole.name, to=self.types.FLOAT)
+        else:
+            below = self.weight(f"{name}:zeros", zero)
+        matrix = self.node("Mul", self.node("Sub", matrix, below), self.weight(f"{name}:scales", scales[..., None]))
+        matrix = self.node("Reshape", matrix, self.constant([out, inner], np.int64))
+        found = self.node("MatMul", rows, self.node("Transpose", matrix, perm=[1, 0]))
+        return found if bias is None else self.node("Add", found, self.constant(bias))
+
+    def _heads(self, rows: str, heads: int) -> str:
+        """``[batch, heads, tokens, width of a head]``"""
+        split = self.node("Reshape", rows, self.constant([0, 0, heads, self.shape.head_width], np.int64))
+        return self.node("Transpose", split, perm=[0, 2, 1, 3])
+
+    def _turned(self, rows: str, layer: int) -> str:
+        """Heads, rotated. Of numbers that stand side by side the even ones come first then, in queries and keys
+        alike."""
+        shape = self.shape
+        cosines, sines = (
+            self.once(f"{name} cut", lambda name=name: self.node("Gather", name, self._counted()))
+            for name in self._rotation(layer)
+        )
+        rest = []
+        if shape.rotary != shape.head_width:
+            sizes = self.constant([shape.rotary, shape.head_width - shape.rotary], np.int64)
+            rows, still = self.several("Split", 2, rows, sizes, axis=-1)
+            rest = [still]
+        if shape.architecture == "llama":
+            pairs = self.node("Reshape", rows, self.constant([0, 0, 0, shape.rotary // 2, 2], np.int64))
+            first, second = (self.node("Gather", pairs, self.constant(at, np.int64), axis=-1) for at in (0, 1))
+        else:
+            first, second = self.several("Split", 2, rows, axis=-1, num_outputs=2)
+        left = self.node("Sub", self.node("Mul", first, cosines), self.node("Mul", second, sines))
+        right = self.node("Add", self.node("Mul", second, cosines), self.node("Mul", first, sines))
+        return self.node("Concat", left, right, *rest, axis=-1)
+
+    def _mixed(self, query: str, key: str, value: str, layer: int) -> str:
+        shape = self.shape
+        if shape.kv_heads != shape.heads:
+            key, value = self._repeated(key), self._repeated(value)
+        asked, there, told = (self._heads(rows, shape.heads) for rows in (query, key, value))
+        if shape.rotary:
+            asked, there = self._turned(asked, layer), self._turned(there, layer)
+        asked = self.node("Mul", asked, self.constant(np.float32(shape.head_width**-0.5)))
+        scores = self.node("MatMul", asked, self.node("Transpose", there, perm=[0, 1, 3, 2]))
+        weights = self.node("Softmax", self.node("Add", scores, self._hidden(shape.local[layer])), axis=-1)
+        joined = self.node("Transpose", self.node("MatMul", weights, told), perm=[0, 2, 1, 3])
+        return self.node("Reshape", joined, self.constant([0, 0, shape.heads * shape.head_width], np.int64))
+
+    _grouped = _seeing_all = _mixed
+
+    def _hidden(self, local: bool) -> str:
+        """float32 ``[batch, 1, tokens, tokens]``: nothing where a token is seen, next to minus infinity elsewhere."""
+
+        def make() -> str:
+            across = self.node("Unsqueeze", self._counted(), self.constant([0], np.int64))
+            down = self.node("Unsqueeze", self._counted(), self.constant([1], np.int64))
+            padded = self.node("Equal", "attention_mask", self.constant(0, np.int64))
+            hidden = self.node("Unsqueeze", padded, self.constant([1, 2], np.int64))
+            apart = self.node("Sub", down, across)
+            if self.shape.causal:
+                hidden = self.node("Or", hidden, self.node("Less", apart, self.constant(0, np.int64)))
+            if local:
+                size = self.shape.window - 1 if self.shape.causal else self.shape.window // 2
+                apart = apart if self.shape.causal else self.node("Abs", apart)
+                hidden = self.node("Or", hidden, self.node("Greater", apart, self.constant(size, np.int64)))
+            return self.node("Where", hidden, self.constant(FAR), self.constant(0.0))
+
+        return self.once(f"hidden {local}", make)

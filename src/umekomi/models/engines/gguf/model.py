@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,11 +14,11 @@ from umekomi.files import content_hash, file_hash
 from umekomi.models.base import Open
 from umekomi.models.engines.gguf.blocks import FLOATS
 from umekomi.models.engines.gguf.graph import build
-from umekomi.models.engines.gguf.header import Gguf
+from umekomi.models.engines.gguf.header import Gguf, needs_package
 from umekomi.models.engines.gguf.shape import Shape, Ways, entry_of, read_shape, ways
 from umekomi.models.engines.gguf.words import tokenizer
 from umekomi.models.engines.onnx import OnnxEmbedder
-from umekomi.models.engines.runtimes import OnnxRuntime
+from umekomi.models.engines.runtimes import OnnxRuntime, Runtime, check_runtime, default_runtime
 from umekomi.models.folders import settings
 from umekomi.progress import say
 
@@ -36,7 +37,9 @@ class GgufEmbedder(OnnxEmbedder):
         path: the file; of a split one, any of its parts.
         pooling: ``"mean"``, ``"cls"`` or ``"last"``; empty: as the file says, or as
             :func:`umekomi.models.engines.gguf.shape.ways` works it out, which is said.
-        exact: multiply in float32; else activations meet quantized weights in eight bits, as llama.cpp has it.
+        exact: multiply in float32 by ONNX Runtime; else activations meet quantized weights in fewer bits
+            (:func:`chosen`).
+        runtime: ``"onnx"``, ``"openvino"`` or ``"openvino-bf16"``; empty: :func:`chosen`.
         name: of the model; empty: the file's.
         card: what is known about it beside what the file says.
     """
@@ -49,21 +52,22 @@ class GgufEmbedder(OnnxEmbedder):
         *,
         pooling: str = "",
         exact: bool = False,
+        runtime: str = "",
         name: str = "",
         card: dict[str, Any] | None = None,
     ) -> None:
-        from importlib.util import find_spec
-
-        for package in ("onnxruntime", "onnx"):
-            if not find_spec(package):
-                raise MissingExtra(package, "gguf", f"running {path}")
+        needs_package(f"reading {path}")
+        if not find_spec("onnx"):
+            raise MissingExtra("onnx", "gguf", f"running {path}")
         opened = Opened(path, pooling)
         file, shape = opened.file, opened.shape
-        graph, weights = build(file, shape, exact=exact)
+        quantized = any(tensor.type not in FLOATS for tensor in file.tensors.values())
+        runtime = "onnx" if exact else runtime or chosen(quantized)
+        check_runtime(runtime)
+        graph, weights = build(file, shape, exact=exact, portable=runtime != "onnx")
         self._weights: dict[str, Any] = weights
         self.path, self.shape, self.exact, self.pooling = Path(path), shape, exact, pooling
         self._files = file.files
-        quantized = any(tensor.type not in FLOATS for tensor in file.tensors.values())
         super().__init__(
             graph,
             opened.tokenizer(),
@@ -73,12 +77,14 @@ class GgufEmbedder(OnnxEmbedder):
             prompts=opened.prompts,
             name=name or opened.name,
             card=opened.card | (card or {}),
+            runtime=runtime,
         )
-        self._weights = {}
-        self.rounding = "activations of eight bits" if quantized and not exact else ""
+        self._weights, self._graph = {}, b""
+        if quantized and not exact and not self.rounding:
+            self.rounding = "activations of eight bits"
 
-    def _open(self, runtime: str, graph: bytes | Path) -> OnnxRuntime:
-        return OnnxRuntime(graph, self._weights)
+    def _open(self, runtime: str, graph: bytes | Path) -> Runtime:
+        return OnnxRuntime(graph, self._weights) if runtime == "onnx" else super()._open(runtime, graph)
 
     def fingerprint(self) -> str:
         """Names the files' content, and what was chosen beside it."""
@@ -94,10 +100,22 @@ class GgufEmbedder(OnnxEmbedder):
 
     @classmethod
     def _read(cls, folder: Path, head: dict[str, Any], open: Open, runtime: str = "") -> GgufEmbedder:
-        if runtime not in ("", "onnx"):
-            raise WrongUse(f"{folder}: expected the engine onnx, which runs GGUF's blocks, found {runtime}")
         own = settings(folder, head, pooling=str)
-        return cls(folder / FILE, pooling=own["pooling"], name=head["name"], card=head.get("card"))
+        return cls(folder / FILE, pooling=own["pooling"], runtime=runtime, name=head["name"], card=head.get("card"))
+
+
+def chosen(quantized: bool) -> str:
+    """What runs a file where nothing is said: of quantized weights OpenVINO in bfloat16, where it is installed and the
+    processor multiplies in it (AMX: measured in benchmarks/gguf.py, its rounding is finer than that to eight bits);
+    else ONNX Runtime, or OpenVINO in float32 where only that is there."""
+    if quantized and find_spec("openvino"):
+        try:
+            check_runtime("openvino-bf16")
+        except WrongUse:
+            pass
+        else:
+            return "openvino-bf16"
+    return default_runtime() or "onnx"
 
 
 class Opened:
