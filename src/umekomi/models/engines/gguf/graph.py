@@ -50,14 +50,13 @@ def build(
 class _Graph:
     def __init__(self, file: Gguf, shape: Shape, exact: bool) -> None:
         try:
-            from onnx import TensorProto, helper
+            from onnx import ModelProto, TensorProto, helper
         except ImportError:
             raise MissingExtra("onnx", "gguf", f"running {file.path.name}") from None
-        self.helper, self.types = helper, TensorProto
+        self.helper, self.types, self.model = helper, TensorProto, ModelProto()
         self.file, self.shape, self.exact = file, shape, exact
         self.nodes: list[Any] = []
         self.small: list[Any] = []
-        self.large: list[Any] = []
         self.weights: dict[str, NDArray[Any]] = {}
         self.used: set[str] = set()
         self.count = 0
@@ -94,13 +93,12 @@ class _Graph:
     def weight(self, name: str, array: NDArray[Any]) -> str:
         """A large array beside the graph."""
         array = np.ascontiguousarray(array)
-        proto = self.types()
+        proto = self.model.graph.initializer.add()
         proto.name, proto.data_type = name, self.helper.np_dtype_to_tensor_dtype(array.dtype)
         proto.dims.extend(array.shape)
         proto.data_location = self.types.EXTERNAL
         entry = proto.external_data.add()
         entry.key, entry.value = "location", "weights"
-        self.large.append(proto)
         self.weights[name] = array
         return name
 
@@ -469,9 +467,14 @@ class _Graph:
             for name in ("input_ids", "attention_mask")
         ]
         outputs = [helper.make_tensor_value_info("sentence_embedding", self.types.FLOAT, ["batch", None])]
-        graph = helper.make_graph(self.nodes, "gguf", inputs, outputs, [*self.small, *self.large])
-        opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid(MICROSOFT, 1)]
-        return bytes(helper.make_model(graph, opset_imports=opsets, ir_version=10).SerializeToString())
+        graph, model = self.model.graph, self.model  # filled in place: a copy would hold all weights twice
+        graph.name, model.ir_version = "gguf", 10
+        graph.node.extend(self.nodes)
+        graph.input.extend(inputs)
+        graph.output.extend(outputs)
+        graph.initializer.extend(self.small)
+        model.opset_import.extend([helper.make_opsetid("", OPSET), helper.make_opsetid(MICROSOFT, 1)])
+        return bytes(model.SerializeToString())
 
 
 def _joined(parts: list[Codes]) -> Codes:
@@ -493,12 +496,11 @@ class _Portable(_Graph):
     def weight(self, name: str, array: NDArray[Any], kind: int | None = None, shape: tuple[int, ...] = ()) -> str:
         """A large array within the graph; of bytes that are no numbers of NumPy's, its ``kind`` and ``shape``."""
         array = np.ascontiguousarray(array)
-        proto = self.types()
+        proto = self.model.graph.initializer.add()
         proto.name = name
         proto.data_type = self.helper.np_dtype_to_tensor_dtype(array.dtype) if kind is None else kind
         proto.dims.extend(shape or array.shape)
         proto.raw_data = array.tobytes()
-        self.large.append(proto)
         return name
 
     def norm(self, rows: str, name: str, width: int | None = None) -> str:
