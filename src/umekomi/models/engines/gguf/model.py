@@ -91,9 +91,9 @@ class GgufEmbedder(OnnxEmbedder):
 
     def fingerprint(self) -> str:
         """Names the files' content, and what was chosen beside it."""
-        if self.stands_for:
-            return self.stands_for
-        return content_hash("gguf", self.pooling, *(file_hash(path) for path in self._files))
+        if not self.stands_for:  # a file is read once
+            self.stands_for = content_hash("gguf", self.pooling, *(file_hash(path) for path in self._files))
+        return self.stands_for
 
     def _write(self, folder: Path) -> dict[str, Any]:
         if len(self._files) > 1:
