@@ -41,6 +41,7 @@ NAMES = (
     "infersent",
     "elmo",
     "words",
+    "gguf",
 )
 
 

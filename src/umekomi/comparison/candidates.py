@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from umekomi.errors import WrongUse, unknown_name
-from umekomi.models.opening import folder_of, is_model_name, known_names
+from umekomi.models.opening import file_of, folder_of, is_model_name, known_names
 from umekomi.recipes import Recipe, get, names
 
 
@@ -20,7 +20,7 @@ class Candidate:
 
     @staticmethod
     def parse(spec: str, paper_settings: bool) -> Candidate:
-        cut = "@" in spec and folder_of(spec) is None
+        cut = "@" in spec and folder_of(spec) is None and file_of(spec) is None
         name, at, width = spec.rpartition("@") if cut else (spec, "", "")
         if at and not (width.isdigit() and int(width)):
             raise WrongUse(f"{spec!r}: expected NAME@DIMENSIONS such as near2@64, found {width!r} after the @")

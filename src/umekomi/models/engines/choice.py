@@ -17,7 +17,19 @@ import numpy as np
 from umekomi.errors import DataError, MissingExtra, UmekomiError, WrongUse
 from umekomi.files import MODEL_FILE, cache_folder, content_hash, folder_hash, read_json, whole_folder, write_json
 from umekomi.models.engines.runtimes import check_runtime, default_runtime
-from umekomi.models.opening import Source, as_embedder, load_embedder, load_folder, open_folder, open_source, resolve
+from umekomi.models.opening import (
+    Source,
+    as_embedder,
+    folder_of,
+    is_model_name,
+    load_embedder,
+    load_folder,
+    open_file,
+    open_folder,
+    open_source,
+    resolve,
+    source_of,
+)
 from umekomi.models.tokens import NetworkEmbedder
 from umekomi.progress import say
 
@@ -63,6 +75,8 @@ def open_for_encoding(model: Named, engine: str = "auto") -> EmbedderBase:
     """
     if engine not in ENGINES:
         raise WrongUse(f"engine: expected {', '.join(ENGINES)}, found {engine!r}")
+    if isinstance(model, (str, Path)) and (path := gguf_of(model)) is not None:
+        return _gguf(path, str(model), engine)
     if not isinstance(model, (str, Path)) or engine == "torch" or (engine == "auto" and _gpu()):
         return load_embedder(model)
     if engine != "auto":
@@ -113,6 +127,37 @@ def open_for_encoding(model: Named, engine: str = "auto") -> EmbedderBase:
     return _exported(load_embedder(model), name, graph_folder, note, engine, runtime)
 
 
+def gguf_of(model: Named) -> Path | None:
+    """The GGUF file at a name: a file, or the one in a folder of that kind."""
+    if not isinstance(model, (str, Path)) or not is_model_name(model):
+        return None
+    source = resolve(model)
+    if source.kind != "gguf":
+        return None
+    from umekomi.models.engines.gguf.model import FILE
+
+    return source.file if source.folder is None else source.folder / FILE
+
+
+def _gguf(path: Path, name: str, engine: str) -> EmbedderBase:
+    """A GGUF file runs by ONNX Runtime or OpenVINO, its weights in their blocks, or by torch, expanded."""
+    if engine == "torch":
+        from umekomi.models.engines.gguf.expanded import read_expanded
+
+        folder = folder_of(name)
+        pooling = str(source_of(folder).head.get("settings", {}).get("pooling", "")) if folder is not None else ""
+        expanded = read_expanded(path, pooling)
+        if folder is not None:
+            expanded.name = str(source_of(folder).head.get("name") or expanded.name)
+        return expanded
+    if engine == "auto":
+        return load_embedder(name)
+    check_runtime(engine)
+    source = resolve(name)
+    opened = open_file(source, runtime=engine) if source.folder is None else open_folder(source, runtime=engine)
+    return as_embedder(opened)
+
+
 def _no_graph(engine: str, name: str, kind: str) -> WrongUse:
     return WrongUse(
         f"engine {engine}: expected a transformer text embedder, or one that reads word by word; {name} is of kind "
@@ -141,7 +186,7 @@ def open_to_judge(model: Named, engine: str = "auto") -> Saved:
     if not isinstance(model, (str, Path)):
         return model
     source = resolve(model)
-    if source.kind in EXPORTED or engine not in ENGINES or (not source.kind and engine != "auto"):
+    if source.kind in (*EXPORTED, "gguf") or engine not in ENGINES or (not source.kind and engine != "auto"):
         return open_for_encoding(model, engine)
     if engine not in ("auto", "torch"):
         raise _no_graph(engine, str(model), source.kind)

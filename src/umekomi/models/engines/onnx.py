@@ -20,7 +20,7 @@ from umekomi.errors import DataError, MissingExtra, WrongUse
 from umekomi.files import MODEL_FILE
 from umekomi.models.base import Encoded, Open
 from umekomi.models.borders import border, reading, without_noise
-from umekomi.models.engines.runtimes import open_runtime
+from umekomi.models.engines.runtimes import Runtime, open_runtime
 from umekomi.models.folders import read_tokenizer, settings
 from umekomi.models.tokens import NetworkEmbedder, TokenizedEmbedder, filled
 from umekomi.parts.kernels.threads import cores
@@ -105,7 +105,7 @@ class OnnxEmbedder(TokenizedEmbedder):
         self._cutting = type(tokenizer).from_str(tokenizer.to_str())
         self._cutting.enable_truncation(context)
         self.threads = cores(threads or 0)
-        self.runtime = open_runtime(runtime, graph, self.threads)
+        self.runtime: Runtime = self._open(runtime, graph)
         self.rounding = self.runtime.rounding
         if self.runtime.gpu:
             self.threads = 1
@@ -113,6 +113,10 @@ class OnnxEmbedder(TokenizedEmbedder):
         self.tokens = GPU_TOKENS if self.runtime.gpu else words or CPU_TOKENS
         self.alone = self.tokens // 2
         """Calls with at most so many tokens run on the caller's thread."""
+
+    def _open(self, runtime: str, graph: bytes | Path) -> Runtime:
+        """What runs the graph."""
+        return open_runtime(runtime, graph, self.threads)
 
     @property
     def graph(self) -> bytes:
