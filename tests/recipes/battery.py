@@ -193,11 +193,15 @@ def _save_every_step(patch: Any) -> None:
     real = sentences._train
     patch.setattr(sentences, "_train", lambda model, stage, run, steps: real(model, stage, run, 1))
     try:
-        from umekomi.parts.learning import labelled, modules
+        from umekomi.parts.learning import generating, labelled, modules
     except ImportError:
         return
     plain = modules.learn
-    for each in (labelled, modules):  # the first has it by name, recipes with a loop of their own ask the second
+    for each in (
+        generating,
+        labelled,
+        modules,
+    ):  # the first two have it by name, recipes with a loop of their own ask the last
         patch.setattr(each, "learn", lambda *given, **how: plain(*given, **how | {"save_seconds": 0.0}))
 
 

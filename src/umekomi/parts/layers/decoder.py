@@ -48,6 +48,7 @@ class Decoder(nn.Module):
         tied: whether the softmax takes the weights of ``words``.
         sampled: words that stand for all in the softmax while it learns; None: all.
         dropout: before the softmax.
+        softmax: another decoder's, which is shared; ``tied`` and ``sampled`` are then as there.
     """
 
     def __init__(
@@ -64,6 +65,7 @@ class Decoder(nn.Module):
         tied: bool = False,
         sampled: int | None = None,
         dropout: float = 0.0,
+        softmax: WordSoftmax | None = None,
     ) -> None:
         super().__init__()
         if begin == "same" and width != source:
@@ -80,7 +82,7 @@ class Decoder(nn.Module):
         self.begin_map = nn.Linear(source, width) if begin == "map" else None
         self.readout = nn.Linear(width, readout) if readout else None
         self.dropout = nn.Dropout(dropout)
-        self.softmax = WordSoftmax(wide, words.num_embeddings, sampled, words if tied else None)
+        self.softmax = softmax or WordSoftmax(wide, words.num_embeddings, sampled, words if tied else None)
 
     def begin(self, source: Tensor) -> Going:
         """Where texts begin from ``source`` ``[batch, source]``."""
@@ -94,7 +96,7 @@ class Decoder(nn.Module):
         ``lengths`` words, text behind text."""
         going = self.begin(source)
         given = self.words(ids)
-        given = torch.cat([given.new_zeros(len(ids), 1, given.shape[2]), given[:, :-1]], 1)
+        given = torch.cat([given.new_zeros(len(ids), 1, given.shape[2]), given], 1)[:, : ids.shape[1]]
         condition = source if self.recurrent.condition is not None else None
         read = self.recurrent(given, lengths, going.state, condition=condition).outputs
         return self.told(read[mask_of(lengths, ids.shape[1])])

@@ -1,0 +1,248 @@
+"""What learns sentences by generating: noise, what is read and written, vocabulary expansion, and what is no data."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from umekomi.errors import DataError, UmekomiError, WrongUse
+from umekomi.models import load
+from umekomi.models.entity import EntityEmbedder
+from umekomi.parts.learning.generating import Ragged, TextRows, damage
+from umekomi.recipes import get
+
+RNG = np.random.default_rng(0)
+WORDS = ["red", "blue", "green", "ball", "box", "car", "the", "a", "is", "not"]
+GIVEN = EntityEmbedder(WORDS, RNG.normal(size=(len(WORDS), 6)).astype(np.float32), name="ten")
+SENTENCES = [
+    f"{one} {thing} is {is_not}{colour}"
+    for one in ("the", "a")
+    for thing in WORDS[3:6]
+    for colour in WORDS[:3]
+    for is_not in ("", "not ")
+]
+
+
+# --- parts ------------------------------------------------------------------------------------------------------------
+
+
+def test_ragged_texts_are_taken_and_padded():
+    texts = Ragged.of([np.array([3, 1]), np.array([], np.int64), np.array([2, 5, 1])])
+    assert texts.lengths.tolist() == [2, 0, 3]
+    ids, lengths = texts.take(np.array([2, -1, 0, 1])).padded()
+    assert ids.tolist() == [[2, 5, 1], [0, 0, 0], [3, 1, 0], [0, 0, 0]] and lengths.tolist() == [3, 0, 2, 0]
+    assert Ragged.of([]).take(np.array([-1])).padded()[1].tolist() == [0]
+    rows = TextRows(texts, texts, np.array([[0, 2, -1], [2, 0, 2]]))
+    assert rows.written.tolist() == [3, 5] and rows.lengths.tolist() == [5, 8]
+
+
+def slow_damage(rows, deletion, swap, generator):
+    """Word by word, with the numbers that :func:`damage` draws: one a word, then one a place that is left."""
+    drawn = iter(generator.random(sum(map(len, rows))))
+    left = []
+    for row in rows:
+        keeps = [next(drawn) >= deletion for _ in row]
+        left.append([word for word, keep in zip(row, keeps, strict=True) if keep] or [])
+        if row and not keeps[-1]:
+            left[-1].append(row[-1])
+    drawn = iter(generator.random(sum(map(len, left))))
+    out = []
+    for row in left:
+        swaps = [next(drawn) < swap for _ in row]
+        row = list(row)
+        for place in range(0, len(row) - 2, 2):  # the last is the end's mark
+            if swaps[place]:
+                row[place], row[place + 1] = row[place + 1], row[place]
+        out.append(row)
+    return out
+
+
+@pytest.mark.parametrize(("deletion", "swap"), [(0.3, 0.5), (0.0, 1.0), (1.0, 0.0), (0.0, 0.0)])
+def test_noise_against_a_slow_loop(deletion, swap):
+    rows = [[*RNG.integers(2, 99, size).tolist(), 1] for size in (5, 1, 0, 8, 2, 7)]
+    texts = Ragged.of([np.array(row) for row in rows])
+    found = damage(texts, np.random.default_rng(4), deletion=deletion, swap=swap)
+    want = slow_damage(rows, deletion, swap, np.random.default_rng(4))
+    assert [found.ids[a:b].tolist() for a, b in zip(found.offsets, found.offsets[1:], strict=False)] == want
+    assert texts.ids.tolist() == [word for row in rows for word in row], "what is written stays whole"
+    if deletion == swap == 0:
+        assert np.array_equal(found.ids, texts.ids)
+    if swap == 1:
+        assert want[0][:4] == [rows[0][1], rows[0][0], rows[0][3], rows[0][2]]
+
+
+def test_as_many_words_are_deleted_and_pairs_swapped_as_the_chances_say():
+    texts = Ragged.of([np.append(np.arange(2, 22), 1)] * 2000)
+    found = damage(texts, np.random.default_rng(0), deletion=0.1, swap=0.0)
+    assert (found.lengths.mean() - 1) / 20 == pytest.approx(0.9, abs=0.005)
+    found = damage(texts, np.random.default_rng(0), deletion=0.0, swap=0.1)
+    first = found.ids.reshape(2000, 21)[:, 0:20:2]
+    assert float((first % 2 == 1).mean()) == pytest.approx(0.1, abs=0.005)
+
+
+# --- sdae -------------------------------------------------------------------------------------------------------------
+
+
+def test_sdae_learns_to_write_what_it_read():
+    own = replace(get("sdae").tiny(), dimensions=24, word_dimensions=8, readout=8, epochs=40, learning_rate=0.01)
+    own = replace(own, noise=0.0, batch_size=8)
+    about = own.fit({"text": SENTENCES}, seed=0).card["training"]
+    assert about["perplexity"][0] > 4 > 1.6 > about["perplexity"][-1]
+    assert about["words foretold"] == 12 and about["left out"] == 0
+    noisy = replace(own, noise=0.5, epochs=3).fit({"text": SENTENCES}, seed=0)
+    clean = replace(own, epochs=3).fit({"text": SENTENCES}, seed=0)
+    assert not np.array_equal(noisy.encode(SENTENCES[:2]), clean.encode(SENTENCES[:2]))
+    one = replace(own, noise=0.0, deletion=0.5, swap=0.5, epochs=3).fit({"text": SENTENCES}, seed=0)
+    assert np.array_equal(one.encode(SENTENCES[:2]), noisy.encode(SENTENCES[:2])), "noise is the chance of both"
+
+
+@pytest.mark.parametrize("change", [{"softmax": "sampled", "sampled": 6}, {"cell": "lstm", "every_step": False},
+                                    {"tied": False, "readout": None}])  # fmt: skip
+def test_sdae_in_other_forms_learns_too(change):
+    own = replace(get("sdae").tiny(), dimensions=12, epochs=6, learning_rate=0.01, batch_size=8, **change)
+    about = own.fit({"text": SENTENCES}, seed=0).card["training"]
+    assert about["perplexity"][-1] < about["perplexity"][0]
+
+
+def test_given_words_are_read_through_a_map_that_every_one_of_them_gets(tmp_path):
+    own = replace(get("sdae").tiny(), word_dimensions=5, epochs=1)
+    model = own.fit({"text": [text for text in SENTENCES if "car" not in text]}, start=GIVEN, seed=3)
+    table = model.network.words.weight.detach().numpy()
+    assert table.shape == (len(WORDS) + 2, 5), "with the unknown word and the end"
+    step = np.linalg.lstsq(np.c_[GIVEN.vectors, np.ones(10)], table[2:], rcond=None)[0]
+    assert np.c_[GIVEN.vectors, np.ones(10)] @ step == pytest.approx(table[2:], abs=1e-4)
+    a, b = model.encode(["the car is red", "the box is red"])
+    assert not np.allclose(a, b), "a word that no text had is read by its given vector"
+    assert model.encode(["zzz"]) == pytest.approx(model.encode([""])), "words without one are left out"
+    model.save(tmp_path / "m")
+    assert np.array_equal(load(tmp_path / "m").encode(["a red car"]), model.encode(["a red car"]))
+
+
+def test_documents_are_their_sentences_and_long_ones_are_counted():
+    own = replace(get("sdae").tiny(), epochs=1, longest=4)
+    rows = {"document": [SENTENCES[:6], [*SENTENCES[6:12], "a " * 9]]}
+    about = own.fit(rows, seed=0).card["training"]
+    assert about["left out"] == 7 and about["rows"] + about["held out"] == 6  # those with "not", and the long one
+
+
+# --- skip-thought -----------------------------------------------------------------------------------------------------
+
+COUNTED = [["one two three", "two three four", "three four five", "four five one"], ["five one two", "one two three"]]
+
+
+def test_skip_thought_reads_a_sentence_and_writes_both_neighbours(monkeypatch):
+    import umekomi.parts.learning.generating as generating
+
+    seen = []
+    monkeypatch.setattr(generating, "learn", lambda module, batches, *given, **how: seen.append((module, batches)))
+    kind = get("skip-thought")
+    with pytest.raises(AttributeError):  # nothing was learned
+        replace(kind.tiny(), model="uni", held_out=0.1).fit({"document": COUNTED}, seed=0)
+    module, batches = seen[0]
+    names = ["<unk>", "</s>", "one", "two", "three", "four", "five"]
+    order = {}
+    for text in [sentence for document in COUNTED for sentence in document]:
+        for word in text.split():
+            order[word] = order.get(word, 0) + 1
+    names = ["<unk>", "</s>", *sorted(order, key=lambda word: -order[word])]
+
+    def said(ids, lengths):
+        return [
+            " ".join(names[word] for word in row[: int(n) - 1]) if n else ""
+            for row, n in zip(ids, lengths, strict=True)
+        ]
+
+    triples = set()
+    for batch in batches(0, np.random.default_rng(0)):
+        triples |= set(zip(said(*batch.source), *[said(*target) for target in batch.targets], strict=True))
+    flat = [("", *document, "") for document in COUNTED]
+    wanted = {(d[i], d[i - 1], d[i + 1]) for d in flat for i in range(1, len(d) - 1)}
+    assert triples < wanted and len(triples) == len(wanted) - 1, "all but the one held out"
+    assert module.decoders[0].softmax is module.decoders[1].softmax
+    assert module.decoders[0].recurrent is not module.decoders[1].recurrent
+
+
+@pytest.mark.parametrize("model", ["uni", "bi", "combined"])
+def test_skip_thoughts_models(model, tmp_path):
+    own = replace(get("skip-thought").tiny(), model=model)
+    made = own.fit({"document": COUNTED * 4}, seed=0)
+    assert made.dimension == (12 if model == "combined" else 6)
+    vectors = made.encode(["one two", "", "zzz three"])
+    assert vectors.any(1).all(), "the end of a text is read"
+    if model == "combined":
+        assert np.linalg.norm(vectors[:, :6], axis=1) == pytest.approx(1, abs=1e-5)
+        assert np.linalg.norm(vectors[:, 6:], axis=1) == pytest.approx(1, abs=1e-5)
+        assert {"uni", "bi"} <= set(made.card["training"])
+        long = " ".join(["two", "three"] * 2500)
+        assert made.encode([long]) == pytest.approx(made.encode([long], batch_size=1), abs=1e-6)
+    made.save(tmp_path / "m")
+    assert np.array_equal(load(tmp_path / "m").encode(["one four"]), made.encode(["one four"]))
+
+
+def test_neighbours_are_learned_to_be_written():
+    own = replace(get("skip-thought").tiny(), model="uni", dimensions=24, epochs=30, learning_rate=0.01, batch_size=8)
+    documents = [[f"{a} is first", f"then {a} and {b}", f"last comes {b}"] for a in WORDS[:6] for b in WORDS[:6]]
+    about = own.fit({"document": documents}, seed=0).card["training"]["uni"]
+    assert about["perplexity"][-1] < 0.4 * about["perplexity"][0]
+
+
+def test_a_word_never_seen_gets_a_vector_near_its_neighbours():
+    """Given vectors in two heaps; words of each heap stand in texts of one kind; one of each was never read."""
+    generator = np.random.default_rng(5)
+    names = [f"{heap}{i}" for heap in ("left", "right") for i in range(8)]
+    centre = np.repeat(generator.normal(size=(2, 6)), 8, 0)
+    given = EntityEmbedder(names, (centre + 0.1 * generator.normal(size=(16, 6))).astype(np.float32), name="heaps")
+    documents = []
+    for _ in range(60):
+        heap, (a, b, c) = ("left", "right")[generator.integers(2)], generator.permutation(7)[:3]
+        tail = "sank under water" if heap == "left" else "rose into the air"
+        documents.append([f"{heap}{a} met {heap}{b}", f"then {heap}{c} {tail}"])
+    own = replace(get("skip-thought").tiny(), model="uni", dimensions=12, word_dimensions=8, readout=8, epochs=25)
+    model = replace(own, learning_rate=0.01).fit({"document": documents}, start=given, seed=0)
+    about = model.card["training"]
+    assert about["words added"] == 2 and about["words shared"] == 14 and about["expanded by"] == "heaps"
+    words = model.reader.tokenizer.get_vocab()
+    table = model.network.words.weight.detach().numpy()
+    for heap, other in (("left", "right"), ("right", "left")):
+        new = table[words[f"{heap}7"]]
+        near, far = (np.mean([table[words[f"{each}{i}"]] for i in range(7)], 0) for each in (heap, other))
+        assert np.linalg.norm(new - near) < 0.7 * np.linalg.norm(new - far)
+    assert not np.allclose(model.encode(["left7"]), model.encode(["right7"]))
+
+
+def test_documents_without_neighbours_are_counted_and_said(capsys):
+    own = replace(get("skip-thought").tiny(), model="uni", epochs=1)
+    about = own.fit({"document": [*COUNTED, ["alone here"], ["one alone"]]}, seed=0).card["training"]
+    assert about["documents of one sentence"] == 2
+    assert "2 of 4 documents have one sentence, which has no neighbour" in capsys.readouterr().err
+    with pytest.raises(DataError, match=r"skip-thought: expected documents with sentences side by side of 1 to 30 words, "
+                       r"found 0 such sentences in 2 documents"):  # fmt: skip
+        own.fit({"document": [["alone here"], ["one alone"]]})
+
+
+# --- what is no data --------------------------------------------------------------------------------------------------
+
+
+def test_data_that_it_cannot_learn_from_is_one_line():
+    sdae, skip = get("sdae").tiny(), get("skip-thought").tiny()
+    with pytest.raises(DataError, match="sdae: row 2, column 'document': expected one sentence or more, found none"):
+        sdae.fit({"document": [["a b"], []]})
+    with pytest.raises(DataError, match="sdae: expected two sentences or more of 1 to 100 words, found 1 among 1"):
+        sdae.fit({"text": ["one sentence"]})
+    for recipe, data in ((sdae, {"text": SENTENCES}), (skip, {"document": COUNTED})):
+        with pytest.raises(WrongUse, match="start must be a table of word vectors, found random"):
+            recipe.fit(data, start="random")
+    with pytest.raises(
+        DataError, match="skip-thought: expected words of ten in the texts to learn a map from, found 0"
+    ):
+        skip.fit({"document": COUNTED}, start=GIVEN)
+    with pytest.raises(WrongUse, match=r"tied: expected readout as wide as word_dimensions \(100\), found 2400"):
+        get("sdae")(tied=True)
+    with pytest.raises(WrongUse, match="dimensions: expected an even number, half of it for each way, found 7"):
+        get("skip-thought")(dimensions=7)
+    with pytest.raises(UmekomiError, match=r"sdae: epoch 1, batch \d+.*a smaller learning_rate \(now 1e\+38\)"):
+        replace(sdae, learning_rate=1e38, epochs=9).fit({"text": SENTENCES})
