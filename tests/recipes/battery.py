@@ -65,6 +65,7 @@ SAMPLES: dict[str, Any] = {
         "colour": [("red", "blue", None)[i % 3] for i in range(24)],
         "target": [("no", "yes")[i * 7 % 50 > 20] for i in range(24)],
     },
+    "captioned images": {"image": [[float(i % 4 == k) for k in range(4)] for i in range(len(TEXTS))], "text": TEXTS},
     "bags": {"left": [["a", "b"], ["c"], ["d"]], "right": [["x"], ["y"], ["x"]]},
 }
 """A few rows of every shape."""

@@ -224,6 +224,77 @@ def test_documents_without_neighbours_are_counted_and_said(capsys):
         own.fit({"document": [["alone here"], ["one alone"]]})
 
 
+# --- translation, pictures, definitions -------------------------------------------------------------------------------
+
+FRENCH = {"the": "le", "a": "un", "is": "est", "not": "pas", "red": "rouge", "blue": "bleu", "green": "vert"}
+FRENCH |= {"ball": "ballon", "box": "boite", "car": "auto"}
+
+
+def test_nmt_learns_to_write_translations(tmp_path):
+    pairs = {"anchor": SENTENCES, "positive": [" ".join(FRENCH[word] for word in text.split()) for text in SENTENCES]}
+    own = replace(get("nmt").tiny(), dimensions=24, word_dimensions=8, readout=8, epochs=40, learning_rate=0.01)
+    model = replace(own, patience=None).fit(pairs, seed=0)
+    about = model.card["training"]
+    assert about["perplexity"][0] > 4 > 1.6 > about["perplexity"][-1]
+    read = set(model.reader.tokenizer.get_vocab())
+    assert {"ball", "red"} < read and not read & {"ballon", "rouge"}, "it reads the first language alone"
+    model.save(tmp_path / "m")
+    assert np.array_equal(load(tmp_path / "m").encode(SENTENCES[:3]), model.encode(SENTENCES[:3]))
+    given = replace(own, epochs=1).fit(pairs, start=GIVEN)
+    assert given.network.words.weight.shape == (12, 8)
+    with pytest.raises(DataError, match="nmt: expected two pairs or more of 1 to 2 words, found 0 among 36"):
+        replace(own, longest=2).fit(pairs)
+
+
+COLOURS = {"red": [1.0, 0.0, 0.2], "blue": [0.0, 1.0, 0.2], "green": [0.3, 0.3, -1.0]}
+
+
+@pytest.mark.parametrize("form", ["bag", "recurrent"])
+@pytest.mark.parametrize("start", [None, GIVEN])
+def test_captions_point_at_their_pictures(form, start, tmp_path):
+    texts = [text for text in SENTENCES if "not" not in text]
+    rows = {"text": texts, "image": [COLOURS[text.split()[-1]] for text in texts]}
+    own = replace(get("captionrep").tiny(), form=form, epochs=60, held_out=0.3, margin=0.5)
+    own = replace(own, learning_rate=0.1 if form == "bag" else 0.02)
+    model = own.fit(rows, start=start, seed=0)
+    assert model.dimension == 3 and model.card["training"]["pictures"] == 3
+    found = model.encode(["the ball is red", "a box is blue", "green car"])
+    cosine = model.similarity(found, np.array(list(COLOURS.values()), np.float32))
+    assert cosine.argmax(1).tolist() == [0, 1, 2]
+    model.save(tmp_path / "m")
+    assert np.array_equal(load(tmp_path / "m").encode(texts[:2]), model.encode(texts[:2]))
+
+
+def test_definitions_are_read_word_by_word_too():
+    texts = [text for text in SENTENCES if "not" not in text]
+    rows = {"anchor": texts, "positive": [text.split()[-1] for text in texts]}
+    kind = get("dictrep")
+    own = replace(kind.tiny(), form="recurrent", epochs=60, learning_rate=0.02, held_out=0.3, margin=0.5)
+    for embeddings in (False, True):
+        model = replace(own, embeddings=embeddings).fit(rows, start=GIVEN, seed=0)
+        assert model.kind == "sequence" and model.dimension == GIVEN.dimension
+        found = model.encode(["the car is blue", "a car is red"])
+        nearest = model.similarity(found, GIVEN.vectors[:3]).argmax(1)
+        assert embeddings or [WORDS[row] for row in nearest] == ["blue", "red"]
+        losses = model.card["training"]["loss"]
+        assert losses[-1] < 0.5 * losses[0]
+    assert kind.recurrent().form == "recurrent"
+
+
+def test_pointing_against_a_slow_loop():
+    from umekomi.parts.learning.aiming import pointing_loss
+
+    vectors = torch.randn(5, 3, dtype=torch.float64, requires_grad=True)
+    right, wrong = (torch.nn.functional.normalize(torch.randn(5, 3, dtype=torch.float64)) for _ in range(2))
+
+    def cosine(a, b):
+        return float(a @ b / a.norm() / b.norm())
+
+    want = np.mean([max(0, 0.3 - cosine(v, r) + cosine(v, w)) for v, r, w in zip(vectors, right, wrong, strict=True)])
+    assert float(pointing_loss(vectors, right, wrong, 0.3)) == pytest.approx(want)
+    assert torch.autograd.gradcheck(lambda v: pointing_loss(v, right, wrong, 0.3), vectors)
+
+
 # --- what is no data --------------------------------------------------------------------------------------------------
 
 
@@ -246,3 +317,20 @@ def test_data_that_it_cannot_learn_from_is_one_line():
         get("skip-thought")(dimensions=7)
     with pytest.raises(UmekomiError, match=r"sdae: epoch 1, batch \d+.*a smaller learning_rate \(now 1e\+38\)"):
         replace(sdae, learning_rate=1e38, epochs=9).fit({"text": SENTENCES})
+
+
+def test_pictures_that_are_no_vectors_are_one_line():
+    recipe = get("captionrep").tiny()
+    for image, says in (
+        ([[1.0, 0.0], [1.0]], "row 2, column 'image': expected 2 numbers as in the rows before, found 1"),
+        ([["x"], ["y"]], "row 1, column 'image': expected the picture's vector, a list of numbers, found ['x']"),
+        ([[1.0, 0.0], [0.0, 0.0]], "row 2, column 'image': expected finite numbers, found zeros alone"),
+        ([[1.0, 0.0], [float("inf"), 0.0]], "row 2, column 'image': expected finite numbers, found NaN or infinity"),
+        ([[1.0, 0.0], [1.0, 0.0]], "expected the vectors of two pictures or more, found one"),
+        ([[], []], "row 1, column 'image': expected the picture's vector, a list of numbers, found []"),
+    ):
+        with pytest.raises(DataError) as error:
+            recipe.fit({"text": ["a b", "b c"], "image": image})
+        assert says in str(error.value) and "\n" not in str(error.value)
+    with pytest.raises(WrongUse, match="captionrep: start must be a table of word vectors, found random"):
+        recipe.fit({"text": ["a b", "b c"], "image": [[1.0], [2.0]]}, start="random")

@@ -32,6 +32,7 @@ from umekomi.parts.layers.sentence import (
     ConvolutionEncoder,
     EncodedBatch,
     Encoder,
+    MappedEncoder,
     RecurrentEncoder,
     WordNetwork,
     padded,
@@ -41,7 +42,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from tokenizers import Tokenizer
 
-ENCODERS: dict[str, type[Encoder]] = {each.kind: each for each in (RecurrentEncoder, ConvolutionEncoder, KimEncoder)}
+ENCODERS: dict[str, type[Encoder]] = {
+    each.kind: each for each in (RecurrentEncoder, MappedEncoder, ConvolutionEncoder, KimEncoder)
+}
 """Encoders that a saved network may name."""
 NETWORKS = {
     "words": "umekomi.models.sequence:word_network",

@@ -20,12 +20,9 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Annotated, Any, ClassVar, Literal
 
-import numpy as np
-
 from umekomi.data.shapes import documents, texts
-from umekomi.errors import DataError, WrongUse
+from umekomi.errors import WrongUse
 from umekomi.fields import Above, AtLeast, Within
-from umekomi.files import content_hash
 from umekomi.recipes import WORD_VECTORS, Paper, Recipe
 from umekomi.run import Run
 
@@ -92,83 +89,20 @@ class Sdae(Recipe):
         return replace(own, noise=0.3, held_out=0.1)
 
     def check(self) -> None:
-        if self.tied and (self.readout or self.dimensions) != self.word_dimensions:
+        wide = self.readout or self.dimensions
+        if self.tied and wide != self.word_dimensions:
             raise WrongUse(
-                f"{self.name}, tied: expected readout as wide as word_dimensions ({self.word_dimensions}), found "
-                f"{self.readout or self.dimensions}"
+                f"{self.name}, tied: expected readout as wide as word_dimensions ({self.word_dimensions}), found {wide}"
             )
 
     def learn(self, data: Any, start: Any, run: Run) -> Any:
-        from umekomi.models.sequence import SequenceEmbedder
-        from umekomi.models.word_tables import begin_words
-        from umekomi.parts.layers.decoder import Decoder
-        from umekomi.parts.layers.sentence import RecurrentEncoder, WordNetwork, load_words
-        from umekomi.parts.layers.softmax import sampled_of
-        from umekomi.parts.learning.generating import EncoderDecoder, Ragged, TextRows, adam, damage, learn_generating
-        from umekomi.parts.learning.modules import seed_globals
+        from umekomi.models.writing import learn_to_write
+        from umekomi.parts.learning.generating import damage
 
         if "document" in data.column_names:
             sentences = [sentence for document in documents(data, self.name) for sentence in document]
         else:
             sentences = texts(data, self.name)
-        how = {"dimensions": self.word_dimensions, "split": self.tokenizer, "begin": "", "end": "</s>"}
-        own = begin_words(
-            sentences,
-            None,
-            self.name,
-            min_count=self.min_count,
-            vocabulary=self.vocabulary,
-            skips_unknown=False,
-            generator=run.generator(),
-            **how,  # type: ignore[arg-type]
-        )
-        given = own if start is None else begin_words(
-            sentences, start, self.name, generator=run.generator(), **how  # type: ignore[arg-type]
-        )  # fmt: skip
-        written = Ragged.of(own.reader.read(sentences))
-        read = written if start is None else Ragged.of(given.reader.read(sentences))
-        short = (written.lengths <= self.longest + 1) & (read.lengths > 1) & (written.lengths > 1)
-        kept = np.flatnonzero(short)
-        if len(kept) < 2:
-            raise DataError(
-                f"{self.name}: expected two sentences or more of 1 to {self.longest} words, found {len(kept)} among "
-                f"{len(sentences)}"
-            )
-        with seed_globals(run.seed):
-            encoder = RecurrentEncoder(
-                self.word_dimensions, width=self.dimensions, cell=self.cell, directions="forward", pooling="last"
-            )
-            network = WordNetwork(len(own.table), self.word_dimensions, encoder)
-            load_words(network.words, own.table)
-            words = network.words
-            decoder = Decoder(
-                words,
-                self.dimensions,
-                self.dimensions,
-                cell=self.cell,
-                every_step=self.every_step,
-                readout=self.readout,
-                tied=self.tied,
-                sampled=sampled_of(self.softmax, len(own.table), self.sampled),
-            )
-            if start is not None:
-                network.read_through(given.table, self.word_dimensions)
-            module = EncoderDecoder(network, [decoder])
         deletion, swap = (self.noise if one is None else one for one in (self.deletion, self.swap))
-        _, about = learn_generating(
-            module,
-            TextRows(read, written, np.stack([kept, kept], 1)),
-            run=run,
-            key=content_hash(self.settings(), given.table.tobytes()),
-            held_out=self.held_out,
-            batch_size=self.batch_size,
-            epochs=self.epochs,
-            noise=partial(damage, deletion=deletion, swap=swap) if deletion or swap else None,
-            optimiser=adam(self.learning_rate),
-            clip=self.clip,
-            patience=self.patience,
-            hint=f"a smaller learning_rate (now {self.learning_rate}) usually mends this",
-        )
-        network.fold()
-        about |= {"left out": len(sentences) - len(kept), "words foretold": len(own.table)}
-        return SequenceEmbedder(given.reader, network, name=self.name, card={"training": given.about | about})
+        noise = partial(damage, deletion=deletion, swap=swap) if deletion or swap else None
+        return learn_to_write(self, sentences, None, start, run, noise=noise)

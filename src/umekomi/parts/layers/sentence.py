@@ -375,6 +375,30 @@ class RecurrentEncoder(Encoder):
         return self.pool.pool_long(pieces, lambda: self.recurrent.last_of_pieces(vectors, PIECE))
 
 
+class MappedEncoder(Encoder):
+    """A recurrent layer whose last state is sent through a linear map to ``outputs`` numbers (the recurrent DictRep and
+    CaptionRep of Hill+ 2016)."""
+
+    kind = "mapped"
+
+    def __init__(self, inputs: int, *, width: Size, outputs: Size, cell: Literal["lstm", "gru"] = "lstm") -> None:
+        super().__init__()
+        self._settings = {"width": width, "outputs": outputs, "cell": cell}
+        self.inner = RecurrentEncoder(inputs, width=width, cell=cell, directions="forward", pooling="last")
+        self.map = nn.Linear(width, outputs)
+        self.dimension = outputs
+
+    def settings(self) -> dict[str, Any]:
+        return self._settings
+
+    def forward(self, vectors: Tensor, lengths: Tensor) -> EncodedBatch:
+        found = self.inner(vectors, lengths).vectors
+        return EncodedBatch(self.map(found) * (lengths > 0).unsqueeze(1))
+
+    def encode_long(self, vectors: Tensor) -> Tensor:
+        return self.map(self.inner.encode_long(vectors))  # type: ignore[no-any-return]
+
+
 class ConvolutionEncoder(Encoder):
     """The hierarchical convolution (InferSent's ConvNetEncoder, after Zhao+ 2015): four convolutions over three words
     with ReLU, one on the other, and the maxima over words of all four side by side. ``width`` channels a layer. With
