@@ -139,6 +139,10 @@ def test_a_text_does_not_depend_on_its_batch():
         together = decoder.write(source, end=END, beam=beam, longest=8)
         alone = [decoder.write(source[i : i + 1], end=END, beam=beam, longest=8)[0] for i in range(9)]
         assert all(np.array_equal(a, b) for a, b in zip(together, alone, strict=True))
+        limits = np.arange(9) % 4 + 1
+        cut = decoder.write(source, end=END, beam=beam, longest=limits)
+        alone = [decoder.write(source[i : i + 1], end=END, beam=beam, longest=int(limits[i]))[0] for i in range(9)]
+        assert all(np.array_equal(a, b) for a, b in zip(cut, alone, strict=True))
     assert decoder.write(source[:0], end=END) == []
 
 

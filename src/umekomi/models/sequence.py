@@ -52,6 +52,7 @@ NETWORKS = {
     "labelled words": "umekomi.models.labelled:labelled_words",
     "labelled trees": "umekomi.models.labelled:labelled_trees",
     "elmo": "umekomi.models.elmo:elmo_network",
+    "documents": "umekomi.models.autoencoder:document_network",
 }
 """What a saved folder may name, and what makes each network of its settings: ``make(by, **settings)``, ``by`` the file
 for errors."""
@@ -59,6 +60,7 @@ READERS = {
     "words": "umekomi.models.words:WordReader",
     "trees": "umekomi.models.labelled:TreeReader",
     "characters": "umekomi.models.elmo:CharacterReader",
+    "documents": "umekomi.models.autoencoder:DocumentReader",
 }
 """How texts become numbers, likewise."""
 PLACES = 1 << 13

@@ -119,7 +119,7 @@ class Decoder(nn.Module):
         return torch.log_softmax(self.softmax(self.told(read)), 1), going._replace(state=state)
 
     def write(
-        self, source: Tensor, *, end: int, beam: int = 1, longest: int = 100, normalise: float = 0.0
+        self, source: Tensor, *, end: int, beam: int = 1, longest: int | Ids = 100, normalise: float = 0.0
     ) -> list[Ids]:
         """The likeliest text of each vector ``[batch, source]``, as :func:`search` finds it."""
         with torch.inference_mode():
@@ -146,7 +146,7 @@ def search(
     *,
     end: int,
     beam: int = 1,
-    longest: int = 100,
+    longest: int | Ids = 100,
     normalise: float = 0.0,
 ) -> list[Ids]:
     """The likeliest text of each of ``batch`` beginnings, without its ``end``: int64 ``[words]`` each. All are searched
@@ -164,20 +164,22 @@ def search(
         batch: how many beginnings.
         end: the word that ends a text.
         beam: how many texts are kept; 1: the best next word is taken each time.
-        longest: words of a text at most, its end among them.
+        longest: words of a text at most, its end among them; one number, or one for each beginning.
         normalise: of the length.
     """
-    for name, value in (("beam", beam), ("longest", longest)):
-        if value < 1:
-            raise WrongUse(f"decoding, {name}: expected 1 or more, found {value}")
     if not batch:
         return []
+    limits: Ids = np.broadcast_to(np.asarray(longest, np.int64), (batch,))
+    for name, value in (("beam", beam), ("longest", int(limits.min()))):
+        if value < 1:
+            raise WrongUse(f"decoding, {name}: expected 1 or more, found {value}")
     if beam == 1:
-        return _greedy(step, state, choose, batch, end, longest)
-    return _beam(step, state, choose, batch, end, beam, longest, normalise)
+        return _greedy(step, state, choose, batch, end, limits)
+    return _beam(step, state, choose, batch, end, beam, limits, normalise)
 
 
-def _greedy(step: Any, state: Any, choose: Any, batch: int, end: int, longest: int) -> list[Ids]:
+def _greedy(step: Any, state: Any, choose: Any, batch: int, end: int, limits: Ids) -> list[Ids]:
+    longest = int(limits.max())
     out: Ids = np.full((batch, longest), end, np.int64)
     going: Ids = np.arange(batch)
     last = None
@@ -186,7 +188,7 @@ def _greedy(step: Any, state: Any, choose: Any, batch: int, end: int, longest: i
         last = chances.argmax(1)
         words = last.cpu().numpy()
         out[going, time] = words
-        alive = np.flatnonzero(words != end)
+        alive = np.flatnonzero((words != end) & (limits[going] > time + 1))
         if not len(alive):
             break
         if len(alive) < len(going):
@@ -201,10 +203,11 @@ def _until(row: Ids, end: int) -> Ids:
 
 
 def _beam(
-    step: Any, state: Any, choose: Any, batch: int, end: int, beam: int, longest: int, normalise: float
+    step: Any, state: Any, choose: Any, batch: int, end: int, beam: int, limits: Ids, normalise: float
 ) -> list[Ids]:
     chances, state = step(None, state)
-    device, words = chances.device, chances.shape[1]
+    device, words, longest = chances.device, chances.shape[1], int(limits.max())
+    limit = torch.from_numpy(limits.copy()).to(device).unsqueeze(1)
     best, last = chances.double().topk(min(beam, words), 1)
     short = beam - best.shape[1]
     if short > 0:  # fewer words than places
@@ -213,7 +216,7 @@ def _beam(
     texts = torch.full((batch, beam, longest), end, dtype=torch.int64, device=device)
     texts[:, :, 0] = last
     sums, lengths = best, torch.ones(batch, beam, device=device)
-    ended = (last == end) | torch.isneginf(sums)
+    ended = (last == end) | torch.isneginf(sums) | (limit == 1)
     home = torch.arange(batch, device=device).unsqueeze(1).expand(batch, beam)
     state = choose(state, home[~ended])
     for time in range(1, longest):
@@ -241,7 +244,7 @@ def _beam(
         row_of = torch.full((batch, beam), -1, dtype=torch.int64, device=device)
         row_of[~ended] = torch.arange(int((~ended).sum()), device=device)
         rows = row_of.gather(1, origin)
-        ended = before | (last == end) | torch.isneginf(sums)
+        ended = before | (last == end) | torch.isneginf(sums) | (limit == time + 1)
         state = choose(state, rows[~ended])
     found = texts[torch.arange(batch, device=device), (sums / lengths.double() ** normalise).argmax(1)]
     return [_until(row, end) for row in found.cpu().numpy()]

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from umekomi.errors import DataError
 from umekomi.files import content_hash
 from umekomi.parts.layers.decoder import Decoder
+from umekomi.parts.layers.documents import DocumentAutoencoder
 from umekomi.parts.layers.sentence import mask_of
 from umekomi.parts.layers.softmax import WordSoftmax
 from umekomi.parts.learning.checkpoint import move_tree
@@ -47,6 +48,11 @@ class Ragged:
     def lengths(self) -> Ids:
         """Words of each text."""
         return np.diff(self.offsets)
+
+    def count(self, number: int) -> Ids:
+        """How often each text has this number."""
+        there = np.append(0, np.cumsum(self.ids == number))
+        return there[self.offsets[1:]] - there[self.offsets[:-1]]
 
     def take(self, rows: Ids) -> Ragged:
         """These texts; row -1 is a text without a word."""
@@ -244,3 +250,67 @@ def adam(learning_rate: float, kind: Literal["adam", "sgd"] = "adam") -> Callabl
         return torch.optim.Adam(weights, lr=learning_rate, fused=True)
 
     return make
+
+
+def learn_documents(
+    network: DocumentAutoencoder,
+    documents: Ragged,
+    *,
+    run: Run,
+    key: str,
+    held_out: float,
+    batch_size: int,
+    epochs: int,
+    **how: Any,
+) -> tuple[History, dict[str, Any]]:
+    """Train an autoencoder of documents; the perplexity on those held out chooses the epoch. Gives the history, and
+    what a card says of it.
+
+    Args:
+        network: reads and writes.
+        documents: the words of each, with a mark behind each sentence.
+        run: who, seed, checkpoint, progress.
+        key: names the settings; the data's content is added.
+        held_out: share of the documents that is held out.
+        batch_size: documents a batch.
+        epochs: how often all are read at most; 0: the network stays as it is.
+        how: for ``learn``: optimiser, clip, patience ...
+    """
+    train, held = hold_out(len(documents), held_out, run.generator(1 << 20))
+    if not epochs:
+        network.eval()
+        return History(ended="epochs"), {"rows": 0, "epochs": 0}
+
+    def make(rows: Ids, generator: np.random.Generator) -> Batch:
+        return Batch(documents.take(train[rows]).padded(), (), torch.from_numpy(network.softmax.draw(generator)))
+
+    def loss(module: DocumentAutoencoder, batch: Batch) -> Tensor:
+        """The sum over a document's words, the mean over documents."""
+        words = int(batch.source[1].sum())
+        return module.loss(*batch.source, batch.drawn) * (words / len(batch.source[1]))
+
+    order = held[np.argsort(documents.lengths[held], kind="stable")]
+
+    def perplexity(judged: nn.Module) -> float:
+        assert isinstance(judged, DocumentAutoencoder)
+        where, total = next(judged.parameters()).device, 0.0
+        for at in range(0, len(order), batch_size):
+            ids, lengths = move_tree(documents.take(order[at : at + batch_size]).padded(), where)
+            total += float(judged.loss(ids, lengths, lengths[:0])) * int(lengths.sum())
+        return float(np.exp(min(total / int(documents.lengths[held].sum()), 700)))
+
+    history = learn(
+        network,
+        Buckets(documents.lengths[train], make, batch_size),
+        loss,
+        run=run,
+        key=content_hash(key, documents.content(), train.tobytes()),
+        epochs=epochs,
+        validate=perplexity,
+        better="lower",
+        size=lambda batch: len(batch.source[1]),
+        unit="documents",
+        **how,
+    )
+    words = int(documents.lengths[train].sum())
+    return history, {"rows": len(train), "held out": len(held), "words": words, **history.described("perplexity")}
