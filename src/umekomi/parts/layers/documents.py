@@ -5,6 +5,7 @@ that were read (``attention``)."""
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
@@ -49,8 +50,7 @@ def split_documents(ids: Tensor, lengths: Tensor) -> Sentences:
         if size and (not len(ends) or ends[-1] < size):
             ends = np.append(ends, size)
         counts.append(len(ends))
-        begins = np.append(0, ends)
-        cut += [row[low:high] for low, high in zip(begins[:-1], begins[1:], strict=True)]
+        cut += [row[low:high] for low, high in pairwise([0, *ends])]
     longest, most = max(map(len, cut), default=0), max(counts, default=0)
     words = np.zeros((len(cut), longest), np.int64)
     for number, sentence in enumerate(cut):
