@@ -36,6 +36,7 @@ NAMES = (
     "probes",
     "infersent",
     "words",
+    "generating",
 )
 
 
