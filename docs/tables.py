@@ -202,7 +202,8 @@ def ranks_page() -> str:
     if not ranked:
         return title + "Nothing was measured yet: `umekomi reproduce hill`.\n"
     parts = [
-        title + "Hill, Cho & Korhonen (2016) ask which of the ways to learn sentence vectors is best, and find two answers: "
+        title
+        + "Hill, Cho & Korhonen (2016) ask which of the ways to learn sentence vectors is best, and find two answers: "
         "one for what a classifier is put on, one for what is compared by cosine. This is the same question, measured here "
         "at one width and about a minute of one core for each (`umekomi reproduce hill`); on the left means of accuracies "
         "on MR, CR, SUBJ, MPQA and TREC, on the right means of Spearman correlations on STS14 and SICK."
@@ -214,13 +215,13 @@ def ranks_page() -> str:
             for use in ("supervised", "unsupervised")
         ]
         tau = next(row for row in own if row["metric"] == "kendall's tau")
-        settled = "" if float(tau["low"]) > 0 or float(tau["high"]) < 0 else ": whether they agree at all is not settled"
-        best = [
-            ", ".join(sorted(side, key=lambda arm, side=side: -float(side[arm]["value"]))[:3]) for side in sides
-        ]
+        settled = (
+            "" if float(tau["low"]) > 0 or float(tau["high"]) < 0 else ": whether they agree at all is not settled"
+        )
+        best = [", ".join(sorted(side, key=lambda arm, side=side: -float(side[arm]["value"]))[:3]) for side in sides]
         parts += [
             f"## After {corpus}",
-            f"Best under a classifier: {best[0]}. Best by cosine: {best[1]}. Of the {tau['arm'].split(',')[0]} of the paper, "
+            f"Best under a classifier: {best[0]}. Best by cosine: {best[1]}. Of {tau['rows']} methods of the paper, "
             f"Kendall's tau between the two rankings is {_spanned(tau, '+.2f')}{settled} (1: the same, 0: unrelated, -1: "
             "turned round).",
             ranks_picture(*sides),

@@ -298,21 +298,23 @@ def test_pointing_against_a_slow_loop():
 # --- documents --------------------------------------------------------------------------------------------------------
 
 STORIES = [
-    [f"{a} came in.", f"then {b} went out!", f"{a} saw {c}."] for a in WORDS[:3] for b in WORDS[3:6] for c in WORDS[:3]
+    ["red balls fell.", "nobody saw them!", "they lay there."],
+    ["a car stopped.", "it was blue."],
+    ["green boxes came.", "we opened one.", "all were empty.", "so we left."],
+    ["nobody opened the car!", "it rained."],
 ]
+WRITTEN = ["\n".join(story).replace(".", " .").replace("!", " !") for story in STORIES]
 
 
 @pytest.mark.parametrize("form", ["standard", "hierarchical", "attention"])
 def test_documents_are_written_again(form, tmp_path):
-    own = replace(get("hierarchical-autoencoder").tiny(), form=form, width=48, word_dimensions=12, epochs=40)
-    model = replace(own, batch_size=9, learning_rate=0.01).fit({"document": STORIES * 3}, seed=0)
+    own = replace(get("hierarchical-autoencoder").tiny(), form=form, width=24, word_dimensions=12, epochs=25)
+    model = replace(own, batch_size=4, learning_rate=0.02).fit({"document": STORIES * 8}, seed=0)
     about = model.card["training"]
-    assert about["perplexity"][0] > 2 > 1.2 > about["perplexity"][-1] and model.dimension == 48
+    assert about["perplexity"][0] > 2 > about["perplexity"][-1] and model.dimension == 24
     texts = [" ".join(story) for story in STORIES]
     for beam in (1, 3):
-        written = model.reconstruct(texts, beam=beam)
-        want = [" \n".join(story).replace(" \n", "\n").replace(".", " .").replace("!", " !") for story in STORIES]
-        assert np.mean([a == b for a, b in zip(written, want, strict=True)]) > 0.7
+        assert model.reconstruct(texts, beam=beam) == WRITTEN
     model.save(tmp_path / "m")
     again = load(tmp_path / "m")
     assert np.array_equal(again.encode(texts[:4]), model.encode(texts[:4]))
@@ -329,15 +331,15 @@ def test_documents_are_written_again(form, tmp_path):
 
 
 def test_texts_become_documents_and_long_ones_are_counted():
-    own = replace(get("hierarchical-autoencoder").tiny(), epochs=1, longest=14)
+    own = replace(get("hierarchical-autoencoder").tiny(), epochs=1, longest=18)
     texts = [" ".join(story) for story in STORIES] + ["word " * 30 + "."]
     about = own.fit({"text": texts}, seed=0).card["training"]
-    assert about["left out"] == 1 and about["rows"] + about["held out"] == 27
+    assert about["left out"] == 1 and about["rows"] + about["held out"] == 4
     given = own.fit({"text": texts}, start=GIVEN, seed=0)
     assert given.network.words.weight.shape == (13, 6), "the unknown word, both marks, and ten words"
     with pytest.raises(DataError, match="row 2, column 'document': expected one sentence or more, found none"):
         own.fit({"document": [["a b"], [" "]]})
-    with pytest.raises(DataError, match="expected two documents or more of 1 to 14 words, found 0 among 2"):
+    with pytest.raises(DataError, match="expected two documents or more of 1 to 18 words, found 0 among 2"):
         own.fit({"document": [["w " * 20], ["w " * 20]]})
 
 

@@ -28,8 +28,6 @@ class WordSoftmax(nn.Linear):
     are those of this table of words.
     """
 
-    chance: Tensor
-
     def __init__(self, inputs: int, rows: int, sampled: int | None = None, tied: nn.Embedding | None = None) -> None:
         super().__init__(inputs, rows)
         self.sampled = sampled if sampled is not None and sampled < rows else None
@@ -43,8 +41,11 @@ class WordSoftmax(nn.Linear):
         else:
             nn.init.normal_(self.weight, std=inputs**-0.5)
         nn.init.zeros_(self.bias)
-        ranks = torch.arange(rows, dtype=torch.float64)
-        self.register_buffer("chance", torch.log((ranks + 2) / (ranks + 1)) / np.log(rows + 1), persistent=False)
+
+    def chance(self, words: Tensor) -> Tensor:
+        """How likely each word is drawn, float64: log((rank + 2) / (rank + 1)) / log(rows + 1)."""
+        ranks = words.double()
+        return torch.log((ranks + 2) / (ranks + 1)) / np.log(self.out_features + 1)
 
     def draw(self, generator: np.random.Generator) -> Ids:
         """Distinct words, and behind them the number of draws that it took; nothing where all are computed."""
@@ -73,9 +74,12 @@ class WordSoftmax(nn.Linear):
                 return found
             return functional.cross_entropy(self(states), targets)
         tries, drawn = drawn[-1].double(), drawn[:-1]
-        expected = torch.log(-torch.expm1(tries * torch.log1p(-self.chance))).to(states.dtype)
-        right = (states * self.weight[targets]).sum(1) + self.bias[targets] - expected[targets]
-        others = functional.linear(states, self.weight[drawn], self.bias[drawn] - expected[drawn])
+
+        def expected(words: Tensor) -> Tensor:
+            return torch.log(-torch.expm1(tries * torch.log1p(-self.chance(words)))).to(states.dtype)
+
+        right = (states * self.weight[targets]).sum(1) + self.bias[targets] - expected(targets)
+        others = functional.linear(states, self.weight[drawn], self.bias[drawn] - expected(drawn))
         others = others.masked_fill(drawn == targets.unsqueeze(1), torch.finfo(others.dtype).min)
         return (torch.logsumexp(torch.cat([right.unsqueeze(1), others], 1), 1) - right).mean()
 
