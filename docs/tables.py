@@ -40,6 +40,181 @@ def measured(recipe: str, most: int | None = None) -> str:
             sign = "settled" if float(row["low"]) > 0 or float(row["high"]) < 0 else "not settled"
             parts.append(f"{row['arm']}, {row['data']}: {_spanned(row, '+.3f')} {row['metric'].split(',')[0]} ({sign})")
     if most is not None and len(parts) > most:
+        settled = (
+            sum(": +" in part and "(settled)" in part for part in parts),
+            sum(": -" in part and "(settled)" in part for part in parts),
+        )
+        parts = [
+            *parts[:most],
+            f"of {len(parts)} differences {settled[0]} are settled above zero, {settled[1]} below: "
+            f"results/{recipe}.csv",
+        ]
+    return "<br>".join([*figures, *parts])
+
+
+def _spanned(row: dict[str, str], form: str) -> str:
+    value, low, high = (format(float(row[key]), form) for key in ("value", "low", "high"))
+    return f"{value} [{low}, {high}]"
+
+
+def benchmarks_page() -> str:
+    """Every row of results/benchmarks.csv, a table a benchmark."""
+    file = ROOT / "results" / "benchmarks.csv"
+    if not file.is_file():
+        return "# Speed\n\nNothing was measured yet.\n"
+    parts = [
+        "# Speed",
+        "Beside peers in one run (`python benchmarks/run.py`): the median of three, the slowest and the fastest as "
+        "bounds; qualities over seeds.",
+    ]
+    rows = list(csv.DictReader(file.open(encoding="utf-8", newline="")))
+    for claim in dict.fromkeys(row["claim"] for row in rows if row["claim"] != "recall"):
+        chosen = [row for row in rows if row["claim"] == claim]
+        lines = [
+            f"## {claim.removeprefix('speed-')}",
+            "",
+            "| what | data | rows | metric | value | bounds |",
+            "|---|---|---|---|---|---|",
+        ]
+        for row in chosen:
+            value, low, high = (
+                f"{float(row[key]):,.4g}" if abs(float(row[key])) < 1e4 else f"{float(row[key]):,.0f}"
+                for key in ("value", "low", "high")
+            )
+            lines.append(
+                f"| {row['arm']} | {row['data']} | {int(row['rows']):,} | {row['metric']} | {value} | {low} to {high} |"
+            )
+        last = chosen[0]
+        parts += ["\n".join(lines), f"{last['hardware']}; {last['date']}, commit {last['commit']}."]
+    return "\n\n".join(parts) + "\n"
+
+
+def recall_table() -> str:
+    """What every index kind gives of what exact search finds, from results/benchmarks.csv."""
+    file = ROOT / "results" / "benchmarks.csv"
+    rows = list(csv.DictReader(file.open(encoding="utf-8", newline=""))) if file.is_file() else []
+    rows = [row for row in rows if row["claim"] == "recall"]
+    if not rows:
+        return "Nothing was measured yet."
+    hits = list(dict.fromkeys(row["metric"] for row in rows))
+    value = {(row["data"], row["arm"], row["metric"]): row for row in rows}
+    lines = ["| kind | rows | " + " | ".join(hits) + " |", "|---|---|" + "---|" * len(hits)]
+    for data, arm in dict.fromkeys((row["data"], row["arm"]) for row in rows):
+        cells = [f"{float(value[data, arm, hit]['value']):.3f}" for hit in hits]
+        kind, passing = arm.rsplit(": ", 1)
+        count = int(value[data, arm, hits[0]]["rows"])
+        lines.append(f"| {kind} | {data}, {count:,}: {passing} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + f"\n\n{rows[0]['hardware']}; {rows[0]['date']}, commit {rows[0]['commit']}."
+
+
+def bytes_page() -> str:
+    """Retrieval by bytes an item: a chart and a table from results/bytes.csv."""
+    file = ROOT / "results" / "bytes.csv"
+    if not file.is_file():
+        return "# What bytes cost\n\nNothing was measured yet.\n"
+    rows = [
+        row for row in csv.DictReader(file.open(encoding="utf-8", newline="")) if row["claim"] == "quality-by-bytes"
+    ]
+    sets = [name for name in dict.fromkeys(row["data"] for row in rows) if name != "mean of the four"]
+    value = {(row["arm"], row["data"]): float(row["value"]) for row in rows if row["metric"] == "ndcg@10"}
+    gap = {
+        (row["arm"].removesuffix(" − whole"), row["data"]): row
+        for row in rows
+        if row["metric"] == "ndcg@10, difference"
+    }
+    share = {row["arm"]: row for row in rows if row["data"] == "mean of the four"}
+    size = {arm: float(arm.rsplit(", ", 1)[1].removesuffix(" bytes")) for arm in share}
+    lines = ["| way to store | bytes | " + " | ".join(sets) + " | kept, mean |", "|---|---|" + "---|" * (len(sets) + 1)]
+    for arm in sorted(share, key=lambda arm: (-size[arm], -float(share[arm]["value"]))):
+        cells = []
+        for name in sets:
+            found = gap.get((arm, name))
+            settled = found is not None and (float(found["low"]) > 0 or float(found["high"]) < 0)
+            cells.append(
+                f"{value[arm, name]:.3f}"
+                + (f" ({float(found['value']):+.3f}{'' if settled else ', not settled'})" if found else "")
+            )
+        lines.append(
+            f"| {arm.rsplit(', ', 1)[0]} | {size[arm]:g} | "
+            + " | ".join(cells)
+            + f" | {float(share[arm]['value']):.3f} |"
+        )
+    parts = [
+        "# What bytes cost",
+        "minilm's vectors of four collections, nDCG@10 by bytes an item (`umekomi reproduce quality-by-bytes`): mean "
+        "over seeds where something is learned, and the "
+        "paired difference to the whole. Everything that learns, learns from the documents; the tuned model from "
+        "pydocs' pairs, three seeds. All read 128 tokens of a "
+        "text; collections of more than 6,000 documents are cut to the judged ones and others.",
+        bytes_chart(share, size),
+        "\n".join(lines),
+        f"{rows[0]['hardware']}; {rows[0]['date']}, commit {rows[0]['commit']}.",
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def bytes_chart(share: dict[str, dict[str, str]], size: dict[str, float]) -> str:
+    """Share of the whole's figure against bytes, a line a family, as SVG in the page."""
+    import io
+    import re
+
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot
+
+    mpl.rcParams["svg.hashsalt"] = "umekomi"
+    families: dict[str, list[tuple[float, float]]] = {}
+    for arm, row in share.items():
+        family = re.sub(r" \d+(?=$|, )", "", arm.rsplit(", ", 1)[0])
+        families.setdefault(family, []).append((size[arm], float(row["value"])))
+    figure, axes = pyplot.subplots(figsize=(9, 6), layout="constrained")
+    for number, (family, points) in enumerate(families.items()):
+        points.sort()
+        axes.plot(
+            *zip(*points, strict=True),
+            marker="osD^vP*X<>hd"[number % 12],
+            color=f"C{number % 10}",
+            linewidth=1,
+            markersize=5,
+            label=family,
+        )
+    axes.set_xscale("log", base=2)
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axes.set_xlabel("bytes an item")
+    axes.set_ylabel("share of the whole's nDCG@10, mean of four collections")
+    axes.grid(alpha=0.3)
+    figure.legend(fontsize=8, ncols=4, loc="outside lower center")
+    stream = io.StringIO()
+    figure.savefig(stream, format="svg", metadata={"Date": None})
+    pyplot.close(figure)
+    svg = stream.getvalue()
+    return '<div style="background:#fff">' + re.sub(r"\n\s*\n", "\n", svg[svg.index("<svg") :]) + "</div>"
+
+
+def ranks_page() -> str:
+    """Which way to learn sentence vectors is for which use: two columns of ranks joined by lines, a picture a corpus,
+    and what each takes, from results/hill.csv."""
+    title = "# Which for classifying, which for search\n\n"
+    file = ROOT / "results" / "hill.csv"
+    rows = list(csv.DictReader(file.open(encoding="utf-8", newline=""))) if file.is_file() else []
+    ranked = [row for row in rows if row["claim"] == "hill-ranks"]
+    if not ranked:
+        return title + "Nothing was measured yet: `umekomi reproduce hill`.\n"
+    parts = [
+        f"{title}Hill, Cho & Korhonen (2016) ask which of the ways to learn sentence vectors is best, and find two "
+        "answers: one for what a classifier is put on, one for what is compared by cosine. This is the same question, "
+        "measured here at one width and about a minute of one core for each (`umekomi reproduce hill`); on the left "
+        "means of accuracies on MR, CR, SUBJ, MPQA and TREC, on the right means of Spearman correlations on STS14 and "
+        "SICK."
+    ]
+    for corpus in dict.fromkeys(row["data"] for row in ranked):
+        own = [row for row in ranked if row["data"] == corpus]
+        sides = [
+            {row["arm"]: row for row in own if row["metric"].startswith(f"{use}, mean of")}
+            for use in ("supervised", "unsupervised")
+        ]
+        tau = next(row for row in own if row["metric"] == "kendall's tau")
         zero = float(tau["low"]) <= 0 <= float(tau["high"])
         best = [", ".join(best_first(side)[:3]) for side in sides]
         parts += [
