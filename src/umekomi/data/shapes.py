@@ -206,11 +206,13 @@ def documents(data: TableLike, who: str = "this") -> list[list[str]]:
     table = as_table(data)
     assert not isinstance(table, RetrievalData)
     column = "document" if "document" in table.column_names else "text"
+    source = (table.schema.metadata or {}).get(b"source", b"").decode()
     out = []
     for row, document in enumerate(table[column].to_pylist()):
         found = split_sentences(document) if isinstance(document, str) else document
         found = [sentence for sentence in found if sentence and sentence.strip()]
         if not found:
-            raise DataError(f"{who}: row {row + 1}, column {column!r}: expected one sentence or more, found none")
+            place = f"{source}, row {row + 1}" if source else f"row {row + 1}"
+            raise DataError(f"{who}: {place}, column {column!r}: expected one sentence or more, found none")
         out.append(found)
     return out

@@ -86,7 +86,8 @@ class CaptionRep(Recipe):
                 f"{self.name}: start must be a table of word vectors, found {start.name} of kind {start.kind}"
             )
         captions = data["text"].to_pylist()
-        pictures = self._pictures(data["image"].to_pylist())
+        source = (data.schema.metadata or {}).get(b"source", b"").decode()
+        pictures = self._pictures(data["image"].to_pylist(), f"{self.name}: {source}, " if source else f"{self.name}: ")
         target = normalise(pictures)
         about = {"captions": len(captions), "pictures": len(np.unique(pictures, axis=0))}
         if about["pictures"] < 2:
@@ -124,11 +125,11 @@ class CaptionRep(Recipe):
         card = {"training": about | {"loss": curve(losses)}}
         return BagEmbedder(coded.names, out, metric="cosine", tokenizer=tokenizer, name=self.name, card=card)
 
-    def _pictures(self, rows: list[Any]) -> Any:
+    def _pictures(self, rows: list[Any], who: str) -> Any:
         """float32 ``[captions, dim]``; the error for the first row that has no vector, or one of another width."""
         wide = None
         for number, row in enumerate(rows, 1):
-            place = f"{self.name}: row {number}, column 'image'"
+            place = f"{who}row {number}, column 'image'"
             if not isinstance(row, list) or not row or not all(isinstance(value, (int, float)) for value in row):
                 raise DataError(f"{place}: expected the picture's vector, a list of numbers, found {row!r:.60}")
             if wide is None:
@@ -139,5 +140,5 @@ class CaptionRep(Recipe):
         bad = np.flatnonzero(~np.isfinite(vectors).all(1) | ~vectors.any(1))
         if len(bad):
             found = "NaN or infinity" if not np.isfinite(vectors[bad[0]]).all() else "zeros alone"
-            raise DataError(f"{self.name}: row {bad[0] + 1}, column 'image': expected finite numbers, found {found}")
+            raise DataError(f"{who}row {bad[0] + 1}, column 'image': expected finite numbers, found {found}")
         return vectors
