@@ -29,7 +29,7 @@ CAPTIONS = (
 BLOCKS = ((1, 3, 1, 1, 16), (2, 3, 2, 6, 24), (2, 5, 2, 6, 40), (3, 3, 2, 6, 80), (3, 5, 1, 6, 112), (4, 5, 2, 6, 192),
           (1, 3, 1, 6, 320))  # fmt: skip
 """EfficientNet-B0's (Tan & Le 2019, table 1): repeats, kernel, stride, expansion, channels."""
-SIZE, MEAN, SPREAD = 224, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+SIZE, MEAN, SPREAD = 224, 127.0, 128.0
 
 
 @cache
@@ -49,8 +49,10 @@ def network() -> Any:
     from torch import nn
 
     def layer(inputs: int, outputs: int, kernel: int, stride: int, groups: int = 1) -> list[Any]:
-        convolution = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=False)
-        return [convolution, nn.BatchNorm2d(outputs, eps=1e-3)]
+        around = kernel - stride if kernel > 1 else 0  # as TensorFlow fills: the odd one behind
+        fill = nn.ZeroPad2d((around // 2, around - around // 2) * 2)
+        convolution = nn.Conv2d(inputs, outputs, kernel, stride, groups=groups, bias=False)
+        return [fill, convolution, nn.BatchNorm2d(outputs, eps=1e-3)]
 
     class Block(nn.Module):
         def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, expansion: int) -> None:
@@ -107,7 +109,7 @@ def main(weights: str, out: str, most: int) -> None:
                 batch = []
                 for name in files[low : low + 16]:
                     picture = Image.open(io.BytesIO(archive.read(name))).convert("RGB").resize((SIZE, SIZE), 3)
-                    batch.append((np.asarray(picture, np.float32) / 255 - MEAN) / SPREAD)
+                    batch.append((np.asarray(picture, np.float32) - MEAN) / SPREAD)
                     labels.append(name.split("/")[-2])
                 with torch.inference_mode():
                     given = torch.from_numpy(np.stack(batch).astype(np.float32)).permute(0, 3, 1, 2)
