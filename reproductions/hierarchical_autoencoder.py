@@ -31,13 +31,7 @@ SENTENCES, LONGEST = (4, 6), 15
 QUICK = {"SEEDS": (0,), "WIDTH": 8, "WORDS": 6, "EPOCHS": 1, "DOCUMENTS": 30, "JUDGED": 6, "REVIEWS": (30, 30),
          "SENTENCES": (2, 3)}  # fmt: skip
 FORMS = ("standard", "hierarchical", "attention")
-PAPER = {  # BLEU, ROUGE-1, ROUGE-2, coherence on hotel reviews
-    "standard": (0.241, 0.571, 0.302, 1.92),
-    "hierarchical": (0.267, 0.590, 0.330, 1.71),
-    "attention": (0.285, 0.624, 0.355, 1.57),
-}
 METRICS = ("bleu", "rouge-1", "rouge-2", "order gap")
-WHERE = "hotel reviews, 340k, 1,000-d; table 2"
 
 
 def runs_of(split: str) -> list[list[str]]:
@@ -143,16 +137,15 @@ def reconstruction(progress: bool) -> Iterator[Measurement]:
         seeds = SEEDS[:1] if arm == BASELINES[1] else SEEDS
         for seed in seeds:
             scores[arm, seed] = written_scores(goal, written(arm, seed))
-        for place, metric in enumerate(METRICS):
+        for metric in METRICS:
             each = [scores[arm, seed][metric].interval() for seed in seeds if metric in scores[arm, seed]]
             if not each:
                 say(f"{arm}: {metric} left out: no document of two sentences was written")
                 continue
             value, low, high = (float(np.mean([one[part] for one in each])) for part in range(3))
-            paper = str(PAPER[arm][place]) if arm in PAPER else ""
             yield Measurement(
                 claim, arm, "imdb, runs of sentences", len(goal), metric, value, min(low, value), max(high, value),
-                len(each), paper, WHERE if paper else "",
+                len(each),
             )  # fmt: skip
     for arm, other in (("attention", "standard"), ("hierarchical", "standard"), ("attention", "hierarchical")):
         for metric in METRICS:

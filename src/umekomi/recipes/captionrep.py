@@ -1,5 +1,5 @@
 """CaptionRep: F. Hill, K. Cho, A. Korhonen, "Learning distributed representations of sentences from unlabelled data"
-(NAACL 2016, arXiv 1602.03483), section 2.2: what DictRep does with definitions and words, done with captions and the
+(NAACL 2016, arXiv 1602.03483), section 2: what DictRep does with definitions and words, done with captions and the
 vectors of their pictures.
 
 A caption's words, summed and sent through one linear map (``bag``), or read by an LSTM whose last state is sent through

@@ -1,5 +1,5 @@
 """SDAE, the sequential denoising autoencoder: F. Hill, K. Cho, A. Korhonen, "Learning distributed representations of
-sentences from unlabelled data" (NAACL 2016, arXiv 1602.03483), section 3.1.1.
+sentences from unlabelled data" (NAACL 2016, arXiv 1602.03483), section 3.1.
 
 A sentence is damaged (each word is deleted with chance p_o, then each pair of words side by side, pairs that do not
 overlap, changes places with chance p_x), read by a recurrent encoder, and written again undamaged by a decoder that

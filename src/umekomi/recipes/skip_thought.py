@@ -8,9 +8,9 @@ the linear map that takes given word vectors (``start``) to the learned ones (2.
 
 Where paper and released training code (ryankiros/skip-thoughts) differ: the paper's decoders look at the sentence's
 vector at every step, the code's begin from it and never look again; here they begin from it and look (``every_step``).
-Sizes, batches, the bound of the gradient and the longest sentence are the code's. Where we differ: the first and the
-last sentence of a document have one neighbour, and learn from it; a sentence's end is read when it is encoded, as it
-was while learning, where the released encoder leaves it out unless asked.
+Sizes, batches, the longest sentence and the bound of the gradient's norm (5, where the paper has 10) are the code's.
+Where we differ: the first and the last sentence of a document have one neighbour, and learn from it; a sentence's end
+is read when it is encoded, as it was while learning, where the released encoder leaves it out unless asked.
 """
 
 from __future__ import annotations
