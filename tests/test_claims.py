@@ -20,7 +20,8 @@ RESULTS = Path(__file__).resolve().parent.parent / "results"
 WORDNET = {
     "csr-codes",
     "fastsent-comparison",
-    "hill-comparison",
+    "hill-imdb",
+    "hill-novels",
     "hill-ranks",
     "hill-resources",
     "hill-signs",
@@ -76,7 +77,8 @@ def claims():
 UNMEASURED = {
     "documents-vectors",
     "documents-written-again",
-    "hill-comparison",
+    "hill-imdb",
+    "hill-novels",
     "hill-ranks",
     "hill-resources",
     "hill-signs",

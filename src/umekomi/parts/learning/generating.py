@@ -77,7 +77,7 @@ class Ragged:
 
 
 def damage(texts: Ragged, generator: np.random.Generator, *, deletion: float, swap: float) -> Ragged:
-    """The noise of Hill+ 2016 (NAACL): each word is deleted with chance ``deletion``, then each pair of words that stand
+    """The noise of Hill+ 2016, NAACL: each word is deleted with chance ``deletion``, then each pair of words that stand
     side by side, the first and second, the third and fourth and so on, change places with chance ``swap``. A text's
     last number, the mark of its end, stays where it is."""
     lengths = texts.lengths
