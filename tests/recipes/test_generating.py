@@ -281,6 +281,21 @@ def test_definitions_are_read_word_by_word_too():
     assert kind.recurrent().form == "recurrent"
 
 
+def test_without_torch_they_give_the_same():
+    pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    from umekomi.models.engines.choice import export
+
+    for model in (
+        replace(get("skip-thought").tiny(), epochs=1).fit({"document": COUNTED * 3}, seed=0),
+        replace(get("dictrep").tiny(), form="recurrent", epochs=1).fit(
+            {"anchor": SENTENCES, "positive": [text.split()[-1] for text in SENTENCES]}, start=GIVEN, seed=0
+        ),
+    ):
+        texts = [*SENTENCES[:5], "one two", ""]
+        assert export(model).encode(texts) == pytest.approx(model.encode(texts), abs=1e-5)
+
+
 def test_pointing_against_a_slow_loop():
     from umekomi.parts.learning.aiming import pointing_loss
 
