@@ -397,3 +397,26 @@ def test_pictures_that_are_no_vectors_are_one_line():
         assert says in str(error.value) and "\n" not in str(error.value)
     with pytest.raises(WrongUse, match="captionrep: start must be a table of word vectors, found random"):
         recipe.fit({"text": ["a b", "b c"], "image": [[1.0], [2.0]]}, start="random")
+
+
+def test_folders_that_are_none_are_one_line(tmp_path):
+    import json
+
+    combined = replace(get("skip-thought").tiny(), epochs=1).fit({"document": COUNTED * 3}, seed=0)
+    written = replace(get("hierarchical-autoencoder").tiny(), epochs=1).fit({"document": STORIES}, seed=0)
+    for model, change, says in (
+        (combined, lambda sizes: sizes.update(parts=[]), "parts: expected networks of 7 words, found 0"),
+        (combined, lambda sizes: sizes.update(parts=[3]), "parts: expected objects, found 3"),
+        (combined, lambda sizes: sizes["parts"][1].update(rows=9), "parts: expected networks of 7 words"),
+        (combined, lambda sizes: sizes["parts"][0].update(encoder="os:system"), "encoder: expected one of"),
+        (written, lambda sizes: sizes["settings"].update(form="x"), "form: expected one of standard, hierarchical"),
+        (written, lambda sizes: sizes.update(rows=2), "expected three words or more of some numbers, found 2 of 5"),
+        (written, lambda sizes: sizes["settings"].update(width=99), "expected float32 of shape"),
+    ):
+        model.save(tmp_path / "m")
+        head = json.loads((tmp_path / "m" / "umekomi.json").read_text())
+        change(head["settings"]["sizes"])
+        (tmp_path / "m" / "umekomi.json").write_text(json.dumps(head))
+        with pytest.raises(UmekomiError) as error:
+            load(tmp_path / "m")
+        assert says in str(error.value) and "\n" not in str(error.value)
