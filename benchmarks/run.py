@@ -42,6 +42,7 @@ NAMES = (
     "elmo",
     "words",
     "gguf",
+    "generating",
 )
 
 

@@ -134,6 +134,19 @@ def wmean_spearman(values: Array) -> float:
     return sum(value * size for value, size in zip(each, sizes, strict=True)) / sum(sizes)
 
 
+def bleu(values: Array) -> float:
+    """Corpus BLEU, 0 to 1, of (right n-grams of one to four words, all n-grams, length, wanted length): the geometric
+    mean of the shares that are right, times exp(1 − wanted / length) where less was written than wanted. An order of
+    which nothing is right counts as half a right one, the next as a quarter (sacrebleu's exponential smoothing)."""
+    sums = values.sum(0)
+    right, whole, (length, wanted) = sums[:4], sums[4:8], sums[8:]
+    if not whole.all() or not right.any():
+        return 0.0
+    missing = np.cumsum(right == 0)
+    share = np.where(right > 0, right, 0.5**missing) / whole
+    return float(np.exp(np.log(share).mean() + min(0.0, 1 - wanted / length)))
+
+
 STATISTICS: dict[str, Callable[[Any], float]] = {
     function.__name__: function
     for function in (
@@ -150,6 +163,7 @@ STATISTICS: dict[str, Callable[[Any], float]] = {
         wmean_pearson,
         mean_spearman,
         wmean_spearman,
+        bleu,
     )
 }
 

@@ -36,6 +36,7 @@ KINDS = {
     "sequence": "umekomi.models.sequence:SequenceEmbedder",
     "elmo": "umekomi.models.elmo:ElmoEmbedder",
     "trees": "umekomi.models.labelled:TreeEmbedder",
+    "autoencoder": "umekomi.models.autoencoder:AutoencoderEmbedder",
     "paragraphs": "umekomi.models.paragraphs:ParagraphEmbedder",
     "multi": "umekomi.models.multivector:MultiVectorEmbedder",
     "onnx": "umekomi.models.engines.onnx:OnnxEmbedder",

@@ -136,3 +136,28 @@ def surfaces(text: str) -> list[str]:
         for word in _tagger()(text)  # type: ignore[operator]
         if word.feature.pos1 not in ("補助記号", "空白", "記号")
     ]
+
+
+def sentence_spans(text: str) -> list[tuple[int, int]]:
+    """(start, end) of every sentence, white space around it left out.
+
+    >>> [ "It rains. Come in!"[a:b] for a, b in sentence_spans("It rains. Come in!") ]
+    ['It rains.', 'Come in!']
+    """
+    out = []
+    for match in re.finditer(r"[^.!?。！？\n]+(?:[.!?](?=\s|$)|[.!?](?=\S)[^\s]*|[。！？]|\n|$)+", text):
+        piece = match.group()
+        start = match.start() + len(piece) - len(piece.lstrip())
+        end = match.end() - (len(piece) - len(piece.rstrip()))
+        if end > start:
+            out.append((start, end))
+    return out or [(0, len(text))]
+
+
+def split_sentences(text: str) -> list[str]:
+    """The sentences of a text, none where it is empty.
+
+    >>> split_sentences("It rains. Come in!")
+    ['It rains.', 'Come in!']
+    """
+    return [text[low:high] for low, high in sentence_spans(text) if text[low:high].strip()]

@@ -10,6 +10,7 @@ import pyarrow as pa
 from umekomi.data.lines import check_encoding, read_text
 from umekomi.data.readers.beir import beir, first_file, split_name
 from umekomi.data.readers.file import FileSource, kind_of
+from umekomi.data.readers.parallel import parallel_folder
 from umekomi.errors import DataError, WrongUse
 
 if TYPE_CHECKING:
@@ -21,9 +22,11 @@ _ABOUT = ("readme", "license", "licence", "changelog", "citation")
 
 
 def folder(path: Path, encoding: str | None = None) -> Split | dict[str, Split]:
-    """What a folder holds: BEIR's tables, splits by name, or documents."""
+    """What a folder holds: BEIR's tables, parallel texts, splits by name, or documents."""
     if first_file(path, "corpus"):
         return beir(path, encoding=encoding)
+    if (parallel := parallel_folder(path, encoding)) is not None:
+        return dict(parallel)
     files = [file for file in sorted(path.iterdir()) if file.is_file() and _is_table(file)]
     by_split: dict[str, Path] = {}
     for file in files:
