@@ -19,6 +19,7 @@ from umekomi.models.base import FORMAT, Backbone, EmbedderBase, Open, describe
 from umekomi.models.borders import border, in_one_line, is_of_a_library
 from umekomi.models.folders import check_entries, check_sums, damaged, fields, read_object
 from umekomi.models.published.catalogue import CATALOGUE, Entry
+from umekomi.models.services.endpoints import is_service
 from umekomi.progress import say
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ KINDS = {
     "cross-encoder": "umekomi.models.scorers:CrossEncoderScorer",
     "pair-head": "umekomi.models.scorers:PairHeadScorer",
     "gemini": "umekomi.models.gemini:GeminiEmbedder",
+    "service": "umekomi.models.services.embedder:ServiceEmbedder",
     "linear-predictor": "umekomi.models.tabular:LinearPredictor",
 }
 """The kinds of model and the class of each: all that a new kind is registered by."""
@@ -77,9 +79,10 @@ class Source:
 
 
 def is_model_name(name: str | Path) -> bool:
-    """Could this be a model's name: a folder, a file of word vectors, a name of the catalogue or built in, a hub id?"""
+    """Could this be a model's name: a folder, a file of word vectors, a name of the catalogue or built in, a hub id, a
+    service?"""
     text = str(name)
-    known = text in CATALOGUE or text in BUILT_IN or _is_hub(text)
+    known = text in CATALOGUE or text in BUILT_IN or is_service(text) or _is_hub(text)
     return known or folder_of(name) is not None or _words_file(name) is not None
 
 
@@ -119,6 +122,8 @@ def resolve(name: str | Path) -> Source:
         if entry.loads == "service":
             return Source(text, "gemini", entry=entry)
         return Source(text, "text", packaged_folder(entry), entry)
+    if is_service(text):
+        return Source(text, "service")
     if (file := _words_file(name)) is not None:
         return Source(text, "entity", file=file)
     if Path(name).expanduser().is_file():
@@ -221,6 +226,8 @@ def open_source(source: Source) -> Saved:
         from umekomi.models.word2vec import read
 
         return read(source.file)
+    if source.kind == "service" and source.folder is None:
+        return class_of_kind("service").named(source.name)
     if source.folder is None:
         return class_of_kind(source.kind).default()
     return open_folder(source)
