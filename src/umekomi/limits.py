@@ -25,6 +25,7 @@ LIMITS: dict[str, Any] = {
     "body_mb": Annotated[float, Within(0.001, 100_000, "[]")],
     "budget_bytes": Positive,
     "budget_ms": Positive,
+    "budget_usd": Annotated[float, Within(0, 1_000_000, "[]")],
     "cpus": Positive,
     "depth": Count,
     "dimensions": Count,
@@ -51,6 +52,7 @@ LIMITS: dict[str, Any] = {
     "sparse": tuple[Annotated[int, Within(0, MOST, "[]")], ...],
     "target_bytes": Positive,
     "timeout": Seconds,
+    "usd_per_hour": Annotated[float, Within(0, 1_000_000, "[]")],
     "views": Annotated[int, Within(2, 10_000, "[]")],
     "workers": Count,
 }

@@ -11,6 +11,7 @@ from umekomi.cli.options import Encoding
 
 if TYPE_CHECKING:
     from umekomi.comparison.leaderboard import Comparison
+    from umekomi.statistics import Interval
 
 
 def compare(
@@ -24,7 +25,12 @@ def compare(
     start: Annotated[str, typer.Option(help="The model that training recipes go on from.")] = "minilm",
     budget_bytes: Annotated[float | None, typer.Option(help="At most so many bytes an item.")] = None,
     budget_ms: Annotated[float | None, typer.Option(help="At most so many milliseconds a query.")] = None,
-    hybrid: Annotated[bool, typer.Option("--hybrid", help="Add BM25 fused with each dense candidate.")] = False,
+    budget_usd: Annotated[float | None, typer.Option(help="At most so many dollars for services in this run.")] = None,
+    usd_per_hour: Annotated[float | None, typer.Option(help="What an hour of this machine costs.")] = None,
+    hybrid: Annotated[
+        bool, typer.Option("--hybrid", help="Add BM25 fused with each dense candidate, untuned and tuned.")
+    ] = False,
+    by: Annotated[str | None, typer.Option(help="Show groups by this column, or by 'length'.")] = None,
     paper_settings: Annotated[
         bool, typer.Option("--paper-settings", help="Recipes at their papers' sizes, not for two cores.")
     ] = False,
@@ -50,7 +56,10 @@ def compare(
         start=start,
         budget_bytes=budget_bytes,
         budget_ms=budget_ms,
+        budget_usd=budget_usd,
+        usd_per_hour=usd_per_hour,
         hybrid=hybrid,
+        by=by,
         paper_settings=paper_settings,
         max_queries=max_queries,
         seed=seed,
@@ -64,28 +73,57 @@ def compare(
     print_leaderboard(found)
 
 
+def _against(difference: Interval | None, corrected: float | None) -> str:
+    """A paired difference; a star where it is settled after correction."""
+    if difference is None:
+        return "—"
+    star = "*" if corrected is not None and corrected < 0.05 else ""
+    return f"{difference.value:+.3f} [{difference.low:+.3f}, {difference.high:+.3f}]{star}"
+
+
+def print_groups(comparison: Comparison) -> None:
+    """The same figures within each group."""
+    from umekomi.cli import show
+
+    names = [row.candidate for row in comparison.rows]
+    rows = []
+    for group in comparison.groups:
+        cells = [f"{figure.value:.3f} [{figure.low:.3f}, {figure.high:.3f}]" if group.items > 1 else f"{figure.value:.3f}"
+                 for figure in (group.intervals[name] for name in names)]  # fmt: skip
+        rows.append((group.name, f"{group.items:,}", *cells))
+    show.table([str(comparison.by), "items", *names], rows, title=f"{comparison.metric} by {comparison.by}")
+    for group in comparison.groups:
+        if group.note:
+            print(f"{group.name}: {group.note}")
+
+
 def print_leaderboard(comparison: Comparison) -> None:
     """The table, the recommendation, where the report is, and what to type next."""
     from umekomi.cli import show
     from umekomi.cli.show import short
+    from umekomi.comparison.costs import dollars
+    from umekomi.comparison.details import HANDFUL
 
     rows: list[tuple[str, ...]] = []
     # pairs or rows a second, and the cost that all kinds share, where there is more than embedders
     units = [unit for unit in ("pairs", "rows") if any(row.unit == unit for row in comparison.rows)]
-    embeds = any(row.makes == "embedder" for row in comparison.rows)
+    embeds = any(row.makes in ("embedder", "reranked") for row in comparison.rows)
+    paid = any(row.usd_per_million is not None or row.hosted for row in comparison.rows)
+    many = len(comparison.corrected) > HANDFUL
     for row in comparison.rows:
         figure, difference = comparison.intervals[row.candidate], comparison.differences.get(row.candidate)
         rows.append(
             (
                 row.candidate,
                 f"{figure.value:.3f} [{figure.low:.3f}, {figure.high:.3f}]",
-                f"{difference.value:+.3f} [{difference.low:+.3f}, {difference.high:+.3f}]" if difference else "—",
+                _against(difference, comparison.corrected.get(row.candidate) if many else None),
                 *([short(row.texts_per_second), short(row.queries_per_second)] if embeds else []),
                 *(short(row.items_per_second if row.unit == unit else None) for unit in units),
                 *([short(row.task_seconds)] if units else []),
-                *([short(row.ms_per_query), short(row.bytes_per_item)] if embeds else []),
+                *([short(row.ms_per_query), short(row.ms_p95), short(row.bytes_per_item)] if embeds else []),
                 *(["—" if row.dimensions is None else f"{row.dimensions:,}"] if embeds else []),
                 short(row.training_seconds) if row.training_seconds else "—",
+                *([dollars(row.usd_per_million), dollars(row.usd)] if paid else []),
                 row.licence,
             )
         )
@@ -98,8 +136,9 @@ def print_leaderboard(comparison: Comparison) -> None:
         *(["texts/s", "queries/s"] if embeds else []),
         *(f"{unit}/s" for unit in units),
         *(["task s"] if units else []),
-        *(["ms/query", "bytes/item", "dim"] if embeds else []),
+        *(["ms/query", "p95", "bytes/item", "dim"] if embeds else []),
         "training s",
+        *(["$/M texts", "$ here"] if paid else []),
         "licence",
     ]
     show.table(columns, rows, title=f"{comparison.data}: {comparison.task} ({size})", wrap=(len(columns) - 1,))
@@ -108,6 +147,18 @@ def print_leaderboard(comparison: Comparison) -> None:
             f"{name} against {start}: {gain.value:+.3f} [{gain.low:+.3f}, "
             f"{gain.high:+.3f}]{' (includes zero: no settled gain)' if gain.includes_zero else ''}"
         )
+    if many:
+        print(f"*: settled after Holm's correction for {len(comparison.corrected)} differences (p below .05)")
     for name, why in comparison.skipped.items():
         print(f"skipped {name}: {why}")
+    if comparison.groups:
+        print_groups(comparison)
+    fight = comparison.duel
+    if fight is not None and fight.won + fight.lost:
+        print(
+            f"{fight.first} is ahead on {fight.won:,} items, {fight.second} on {fight.lost:,}, even on "
+            f"{fight.even:,} (the report lists them)"
+        )
+    for line in (*comparison.undecided, *comparison.money):
+        print(line)
     print(f"\n{comparison.recommendation}\nreport: {comparison.out / 'report.html'}\nnext:   {comparison.next_command}")

@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING
 
 from umekomi import __version__
 from umekomi.comparison.candidates import Candidate
+from umekomi.comparison.details import column_of
+from umekomi.comparison.foreseeing import foresee_all
+from umekomi.comparison.fusion import hybrids
 from umekomi.comparison.judging import FORMAT, Judging, check_folder, reason_of
 from umekomi.comparison.leaderboard import Comparison, Row, conclude
 from umekomi.comparison.plan import plan
@@ -16,6 +19,7 @@ from umekomi.data import load
 from umekomi.errors import UmekomiError, WrongUse
 from umekomi.files import content_hash
 from umekomi.limits import checked
+from umekomi.models.services.money import Purse
 from umekomi.progress import say
 
 if TYPE_CHECKING:
@@ -33,7 +37,10 @@ def compare(
     start: str = "minilm",
     budget_bytes: float | None = None,
     budget_ms: float | None = None,
+    budget_usd: float | None = None,
+    usd_per_hour: float | None = None,
     hybrid: bool = False,
+    by: str | None = None,
     paper_settings: bool = False,
     max_queries: int | None = None,
     seed: int = 0,
@@ -48,7 +55,9 @@ def compare(
 
     Args:
         candidates: recipes (``"bm25"``, ``"near2"``), models (``"minilm"``, a folder, a hub id), each also cut
-            (``"near2@64"``).
+            (``"near2@64"``), with its prompts and without (``"e5+prompt"``, ``"e5-prompt"``), stemmed
+            (``"bm25+stem=german"``), or reranked (``"minilm>50>my-cross-encoder"``); services
+            (``"openai:MODEL@URL"``, ``"cohere:MODEL"``, ``"google:MODEL"``, a name of umekomi-endpoints.toml).
         data: a named dataset, a file, a folder, or tables.
         task: the kind of task; None: the one that the columns make.
         split: the split judged on.
@@ -56,7 +65,10 @@ def compare(
         start: the model that recipes go on from.
         budget_bytes: bounds the recommendation: bytes an item.
         budget_ms: bounds the recommendation: milliseconds a query.
-        hybrid: adds BM25 fused with every dense candidate by reciprocal rank.
+        budget_usd: dollars that services may cost in this run; nothing is asked that might pass them.
+        usd_per_hour: what an hour of this machine costs, for the dollars of local models.
+        hybrid: adds BM25 fused with every dense candidate, by reciprocal rank and tuned on other queries.
+        by: a column whose values make groups that are shown by themselves; ``"length"``: how long the items are.
         paper_settings: fits recipes in the papers' sizes, else in those of ``small()``.
         max_queries: judged on, drawn by a hash of their text.
         seed: of what is learned and carved.
@@ -93,8 +105,13 @@ def compare(
     folder = Path(out) if out else Path("umekomi-compare") / f"{name}-{base[:8]}"
     check_folder(folder)
     run = Judging(folder, base, planned, start, seed, batch_size, progress)
+    run.purse = None if budget_usd is None else Purse(budget_usd)
+    run.usd_per_hour = usd_per_hour
+    if by is not None:
+        column_of(planned.task, by, getattr(getattr(planned.task, "data", None), "num_rows", 0))
     rows: list[Row] = []
-    skipped: dict[str, str] = {}
+    skipped = foresee_all(run, wanted)
+    wanted = [candidate for candidate in wanted if candidate.spec not in skipped]
     for number, candidate in enumerate(wanted, 1):
         try:
             row, again = run.candidate(candidate)
@@ -109,7 +126,7 @@ def compare(
             f"{figure:.4f}{' (finished before)' if again else ''}"
         )
     if hybrid:
-        rows += run.hybrids(rows, skipped)
+        rows += hybrids(run, rows, skipped, reason_of)
     if not rows:
         raise UmekomiError(
             "no candidate could be judged: " + "; ".join(f"{spec}: {why}" for spec, why in skipped.items())
@@ -123,6 +140,9 @@ def compare(
         budget_ms,
         list(candidates),
         f"{data} --encoding {encoding}" if encoding else data,
+        by,
+        usd_per_hour,
+        None if run.purse is None else run.purse.spent,
     )
     from umekomi.comparison.report import write_report
 
