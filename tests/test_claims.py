@@ -69,9 +69,11 @@ def claims():
 
 
 UNMEASURED = {
+    "fusion-tuned",
     "infersent-encoders",
     "infersent-padding",
     "infersent-transfer",
+    "questions-agree",
     "self-attentive-hops",
     "self-attentive-penalty",
     "senteval",

@@ -35,6 +35,13 @@ def compare(
         bool, typer.Option("--paper-settings", help="Recipes at their papers' sizes, not for two cores.")
     ] = False,
     max_queries: Annotated[int | None, typer.Option(help="Judge on at most so many queries.")] = None,
+    questions: Annotated[
+        str | None,
+        typer.Option(
+            help="No labels: make questions from the documents, by all, title, heading, paraphrase, phrases, "
+            "chat:MODEL@URL or local:MODEL."
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of all random draws.")] = 0,
     batch_size: Annotated[int, typer.Option(help="Texts a batch.")] = 64,
     encoding: Encoding = None,
@@ -62,6 +69,7 @@ def compare(
         by=by,
         paper_settings=paper_settings,
         max_queries=max_queries,
+        questions=questions,
         seed=seed,
         batch_size=batch_size,
         encoding=encoding,

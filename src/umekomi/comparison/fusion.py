@@ -108,7 +108,7 @@ def _tuned(run: Judging, spec: str, lexical: Row, row: Row) -> tuple[Row, bool]:
     for query, (method, weight) in enumerate(settings):
         found, values = fuse([(numbers[query], values[query]) for numbers, values in pair], method, weight)
         count = min(len(found), order.shape[1])
-        order[query, :count], scores[query, :count] = found[:count], values[:count]
+        order[query, :count], scores[query, :count] = found[:count], values[:count] + 1e-9
     said = ", ".join(f"{method} {weight:g} of bm25" for method, weight in sorted(set(settings)))
     return _row(run, spec, key, (lexical, row), order, scores, f"{said}: chosen on {where}"), False
 

@@ -62,7 +62,7 @@ def check_folder(folder: Path) -> None:
     if (
         folder.is_dir()
         and any(folder.iterdir())
-        and not any((folder / name).exists() for name in ("journal.jsonl", "models", "results", "report.html"))
+        and not any((folder / name).exists() for name in ("journal.jsonl", "models", "results", "report.html", "questions"))
     ):
         raise WrongUse(f"{folder} holds files of something else", parameter="out", advice="choose another folder with")
 

@@ -149,3 +149,19 @@ def surfaces(text: str) -> list[str]:
         for word in _tagger()(text)  # type: ignore[operator]
         if word.feature.pos1 not in ("補助記号", "空白", "記号")
     ]
+
+
+def sentences(text: str) -> list[tuple[int, int]]:
+    """(start, end) of every sentence, white space around it left out.
+
+    >>> [ "It rains. Come in!"[a:b] for a, b in sentences("It rains. Come in!") ]
+    ['It rains.', 'Come in!']
+    """
+    out = []
+    for match in re.finditer(r"[^.!?。！？\n]+(?:[.!?](?=\s|$)|[.!?](?=\S)[^\s]*|[。！？]|\n|$)+", text):
+        piece = match.group()
+        start = match.start() + len(piece) - len(piece.lstrip())
+        end = match.end() - (len(piece) - len(piece.rstrip()))
+        if end > start:
+            out.append((start, end))
+    return out or [(0, len(text))]

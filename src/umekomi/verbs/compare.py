@@ -15,6 +15,7 @@ from umekomi.comparison.fusion import hybrids
 from umekomi.comparison.judging import FORMAT, Judging, check_folder, reason_of
 from umekomi.comparison.leaderboard import Comparison, Row, conclude
 from umekomi.comparison.plan import plan
+from umekomi.comparison.questioning import asked_of
 from umekomi.data import load
 from umekomi.errors import UmekomiError, WrongUse
 from umekomi.files import content_hash
@@ -43,6 +44,7 @@ def compare(
     by: str | None = None,
     paper_settings: bool = False,
     max_queries: int | None = None,
+    questions: str | None = None,
     seed: int = 0,
     batch_size: int = 64,
     encoding: str | None = None,
@@ -71,6 +73,8 @@ def compare(
         by: a column whose values make groups that are shown by themselves; ``"length"``: how long the items are.
         paper_settings: fits recipes in the papers' sizes, else in those of ``small()``.
         max_queries: judged on, drawn by a hash of their text.
+        questions: judges on questions made from the documents: ``"all"``, some of ``"title,heading,paraphrase,phrases"``,
+            ``"chat:MODEL@URL"`` or ``"local:MODEL"``. They are kept in ``out``/questions, and used again from there.
         seed: of what is learned and carved.
         batch_size: items that are encoded at once.
         encoding: of a file that is not UTF-8.
@@ -82,7 +86,11 @@ def compare(
     if hybrid and "bm25" not in [candidate.spec for candidate in wanted]:
         wanted.insert(0, Candidate.parse("bm25", paper_settings))
     learns = any(candidate.recipe is not None and candidate.recipe.supervised for candidate in wanted)
-    planned = plan(load(data, encoding=encoding) if encoding else data, task, split, learns, seed, max_queries)
+    given: Given = load(data, encoding=encoding) if encoding else data
+    if questions is not None:
+        given = asked_of(load(given), questions, split, out, max_queries, seed, progress)
+        learns = False
+    planned = plan(given, task, split, learns, seed, max_queries)
     say(
         f"{planned.dataset.name}: {planned.task.kind} on "
         f"{', '.join(f'{count:,} {what}' for what, count in planned.task.size().items())}"

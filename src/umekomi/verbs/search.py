@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +17,7 @@ from umekomi.models import load_embedder
 from umekomi.models.engines.choice import open_for_encoding
 from umekomi.models.truncation import is_truncated
 from umekomi.parts import similarity as similarities
+from umekomi.parts.words import sentences
 from umekomi.progress import say
 from umekomi.recipes import quick_model
 from umekomi.verbs.encode import WRITTEN, read_vectors, vectors_of
@@ -153,22 +153,6 @@ def _names(model: Named, query: str, k: int) -> list[Hit]:
             f"search: {table.name} is no table of names", parameter="source", advice="say what to search with"
         )
     return [Hit(name, score, name) for name, score in table.most_similar(query, k=k)]
-
-
-def sentences(text: str) -> list[tuple[int, int]]:
-    """(start, end) of every sentence, white space around it left out.
-
-    >>> [ "It rains. Come in!"[a:b] for a, b in sentences("It rains. Come in!") ]
-    ['It rains.', 'Come in!']
-    """
-    out = []
-    for match in re.finditer(r"[^.!?。！？\n]+(?:[.!?](?=\s|$)|[.!?](?=\S)[^\s]*|[。！？]|\n|$)+", text):
-        piece = match.group()
-        start = match.start() + len(piece) - len(piece.lstrip())
-        end = match.end() - (len(piece) - len(piece.rstrip()))
-        if end > start:
-            out.append((start, end))
-    return out or [(0, len(text))]
 
 
 def sentences_of_hits(hits: list[Hit], most: int = 64) -> tuple[list[list[tuple[int, int]]], list[str]]:

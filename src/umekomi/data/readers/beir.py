@@ -240,12 +240,12 @@ def retrieval(
 
 
 def _more(table: pa.Table, rows: Sequence[int]) -> dict[str, pa.ChunkedArray]:
-    """What else stands beside a query or a document and holds one plain value a row: a language, a product line, the
-    evidence; what comparisons are grouped by and chunks are judged with."""
+    """What else stands beside a query or a document and holds one plain value a row: a title, a language, a product
+    line, the evidence; what comparisons are grouped by and chunks are judged with."""
     out = {}
     for name in table.column_names:
         kind = plain_type(table[name].type)
         scalar = textual(kind) or pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)
-        if name not in ("id", "text", TITLE) and scalar and table.column_names.count(name) == 1:
+        if name not in ("id", "text") and scalar and table.column_names.count(name) == 1:
             out[name] = table[name].take(pa.array(list(rows), pa.int64()))
     return out
