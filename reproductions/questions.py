@@ -22,7 +22,8 @@ from umekomi.verbs.reproduce import Claim, Measurement, cached
 
 SETS = ("pydocs", "scifact", "cranfield", "crowdflower-search", "jaquad")
 CANDIDATES = (
-    "bm25", "tfidf", "lsa", "lsa@32", "random", "hashing", "minilm", "minilm@128", "minilm@32", "static", "word-average",
+    "bm25", "tfidf", "lsa", "lsa@32", "random", "hashing", "minilm", "minilm@128", "minilm@32", "static",
+    "word-average",
 )  # fmt: skip
 QUESTIONS = 500
 RESAMPLES = 1000

@@ -48,7 +48,9 @@ def spec(server, more=""):
 
 
 def test_a_service_is_a_candidate_with_money_and_milliseconds(service, tmp_path, capsys):
-    (tmp_path / "umekomi-endpoints.toml").write_text('[prices.m]\nusd = 2\ndate = "2026-11-01"\nsource = "the invoice"\n')
+    (tmp_path / "umekomi-endpoints.toml").write_text(
+        '[prices.m]\nusd = 2\ndate = "2026-11-01"\nsource = "the invoice"\n'
+    )
     name = spec(service)
     found = compare(["bm25", "hashing", name, f"{name}@4"], PAIRS, out="c", usd_per_hour=0.5)
     said = capsys.readouterr().err
@@ -139,7 +141,9 @@ def test_stemming_finds_what_is_bent_otherwise(tmp_path):
     pairs = [{"anchor": f"running {thing}s", "positive": f"A {thing} that runs."} for thing in THINGS]
     found = compare(["bm25", "bm25+stem", "bm25+stem=german", "bm25+stem=klingon"], pairs, out=tmp_path / "c")
     values = {row.candidate: row.score.value for row in found.rows}
-    assert values["bm25+stem"] > values["bm25"] + 0.5 and "no stemmer for 'klingon'" in found.skipped["bm25+stem=klingon"]
+    assert (
+        values["bm25+stem"] > values["bm25"] + 0.5 and "no stemmer for 'klingon'" in found.skipped["bm25+stem=klingon"]
+    )
     assert all(row.baseline for row in found.rows)
 
 
@@ -147,9 +151,14 @@ def test_prompts_on_trial(service, tmp_path):
     name = spec(service, "query=please find: ").replace(" ", "%20")
     found = compare([f"{name}+prompt", f"{name}-prompt", "hashing-prompt"], PAIRS, out="c")
     by_name = {row.candidate: row for row in found.rows}
-    assert set(by_name) == {f"{name}+prompt", f"{name}-prompt"} and "hashing has no prompts" in found.skipped["hashing-prompt"]
+    assert (
+        set(by_name) == {f"{name}+prompt", f"{name}-prompt"}
+        and "hashing has no prompts" in found.skipped["hashing-prompt"]
+    )
     asked = [text for body in service.bodies for text in body["input"]]
-    assert any(text.startswith("please find: which") for text in asked) and any(text.startswith("which") for text in asked)
+    assert any(text.startswith("please find: which") for text in asked) and any(
+        text.startswith("which") for text in asked
+    )
     assert by_name[f"{name}+prompt"].values != by_name[f"{name}-prompt"].values
 
 
@@ -174,7 +183,9 @@ def test_a_reranker_orders_what_the_first_found(tmp_path):
     from umekomi.models.untrained import HashingEmbedder
 
     hashing = HashingEmbedder.default()
-    PairHeadScorer(hashing, np.concatenate([np.zeros(hashing.dimension), np.ones(hashing.dimension)])).save(tmp_path / "scorer")
+    PairHeadScorer(hashing, np.concatenate([np.zeros(hashing.dimension), np.ones(hashing.dimension)])).save(
+        tmp_path / "scorer"
+    )
     name, deep = f"random>{tmp_path / 'scorer'}", f"random>80>{tmp_path / 'scorer'}"
     found = compare(["random", "hashing", name, deep, "random>hashing"], PAIRS, out=tmp_path / "c")
     by_name = {row.candidate: row for row in found.rows}
@@ -231,7 +242,9 @@ def test_tuned_fusion_says_what_it_was_tuned_on_and_untuned_stays(tmp_path):
     (folder / "qrels").mkdir(parents=True)
     (folder / "corpus.jsonl").write_text("".join(json.dumps(row) + "\n" for row in corpus))
     (folder / "queries.jsonl").write_text(
-        "".join(json.dumps({"_id": f"q{n}", "text": pair["anchor"], "lang": n % 2}) + "\n" for n, pair in enumerate(PAIRS))
+        "".join(
+            json.dumps({"_id": f"q{n}", "text": pair["anchor"], "lang": n % 2}) + "\n" for n, pair in enumerate(PAIRS)
+        )
     )
     for name, part in (("train", range(40)), ("test", range(40, 80))):
         lines = "".join(f"q{n}\td{n}\t1\n" for n in part)
@@ -252,7 +265,9 @@ def test_groups_of_a_column(tmp_path):
     sizes = {group.name: group.items for group in found.groups}
     assert sizes == {"rest": 47, "beasts": 16, "money": 16, "alone": 1}
     alone = next(group for group in found.groups if group.name == "alone")
-    assert alone.note == "one item: a figure, no interval" and alone.intervals["bm25"].low == alone.intervals["bm25"].high
+    assert (
+        alone.note == "one item: a figure, no interval" and alone.intervals["bm25"].low == alone.intervals["bm25"].high
+    )
     whole = sum(group.items * group.intervals["random"].value for group in found.groups) / 80
     assert whole == pytest.approx(found.intervals["random"].value)
     lengths = compare(["bm25", "random"], PAIRS, out=tmp_path / "c", by="length").groups
@@ -295,7 +310,9 @@ def test_power_says_how_many_more_would_settle_it():
     a = draw.random(50)
     rows = [row("one", a), row("two", a + draw.normal(-0.01, 0.3, 50)), row("three", a - 0.5)]
     (line,) = undecided(rows)
-    assert line.startswith("one and two cannot be told apart on 50 items") and "more items like these would settle" in line
+    assert (
+        line.startswith("one and two cannot be told apart on 50 items") and "more items like these would settle" in line
+    )
     same = undecided([row("one", a), row("two", a.copy())])
     assert "no number of items" in same[0]
 

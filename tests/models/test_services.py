@@ -68,7 +68,11 @@ def test_nothing_is_asked_twice_by_another_process_or_another_order(service):
     np.testing.assert_array_equal(again.encode(TEXTS[::-1])[::-1], first)
     assert again.bill.requests == 0 and again.dimension == 8
     again.encode([*TEXTS, "one more"])
-    assert max(server.asked.values()) == 1 and again.bill.texts == 1 and again.to_ask(["new", "a", TEXTS[0]]) == ["new", "a"]
+    assert (
+        max(server.asked.values()) == 1
+        and again.bill.texts == 1
+        and again.to_ask(["new", "a", TEXTS[0]]) == ["new", "a"]
+    )
 
 
 @pytest.mark.parametrize("step", [(429, {"Retry-After": "0"}), 429, 500, 503, lambda answer: b'{"data": [{"embed',
@@ -265,7 +269,9 @@ def test_cohere(service):
     found = embedder.encode(TEXTS, role="query")
     np.testing.assert_allclose(found, [vector_of(text) for text in TEXTS], atol=1e-6)
     body = server.bodies[0]
-    assert server.paths[0] == "/v2/embed" and body["input_type"] == "search_query" and body["embedding_types"] == ["float"]
+    assert (
+        server.paths[0] == "/v2/embed" and body["input_type"] == "search_query" and body["embedding_types"] == ["float"]
+    )
     embedder.encode(["x"])
     assert server.bodies[-1]["input_type"] == "search_document" and embedder.bill.tokens == 31
 
@@ -299,7 +305,9 @@ def test_a_file_of_endpoints(service, monkeypatch, tmp_path):
     assert is_model_name("mine") and not is_model_name("theirs")
     embedder = load("mine")
     embedder.encode(TEXTS, role="query")
-    assert len(server.bodies) == 4 and server.bodies[0]["input"][0].startswith("q: ") and server.bodies[0]["extra"] is True
+    assert (
+        len(server.bodies) == 4 and server.bodies[0]["input"][0].startswith("q: ") and server.bodies[0]["extra"] is True
+    )
     assert price_of(embedder.endpoint).usd == 0.5
     embedder.save(tmp_path / "model")
     assert "a-secret" not in "".join(file.read_text() for file in (tmp_path / "model").iterdir())
@@ -372,12 +380,3 @@ def test_empty_texts_and_none(service):
         openai(server).encode(["a", " "])
     assert openai(server).encode([]).shape == (0, 8)
     assert isinstance(load(f"openai:m@{server.url}"), ServiceEmbedder) and json.dumps(server.bodies)
-
-
-@pytest.fixture
-def own_server(folders, minilm):
-    """(this machine's server with minilm behind it, its address)."""
-    pytest.importorskip("fastapi")
-    from served import running  # noqa: F401
-
-    yield

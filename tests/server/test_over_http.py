@@ -11,7 +11,10 @@ from umekomi.verbs.compare import compare
 
 THINGS = ["cat", "dog", "bond", "stock", "river", "poem", "engine", "recipe"]
 PAIRS = [
-    {"anchor": f"who keeps {THINGS[i % 8]} number {i}", "positive": f"{THINGS[i % 8].title()} {i} is kept in house {i * 7}."}
+    {
+        "anchor": f"who keeps {THINGS[i % 8]} number {i}",
+        "positive": f"{THINGS[i % 8].title()} {i} is kept in house {i * 7}.",
+    }
     for i in range(40)
 ]
 

@@ -18,7 +18,20 @@ from umekomi.tasks.questions.ways import Document, Question, Vocabulary, body_of
 from umekomi.tasks.questions.writers import clean
 from umekomi.verbs.compare import compare
 
-ANIMALS = ["cat", "dog", "otter", "heron", "badger", "salmon", "beetle", "falcon", "lizard", "walrus", "ferret", "magpie"]
+ANIMALS = [
+    "cat",
+    "dog",
+    "otter",
+    "heron",
+    "badger",
+    "salmon",
+    "beetle",
+    "falcon",
+    "lizard",
+    "walrus",
+    "ferret",
+    "magpie",
+]
 PLACES = ["river", "forest", "meadow", "harbour", "orchard", "quarry"]
 
 
@@ -85,14 +98,23 @@ def test_made_questions_are_kept_read_and_edited(tmp_path):
     lines = (tmp_path / "q" / "queries.jsonl").read_text().splitlines()
     (tmp_path / "q" / "queries.jsonl").write_text("\n".join(lines[2:]) + "\n")
     edited = read_questions(tmp_path / "q")
-    assert edited.data.queries.num_rows == made.data.queries.num_rows - 2 and "2 questions deleted by hand" in edited.notes
+    assert (
+        edited.data.queries.num_rows == made.data.queries.num_rows - 2 and "2 questions deleted by hand" in edited.notes
+    )
     (tmp_path / "q" / "queries.jsonl").write_text(lines[0].replace('"q0"', '"other"') + "\n")
     with pytest.raises(DataError, match="expected a question that .* judges, found none"):
         read_questions(tmp_path / "q")
 
 
 def test_a_comparison_without_labels(tmp_path, capsys):
-    found = compare(["bm25", "random"], {"text": TEXTS}, out=tmp_path / "c", questions="phrases,paraphrase", max_queries=20, by="way")
+    found = compare(
+        ["bm25", "random"],
+        {"text": TEXTS},
+        out=tmp_path / "c",
+        questions="phrases,paraphrase",
+        max_queries=20,
+        by="way",
+    )
     assert found.rows[0].candidate == "bm25" and found.size["queries"] <= 20
     assert {group.name for group in found.groups} <= {"phrases", "paraphrase"}
     assert any("stand-in for real queries" in note for note in found.notes)
@@ -114,7 +136,9 @@ def test_wrong_ways_and_documents_are_one_line():
     with pytest.raises(DataError, match="five documents or more, found 1"):
         make_questions(load({"text": ["one text only, which is long enough to be asked for"]})["all"], "all", "t")
     with pytest.raises(DataError, match="expected questions that pass the filters, found 0 of 7 .*7 asked twice"):
-        same = [f"The same title\n\nbut another text, which is number {n} and goes on for long enough" for n in range(7)]
+        same = [
+            f"The same title\n\nbut another text, which is number {n} and goes on for long enough" for n in range(7)
+        ]
         make_questions(load({"text": same})["all"], "title", "t")
     with pytest.raises(DataError, match="questions are made from texts"):
         make_questions(load({"child": ["a", "b"], "parent": ["c", "d"]})["all"], "all", "t")
@@ -179,14 +203,21 @@ def test_a_model_of_transformers_writes(tmp_path, monkeypatch):
     tokenizers = pytest.importorskip("tokenizers")
     torch = pytest.importorskip("torch")
     monkeypatch.setenv("UMEKOMI_CACHE", str(tmp_path / "cache"))
-    words = tokenizers.Tokenizer(tokenizers.models.WordLevel({"<unk>": 0, "</s>": 1, "cat": 2, "where": 3}, unk_token="<unk>"))
+    words = tokenizers.Tokenizer(
+        tokenizers.models.WordLevel({"<unk>": 0, "</s>": 1, "cat": 2, "where": 3}, unk_token="<unk>")
+    )
     words.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
     transformers.PreTrainedTokenizerFast(
         tokenizer_object=words, unk_token="<unk>", eos_token="</s>", pad_token="</s>"
     ).save_pretrained(tmp_path / "lm")
     torch.manual_seed(0)
     config = transformers.LlamaConfig(
-        vocab_size=4, hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=1, max_position_embeddings=128
+        vocab_size=4,
+        hidden_size=8,
+        intermediate_size=8,
+        num_hidden_layers=1,
+        num_attention_heads=1,
+        max_position_embeddings=128,
     )
     transformers.LlamaForCausalLM(config).save_pretrained(tmp_path / "lm")
     # a network that knows nothing writes the same for all: every question is asked of several documents

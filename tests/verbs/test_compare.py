@@ -136,7 +136,9 @@ def test_killed_at_three_random_moments_and_resumed(tmp_path):
     assert 6 <= sum(event == "judged" for event, _, _ in counts) <= 8, (
         "a kill between result and journal may cost the line, never the result"
     )
-    assert len(list((tmp_path / "c" / "results").glob("*.json"))) == 8, "six candidates and one fusion, untuned and tuned"
+    assert len(list((tmp_path / "c" / "results").glob("*.json"))) == 8, (
+        "six candidates and one fusion, untuned and tuned"
+    )
     assert json.loads(resumed) == json.loads(start("whole").communicate()[0])
 
 

@@ -42,6 +42,12 @@ def compare(
             "chat:MODEL@URL or local:MODEL."
         ),
     ] = None,
+    chunks: Annotated[
+        str | None,
+        typer.Option("--chunks", help="Cut documents into chunks of so many tokens, each a row: 128,256,512."),
+    ] = None,
+    chunk_by: Annotated[str, typer.Option(help="Chunks end with sentences, or begin anew at headings.")] = "sentences",
+    overlap: Annotated[float, typer.Option(help="The share of a chunk that the next one repeats.")] = 0.0,
     seed: Annotated[int, typer.Option(help="Seed of all random draws.")] = 0,
     batch_size: Annotated[int, typer.Option(help="Texts a batch.")] = 64,
     encoding: Encoding = None,
@@ -70,6 +76,9 @@ def compare(
         paper_settings=paper_settings,
         max_queries=max_queries,
         questions=questions,
+        chunks=_sizes(chunks),
+        chunk_by=chunk_by,
+        overlap=overlap,
         seed=seed,
         batch_size=batch_size,
         encoding=encoding,
@@ -79,6 +88,16 @@ def compare(
         show.as_json(found.to_json())
         return
     print_leaderboard(found)
+
+
+def _sizes(text: str | None) -> tuple[int, ...]:
+    """Whole numbers by commas."""
+    from umekomi.errors import WrongUse
+
+    parts = [part.strip() for part in (text or "").split(",") if part.strip()]
+    if text is not None and (not parts or not all(part.isdigit() for part in parts)):
+        raise WrongUse(f"expected sizes in tokens such as 128,256,512, found {text!r}", parameter="chunks")
+    return tuple(int(part) for part in parts)
 
 
 def _against(difference: Interval | None, corrected: float | None) -> str:
@@ -93,13 +112,15 @@ def print_groups(comparison: Comparison) -> None:
     """The same figures within each group."""
     from umekomi.cli import show
 
-    names = [row.candidate for row in comparison.rows]
     rows = []
-    for group in comparison.groups:
-        cells = [f"{figure.value:.3f} [{figure.low:.3f}, {figure.high:.3f}]" if group.items > 1 else f"{figure.value:.3f}"
-                 for figure in (group.intervals[name] for name in names)]  # fmt: skip
-        rows.append((group.name, f"{group.items:,}", *cells))
-    show.table([str(comparison.by), "items", *names], rows, title=f"{comparison.metric} by {comparison.by}")
+    for row in comparison.rows:
+        figures = [(group.items, group.intervals[row.candidate]) for group in comparison.groups]
+        cells = [
+            f"{f.value:.3f} [{f.low:.3f}, {f.high:.3f}]" if items > 1 else f"{f.value:.3f}" for items, f in figures
+        ]
+        rows.append((row.candidate, *cells))
+    heads = [f"{group.name} ({group.items:,})" for group in comparison.groups]
+    show.table(["candidate", *heads], rows, title=f"{comparison.metric} by {comparison.by}")
     for group in comparison.groups:
         if group.note:
             print(f"{group.name}: {group.note}")

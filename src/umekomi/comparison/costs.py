@@ -6,11 +6,12 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from umekomi.models.base import EmbedderBase
 from umekomi.models.services.embedder import ServiceEmbedder
 from umekomi.models.services.money import ask_for_price
+from umekomi.tasks.chunks import Chunks
 
 if TYPE_CHECKING:
     from umekomi.comparison.leaderboard import Row
@@ -31,6 +32,8 @@ def asked_for(task: Task) -> Asked:
     from umekomi.data import RetrievalData
     from umekomi.data.shapes import shape_of, texts
 
+    if isinstance(task, Chunks):
+        return [("document", task.texts()), ("query", task.data.queries["text"].to_pylist())]
     data = getattr(task, "data", None)
     if isinstance(data, RetrievalData):
         return [("document", data.corpus["text"].to_pylist()), ("query", data.queries["text"].to_pylist())]
@@ -116,9 +119,7 @@ def break_even(rows: Sequence[Row], values: dict[str, float], usd_per_hour: floa
     hours = 1e6 / (best.texts_per_second or 1) / 3600
     out = []
     for row in rows:
-        if not row.hosted or row.usd_per_million is None:
-            continue
-        if not row.usd_per_million:
+        if not row.hosted or not row.dollars_matter or not row.usd_per_million:
             continue
         line = (
             f"a million texts cost {dollars(row.usd_per_million)} at {row.candidate} and {hours:,.2f} hours of this "
@@ -126,7 +127,9 @@ def break_even(rows: Sequence[Row], values: dict[str, float], usd_per_hour: floa
         )
         if usd_per_hour is not None:
             own = hours * usd_per_hour
-            cheaper, by = (best, row.usd_per_million / own) if own < row.usd_per_million else (row, own / row.usd_per_million)
+            cheaper, by = (
+                (best, row.usd_per_million / own) if own < row.usd_per_million else (row, own / row.usd_per_million)
+            )
             line += f"; at {dollars(usd_per_hour)} {cheaper.candidate} is cheaper, {by:,.1f} times"
         out.append(line)
     return out

@@ -3,6 +3,7 @@ take to tell two of them apart."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -75,7 +76,9 @@ def column_of(task: Task, column: str, count: int) -> list[str]:
     known: list[str] = []
     if isinstance(data, RetrievalData):
         order, judged = list(data.judgements()), data.judgements()
-        known = [name for table in (data.queries, data.corpus) for name in table.column_names if name not in ("id", "text")]
+        known = [
+            name for table in (data.queries, data.corpus) for name in table.column_names if name not in ("id", "text")
+        ]
         if len(order) == count and column in data.queries.column_names:
             own = dict(zip(data.queries["id"].to_pylist(), data.queries[column].to_pylist(), strict=True))
             values = [own[query] for query in order]
@@ -109,7 +112,13 @@ def _named(values: Sequence[Any], column: str) -> list[str]:
         array = np.array([np.nan if value is None else value for value in values], np.float64)
         low, high = np.nanquantile(array, [1 / 3, 2 / 3])
         return [
-            "nothing" if np.isnan(v) else f"up to {low:g}" if v <= low else f"up to {high:g}" if v <= high else f"above {high:g}"
+            "nothing"
+            if np.isnan(v)
+            else f"up to {low:g}"
+            if v <= low
+            else f"up to {high:g}"
+            if v <= high
+            else f"above {high:g}"
             for v in array
         ]
     if len(distinct) > MOST_GROUPS:
@@ -120,12 +129,20 @@ def _named(values: Sequence[Any], column: str) -> list[str]:
 
 
 def groups(rows: Sequence[Row], names: Sequence[str], baseline: Row | None) -> list[Group]:
-    """Every candidate within each group, the largest group first."""
+    """Every candidate within each group."""
     place: dict[str, list[int]] = {}
     for number, name in enumerate(names):
         place.setdefault(name, []).append(number)
     out = []
-    for name, numbers in sorted(place.items(), key=lambda each: -len(each[1])):
+    thirds = re.compile(r"(up to|above) (\S+)")
+    numeric = all(thirds.fullmatch(name) or name == "nothing" for name in place)
+
+    def rank(each: tuple[str, list[int]]) -> tuple[float, float]:
+        """Thirds from the lowest to the highest, other groups from the largest to the smallest."""
+        found = thirds.fullmatch(each[0]) if numeric else None
+        return (float(found[2]), found[1] == "above") if found else (-len(each[1]), 0)
+
+    for name, numbers in sorted(place.items(), key=rank):
         picked = np.array(numbers)
 
         def of(row: Row, picked: NDArray[np.int64] = picked) -> Any:

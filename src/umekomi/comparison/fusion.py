@@ -38,7 +38,9 @@ Setting = tuple[str, float]
 """(method, weight of the first ranking)."""
 
 
-def hybrids(run: Judging, rows: Sequence[Row], skipped: dict[str, str], reason_of: Callable[[Exception], str]) -> list[Row]:
+def hybrids(
+    run: Judging, rows: Sequence[Row], skipped: dict[str, str], reason_of: Callable[[Exception], str]
+) -> list[Row]:
     """BM25 + each dense candidate, untuned and tuned; what cannot be fused goes to ``skipped``."""
     task = run.plan.task
     if not isinstance(task, RetrievalTask):
@@ -210,6 +212,9 @@ def _row(run: Judging, spec: str, key: str, both: tuple[Row, Row], order: Any, s
         key=key,
         values=result.main.values.tolist(),
         others={metric: score.interval() for metric, score in list(result.scores.items())[1:]},
+        usd=_sum(part.usd for part in both),
+        usd_per_million=_sum(part.usd_per_million for part in both),
+        ms_p95=None,
         bytes_per_item=sum(part.bytes_per_item or 0 for part in both),
         texts_per_second=_together(part.texts_per_second for part in both),
         queries_per_second=_together(part.queries_per_second for part in both),
@@ -223,6 +228,12 @@ def _row(run: Judging, spec: str, key: str, both: tuple[Row, Row], order: Any, s
     write_row(run.row_file(key), made)
     run.journal.note("judged", spec, key)
     return made
+
+
+def _sum(amounts: Any) -> float | None:
+    """Of what is known; None where nothing is."""
+    known = [amount for amount in amounts if amount is not None]
+    return sum(known) if known else None
 
 
 def _together(rates: Any) -> float | None:

@@ -38,6 +38,7 @@ from umekomi.parts.ranking import exact_search
 from umekomi.progress import say
 from umekomi.recipes import OPTIONAL, WORD_VECTORS, Recipe
 from umekomi.tasks import Result, Task
+from umekomi.tasks.chunks import Chunks
 from umekomi.tasks.retrieval import RetrievalTask, Shortlist
 
 if TYPE_CHECKING:
@@ -62,7 +63,9 @@ def check_folder(folder: Path) -> None:
     if (
         folder.is_dir()
         and any(folder.iterdir())
-        and not any((folder / name).exists() for name in ("journal.jsonl", "models", "results", "report.html", "questions"))
+        and not any(
+            (folder / name).exists() for name in ("journal.jsonl", "models", "results", "report.html", "questions")
+        )
     ):
         raise WrongUse(f"{folder} holds files of something else", parameter="out", advice="choose another folder with")
 
@@ -263,7 +266,7 @@ class Judging:
     ) -> Row:
         notes = list(result.notes)
         if candidate.recipe is not None and candidate.recipe.learns and not candidate.recipe.supervised:
-            searched = isinstance(self.plan.task, RetrievalTask)
+            searched = isinstance(self.plan.task, (RetrievalTask, Chunks))
             if self.plan.train is not None and self._learns_more(candidate.recipe):
                 notes.append("learned from the training split")
             else:
@@ -297,7 +300,7 @@ class Judging:
         if not meter.seen:
             meter.encode(embedder.names[:10_000], batch_size=self.batch_size)
         latency = slow = None
-        if isinstance(self.plan.task, RetrievalTask):
+        if isinstance(self.plan.task, (RetrievalTask, Chunks)):
             latency, slow = _latency(embedder, self.plan.task, meter.documents, candidate.dimensions)
         if embedder.card.get("tokenizer"):
             notes.append(f"tokenizer: {embedder.card['tokenizer']}")
@@ -369,6 +372,8 @@ def _latency_of_pairs(scorer: Scorer, task: RetrievalTask) -> float:
 
 
 def _judged_texts(task: Task) -> list[str]:
+    if isinstance(task, Chunks):
+        return [*task.texts(), *task.data.queries["text"].to_pylist()]
     rows = getattr(task, "data", None)
     return texts(rows) if rows is not None and shape_of(rows).texts else []
 
@@ -393,7 +398,7 @@ def _warn_overlap(model: Saved, name: str) -> None:
 
 
 def _latency(
-    embedder: EmbedderBase, task: RetrievalTask, documents: Output, dimensions: int | None
+    embedder: EmbedderBase, task: RetrievalTask | Chunks, documents: Output, dimensions: int | None
 ) -> tuple[float | None, float | None]:
     """Milliseconds from a query's text to its ten best, one query at a time: (median, 95th percentile) of twenty. A
     service is asked anew for each, whatever is kept; where its budget is gone, there are none."""

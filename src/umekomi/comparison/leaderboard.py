@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import platform
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -72,7 +73,7 @@ class Row:
     @property
     def dollars_matter(self) -> bool:
         """Does it do the work that a service would be paid for: an embedder that is no baseline?"""
-        return self.makes == "embedder" and not self.baseline and "+" not in self.candidate
+        return self.makes == "embedder" and not self.baseline and not self.candidate.startswith("bm25+")
 
     @property
     def unit(self) -> str:
@@ -87,7 +88,12 @@ class Row:
     @property
     def baseline(self) -> bool:
         """Whether this is something that knows nothing of language or of the task."""
-        return self.candidate.split("@")[0].partition("+stem")[0] in BASELINES
+        return self.bare in BASELINES
+
+    @property
+    def bare(self) -> str:
+        """The candidate's name without width, stemming and size of chunks."""
+        return re.sub(r"/\d+$", "", self.candidate).split("@")[0].partition("+stem")[0]
 
 
 @dataclass(frozen=True)
@@ -220,7 +226,7 @@ def conclude(
                 f" Training {name} from {start} shows no settled gain here ({_signed(gain)} includes zero)."
             )
     source = data if isinstance(data, str) else "FILE"
-    command = next_command(by_name[winner], planned.task.kind)
+    command = next_command(by_name[winner], planned.task.kind, folder)
     about = {
         "command": f"umekomi compare {' '.join(specs)} --data {source}",
         "python": platform.python_version(),
@@ -262,11 +268,14 @@ def _money(
     return (*said, f"spent on services in this run: {dollars(spent)}") if spent is not None else tuple(said)
 
 
-def next_command(row: Row, task: str) -> str:
+def next_command(row: Row, task: str, folder: Path = Path()) -> str:
     """What to type next, as it fits the kind of winner: a hybrid is indexed, a table of triples asked for relations, a
     classifier's texts encoded, a table of names searched, a scorer served."""
     model = _quoted(row.model or row.candidate)
     width = f" --dimensions {row.dimensions}" if "@" in row.candidate and row.dimensions else ""
+    if task == "chunks":
+        size = row.candidate.rpartition("/")[2]
+        return f"umekomi index {model} {_quoted(f'{folder}/chunks-{size}.jsonl')} --out library{width}"
     if row.makes == "predictor":
         return f"umekomi serve {model}"
     if row.makes == "scorer":
@@ -304,7 +313,7 @@ def by_item(values: NDArray[np.float64], statistic: str) -> NDArray[np.float64]:
 
 
 def _dense(row: Row) -> bool:
-    return row.candidate.split("@")[0].partition("+stem")[0] not in ("bm25", "tfidf")
+    return row.bare not in ("bm25", "tfidf")
 
 
 def _signed(value: Interval) -> str:

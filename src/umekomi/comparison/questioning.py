@@ -43,14 +43,16 @@ def asked_of(
     folder = (Path(out) if out else Path("umekomi-compare") / own) / "questions"
     if (folder / "queries.jsonl").is_file():
         made = read_questions(folder)
-        say(f"{folder}: {made.data.queries.num_rows:,} questions made before are asked (delete the folder for new ones)")
+        say(
+            f"{folder}: {made.data.queries.num_rows:,} questions made before are asked (delete the folder for new ones)"
+        )
     else:
         if Path(out or "").is_file():
             raise WrongUse(f"{out} is a file: expected a folder for the results")
         chosen = dataset[split or held_out(dataset)]
         made = make_questions(chosen, ways, dataset.name, most=most or MOST, seed=seed, progress=progress)
         write_questions(folder, made, {"ways": ways, "seed": seed, "data": dataset.name})
-        say(f"{made.data.queries.num_rows:,} questions are kept in {folder}: read them, and delete the lines of bad ones")
+        say(f"{made.data.queries.num_rows:,} questions are kept in {folder}: read them, delete the lines of bad ones")
     about = how_far(ways)
     made = Made(made.data, (*made.notes, about)) if about else made
     return as_dataset(f"{dataset.name} (made questions)", made, dataset.licence)

@@ -29,7 +29,7 @@ def reranked(run: Judging, candidate: Candidate, key: str) -> Row:
     assert first is not None
     if not isinstance(task, RetrievalTask):
         raise WrongUse(f"a reranker orders documents; the task is {task.kind}")
-    scorer, model_key, seconds, start = run.scorer(candidate)
+    scorer, model_key, seconds, _ = run.scorer(candidate)
     if not isinstance(scorer, Scorer):
         raise WrongUse(f"expected a scorer behind >; {describe(scorer)}")
     before, _ = run.candidate(first)

@@ -46,7 +46,9 @@ def as_retrieval(data: TableLike) -> RetrievalData:
     for query, document, score in judged:
         key = queries.setdefault(query, f"q{len(queries)}"), corpus.setdefault(document, f"d{len(corpus)}")
         grades[key] = max(grades.get(key, 0.0), float(score))
-    beside = _beside(split, [query for query, _, _ in judged], list(queries)) if kind in ("pairs", "judged pairs") else {}
+    beside = (
+        _beside(split, [query for query, _, _ in judged], list(queries)) if kind in ("pairs", "judged pairs") else {}
+    )
     return retrieval(
         pa.table({"id": list(queries.values()), "text": list(queries), **beside}),
         pa.table({"id": list(corpus.values()), "text": list(corpus)}),

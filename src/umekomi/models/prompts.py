@@ -6,7 +6,7 @@ import dataclasses
 from typing import Any
 
 from umekomi.errors import WrongUse
-from umekomi.models.base import EmbedderBase
+from umekomi.models.base import Saved
 
 
 def prompts_of(model: Any) -> dict[str, Any]:
@@ -29,7 +29,7 @@ def _own(model: Any) -> dict[str, str] | None:
     return getattr(holder, "prompts", None)
 
 
-def remove_prompts(model: EmbedderBase, name: str) -> None:
+def remove_prompts(model: Saved, name: str) -> None:
     """Take a model's prompts away, in place: it must be nobody else's. The error where it has none, since both rows
     would be the same."""
     if not prompts_of(model):

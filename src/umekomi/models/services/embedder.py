@@ -46,8 +46,8 @@ class ServiceEmbedder(TextFace):
     def __init__(self, endpoint: Endpoint, name: str = "", card: dict[str, Any] | None = None) -> None:
         super().__init__(name or endpoint.name, card or {"licence": "service", "service": endpoint.url})
         self.endpoint, self.wire = endpoint, Wire(endpoint)
-        self.bill, self.purse = Bill(), None
-        self.purse: Purse | None
+        self.bill = Bill()
+        self.purse: Purse | None = None
         self._lock = threading.Lock()
         self._caches: dict[str, VectorCache] = {}
         self._width = endpoint.dimensions
@@ -106,9 +106,7 @@ class ServiceEmbedder(TextFace):
         """How many tokens the service counted for each text, where it was asked; else a guess from its bytes."""
         known = self._kept(list(dict.fromkeys(items)), role)
         prompt = self.endpoint.prompts.get(role or "", "")
-        return np.array(
-            [known[text][1] if text in known else round(_guess(prompt + text)) for text in items], np.int64
-        )
+        return np.array([known[text][1] if text in known else round(_guess(prompt + text)) for text in items], np.int64)
 
     def to_ask(self, items: Sequence[str], role: str | None = None) -> list[str]:
         """Those of the texts that are not kept: what encoding them costs money for."""
@@ -170,7 +168,7 @@ class ServiceEmbedder(TextFace):
 
     def _batches(self, texts: Sequence[str], role: str | None) -> Iterator[list[str]]:
         """As many at once as the service takes, in texts and in tokens."""
-        prompt, batch, tokens = self.endpoint.prompts.get(role or "", ""), [], 0.0
+        prompt, batch, tokens = self.endpoint.prompts.get(role or "", ""), list[str](), 0.0
         for text in texts:
             more = _guess(prompt + text)
             if batch and (len(batch) >= self.endpoint.max_items or tokens + more > self.endpoint.max_tokens):

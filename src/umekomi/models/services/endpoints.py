@@ -220,7 +220,9 @@ def _endpoint(name: str, maker: str, settings: Mapping[str, Any], url: str) -> E
 
 def _completed(url: str, shape: str) -> str:
     """An address as it is used: OpenAI's shape stands under ``/v1`` where no path is named."""
-    url = url.rstrip("/").removesuffix("/embeddings") if shape == "openai" else url.rstrip("/").removesuffix("/v2/embed")
+    url = (
+        url.rstrip("/").removesuffix("/embeddings") if shape == "openai" else url.rstrip("/").removesuffix("/v2/embed")
+    )
     return url + "/v1" if shape == "openai" and not urlsplit(url).path.strip("/") else url
 
 

@@ -58,8 +58,8 @@ def _price(entry: Any, where: str) -> Price:
 def ask_for_price(endpoint: Endpoint) -> str:
     """What to do about a price that is not known."""
     return (
-        f"the price of {endpoint.model} is not known: put [prices.\"{endpoint.model}\"] with usd = DOLLARS (for a million "
-        f"tokens), date and source into {FILE}"
+        f'the price of {endpoint.model} is not known: put [prices."{endpoint.model}"] with usd = DOLLARS (for a '
+        f"million tokens), date and source into {FILE}"
     )
 
 

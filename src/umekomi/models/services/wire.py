@@ -149,7 +149,9 @@ class Wire:
             names = " or ".join(self.endpoint.key.split(",")) or "none: name its variable with #key=NAME"
             return WrongUse(f"{who}: the service refuses the key ({names}): {status}: {message}")
         if status == 404:
-            return WrongUse(f"{who}: expected the model {self.endpoint.model} at {url}, the service answers 404: {message}")
+            return WrongUse(
+                f"{who}: expected the model {self.endpoint.model} at {url}, the service answers 404: {message}"
+            )
         if 300 <= status < 400:
             return WrongUse(f"{who}: expected an answer at {url}, the service points elsewhere ({status})")
         return UmekomiError(f"{who}: the service answers {status} for {about}: {message}")

@@ -120,7 +120,8 @@ def make_questions(
     left_out = "; ".join(f"{count:,} {reason}" for reason, count in dropped.items())
     if len(kept) < 2:
         raise DataError(
-            f"{who}: expected questions that pass the filters, found {len(kept)} of {len(asked):,} ({left_out or 'none could be made'})"
+            f"{who}: expected questions that pass the filters, found {len(kept)} of {len(asked):,} "
+            f"({left_out or 'none could be made'})"
         )
     kept = kept[:most]
     by_way = ", ".join(f"{count:,} by {way}" for way, count in counted(kept).items())
@@ -183,7 +184,9 @@ def write_questions(folder: Path, made: Made, about: dict[str, Any]) -> None:
     for name, table in tables.items():
         with whole_file(folder / f"{name}.jsonl") as temporary:
             lines = ({"_id": row.pop("id"), **row} for row in table.to_pylist())
-            temporary.write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines), encoding="utf-8")
+            temporary.write_text(
+                "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines), encoding="utf-8"
+            )
     with whole_file(folder / "qrels" / "test.tsv") as temporary:
         rows = zip(*(made.data.qrels[name].to_pylist() for name in ("query_id", "corpus_id")), strict=True)
         lines_ = "".join(f"{query}\t{document}\t1\n" for query, document in rows)

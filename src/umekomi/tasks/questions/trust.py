@@ -17,5 +17,7 @@ def how_far(ways: str) -> str:
             "how far a ranking by made questions agrees with one by real questions was not measured for this way: "
             "umekomi reproduce questions"
         )
-    told = ", ".join(f"{row['data']} {float(row['tau']):.2f} [{float(row['low']):.2f}, {float(row['high']):.2f}]" for row in own)
+    told = ", ".join(
+        f"{row['data']} {float(row['tau']):.2f} [{float(row['low']):.2f}, {float(row['high']):.2f}]" for row in own
+    )
     return f"rankings by {way} questions agreed with those by real ones at Kendall's tau {told}"

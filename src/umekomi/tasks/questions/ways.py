@@ -8,6 +8,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import NamedTuple
 
 from umekomi.parts.words import choose, sentences, tokenizer
@@ -88,8 +89,8 @@ def by_heading(document: Document, vocabulary: Vocabulary, draw: random.Random) 
 
 
 def by_paraphrase(document: Document, vocabulary: Vocabulary, draw: random.Random) -> list[Question]:
-    """One of the sentences that say most, said otherwise: a third of its words dropped, of its rarest three in five, and
-    neighbours swapped. None of a script without spaces where nothing cuts it into words."""
+    """One of the sentences that say most, said otherwise: a third of its words dropped, of its rarest three in five,
+    and neighbours swapped. None of a script without spaces where nothing cuts it into words."""
     if not vocabulary.spaced and vocabulary.name == "bigrams":
         return []
     body = body_of(document)
@@ -101,7 +102,11 @@ def by_paraphrase(document: Document, vocabulary: Vocabulary, draw: random.Rando
     best = sorted(range(len(told)), key=lambda n: -weight[n])[:3]
     evidence = told[draw.choice(best)]
     units = re.findall(r"\w[\w'’-]*", evidence) if vocabulary.spaced else tokenizer("surfaces")(evidence)
-    rare = set(sorted(set(vocabulary.words(evidence)), key=lambda word: (-vocabulary.rarity(word), word))[: len(units) // 6 + 1])
+    rare = set(
+        sorted(set(vocabulary.words(evidence)), key=lambda word: (-vocabulary.rarity(word), word))[
+            : len(units) // 6 + 1
+        ]
+    )
     kept = [unit for unit in units if draw.random() > (0.6 if unit.lower() in rare else 1 / 3)]
     place = 0
     while place + 1 < len(kept):
@@ -123,9 +128,11 @@ def by_phrases(document: Document, vocabulary: Vocabulary, draw: random.Random) 
     weight = {
         word: count**0.5 * vocabulary.rarity(word) * (1.5 - first[word] / len(words)) for word, count in counts.items()
     }
-    pairs = Counter(zip(words, words[1:], strict=False))
+    pairs = Counter(pairwise(words))
     phrases: dict[tuple[str, ...], float] = {(word,): value for word, value in weight.items()}
-    phrases |= {pair: (weight[pair[0]] + weight[pair[1]]) * 0.75 for pair, n in pairs.items() if n > 1 and pair[0] != pair[1]}
+    phrases |= {
+        pair: (weight[pair[0]] + weight[pair[1]]) * 0.75 for pair, n in pairs.items() if n > 1 and pair[0] != pair[1]
+    }
     chosen: list[str] = []
     for phrase in sorted(phrases, key=lambda each: (-phrases[each], each)):
         if not set(phrase) & set(chosen) and len(chosen) + len(phrase) <= 6:

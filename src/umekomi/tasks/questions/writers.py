@@ -6,7 +6,7 @@ from __future__ import annotations
 import dataclasses
 import re
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Protocol
@@ -180,5 +180,3 @@ def clean(answer: str) -> str:
     line = re.sub(r"^(\d+[.)]|[-*•])\s*", "", line)
     line = re.sub(r"^(question|query|q|質問)\s*[:：]\s*", "", line, flags=re.IGNORECASE)
     return line.strip("\"'“”「」 ")[:400]
-
-
