@@ -50,8 +50,8 @@ def plans(planned: Plan, sizes: Sequence[int], by: str, overlap: float) -> list[
         whole = is_whole(data, spans)
         if whole:
             notes.append(
-                f"no document is longer than {size} tokens: its chunks are the documents, and nothing can be learned of "
-                "this size and larger ones"
+                f"no document is longer than {size} tokens: its chunks are the documents, and nothing can be learned "
+                "of this size and larger ones"
             )
         task = Chunks(data, tuple(spans), planned.task.name)
         texts = pa.table({"id": [f"c{n}" for n in range(len(spans))], "text": task.texts()})

@@ -199,8 +199,11 @@ def _head(path: Path) -> dict[str, Any]:
 
 def load(name: Named) -> Saved:
     """The embedder, scorer or backbone at ``name``: a folder, a catalogue name (``"minilm"``), or a hub id. An object
-    that is one already is given back."""
-    return open_source(resolve(name)) if isinstance(name, (str, Path)) else name
+    that is one already is given back; of one that an engine runs, the model itself."""
+    if isinstance(name, (str, Path)):
+        return open_source(resolve(name))
+    original = getattr(name, "original", None)
+    return name if original is None else original()
 
 
 def load_embedder(name: Named) -> EmbedderBase:

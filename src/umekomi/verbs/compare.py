@@ -80,7 +80,8 @@ def compare(
         paper_settings: fits recipes in the papers' sizes, else in those of ``small()``.
         max_queries: judged on, drawn by a hash of their text.
         questions: judges on questions made from the documents: ``"all"``, some of
-            ``"title,heading,paraphrase,phrases"``, ``"chat:MODEL@URL"`` or ``"local:MODEL"``. They are kept in ``out``/questions, and used again from there.
+            ``"title,heading,paraphrase,phrases"``, ``"chat:MODEL@URL"`` or ``"local:MODEL"``. They are kept in
+            ``out``/questions, and used again from there.
         chunks: sizes in tokens; documents are cut, and every candidate judged on every size by how much of the evidence
             is found (the queries' column ``evidence``, else the relevant documents).
         chunk_by: whether chunks end with ``"sentences"`` alone or begin anew at ``"headings"``.
