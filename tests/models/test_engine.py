@@ -427,6 +427,12 @@ def test_evaluate_takes_several_tasks():
     import umekomi
     from umekomi.data import load as load_data
 
-    rows = load_data({"sentence1": ["a b", "c d", "e f"], "sentence2": ["a b", "c x", "y z"], "score": [5.0, 3.0, 1.0]})
+    rows = load_data(
+        {
+            "sentence1": ["red cat", "old dog", "big owl"],
+            "sentence2": ["red cat", "old fox", "wet day"],
+            "score": [5, 3, 1],
+        }
+    )
     found = umekomi.evaluate("hashing", ["similarity", "similarity"], rows["all"])
     assert [result.metric for result in found] == ["spearman", "spearman"]
