@@ -35,6 +35,7 @@ NAMES = (
     "trees",
     "probes",
     "infersent",
+    "elmo",
     "words",
 )
 

@@ -31,6 +31,8 @@ from umekomi.contracts import Vectors
 from umekomi.errors import UmekomiError
 from umekomi.indexes import Index
 
+from .processes import Hangs, answer
+
 LIMIT = 10.0
 ROWS, WIDTH = 60, 16
 NAMES = (
@@ -426,9 +428,9 @@ class Worker:
                 raise RuntimeError("whole indexes are at fault")
         self.pipe.send(number)
         try:
-            if self.pipe.poll(LIMIT):
-                return self.pipe.recv()  # type: ignore[no-any-return]
-            ended = "hang", f"over {LIMIT:.0f} s", 0
+            return answer(self.pipe, self.process.pid, LIMIT)  # type: ignore[no-any-return]
+        except Hangs as error:
+            ended = "hang", str(error), 0
         except EOFError:
             self.process.join()
             ended = "crash", f"the process ended with {self.process.exitcode}", 0

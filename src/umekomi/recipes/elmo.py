@@ -117,7 +117,7 @@ class Elmo(Recipe):
         if start is not None and getattr(getattr(start, "network", None), "kind", "") != "elmo":
             raise WrongUse(f"{self.name} goes on from an ELMo model, found {start.name}, a model of kind {start.kind}")
         with seed_globals(run.seed):
-            sizes = start.network.model.sizes if start is not None else self._sizes()
+            sizes = start.network.model.sizes if start is not None else self.sizes()
             model = BiLanguageModel(**{**sizes, "dropout": self.dropout})
             if start is not None:
                 model.load_state_dict(start.network.model.state_dict())
@@ -139,7 +139,8 @@ class Elmo(Recipe):
             )
         return embedder
 
-    def _sizes(self) -> dict[str, Any]:
+    def sizes(self) -> dict[str, Any]:
+        """The network's, as :class:`~umekomi.parts.layers.bilm.BiLanguageModel` takes them, without the dropout."""
         names = ("characters", "highway", "longest", "width", "projection", "layers", "cell_clip", "projection_clip")
         return {"filters": self.filters, **{name: getattr(self, name) for name in names}}
 

@@ -346,6 +346,36 @@ def _jsquad(root: Path) -> Splits:
     }
 
 
+def _jnli(root: Path) -> Splits:
+    return {
+        ours: _pick(
+            _raw_tsv(root / "jglue" / f"jnli_{theirs}.tsv.gz"),
+            sentence1="sentence1",
+            sentence2="sentence2",
+            label="label",
+        )
+        for ours, theirs in (("dev", "valid"), ("test", "test"))
+    }
+
+
+def _jcommonsenseqa(root: Path) -> Splits:
+    """Question → its answer among the answers that all questions of the split offer."""
+    out: Splits = {}
+    for ours, theirs in (("train", "train"), ("dev", "valid"), ("test", "test")):
+        table = _raw_tsv(root / "jglue" / f"jcommonsenseqa_{theirs}.tsv.gz")
+        rows = table.to_pylist()
+        answers = list(dict.fromkeys(row[f"choice{number}"] for row in rows for number in range(5)))
+        places = {answer: f"a{number}" for number, answer in enumerate(answers)}
+        asked = [str(row["q_id"]) for row in rows]
+        right = [places[row[f"choice{row['label']}"]] for row in rows]
+        out[ours] = retrieval(
+            pa.table({"id": asked, "text": [row["question"] for row in rows]}),
+            pa.table({"id": list(places.values()), "text": answers}),
+            pa.table({"query_id": asked, "corpus_id": right, "score": [1.0] * len(rows)}),
+        )
+    return out
+
+
 def _novels(root: Path) -> Splits:
     """One row a paragraph: a list of sentences in order. Split by book: every tenth is held out."""
     text = lzma.decompress((root / "english-novels" / "novels_sentences.txt.xz").read_bytes()).decode("utf-8")
@@ -770,6 +800,28 @@ def catalogue() -> Mapping[str, NamedSet]:
             _jsquad,
             tuple(f"jglue/jsquad_{s}_{k}.jsonl.gz" for s in ("valid", "test") for k in ("questions", "contexts")),
             notes=("question → its paragraph; the training split is not in the offline pack",),
+        ),
+        NamedSet(
+            "jnli",
+            "labelled pairs",
+            "ja",
+            "CC BY-SA 4.0",
+            "Kurihara, Kawahara & Shibata 2022 (JGLUE)",
+            "https://github.com/yahoojapan/JGLUE",
+            _jnli,
+            tuple(f"jglue/jnli_{s}.tsv.gz" for s in ("valid", "test")),
+            notes=("the training split is not in the offline pack",),
+        ),
+        NamedSet(
+            "jcommonsenseqa",
+            "retrieval",
+            "ja",
+            "CC BY-SA 4.0",
+            "Kurihara, Kawahara & Shibata 2022 (JGLUE)",
+            "https://github.com/yahoojapan/JGLUE",
+            _jcommonsenseqa,
+            tuple(f"jglue/jcommonsenseqa_{s}.tsv.gz" for s in ("train", "valid", "test")),
+            notes=("question → its answer among all that the split's questions offer",),
         ),
         NamedSet(
             "jaquad",
