@@ -16,6 +16,7 @@ import numpy as np
 
 from umekomi.errors import DataError, MissingExtra, UmekomiError, WrongUse
 from umekomi.files import MODEL_FILE, cache_folder, content_hash, folder_hash, read_json, whole_folder, write_json
+from umekomi.models import opening
 from umekomi.models.engines.runtimes import check_runtime, default_runtime
 from umekomi.models.opening import (
     Source,
@@ -179,6 +180,27 @@ def export(embedder: EmbedderBase, runtime: str = "") -> OnnxEmbedder:
     if embedder.kind == "sequence":
         return onnx.export_sequence(cast("SequenceEmbedder", embedder), runtime)
     return onnx.export(cast("NetworkEmbedder", embedder), runtime)
+
+
+def load(name: Named, engine: str = "auto", *, pooling: str = "") -> Saved:
+    """The embedder, scorer or backbone at ``name``: a folder, a file of word vectors or GGUF, a catalogue name
+    (``"minilm"``), a hub id, or a service.
+
+    It encodes as fast as the command line does: a transformer runs by ``engine`` (as of :func:`open_for_encoding`)
+    where that gives the model's own vectors. Recipes that go on from it, ``save`` and ``shrink`` take the model itself.
+    An object that is a model already is given back. ``pooling`` (``"mean"``, ``"cls"``, ``"last"``) is how a GGUF
+    file's vectors are made, where it does not say or says it wrong.
+    """
+    if pooling:
+        return opening.load(name, pooling=pooling)
+    opened = open_to_judge(name, engine)
+    if isinstance(name, (str, Path)) and resolve(name).kind != "onnx":
+        fast = getattr(opened, "base", opened)
+        if fast.kind == "onnx":
+            opened.original = lambda: opening.load(name)
+            if fast is not opened:
+                fast.original = lambda: cast("Any", opening.load(name)).base
+    return opened
 
 
 def open_to_judge(model: Named, engine: str = "auto") -> Saved:
