@@ -28,9 +28,11 @@ except ImportError as error:
 
 from umekomi.parts.layers.kim import KimEncoder
 from umekomi.parts.layers.sentence import (
+    CombinedNetwork,
     ConvolutionEncoder,
     EncodedBatch,
     Encoder,
+    MappedEncoder,
     RecurrentEncoder,
     WordNetwork,
     padded,
@@ -40,13 +42,17 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from tokenizers import Tokenizer
 
-ENCODERS: dict[str, type[Encoder]] = {each.kind: each for each in (RecurrentEncoder, ConvolutionEncoder, KimEncoder)}
+ENCODERS: dict[str, type[Encoder]] = {
+    each.kind: each for each in (RecurrentEncoder, MappedEncoder, ConvolutionEncoder, KimEncoder)
+}
 """Encoders that a saved network may name."""
 NETWORKS = {
     "words": "umekomi.models.sequence:word_network",
+    "combined words": "umekomi.models.sequence:combined_network",
     "labelled words": "umekomi.models.labelled:labelled_words",
     "labelled trees": "umekomi.models.labelled:labelled_trees",
     "elmo": "umekomi.models.elmo:elmo_network",
+    "documents": "umekomi.models.autoencoder:document_network",
 }
 """What a saved folder may name, and what makes each network of its settings: ``make(by, **settings)``, ``by`` the file
 for errors."""
@@ -54,6 +60,7 @@ READERS = {
     "words": "umekomi.models.words:WordReader",
     "trees": "umekomi.models.labelled:TreeReader",
     "characters": "umekomi.models.words:CharacterReader",
+    "documents": "umekomi.models.autoencoder:DocumentReader",
 }
 """How texts become numbers, likewise."""
 PLACES = 1 << 13
@@ -87,6 +94,19 @@ def word_network(by: str, *, rows: int, inputs: int, encoder: str, settings: dic
         return WordNetwork(rows, inputs, kind(inputs, **settings))  # type: ignore[call-arg]
     except (TypeError, RuntimeError, WrongUse) as error:  # torch's: more numbers than can be counted
         raise DataError(f"{by}: {error}") from None
+
+
+def combined_network(by: str, *, rows: int, parts: list) -> CombinedNetwork:
+    """Networks over the same words, of the settings that :meth:`CombinedNetwork.settings` gave."""
+    expected = {"rows": int, "inputs": int, "encoder": str, "settings": dict}
+    made = []
+    for number, part in enumerate(parts):
+        if not isinstance(part, dict):
+            raise DataError(f"{by}, parts: expected objects, found {part!r:.60}")
+        made.append(word_network(f"{by}, parts, {number}", **fields(part, f"{by}, parts, {number}", **expected)))
+    if not made or any(part.words.num_embeddings != rows for part in made):
+        raise DataError(f"{by}, parts: expected networks of {rows} words, found {len(made)}, of others or none")
+    return CombinedNetwork(made)
 
 
 def device() -> str:

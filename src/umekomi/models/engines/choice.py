@@ -16,8 +16,21 @@ import numpy as np
 
 from umekomi.errors import DataError, MissingExtra, UmekomiError, WrongUse
 from umekomi.files import MODEL_FILE, cache_folder, content_hash, folder_hash, read_json, whole_folder, write_json
+from umekomi.models import opening
 from umekomi.models.engines.runtimes import check_runtime, default_runtime
-from umekomi.models.opening import Source, as_embedder, load_embedder, load_folder, open_folder, open_source, resolve
+from umekomi.models.opening import (
+    Source,
+    as_embedder,
+    folder_of,
+    is_model_name,
+    load_embedder,
+    load_folder,
+    open_file,
+    open_folder,
+    open_source,
+    resolve,
+    source_of,
+)
 from umekomi.models.tokens import NetworkEmbedder
 from umekomi.progress import say
 
@@ -31,6 +44,9 @@ TITLES = {"onnx": "ONNX Runtime", "openvino": "OpenVINO", "openvino-bf16": "Open
 ENGINES = ("auto", *TITLES, "torch")
 WORD_BY_WORD = ("sequence", "elmo")
 """Kinds of model that read a text word by word with a network of their own."""
+TOKEN_KINDS = ("elmo",)
+"""Those whose vectors of words are what they are for, which a graph does not give: they run as they are unless an
+engine is named."""
 GRAPHS = ("onnx", "elmo-onnx")
 """Kinds that are graphs."""
 EXPORTED = ("text", *WORD_BY_WORD, *GRAPHS, "transformed")
@@ -63,6 +79,8 @@ def open_for_encoding(model: Named, engine: str = "auto") -> EmbedderBase:
     """
     if engine not in ENGINES:
         raise WrongUse(f"engine: expected {', '.join(ENGINES)}, found {engine!r}")
+    if isinstance(model, (str, Path)) and (path := gguf_of(model)) is not None:
+        return _gguf(path, str(model), engine)
     if not isinstance(model, (str, Path)) or engine == "torch" or (engine == "auto" and _gpu()):
         return load_embedder(model)
     if engine != "auto":
@@ -82,7 +100,7 @@ def open_for_encoding(model: Named, engine: str = "auto") -> EmbedderBase:
         return _exported(opened, name, None, None, engine, runtime)
     if kind == "transformed":
         return _transformed(source, folder, engine)
-    if kind not in EXPORTED:
+    if kind not in EXPORTED or (kind in TOKEN_KINDS and engine == "auto"):
         if engine != "auto":
             raise _no_graph(engine, name, kind)
         return load_embedder(model)
@@ -113,6 +131,37 @@ def open_for_encoding(model: Named, engine: str = "auto") -> EmbedderBase:
     return _exported(load_embedder(model), name, graph_folder, note, engine, runtime)
 
 
+def gguf_of(model: Named) -> Path | None:
+    """The GGUF file at a name: a file, or the one in a folder of that kind."""
+    if not isinstance(model, (str, Path)) or not is_model_name(model):
+        return None
+    source = resolve(model)
+    if source.kind != "gguf":
+        return None
+    from umekomi.models.engines.gguf.model import FILE
+
+    return source.file if source.folder is None else source.folder / FILE
+
+
+def _gguf(path: Path, name: str, engine: str) -> EmbedderBase:
+    """A GGUF file runs by ONNX Runtime or OpenVINO, its weights in their blocks, or by torch, expanded."""
+    if engine == "torch":
+        from umekomi.models.engines.gguf.expanded import read_expanded
+
+        folder = folder_of(name)
+        pooling = str(source_of(folder).head.get("settings", {}).get("pooling", "")) if folder is not None else ""
+        expanded = read_expanded(path, pooling)
+        if folder is not None:
+            expanded.name = str(source_of(folder).head.get("name") or expanded.name)
+        return expanded
+    if engine == "auto":
+        return load_embedder(name)
+    check_runtime(engine)
+    source = resolve(name)
+    opened = open_file(source, runtime=engine) if source.folder is None else open_folder(source, runtime=engine)
+    return as_embedder(opened)
+
+
 def _no_graph(engine: str, name: str, kind: str) -> WrongUse:
     return WrongUse(
         f"engine {engine}: expected a transformer text embedder, or one that reads word by word; {name} is of kind "
@@ -136,12 +185,33 @@ def export(embedder: EmbedderBase, runtime: str = "") -> OnnxEmbedder:
     return onnx.export(cast("NetworkEmbedder", embedder), runtime)
 
 
+def load(name: Named, engine: str = "auto", *, pooling: str = "") -> Saved:
+    """The embedder, scorer or backbone at ``name``: a folder, a file of word vectors or GGUF, a catalogue name
+    (``"minilm"``), a hub id, or a service.
+
+    It encodes as fast as the command line does: a transformer runs by ``engine`` (as of :func:`open_for_encoding`)
+    where that gives the model's own vectors. Recipes that go on from it, ``save`` and ``shrink`` take the model itself.
+    An object that is a model already is given back. ``pooling`` (``"mean"``, ``"cls"``, ``"last"``) is how a GGUF
+    file's vectors are made, where it does not say or says it wrong.
+    """
+    if pooling:
+        return opening.load(name, pooling=pooling)
+    opened = open_to_judge(name, engine)
+    if isinstance(name, (str, Path)) and resolve(name).kind not in GRAPHS:
+        fast = getattr(opened, "base", opened)
+        if fast.kind in GRAPHS:
+            opened.original = lambda: opening.load(name)
+            if fast is not opened:
+                fast.original = lambda: cast("Any", opening.load(name)).base
+    return opened
+
+
 def open_to_judge(model: Named, engine: str = "auto") -> Saved:
     """:func:`open_for_encoding`, and scorers and predictors as they are (and every object)."""
     if not isinstance(model, (str, Path)):
         return model
     source = resolve(model)
-    if source.kind in EXPORTED or engine not in ENGINES or (not source.kind and engine != "auto"):
+    if source.kind in (*EXPORTED, "gguf") or engine not in ENGINES or (not source.kind and engine != "auto"):
         return open_for_encoding(model, engine)
     if engine not in ("auto", "torch"):
         raise _no_graph(engine, str(model), source.kind)

@@ -21,7 +21,7 @@ from umekomi.files import MODEL_FILE
 from umekomi.models.base import Encoded, Open
 from umekomi.models.borders import border, reading, without_noise
 from umekomi.models.engines.graphs import Direction, check_onnx, pooled_graph
-from umekomi.models.engines.runtimes import open_runtime
+from umekomi.models.engines.runtimes import Runtime, open_runtime
 from umekomi.models.folders import read_tokenizer, settings
 from umekomi.models.tokens import NetworkEmbedder, TokenizedEmbedder, filled, packed
 from umekomi.parts.kernels.threads import cores
@@ -108,7 +108,7 @@ class OnnxEmbedder(TokenizedEmbedder):
         self._cutting = type(tokenizer).from_str(tokenizer.to_str())
         self._cutting.enable_truncation(context)
         self.threads = cores(threads or 0)
-        self.runtime = open_runtime(runtime, graph, self.threads)
+        self.runtime: Runtime = self._open(runtime, graph)
         self.rounding = self.runtime.rounding
         if self.runtime.gpu:
             self.threads = 1
@@ -116,6 +116,10 @@ class OnnxEmbedder(TokenizedEmbedder):
         self.tokens = GPU_TOKENS if self.runtime.gpu else words or CPU_TOKENS
         self.alone = self.tokens // 2
         """Calls with at most so many tokens run on the caller's thread."""
+
+    def _open(self, runtime: str, graph: bytes | Path) -> Runtime:
+        """What runs the graph."""
+        return open_runtime(runtime, graph, self.threads)
 
     @property
     def graph(self) -> bytes:
@@ -329,9 +333,13 @@ def export_sequence(embedder: SequenceEmbedder, runtime: str = "") -> OnnxEmbedd
 
 def _pooled(network: Any) -> bytes | None:
     """The graph of one recurrent layer that is pooled as it goes; None: the network is none."""
-    from umekomi.parts.layers.sentence import RecurrentEncoder
+    from torch.nn import Embedding
 
-    encoder = getattr(network, "encoder", None)
+    from umekomi.parts.layers.sentence import RecurrentEncoder, WordNetwork
+
+    if not isinstance(network, WordNetwork) or not isinstance(network.words, Embedding):
+        return None
+    encoder = network.encoder
     if not isinstance(encoder, RecurrentEncoder) or not encoder.pool.packs:
         return None
     layer = encoder.recurrent

@@ -71,6 +71,8 @@ class Recurrent(nn.Module):
         projection_clip: bounds the projected output, to ± so much.
         residual: adds a layer's input to its output, from the second layer on.
         dropout: before each layer but the first (and before what its residual adds).
+        condition: a vector of so many numbers, one a sequence, has a say in every gate of the first layer at every
+            step (Cho+ 2014, appendix A): its products with the gates' weights are made once for all steps.
     """
 
     def __init__(
@@ -86,13 +88,15 @@ class Recurrent(nn.Module):
         projection_clip: float | None = None,
         residual: bool = False,
         dropout: float = 0.0,
+        condition: int | None = None,
     ) -> None:
         super().__init__()
         if cell not in ("lstm", "gru"):
             raise WrongUse(f"recurrent layer, cell: expected lstm or gru, found {cell!r}")
         if directions not in ("forward", "backward", "both"):
             raise WrongUse(f"recurrent layer, directions: expected forward, backward or both, found {directions!r}")
-        for name, value in (("inputs", inputs), ("width", width), ("layers", layers), ("projection", projection)):
+        sizes = {"inputs": inputs, "width": width, "layers": layers, "projection": projection, "condition": condition}
+        for name, value in sizes.items():
             if value is not None and value < 1:
                 raise WrongUse(f"recurrent layer, {name}: expected 1 or more, found {value}")
         for name, bound in (("cell_clip", cell_clip), ("projection_clip", projection_clip)):
@@ -104,6 +108,8 @@ class Recurrent(nn.Module):
             raise WrongUse("recurrent layer, projection_clip: expected a projection, found none")
         if projection and projection >= width:
             raise WrongUse(f"recurrent layer, projection: expected less than the width {width}, found {projection}")
+        if condition and directions == "both":
+            raise WrongUse("recurrent layer, condition: expected one direction, found both")
         self.cell, self.width, self.directions, self.residual = cell, width, directions, residual
         self.cell_clip, self.projection_clip, self.dropout = cell_clip, projection_clip, dropout
         both = directions == "both"
@@ -114,24 +120,35 @@ class Recurrent(nn.Module):
         self.cells = nn.ModuleList(
             make(self.dimension if layer else inputs, width, bidirectional=both, **more) for layer in range(layers)
         )
+        gates = (4 if cell == "lstm" else 3) * width
+        self.condition = nn.Linear(condition, gates, bias=False) if condition else None
 
     def forward(
-        self, vectors: Tensor, lengths: Tensor, state: State | None = None, *, all_layers: bool = False
+        self,
+        vectors: Tensor,
+        lengths: Tensor,
+        state: State | None = None,
+        *,
+        all_layers: bool = False,
+        condition: Tensor | None = None,
     ) -> Read:
         """``vectors`` ``[batch, time, inputs]``, ``lengths`` ``[batch]`` of 0 to ``time`` tokens from the left;
-        ``state`` to begin from, zero where there is none."""
+        ``state`` to begin from, zero where there is none; ``condition`` ``[batch, condition]``."""
+        said = self.said_by(condition)
         if torch.onnx.is_in_onnx_export():
             return self._traced(vectors, lengths)
         batch, time, _ = vectors.shape
         packing = self._packing(vectors, lengths)
-        layers, end = self._read(packing.pack(vectors), packing, batch, state, all_layers=all_layers)
+        layers, end = self._read(packing.pack(vectors), packing, batch, state, said=said, all_layers=all_layers)
         kept = [packing.unpack(data, batch, time) for data in layers]
         return Read(kept[-1], self._last(kept[-1], lengths), end, tuple(kept) if all_layers else ())
 
     def packed(self, vectors: Tensor, lengths: Tensor, places: Tensor | None = None) -> ReadPacked:
         """The same where the last layer's outputs are wanted packed, without the copies that pad them, and without a
         gradient. With ``places`` int64 ``[batch, time]``, ``vectors`` are rows ``[n, inputs]``, of which these stand
-        there: what the first layer makes of a row for itself is then computed once, however often it stands there."""
+        there: what the first layer makes of a row for itself is then computed once, however often it stands there. A
+        layer with a condition is read by :meth:`forward`."""
+        self.said_by(None)
         packing = self._packing(vectors if places is None else places.unsqueeze(2), lengths)
         if places is None:
             data = packing.pack(vectors)
@@ -162,6 +179,8 @@ class Recurrent(nn.Module):
         batch: int,
         state: State | None,
         places: Tensor | None = None,
+        *,
+        said: Tensor | None = None,
         all_layers: bool = False,
     ) -> tuple[list[Tensor], State]:
         """(the packed outputs of each layer, or of the last alone, the state behind them)."""
@@ -182,7 +201,8 @@ class Recurrent(nn.Module):
             own = tuple(part[per * number : per * (number + 1)] for part in begin)
             if packing.rows:
                 start = tuple(part.index_select(1, order) for part in own)
-                read, after = self._layer(cell, data, start, packing, None if number else places)
+                extra = None if number or said is None else said.index_select(0, order)
+                read, after = self._layer(cell, data, start, packing, None if number else places, extra)
                 ends.append(tuple(old.index_copy(1, order, new) for old, new in zip(own, after, strict=True)))
             else:
                 read = data.new_zeros(0, self.dimension)
@@ -192,10 +212,58 @@ class Recurrent(nn.Module):
                 layers.append(data)
         return layers, tuple(torch.cat(parts) for parts in zip(*ends, strict=True))
 
+    def said_by(self, condition: Tensor | None) -> Tensor | None:
+        """What a condition ``[batch, condition]`` adds to every step's gates, ``[batch, gates · width]``."""
+        if (condition is None) != (self.condition is None):
+            expected, found = ("a", "none") if condition is None else ("no", "one")
+            raise WrongUse(f"recurrent layer: expected {expected} condition, found {found}")
+        return None if self.condition is None else self.condition(condition)
+
+    def step(self, vectors: Tensor, state: State, said: Tensor | None = None) -> tuple[Tensor, State]:
+        """One step of a forward reading in evaluation: ``vectors`` ``[batch, inputs]`` from ``state`` (as
+        :meth:`forward` gives it), ``said`` from :meth:`said_by`. Gives the last layer's outputs ``[batch, dimension]``
+        and the state behind it."""
+        if self.directions != "forward":
+            raise WrongUse(f"recurrent layer: expected forward where it takes single steps, found {self.directions}")
+        ends: list[State] = []
+        data = vectors
+        for number, cell in enumerate(self.cells):
+            own = tuple(part[number] for part in state)
+            if self.cell == "lstm":
+                after = self._lstm_step(cell, data, own[0], own[1], said if number == 0 else None)
+            else:
+                after = self._gru_step(cell, data, own[0], said if number == 0 else None)
+            data = after[0] + data if self.residual and number else after[0]
+            ends.append(after)
+        return data, tuple(torch.stack(parts) for parts in zip(*ends, strict=True))
+
+    def _lstm_step(self, cell: Any, data: Tensor, h: Tensor, c: Tensor, said: Tensor | None) -> State:
+        gates = functional.linear(data, cell.weight_ih_l0, cell.bias_ih_l0 + cell.bias_hh_l0)
+        gates = gates + functional.linear(h, cell.weight_hh_l0)
+        i, f, g, o = (gates if said is None else gates + said).chunk(4, 1)
+        c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
+        if self.cell_clip is not None:
+            c = c.clamp(-self.cell_clip, self.cell_clip)
+        h = torch.sigmoid(o) * torch.tanh(c)
+        if self.step_width != self.width:
+            h = functional.linear(h, cell.weight_hr_l0)
+        return (h if self.projection_clip is None else h.clamp(-self.projection_clip, self.projection_clip)), c
+
+    def _gru_step(self, cell: Any, data: Tensor, h: Tensor, said: Tensor | None) -> State:
+        given = functional.linear(data, cell.weight_ih_l0, cell.bias_ih_l0)
+        r, z, n = (given if said is None else given + said).chunk(3, 1)
+        of_h = functional.linear(h, cell.weight_hh_l0, cell.bias_hh_l0).chunk(3, 1)
+        n = torch.tanh(n + torch.sigmoid(r + of_h[0]) * of_h[2])
+        z = torch.sigmoid(z + of_h[1])
+        return ((h - n) * z + n,)
+
     def _traced(self, vectors: Tensor, lengths: Tensor) -> Read:
         """By torch's own layers, which have a counterpart in ONNX: padded in, with lengths of 1 or more."""
-        if self.directions == "backward" or self.cell_clip is not None or self.step_width != self.width:
-            raise WrongUse("recurrent layer: ONNX has none with clips or a projection, nor a backward direction alone")
+        plain = self.cell_clip is None and self.step_width == self.width and self.condition is None
+        if self.directions == "backward" or not plain:
+            raise WrongUse(
+                "recurrent layer: ONNX has none with clips, a projection or a condition, nor a backward direction alone"
+            )
         data = vectors
         for number, cell in enumerate(self.cells):
             packed = nn.utils.rnn.pack_padded_sequence(data, lengths, batch_first=True, enforce_sorted=False)
@@ -230,17 +298,23 @@ class Recurrent(nn.Module):
         return torch.cat([at_end[:, : self.step_width], outputs[:, 0, self.step_width :]], 1)
 
     def _layer(
-        self, cell: nn.Module, data: Tensor, begin: State, packing: Packing, places: Tensor | None
+        self,
+        cell: nn.Module,
+        data: Tensor,
+        begin: State,
+        packing: Packing,
+        places: Tensor | None,
+        extra: Tensor | None,
     ) -> tuple[Tensor, State]:
-        clipped = self.cell_clip is not None or self.projection_clip is not None
-        if data.device.type != "cpu" and not clipped:
+        plain = self.cell_clip is None and self.projection_clip is None and extra is None
+        if data.device.type != "cpu" and plain:
             return self._by_torch(cell, data, begin, packing)
         outputs, ends, count = [], [], len(self._suffixes)
         joined = None if torch.is_grad_enabled() else begin[0].new_empty(packing.rows, self.dimension)
         sides = [None] * count if joined is None else joined.chunk(count, 1)
         for number, (suffix, side) in enumerate(zip(self._suffixes, sides, strict=True)):
             own = tuple(part[number] for part in begin)
-            read, after = self._direction(cell, suffix, data, own, packing, places, side)
+            read, after = self._direction(cell, suffix, data, own, packing, places=places, into=side, extra=extra)
             outputs.append(read)
             ends.append(after)
         if joined is None:
@@ -260,8 +334,10 @@ class Recurrent(nn.Module):
         packing: Packing,
         places: Tensor | None = None,
         into: Tensor | None = None,
+        extra: Tensor | None = None,
     ) -> tuple[Tensor, State]:
-        """One direction of a layer over packed rows, from a state ``[sequences, width]``."""
+        """One direction of a layer over packed rows, from a state ``[sequences, width]``; ``extra`` of each sequence is
+        added to its gates."""
         backward = self.directions == "backward" or bool(suffix)
         steps = Steps(packing, backward, self.cell_clip, self.projection_clip, places, into)
         names = ["weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0"]
@@ -269,11 +345,11 @@ class Recurrent(nn.Module):
         with torch.autocast(data.device.type, enabled=False):
             data = data.to(weights[0].dtype)
             if self.cell == "gru":
-                read, *after = _run(_Gru, data, *begin, *weights, steps)
+                read, *after = _run(_Gru, data, *begin, *weights, extra, steps)
             else:
                 mapped = getattr(cell, f"weight_hr_l0{suffix}", None)
                 bias = weights[2] + weights[3]
-                read, *after = _run(_Lstm, data, *begin, weights[0], weights[1], bias, mapped, steps)
+                read, *after = _run(_Lstm, data, *begin, weights[0], weights[1], bias, mapped, extra, steps)
         return read, tuple(after)
 
     def pieces(self, vectors: Tensor, size: int) -> Iterator[Tensor]:
@@ -385,6 +461,10 @@ class Packing:
         opposite = self._lengths[self._place] - 1 - self._step
         return self._there(self._starts[opposite] + self._place)
 
+    def sums(self, data: Tensor, sequences: int) -> Tensor:
+        """``[sequences, dim]``: each sequence's sum of packed rows, in the order of the packing."""
+        return data.new_zeros(sequences, data.shape[1]).index_add_(0, self._there(self._place), data)
+
     def before(self, backward: bool) -> Tensor:
         """Which row each row is read behind; behind the rows stand the states to begin from, one a sequence."""
         last = len(self.sizes) - 1
@@ -479,12 +559,13 @@ def _run(function: type[torch.autograd.Function], *given: Any) -> tuple[Tensor, 
 
 class _Lstm(torch.autograd.Function):
     """``data`` ``[rows, inputs]``, ``h`` ``[sequences, out]``, ``c`` ``[sequences, width]``; weights as torch's, the
-    sum of its two biases, and the projection or None. Gives the outputs ``[rows, out]`` and the last h and c."""
+    sum of its two biases, the projection or None, and what is added to a sequence's gates or None. Gives the outputs
+    ``[rows, out]`` and the last h and c."""
 
     @staticmethod
     def take(
         data: Tensor, h: Tensor, c: Tensor, of_input: Tensor, of_h: Tensor, bias: Tensor, mapped: Tensor | None,
-        steps: Steps, *, keep: bool,
+        extra: Tensor | None, steps: Steps, *, keep: bool,
     ) -> tuple[Tensor, Tensor, Tensor, tuple[Tensor, Tensor] | None]:  # fmt: skip
         width, places = len(bias) // 4, steps.places
         rows, sizes, starts = steps.packing.rows, steps.packing.sizes, steps.packing.starts
@@ -502,6 +583,8 @@ class _Lstm(torch.autograd.Function):
                 size, start, stop = sizes[step], starts[step], starts[step + 1]
                 h_now, c_now, tanh_c = h[:size], c[:size], squashed[:size]
                 now = gates[start - low : stop - low] if places is None else gates[places[start:stop]]
+                if extra is not None:
+                    now.add_(extra[:size])
                 from_h.add(h_now, now)
                 i, f, g, o = now.unsafe_chunk(4, 1)
                 now[:, : 2 * width].sigmoid_()
@@ -524,7 +607,7 @@ class _Lstm(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, *given: Any) -> tuple[Tensor, Tensor, Tensor]:
-        data, h, c, of_input, of_h, _, mapped, steps = given
+        data, h, c, of_input, of_h, _, mapped, _, steps = given
         outputs, last_h, last_c, kept = _Lstm.take(*given, keep=True)
         assert kept is not None
         ctx.save_for_backward(data, h, c, of_input, of_h, mapped, outputs, *kept)
@@ -584,18 +667,19 @@ class _Lstm(torch.autograd.Function):
             turned @ torch.cat([outputs, h]).index_select(0, before) if needs[4] else None,
             slopes.sum(0) if needs[5] else None,
             to_mapped,
+            steps.packing.sums(slopes, len(h)) if needs[7] else None,
             None,
         )
 
 
 class _Gru(torch.autograd.Function):
-    """``data`` ``[rows, inputs]``, ``h`` ``[sequences, width]``; weights and biases as torch's. Gives the outputs
-    ``[rows, width]`` and the last h."""
+    """``data`` ``[rows, inputs]``, ``h`` ``[sequences, width]``; weights and biases as torch's, and what is added to a
+    sequence's gates or None. Gives the outputs ``[rows, width]`` and the last h."""
 
     @staticmethod
     def take(
         data: Tensor, h: Tensor, of_input: Tensor, of_h: Tensor, input_bias: Tensor, h_bias: Tensor,
-        steps: Steps, *, keep: bool,
+        extra: Tensor | None, steps: Steps, *, keep: bool,
     ) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor] | None]:  # fmt: skip
         width, places = len(h_bias) // 3, steps.places
         rows, sizes, starts = steps.packing.rows, steps.packing.sizes, steps.packing.starts
@@ -616,6 +700,8 @@ class _Gru(torch.autograd.Function):
                 size, start, stop = sizes[step], starts[step], starts[step + 1]
                 h_now = h[:size]
                 now = gates[start - low : stop - low] if places is None else gates[places[start:stop]]
+                if extra is not None:
+                    now.add_(extra[:size])
                 r, z, n = now.unsafe_chunk(3, 1)
                 gates_from_h.add(h_now, now[:, :first])
                 now[:, :first].sigmoid_()
@@ -628,7 +714,7 @@ class _Gru(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, *given: Any) -> tuple[Tensor, Tensor]:
-        data, h, of_input, of_h, _, _, steps = given
+        data, h, of_input, of_h, _, _, _, steps = given
         outputs, last, kept = _Gru.take(*given, keep=True)
         assert kept is not None
         ctx.save_for_backward(data, h, of_input, of_h, outputs, *kept)
@@ -668,5 +754,6 @@ class _Gru(torch.autograd.Function):
             from_h.t() @ previous if needs[3] else None,
             slopes.sum(0) if needs[4] else None,
             from_h.sum(0) if needs[5] else None,
+            steps.packing.sums(slopes, len(h)) if needs[6] else None,
             None,
         )

@@ -64,6 +64,28 @@ def load_words(words: nn.Embedding, table: NDArray[np.float32], *, learned: bool
     words.weight.requires_grad_(learned)
 
 
+class MappedWords(nn.Module):
+    """Word vectors that are given and stay, sent through a linear map that is learned (Hill+ 2016's ``+embs``): ids in,
+    ``[..., width]`` out. The given ones are no weights of it."""
+
+    table: Tensor
+
+    def __init__(self, table: NDArray[np.float32], width: int) -> None:
+        super().__init__()
+        self.register_buffer("table", torch.from_numpy(table), persistent=False)
+        self.map = nn.Linear(table.shape[1], width)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """``ids`` int64 of any shape."""
+        return self.map(nn.functional.embedding(ids, self.table))  # type: ignore[no-any-return]
+
+    def folded(self) -> nn.Embedding:
+        """The same as one table: every given word, mapped."""
+        with torch.no_grad():
+            whole = self.map(self.table)
+            return nn.Embedding(whole.shape[0], whole.shape[1], _weight=whole)
+
+
 class Encoder(nn.Module):
     """Vectors of words in, one vector a sentence out. A subclass says its ``dimension``, the width of its token
     vectors (0: it has none), and its ``settings``: what its ``__init__`` takes behind ``inputs``, as JSON has it."""
@@ -405,6 +427,33 @@ class RecurrentEncoder(Encoder):
         return self.pool.pool_long(pieces, lambda: self.recurrent.last_of_pieces(vectors, PIECE))
 
 
+class MappedEncoder(Encoder):
+    """A recurrent layer whose last state is sent through a linear map to ``outputs`` numbers (the recurrent DictRep and
+    CaptionRep of Hill+ 2016)."""
+
+    kind = "mapped"
+
+    def __init__(self, inputs: int, *, width: Size, outputs: Size, cell: Literal["lstm", "gru"] = "lstm") -> None:
+        super().__init__()
+        self._settings = {"width": width, "outputs": outputs, "cell": cell}
+        self.inner = RecurrentEncoder(inputs, width=width, cell=cell, directions="forward", pooling="last")
+        self.map = nn.Linear(width, outputs)
+        self.dimension = outputs
+
+    def settings(self) -> dict[str, Any]:
+        return self._settings
+
+    def forward(self, vectors: Tensor, lengths: Tensor) -> EncodedBatch:
+        found = self.inner(vectors, lengths).vectors
+        return EncodedBatch(self.map(found) * (lengths > 0).unsqueeze(1))
+
+    def encode(self, vectors: Tensor, lengths: Tensor, places: Tensor | None = None) -> Tensor:
+        return self.map(self.inner.encode(vectors, lengths, places)) * (lengths > 0).unsqueeze(1)  # type: ignore[no-any-return]
+
+    def encode_long(self, vectors: Tensor) -> Tensor:
+        return self.map(self.inner.encode_long(vectors))  # type: ignore[no-any-return]
+
+
 class ConvolutionEncoder(Encoder):
     """The hierarchical convolution (InferSent's ConvNetEncoder, after Zhao+ 2015): four convolutions over three words
     with ReLU, one on the other, and the maxima over words of all four side by side. ``width`` channels a layer. With
@@ -489,7 +538,47 @@ class WordNetwork(nn.Module):
         """``[dimension]`` of one text of many words ``[time]``."""
         return self.encoder.encode_long(self.words(ids))
 
+    def read_through(self, table: NDArray[np.float32], width: int) -> None:
+        """Read given word vectors ``[words, dim]`` through a map to ``width`` numbers, until :meth:`fold`."""
+        self.words = MappedWords(table, width)  # type: ignore[assignment]
+
+    def fold(self) -> None:
+        """One table of the given vectors and the map, where there are such."""
+        if isinstance(self.words, MappedWords):
+            self.words = self.words.folded()
+
     def settings(self) -> dict[str, Any]:
         """What :func:`word_network` makes another one of."""
         own = {"rows": self.words.num_embeddings, "inputs": self.words.embedding_dim}
         return own | {"encoder": self.encoder.kind, "settings": self.encoder.settings()}
+
+
+class CombinedNetwork(nn.Module):
+    """The vectors of several networks over the same words side by side, each brought to length one (Kiros+ 2015's
+    combine-skip, as its released encoder has it)."""
+
+    kind: ClassVar[str] = "combined words"
+    token_width = 0
+    padding: Padding = "masked"
+
+    def __init__(self, parts: Sequence[WordNetwork]) -> None:
+        super().__init__()
+        self.parts = nn.ModuleList(parts)
+        self.dimension = sum(part.dimension for part in parts)
+
+    def forward(self, ids: Tensor, lengths: Tensor) -> EncodedBatch:
+        """``ids`` int64 ``[batch, time]``, anything behind a sequence's end."""
+        return EncodedBatch(torch.cat([nn.functional.normalize(part(ids, lengths).vectors) for part in self.parts], 1))
+
+    def encode(self, ids: Tensor, lengths: Tensor) -> Tensor:
+        """The vectors alone."""
+        return torch.cat([nn.functional.normalize(part.encode(ids, lengths)) for part in self.parts], 1)  # type: ignore[operator]
+
+    def encode_long(self, ids: Tensor) -> Tensor:
+        """``[dimension]`` of one text of many words ``[time]``."""
+        return torch.cat([nn.functional.normalize(part.encode_long(ids), dim=0) for part in self.parts])  # type: ignore[operator]
+
+    def settings(self) -> dict[str, Any]:
+        """What makes another one like it."""
+        parts = [part.settings() for part in self.parts]  # type: ignore[operator]
+        return {"rows": parts[0]["rows"], "parts": parts}
