@@ -213,7 +213,7 @@ def test_a_file_of_another_model_is_not_mended(tiny, qwen, capsys):
     other = told(qwen, general__name="something else")
     assert entry_of(Gguf(other)) is None
     ran = umekomi.load(other)
-    assert "something else does not say how its vectors are pooled: the last token is taken" in capsys.readouterr().err
+    assert f"{other.name} does not say how its vectors are pooled: the last token is taken" in capsys.readouterr().err
     assert ran.tokenizer.encode("a").ids[-1] != 3
 
 
@@ -288,6 +288,13 @@ def test_saved_and_opened_again(tiny, tmp_path):
     assert again.kind == "gguf" and again.fingerprint() == model.fingerprint()
     assert np.array_equal(again.encode(TEXTS), model.encode(TEXTS))
     assert cosines(open_for_encoding(tmp_path / "saved", "torch").encode(TEXTS), model.encode(TEXTS)).min() > 0.99999
+
+
+def test_a_file_that_is_not_there(tmp_path):
+    with pytest.raises(WrongUse, match=r"none.gguf: no such file"):
+        umekomi.load(tmp_path / "none.gguf")
+    with pytest.raises(WrongUse, match="pooling: expected a GGUF file, whose pooling can be named, found random"):
+        umekomi.load("random", pooling="mean")
 
 
 def test_engines(tiny, place):

@@ -257,7 +257,6 @@ def ways(file: Gguf, named: str = "", entry: Entry | None = None) -> Ways:
     causal = _causal(file)
     pooling = NAMED.get(named, "") or own or told or ("last" if causal else "mean")
     shown = {"mean": "the mean over tokens", "cls": "the first token", "last": "the last token"}[pooling]
-    name = str(file.metadata.get("general.name") or file.path.stem)
     if entry is not None and entry.ends_in and pooling == "last" and not _ends(file, entry.ends_in):
         if own or named:
             lacking, mended = "not", f"{entry.ends_in} is added"
@@ -272,7 +271,7 @@ def ways(file: Gguf, named: str = "", entry: Entry | None = None) -> Ways:
             pooling, "", f"note: {file.path.name} does not say its pooling: {shown} is taken, as {entry.name} has it"
         )
     said = f"does not say how its vectors are pooled: {shown} is taken"
-    return Ways(pooling, "", f"note: {name} {said}; convert --to gguf --pooling writes another into it")
+    return Ways(pooling, "", f"note: {file.path.name} {said}; convert --to gguf --pooling writes another into it")
 
 
 def _ends(file: Gguf, token: str) -> bool:

@@ -71,6 +71,7 @@ def write(model: Saved, path: str | Path, type: str = "", pooling: str = "") -> 
         raise WrongUse(f"{path}: expected a file ending in .gguf")
     if pooling and pooling not in NAMED:
         raise WrongUse(f"pooling: expected mean, cls or last, found {pooling!r}")
+    type = type.upper()
     if type and type not in TYPES:
         raise WrongUse(f"type: expected one of {', '.join(TYPES)}, found {type!r}")
     if model.kind == "gguf" and not type:
