@@ -37,6 +37,9 @@ SENTENCES, ABSTRACTS, WORDS = 240, 24, 120
 LANGUAGES = ("ar", "de", "en", "es", "fi", "fr", "ja", "ko", "ru", "zh")
 PER_LANGUAGE, LENGTH, COMMON = 100, 8, 2000
 """Texts of each for the vectors, of so many words drawn from so many of its most frequent."""
+LIMIT = 15
+"""Seconds after which llama.cpp is given no more texts of a set: its rate is that of those it has finished. Its threads
+wait for each other turning, which on a machine with other work takes a hundred times as long."""
 OURS = """
 import json, sys, time
 import numpy as np
@@ -46,15 +49,18 @@ model = GgufEmbedder(path, **({"exact": True} if engine == "exact" else {"runtim
 found = {}
 for name, each in json.load(open(texts)).items():
     model.encode(each[:16])
-    begun = time.perf_counter(); vectors = model.encode(each); found[name] = time.perf_counter() - begun
+    begun = time.perf_counter(); vectors = model.encode(each)
+    found[name] = len(each) / (time.perf_counter() - begun)
     np.save(f"{out}-{name}.npy", vectors)
+    tokens = [encoding.ids for encoding in model.tokenizer.encode_batch(each, add_special_tokens=False)]
+    json.dump(tokens, open(f"{out}-{name}.tokens.json", "w"))
 memory = [line for line in open("/proc/self/status") if line.startswith("VmRSS")][0].split()[1]
-print(json.dumps({"seconds": found, "megabytes": int(memory) / 1e3}))
+print(json.dumps({"rates": found, "megabytes": int(memory) / 1e3}))
 """
 THEIRS = """
 import {getLlama} from "node-llama-cpp";
 import fs from "fs";
-const [path, how, texts, out] = process.argv.slice(2);
+const [path, how, texts, out, limit] = process.argv.slice(2);
 const [contexts, threads] = how === "two threads" ? [1, 2] : [2, 1];
 const llama = await getLlama({gpu: false, build: "never", maxThreads: 2, logLevel: "error"});
 const model = await llama.loadModel({modelPath: path});
@@ -62,20 +68,22 @@ const size = Math.min(512, model.trainContextSize);
 const all = [];
 for (let i = 0; i < contexts; i++)
     all.push(await model.createEmbeddingContext({threads, contextSize: size, batchSize: size}));
-const seconds = {};
+const rates = {};
 for (const [name, each] of Object.entries(JSON.parse(fs.readFileSync(texts)))) {
-    for (const context of all) for (const text of each.slice(0, 8)) await context.getEmbeddingFor(text);
+    for (const context of all) for (const text of each.slice(0, 2)) await context.getEmbeddingFor(text);
     const vectors = [];
-    const begun = performance.now();
+    const begun = performance.now(), late = () => limit && performance.now() - begun > limit * 1e3;
+    let done = 0;
     await Promise.all(all.map(async (context, at) => {
-        for (let i = at; i < each.length; i += all.length)
+        for (let i = at; i < each.length && !late(); i += all.length, done++)
             vectors[i] = (await context.getEmbeddingFor(each[i])).vector;
     }));
-    seconds[name] = (performance.now() - begun) / 1e3;
-    fs.writeFileSync(`${out}-${name}.json`, JSON.stringify(vectors));
+    rates[name] = done / (performance.now() - begun) * 1e3;
+    if (done === each.length) fs.writeFileSync(`${out}-${name}.json`, JSON.stringify(vectors));
+    fs.writeFileSync(`${out}-${name}.tokens.json`, JSON.stringify(each.map(text => model.tokenize(text, false))));
 }
 const memory = fs.readFileSync("/proc/self/status", "utf8").match(/VmRSS:\\s+(\\d+)/)[1];
-console.log(JSON.stringify({seconds, megabytes: memory / 1e3}));
+console.log(JSON.stringify({rates, megabytes: memory / 1e3}));
 process.exit(0);
 """
 ARMS = {
@@ -123,8 +131,8 @@ def files(place: Path) -> Iterator[tuple[str, Path, bool]]:
             say(f"{name}: left out: {error}")
 
 
-def once(arm: str, file: Path, data: Path, out: Path) -> dict:
-    """One turn of an arm: seconds by data set, and megabytes that lie in memory at the end."""
+def once(arm: str, file: Path, data: Path, out: Path, limit: int = 0) -> dict:
+    """One turn of an arm: texts a second by data set, and megabytes that lie in memory at the end."""
     peer = os.environ.get("NODE_LLAMA", "")
     if arm.startswith("node"):
         script = Path(peer) / "umekomi-benchmark.mjs"
@@ -133,6 +141,7 @@ def once(arm: str, file: Path, data: Path, out: Path) -> dict:
     else:
         words, place = [sys.executable, "-c", OURS], None
     words += [str(file), "exact" if arm == "exact" else ARMS[arm], str(data), str(out)]
+    words += [str(limit)] if arm.startswith("node") else []
     done = subprocess.run(words, capture_output=True, text=True, check=False, cwd=place)
     if done.returncode:
         raise RuntimeError(f"{arm}: {(done.stderr.strip().splitlines() or [str(done.returncode)])[-1]}")
@@ -171,12 +180,8 @@ def rates_of(name: str, file: Path, place: Path, arms: list[str], given: dict[st
     turns: dict[str, list[dict]] = {arm: [] for arm in arms}
     for _ in range(REPEATS):
         for arm in arms:
-            turns[arm].append(once(arm, file, place / "timed.json", place / "timed"))
-    rates = {
-        (arm, data): [len(rows) / turn["seconds"][data] for turn in turns[arm]]
-        for arm in arms
-        for data, rows in given.items()
-    }
+            turns[arm].append(once(arm, file, place / "timed.json", place / "timed", LIMIT))
+    rates = {(arm, data): [turn["rates"][data] for turn in turns[arm]] for arm in arms for data in given}
     for (arm, data), values in rates.items():
         yield row(f"{name}: {arm}", data, len(given[data]), "texts/s", values)
     for arm in arms:
@@ -197,16 +202,24 @@ def rates_of(name: str, file: Path, place: Path, arms: list[str], given: dict[st
 
 def vectors_of(name: str, file: Path, place: Path, arms: list[str], rows: int) -> Iterator[Measurement]:
     """Cosines of one file's vectors."""
-    peers = [arm for arm in arms if arm.startswith("node")]
-    vectors = {}
-    for arm in ("exact", "umekomi", "umekomi, ONNX Runtime", *peers[:1]):
+    peers = [arm for arm in arms if arm.startswith("node")][-1:]
+    vectors, tokens = {}, {}
+    for arm in ("exact", "umekomi", "umekomi, ONNX Runtime", *peers):
         once(arm, file, place / "spoken.json", place / "spoken")
         vectors[arm] = unit(place / f"spoken-languages.{'json' if arm in peers else 'npy'}")
+        tokens[arm] = json.loads((place / "spoken-languages.tokens.json").read_text())
+    same = np.ones(rows, bool)
+    if peers:
+        pairs = zip(tokens["umekomi"], tokens[peers[0]], strict=True)
+        same = np.array([mine == theirs for mine, theirs in pairs])
+        alike = [float(same.mean())]
+        yield row(f"{name}: umekomi", "ten languages", rows, "share of texts cut into llama.cpp's tokens", alike)
     for arm, found in vectors.items():
-        for other in ("exact", *peers[:1]):
+        for other in ("exact", *peers):
             if arm not in ("exact", other):
-                values = (found * vectors[other]).sum(1)
+                chosen = same if other in peers or arm in peers else np.ones(rows, bool)
+                values = (found * vectors[other]).sum(1)[chosen]
                 against = "exact arithmetic" if other == "exact" else "llama.cpp"
                 for metric, value in (("least", values.min()), ("mean", values.mean())):
                     measured = f"{metric} cosine to {against}"
-                    yield row(f"{name}: {arm}", "ten languages", rows, measured, [float(value)])
+                    yield row(f"{name}: {arm}", "ten languages", len(values), measured, [float(value)])
