@@ -118,8 +118,8 @@ def return_memory() -> None:
 
 def chosen(quantized: bool) -> str:
     """What runs a file where nothing is said: of quantized weights OpenVINO where it is installed, in bfloat16 where
-    the processor multiplies in it (its rounding is finer than that to eight bits), else ONNX Runtime. Of what was tried that
-    is the fastest (benchmarks/gguf.py)."""
+    the processor multiplies in it (its rounding is finer than that to eight bits), else ONNX Runtime: the fastest of
+    what was tried (benchmarks/gguf.py)."""
     if quantized and find_spec("openvino"):
         try:
             check_runtime("openvino-bf16")
