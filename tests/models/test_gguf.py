@@ -251,7 +251,12 @@ def test_metadata_that_are_no_networks_are_one_line(tiny, change, line):
 
 @pytest.mark.parametrize(
     ("architecture", "line"),
-    [("clip", "picture tower"), ("nomic-bert-moe", "a network of experts"), ("mamba", "umekomi runs bert, nomic-bert")],
+    [
+        ("clip", "picture tower"),
+        ("qwen2vl", "a chat model that sees"),
+        ("nomic-bert-moe", "a network of experts"),
+        ("mamba", "umekomi runs bert, nomic-bert"),
+    ],
 )
 def test_a_model_that_embeds_nothing_says_what_it_is(tmp_path, architecture, line):
     path = tmp_path / "other.gguf"

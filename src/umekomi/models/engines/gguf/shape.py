@@ -24,6 +24,7 @@ CONTEXT = 32768
 """The most tokens of a text that are read, whatever the file says."""
 OTHERS = {
     "clip": "the picture tower of a chat model that sees, which embeds no texts",
+    **dict.fromkeys(("qwen2vl", "qwen3vl"), "a chat model that sees, which umekomi does not run"),
     "whisper": "a model that writes down speech",
     "t5": "an encoder and a decoder of T5, which umekomi does not run",
     "t5encoder": "an encoder of T5, which umekomi does not run",
@@ -270,7 +271,8 @@ def ways(file: Gguf, named: str = "", entry: Entry | None = None) -> Ways:
         return Ways(
             pooling, "", f"note: {file.path.name} does not say its pooling: {shown} is taken, as {entry.name} has it"
         )
-    said = f"does not say how its vectors are pooled: {shown} is taken"
+    chat = causal and "tokenizer.chat_template" in file.metadata
+    said = f"{'is a chat model, and ' if chat else ''}does not say how its vectors are pooled: {shown} is taken"
     return Ways(pooling, "", f"note: {file.path.name} {said}; convert --to gguf --pooling writes another into it")
 
 
