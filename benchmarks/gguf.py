@@ -32,12 +32,12 @@ from umekomi.verbs.reproduce import Measurement
 CLAIM = "speed-gguf"
 MINILM = {"F32": False, "F16": False, "Q4_K": False, "Q8_0": True, "Q4_0": True}
 """The types that minilm is written in, and whether they are timed."""
-SENTENCES, ABSTRACTS, WORDS = 240, 24, 120
+SENTENCES, ABSTRACTS, WORDS = 160, 16, 120
 """Texts that are timed; words of an abstract, which all arms read whole."""
 LANGUAGES = ("ar", "de", "en", "es", "fi", "fr", "ja", "ko", "ru", "zh")
-PER_LANGUAGE, LENGTH, COMMON = 100, 8, 2000
+PER_LANGUAGE, LENGTH, COMMON = 100, 5, 2000
 """Texts of each for the vectors, of so many words drawn from so many of its most frequent."""
-LIMIT = 15
+LIMIT = 8
 """Seconds after which llama.cpp is given no more texts of a set: its rate is that of those it has finished. Its threads
 wait for each other turning, which on a machine with other work takes a hundred times as long."""
 OURS = """
