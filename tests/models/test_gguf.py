@@ -366,30 +366,19 @@ def test_every_verb_that_takes_a_model(tiny, tmp_path, data):
     assert {tensor.type for tensor in Gguf(tmp_path / "q8.gguf").tensors.values()} == {"Q8_0", "F32"}
 
 
-def test_served_under_its_files_name(tiny):
-    httpx = pytest.importorskip("httpx")
-    pytest.importorskip("fastapi")
-    from served import Server
-
-    _, path = tiny("bert")
-    with Server(path) as running:
-        answer = httpx.post(f"{running.url}/v1/embeddings", json={"model": "bert", "input": TEXTS[:2]}, timeout=60)
-    found = np.array([row["embedding"] for row in answer.json()["data"]], np.float32)
-    assert cosines(found, umekomi.load(path).encode(TEXTS[:2])).min() > 0.99999
-
-
 @pytest.mark.parametrize(
     ("words", "line"),
     [
-        (("--type", "Q9"), "type: expected one of F32, F16"),
-        (("--pooling", "max"), "pooling: expected mean, cls or last, found 'max'"),
-        (("--to", "word2vec"), "expected a table of entities"),
+        ({"type": "Q9"}, "type: expected one of F32, F16"),
+        ({"pooling": "max"}, "pooling: expected mean, cls or last, found 'max'"),
+        ({"to": "word2vec"}, "expected a table of entities"),
+        ({"to": "onnx", "type": "F16"}, "type: expected to 'gguf', found 'onnx'"),
     ],
 )
-def test_wrong_words_are_one_line(tiny, tmp_path, command, words, line):
-    out = tmp_path / "out.gguf"
-    status, _, error = command("convert", str(tiny("bert")[1]), "--out", str(out), *words)
-    assert status == 2 and line in error and error.count("\n") == 1 and not out.exists()
+def test_wrong_words_are_one_line(tiny, tmp_path, words, line):
+    with pytest.raises(WrongUse, match=line):
+        umekomi.convert(tiny("bert")[1], tmp_path / "out.gguf", **words)
+    assert not list(tmp_path.iterdir())
 
 
 def test_what_no_gguf_file_can_say(tiny, tmp_path, minilm):
