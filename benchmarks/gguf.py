@@ -35,7 +35,7 @@ CLAIM = f"speed-gguf {ONE}".strip()
 TIMED = {"minilm Q8_0", "minilm Q4_0", "SmolLM2-135M Q4_1", "Gemma 3 270M Q4_K_M"}
 """Files that are timed; of the others only vectors are looked at."""
 MINILM = ("F32", "F16", "Q4_K", "Q8_0", "Q4_0")
-LARGE = 4
+LARGE = 8
 """The larger models get one text in so many."""
 SENTENCES, ABSTRACTS, WORDS = 240, 16, 120
 """Texts that are timed; words of an abstract, which all arms read whole."""
@@ -170,7 +170,7 @@ def of_file(name: str, file: Path, place: Path) -> Iterator[Measurement]:
     large = not name.startswith("minilm")
     step = LARGE if large else 1
     given = {data: rows[::step] for data, rows in texts().items()} if name in TIMED else {}
-    spoken = languages()[: 10 * PER_LANGUAGE // (10 if large else 1)]
+    spoken = languages()[: 10 * PER_LANGUAGE // (20 if large else 1)]
     (place / "texts.json").write_text(json.dumps(given | {"languages": spoken}))
     (place / "spoken.json").write_text(json.dumps({"languages": spoken}))
     peers = [PEER] if os.environ.get("NODE_LLAMA") else []
