@@ -213,7 +213,7 @@ def test_a_file_of_another_model_is_not_mended(tiny, qwen, capsys):
     other = told(qwen, general__name="something else")
     assert entry_of(Gguf(other)) is None
     ran = umekomi.load(other)
-    assert "something else does not say how its vectors are pooled: the last token is taken" in capsys.readouterr().err
+    assert f"{other.name} does not say how its vectors are pooled: the last token is taken" in capsys.readouterr().err
     assert ran.tokenizer.encode("a").ids[-1] != 3
 
 
@@ -251,7 +251,12 @@ def test_metadata_that_are_no_networks_are_one_line(tiny, change, line):
 
 @pytest.mark.parametrize(
     ("architecture", "line"),
-    [("clip", "picture tower"), ("nomic-bert-moe", "a network of experts"), ("mamba", "umekomi runs bert, nomic-bert")],
+    [
+        ("clip", "picture tower"),
+        ("qwen2vl", "a chat model that sees"),
+        ("nomic-bert-moe", "a network of experts"),
+        ("mamba", "umekomi runs bert, nomic-bert"),
+    ],
 )
 def test_a_model_that_embeds_nothing_says_what_it_is(tmp_path, architecture, line):
     path = tmp_path / "other.gguf"
@@ -288,6 +293,13 @@ def test_saved_and_opened_again(tiny, tmp_path):
     assert again.kind == "gguf" and again.fingerprint() == model.fingerprint()
     assert np.array_equal(again.encode(TEXTS), model.encode(TEXTS))
     assert cosines(open_for_encoding(tmp_path / "saved", "torch").encode(TEXTS), model.encode(TEXTS)).min() > 0.99999
+
+
+def test_a_file_that_is_not_there(tmp_path):
+    with pytest.raises(WrongUse, match=r"none.gguf: no such file"):
+        umekomi.load(tmp_path / "none.gguf")
+    with pytest.raises(WrongUse, match="pooling: expected a GGUF file, whose pooling can be named, found random"):
+        umekomi.load("random", pooling="mean")
 
 
 def test_engines(tiny, place):
@@ -354,30 +366,19 @@ def test_every_verb_that_takes_a_model(tiny, tmp_path, data):
     assert {tensor.type for tensor in Gguf(tmp_path / "q8.gguf").tensors.values()} == {"Q8_0", "F32"}
 
 
-def test_served_under_its_files_name(tiny):
-    httpx = pytest.importorskip("httpx")
-    pytest.importorskip("fastapi")
-    from served import Server
-
-    _, path = tiny("bert")
-    with Server(path) as running:
-        answer = httpx.post(f"{running.url}/v1/embeddings", json={"model": "bert", "input": TEXTS[:2]}, timeout=60)
-    found = np.array([row["embedding"] for row in answer.json()["data"]], np.float32)
-    assert cosines(found, umekomi.load(path).encode(TEXTS[:2])).min() > 0.99999
-
-
 @pytest.mark.parametrize(
     ("words", "line"),
     [
-        (("--type", "Q9"), "type: expected one of F32, F16"),
-        (("--pooling", "max"), "pooling: expected mean, cls or last, found 'max'"),
-        (("--to", "word2vec"), "expected a table of entities"),
+        ({"type": "Q9"}, "type: expected one of F32, F16"),
+        ({"pooling": "max"}, "pooling: expected mean, cls or last, found 'max'"),
+        ({"to": "word2vec"}, "expected a table of entities"),
+        ({"to": "onnx", "type": "F16"}, "type: expected to 'gguf', found 'onnx'"),
     ],
 )
-def test_wrong_words_are_one_line(tiny, tmp_path, command, words, line):
-    out = tmp_path / "out.gguf"
-    status, _, error = command("convert", str(tiny("bert")[1]), "--out", str(out), *words)
-    assert status == 2 and line in error and error.count("\n") == 1 and not out.exists()
+def test_wrong_words_are_one_line(tiny, tmp_path, words, line):
+    with pytest.raises(WrongUse, match=line):
+        umekomi.convert(tiny("bert")[1], tmp_path / "out.gguf", **words)
+    assert not list(tmp_path.iterdir())
 
 
 def test_what_no_gguf_file_can_say(tiny, tmp_path, minilm):

@@ -140,6 +140,8 @@ def resolve(name: str | Path) -> Source:
         return Source(text, kind, file=file_of(name))
     if Path(name).expanduser().is_file():
         raise WrongUse(f"{text} is a file: expected a model's folder, word vectors (.txt, .vec, .bin) or .gguf")
+    if Path(text).suffix.lower() == ".gguf":
+        raise WrongUse(f"{text}: no such file")
     if _is_hub(text):
         return Source(text, hub=text)
     if "/" in text:

@@ -117,16 +117,15 @@ def return_memory() -> None:
 
 
 def chosen(quantized: bool) -> str:
-    """What runs a file where nothing is said: of quantized weights OpenVINO in bfloat16, where it is installed and the
-    processor multiplies in it (AMX: measured in benchmarks/gguf.py, its rounding is finer than that to eight bits);
-    else ONNX Runtime, or OpenVINO in float32 where only that is there."""
+    """What runs a file where nothing is said: of quantized weights OpenVINO where it is installed, in bfloat16 where
+    the processor multiplies in it (its rounding is finer than that to eight bits), else ONNX Runtime: the fastest of
+    what was tried (benchmarks/gguf.py)."""
     if quantized and find_spec("openvino"):
         try:
             check_runtime("openvino-bf16")
         except WrongUse:
-            pass
-        else:
-            return "openvino-bf16"
+            return "openvino"
+        return "openvino-bf16"
     return default_runtime() or "onnx"
 
 

@@ -24,6 +24,7 @@ CONTEXT = 32768
 """The most tokens of a text that are read, whatever the file says."""
 OTHERS = {
     "clip": "the picture tower of a chat model that sees, which embeds no texts",
+    **dict.fromkeys(("qwen2vl", "qwen3vl"), "a chat model that sees, which umekomi does not run"),
     "whisper": "a model that writes down speech",
     "t5": "an encoder and a decoder of T5, which umekomi does not run",
     "t5encoder": "an encoder of T5, which umekomi does not run",
@@ -257,7 +258,6 @@ def ways(file: Gguf, named: str = "", entry: Entry | None = None) -> Ways:
     causal = _causal(file)
     pooling = NAMED.get(named, "") or own or told or ("last" if causal else "mean")
     shown = {"mean": "the mean over tokens", "cls": "the first token", "last": "the last token"}[pooling]
-    name = str(file.metadata.get("general.name") or file.path.stem)
     if entry is not None and entry.ends_in and pooling == "last" and not _ends(file, entry.ends_in):
         if own or named:
             lacking, mended = "not", f"{entry.ends_in} is added"
@@ -271,8 +271,9 @@ def ways(file: Gguf, named: str = "", entry: Entry | None = None) -> Ways:
         return Ways(
             pooling, "", f"note: {file.path.name} does not say its pooling: {shown} is taken, as {entry.name} has it"
         )
-    said = f"does not say how its vectors are pooled: {shown} is taken"
-    return Ways(pooling, "", f"note: {name} {said}; convert --to gguf --pooling writes another into it")
+    chat = causal and "tokenizer.chat_template" in file.metadata
+    said = f"{'is a chat model, and ' if chat else ''}does not say how its vectors are pooled: {shown} is taken"
+    return Ways(pooling, "", f"note: {file.path.name} {said}; convert --to gguf --pooling writes another into it")
 
 
 def _ends(file: Gguf, token: str) -> bool:

@@ -71,6 +71,7 @@ def write(model: Saved, path: str | Path, type: str = "", pooling: str = "") -> 
         raise WrongUse(f"{path}: expected a file ending in .gguf")
     if pooling and pooling not in NAMED:
         raise WrongUse(f"pooling: expected mean, cls or last, found {pooling!r}")
+    type = type.upper()
     if type and type not in TYPES:
         raise WrongUse(f"type: expected one of {', '.join(TYPES)}, found {type!r}")
     if model.kind == "gguf" and not type:
@@ -98,7 +99,7 @@ def _written(model: TextEmbedder, path: Path, type: str, pooling: str) -> None:
     how = NAMED[pooling] if pooling else how
     with whole_file(path) as temporary:
         writer = GGUFWriter(str(temporary), shape.architecture)
-        _describe(writer, model, shape, how)
+        _describe(writer, model, shape, how, getattr(config, "type_vocab_size", 0))
         _vocabulary(writer, words, shape.vocabulary, model.name)
         for name, array in _tensors(network.state_dict(), shape, _offset(config), model.name):
             _add(writer, name, array, type)
@@ -199,8 +200,8 @@ def _offset(config: Any) -> int:
     return int(config.pad_token_id) + 1 if config.model_type == "xlm-roberta" else 0
 
 
-def _describe(writer: GGUFWriter, model: TextEmbedder, shape: Shape, pooling: str) -> None:
-    """The metadata."""
+def _describe(writer: GGUFWriter, model: TextEmbedder, shape: Shape, pooling: str, kinds: int) -> None:
+    """The metadata; ``kinds``: sorts of text that a BERT knows."""
     architecture = shape.architecture
     writer.add_type("model")
     writer.add_name(model.name)
@@ -212,6 +213,8 @@ def _describe(writer: GGUFWriter, model: TextEmbedder, shape: Shape, pooling: st
     writer.add_feed_forward_length(shape.inner)
     writer.add_head_count(shape.heads)
     writer.add_uint32(f"{architecture}.pooling_type", POOLING[pooling])
+    if architecture in ("bert", "nomic-bert"):
+        writer.add_token_type_count(kinds)
     if architecture in ("bert", "nomic-bert", "modern-bert"):
         writer.add_layer_norm_eps(shape.eps)
         writer.add_causal_attention(False)
@@ -375,7 +378,6 @@ def _say_wordpiece(
     accents = normalizer.get("strip_accents")
     writer.add_tokenizer_model("bert")
     writer.add_tokenizer_pre("default")
-    writer.add_token_type_count(2)
     writer.add_bool("tokenizer.ggml.normalizer.lowercase", lower)
     writer.add_bool("tokenizer.ggml.normalizer.strip_accents", lower if accents is None else bool(accents))
     writer.add_unk_token_id(tokens.index(told["model"]["unk_token"]))
