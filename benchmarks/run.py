@@ -41,6 +41,8 @@ NAMES = (
     "infersent",
     "elmo",
     "words",
+    "gguf",
+    "generating",
 )
 
 

@@ -18,7 +18,7 @@ from umekomi.errors import WrongUse
 from umekomi.indexes import Index
 from umekomi.indexes.opening import AnyIndex, index_name, open_index
 from umekomi.models.base import Predictor, sort_of
-from umekomi.models.opening import folder_of
+from umekomi.models.opening import file_of, folder_of
 from umekomi.server.batching import Batcher
 from umekomi.server.errors import Answer, ApiError
 from umekomi.server.maps import MAP_ROWS, Maps
@@ -198,7 +198,7 @@ class App:
 
 
 def _same(a: object, b: str) -> bool:
-    one, other = folder_of(a), folder_of(b)
+    one, other = folder_of(a) or file_of(a), folder_of(b) or file_of(b)
     return str(a) == b or (one is not None and other is not None and one.resolve() == other.resolve())
 
 

@@ -18,7 +18,7 @@ from umekomi.indexes.payload import as_table
 from umekomi.indexes.store import Store
 from umekomi.limits import checked
 from umekomi.models.engines.choice import open_for_encoding
-from umekomi.models.opening import folder_of
+from umekomi.models.opening import file_of, folder_of
 from umekomi.parts import similarity as similarities
 from umekomi.parts.words import choose
 from umekomi.progress import Progress, say
@@ -246,8 +246,8 @@ def _where(model: Named) -> str:
     memory."""
     if not isinstance(model, (str, Path)):
         return ""
-    folder = folder_of(model)
-    return str(model) if folder is None else str(folder.resolve())
+    place = folder_of(model) or file_of(model)
+    return str(model) if place is None else str(place.resolve())
 
 
 def _job(opened: AnyIndex | None) -> dict[str, Any]:

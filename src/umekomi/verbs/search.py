@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +20,7 @@ from umekomi.models.engines.choice import open_for_encoding, open_to_judge
 from umekomi.models.scorers import EmbedderScorer
 from umekomi.models.truncation import is_truncated
 from umekomi.parts import similarity as similarities
+from umekomi.parts.words import sentence_spans
 from umekomi.progress import say
 from umekomi.recipes import quick_model
 from umekomi.verbs.encode import WRITTEN, read_vectors, vectors_of
@@ -230,26 +230,10 @@ def _names(model: Named, query: str, k: int) -> list[Hit]:
     return [Hit(name, score, name) for name, score in table.most_similar(query, k=k)]
 
 
-def sentences(text: str) -> list[tuple[int, int]]:
-    """(start, end) of every sentence, white space around it left out.
-
-    >>> [ "It rains. Come in!"[a:b] for a, b in sentences("It rains. Come in!") ]
-    ['It rains.', 'Come in!']
-    """
-    out = []
-    for match in re.finditer(r"[^.!?。！？\n]+(?:[.!?](?=\s|$)|[.!?](?=\S)[^\s]*|[。！？]|\n|$)+", text):
-        piece = match.group()
-        start = match.start() + len(piece) - len(piece.lstrip())
-        end = match.end() - (len(piece) - len(piece.rstrip()))
-        if end > start:
-            out.append((start, end))
-    return out or [(0, len(text))]
-
-
 def sentences_of_hits(hits: list[Hit], most: int = 64) -> tuple[list[list[tuple[int, int]]], list[str]]:
     """(the first ``most`` sentences of every hit's text, the texts of those that have others beside them): what
     :func:`mark_best` chooses among."""
-    spans = [sentences(hit.text)[:most] if hit.text.strip() else [] for hit in hits]
+    spans = [sentence_spans(hit.text)[:most] if hit.text.strip() else [] for hit in hits]
     return spans, [hit.text[a:b] for hit, parts in zip(hits, spans, strict=True) if len(parts) > 1 for a, b in parts]
 
 

@@ -12,7 +12,7 @@ import lzma
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -956,6 +956,20 @@ def catalogue() -> Mapping[str, NamedSet]:
             "https://github.com/computationalstylistics/100_english_novels",
             _novels,
             ("english-novels/novels_sentences.txt.xz",),
+        ),
+        *(
+            NamedSet(
+                f"multi30k-en-{language}",
+                "pairs",
+                f"en, {language}",
+                "not stated (captions of Flickr30k)",
+                citation,
+                "https://github.com/multi30k/dataset",
+                partial(sentences.multi30k, other=language),
+                tuple(f"multi30k/{part}.tsv.gz" for part in ("train", "val", "test_2016_flickr")),
+                notes=("test: 2016's",),
+            )
+            for language, citation in (("de", "Elliott et al. 2016, VL"), ("fr", "Elliott et al. 2017, WMT"))
         ),
         NamedSet(
             "brown",
