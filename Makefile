@@ -55,7 +55,7 @@ test: lint docs light $(VENV)/.dev ## everything that CI runs
 	$(IN) pytest -n 2 --dist loadfile
 
 test-all: test ## and what is worth running now and then: damaged files, folders, indexes, bodies and filters by the thousand
-	$(IN) for border in files filters folders indexes bodies; do python -m tests.fuzz.$$border --cases 20000 --seed 1 || exit 1; done
+	$(IN) for border in files filters folders indexes bodies gguf; do python -m tests.fuzz.$$border --cases 20000 --seed 1 || exit 1; done
 
 clean: ## remove what was built
 	rm -rf $(VENV) $(LIGHT) site demo-output demo-light-output

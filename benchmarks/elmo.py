@@ -1,7 +1,7 @@
-"""ELMo's published size (2,048 filters, two LSTM of 4,096 cells and 512 numbers each way, clips of 3; random weights) on
-sentences of SNLI: tokens a second of reading, all layers mixed, beside plain loops as the old programs have them, which
-read the characters of every word where it stands and go through a batch step by step. The same weights in both arms;
-arms take turns, and what each gives is compared first."""
+"""ELMo's published size (2,048 filters, two LSTM of 4,096 cells and 512 numbers each way, clips of 3; random
+weights) on sentences of SNLI: tokens a second of reading, all layers mixed, beside plain loops as the old programs
+have them, which read the characters of every word where it stands and go through a batch step by step. The same
+weights in both arms; arms take turns, and what each gives is compared first."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from torch import Tensor
 from benchmarks.recurrent import by_steps
 from benchmarks.run import REPEATS, rate, spread
 from umekomi.data import load
-from umekomi.models.elmo import CharacterReader, ElmoEmbedder
+from umekomi.models.elmo import ElmoEmbedder
+from umekomi.models.words import CharacterReader
 from umekomi.parts.kernels.threads import cores
 from umekomi.parts.layers.bilm import BiLanguageModel, ElmoNetwork
 from umekomi.parts.layers.recurrent import Recurrent

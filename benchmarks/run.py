@@ -27,6 +27,10 @@ NAMES = (
     "bounds",
     "search",
     "recall",
+    "late",
+    "hybrid",
+    "databases",
+    "millions",
     "scans",
     "codes",
     "encode",
@@ -37,6 +41,7 @@ NAMES = (
     "infersent",
     "elmo",
     "words",
+    "gguf",
     "generating",
 )
 

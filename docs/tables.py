@@ -17,11 +17,23 @@ BEGIN, END = "<!-- systems: made by make tables -->", "<!-- /systems -->"
 RECALL_BEGIN, RECALL_END = "<!-- recall: made by make tables -->", "<!-- /recall -->"
 
 
-SHOWN = 3
-"""Differences that README shows of one recipe; the site and results/ have them all."""
+SITE = "https://umekomi.readthedocs.io/"
 
 
-def measured(recipe: str, most: int | None = None) -> str:
+def figure(recipe: str) -> str:
+    """One figure of a recipe: the first settled difference, else the first difference, else the first figure; the page
+    of the recipe and results/ have them all."""
+    file = ROOT / "results" / f"{recipe}.csv"
+    rows = list(csv.DictReader(file.open(encoding="utf-8", newline=""))) if file.is_file() else []
+    gaps = [row for row in rows if "difference" in row["metric"]]
+    settled = [row for row in gaps if float(row["low"]) > 0 or float(row["high"]) < 0]
+    for row in [*settled[:1], *gaps[:1]]:
+        return f"{_spanned(row, '+.3f')} {row['metric'].split(',')[0]}: {row['arm']}, {row['data']}"
+    told = (f"{row['metric']} {_spanned(row, '.3f')}: {row['arm']}, {row['data']}" for row in rows)
+    return next(told, "not yet measured")
+
+
+def measured(recipe: str) -> str:
     """What this recipe's claims came to: figures on the data that the paper gives one for, and every difference."""
     file = ROOT / "results" / f"{recipe}.csv"
     if not file.is_file():
@@ -39,17 +51,7 @@ def measured(recipe: str, most: int | None = None) -> str:
         if "difference" in row["metric"]:
             sign = "settled" if float(row["low"]) > 0 or float(row["high"]) < 0 else "not settled"
             parts.append(f"{row['arm']}, {row['data']}: {_spanned(row, '+.3f')} {row['metric'].split(',')[0]} ({sign})")
-    if most is not None and len(parts) > most:
-        settled = (
-            sum(": +" in part and "(settled)" in part for part in parts),
-            sum(": -" in part and "(settled)" in part for part in parts),
-        )
-        parts = [
-            *parts[:most],
-            f"of {len(parts)} differences {settled[0]} are settled above zero, {settled[1]} below: "
-            f"results/{recipe}.csv",
-        ]
-    return "<br>".join([*figures, *parts])
+    return "; ".join([*figures, *parts])
 
 
 def _spanned(row: dict[str, str], form: str) -> str:
@@ -277,28 +279,30 @@ def ranks_picture(left: dict[str, dict[str, str]], right: dict[str, dict[str, st
     return "".join([*lines, "</svg>"])
 
 
-def systems_table(links: bool = False, most: int | None = None) -> str:
-    """One row a system: its state is whether its recipe is there, or the verb or published model that it is."""
+def systems_table(site: bool = False) -> str:
+    """One row a system: its state is whether its recipe is there, or the verb or published model that it is; one figure
+    in README, on the ``site`` all of them."""
     import umekomi
     from umekomi.models.published.catalogue import CATALOGUE
     from umekomi.recipes import names
 
     there = {*names(), *umekomi.__all__, *(name for name, entry in CATALOGUE.items() if entry.loads != "code")}
     lines = ["| | system | becomes | state | measured |", "|---|---|---|---|---|"]
+    place = "" if site else SITE
     for row in csv.DictReader((ROOT / "docs" / "systems.csv").open(encoding="utf-8", newline="")):
         recipe = row["recipes"]
         works = recipe in there
         state = f"in part (waiting: {row['waiting']})" if works and row["waiting"] else "works" if works else "to come"
-        name = f"[{row['system']}](recipes/{recipe}.md)" if links and recipe in names() else row["system"]
-        lines.append(
-            f"| {row['id']} | {name} | {row['becomes']} | {state} | {measured(recipe, most) if works else ''} |"
-        )
+        page = f"recipes/{recipe}{'.md' if site else '/'}" if recipe in names() else ""
+        name = f"[{row['system']}]({place}{page})" if page else row["system"]
+        told = "" if not works else measured(recipe) if site else figure(recipe)
+        lines.append(f"| {row['id']} | {name} | {row['becomes']} | {state} | {told} |")
     return "\n".join(lines)
 
 
 def readme_table() -> str:
     """The systems that work, and how many are to come."""
-    lines = systems_table(most=SHOWN).split("\n")
+    lines = systems_table().split("\n")
     kept = [line for line in lines[2:] if "| to come |" not in line]
     waiting = len(lines) - 2 - len(kept)
     return (

@@ -82,7 +82,8 @@ def language(seed: int) -> Any:
 @cache
 def untrained(seed: int) -> Any:
     """A network of the same shape that has learned nothing."""
-    from umekomi.models.elmo import CharacterReader, ElmoEmbedder
+    from umekomi.models.elmo import ElmoEmbedder
+    from umekomi.models.words import CharacterReader
     from umekomi.parts.layers.bilm import BiLanguageModel, ElmoNetwork
     from umekomi.parts.learning.modules import seed_globals
 

@@ -25,7 +25,7 @@ from .processes import Hangs, answer
 
 TEXTS = ["the red apple", "how to open the cat", "a dog is fast on the tree", "", "sky"]
 LIGHT = ("hashing", "random", "entity", "bags", "static", "bm25", "tfidf", "transformed", "model2vec")
-HEAVY = ("text", "theirs", "router", "bare", "multi", "cross-encoder", "backbone", "onnx")
+HEAVY = ("text", "theirs", "router", "bare", "multi", "cross-encoder", "backbone", "onnx", "elmo-onnx")
 LIMIT = 10.0
 MEMORY = 6 << 30
 """Bytes that a worker may ask for: what a damaged folder makes large is an error here, not the end of the machine."""
@@ -108,6 +108,7 @@ def save_heavy(root: Path) -> None:
     MultiVectorEmbedder(MultiVectorEncoder(str(root / "bare"), device="cpu")).save(root / "multi")
     CrossEncoderScorer(CrossEncoder(str(root / "bare"), num_labels=1, device="cpu")).save(root / "cross-encoder")
     export(load(root / "text")).save(root / "onnx")
+    shutil.copytree(Path(__file__).parents[1] / "fixtures" / "elmo-onnx", root / "elmo-onnx")
 
 
 # --- damage ---------------------------------------------------------------------------------------------------------

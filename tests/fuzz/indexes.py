@@ -74,6 +74,12 @@ def templates(folder: Path) -> list[Path]:
     }
     if find_spec("usearch"):
         plans["hnsw"] = ({"metric": "cosine", "kind": "hnsw", "connections": 4}, lambda a, b: dense[a:b])
+    plans["centroids"] = (
+        {"metric": "maxsim", "output": "multi", "kind": "centroids", "shortlist": 12, "centroids": 16, "probes": 4},
+        lambda a, b: Vectors.of(tokens[a:b]),
+    )
+    if find_spec("turbovec"):
+        plans["turbo"] = ({"metric": "dot", "kind": "turbo", "shortlist": 20}, lambda a, b: dense[a:b])
     for name, (settings, vectors) in plans.items():
         index = Index.create(folder / name, text="word", **settings)
         for low, high in ((0, 40), (40, ROWS)):

@@ -79,6 +79,49 @@ def _answers(index: Index) -> str:
     return content_hash(json.dumps(hits), len(index))
 
 
+# --- an index of words and vectors -------------------------------------------------------------------------------------
+
+HYBRID = """
+from umekomi.errors import WrongUse
+from umekomi.verbs import index as module
+module.ROWS = 500
+def job(source, **more):
+    try:
+        module.index("bm25+hashing", source, "library", batch_size=64, **more)
+    except WrongUse as error:
+        if "holds an index already" not in str(error):
+            raise
+job("texts.jsonl")
+job("more.jsonl", add=True, replace=True)
+"""
+
+
+def both_texts(folder: Path) -> None:
+    texts(folder)
+    lines = (json.dumps({"id": f"r{i}", "text": f"another text {i % 70}", "n": -i}) for i in range(0, ROWS, 3))
+    (folder / "more.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def legs_stand(folder: Path) -> str | None:
+    """Words and vectors are of the same rows, whatever was committed: BM25 is that of the texts that are there."""
+    from umekomi.models.lexical import Bm25Embedder
+
+    if not (folder / "library" / "umekomi-index.json").exists():
+        return None
+    index = Index(folder / "library", verify=True)
+    if not len(index):
+        return None
+    rows = index.rows(index.living())
+    model = Bm25Embedder.fit([row["text"] for row in rows], words="words")
+    scores = (
+        model.encode_query(["another text 17"]) @ model.encode_document([row["text"] for row in rows]).T
+    ).toarray()
+    hits = index.search("another text 17", 10, leg="bm25")[0]
+    np.testing.assert_allclose([hit.score for hit in hits], -np.sort(-scores[0])[: len(hits)], rtol=1e-4)
+    done = index.about["job"]["finished"] and sum(row["n"] < 0 for row in rows) == len(range(3, ROWS, 3))
+    return _answers(index) if done else None
+
+
 # --- an index that is written to --------------------------------------------------------------------------------------
 
 UPKEEP = """
@@ -201,6 +244,7 @@ def nothing(folder: Path) -> None:
 
 WRITERS = (
     Writer("index", texts, INDEX, index_made),
+    Writer("hybrid", both_texts, HYBRID, legs_stand),
     Writer("upkeep", upkeep_begins, UPKEEP, upkeep_stands),
     Writer("model", model_begins, TRAIN, model_stands),
     Writer("encode", texts, ENCODE, vectors_stand),

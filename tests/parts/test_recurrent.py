@@ -12,7 +12,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from umekomi.errors import UmekomiError
 from umekomi.parts.layers import recurrent
-from umekomi.parts.layers.recurrent import Packing, Recurrent, Steps, lengths_of
+from umekomi.parts.layers.recurrent import Packing, Product, Recurrent, Steps, lengths_of
 
 LENGTHS = torch.tensor([4, 0, 7, 1, 7, 2])
 INPUTS, TIME = 3, 8
@@ -207,12 +207,53 @@ def test_torchs_kernels_give_the_same_where_they_are_used(cell, directions, monk
     layer = made({"cell": cell, "directions": directions, "layers": 2, "residual": True})
     vectors, state = inputs(layer)
     own = layer(vectors, LENGTHS, state)
-    monkeypatch.setattr(Recurrent, "_layer", lambda layer, *given: layer._by_torch(*given[:-1]))
+    monkeypatch.setattr(Recurrent, "_layer", lambda layer, *given: layer._by_torch(*given[:4]))
     theirs = layer(vectors, LENGTHS, state)
     for ours, part in zip(
         (own.outputs, own.last, *own.state), (theirs.outputs, theirs.last, *theirs.state), strict=True
     ):
         torch.testing.assert_close(ours, part)
+
+
+@pytest.mark.parametrize("case", [{}, {"cell": "gru"}, {"projection": 3, "cell_clip": 0.2, "projection_clip": 0.1}])
+def test_matrices_laid_out_once_give_the_same(case, monkeypatch):
+    if not recurrent._has_mkl():
+        pytest.skip("this torch has no MKL")
+    monkeypatch.setattr(recurrent, "PACKED_NUMBERS", 1)
+    layer = Recurrent(5, 24, directions="both", **case)
+    generator = torch.Generator().manual_seed(3)
+    lengths = torch.randint(0, 9, (700,), generator=generator)  # of the first step there are some 600 rows, then fewer
+    vectors = torch.randn(700, 8, 5, generator=generator)
+    with torch.no_grad():
+        monkeypatch.setattr(recurrent, "PACKED_ROWS", 1 << 60)
+        want = layer(vectors, lengths)
+        monkeypatch.setattr(recurrent, "PACKED_ROWS", 2048)
+        laid_out = []
+        monkeypatch.setattr(recurrent, "Product", lambda *given: laid_out.append(Product(*given)) or laid_out[-1])
+        found = layer(vectors, lengths)
+    assert laid_out and all(each._packed is not None for each in laid_out)
+    torch.testing.assert_close(found.outputs, want.outputs, rtol=1e-5, atol=1e-6)
+    for one, other in zip(found.state, want.state, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("rows", [1, 3, 48, 49, 100, 255, 256, 257, 900])
+def test_a_layout_serves_any_number_of_rows(rows, monkeypatch):
+    monkeypatch.setattr(recurrent, "PACKED_NUMBERS", 1)
+    monkeypatch.setattr(recurrent, "PACKED_STEP", 1)
+    generator = torch.Generator().manual_seed(0)
+    weight, x = torch.randn(130, 70, generator=generator), torch.randn(rows, 70, generator=generator)
+    product, bias = Product(weight, 1 << 20), torch.randn(130, generator=generator)
+    there = torch.randn(rows, 130, generator=generator)
+    want = x.double() @ weight.double().t()
+    for call, wanted in (
+        (lambda to: product.add(x, to), want + there),
+        (lambda to: product.put(x, to), want),
+        (lambda to: product.put(x, to, bias), want + bias),
+    ):
+        to = there.clone()
+        call(to)
+        torch.testing.assert_close(to.double(), wanted, rtol=1e-5, atol=1e-4)
 
 
 @EXACT

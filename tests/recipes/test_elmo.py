@@ -13,7 +13,7 @@ from umekomi.run import Run
 
 torch = pytest.importorskip("torch")
 
-from umekomi.models.elmo import CharacterReader
+from umekomi.models.words import CharacterReader
 from umekomi.parts.layers.bilm import BiLanguageModel
 from umekomi.parts.learning.bilm import UNKNOWN, Corpus, LanguageHead, Window, learn_mix
 from umekomi.parts.learning.modules import seed_globals

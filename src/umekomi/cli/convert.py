@@ -12,14 +12,14 @@ def convert(
     source: Annotated[
         str,
         typer.Argument(
-            help="A model's name or folder, a word2vec file (.txt, .vec, .bin, packed or not), or an encoder that "
-            "InferSent published (.pkl).",
+            help="A model's name or folder, a GGUF file, a word2vec file (.txt, .vec, .bin, packed or not), or an "
+            "encoder that InferSent published (.pkl).",
             metavar="IN",
         ),
     ],
     out: Annotated[Path, typer.Option("--out", help="The file or folder to write.")],
     to: Annotated[
-        str | None, typer.Option("--to", help="word2vec, safetensors, sentence-transformers or onnx.")
+        str | None, typer.Option("--to", help="word2vec, safetensors, sentence-transformers, onnx or gguf.")
     ] = None,
     precision: Annotated[
         str,
@@ -34,12 +34,25 @@ def convert(
     vectors: Annotated[
         str | None, typer.Option(help="Of a .pkl: the word vectors that it was learned on, a file or folder.")
     ] = None,
+    type: Annotated[
+        str, typer.Option(help="With --to gguf: F32, F16, Q8_0, Q4_0, Q4_1 or Q4_K; F16 where it is not said.")
+    ] = "",
+    pooling: Annotated[str, typer.Option(help="Of a GGUF file, or written into it: mean, cls or last.")] = "",
 ) -> None:
     """Write a model in another format."""
     from umekomi.verbs.convert import convert as run
 
     written = run(
-        source, out, to, precision=precision, data=data, least_cosine=least_cosine, vectors=vectors, progress=True
+        source,
+        out,
+        to,
+        precision=precision,
+        data=data,
+        least_cosine=least_cosine,
+        vectors=vectors,
+        type=type,
+        pooling=pooling,
+        progress=True,
     )
     print(f"{source} -> {written}")
     if precision == "int8":

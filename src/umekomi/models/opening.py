@@ -19,6 +19,7 @@ from umekomi.models.base import FORMAT, Backbone, EmbedderBase, Open, describe
 from umekomi.models.borders import border, in_one_line, is_of_a_library
 from umekomi.models.folders import check_entries, check_sums, damaged, fields, read_object
 from umekomi.models.published.catalogue import CATALOGUE, Entry
+from umekomi.models.services.endpoints import is_service
 from umekomi.progress import say
 
 if TYPE_CHECKING:
@@ -40,11 +41,14 @@ KINDS = {
     "paragraphs": "umekomi.models.paragraphs:ParagraphEmbedder",
     "multi": "umekomi.models.multivector:MultiVectorEmbedder",
     "onnx": "umekomi.models.engines.onnx:OnnxEmbedder",
+    "elmo-onnx": "umekomi.models.engines.elmo:ElmoOnnxEmbedder",
+    "gguf": "umekomi.models.engines.gguf.model:GgufEmbedder",
     "transformed": "umekomi.models.transformed:TransformedEmbedder",
     "backbone": "umekomi.models.backbone:TransformerBackbone",
     "cross-encoder": "umekomi.models.scorers:CrossEncoderScorer",
     "pair-head": "umekomi.models.scorers:PairHeadScorer",
     "gemini": "umekomi.models.gemini:GeminiEmbedder",
+    "service": "umekomi.models.services.embedder:ServiceEmbedder",
     "linear-predictor": "umekomi.models.tabular:LinearPredictor",
 }
 """The kinds of model and the class of each: all that a new kind is registered by."""
@@ -72,23 +76,33 @@ class Source:
     hub: str = ""
     head: dict[str, Any] = field(default_factory=dict)
     file: Path | None = None
-    """A file of word vectors, which becomes a table."""
+    """A file of word vectors, which becomes a table, or a GGUF file."""
     foreign: str = ""
     """The model type of a folder that is read by its shapes."""
 
 
 def is_model_name(name: str | Path) -> bool:
-    """Could this be a model's name: a folder, a file of word vectors, a name of the catalogue or built in, a hub id?"""
+    """Could this be a model's name: a folder, a file of word vectors, a GGUF file, a name of the catalogue or built in,
+    a hub id, a service?"""
     text = str(name)
-    known = text in CATALOGUE or text in BUILT_IN or _is_hub(text)
-    return known or folder_of(name) is not None or _words_file(name) is not None
+    known = text in CATALOGUE or text in BUILT_IN or is_service(text) or _is_hub(text)
+    return known or folder_of(name) is not None or file_of(name) is not None
 
 
-def _words_file(name: str | Path) -> Path | None:
+def file_of(name: object) -> Path | None:
+    """The file that is named and holds a model: word vectors, or GGUF; None for any other name, and for an object."""
+    return None if _kind_of_file(name) is None else Path(str(name)).expanduser()
+
+
+def _kind_of_file(name: object) -> str | None:
+    """What a file of this name becomes; None where there is none."""
+    if not isinstance(name, (str, Path)):
+        return None
     from umekomi.models.word2vec import is_named
 
     file = Path(name).expanduser()
-    return file if is_named(file) and file.is_file() else None
+    kind = "gguf" if file.suffix.lower() == ".gguf" else "entity" if is_named(file) else None
+    return kind if kind is not None and file.is_file() else None
 
 
 def folder_of(name: object) -> Path | None:
@@ -120,10 +134,12 @@ def resolve(name: str | Path) -> Source:
         if entry.loads == "service":
             return Source(text, "gemini", entry=entry)
         return Source(text, "text", packaged_folder(entry), entry)
-    if (file := _words_file(name)) is not None:
-        return Source(text, "entity", file=file)
+    if is_service(text):
+        return Source(text, "service")
+    if (kind := _kind_of_file(name)) is not None:
+        return Source(text, kind, file=file_of(name))
     if Path(name).expanduser().is_file():
-        raise WrongUse(f"{text} is a file: expected a model's folder, or word vectors (.txt, .vec, .bin)")
+        raise WrongUse(f"{text} is a file: expected a model's folder, word vectors (.txt, .vec, .bin) or .gguf")
     if _is_hub(text):
         return Source(text, hub=text)
     if "/" in text:
@@ -193,10 +209,20 @@ def _head(path: Path) -> dict[str, Any]:
 # --- opening --------------------------------------------------------------------------------------------------------
 
 
-def load(name: Named) -> Saved:
-    """The embedder, scorer or backbone at ``name``: a folder, a catalogue name (``"minilm"``), or a hub id. An object
-    that is one already is given back."""
-    return open_source(resolve(name)) if isinstance(name, (str, Path)) else name
+def load(name: Named, *, pooling: str = "") -> Saved:
+    """The embedder, scorer or backbone at ``name``: a folder, a file of word vectors or GGUF, a catalogue name
+    (``"minilm"``), a hub id, or a service. An object that is one already is given back; of one that an engine runs, the
+    model itself. ``pooling`` (``"mean"``, ``"cls"``, ``"last"``) is how a GGUF file's vectors are made, where it does
+    not say or says it wrong."""
+    if not isinstance(name, (str, Path)):
+        original = getattr(name, "original", None)
+        return name if original is None else original()
+    source = resolve(name)
+    if not pooling:
+        return open_source(source)
+    if source.kind != "gguf" or source.file is None:
+        raise WrongUse(f"pooling: expected a GGUF file, whose pooling can be named, found {name}")
+    return open_file(source, pooling=pooling)
 
 
 def load_embedder(name: Named) -> EmbedderBase:
@@ -219,12 +245,23 @@ def open_source(source: Source) -> Saved:
     if source.hub:
         return _open_hub(source.hub)
     if source.file is not None:
-        from umekomi.models.word2vec import read
-
-        return read(source.file)
+        return open_file(source)
+    if source.kind == "service" and source.folder is None:
+        return class_of_kind("service").named(source.name)
     if source.folder is None:
         return class_of_kind(source.kind).default()
     return open_folder(source)
+
+
+def open_file(source: Source, **options: Any) -> Saved:
+    """The model in a file."""
+    assert source.file is not None
+    if source.kind == "gguf":
+        with border(str(source.file), DataError):
+            return class_of_kind("gguf")(source.file, **options)
+    from umekomi.models.word2vec import read
+
+    return read(source.file)
 
 
 def load_folder(folder: Path, **options: Any) -> Saved:

@@ -59,7 +59,7 @@ for errors."""
 READERS = {
     "words": "umekomi.models.words:WordReader",
     "trees": "umekomi.models.labelled:TreeReader",
-    "characters": "umekomi.models.elmo:CharacterReader",
+    "characters": "umekomi.models.words:CharacterReader",
     "documents": "umekomi.models.autoencoder:DocumentReader",
 }
 """How texts become numbers, likewise."""
@@ -116,7 +116,7 @@ def device() -> str:
 
 class SequenceEmbedder(TokenizedEmbedder):
     """``reader`` makes numbers of texts, ``network`` vectors of numbers: ``network(ids, lengths)`` gives
-    :class:`~umekomi.parts.layers.sentence.EncodedBatch`.
+    :class:`~umekomi.parts.layers.sentence.EncodedBatch`, ``network.encode(ids, lengths)`` its vectors alone.
 
     A text of which no word is known, an empty one among them, has a zero vector and no token vectors, unless words
     stand around every text; how many there were is said. A vector depends on nothing else in the batch, so that some
@@ -216,7 +216,12 @@ class SequenceEmbedder(TokenizedEmbedder):
                 with border(self.name), torch.inference_mode():
                     long = lengths[places[0]] > LONG and not tokens and not zero
                     given = [rows[place] for place in places]
-                    encoded = self._read_long(given) if long else self.network(*self._padded(given))
+                    if long:
+                        encoded = self._read_long(given)
+                    elif tokens:
+                        encoded = self.network(*self._padded(given))
+                    else:
+                        encoded = EncodedBatch(self.network.encode(*self._padded(given)))
                 yield start + places, encoded, lengths[places]
 
     def _padded(self, rows: Sequence[NDArray[np.int64]]) -> tuple[torch.Tensor, torch.Tensor]:

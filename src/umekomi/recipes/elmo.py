@@ -107,7 +107,8 @@ class Elmo(Recipe):
             raise WrongUse(f"{self.name}, warmup: expected stateful beside it, found {self.warmup} without")
 
     def learn(self, data: Any, start: Any, run: Run) -> Any:
-        from umekomi.models.elmo import CharacterReader, ElmoEmbedder
+        from umekomi.models.elmo import ElmoEmbedder
+        from umekomi.models.words import CharacterReader
         from umekomi.parts.layers.bilm import BiLanguageModel, ElmoNetwork
         from umekomi.parts.learning.bilm import learn_mix
         from umekomi.parts.learning.modules import seed_globals
@@ -171,7 +172,7 @@ class Elmo(Recipe):
     def _corpus(self, reader: Any, lines: list[str]) -> Any:
         import pyarrow as pa
 
-        from umekomi.parts.layers.characters import BEGIN, END, marker_characters
+        from umekomi.parts.characters import BEGIN, END, marker_characters
         from umekomi.parts.learning.bilm import Corpus
 
         words = [row for row in reader.words(lines) if row]

@@ -17,7 +17,7 @@ from umekomi.errors import UmekomiError, WrongUse, unknown_name
 from umekomi.files import folder_bytes
 from umekomi.models.base import EmbedderBase, Predictor, Scorer, describe
 from umekomi.models.engines.choice import open_to_judge
-from umekomi.models.opening import folder_of, is_model_name, known_names
+from umekomi.models.opening import file_of, folder_of, is_model_name, known_names
 from umekomi.progress import say
 from umekomi.server.batching import Batcher
 from umekomi.server.workers import in_thread
@@ -183,16 +183,16 @@ class ModelPool:
 
 
 def model_id(source: Named) -> str:
-    """What a model is called on the wire: its folder's name, or its name."""
+    """What a model is called on the wire: its folder's name, its file's without the ending, or its name."""
     if isinstance(source, (str, Path)):
-        folder = folder_of(source)
-        return str(source) if folder is None else folder.resolve().name
+        folder, file = folder_of(source), file_of(source)
+        return folder.resolve().name if folder is not None else str(source) if file is None else file.stem
     return str(source.name)
 
 
 def _bytes(source: Named) -> int:
-    folder = folder_of(source)
-    return 0 if folder is None else folder_bytes(folder)
+    folder, file = folder_of(source), file_of(source)
+    return folder_bytes(folder) if folder is not None else 0 if file is None else file.stat().st_size
 
 
 def check_source(source: Named) -> None:

@@ -10,6 +10,8 @@ from umekomi.errors import WrongUse
 from umekomi.files import MODEL_FILE, SUMS_FILE
 from umekomi.limits import checked
 from umekomi.models import TransformedEmbedder, load, word2vec
+from umekomi.models.engines.choice import export, gguf_of, has_graph
+from umekomi.models.engines.gguf import header
 from umekomi.models.entity import EntityEmbedder
 from umekomi.models.opening import as_embedder
 from umekomi.models.static import StaticEmbedder
@@ -19,7 +21,7 @@ STATES = (".pkl", ".pickle", ".pt", ".pth")
 if TYPE_CHECKING:
     from umekomi.models.base import Named, Saved
 
-FORMATS = ("word2vec", "safetensors", "sentence-transformers", "onnx")
+FORMATS = ("word2vec", "safetensors", "sentence-transformers", "onnx", "gguf")
 
 
 @checked
@@ -32,13 +34,16 @@ def convert(
     data: str | Path | Iterable[str] | None = None,
     least_cosine: float = 0.99,
     vectors: Named | None = None,
+    type: str = "",
+    pooling: str = "",
     progress: bool = False,
 ) -> Path:
     """Write a model in another format.
 
     ``"word2vec"``: a table of entities as text, or binary where ``out`` ends in ``.bin``. ``"safetensors"``: umekomi's
     own folder. ``"sentence-transformers"``: a folder that opens there as it is, without ``umekomi.json``; transforms
-    that are linear become its layers. ``"onnx"``: a folder that needs no torch.
+    that are linear become its layers. ``"onnx"``: a folder that needs no torch. ``"gguf"``: a file for llama.cpp and
+    its kin. What comes from a GGUF file has its weights expanded to float32, except in another GGUF file.
 
     Args:
         source: the model; a file ending in ``.txt``, ``.vec`` or ``.bin``, packed or not, is read as word2vec; one
@@ -51,21 +56,35 @@ def convert(
         data: the texts that this is measured on.
         least_cosine: that every text keeps to its own vector.
         vectors: of such an encoder, the table of word vectors that it was learned on.
+        type: of a GGUF file's matrices: F32, F16, Q8_0, Q4_0, Q4_1 or Q4_K; empty: F16, or those of a GGUF source.
+        pooling: that a GGUF source has, or is written into a GGUF file: mean, cls or last.
         progress: shows a bar.
     """
     out = Path(out)
-    to = to or ("word2vec" if word2vec.is_named(out) else "safetensors")
+    to = to or ("word2vec" if word2vec.is_named(out) else "gguf" if header.is_named(out) else "safetensors")
     if to not in FORMATS:
         raise WrongUse(f"convert: expected one of {', '.join(FORMATS)}, found {to!r}")
     if precision not in ("float32", "int8"):
         raise WrongUse(f"precision: expected float32 or int8, found {precision!r}")
     if precision == "int8" and (to != "onnx" or data is None):
         raise WrongUse("precision int8: expected to 'onnx', and data, the texts to measure the loss on")
-    model = _open(source, vectors)
+    if type and to != "gguf":
+        raise WrongUse(f"type: expected to 'gguf', found {to!r}")
+    if pooling and to != "gguf" and gguf_of(source) is None:
+        raise WrongUse(f"pooling: expected a GGUF file on either side, found {source} to {to!r}")
+    if to != "gguf" and (path := gguf_of(source)) is not None:
+        from umekomi.models.engines.gguf.expanded import read_expanded
+
+        model: Saved = read_expanded(path, pooling)
+    else:
+        model = _open(source, vectors)
     if to == "word2vec":
         word2vec.write(as_table(model), out)
+    elif to == "gguf":
+        from umekomi.models.engines.gguf.writing import write
+
+        write(model, out, type, pooling)
     elif to == "onnx":
-        from umekomi.models.engines.choice import export, has_graph
         from umekomi.models.engines.onnx import OnnxEmbedder
 
         if not has_graph(model) and not isinstance(model, OnnxEmbedder):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -31,7 +32,8 @@ class OnnxRuntime:
 
     rounding = ""
 
-    def __init__(self, graph: bytes | Path) -> None:
+    def __init__(self, graph: bytes | Path, weights: Mapping[str, NDArray[Any]] | None = None) -> None:
+        """``weights``: arrays that the graph names and does not hold."""
         import onnxruntime
 
         onnxruntime.set_default_logger_severity(3)
@@ -41,6 +43,9 @@ class OnnxRuntime:
             options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1
         providers = [*(["CUDAExecutionProvider"] if self.gpu else []), "CPUExecutionProvider"]
+        if weights:
+            values = [onnxruntime.OrtValue.ortvalue_from_numpy(array) for array in weights.values()]
+            options.add_external_initializers(list(weights), values)
         self._session = onnxruntime.InferenceSession(
             str(graph) if isinstance(graph, Path) else graph, options, providers=providers
         )

@@ -406,5 +406,17 @@ CATALOGUE: dict[str, Entry] = {
             note="a paid service; vectors of other versions do not compare; "
             "widths other than 3072 are brought to length one here",
         ),
+        Entry(
+            "gemini-embedding-2",
+            "",
+            3072,
+            8192,
+            "",
+            "service",
+            "service",
+            matryoshka=(768, 1536, 3072),
+            note="a paid service; it takes prefixes, not task types, and every text is a request of its own in a "
+            "batch, else it makes one vector of them all",
+        ),
     )
 }

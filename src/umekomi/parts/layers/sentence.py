@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from umekomi.errors import WrongUse
 from umekomi.fields import AtLeast, Within
-from umekomi.parts.layers.recurrent import Recurrent
+from umekomi.parts.layers.recurrent import ReadPacked, Recurrent
 
 PIECE = 4096
 """Words of a long text that are read at once."""
@@ -103,6 +103,11 @@ class Encoder(nn.Module):
     def settings(self) -> dict[str, Any]:
         """What makes another one like it."""
 
+    def encode(self, vectors: Tensor, lengths: Tensor, places: Tensor | None = None) -> Tensor:
+        """The vectors of :meth:`forward` alone, which an encoder may know to make faster. With ``places`` int64
+        ``[batch, time]``, ``vectors`` are rows ``[n, inputs]``, of which these stand there."""
+        return self(vectors if places is None else vectors[places], lengths).vectors  # type: ignore[no-any-return]
+
     def encode_long(self, vectors: Tensor) -> Tensor:
         """``[dimension]`` of one sequence ``[time, inputs]``, in memory that does not grow with its states where the
         encoder knows how."""
@@ -123,13 +128,35 @@ class Pool(nn.Module):
         """``states`` ``[batch, time, width]``, zero behind a sequence's end; ``last`` ``[batch, width]``. Gives the
         vectors, and where it has one its attention ``[batch, hops, time]``."""
 
+    packs: ClassVar[bool] = False
+    """Has it :meth:`pool_packed`?"""
+
+    def pool_packed(self, read: ReadPacked, lengths: Tensor) -> Tensor:
+        """The vectors, of states that are packed: nothing is padded, and nothing read but them."""
+        raise NotImplementedError
+
     @abstractmethod
     def pool_long(self, pieces: Pieces, last: Callable[[], Tensor]) -> Tensor:
         """The same of one long sequence."""
 
 
+def _fold(read: ReadPacked, lengths: Tensor, into: Callable[..., Tensor]) -> Tensor:
+    """``[batch, width]``: what ``into(so far, next state, out=so far)`` makes of each sequence's states; zero where
+    there is none."""
+    sizes, starts = read.packing.sizes, read.packing.starts
+    out = read.outputs.new_zeros(len(lengths), read.outputs.shape[1])
+    if not sizes:
+        return out
+    whole = read.outputs[: sizes[0]].clone()
+    for size, start in zip(sizes[1:], starts[1:], strict=False):
+        into(whole[:size], read.outputs[start : start + size], out=whole[:size])
+    return out.index_copy(0, read.packing.order, whole)
+
+
 class LastState(Pool):
     """The output at the last word that each direction reads."""
+
+    packs = True
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -138,6 +165,9 @@ class LastState(Pool):
     def forward(self, states: Tensor, lengths: Tensor, last: Tensor) -> tuple[Tensor, Tensor | None]:
         return last, None
 
+    def pool_packed(self, read: ReadPacked, lengths: Tensor) -> Tensor:
+        return read.last
+
     def pool_long(self, pieces: Pieces, last: Callable[[], Tensor]) -> Tensor:
         return last()
 
@@ -145,12 +175,17 @@ class LastState(Pool):
 class MeanOfStates(Pool):
     """The mean over a sentence's own words."""
 
+    packs = True
+
     def __init__(self, width: int) -> None:
         super().__init__()
         self.dimension = width
 
     def forward(self, states: Tensor, lengths: Tensor, last: Tensor) -> tuple[Tensor, Tensor | None]:
         return states.sum(1) / lengths.clamp(min=1).unsqueeze(1).to(states.dtype), None
+
+    def pool_packed(self, read: ReadPacked, lengths: Tensor) -> Tensor:
+        return _fold(read, lengths, torch.add) / lengths.clamp(min=1).unsqueeze(1).to(read.outputs.dtype)
 
     def pool_long(self, pieces: Pieces, last: Callable[[], Tensor]) -> Tensor:
         sums = [(piece.double().sum(0), len(piece)) for piece in pieces()]
@@ -160,12 +195,21 @@ class MeanOfStates(Pool):
 class MaxOfStates(Pool):
     """The maximum over a sentence's words; with ``padding`` zero also over the zeros behind it."""
 
+    packs = True
+
     def __init__(self, width: int, padding: Padding) -> None:
         super().__init__()
         self.dimension, self.padding = width, padding
 
     def forward(self, states: Tensor, lengths: Tensor, last: Tensor) -> tuple[Tensor, Tensor | None]:
         return max_of(states, lengths, self.padding), None
+
+    def pool_packed(self, read: ReadPacked, lengths: Tensor) -> Tensor:
+        found = _fold(read, lengths, torch.maximum)
+        if self.padding == "zero" and len(lengths):
+            shorter = (lengths < lengths.max()).unsqueeze(1)
+            found = torch.where(shorter, found.clamp(min=0), found)
+        return found
 
     def pool_long(self, pieces: Pieces, last: Callable[[], Tensor]) -> Tensor:
         return torch.stack([piece.amax(0) for piece in pieces()]).amax(0)
@@ -364,6 +408,14 @@ class RecurrentEncoder(Encoder):
             )
         return EncodedBatch(found, states, lengths, attention)
 
+    def encode(self, vectors: Tensor, lengths: Tensor, places: Tensor | None = None) -> Tensor:
+        if not self.pool.packs or torch.is_grad_enabled():
+            return super().encode(vectors, lengths, places)
+        read = self.recurrent.packed(vectors, lengths, places)
+        if self.projection is not None:
+            read = read._replace(outputs=self.projection(read.outputs))
+        return self.pool.pool_packed(read, lengths)
+
     def encode_long(self, vectors: Tensor) -> Tensor:
         if len(self.recurrent.cells) > 1 or torch.is_grad_enabled():
             return super().encode_long(vectors)
@@ -473,6 +525,11 @@ class WordNetwork(nn.Module):
     def forward(self, ids: Tensor, lengths: Tensor) -> EncodedBatch:
         """``ids`` int64 ``[batch, time]``, anything behind a sequence's end."""
         return self.encoder(self.words(ids), lengths)  # type: ignore[no-any-return]
+
+    def encode(self, ids: Tensor, lengths: Tensor) -> Tensor:
+        """The vectors alone."""
+        distinct, places = torch.unique(ids, return_inverse=True)
+        return self.encoder.encode(self.words(distinct), lengths, places)  # type: ignore[no-any-return]
 
     def encode_long(self, ids: Tensor) -> Tensor:
         """``[dimension]`` of one text of many words ``[time]``."""
