@@ -252,13 +252,13 @@ def ranks_picture(left: dict[str, dict[str, str]], right: dict[str, dict[str, st
     """Two columns of names, best first, each joined to itself by a line: SVG in the page's own colours."""
     from html import escape
 
-    step, top, width, inner = 22, 46, 760, (250, 510)
+    step, top, width, inner = 22, 46, 860, (300, 560)
     order = [best_first(side) for side in (left, right)]
     place = [{arm: top + step * number for number, arm in enumerate(side)} for side in order]
     height = top + step * len(order[0]) + 4
     lines = [
         f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="ranks of {len(left)} methods in two uses" '
-        'style="width:100%;max-width:760px;font:13px sans-serif" fill="currentColor" stroke="none">',
+        'style="width:100%;max-width:860px;font:13px sans-serif" fill="currentColor" stroke="none">',
         f'<text x="{inner[0] - 10}" y="20" text-anchor="end" font-weight="bold">under a classifier</text>',
         f'<text x="{inner[1] + 10}" y="20" font-weight="bold">by cosine</text>',
     ]

@@ -42,7 +42,7 @@ from umekomi.verbs.reproduce import Claim, Measurement, cached
 
 SEEDS = (0, 1, 2)
 WIDTH, WORDS, VOCABULARY = 300, 100, 8000
-SUMMED, READ = 100_000, 15_000
+SUMMED, READ = 80_000, 12_000
 """Sentences that methods which sum words, and those which read word by word, learn from."""
 PAIRS, GLOSSES, CAPTIONS = 29_000, 30_000, 2000
 EPOCHS = {"words": 5, "paragraphs": 5, "fastsent": 5, "pairs": 1, "glosses": 1, "captions": 5}
