@@ -226,8 +226,20 @@ def readme_table() -> str:
     )
 
 
+def write_agreement() -> None:
+    """How far made questions agreed with real ones, into the package: what a comparison without labels says of it."""
+    file = ROOT / "results" / "questions.csv"
+    if not file.is_file():
+        return
+    rows = [row for row in csv.DictReader(file.open(encoding="utf-8", newline="")) if row["claim"] == "questions-agree"]
+    lines = [f"{row['arm']},{row['data']},{row['value']},{row['low']},{row['high']}" for row in rows]
+    path = ROOT / "src" / "umekomi" / "tasks" / "questions" / "agreement.csv"
+    path.write_text("\n".join(["way,data,tau,low,high", *lines]) + "\n", encoding="utf-8")
+
+
 def main() -> None:
-    """Write the tables into README and the page of search."""
+    """Write the tables into README and the page of search, and what was measured of made questions into the package."""
+    write_agreement()
     for name, begin, end, table in (
         ("README.md", BEGIN, END, readme_table()),
         ("docs/search.md", RECALL_BEGIN, RECALL_END, recall_table()),
