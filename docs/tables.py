@@ -33,27 +33,6 @@ def figure(recipe: str) -> str:
     return next(told, "not yet measured")
 
 
-def measured(recipe: str) -> str:
-    """What this recipe's claims came to: figures on the data that the paper gives one for, and every difference."""
-    file = ROOT / "results" / f"{recipe}.csv"
-    if not file.is_file():
-        return ""
-    rows = list(csv.DictReader(file.open(encoding="utf-8", newline="")))
-    beside = [
-        row for row in rows if row["paper_data"] and row["data"].startswith(row["paper_data"].lower().replace(" ", "-"))
-    ]
-    figures = [
-        f"{row['arm']}, {row['data']}: {row['metric']} {_spanned(row, '.3f')}, the paper {row['paper']}"
-        for row in beside
-    ]
-    parts = []
-    for row in rows:
-        if "difference" in row["metric"]:
-            sign = "settled" if float(row["low"]) > 0 or float(row["high"]) < 0 else "not settled"
-            parts.append(f"{row['arm']}, {row['data']}: {_spanned(row, '+.3f')} {row['metric'].split(',')[0]} ({sign})")
-    return "; ".join([*figures, *parts])
-
-
 def _spanned(row: dict[str, str], form: str) -> str:
     value, low, high = (format(float(row[key]), form) for key in ("value", "low", "high"))
     return f"{value} [{low}, {high}]"
@@ -196,7 +175,7 @@ def bytes_chart(share: dict[str, dict[str, str]], size: dict[str, float]) -> str
 
 def systems_table(site: bool = False) -> str:
     """One row a system: its state is whether its recipe is there, or the verb or published model that it is; one figure
-    in README, on the ``site`` all of them."""
+    of each, and its page, in README by the address of the ``site``."""
     import umekomi
     from umekomi.models.published.catalogue import CATALOGUE
     from umekomi.recipes import names
@@ -210,7 +189,7 @@ def systems_table(site: bool = False) -> str:
         state = f"in part (waiting: {row['waiting']})" if works and row["waiting"] else "works" if works else "to come"
         page = f"recipes/{recipe}{'.md' if site else '/'}" if recipe in names() else ""
         name = f"[{row['system']}]({place}{page})" if page else row["system"]
-        told = "" if not works else measured(recipe) if site else figure(recipe)
+        told = figure(recipe) if works else ""
         lines.append(f"| {row['id']} | {name} | {row['becomes']} | {state} | {told} |")
     return "\n".join(lines)
 
