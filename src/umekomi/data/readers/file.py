@@ -39,7 +39,8 @@ def kind_of(path: Path) -> tuple[str, bool]:
     kind = Path(path.stem).suffix.lower() if packed else path.suffix.lower()
     if kind not in TABLE_SUFFIXES:
         raise WrongUse(
-            f"{path}: expected a file ending in {', '.join(TABLE_SUFFIXES)} (or these + .gz), found {path.name!r}"
+            f"{path}: expected a file ending in {', '.join(TABLE_SUFFIXES)} (or these + .gz), or a document "
+            f"({', '.join(RICH)}), found {path.name!r}"
         )
     return kind, packed
 
