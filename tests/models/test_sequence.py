@@ -97,6 +97,13 @@ def test_saved_and_opened_it_is_the_same(name, tmp_path):
     assert there.outputs == embedder.outputs
 
 
+def test_opened_by_its_verb_it_gives_word_vectors_too(tmp_path):
+    import umekomi
+
+    model("max").save(tmp_path / "m")
+    assert umekomi.load(tmp_path / "m").outputs == {"dense", "multi"}
+
+
 def test_token_vectors_are_states_and_rows_of_the_matrix():
     embedder = model("max")
     tokens, dense = embedder.encode(TEXTS, output="multi"), embedder.encode(TEXTS)

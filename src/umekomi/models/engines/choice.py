@@ -190,12 +190,15 @@ def load(name: Named, engine: str = "auto", *, pooling: str = "") -> Saved:
     (``"minilm"``), a hub id, or a service.
 
     It encodes as fast as the command line does: a transformer runs by ``engine`` (as of :func:`open_for_encoding`)
-    where that gives the model's own vectors. Recipes that go on from it, ``save`` and ``shrink`` take the model itself.
-    An object that is a model already is given back. ``pooling`` (``"mean"``, ``"cls"``, ``"last"``) is how a GGUF
-    file's vectors are made, where it does not say or says it wrong.
+    where that gives the model's own vectors; what gives word vectors, too, which a graph does not, is the model itself
+    unless an engine is named. Recipes that go on from it, ``save`` and ``shrink`` take the model itself. An object that
+    is a model already is given back. ``pooling`` (``"mean"``, ``"cls"``, ``"last"``) is how a GGUF file's vectors are
+    made, where it does not say or says it wrong.
     """
     if pooling:
         return opening.load(name, pooling=pooling)
+    if engine == "auto" and isinstance(name, (str, Path)) and resolve(name).kind in WORD_BY_WORD:
+        return opening.load(name)
     opened = open_to_judge(name, engine)
     if isinstance(name, (str, Path)) and resolve(name).kind not in GRAPHS:
         fast = getattr(opened, "base", opened)
