@@ -430,7 +430,10 @@ def test_a_title_is_a_text_and_what_has_neither_is_left_out_and_counted(tmp_path
         {"_id": "d3", "title": "", "text": ""},
     ]
     found = load(beir(tmp_path / "a", documents, HEAD + "q1\td1\t1\nq1\td3\t1\n"), "test")
-    assert found.corpus.to_pylist() == [{"id": "d1", "text": "On cats"}, {"id": "d2", "text": "They purr."}]
+    assert found.corpus.to_pylist() == [
+        {"id": "d1", "text": "On cats", "title": "On cats"},
+        {"id": "d2", "text": "They purr.", "title": ""},
+    ]
     assert found.judgements() == {"q1": {"d1": 1}}
     said = capsys.readouterr().err
     assert "1 documents have neither title nor text" in said and "1 judgements of such documents" in said

@@ -67,7 +67,7 @@ def _kept(run: Judging, key: str) -> bool:
 
 
 def _warning(about: Foreseen) -> str:
-    return " (long: Ctrl-C now, or --max-queries, or a smaller corpus)" if (about.seconds or 0) > LONG else ""
+    return " (long: Ctrl-C now; fewer queries or a smaller corpus take less)" if (about.seconds or 0) > LONG else ""
 
 
 def _unpayable(run: Judging, model: ServiceEmbedder, about: Foreseen, promised: float) -> str:

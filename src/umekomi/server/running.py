@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import logging
 import signal
 import socket
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, TextIO
 
 import uvicorn
 from fastapi import FastAPI
@@ -132,11 +134,27 @@ def run(
         raise DrainTimeout("serve: interrupted twice: what was still being answered was given up")
 
 
+class _ToStandardError(logging.StreamHandler[TextIO]):
+    """Writes to what is standard error at the time."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.stream = sys.stderr
+        super().emit(record)
+
+
 def server_of(app: FastAPI, drain_seconds: int = DRAIN_SECONDS) -> Server:
-    """uvicorn's server of the application, with the bounds of :mod:`umekomi.server.protocol`."""
+    """uvicorn's server of the application, with the bounds of :mod:`umekomi.server.protocol`. What it warns of goes to
+    standard error; its own configuration would close every handler of the process it is in."""
+    logger = logging.getLogger("uvicorn")
+    if not any(isinstance(handler, _ToStandardError) for handler in logger.handlers):
+        handler = _ToStandardError()
+        handler.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
+        logger.addHandler(handler)
+        logger.propagate = False
     return Server(
         uvicorn.Config(
             app,
+            log_config=None,
             http=Bounded,
             ws="none",
             lifespan="on",
