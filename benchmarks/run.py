@@ -27,6 +27,10 @@ NAMES = (
     "bounds",
     "search",
     "recall",
+    "late",
+    "hybrid",
+    "databases",
+    "millions",
     "scans",
     "codes",
     "encode",
@@ -35,8 +39,10 @@ NAMES = (
     "trees",
     "probes",
     "infersent",
+    "elmo",
     "words",
     "gguf",
+    "generating",
 )
 
 

@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,7 @@ from umekomi.verbs.reproduce import Measurement, cached
 
 CLAIM = "speed-search"
 ASKED = 300
+SHORTLISTS = {"binary": (50, 100, 200, 400, 1000, 3000), "turbo": (20, 40, 60, 100, 200), "funnel": (200, 1000, 3000)}
 ROWS = 1_001_000
 """A thousand are kept out of the index: queries are drawn from them."""
 
@@ -135,17 +137,23 @@ def one_set(data: str, vectors: Any, graphs: bool) -> Iterator[Measurement]:
         index.compact()
         true, _ = index.nearest(queries, 10)
         yield from measured("umekomi exact", data, rows, lambda asked: index.nearest(asked, 10)[0], queries, true)
-        for kind in ("binary", "funnel"):
+        for kind, settings in (("binary", {}), ("turbo", {}), ("turbo", {"bits": 2}), ("funnel", {})):
+            if kind == "turbo" and find_spec("turbovec") is None:
+                say("turbovec is not installed: its arms are left out")
+                continue
             begun = time.perf_counter()
-            index.compact(kind)
-            yield rate(CLAIM, f"umekomi {kind}, built", data, rows, "rows/s", rows, (time.perf_counter() - begun,) * 3)
-            yield figure(CLAIM, f"umekomi {kind}, on disk", data, rows, "bytes/row", [index.bytes_on_disk() / rows])
-            if kind == "binary":
-                yield from fresh(index, queries, data, rows)
+            index.compact(kind, **settings)
+            took = (time.perf_counter() - begun,) * 3
             own = index.kind.settings()
-            what = kind if kind == "binary" else f"{kind} of {own['width']} bytes"
+            what = {"funnel": f"funnel of {own.get('width')} bytes", "turbo": f"turbo of {own.get('bits')} bits"}.get(
+                kind, kind
+            )
+            yield rate(CLAIM, f"umekomi {what}, built", data, rows, "rows/s", rows, took)
+            yield figure(CLAIM, f"umekomi {what}, on disk", data, rows, "bytes/row", [index.bytes_on_disk() / rows])
+            if kind != "funnel":
+                yield from fresh(index, queries, data, rows, what)
             yield figure(CLAIM, f"umekomi {what}, tuned", data, rows, "shortlist for .95", [own["shortlist"]])
-            for shortlist in (0, *((50, 100, 200, 400, 1000, 3000) if kind == "binary" else (200, 1000, 3000))):
+            for shortlist in (0, *(SHORTLISTS[kind])):
                 now = index.snapshot()
                 tried = make_kind(kind, own | {"shortlist": shortlist or own["shortlist"]})
                 tried.codec = now.kind.codec
@@ -228,43 +236,49 @@ queries = np.load(sys.argv[2])
 import umekomi.parts.kernels.scan, pyarrow.dataset
 before = anonymous()
 begun = time.perf_counter(); index = Index(sys.argv[1]); opened = time.perf_counter() - begun
+prepared = 0.0
+if len(sys.argv) > 3:
+    begun = time.perf_counter(); index.prepare(); prepared = time.perf_counter() - begun
 begun = time.perf_counter(); index.nearest(queries[:1], 10); first = time.perf_counter() - begun
 rest = []
 for query in queries[1:50]:
     begun = time.perf_counter(); index.nearest(query[None], 10); rest.append(time.perf_counter() - begun)
-print(json.dumps([opened * 1000, first * 1000, 1000 * float(np.median(rest)), anonymous() - before]))
+print(json.dumps([opened * 1000, first * 1000, 1000 * float(np.median(rest)), anonymous() - before, prepared * 1000]))
 """
 
 
-def fresh(index: Index, queries: Any, data: str, rows: int) -> Iterator[Measurement]:
+def fresh(index: Index, queries: Any, data: str, rows: int, what: str) -> Iterator[Measurement]:
     """A process of its own, the index's pages thrown out of the cache first: opening, first query, the next ones,
     memory."""
     folder = index.store.folder
     np.save(folder.parent / "queries.npy", queries)
     figures = []
-    for cold in (True, False):
-        for path in folder.rglob("*") if cold else ():
+    for how in ("cold", "warm", "warm, prepared"):
+        for path in folder.rglob("*") if how == "cold" else ():
             if path.is_file():
                 handle = os.open(path, os.O_RDONLY)
                 os.fsync(handle)
                 os.posix_fadvise(handle, 0, 0, os.POSIX_FADV_DONTNEED)
                 os.close(handle)
         done = subprocess.run(
-            [sys.executable, "-c", FRESH, str(folder), str(folder.parent / "queries.npy")],
+            [sys.executable, "-c", FRESH, str(folder), str(folder.parent / "queries.npy"), *(how.split(", ")[1:])],
             capture_output=True,
             text=True,
             check=True,
         )
         figures.append(json.loads(done.stdout))
-    for cold, (opened, first, later, anonymous) in zip(("cold", "warm"), figures, strict=True):
-        for what, value in (
+    for cold, (opened, first, later, anonymous, prepared) in zip(
+        ("cold", "warm", "warm, prepared"), figures, strict=True
+    ):
+        for said, value in (
             (f"ms to open, {cold}", opened),
+            *([(f"ms to prepare, {cold}", prepared)] if prepared else []),
             (f"ms, first query, {cold}", first),
             (f"ms, median of the next 49, {cold}", later),
         ):
-            yield figure(CLAIM, "umekomi binary, a process of its own", data, rows, what, [value])
+            yield figure(CLAIM, f"umekomi {what}, a process of its own", data, rows, said, [value])
         if cold == "warm":
-            yield figure(CLAIM, "umekomi binary, a process of its own", data, rows, "MB anonymous", [anonymous])
+            yield figure(CLAIM, f"umekomi {what}, a process of its own", data, rows, "MB anonymous", [anonymous])
     yield figure(
         CLAIM,
         "vectors in memory, as a flat index holds them",

@@ -60,8 +60,9 @@ def on_files(files: Files, config: Any) -> Files:
     pages |= {f"recipes/{name}.md": recipe_page(name) for name in names()}
     pages["speed.md"] = tables.benchmarks_page()
     pages["bytes.md"] = tables.bytes_page()
+    pages["ranks.md"] = tables.ranks_page()
     pages["parity.md"] = parity_page()
-    pages["systems.md"] = "# The systems\n\n" + tables.systems_table(links=True) + "\n"
+    pages["systems.md"] = "# The systems\n\n" + tables.systems_table(site=True) + "\n"
     pages["verbs/index.md"] = "# Verbs\n\nEach verb is a Python function of the same name first.\n\n" + "".join(
         f"- [{verb}]({page('', verb)})\n" for verb in VERBS
     )

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from reproductions.shared.splits import learned_and_judged
 from reproductions.shared.word_vectors import glove
 from umekomi.data import load
 from umekomi.data.trees import parse_trees
@@ -55,16 +56,6 @@ def recipe(arm: str) -> Any:
 
 
 @cache
-def split(name: str) -> tuple[Any, Any]:
-    """(what is learned from, what is judged)."""
-    data = load(name)
-    if "all" not in data.splits:
-        return data["train"], data["test"]
-    rows = np.arange(data["all"].num_rows)
-    return data["all"].take(rows[rows % 10 != 9]), data["all"].take(rows[rows % 10 == 9])
-
-
-@cache
 def trees(binary: bool) -> tuple[Any, list[str], list[str]]:
     """(trees to learn from, those judged, their labels)."""
     data = load("sst-trees")
@@ -84,7 +75,7 @@ def hits(name: str, arm: str, seed: int) -> Any:
         from umekomi.models.labelled import predict_labels
 
         say(f"  {name}, {arm}, seed {seed}")
-        train, test = split(name)
+        train, test = learned_and_judged(name)
         if arm.endswith("+ LR"):
             texts = {"text": train["text"].to_pylist()}
             judged = get("tfidf")().fit(texts) if arm.startswith("TF-IDF") else _minilm()
@@ -154,7 +145,7 @@ def long_hits(arm: str, seed: int) -> Any:
         from umekomi.models.labelled import predict_labels
 
         say(f"  imdb, {arm}, seed {seed}")
-        train, test = split("imdb")
+        train, test = learned_and_judged("imdb")
         kind = get("sentiment-encoders")
         if arm == "TF-IDF + LR":
             model = get("tfidf")().fit({"text": train["text"].to_pylist()})

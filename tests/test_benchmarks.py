@@ -20,7 +20,7 @@ def run(monkeypatch):
 
 def test_each_has_a_measure(run):
     for name in run.NAMES:
-        if name in ("recurrent", "infersent", "trees") and find_spec("torch") is None:
+        if name in ("recurrent", "infersent", "trees", "generating") and find_spec("torch") is None:
             continue
         assert callable(importlib.import_module(f"benchmarks.{name}").measure)
 
@@ -37,7 +37,8 @@ def test_rates_and_figures(run):
 def test_recall_is_of_what_is_there(run):
     recall = importlib.import_module("benchmarks.recall")
     vectors = np.random.default_rng(0).standard_normal((2000, 32)).astype(np.float32)
-    kinds = ["auto", "exact", "binary", "funnel", *(["hnsw"] if find_spec("usearch") else [])]
+    kinds = ["auto", "exact", "binary", "funnel"]
+    kinds += [kind for kind, package in (("hnsw", "usearch"), ("turbo", "turbovec")) if find_spec(package)]
     for kind in kinds:
         rows = list(recall.of_kind(kind, "d", vectors[50:], vectors[:50]))
         assert len(rows) == len(recall.HITS) * len(recall.SHARES)

@@ -97,6 +97,25 @@ def test_readme_table_is_what_results_say():
     assert f"{tables.RECALL_BEGIN}\n{tables.recall_table()}\n{tables.RECALL_END}" in page, "run make tables"
 
 
+def test_ranks_are_two_columns_joined_by_lines():
+    import xml.etree.ElementTree as ET
+
+    tables = module(ROOT / "docs" / "tables.py", "tables")
+    left = {name: {"value": str(value)} for name, value in (("a & b", 0.5), ("c", 0.7), ("d", 0.6))}
+    right = {name: {"value": str(value)} for name, value in (("a & b", 0.3), ("c", 0.1), ("d", 0.2))}
+    drawn = ET.fromstring(tables.ranks_picture(left, right))
+    columns: dict[str, list] = {}
+    for each in drawn.iter("text"):
+        if "font-weight" not in each.attrib:
+            columns.setdefault(each.get("x"), []).append((float(each.get("y")), each.text))
+    told = [[text for _, text in sorted(column)] for column in columns.values()]
+    assert told == [["c 0.700", "d 0.600", "a & b 0.500"], ["a & b 0.300", "d 0.200", "c 0.100"]]
+    places = [{text.rpartition(" ")[0]: y for y, text in column} for column in columns.values()]
+    lines = [re.findall(r"-?[\d.]+", path.get("d")) for path in drawn.iter("path")]
+    found = sorted((float(line[1]), float(line[-1])) for line in lines)
+    assert found == sorted((places[0][arm] - 4, places[1][arm] - 4) for arm in left), "each joined to itself"
+
+
 def test_all_31_systems_are_listed():
     lines = (ROOT / "docs" / "systems.csv").read_text().splitlines()[1:]
     assert [line.split(",")[0] for line in lines] == [f"S{i:02d}" for i in range(1, 32)]

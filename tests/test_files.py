@@ -129,9 +129,13 @@ def test_links_and_fifos_are_no_files_of_a_folder(tmp_path):
     assert regular_file(tmp_path / "outside" / "file").st_size == 4
 
 
-def interrupted_at(step, job):
-    """Run ``job`` with Ctrl-C before the line of umekomi.files that it comes to as its ``step``th: whether it came so
-    far, and what the line says."""
+def press_control_c():
+    raise KeyboardInterrupt
+
+
+def interrupted_at(step, job, interrupt=press_control_c):
+    """Run ``job`` with Ctrl-C (or another ``interrupt``) before the line of umekomi.files that it comes to as its
+    ``step``th: whether it came so far, and what the line says."""
     seen, line = 0, ""
 
     def trace(frame, event, argument):
@@ -143,7 +147,7 @@ def interrupted_at(step, job):
             seen += 1
             if seen == step:
                 line = text
-                raise KeyboardInterrupt
+                interrupt()
         return trace
 
     before = sys.gettrace()
@@ -174,8 +178,11 @@ def test_control_c_before_any_line_leaves_a_file_whole_and_alone(tmp_path):
     assert 8 < step < 99 and path.read_text() == "new"
 
 
-def test_control_c_before_any_line_loses_no_folder(tmp_path):
+@pytest.mark.parametrize("at_once", [True, False])
+def test_control_c_before_any_line_loses_no_folder(tmp_path, monkeypatch, at_once):
     path = tmp_path / "model"
+    if not at_once:
+        monkeypatch.setattr(files, "_exchange", lambda *_: False)
 
     def job():
         with whole_folder(path) as temporary:
@@ -188,9 +195,57 @@ def test_control_c_before_any_line_loses_no_folder(tmp_path):
         assert (path / "umekomi.json").read_text() in ("old", "new"), line
         left = [each.name for each in tmp_path.iterdir() if each != path]
         # a Ctrl-C within the last cleaning up leaves what it was about to clean up
-        assert not left or (line.startswith(("shutil.rmtree(retired", "if path.exists():  #"))), (line, left)
+        last = ("shutil.rmtree(temporary", "shutil.rmtree(retired", "if path.exists():  #")
+        assert not left or line.startswith(last), (line, left)
         for name in left:
             shutil.rmtree(tmp_path / name)
         if not hit:
             break
     assert 15 < step < 199 and (path / "umekomi.json").read_text() == "new"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a fork, and folders that change their names at once")
+def test_a_kill_before_any_line_leaves_a_whole_folder_in_place(tmp_path):
+    path = tmp_path / "model"
+
+    def save(what):
+        with whole_folder(path) as temporary:
+            (temporary / "umekomi.json").write_text(what)
+
+    save("old")
+    for step in range(1, 200):
+        child = os.fork()
+        if not child:
+            interrupted_at(step, lambda: save("new"), lambda: os._exit(9))
+            os._exit(0)
+        killed = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        assert (path / "umekomi.json").read_text() in ("old", "new"), step
+        if not killed:
+            break
+        files._cleared.clear()  # another process comes next
+        save("old")
+        assert [each.name for each in tmp_path.iterdir()] == ["model"], step
+    assert 15 < step < 199 and (path / "umekomi.json").read_text() == "new"
+
+
+@pytest.mark.skipif(files.fcntl is None, reason="locks")
+def test_what_killed_processes_left_is_removed_and_what_others_write_is_not(tmp_path):
+    path, table = tmp_path / "model", tmp_path / "a.csv"
+    left = [f".model.{'0' * 16}", f".model.{'1' * 16}.old", f".a.csv.{'2' * 16}.csv", f".model.{'3' * 16}.old"]
+    for name in left:
+        (tmp_path / name).mkdir() if "model" in name else (tmp_path / name).touch()
+    (tmp_path / left[3] / "umekomi.json").write_text("the only one")
+    (tmp_path / left[1]).rmdir()
+    others = {".model.mine", ".model.0123", f".other.{'0' * 16}"}
+    for name in others:
+        (tmp_path / name).mkdir()
+    with whole_folder(path) as first:
+        assert (path / "umekomi.json").read_text() == "the only one", "moved aside by one that was killed"
+        files._cleared.clear()
+        with whole_folder(path) as second, whole_file(table) as third:
+            assert first.exists() and second.exists() and third.exists()
+            (second / "umekomi.json").write_text("second")
+            third.write_text("1")
+        (first / "umekomi.json").write_text("first")
+    assert {each.name for each in tmp_path.iterdir()} == others | {"model", "a.csv"}
+    assert (path / "umekomi.json").read_text() == "first"

@@ -19,7 +19,7 @@ _WHERE = {
     "index": "umekomi.verbs.index",
     "info": "umekomi.verbs.info",
     "inspect": "umekomi.verbs.inspect",
-    "load": "umekomi.models",
+    "load": "umekomi.models.engines.choice",
     "mine": "umekomi.verbs.mine",
     "recipe": "umekomi.verbs.info",
     "recipes_table": "umekomi.verbs.info",
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from umekomi.contracts import Vectors as Vectors
     from umekomi.errors import UmekomiError as UmekomiError
     from umekomi.indexes import Index as Index
-    from umekomi.models import load as load
+    from umekomi.models.engines.choice import load as load
     from umekomi.recipes import Recipe as Recipe
     from umekomi.server import serve as serve
     from umekomi.verbs.compare import compare as compare
@@ -70,4 +70,5 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_WHERE})
+    """The verbs; what else is exported stands in ``__all__``."""
+    return [name for name in __all__ if name.islower()]

@@ -6,19 +6,29 @@ import hashlib
 import json
 import math
 import os
+import re
 import secrets
 import shutil
 import stat
+import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from umekomi.errors import DataError, WrongUse
 
+try:
+    import fcntl
+except ImportError:  # Windows, which has no such locks
+    fcntl = None  # type: ignore[assignment]
+
 MODEL_FILE = "umekomi.json"
 SUMS_FILE = "SHA256SUMS"
 _OURS = (MODEL_FILE, "modules.json")
+_RETIRED = ".old"
+_OWN = getattr(os, "O_CLOEXEC", 0)
+_cleared: set[Path] = set()
 _DEVICES = {"con", "prn", "aux", "nul", "conin$", "conout$", "clock$"} | {
     f"{port}{number}" for port in ("com", "lpt") for number in "0123456789¹²³"
 }
@@ -99,9 +109,11 @@ def whole_file(path: str | Path) -> Iterator[Path]:
     """Write to a temporary neighbour, then rename: readers see the old file or the new one, never half of it."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = _neighbour(path, path.suffix)
+    _clear_up(path)
+    temporary, lock = _neighbour(path, path.suffix), -1
     try:  # named before it is there: Ctrl-C at any moment leaves nothing
-        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+        lock = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY | _OWN, 0o600)
+        _hold(lock)
         yield temporary
         with temporary.open("rb") as written:
             os.fsync(written.fileno())
@@ -109,6 +121,8 @@ def whole_file(path: str | Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+        if lock >= 0:
+            os.close(lock)
 
 
 @contextmanager
@@ -121,19 +135,23 @@ def whole_folder(path: str | Path) -> Iterator[Path]:
     if path.is_dir() and any(path.iterdir()) and not any((path / name).is_file() for name in _OURS):
         raise WrongUse(f"{path} holds files that are no saved model: choose an empty or a new folder")
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = _neighbour(path)
-    retired = temporary.with_name(temporary.name + ".old")
+    _clear_up(path)
+    temporary, lock = _neighbour(path), -1
+    retired = temporary.with_name(temporary.name + _RETIRED)
     try:
         temporary.mkdir(mode=0o700)
+        lock = os.open(temporary, os.O_RDONLY | _OWN) if fcntl else -1
+        _hold(lock)
         yield temporary
         mask = _umask()
         for place in (temporary, *temporary.rglob("*")):  # libraries leave weights that only their owner may read
             if not place.is_symlink():
                 place.chmod((0o777 if place.is_dir() else 0o666) & ~mask)
         try:
-            if path.exists():
-                path.rename(retired)
-            temporary.rename(path)
+            if not path.is_dir() or path.is_symlink() or not _exchange(temporary, path):
+                if path.exists():
+                    path.rename(retired)
+                temporary.rename(path)
         except BaseException:
             if retired.exists() and not path.exists():
                 retired.rename(path)
@@ -144,6 +162,67 @@ def whole_folder(path: str | Path) -> Iterator[Path]:
         finally:
             if path.exists():  # else it is all that is left of what was there
                 shutil.rmtree(retired, ignore_errors=True)
+            if lock >= 0:
+                os.close(lock)
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Let two folders change their names in one step, so that a kill leaves either the one or the other in place; where
+    the system or the file system cannot, nothing is done."""
+    import ctypes
+
+    name, here = {"linux": ("renameat2", -100), "darwin": ("renameatx_np", -2)}.get(sys.platform, ("", 0))
+    rename = getattr(ctypes.CDLL(None), name, None) if name else None
+    swap = 2  # RENAME_EXCHANGE of Linux, RENAME_SWAP of macOS; ``here`` is AT_FDCWD
+    return rename is not None and rename(here, os.fsencode(one), here, os.fsencode(other), swap) == 0
+
+
+def _hold(lock: int) -> None:
+    """Show others that the file or folder behind this descriptor is being written: the lock ends with the process."""
+    if fcntl and lock >= 0:
+        with suppress(OSError):  # a file system without locks
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def _is_held(path: Path) -> bool:
+    """Is there such a file or folder, and is a process at work on it, for all that can be known?"""
+    if fcntl is None:
+        return True
+    try:
+        lock = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | _OWN)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(lock)
+    return False
+
+
+def _clear_up(path: Path) -> None:
+    """Remove the temporary neighbours that killed processes left beside ``path``; a folder that one had moved aside
+    comes back where nothing is in its place. Once a process for each path: its own leave nothing."""
+    if path.absolute() in _cleared:
+        return
+    _cleared.add(path.absolute())
+    names = re.compile(
+        rf"(\.{re.escape(path.name)}\.[0-9a-f]{{16}})(?:{re.escape(path.suffix)}|({re.escape(_RETIRED)}))?"
+    )
+    for place in sorted(path.parent.iterdir()):
+        found = names.fullmatch(place.name)
+        if not found or _is_held(place) or (found[2] and _is_held(place.with_name(found[1]))):
+            continue
+        with suppress(OSError):
+            if found[2] and not path.exists():
+                place.rename(path)
+            elif place.is_dir():
+                shutil.rmtree(place, ignore_errors=True)
+            else:
+                place.unlink()
 
 
 def _neighbour(path: Path, suffix: str = "") -> Path:

@@ -8,7 +8,7 @@ import math
 import numpy as np
 import pytest
 
-from umekomi.comparison import judging
+from umekomi.comparison import fusion, judging
 from umekomi.comparison.leaderboard import read_row, write_row
 from umekomi.errors import DataError, UmekomiError, WrongUse
 from umekomi.recipes import get
@@ -65,9 +65,9 @@ def test_a_fusion_that_fails_costs_no_row(tmp_path, monkeypatch):
     def fails(*arguments):
         raise ValueError("a library's")
 
-    monkeypatch.setattr(judging, "fuse_ranks", fails)
+    monkeypatch.setattr(fusion, "fuse_ranks", fails)
     found = compare(["bm25", "lsa"], PAIRS, out=tmp_path / "c", hybrid=True)
-    assert {row.candidate for row in found.rows} == {"bm25", "lsa"}
+    assert {row.candidate for row in found.rows} == {"bm25", "lsa", "bm25+lsa:tuned"}
     assert found.skipped == {"bm25+lsa": "ValueError: a library's"}
 
 

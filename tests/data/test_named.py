@@ -76,6 +76,8 @@ EXPECTED = {
     "sst2": {"train": 6920, "dev": 872, "test": 1821},
     "jsts": {"train": 12451, "dev": 1457, "test": 1589},
     "jsquad": {"dev": 4442, "test": 4420},
+    "jnli": {"dev": 2434, "test": 2508},
+    "jcommonsenseqa": {"train": 8939, "dev": 1119, "test": 1118},
     "jaquad": {"train": 31748, "test": 3939},
     "mr": {"all": 10662},
     "sts12": {"train": 2234, "test": 3108},

@@ -190,3 +190,52 @@ def test_pandas_lists_and_mappings():
     assert sorted(load({"train": pa.table({"text": ["a"]}), "test": pa.table({"text": ["b"]})})) == ["test", "train"]
     with pytest.raises(UmekomiError, match="found int"):
         load(3)
+
+
+# --- parallel texts ---------------------------------------------------------------------------------------------------
+
+
+def test_parallel_files_are_pairs(tmp_path):
+    import gzip
+
+    folder = tmp_path / "corpus.en-de"
+    folder.mkdir()
+    (folder / "train.en").write_text("a cat\nthe dog\n", encoding="utf-8")
+    (folder / "train.de").write_text("eine Katze\r\nder Hund\r\n", encoding="utf-8")
+    (folder / "valid.en").write_text("a hen", encoding="utf-8")
+    (folder / "valid.de.gz").write_bytes(gzip.compress(b"ein Huhn\n"))
+    (folder / "README.md").write_text("where it is from")
+    data = load(folder)
+    assert data["train"].to_pydict() == {"anchor": ["a cat", "the dog"], "positive": ["eine Katze", "der Hund"]}
+    assert data["dev"].to_pydict() == {"anchor": ["a hen"], "positive": ["ein Huhn"]}
+    turned = folder.rename(tmp_path / "de-en")
+    assert load(turned)["train"]["anchor"].to_pylist() == ["eine Katze", "der Hund"]
+
+
+def test_parallel_files_that_do_not_go_together_are_one_line(tmp_path):
+    folder = tmp_path / "en-de"
+    folder.mkdir()
+    english, german = folder / "train.en", folder / "train.de"
+    english.write_text("a cat\nthe dog\nthe hen\n")
+    for text, says in (
+        (
+            "eine Katze\nder Hund\n",
+            "train.de, line 3: expected a line beside line 3 of train.en, found the end of the file",
+        ),
+        (
+            "eine\nder\ndas\nmehr\n",
+            "train.en, line 4: expected a line beside line 4 of train.de, found the end of the file",
+        ),
+        ("eine Katze\n\ndas Huhn\n", "train.de, line 2: expected text beside line 2 of train.en, found none"),
+    ):
+        german.write_text(text)
+        with pytest.raises(UmekomiError) as error:
+            load(folder)
+        assert str(error.value).endswith(says)
+    german.unlink()
+    with pytest.raises(UmekomiError, match=r"expected a file train\.de beside train\.en, found none"):
+        load(folder)
+    (folder / "train.en").write_text("")
+    german.write_text("")
+    with pytest.raises(UmekomiError, match=r"train\.en: expected lines, found an empty file"):
+        load(folder)

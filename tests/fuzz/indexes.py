@@ -31,6 +31,8 @@ from umekomi.contracts import Vectors
 from umekomi.errors import UmekomiError
 from umekomi.indexes import Index
 
+from .processes import Hangs, answer
+
 LIMIT = 10.0
 ROWS, WIDTH = 60, 16
 NAMES = (
@@ -72,6 +74,12 @@ def templates(folder: Path) -> list[Path]:
     }
     if find_spec("usearch"):
         plans["hnsw"] = ({"metric": "cosine", "kind": "hnsw", "connections": 4}, lambda a, b: dense[a:b])
+    plans["centroids"] = (
+        {"metric": "maxsim", "output": "multi", "kind": "centroids", "shortlist": 12, "centroids": 16, "probes": 4},
+        lambda a, b: Vectors.of(tokens[a:b]),
+    )
+    if find_spec("turbovec"):
+        plans["turbo"] = ({"metric": "dot", "kind": "turbo", "shortlist": 20}, lambda a, b: dense[a:b])
     for name, (settings, vectors) in plans.items():
         index = Index.create(folder / name, text="word", **settings)
         for low, high in ((0, 40), (40, ROWS)):
@@ -426,9 +434,9 @@ class Worker:
                 raise RuntimeError("whole indexes are at fault")
         self.pipe.send(number)
         try:
-            if self.pipe.poll(LIMIT):
-                return self.pipe.recv()  # type: ignore[no-any-return]
-            ended = "hang", f"over {LIMIT:.0f} s", 0
+            return answer(self.pipe, self.process.pid, LIMIT)  # type: ignore[no-any-return]
+        except Hangs as error:
+            ended = "hang", str(error), 0
         except EOFError:
             self.process.join()
             ended = "crash", f"the process ended with {self.process.exitcode}", 0

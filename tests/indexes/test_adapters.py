@@ -38,14 +38,26 @@ def made(kind: str, folder, metric: str, **more):
         from umekomi.indexes.adapters import LanceIndex
 
         return LanceIndex(folder / "lance", dimension=16, metric=metric, **more)
-    client = pytest.importorskip("qdrant_client").QdrantClient(":memory:")
+    if kind == "postgres":
+        from indexes import postgres
+
+        from umekomi.indexes.adapters import PostgresIndex
+
+        return PostgresIndex(postgres.address(), str(folder)[-60:], dimension=16, metric=metric, **more)
+    if kind == "edge":
+        pytest.importorskip("qdrant_edge")
+        from umekomi.indexes.adapters.edge import EdgeClient
+
+        client = EdgeClient(folder / "edge")
+    else:
+        client = pytest.importorskip("qdrant_client").QdrantClient(":memory:")
     from umekomi.indexes.adapters import QdrantIndex
 
     return QdrantIndex(client, dimension=16, metric=metric, **more)
 
 
 @pytest.mark.parametrize("metric", ["cosine", "dot", "euclidean"])
-@pytest.mark.parametrize("kind", ["umekomi", "lance", "qdrant"])
+@pytest.mark.parametrize("kind", ["umekomi", "lance", "qdrant", "edge", "postgres"])
 def test_all_find_filter_replace_and_delete_alike(kind, metric, tmp_path):
     vectors = vectors_of()
     index = made(kind, tmp_path, metric)
@@ -95,7 +107,7 @@ def test_all_find_filter_replace_and_delete_alike(kind, metric, tmp_path):
         index.search(np.where(np.arange(2)[:, None] == 1, np.nan, vectors[:2]))
 
 
-@pytest.mark.parametrize("kind", ["umekomi", "lance", "qdrant"])
+@pytest.mark.parametrize("kind", ["umekomi", "lance", "qdrant", "edge", "postgres"])
 def test_missing_values_names_and_dates_mean_the_same_everywhere(kind, tmp_path):
     vectors = np.eye(4, 16, dtype=np.float32)
     index = made(kind, tmp_path, "dot")
@@ -146,7 +158,7 @@ def test_missing_values_names_and_dates_mean_the_same_everywhere(kind, tmp_path)
     ):
         hits = index.search(np.ones((1, 16), np.float32), 4, filter=condition)[0]
         assert sorted(hit.id for hit in hits) == list(found), condition
-    if kind != "qdrant":  # whose payload is JSON: decimals are texts there
+    if kind not in ("qdrant", "edge"):  # whose payload is JSON: decimals are texts there
         hits = index.search(np.ones((1, 16), np.float32), 4, filter="price >= 1.1 and price != 2")[0]
         assert sorted(hit.id for hit in hits) == ["0", "3"]
         assert {hit.payload["price"] for hit in hits} == {Decimal("1.10"), Decimal("3.30")}
@@ -193,7 +205,7 @@ def test_lance_compacts_itself_and_is_found_again(tmp_path):
         again.search(vectors[:1], 3, filter="yaer > 1")
 
 
-@pytest.mark.parametrize("kind", ["lance", "qdrant"])
+@pytest.mark.parametrize("kind", ["lance", "qdrant", "edge", "postgres"])
 def test_texts_need_an_embedder(kind, tmp_path):
     with pytest.raises(WrongUse, match="texts need an embedder"):
         made(kind, tmp_path / "a", "cosine").search("a text")
@@ -211,10 +223,12 @@ def test_a_condition_in_sql_lets_nothing_out_of_its_quotes():
         parse("1 == 2", None)
 
 
-@pytest.mark.parametrize("kind", ["umekomi", "lance", "qdrant"])
+@pytest.mark.parametrize("kind", ["umekomi", "lance", "qdrant", "edge", "postgres"])
 def test_own_columns_and_ids_are_whole_or_refused(kind, tmp_path):
     index, vectors = made(kind, tmp_path, "cosine"), vectors_of(2)
-    own = {"__id__"} if kind != "lance" else {"__id__", "vector", "_distance"}
+    own = {"lance": {"__id__", "vector", "_distance"}, "postgres": {"__id__", "__vector__", "ctid"}}.get(
+        kind, {"__id__"}
+    )
     for name in sorted(own):
         with pytest.raises(WrongUse, match=f"{name}.* rename that column"):
             index.add(["a", "b"], vectors, {name: [1, 2]})
@@ -236,7 +250,7 @@ def test_own_columns_and_ids_are_whole_or_refused(kind, tmp_path):
     assert [hit.payload for (hit,) in hits] == [{name: f"{name} {row}" for name in free} for row in (1, 2)]
 
 
-@pytest.mark.parametrize("kind", ["umekomi", "lance", "qdrant"])
+@pytest.mark.parametrize("kind", ["umekomi", "lance", "qdrant", "edge", "postgres"])
 def test_huge_and_tiny_vectors_are_right_or_refused(kind, tmp_path):
     vectors = vectors_of(4).astype(np.float64)
     whole = similarities.similarity_function("cosine")(vectors, vectors)

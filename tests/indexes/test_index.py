@@ -76,12 +76,13 @@ def test_exact_is_exact(tmp_path, queries):
         ("funnel", {}),
         ("funnel", {"rotate": False, "width": 16, "widths": (32,)}),
         ("hnsw", {}),
+        ("turbo", {}),
+        ("turbo", {"bits": 2}),
     ],
 )
 @pytest.mark.parametrize("queries", [1, 30])
 def test_approximate_kinds_find_what_was_asked_and_score_it_exactly(tmp_path, kind, settings, queries):
-    if kind == "hnsw":
-        pytest.importorskip("usearch")
+    pytest.importorskip({"hnsw": "usearch", "turbo": "turbovec"}.get(kind, "numpy"))
     vectors = clustered(6000)
     index = filled(tmp_path / "i", vectors, kind, **settings)
     index.compact()
@@ -319,7 +320,7 @@ def test_bad_input_of_an_index(tmp_path):
             use()
     assert len(Index(tmp_path / "i")) == 50
     assert not (tmp_path / "j").exists()
-    assert set(KINDS) == {"exact", "binary", "funnel", "hnsw", "sparse", "late"}
+    assert set(KINDS) == {"exact", "binary", "turbo", "funnel", "hnsw", "sparse", "late", "centroids"}
     with pytest.raises(WrongUse):
         make_kind("exact", {"shortlist": 3})
 

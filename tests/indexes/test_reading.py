@@ -39,7 +39,8 @@ def ten_thousand(tmp_path_factory):
     near, far = np.zeros(10_000, bool), np.zeros(10_000, bool)
     near[order[:1500]], far[order[-1500:]] = True, True
     half = np.random.default_rng(1).random(10_000) < 0.5
-    index.add(range(10_000), vectors, {"half": half, "near": near, "far": far})
+    place = np.random.default_rng(2).permutation(10_000)
+    index.add(range(10_000), vectors, {"half": half, "near": near, "far": far, "place": place})
     return index, vectors, queries, {"half": half, "near": near, "far": far}
 
 
@@ -50,9 +51,14 @@ def ten_thousand(tmp_path_factory):
         ("binary", {"shortlist": 40}),
         ("funnel", {}),
         ("funnel", {"rotate": False, "width": 16, "widths": (32,)}),
+        ("turbo", {}),
+        ("turbo", {"bits": 2}),
+        ("turbo", {"shortlist": 40}),
     ],
 )
 def test_the_promised_recall_holds_for_any_k_and_filter(ten_thousand, kind, settings):
+    if kind == "turbo":
+        pytest.importorskip("turbovec")
     index, vectors, queries, masks = ten_thousand
     index.compact(kind, **settings)
     assert index.kind.reach
@@ -62,6 +68,20 @@ def test_the_promised_recall_holds_for_any_k_and_filter(ten_thousand, kind, sett
             if settings.get("shortlist") and not name and k <= 10:
                 continue  # as many as were asked for by name, whatever that gives
             assert recall(scores, queries, vectors, mask, k) >= 0.93, (name, k)
+
+
+@pytest.mark.parametrize("kind", ["exact", "binary", "turbo", "funnel", "hnsw"])
+def test_no_kind_gives_fewer_hits_than_rows_that_pass(ten_thousand, kind):
+    """From one row in ten thousand, .01 %, to all of them: as many hits as were asked for, or every row that passes."""
+    pytest.importorskip({"hnsw": "usearch", "turbo": "turbovec"}.get(kind, "numpy"))
+    index, _, queries, _ = ten_thousand
+    index.compact(kind, **({"connections": 4, "build_effort": 16, "effort": 16} if kind == "hnsw" else {}))
+    for passing in (1, 2, 11, 50, 201, 500, 5000, 10_000):
+        for k in (1, 10, 100, 1500):
+            rows, scores = index.nearest(queries[:6], k, filter=f"place < {passing}")
+            assert (rows[:, : min(k, passing)] >= 0).all() and np.isfinite(scores[:, : min(k, passing)]).all()
+            assert (rows[:, passing:] < 0).all()
+            assert all(len(set(row[row >= 0])) == min(k, passing) for row in rows)
 
 
 def test_a_graph_keeps_its_recall_for_many_hits(tmp_path):
@@ -212,11 +232,10 @@ def test_a_snapshot_stays_what_it_was(tmp_path):
         now.rows([20])
 
 
-@pytest.mark.parametrize("kind", ["exact", "binary", "funnel", "hnsw"])
+@pytest.mark.parametrize("kind", ["exact", "binary", "turbo", "funnel", "hnsw"])
 @pytest.mark.parametrize("scale", [1e30, 1e-42, 1e300, 1e-300])
 def test_vectors_of_any_size_compare_by_cosine(tmp_path, kind, scale):
-    if kind == "hnsw":
-        pytest.importorskip("usearch")
+    pytest.importorskip({"hnsw": "usearch", "turbo": "turbovec"}.get(kind, "numpy"))
     vectors = clustered(300, 16)
     with np.errstate(all="ignore"):
         scaled = vectors.astype(np.float64) * scale
@@ -263,8 +282,10 @@ def test_vectors_whose_scores_overflow_or_vanish_are_named(tmp_path):
         points.add(["a", "b"], np.array([[0.5, 0], [1, 0]]))
 
 
-@pytest.mark.parametrize("kind", ["binary", "funnel"])
+@pytest.mark.parametrize("kind", ["binary", "funnel", "turbo"])
 def test_short_and_long_vectors_by_their_product(tmp_path, kind):
+    if kind == "turbo":
+        pytest.importorskip("turbovec")
     for scale in (1e-12, 1e12):
         vectors = clustered(3000) * np.float32(scale)
         index = Index.create(tmp_path / f"{scale}", metric="dot", kind=kind)

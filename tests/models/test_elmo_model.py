@@ -15,7 +15,8 @@ from umekomi.models import load
 
 torch = pytest.importorskip("torch")
 
-from umekomi.models.elmo import CharacterReader, ElmoEmbedder
+from umekomi.models.elmo import ElmoEmbedder
+from umekomi.models.words import CharacterReader
 from umekomi.parts.layers.bilm import BiLanguageModel, ElmoNetwork
 from umekomi.parts.layers.characters import CharacterEncoder
 from umekomi.parts.learning.modules import seed_globals

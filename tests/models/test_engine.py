@@ -398,3 +398,41 @@ print(*types)
         within=60,
     )
     assert out.split() == ["float32"] * 4
+
+
+def test_umekomi_load_encodes_by_the_engine_and_what_trains_or_saves_takes_the_model(minilm, tmp_path):
+    import umekomi
+    from umekomi.models import load as load_itself
+    from umekomi.models.opening import source_of
+    from umekomi.models.starting import trainable_model
+    from umekomi.transforms import Truncate
+
+    fast = umekomi.load("minilm")
+    assert fast.kind == "onnx" and umekomi.load(fast) is fast and umekomi.load("minilm", engine="torch").kind == "text"
+    np.testing.assert_allclose(fast.encode(["a cat", "two dogs"]), minilm.encode(["a cat", "two dogs"]), atol=1e-4)
+    assert fast.fingerprint() == minilm.fingerprint()
+    assert load_itself(fast).kind == "text" and trainable_model(fast, "a recipe").kind == "text"
+    fast.save(tmp_path / "m")
+    assert source_of(tmp_path / "m").kind == "text"
+    cut = fast.with_transform(Truncate(64))
+    cut.save(tmp_path / "cut")
+    assert source_of(tmp_path / "cut" / "base").kind == "text"
+    opened = umekomi.load(tmp_path / "cut")
+    assert opened.base.kind == "onnx" and load_itself(opened).base.kind == "text"
+    np.testing.assert_allclose(opened.encode(["a cat"]), minilm.encode(["a cat"], dimensions=64), atol=1e-4)
+    assert umekomi.load("hashing").kind == "hashing"
+
+
+def test_evaluate_takes_several_tasks():
+    import umekomi
+    from umekomi.data import load as load_data
+
+    rows = load_data(
+        {
+            "sentence1": ["red cat", "old dog", "big owl"],
+            "sentence2": ["red cat", "old fox", "wet day"],
+            "score": [5, 3, 1],
+        }
+    )
+    found = umekomi.evaluate("hashing", ["similarity", "similarity"], rows["all"])
+    assert [result.metric for result in found] == ["spearman", "spearman"]

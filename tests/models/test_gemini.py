@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import numpy as np
 import pytest
 
-pytest.importorskip("google.genai")
+pytest.importorskip("httpx")
 
 from umekomi.errors import UmekomiError, WrongUse
 from umekomi.models import load
@@ -23,7 +23,8 @@ def values(text, width):
 
 
 @pytest.fixture
-def service(monkeypatch):
+def service(monkeypatch, tmp_path):
+    monkeypatch.setenv("UMEKOMI_CACHE", str(tmp_path / "cache"))
     asked, failures = [], []
 
     class Handler(BaseHTTPRequestHandler):
@@ -52,7 +53,7 @@ def service(monkeypatch):
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     monkeypatch.setenv("GEMINI_API_KEY", "a-key")
     yield f"http://127.0.0.1:{server.server_port}", asked, failures
     server.shutdown()
@@ -79,9 +80,9 @@ def test_roles_widths_and_length_one(service):
 
 def test_many_texts_go_a_hundred_at_a_time_and_keep_their_order(service):
     url, asked, _ = service
-    texts = ["x" * (1 + i % 7) for i in range(250)]
+    texts = ["x" * (1 + i) for i in range(250)]
     found = GeminiEmbedder(dimension=768, url=url).encode(texts, role="document")
-    assert [len(request["body"]["requests"]) for request in asked] == [100, 100, 50]
+    assert sorted(len(request["body"]["requests"]) for request in asked) == [50, 100, 100]
     for row in (0, 99, 100, 249):
         np.testing.assert_allclose(
             found[row], values(texts[row], 768) / np.linalg.norm(values(texts[row], 768)), atol=1e-6
@@ -145,12 +146,23 @@ def test_wrong_use(service):
     assert embedder.encode([]).shape == (0, 3072)
 
 
-@pytest.mark.parametrize(
-    "name", ["gemini-embedding-2", "gemini-embedding-exp-03-07", "text-embedding-004", "gemini-embedding-2-preview"]
-)
+def test_the_second_gemini_takes_prefixes_and_a_request_for_every_text(service):
+    url, asked, _ = service
+    embedder = GeminiEmbedder("gemini-embedding-2", 768, url=url)
+    found = embedder.encode(["a cat", "two dogs"], role="query")
+    assert found.shape == (2, 768) and asked[0]["path"].endswith("models/gemini-embedding-2:batchEmbedContents")
+    requests = asked[0]["body"]["requests"]
+    assert [each["content"]["parts"][0]["text"] for each in requests] == [
+        f"task: search result | query: {text}" for text in ("a cat", "two dogs")
+    ]
+    assert all("taskType" not in each and each["outputDimensionality"] == 768 for each in requests)
+    assert load("gemini-embedding-2").dimension == 3072
+
+
+@pytest.mark.parametrize("name", ["gemini-embedding-exp-03-07", "text-embedding-004", "gemini-embedding-3"])
 def test_other_models_of_the_service_are_refused(name, tmp_path):
     with pytest.raises(
-        WrongUse, match=f"{name}: expected gemini-embedding-001; other models of the service take no task"
+        WrongUse, match=f"{name}: expected gemini-embedding-001 or gemini-embedding-2; how others are told"
     ):
         GeminiEmbedder(name)
     GeminiEmbedder().save(tmp_path / "m")

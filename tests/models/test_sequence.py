@@ -161,8 +161,9 @@ def test_folders_that_are_none_are_one_line(tmp_path):
         assert "\n" not in str(error.value) and str(tmp_path) in str(error.value)
         return str(error.value)
 
-    assert "network: expected one of words, labelled words, labelled trees, elmo, found 'os:system'" in told(
-        lambda own: own.update(network="os:system")
+    assert (
+        "network: expected one of words, combined words, labelled words, labelled trees, elmo, documents, found 'os:system'"
+        in told(lambda own: own.update(network="os:system"))
     )
     assert "encoder: expected one of" in told(lambda own: own["sizes"].update(encoder="x"))
     assert "width: expected" in told(lambda own: own["sizes"]["settings"].update(width=-1))

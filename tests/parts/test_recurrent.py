@@ -12,7 +12,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from umekomi.errors import UmekomiError
 from umekomi.parts.layers import recurrent
-from umekomi.parts.layers.recurrent import Packing, Recurrent, Steps, lengths_of
+from umekomi.parts.layers.recurrent import Packing, Product, Recurrent, Steps, lengths_of
 
 LENGTHS = torch.tensor([4, 0, 7, 1, 7, 2])
 INPUTS, TIME = 3, 8
@@ -207,12 +207,53 @@ def test_torchs_kernels_give_the_same_where_they_are_used(cell, directions, monk
     layer = made({"cell": cell, "directions": directions, "layers": 2, "residual": True})
     vectors, state = inputs(layer)
     own = layer(vectors, LENGTHS, state)
-    monkeypatch.setattr(Recurrent, "_layer", Recurrent._by_torch)
+    monkeypatch.setattr(Recurrent, "_layer", lambda layer, *given: layer._by_torch(*given[:4]))
     theirs = layer(vectors, LENGTHS, state)
     for ours, part in zip(
         (own.outputs, own.last, *own.state), (theirs.outputs, theirs.last, *theirs.state), strict=True
     ):
         torch.testing.assert_close(ours, part)
+
+
+@pytest.mark.parametrize("case", [{}, {"cell": "gru"}, {"projection": 3, "cell_clip": 0.2, "projection_clip": 0.1}])
+def test_matrices_laid_out_once_give_the_same(case, monkeypatch):
+    if not recurrent._has_mkl():
+        pytest.skip("this torch has no MKL")
+    monkeypatch.setattr(recurrent, "PACKED_NUMBERS", 1)
+    layer = Recurrent(5, 24, directions="both", **case)
+    generator = torch.Generator().manual_seed(3)
+    lengths = torch.randint(0, 9, (700,), generator=generator)  # of the first step there are some 600 rows, then fewer
+    vectors = torch.randn(700, 8, 5, generator=generator)
+    with torch.no_grad():
+        monkeypatch.setattr(recurrent, "PACKED_ROWS", 1 << 60)
+        want = layer(vectors, lengths)
+        monkeypatch.setattr(recurrent, "PACKED_ROWS", 2048)
+        laid_out = []
+        monkeypatch.setattr(recurrent, "Product", lambda *given: laid_out.append(Product(*given)) or laid_out[-1])
+        found = layer(vectors, lengths)
+    assert laid_out and all(each._packed is not None for each in laid_out)
+    torch.testing.assert_close(found.outputs, want.outputs, rtol=1e-5, atol=1e-6)
+    for one, other in zip(found.state, want.state, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("rows", [1, 3, 48, 49, 100, 255, 256, 257, 900])
+def test_a_layout_serves_any_number_of_rows(rows, monkeypatch):
+    monkeypatch.setattr(recurrent, "PACKED_NUMBERS", 1)
+    monkeypatch.setattr(recurrent, "PACKED_STEP", 1)
+    generator = torch.Generator().manual_seed(0)
+    weight, x = torch.randn(130, 70, generator=generator), torch.randn(rows, 70, generator=generator)
+    product, bias = Product(weight, 1 << 20), torch.randn(130, generator=generator)
+    there = torch.randn(rows, 130, generator=generator)
+    want = x.double() @ weight.double().t()
+    for call, wanted in (
+        (lambda to: product.add(x, to), want + there),
+        (lambda to: product.put(x, to), want),
+        (lambda to: product.put(x, to, bias), want + bias),
+    ):
+        to = there.clone()
+        call(to)
+        torch.testing.assert_close(to.double(), wanted, rtol=1e-5, atol=1e-4)
 
 
 @EXACT
@@ -292,6 +333,48 @@ def test_state_is_carried(cell):
     assert all(weight.grad.abs().sum() > 0 for weight in layer.parameters())
 
 
+@pytest.mark.parametrize("directions", ["forward", "backward"])
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+def test_a_condition_is_as_if_it_stood_beside_every_input(cell, directions):
+    torch.manual_seed(0)
+    layer = Recurrent(INPUTS, 5, cell=cell, layers=2, directions=directions, condition=4).double()
+    beside = Recurrent(INPUTS + 4, 5, cell=cell, layers=2, directions=directions).double()
+    weights = layer.state_dict()
+    said = weights.pop("condition.weight")
+    weights["cells.0.weight_ih_l0"] = torch.cat([weights["cells.0.weight_ih_l0"], said], 1)
+    beside.load_state_dict(weights)
+    vectors = torch.randn(len(LENGTHS), TIME, INPUTS, dtype=torch.float64, requires_grad=True)
+    condition = torch.randn(len(LENGTHS), 4, dtype=torch.float64, requires_grad=True)
+    own = layer(vectors, LENGTHS, condition=condition)
+    joined = torch.cat([vectors, condition.unsqueeze(1).expand(-1, TIME, -1)], 2)
+    other = beside(joined, LENGTHS)
+    torch.testing.assert_close(own.outputs, other.outputs)
+    share = torch.randn_like(own.outputs)
+    ours = torch.autograd.grad((own.outputs * share).sum(), [condition, vectors, layer.condition.weight])
+    theirs = torch.autograd.grad((other.outputs * share).sum(), [condition, vectors, beside.cells[0].weight_ih_l0])
+    for one, two in zip(ours, (*theirs[:2], theirs[2][:, INPUTS:]), strict=True):
+        torch.testing.assert_close(one, two)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"cell": "gru", "condition": 4}, {"layers": 2, "residual": True, "condition": 4},
+     {"projection": 3, "cell_clip": 0.3, "projection_clip": 0.1}],
+)  # fmt: skip
+def test_single_steps_are_the_reading(settings):
+    torch.manual_seed(1)
+    layer = Recurrent(INPUTS, 5, **settings).eval()
+    vectors, lengths = torch.randn(3, 6, INPUTS), torch.tensor([6, 6, 6])
+    condition = torch.randn(3, 4) if "condition" in settings else None
+    with torch.no_grad():
+        read = layer(vectors, lengths, condition=condition)
+        state, said = layer.zero_state(vectors, 3), layer.said_by(condition)
+        for time in range(6):
+            out, state = layer.step(vectors[:, time], state, said)
+            torch.testing.assert_close(out, read.outputs[:, time])
+    torch.testing.assert_close(state, read.state)
+
+
 def test_dropout_stands_between_layers_in_training_only():
     layer = made({"layers": 2, "dropout": 0.5})
     vectors, _ = inputs(layer)
@@ -339,6 +422,15 @@ def test_lengths_of_a_mask():
         (lambda: Recurrent(3, 4, cell="gru", projection=2), "expected an lstm"),
         (lambda: Recurrent(3, 4, projection_clip=3), "expected a projection, found none"),
         (lambda: Recurrent(3, 4, projection=4), "projection: expected less than the width 4, found 4"),
+        (lambda: Recurrent(3, 4, directions="both", condition=2), "condition: expected one direction, found both"),
+        (
+            lambda: Recurrent(3, 4)(torch.zeros(1, 2, 3), torch.tensor([2]), condition=torch.zeros(1, 2)),
+            "expected no condition, found one",
+        ),
+        (
+            lambda: Recurrent(3, 4, condition=2)(torch.zeros(1, 2, 3), torch.tensor([2])),
+            "expected a condition, found none",
+        ),
         (lambda: Recurrent(3, 4, cell_clip=-1), "cell_clip: expected a number above 0, found -1"),
         (lambda: Recurrent(3, 4)(torch.zeros(1, 2, 3), torch.tensor([3])), "expected lengths of 0 to 2, found 3 to 3"),
         (lambda: Recurrent(3, 4)(torch.zeros(1, 2, 3), torch.tensor([-1])), "expected lengths of 0 to 2, found -1"),

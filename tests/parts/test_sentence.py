@@ -78,6 +78,28 @@ def test_each_encoder_is_its_formula(pooling, cell):
             assert torch.allclose(found.vectors[row], want, atol=1e-6), row
 
 
+@pytest.mark.parametrize("pooling", ["last", "mean", "max", "naacl"])
+@pytest.mark.parametrize("directions", ["forward", "backward", "both"])
+@pytest.mark.parametrize("padding", ["masked", "zero"])
+def test_vectors_alone_are_those_beside_the_states(pooling, directions, padding):
+    lengths = (3, 0, 6, 6, 1, 4)
+    vectors, counts = batch(lengths)
+    for more in ({}, {"cell": "gru", "layers": 2}, {"projected": pooling != "last"}):
+        with seed_globals(1):
+            encoder = RecurrentEncoder(6, width=4, pooling=pooling, directions=directions, padding=padding, **more)
+        for given, those in ((vectors, counts), (vectors, counts * 0), (vectors[:0], counts[:0])):
+            with torch.inference_mode():
+                found, beside = encoder.encode(given, those), encoder(given, those).vectors
+            assert found.shape == (len(those), encoder.dimension)
+            torch.testing.assert_close(found, beside, rtol=1e-5, atol=1e-7)
+        rows, places = torch.randn(3, 6), torch.randint(0, 3, vectors.shape[:2])
+        with torch.inference_mode():
+            again, beside = encoder.encode(rows, counts, places), encoder(rows[places], counts).vectors
+        torch.testing.assert_close(again, beside, rtol=1e-5, atol=1e-7)
+        learned = encoder.encode(vectors, counts)
+        assert learned.requires_grad, "where a gradient is asked for there is one"
+
+
 @pytest.mark.parametrize("pooling", ["max", "yang"])
 def test_zeros_behind_a_sentence_count_where_asked_for(pooling):
     with seed_globals(1):

@@ -65,6 +65,7 @@ SAMPLES: dict[str, Any] = {
         "colour": [("red", "blue", None)[i % 3] for i in range(24)],
         "target": [("no", "yes")[i * 7 % 50 > 20] for i in range(24)],
     },
+    "captioned images": {"image": [[float(i % 4 == k) for k in range(4)] for i in range(len(TEXTS))], "text": TEXTS},
     "bags": {"left": [["a", "b"], ["c"], ["d"]], "right": [["x"], ["y"], ["x"]]},
 }
 """A few rows of every shape."""
@@ -193,11 +194,15 @@ def _save_every_step(patch: Any) -> None:
     real = sentences._train
     patch.setattr(sentences, "_train", lambda model, stage, run, steps: real(model, stage, run, 1))
     try:
-        from umekomi.parts.learning import labelled, modules
+        from umekomi.parts.learning import generating, labelled, modules
     except ImportError:
         return
     plain = modules.learn
-    for each in (labelled, modules):  # the first has it by name, recipes with a loop of their own ask the second
+    for each in (
+        generating,
+        labelled,
+        modules,
+    ):  # the first two have it by name, recipes with a loop of their own ask the last
         patch.setattr(each, "learn", lambda *given, **how: plain(*given, **how | {"save_seconds": 0.0}))
 
 

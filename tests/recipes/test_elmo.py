@@ -13,7 +13,7 @@ from umekomi.run import Run
 
 torch = pytest.importorskip("torch")
 
-from umekomi.models.elmo import CharacterReader
+from umekomi.models.words import CharacterReader
 from umekomi.parts.layers.bilm import BiLanguageModel
 from umekomi.parts.learning.bilm import UNKNOWN, Corpus, LanguageHead, Window, learn_mix
 from umekomi.parts.learning.modules import seed_globals
@@ -72,7 +72,7 @@ def test_a_softmax_drawn_from_against_a_slow_loop():
     generator, rows = np.random.default_rng(1), 60
     module = head(rows, 40).train()
     states, targets = torch.randn(5, 3, generator=torch.Generator().manual_seed(0)), [0, 3, 9, 30, 59]
-    drawn = module.draw(generator)
+    drawn = module.softmax.draw(generator)
     tries, chosen = drawn[-1], drawn[:-1].tolist()
     assert len(set(chosen)) == 40 and tries >= 40
     weight, bias = (value.detach().double().numpy() for value in module.softmax.parameters())
@@ -94,8 +94,8 @@ def test_a_softmax_drawn_from_against_a_slow_loop():
 
 def test_the_words_drawn_follow_the_logarithm_of_ranks():
     module, generator = head(1000, 1), np.random.default_rng(2)
-    drawn = np.array([module.draw(generator)[0] for _ in range(20_000)])
-    wanted = module.chance.exp() if module.chance.max() < 0 else module.chance
+    drawn = np.array([module.softmax.draw(generator)[0] for _ in range(20_000)])
+    wanted = module.softmax.chance(torch.arange(1000))
     for low, high in ((0, 1), (1, 10), (10, 100), (100, 1000)):
         assert abs((drawn[(drawn >= low) & (drawn < high)]).size / len(drawn) - float(wanted[low:high].sum())) < 0.015
 

@@ -237,6 +237,39 @@ def test_paragraph_vectors(ways, classifier, tmp_path):
     assert model.card["training"]["transductive"] is False
 
 
+@pytest.mark.parametrize("cut", [3, 30 + 3])
+def test_paragraph_vectors_cut_off_are_gone_on_with(cut, tmp_path, monkeypatch):
+    doc2vec = pytest.importorskip("gensim.models.doc2vec").Doc2Vec
+    from umekomi.parts.learning import arrays
+    from umekomi.recipes import sentiment_encoders
+
+    monkeypatch.setattr(arrays, "SAVE_SECONDS", -1.0)
+    monkeypatch.setattr(sentiment_encoders, "PIECE", 50)
+    recipe, texts = tiny(**PARAGRAPHS), reviews(120)
+    whole = recipe.fit(texts, seed=1)
+    train, calls, ends = doc2vec.train, [], [3 * cut + 2]
+
+    def counted(self, *given, **named):
+        calls.append((self.dm, named["start_alpha"], named["end_alpha"]))
+        if len(calls) in ends:
+            raise KeyboardInterrupt
+        return train(self, *given, **named)
+
+    monkeypatch.setattr(doc2vec, "train", counted)
+    with pytest.raises(KeyboardInterrupt):
+        recipe.fit(texts, seed=1, checkpoint=tmp_path)
+    before, calls[:], ends[:] = list(calls), [], []
+    again = recipe.fit(texts, seed=1, checkpoint=tmp_path)
+    for one, other in zip(whole.tables, again.tables, strict=True):
+        assert one.names == other.names
+        assert np.array_equal(one.words, other.words) and np.array_equal(one.output, other.output)
+    assert np.array_equal(again.encode(texts["text"].to_pylist()), whole.encode(texts["text"].to_pylist()))
+    assert len(before) - 2 + len(calls) == 2 * 30 * 3, "no epoch that was whole is run again"
+    rates = [rate for way in (True, False) for dm, *both in before[:-2] + calls if dm == way for rate in both]
+    for own in (rates[: len(rates) // 2], rates[len(rates) // 2 :]):
+        assert own == sorted(own, reverse=True) and own[0] == 0.025 and own[-1] == pytest.approx(1e-4)
+
+
 def test_test_texts_are_learned_from_only_where_that_is_said(capsys):
     pytest.importorskip("gensim")
     data = {"train": reviews(40), "test": pa.table({"text": ["zebra stripes"] * 3})}

@@ -22,7 +22,7 @@ from umekomi.data import load
 from umekomi.errors import WrongUse
 from umekomi.models.untrained import HashingEmbedder
 from umekomi.tasks.labels import Classification, Clustering
-from umekomi.tasks.mteb import MtebEncoder, MtebTask
+from umekomi.tasks.mteb import BY_DATA, BY_KIND, JMTEB, MtebEncoder, MtebTask, averages, of_yes_to_all
 from umekomi.tasks.pairs import PairClassification, Similarity
 from umekomi.tasks.retrieval import Reranking, RetrievalTask
 from umekomi.transforms import Truncate
@@ -216,6 +216,46 @@ def test_names_of_mtebs_own():
 
     with pytest.raises(WrongUse, match="take dense vectors"):
         MtebEncoder(get("bm25")().fit(["some words"]))
+
+
+def test_jmteb_by_its_names():
+    assert [MtebTask(name).size()["tasks"] for name in ("jmteb", "jmteb-lite", "jmteb-v1")] == [28, 28, 16]
+    assert set(JMTEB) == {"jmteb", "jmteb-lite", "jmteb-v1"}
+
+
+def test_both_averages_are_as_published():
+    """Ruri-v3-310m's row of JMTEB v1: the six kinds' means, of 6, 2, 4, 1, 2 and 1 data sets, whose mean over data
+    sets is 77.24."""
+    published = {"Retrieval": (81.89, 6), "STS": (81.22, 2), "Classification": (78.66, 4), "Reranking": (93.43, 1)}
+    published |= {"Clustering": (55.69, 2), "PairClassification": (62.60, 1)}
+    figures = {f"{kind}{i}": (kind, value) for kind, (value, many) in published.items() for i in range(many)}
+    scores = averages(figures)
+    assert scores[BY_DATA].value == pytest.approx(77.24, abs=0.006)
+    assert scores[BY_KIND].value == pytest.approx(75.58, abs=0.006)
+    assert scores["Retrieval, mean of 6"].value == pytest.approx(81.89)
+    assert "Reranking, mean of 1" not in scores
+    assert averages({"a": ("STS", 0.5)}) == {}
+    assert set(averages({"a": ("STS", 0.5), "b": ("STS", 0.7)})) == {BY_DATA}
+
+
+def pairs_of(labels, score):
+    rows = {"sentence1": [f"a {i}" for i in range(len(labels))], "sentence2": [f"b {i}" for i in range(len(labels))]}
+    data = DatasetDict({"test": Dataset.from_dict(rows | {"labels": labels})})
+    name = f"Local{score.title().replace('_', '')}"
+    return local(AbsTaskPairClassification, name, "PairClassification", score, data, label_column_name="labels")
+
+
+def test_a_figure_that_saying_yes_gives_is_said():
+    """Every model's F1 on PAWS-X is near .62: that of yes to all, where .45 of the pairs are the same."""
+    task = pairs_of([1] * 9 + [0] * 11, "similarity_f1")
+    result = MtebTask(task).evaluate(HashingEmbedder(64))  # no two texts share a word but a and b: all look alike
+    task.load_data()
+    assert of_yes_to_all(task) == pytest.approx(2 * 0.45 / 1.45)
+    assert any("what saying yes to all pairs gives (0.621)" in note for note in result.notes)
+    precision = pairs_of([1] * 5 + [0] * 15, "similarity_ap")
+    precision.load_data()
+    assert of_yes_to_all(precision) == pytest.approx(0.25)
+    assert of_yes_to_all(pairs_of([0, 1], "similarity_precision")) is None
 
 
 def test_sparse_meta_is_our_fingerprint():

@@ -8,7 +8,7 @@ import pytest
 from umekomi import load
 from umekomi.errors import DataError, WrongUse
 from umekomi.models.untrained import HashingEmbedder, RandomEmbedder
-from umekomi.transforms import Binary, Centre, Int8, Pca, SparseCode, Truncate
+from umekomi.transforms import Binary, Centre, Int2, Int4, Int8, Pca, SparseCode, Truncate
 
 TEXTS = [f"text number {i} about {i % 7} things and {i % 11} others" for i in range(300)]
 
@@ -30,6 +30,43 @@ def test_a_byte_a_dimension_is_within_half_a_step():
         Int8(0.9, 0.1)
     with pytest.raises(WrongUse, match="learned nothing"):
         Int8().transform(vectors)
+
+
+@pytest.mark.parametrize(("kind", "published"), [(Int4, 0.009497), (Int2, 0.1175)])
+def test_levels_lose_what_max_worked_out_for_a_gaussian(kind, published, tmp_path):
+    """J. Max 1960, table I: the mean squared error of 16 and of 4 levels for numbers of deviation one."""
+    scale, shift = np.arange(1, 12, dtype=np.float32), np.arange(11, dtype=np.float32)
+    vectors = np.random.default_rng(0).standard_normal((30_000, 11)).astype(np.float32) * scale + shift
+    fitted = kind().fit(vectors)
+    lost = ((fitted.transform(vectors) - vectors) / scale) ** 2
+    assert lost.mean() == pytest.approx(published, rel=0.02)
+    codes = fitted.codes(vectors)
+    assert codes.dtype == np.uint8 and codes.shape == (30_000, -(-11 * fitted.bits // 8))
+    # beside the slow way: each number to its nearest level, packed lowest bits first
+    for row in (0, 7):
+        numbers = [
+            int(np.abs(fitted.levels_ - (vectors[row, d] - fitted.mean_[d]) / fitted.spread_[d]).argmin())
+            for d in range(11)
+        ]
+        word = sum(number << (fitted.bits * d) for d, number in enumerate(numbers))
+        assert codes[row].tobytes() == word.to_bytes(codes.shape[1], "little")
+    assert (fitted.transform(fitted.transform(vectors)) == fitted.transform(vectors)).all()
+    with pytest.raises(DataError, match=f"{kind.name}: expected vectors of finite numbers"):
+        kind().fit(vectors * np.nan)
+    with pytest.raises(WrongUse, match="learned nothing"):
+        kind().transform(vectors)
+    embedder = RandomEmbedder(16).with_transform(kind().fit(RandomEmbedder(16).encode(TEXTS)))
+    embedder.save(tmp_path / "m")
+    assert embedder.item_bytes == 16 * fitted.bits // 8
+    np.testing.assert_array_equal(load(tmp_path / "m").encode_document(TEXTS), embedder.encode_document(TEXTS))
+
+
+def test_each_bit_keeps_more():
+    vectors = np.random.default_rng(0).standard_normal((2000, 32)).astype(np.float32) ** 3
+    lost = [np.square(kind().fit(vectors).transform(vectors) - vectors).mean() for kind in (Int8, Int4, Int2)]
+    assert 0 < lost[0] < lost[1] < lost[2] < vectors.var()
+    same = np.full((5, 3), 2.5, np.float32)
+    np.testing.assert_allclose(Int4().fit(same).transform(same), same)
 
 
 def test_a_bit_a_dimension_is_the_sign_about_the_mean():

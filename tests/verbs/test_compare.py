@@ -42,7 +42,7 @@ def test_leaderboard_recommendation_and_report(tmp_path):
     values = [found.intervals[row.candidate].value for row in found.rows]
     assert values == sorted(values, reverse=True)
     by_name = {row.candidate: row for row in found.rows}
-    assert set(by_name) == {"bm25", "tfidf", "random", "lsa", "hashing@512", "bm25+lsa"}
+    assert set(by_name) == {"bm25", "tfidf", "random", "lsa", "hashing@512", "bm25+lsa", "bm25+lsa:tuned"}
     assert by_name["random"].score.value < 0.15
     assert found.intervals["random"].low <= found.intervals["random"].value <= found.intervals["random"].high
     assert found.baseline in ("bm25", "tfidf", "lsa")
@@ -133,10 +133,12 @@ def test_killed_at_three_random_moments_and_resumed(tmp_path):
     resumed, error = done.communicate()
     assert done.returncode == 0, error[-2000:]
     counts = once(tmp_path / "c")
-    assert 5 <= sum(event == "judged" for event, _, _ in counts) <= 7, (
+    assert 6 <= sum(event == "judged" for event, _, _ in counts) <= 8, (
         "a kill between result and journal may cost the line, never the result"
     )
-    assert len(list((tmp_path / "c" / "results").glob("*.json"))) == 7, "six candidates and one fusion"
+    assert len(list((tmp_path / "c" / "results").glob("*.json"))) == 8, (
+        "six candidates and one fusion, untuned and tuned"
+    )
     assert json.loads(resumed) == json.loads(start("whole").communicate()[0])
 
 

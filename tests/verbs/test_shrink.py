@@ -36,6 +36,8 @@ def test_what_is_tried_is_ordered_and_the_best_is_saved(data, tmp_path):
     assert {
         "whole",
         "int8",
+        "int4",
+        "int2",
         "binary",
         "truncate 64",
         "pca 16 → int8",
@@ -53,6 +55,7 @@ def test_what_is_tried_is_ordered_and_the_best_is_saved(data, tmp_path):
         names["truncate 16 → binary"].bytes_per_item,
         names["sparse-code 8 of 1024"].bytes_per_item,
     ) == (16, 2, 64)
+    assert (names["int4"].bytes_per_item, names["int2"].bytes_per_item) == (128, 64)
     assert names["whole"].difference == (0, 0, 0)
     assert names["whole"].kept == 1
     assert names["truncate 16"].value < names["truncate 64"].value < names["whole"].value
@@ -79,7 +82,7 @@ def test_bad_input_of_shrink(data, tmp_path):
     model = HashingEmbedder(64)
     for options, said in (
         ({"dims": [65]}, "dims: expected 1 to 64, found 65"),
-        ({"bits": [4]}, "bits: expected 32, 8 or 1, found 4"),
+        ({"bits": [3]}, "bits: expected 32, 8, 4, 2 or 1, found 3"),
         ({"sparse": [0]}, "sparse: expected 1 to 256, found 0"),
         ({"target_bytes": 0}, "target_bytes: expected a number above zero, found 0"),
         ({"target_bytes": 0.5, "sparse": []}, "no way tried takes 0.5 bytes or fewer"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -11,15 +10,20 @@ from umekomi.cli.options import Encoding, Engine, settings_of
 
 
 def index(
-    out: Annotated[Path, typer.Option("--out", help="The index: a folder.")],
+    out: Annotated[
+        str, typer.Option("--out", help="The index: a folder, or an address: postgresql://HOST/DATABASE/TABLE.")
+    ],
     inputs: Annotated[
         list[str] | None,
         typer.Argument(
-            help="A model and the texts to index; or vectors that encode wrote; or nothing, to look after an index.",
+            help="A model (bm25+MODEL for both legs) and the texts to index; or vectors that encode wrote; or an "
+            "index to carry over; or nothing, to look after one.",
             metavar="[MODEL] [IN]",
         ),
     ] = None,
-    kind: Annotated[str, typer.Option(help="auto, exact, binary, funnel, hnsw, sparse or late.")] = "auto",
+    kind: Annotated[
+        str, typer.Option(help="auto, exact, binary, turbo, funnel, hnsw, sparse, late or centroids.")
+    ] = "auto",
     recall: Annotated[
         float | None, typer.Option(help="The recall at 10 that an approximate kind is tuned to (0.95).")
     ] = None,
@@ -40,6 +44,10 @@ def index(
     replace: Annotated[
         bool, typer.Option("--replace", help="With --add: rows take the place of those with the same id.")
     ] = False,
+    rerank: Annotated[
+        str | None, typer.Option("--rerank", help="A model that orders a search's first hits anew, from now on.")
+    ] = None,
+    depth: Annotated[int, typer.Option("--depth", help="With --rerank: how many hits.")] = 50,
     delete: Annotated[list[str] | None, typer.Option("--delete", help="Delete the row with this id.")] = None,
     compact: Annotated[
         bool, typer.Option("--compact", help="Drop what was deleted, join segments, choose and tune anew.")
@@ -54,7 +62,8 @@ def index(
     """Make an index of texts, add to it, look after it; umekomi search then takes it in a model's place."""
     from umekomi.cli import show
     from umekomi.errors import WrongUse
-    from umekomi.indexes import Index
+    from umekomi.indexes.adapters.addresses import without_password
+    from umekomi.indexes.opening import open_index
     from umekomi.verbs.index import index as run
 
     words = inputs or []
@@ -78,6 +87,8 @@ def index(
             batch_size=batch_size,
             encoding=encoding,
             numbers=number or (),
+            rerank=rerank,
+            depth=depth,
             progress=True,
             **chosen,
         )
@@ -86,14 +97,16 @@ def index(
             raise WrongUse(
                 "index: expected a model and a file of texts, or one of --delete, --compact, --check, --verify"
             )
-        opened = Index(out)
+        opened = open_index(out)
     if delete:
         opened.delete(delete)
     if compact:
         opened.compact(kind if kind != "auto" or chosen else None, recall=recall, **chosen)
+    out = without_password(out)
     report: dict[str, Any] = {
-        "out": str(out),
+        "out": out,
         "rows": len(opened),
+        "legs": list(opened.legs),
         "kind": opened.kind.name,
         "settings": opened.kind.settings(),
         "dimension": opened.about["dimension"],
@@ -107,9 +120,10 @@ def index(
         show.as_json(report)
         return
     said = ", ".join(f"{name} {value}" for name, value in report["settings"].items() if value)
+    size = "" if report["bytes"] is None else f", {report['bytes'] / 1e6:,.1f} MB"
     print(
         f"{out}: {report['rows']:,} rows of {report['dimension']} dimensions, "
-        f"{report['kind']}{f' ({said})' if said else ''}, {report['bytes'] / 1e6:,.1f} MB"
+        f"{'bm25 + ' if len(opened.legs) > 1 else ''}{report['kind']}{f' ({said})' if said else ''}" + size
     )
     if verify:
         print(f"every checksum holds ({report['verified bytes'] / 1e6:,.1f} MB read)")

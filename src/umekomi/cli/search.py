@@ -27,6 +27,14 @@ def search(
         str | None,
         typer.Option("--filter", help="A condition on an index's payload: 'year > 2020 and lang == \"ja\"'."),
     ] = None,
+    leg: Annotated[
+        str | None, typer.Option("--leg", help="Of a hybrid index: bm25 or vectors alone. Without it both answer.")
+    ] = None,
+    rerank: Annotated[
+        str | None,
+        typer.Option("--rerank", help="A model that orders the first hits anew; none: not the one the index names."),
+    ] = None,
+    depth: Annotated[int | None, typer.Option("--depth", help="How many hits are ordered anew (50).")] = None,
     column: Annotated[str, typer.Option(help="The column of texts.")] = "text",
     encoding: Encoding = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
@@ -38,7 +46,19 @@ def search(
     from umekomi.indexes.payload import as_json
     from umekomi.verbs.search import search as run
 
-    hits = run(model, query, source, k=k, filter=filter, column=column, encoding=encoding, progress=True)
+    hits = run(
+        model,
+        query,
+        source,
+        k=k,
+        filter=filter,
+        leg=leg,
+        rerank=rerank,
+        depth=depth,
+        column=column,
+        encoding=encoding,
+        progress=True,
+    )
     if json:
         show.as_json([asdict(hit) | {"payload": as_json(hit.payload)} for hit in hits])
         return

@@ -18,7 +18,8 @@ def serve(
         typer.Argument(help="Models by name, folder or hub id; an index brings its own.", metavar="MODEL..."),
     ] = None,
     index: Annotated[
-        list[Path] | None, typer.Option("--index", help="An index to search in; may be given several times.")
+        list[str] | None,
+        typer.Option("--index", help="An index to search in, a folder or an address; may be given several times."),
     ] = None,
     host: Annotated[
         str, typer.Option(help="Where to listen. Anywhere but on loopback needs an API key.")

@@ -18,7 +18,7 @@ def shrink(
         Path | None, typer.Option("--export", help="Write it as a folder of sentence-transformers' own layers, too.")
     ] = None,
     dims: Annotated[str | None, typer.Option(help="Widths to try, by commas: 256,128.")] = None,
-    bits: Annotated[str | None, typer.Option(help="Bits a dimension to try, by commas: 32,8,1.")] = None,
+    bits: Annotated[str | None, typer.Option(help="Bits a dimension to try, by commas: 32,8,4,2,1.")] = None,
     sparse: Annotated[
         str | None, typer.Option(help="Active latents of sparse codes to try, by commas; 0 for none.")
     ] = None,

@@ -11,11 +11,12 @@ import shutil
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
 from umekomi.comparison.candidates import Candidate
+from umekomi.comparison.costs import asked_for, money_of
 from umekomi.comparison.leaderboard import Row, read_row, write_row
 from umekomi.comparison.meter import Journal, Meter, PredictionMeter, ScoreMeter
 from umekomi.comparison.plan import Plan
@@ -27,15 +28,22 @@ from umekomi.files import content_hash, file_hash, folder_hash, read_json, write
 from umekomi.models.base import EmbedderBase, Scorer, Sort, describe, sort_of
 from umekomi.models.engines.choice import open_to_judge
 from umekomi.models.opening import folder_of, resolve
+from umekomi.models.prompts import prompts_of, remove_prompts
+from umekomi.models.services.embedder import ServiceEmbedder
+from umekomi.models.services.endpoints import endpoint_of, is_service
+from umekomi.models.services.money import BudgetReached, Purse
 from umekomi.models.truncation import is_truncated
 from umekomi.parts import similarity as similarities
-from umekomi.parts.ranking import RRF_K, exact_search, fuse_ranks
+from umekomi.parts.ranking import exact_search
 from umekomi.progress import say
 from umekomi.recipes import OPTIONAL, WORD_VECTORS, Recipe
 from umekomi.tasks import Result, Task
+from umekomi.tasks.chunks import Chunks
 from umekomi.tasks.retrieval import RetrievalTask, Shortlist
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from umekomi.contracts import Output
     from umekomi.data.columns import Split
     from umekomi.models.base import Saved
@@ -43,6 +51,7 @@ if TYPE_CHECKING:
 FORMAT = 4
 """Changes when a kept result of an older version may no longer be used: 4 since words fold widths (NFKC) and grades
 keep their fractions."""
+Ranking: TypeAlias = "tuple[NDArray[np.int64], NDArray[np.floating]]"
 LATENCY_QUERIES = 20
 LATENCY_SHORTLISTS = 5
 
@@ -54,7 +63,9 @@ def check_folder(folder: Path) -> None:
     if (
         folder.is_dir()
         and any(folder.iterdir())
-        and not any((folder / name).exists() for name in ("journal.jsonl", "models", "results", "report.html"))
+        and not any(
+            (folder / name).exists() for name in ("journal.jsonl", "models", "results", "report.html", "questions")
+        )
     ):
         raise WrongUse(f"{folder} holds files of something else", parameter="out", advice="choose another folder with")
 
@@ -89,16 +100,25 @@ class Judging:
         self.folder, self.base, self.plan, self.start = folder, base, planned, start
         self.seed, self.batch_size, self.progress = seed, batch_size, progress
         self.journal = Journal(folder / "journal.jsonl")
+        self.purse: Purse | None = None
+        self.usd_per_hour: float | None = None
         self.open: dict[str, tuple[Any, str, float, str | None]] = {}
         self.parsed: dict[str, Candidate] = {}
 
     def candidate(self, candidate: Candidate) -> tuple[Row, bool]:
         """The finished row, and whether it was finished before."""
         self.parsed[candidate.spec] = candidate
-        key = content_hash(self.base, self._identity(candidate), candidate.dimensions)
-        file = self.folder / "results" / f"{key}.json"
+        key = self.row_key(candidate)
+        file = self.row_file(key)
         if file.is_file():
-            return read_row(file), True
+            return dataclasses.replace(read_row(file), candidate=candidate.spec), True
+        if candidate.first is not None:
+            from umekomi.comparison.reranking import reranked
+
+            row = reranked(self, candidate, key)
+            write_row(file, row)
+            self.journal.note("judged", candidate.spec, key)
+            return row, False
         if candidate.recipe is not None:  # said before it is trained
             self._check_sort(candidate.recipe.makes, f"{candidate.name} makes {a(candidate.recipe.makes)}")
         model, model_key, seconds, start = self.model(candidate)
@@ -109,6 +129,17 @@ class Judging:
         write_row(file, row)
         self.journal.note("judged", candidate.spec, key)
         return row, False
+
+    def row_key(self, candidate: Candidate) -> str:
+        """What a candidate's row is kept under."""
+        parts = [self._identity(candidate), candidate.dimensions]
+        if candidate.first is not None:
+            parts += [self.row_key(candidate.first), candidate.depth]
+        return content_hash(self.base, *parts)
+
+    def row_file(self, key: str) -> Path:
+        """Where a row is kept."""
+        return self.folder / "results" / f"{key}.json"
 
     def _check_sort(self, sort: Sort | None, found: str) -> None:
         refused = self.plan.task.refuses(sort)
@@ -135,7 +166,8 @@ class Judging:
         if candidate.recipe is not None:
             start = self._start_identity() if self._begins(candidate.recipe) else None
             return [candidate.recipe.settings(), start]
-        return _content_of(candidate.name)
+        content = _content_of(candidate.name)
+        return [content, "without prompts"] if candidate.prompts is False else content
 
     def _begins(self, recipe: Recipe) -> bool:
         """Does it go on from the model that the comparison names?"""
@@ -154,6 +186,12 @@ class Judging:
             return self.open[key]
         if candidate.recipe is None:
             model = open_to_judge(candidate.name)
+            if candidate.prompts is False:
+                remove_prompts(model, candidate.name)
+            elif candidate.prompts and not prompts_of(model):
+                raise WrongUse(f"{candidate.name} has no prompts: with and without them it is the same model")
+            if isinstance(model, ServiceEmbedder):
+                model.purse = self.purse
             _warn_overlap(model, self.plan.dataset.name)
             self.open[key] = (model, key, 0.0, None)
             return self.open[key]
@@ -173,6 +211,10 @@ class Judging:
             start if recipe.learns else None,
         )
         return self.open[key]
+
+    def scorer(self, candidate: Candidate) -> tuple[Any, str, float, str | None]:
+        """:meth:`model` of what stands behind the >."""
+        return self.model(dataclasses.replace(candidate, first=None, spec=candidate.name))
 
     def _model_folder(self, recipe: Recipe, key: str) -> Path:
         return self.folder / "models" / f"{recipe.name}-{key[:8]}"
@@ -224,7 +266,7 @@ class Judging:
     ) -> Row:
         notes = list(result.notes)
         if candidate.recipe is not None and candidate.recipe.learns and not candidate.recipe.supervised:
-            searched = isinstance(self.plan.task, RetrievalTask)
+            searched = isinstance(self.plan.task, (RetrievalTask, Chunks))
             if self.plan.train is not None and self._learns_more(candidate.recipe):
                 notes.append("learned from the training split")
             else:
@@ -257,9 +299,9 @@ class Judging:
         embedder = meter.embedder
         if not meter.seen:
             meter.encode(embedder.names[:10_000], batch_size=self.batch_size)
-        latency = None
-        if isinstance(self.plan.task, RetrievalTask):
-            latency = _latency(embedder, self.plan.task, meter.documents, candidate.dimensions)
+        latency = slow = None
+        if isinstance(self.plan.task, (RetrievalTask, Chunks)):
+            latency, slow = _latency(embedder, self.plan.task, meter.documents, candidate.dimensions)
         if embedder.card.get("tokenizer"):
             notes.append(f"tokenizer: {embedder.card['tokenizer']}")
         cut = int(is_truncated(embedder, _judged_texts(self.plan.task)).sum())
@@ -268,11 +310,26 @@ class Judging:
         return {
             "dimensions": int(similarities.width(meter.documents)),
             "bytes_per_item": getattr(embedder, "item_bytes", None) or similarities.item_bytes(meter.documents),
+            **self._rates(meter),
+            "ms_per_query": latency,
+            "ms_p95": slow,
+            **money_of(embedder, asked_for(self.plan.task), meter, self.usd_per_hour, notes),
+        }
+
+    def _rates(self, meter: Meter) -> dict[str, float | None]:
+        """Texts and queries a second. A service's are those that were asked for now: what is kept takes no time."""
+        embedder = meter.embedder
+        if isinstance(embedder, ServiceEmbedder):
+            many = embedder.bill.texts if embedder.bill.texts > LATENCY_QUERIES else None
+            return {
+                "texts_per_second": many and many / max(embedder.bill.seconds, 1e-9),
+                "queries_per_second": None,
+            }
+        return {
             "texts_per_second": meter.rate("document")
             or meter.rate("text")
             or next(count / max(took, 1e-9) for count, took in meter.seen.values()),
             "queries_per_second": meter.rate("query"),
-            "ms_per_query": latency,
         }
 
     def _costs_of_pairs(self, meter: ScoreMeter | PredictionMeter) -> dict[str, Any]:
@@ -290,79 +347,15 @@ class Judging:
             "makes": "scorer" if isinstance(meter, ScoreMeter) else "predictor",
         }
 
-    def hybrids(self, rows: Sequence[Row], skipped: dict[str, str]) -> list[Row]:
-        """BM25 + each dense candidate by reciprocal rank fusion (k = 60) of their first hundred."""
-        task = self.plan.task
-        if not isinstance(task, RetrievalTask):
-            skipped["hybrid"] = f"fusion orders documents; the task is {task.kind}"
-            return []
-        lexical = next((row for row in rows if row.candidate == "bm25"), None)
-        if lexical is None:
-            skipped["hybrid"] = "bm25 could not be judged"
-            return []
-        out = []
-        for row in rows:
-            if row.makes != "embedder" or (row.baseline and row.candidate.split("@")[0] != "lsa"):
-                continue
-            spec = f"bm25+{row.candidate}"
-            try:
-                fused, again = self._fused(spec, lexical, row)
-            except Exception as error:
-                skipped[spec] = reason_of(error)
-                say(f"{spec}: skipped: {skipped[spec]}")
-                continue
-            if not again:
-                say(f"{spec}: {fused.metric} {fused.score.value:.4f}")
-            out.append(fused)
-        return out
-
-    def _fused(self, spec: str, lexical: Row, row: Row) -> tuple[Row, bool]:
-        """The finished row of two rankings as one, and whether it was finished before."""
-        task = self.plan.task
-        assert isinstance(task, RetrievalTask)
-        key = content_hash(lexical.key, row.key, "rrf", RRF_K)
-        file = self.folder / "results" / f"{key}.json"
-        if file.is_file():
-            return read_row(file), True
-        both = (lexical, row)
-        rankings = [self._ranking(part) for part in both]
-        order = np.zeros((task.data.queries.num_rows, min(task.depth, task.data.corpus.num_rows)), np.int64)
-        scores = np.zeros(order.shape)
-        for query in range(len(order)):
-            found = [numbers[query][np.isfinite(values[query])] for numbers, values in rankings]
-            total = fuse_ranks(found, task.data.corpus.num_rows)
-            order[query] = np.argsort(-total, kind="stable")[: order.shape[1]]
-            scores[query] = total[order[query]]
-        result = task.result(order, np.where(scores > 0, scores, -np.inf))
-        made = dataclasses.replace(
-            row,
-            candidate=spec,
-            key=key,
-            values=result.main.values.tolist(),
-            others={metric: score.interval() for metric, score in list(result.scores.items())[1:]},
-            bytes_per_item=sum(part.bytes_per_item or 0 for part in both),
-            texts_per_second=1 / sum(1 / (part.texts_per_second or float("inf")) for part in both),
-            queries_per_second=1 / sum(1 / (part.queries_per_second or float("inf")) for part in both),
-            ms_per_query=sum(part.ms_per_query or 0 for part in both),
-            training_seconds=sum(part.training_seconds for part in both),
-            task_seconds=sum(part.task_seconds or 0 for part in both),
-            notes=(f"reciprocal rank fusion, k = {RRF_K}, of the first hundred of each", *result.notes),
-            hits={query: list(found) for query, found in result.hits.items()},
-            start=None,
-        )
-        write_row(file, made)
-        self.journal.note("judged", spec, key)
-        return made, False
-
-    def _ranking(self, row: Row) -> tuple[Any, Any]:
-        candidate = self.parsed[row.candidate]
+    def ranking(self, candidate: Candidate, queries: Sequence[str], documents: Sequence[str], depth: int) -> Ranking:
+        """(document numbers, scores) of an embedder's search, best first, its vectors kept."""
         embedder, key, _, _ = self.model(candidate)
-        task = self.plan.task
-        assert isinstance(task, RetrievalTask)
+        if not isinstance(embedder, EmbedderBase):
+            raise WrongUse(f"expected an embedder to search with; {describe(embedder)}")
         meter = Meter(embedder, self.folder / "vectors" / key, self.journal, candidate.name, candidate.dimensions)
-        documents = meter.encode(task.data.corpus["text"].to_pylist(), role="document", batch_size=self.batch_size)
-        queries = meter.encode(task.data.queries["text"].to_pylist(), role="query", batch_size=self.batch_size)
-        return exact_search(embedder, queries, documents, task.depth)
+        found = meter.encode(list(documents), role="document", batch_size=self.batch_size, progress=self.progress)
+        asked = meter.encode(list(queries), role="query", batch_size=self.batch_size, progress=self.progress)
+        return exact_search(embedder, asked, found, depth)
 
 
 def _latency_of_pairs(scorer: Scorer, task: RetrievalTask) -> float:
@@ -379,6 +372,8 @@ def _latency_of_pairs(scorer: Scorer, task: RetrievalTask) -> float:
 
 
 def _judged_texts(task: Task) -> list[str]:
+    if isinstance(task, Chunks):
+        return [*task.texts(), *task.data.queries["text"].to_pylist()]
     rows = getattr(task, "data", None)
     return texts(rows) if rows is not None and shape_of(rows).texts else []
 
@@ -388,6 +383,8 @@ def _content_of(name: str) -> str:
     folder = folder_of(name)
     if folder is not None:
         return folder_hash(folder)
+    if is_service(name):
+        return endpoint_of(name).identity()
     return file_hash(name) if Path(name).is_file() else name
 
 
@@ -400,14 +397,21 @@ def _warn_overlap(model: Saved, name: str) -> None:
         say(f"warning: {model.name} was trained on {trained}: {shared}")
 
 
-def _latency(embedder: EmbedderBase, task: RetrievalTask, documents: Output, dimensions: int | None) -> float:
-    """Milliseconds from a query's text to its ten best, one query at a time: the median of twenty."""
-    import statistics
-
+def _latency(
+    embedder: EmbedderBase, task: RetrievalTask | Chunks, documents: Output, dimensions: int | None
+) -> tuple[float | None, float | None]:
+    """Milliseconds from a query's text to its ten best, one query at a time: (median, 95th percentile) of twenty. A
+    service is asked anew for each, whatever is kept; where its budget is gone, there are none."""
     questions = task.data.queries["text"].to_pylist()[:LATENCY_QUERIES]
     took = []
     for question in [questions[0], *questions]:
+        more = 0.0
+        if isinstance(embedder, ServiceEmbedder):
+            try:
+                more = embedder.seconds_of(question, "query")
+            except BudgetReached:
+                return None, None
         begun = time.perf_counter()
         exact_search(embedder, embedder.encode([question], role="query", dimensions=dimensions), documents, 10)
-        took.append(time.perf_counter() - begun)
-    return 1000 * statistics.median(took[1:])
+        took.append(time.perf_counter() - begun + more)
+    return 1000 * float(np.median(took[1:])), 1000 * float(np.quantile(took[1:], 0.95))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import platform
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from umekomi.comparison.candidates import DEPTH
+from umekomi.comparison.costs import break_even, dollars
+from umekomi.comparison.details import Duel, Group, column_of, corrected, duel, groups, undecided
 from umekomi.comparison.plan import Plan
 from umekomi.environment import hardware, package_versions
 from umekomi.files import plain, read_json, write_json
@@ -19,6 +23,8 @@ from umekomi.statistics import Interval, interval, paired_interval
 from umekomi.tasks import Score
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from umekomi.data.columns import Given
 
 BASELINES = ("bm25", "tfidf", "random", "hashing", "lsa", "untrained", "linear")
@@ -51,11 +57,29 @@ class Row:
     encodes each text once, in how many pairs it may stand."""
     task_seconds: float | None = None
     """Seconds of encoding, scoring or predicting what was judged: the cost that all kinds of model share."""
+    ms_p95: float | None = None
+    """Of the queries whose median is ``ms_per_query``, the 95th percentile."""
+    tokens: int | None = None
+    """That a service counted, or is guessed to have read, for what was judged."""
+    usd: float | None = None
+    """Dollars of what was judged; None where a price is not known."""
+    usd_per_million: float | None = None
+    """Dollars of a million texts as long as the documents."""
+
+    @property
+    def hosted(self) -> bool:
+        """Is it a service that counts tokens?"""
+        return self.tokens is not None
+
+    @property
+    def dollars_matter(self) -> bool:
+        """Does it do the work that a service would be paid for: an embedder that is no baseline?"""
+        return self.makes == "embedder" and not self.baseline and not self.candidate.startswith("bm25+")
 
     @property
     def unit(self) -> str:
         """What ``items_per_second`` counts."""
-        return {"scorer": "pairs", "predictor": "rows"}.get(self.makes, "texts")
+        return {"scorer": "pairs", "reranked": "pairs", "predictor": "rows"}.get(self.makes, "texts")
 
     @property
     def score(self) -> Score:
@@ -65,7 +89,12 @@ class Row:
     @property
     def baseline(self) -> bool:
         """Whether this is something that knows nothing of language or of the task."""
-        return self.candidate.split("@")[0] in BASELINES
+        return self.bare in BASELINES
+
+    @property
+    def bare(self) -> str:
+        """The candidate's name without width, stemming and size of chunks."""
+        return re.sub(r"/\d+$", "", self.candidate).split("@")[0].partition("+stem")[0]
 
 
 @dataclass(frozen=True)
@@ -89,6 +118,15 @@ class Comparison:
     next_command: str
     out: Path
     about: dict[str, Any]
+    corrected: dict[str, float] = field(default_factory=dict)
+    """The p of each difference to the best baseline, corrected by Holm for their number."""
+    undecided: tuple[str, ...] = ()
+    """What cannot be told from the best, and how many more items would settle it."""
+    duel: Duel | None = None
+    by: str | None = None
+    groups: tuple[Group, ...] = ()
+    money: tuple[str, ...] = ()
+    """Where a service and this machine cost the same, and what was spent."""
 
     def to_json(self) -> dict[str, Any]:
         """What ``--json`` prints: everything but the value of every item."""
@@ -98,6 +136,7 @@ class Comparison:
                 "value": self.intervals[row.candidate],
                 "difference": self.differences.get(row.candidate),
                 "gain": self.gains.get(row.candidate),
+                "p_corrected": self.corrected.get(row.candidate),
             }
             for row in self.rows
         ]
@@ -114,7 +153,13 @@ class Comparison:
                 "winner",
                 "recommendation",
                 "about",
+                "undecided",
+                "by",
+                "money",
             )
+        } | {
+            "duel": None if self.duel is None else dataclasses.asdict(self.duel),
+            "groups": [dataclasses.asdict(group) for group in self.groups],
         }
         return own | {"rows": rows, "next_command": self.next_command, "out": str(self.out)}
 
@@ -144,6 +189,9 @@ def conclude(
     budget_ms: float | None,
     specs: list[str],
     data: Given,
+    by: str | None = None,
+    usd_per_hour: float | None = None,
+    spent: float | None = None,
 ) -> Comparison:
     """Order the rows, compare each with the best baseline and with what it was trained from, and say which to use.
 
@@ -156,6 +204,9 @@ def conclude(
         budget_ms: the most milliseconds a query may take.
         specs: the candidates as they were named, for the command that is written down.
         data: as they were named, for the same.
+        by: the column whose values make groups.
+        usd_per_hour: what an hour of this machine costs.
+        spent: on services in this run, where there was a budget.
     """
     intervals = {row.candidate: interval(row.score.values, row.statistic) for row in rows}
     rows = sorted(rows, key=lambda row: -intervals[row.candidate].value)
@@ -175,17 +226,8 @@ def conclude(
             recommendation += (
                 f" Training {name} from {start} shows no settled gain here ({_signed(gain)} includes zero)."
             )
-    model = by_name[winner].model or winner
     source = data if isinstance(data, str) else "FILE"
-    if by_name[winner].makes != "embedder":
-        command = f"umekomi serve {model}"
-    elif "+" in winner:
-        command = f'umekomi search {model} --in YOUR_TEXTS.jsonl "your query"'
-    else:
-        width = f" --dimensions {by_name[winner].dimensions}" if "@" in winner else ""
-        command = f"umekomi encode {model} YOUR_TEXTS.jsonl --out vectors.parquet{width}"
-        if not _dense(by_name[winner]):
-            command = f'umekomi search {model} --in YOUR_TEXTS.jsonl "your query"'
+    command = next_command(by_name[winner], planned.task.kind, folder)
     about = {
         "command": f"umekomi compare {' '.join(specs)} --data {source}",
         "python": platform.python_version(),
@@ -211,11 +253,72 @@ def conclude(
         command,
         folder,
         about,
+        corrected=corrected(rows, baseline),
+        undecided=tuple(undecided(rows)),
+        duel=duel(planned.task, rows, lambda row: by_item(row.score.values, row.statistic)),
+        by=by,
+        groups=() if by is None else tuple(groups(rows, column_of(planned.task, by, len(rows[0].values)), baseline)),
+        money=_money(rows, {name: figure.value for name, figure in intervals.items()}, usd_per_hour, spent),
     )
 
 
+def _money(
+    rows: list[Row], values: dict[str, float], usd_per_hour: float | None, spent: float | None
+) -> tuple[str, ...]:
+    said = break_even(rows, values, usd_per_hour)
+    return (*said, f"spent on services in this run: {dollars(spent)}") if spent is not None else tuple(said)
+
+
+def next_command(row: Row, task: str, folder: Path = Path()) -> str:
+    """What to type next, as it fits the kind of winner: a hybrid is indexed, a table of triples asked for relations, a
+    classifier's texts encoded, a table of names searched, a scorer served."""
+    model = _quoted(row.model or row.candidate)
+    width = f" --dimensions {row.dimensions}" if "@" in row.candidate and row.dimensions else ""
+    if task == "chunks":
+        size = row.candidate.rpartition("/")[2]
+        return f"umekomi index {model} {_quoted(f'{folder}/chunks-{size}.jsonl')} --out library{width}"
+    if row.makes == "predictor":
+        return f"umekomi serve {model}"
+    if row.makes == "scorer":
+        # what was judged is BM25's first hits in the scorer's order
+        index = f"umekomi index bm25 YOUR_TEXTS.jsonl --out library --rerank {model} --depth 100"
+        return index if task == "retrieval" else f"umekomi serve {model}"
+    if row.makes == "reranked":
+        _, *depth, reranker = row.candidate.split(">")
+        how = f"--rerank {_quoted(reranker.strip())} --depth {depth[0].strip() if depth else DEPTH}"
+        return f"umekomi index {model} YOUR_TEXTS.jsonl --out library {how}"
+    if task == "triple-ranking":
+        return f'umekomi search {model} "HEAD RELATION"'
+    if task in ("reconstruction", "link-prediction", "hypernymy-ranking"):
+        return f'umekomi search {model} "A NAME"'
+    if "+" in row.candidate.replace("+stem", "").replace("+prompt", ""):
+        return f"umekomi index {_quoted(f'bm25+{row.model or row.candidate}')} YOUR_TEXTS.jsonl --out library{width}"
+    if not _dense(row):
+        return f'umekomi search {model} --in YOUR_TEXTS.jsonl "your query"'
+    return f"umekomi encode {model} YOUR_TEXTS.jsonl --out vectors.parquet{width}"
+
+
+def _quoted(name: str) -> str:
+    """As the shell takes it."""
+    import shlex
+
+    return shlex.quote(name)
+
+
+def by_item(values: NDArray[np.float64], statistic: str) -> NDArray[np.float64]:
+    """How well each item was done, 0 to 1: its own value, or how near its predicted rank is to its gold rank."""
+    from scipy.stats import rankdata
+
+    if values.ndim == 1:
+        return values
+    if statistic in ("v_measure", "macro_f1"):
+        return (values[:, 0] == values[:, 1]).astype(float)
+    ranks = rankdata(values, axis=0) / len(values)
+    return np.asarray(1 - np.abs(ranks[:, 0] - ranks[:, 1]))
+
+
 def _dense(row: Row) -> bool:
-    return row.candidate.split("@")[0] not in ("bm25", "tfidf")
+    return row.bare not in ("bm25", "tfidf")
 
 
 def _signed(value: Interval) -> str:

@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from umekomi.comparison.leaderboard import by_item
 from umekomi.data import RetrievalData
 from umekomi.files import plain, whole_file
 from umekomi.tasks import Task
 from umekomi.tasks.retrieval import RetrievalTask
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from umekomi.comparison.leaderboard import Comparison
 
 SAMPLES = 16
@@ -36,7 +35,7 @@ def write_report(comparison: Comparison, task: Task) -> Path:
 
 def sample_items(comparison: Comparison, task: Task) -> list[dict[str, Any]]:
     """The items on which the candidates differ most: what each found, and whether it was right."""
-    values = np.stack([_by_item(np.array(row.values, np.float64), row.statistic) for row in comparison.rows])
+    values = np.stack([by_item(np.array(row.values, np.float64), row.statistic) for row in comparison.rows])
     order = np.argsort(-values.std(0), kind="stable")
     if isinstance(task, RetrievalTask):
         return _queries(comparison, task, order[: SAMPLES * 4 : 4] if len(order) > SAMPLES * 8 else order[:SAMPLES])
@@ -58,18 +57,6 @@ def sample_items(comparison: Comparison, task: Task) -> list[dict[str, Any]]:
             cells[candidate.candidate] = {"value": float(values[index, number]), "shown": shown}
         out.append({"query": " / ".join(_snippet(part) for part in parts), "gold": str(gold), "cells": cells})
     return out
-
-
-def _by_item(values: NDArray[np.float64], statistic: str) -> NDArray[np.float64]:
-    """How well each item was done, 0 to 1: its own value, or how near its predicted rank is to its gold rank."""
-    from scipy.stats import rankdata
-
-    if values.ndim == 1:
-        return values
-    if statistic in ("v_measure", "macro_f1"):
-        return (values[:, 0] == values[:, 1]).astype(float)
-    ranks = rankdata(values, axis=0) / len(values)
-    return 1 - np.abs(ranks[:, 0] - ranks[:, 1])
 
 
 def _queries(comparison: Comparison, task: RetrievalTask, chosen: Iterable[int]) -> list[dict[str, Any]]:

@@ -195,3 +195,24 @@ def pairs(data: TableLike, who: str = "this") -> pa.Table:
             )
         return pa.table({"anchor": [query for query, _ in rows], "positive": [document for _, document in rows]})
     return check(split, ("anchor", "positive"), who)
+
+
+def documents(data: TableLike, who: str = "this") -> list[list[str]]:
+    """The sentences of each document, in order: of a column ``document`` its lists as they are, of texts (there or in
+    ``text``) what :func:`umekomi.parts.words.split_sentences` finds. Blank sentences are left out; a document without
+    any is an error."""
+    from umekomi.parts.words import split_sentences
+
+    table = as_table(data)
+    assert not isinstance(table, RetrievalData)
+    column = "document" if "document" in table.column_names else "text"
+    source = (table.schema.metadata or {}).get(b"source", b"").decode()
+    out = []
+    for row, document in enumerate(table[column].to_pylist()):
+        found = split_sentences(document) if isinstance(document, str) else document
+        found = [sentence for sentence in found if sentence and sentence.strip()]
+        if not found:
+            place = f"{source}, row {row + 1}" if source else f"row {row + 1}"
+            raise DataError(f"{who}: {place}, column {column!r}: expected one sentence or more, found none")
+        out.append(found)
+    return out

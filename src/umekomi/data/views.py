@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from umekomi.data.columns import Dataset, RetrievalData
+from umekomi.data.columns import COLUMNS, Dataset, RetrievalData
 from umekomi.data.rows import features_of, targets
 from umekomi.data.shapes import shape_name, shape_of
 from umekomi.data.tables import as_table
@@ -46,13 +46,26 @@ def as_retrieval(data: TableLike) -> RetrievalData:
     for query, document, score in judged:
         key = queries.setdefault(query, f"q{len(queries)}"), corpus.setdefault(document, f"d{len(corpus)}")
         grades[key] = max(grades.get(key, 0.0), float(score))
+    beside = (
+        _beside(split, [query for query, _, _ in judged], list(queries)) if kind in ("pairs", "judged pairs") else {}
+    )
     return retrieval(
-        pa.table({"id": list(queries.values()), "text": list(queries)}),
+        pa.table({"id": list(queries.values()), "text": list(queries), **beside}),
         pa.table({"id": list(corpus.values()), "text": list(corpus)}),
         pa.table(
             {"query_id": [q for q, _ in grades], "corpus_id": [d for _, d in grades], "score": list(grades.values())}
         ),
     )
+
+
+def _beside(table: pa.Table, asked: list[str], queries: list[str]) -> dict[str, pa.ChunkedArray]:
+    """The columns that are none of the standard ones, as they stand in the first row of each query."""
+    first: dict[str, int] = {}
+    for row, query in enumerate(asked):
+        first.setdefault(query, row)
+    rows = pa.array([first[query] for query in queries], pa.int64())
+    names = [name for name in table.column_names if name not in COLUMNS and not name.startswith("negative_")]
+    return {name: table[name].take(rows) for name in names}
 
 
 def inverse_cloze(items: list[str]) -> list[tuple[str, str]]:

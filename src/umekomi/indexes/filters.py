@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from fractions import Fraction
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 import pyarrow as pa
@@ -749,47 +749,55 @@ def _numbers(column: pa.ChunkedArray) -> pa.ChunkedArray:
 # --- for databases ---------------------------------------------------------------------------------------------------
 
 
-def sql(part: Node, schema: pa.Schema | None = None) -> str:
-    """As a SQL condition (DataFusion's, for LanceDB); values are written as the columns of ``schema`` hold them, where
-    it is known.
+class Dialect(NamedTuple):
+    """How a database's SQL writes a column's name, and a value of :func:`fit_value`'s for a column of some type."""
+
+    name: Callable[[str], str]
+    literal: Callable[[Any, pa.DataType, str, Where], str]
+
+
+def sql(part: Node, schema: pa.Schema | None = None, dialect: Dialect | None = None) -> str:
+    """As a SQL condition (DataFusion's, for LanceDB, or another ``dialect``'s); values are written as the columns of
+    ``schema`` hold them, where it is known.
 
     >>> sql(parse("year > 2020 and name != \\"it's\\"", None))
     "(`year` > 2020 AND `name` <> 'it''s')"
     """
+    named, literal = dialect or DATAFUSION
     match part:
         case And(parts) | Or(parts):
-            return "(" + f" {type(part).__name__.upper()} ".join(sql(each, schema) for each in parts) + ")"
+            return "(" + f" {type(part).__name__.upper()} ".join(sql(each, schema, dialect) for each in parts) + ")"
         case Not(inner):
-            return f"(NOT {sql(inner, schema)})"
+            return f"(NOT {sql(inner, schema, dialect)})"
         case Missing(name):
-            return f"({_name(name)} IS NULL)"
+            return f"({named(name)} IS NULL)"
         case Truth(name, where):
             if schema is not None and not _boolean(schema.field(name).type):
                 raise where.wrong(f"expected a comparison: {name[:SHOWN]!r} holds {_holds(schema.field(name).type)}")
-            return _name(name)
+            return named(name)
         case Compare(sign, name, value, where):
             found = (sign, value) if schema is None else fit_value(sign, value, schema.field(name).type, name, where)
             if isinstance(found, bool):
-                return _always(name, found)
-            written = quoted(found[1]) if schema is None else _literal(found[1], schema.field(name).type, name, where)
-            return f"{_name(name)} { {'==': '=', '!=': '<>'}.get(found[0], found[0]) } {written}"
+                return _always(named(name), found)
+            written = quoted(found[1]) if schema is None else literal(found[1], schema.field(name).type, name, where)
+            return f"{named(name)} { {'==': '=', '!=': '<>'}.get(found[0], found[0]) } {written}"
         case In(name, values, wheres):
             if not values:
                 return "(1 = 0)"
             if schema is None:
-                return f"({_name(name)} IN ({', '.join(quoted(value) for value in values)}))"
+                return f"({named(name)} IN ({', '.join(quoted(value) for value in values)}))"
             kind = schema.field(name).type
             listed = []
             for value, where in zip(values, wheres, strict=True):
                 found = fit_value("==", value, kind, name, where)
                 if not isinstance(found, bool):
-                    listed.append(_literal(found[1], kind, name, where))
-            return f"({_name(name)} IN ({', '.join(listed)}))" if listed else _always(name, False)
+                    listed.append(literal(found[1], kind, name, where))
+            return f"({named(name)} IN ({', '.join(listed)}))" if listed else _always(named(name), False)
 
 
-def _always(name: str, answer: bool) -> str:
-    """True, or false, for every value that is there, and unknown for what is missing."""
-    return f"({_name(name)} IS NOT NULL OR NULL)" if answer else f"({_name(name)} IS NULL AND NULL)"
+def _always(written: str, answer: bool) -> str:
+    """True, or false, for every value of a column that is there, and unknown for what is missing."""
+    return f"({written} IS NOT NULL OR NULL)" if answer else f"({written} IS NULL AND NULL)"
 
 
 def _boolean(kind: pa.DataType) -> bool:
@@ -813,6 +821,39 @@ def _literal(value: Any, kind: pa.DataType, name: str, where: Where) -> str:
     if pa.types.is_temporal(kind):
         raise where.wrong(f"LanceDB compares no {type_name(kind)}, which {name[:SHOWN]!r} holds")
     return quoted(value)
+
+
+def _postgres_literal(value: Any, kind: pa.DataType, name: str, where: Where) -> str:
+    """A value of :func:`fit_value`'s as PostgreSQL writes one of this type. Texts stand in plain quotes, in which a
+    backslash is a backslash (standard_conforming_strings, which the connection sets)."""
+    is_ = pa.types
+    if is_.is_decimal(kind):
+        return f"'{value:f}'::numeric"
+    if is_.is_floating(kind):
+        return f"'{value!r}'::{'real' if is_.is_float32(kind) else 'double precision'}"
+    if is_.is_integer(kind):
+        return f"'{value}'::numeric" if is_.is_uint64(kind) else str(value)
+    if is_.is_date(kind) or is_.is_timestamp(kind):
+        moment = np.datetime64(value, "D" if is_.is_date(kind) else kind.unit)
+        if not np.datetime64("0001-01-01") <= moment < np.datetime64("10000-01-01"):
+            raise where.wrong("expected a date or time from the year 1 to 9999 for PostgreSQL")
+        as_type = "date" if is_.is_date(kind) else "timestamp" if kind.tz is None else "timestamptz"
+        return f"'{moment}{'+00' if as_type == 'timestamptz' else ''}'::{as_type}"
+    if is_.is_time(kind):
+        clock = np.datetime64(value, kind.unit)
+        if not 0 <= value < DAY // NANOSECONDS[kind.unit]:
+            raise where.wrong("expected a time of day for PostgreSQL")
+        return f"'{str(clock).partition('T')[2]}'::time"
+    if is_.is_duration(kind):
+        microseconds = value * NANOSECONDS[kind.unit] // 1000
+        return f"('{microseconds} microseconds'::interval)"
+    if "\0" in str(value):
+        raise where.wrong("PostgreSQL holds no text with the character NUL")
+    return quoted(value)
+
+
+DATAFUSION = Dialect(_name, _literal)
+POSTGRES = Dialect(lambda name: '"' + name.replace('"', '""') + '"', _postgres_literal)
 
 
 def quoted(value: object) -> str:

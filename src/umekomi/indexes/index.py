@@ -12,7 +12,7 @@ import numpy as np
 
 from umekomi.contracts import Vectors
 from umekomi.errors import DataError, UmekomiError, WrongUse
-from umekomi.indexes import kinds, upkeep
+from umekomi.indexes import kinds, lexical, upkeep
 from umekomi.indexes.fitting import fit
 from umekomi.indexes.joining import ID, ROW
 from umekomi.indexes.kinds import Kind
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 __all__ = ["Hit", "Index"]
+
+VECTORS = "vectors"
+"""What the leg of vectors is called."""
 
 
 class Index:
@@ -68,6 +71,8 @@ class Index:
         text: str = "",
         dimension: int = 0,
         notes: Mapping[str, Any] | None = None,
+        words: Mapping[str, Any] | None = None,
+        of: Mapping[str, str] | None = None,
         **settings: Any,
     ) -> Index:
         """A new, empty index. A kind that cannot search such vectors is an error before anything is written.
@@ -83,6 +88,9 @@ class Index:
             text: the payload column shown.
             dimension: of the vectors to come, where it is known.
             notes: facts of the caller's, as :meth:`note` takes them.
+            words: the index has a lexical leg, too, with these settings (:func:`umekomi.indexes.lexical.settings`):
+                every row's words are kept, and texts are answered by both legs.
+            of: another index's model, name and fingerprint, whose vectors it will hold.
             **settings: of the kind.
         """
         check_asked(kind, recall, settings)
@@ -92,7 +100,9 @@ class Index:
         ):
             raise WrongUse(f"{store.folder} exists already: choose a new folder, or add to the index in it")
         about: dict[str, Any] = {
-            "model": {
+            "model": dict(of)
+            if of is not None
+            else {
                 "name": source or getattr(model, "name", ""),
                 "fingerprint": model.fingerprint() if model is not None else "",
             },
@@ -102,9 +112,9 @@ class Index:
             "text": text,
             "asked": {"kind": kind, "recall": recall, "settings": settings},
             "kind": {},
-        }
+        } | ({"lexical": dict(words)} if words is not None else {})
         similarities.similarity_function(about["metric"])
-        manifest = Manifest(about | _noted(notes or {}))
+        manifest = Manifest(about | noted(notes or {}))
         upkeep.named(manifest)
         try:
             check_about(about)
@@ -160,6 +170,11 @@ class Index:
         raise AssertionError("the last attempt returns or raises")
 
     @property
+    def where(self) -> str:
+        """Where it lies, as errors show it."""
+        return str(self.store.folder)
+
+    @property
     def about(self) -> dict[str, Any]:
         """What the last commit says of itself: model, metric, kind, settings, dimension."""
         return self.snapshot().about
@@ -203,20 +218,62 @@ class Index:
             )
         self._embedder = embedder
 
-    def search(self, queries: Any, k: int = 10, *, filter: str | None = None) -> list[list[Hit]]:
+    def search(
+        self,
+        queries: Any,
+        k: int = 10,
+        *,
+        filter: str | None = None,
+        leg: str | None = None,
+        texts: Sequence[str] | None = None,
+    ) -> list[list[Hit]]:
         """The ``k`` nearest of every query, best first: texts (embedded by the index's model), or vectors ``[queries,
-        d]``.
+        d]``. Where the index has a lexical leg, texts are answered by both legs: their reciprocal ranks are the scores.
 
-        ``filter`` is a condition on the payload: ``year > 2020 and lang in ("ja", "en")``. Fewer hits come back where
-        fewer rows are there or meet it, or share nothing with a sparse query.
+        Fewer hits come back where fewer rows are there or meet the filter, or share nothing with a sparse query.
+
+        Args:
+            queries: texts, or vectors.
+            k: hits.
+            filter: a condition on the payload: ``year > 2020 and lang in ("ja", "en")``.
+            leg: one of :attr:`legs` alone; None: all of them.
+            texts: what vectors were made from, for the lexical leg; vectors without them ask the vectors alone.
         """
         k = count(k)
         if isinstance(queries, (list, tuple)) and not isinstance(queries, Vectors) and not len(queries):
             return []
-        vectors = self.asked(queries)
-        now = self.snapshot()
-        numbers, scores = now.nearest(vectors, k, filter=filter)
+        if texts is None and isinstance(queries, str):
+            texts = [queries]
+        elif texts is None and isinstance(queries, (list, tuple)) and all(isinstance(each, str) for each in queries):
+            texts = list(queries)
+        leg = self._leg(leg, texts is not None)
+        if leg == lexical.NAME:
+            now = self.snapshot()
+            numbers, scores = now.nearest_words(_texts(texts or (), "search"), k, filter=filter)
+        else:
+            vectors = self.asked(queries)
+            now = self.snapshot()
+            if leg is None and now.lexical is not None:
+                numbers, scores = now.fused(vectors, _paired(texts or (), vectors), k, filter=filter)
+            else:
+                numbers, scores = now.nearest(vectors, k, filter=filter)
         return [now.hits(row, values) for row, values in zip(numbers, scores, strict=True)]
+
+    @property
+    def legs(self) -> tuple[str, ...]:
+        """What answers by itself: ``vectors``, and ``bm25`` where the index has a lexical leg."""
+        return (lexical.NAME, VECTORS) if self.about.get("lexical") else (VECTORS,)
+
+    def _leg(self, leg: str | None, texts: bool) -> str | None:
+        """The leg that answers, by what it is called or by its model's name; None: both."""
+        named = {VECTORS, self.about["model"]["name"]}
+        if leg is not None and leg not in (*self.legs, *named):
+            raise WrongUse(f"leg: expected {' or '.join(self.legs)}, found {leg!r}")
+        if leg == lexical.NAME and lexical.NAME in self.legs:
+            if not texts:
+                raise WrongUse(f"leg: {lexical.NAME} is asked with texts, found vectors")
+            return leg
+        return None if leg is None and texts else VECTORS
 
     def nearest(self, vectors: Any, k: int = 10, *, filter: str | None = None) -> tuple[Any, Any]:
         """(row numbers int64, scores float32), both ``[queries, k]`` (or as many columns as there are rows, where those
@@ -237,6 +294,16 @@ class Index:
             _texts(items, "search"),
             dimensions=dimension if 0 < dimension < embedder.dimension and self.about["output"] != "sparse" else None,
         )
+
+    def prepare(self) -> None:
+        """Do once what a process's first query would wait for: load the compiled loops (numba's start takes .4 s of a
+        core, whether they were compiled before or not), read what a kind holds in memory."""
+        now = self.snapshot()
+        living = now.living()[:1]
+        if len(living):
+            now.nearest(now.vectors(living), min(10, len(now)))
+            if now.lexical is not None:
+                now.nearest_words(["-"], 1)
 
     def rows(self, numbers: Sequence[int]) -> list[dict[str, Any]]:
         """Id and payload of rows by number, as :meth:`nearest` gives them."""
@@ -316,7 +383,7 @@ class Index:
                 f"add: expected one id for every vector, found {len(names):,} ids and {similarities.size(vectors):,} "
                 "vectors"
             )
-        notes = _noted(about)
+        notes = noted(about)
         table = as_table(payload, "add")
         if table.num_columns and table.num_rows != len(names):
             raise WrongUse(f"add: expected a payload of {len(names):,} rows, found {table.num_rows:,}")
@@ -328,10 +395,14 @@ class Index:
             seen: set[str] = set()
             twice = next(name for name in names if name in seen or seen.add(name))  # type: ignore[func-returns-value]
             raise DataError(f"add: expected every id once, found {twice!r} twice")
+        settings = self.about.get("lexical")
+        words = None
+        if settings:
+            words = lexical.arrays_of(lexical.texts_of(items, table, self.about["text"], self.store.folder), settings)
         with self.store.lock():
             now = self.snapshot()
             vectors = fit(vectors, now.about, "added")  # another writer may have come first, with another width
-            manifest = upkeep.add_rows(self.store, now, names, vectors, table, replace=replace)
+            manifest = upkeep.add_rows(self.store, now, names, vectors, table, replace=replace, words=words)
             manifest.about |= notes
             self._commit(manifest)
             self._tend()
@@ -360,7 +431,7 @@ class Index:
 
     def note(self, **about: Any) -> None:
         """Keep facts of the caller's (JSON) in the index."""
-        notes = _noted(about)
+        notes = noted(about)
         with self.store.lock():
             manifest = upkeep.copied(self.snapshot())
             manifest.about |= notes
@@ -379,6 +450,14 @@ class Index:
         except (UmekomiError, OSError, MemoryError) as error:
             self.store.sweep()
             say(f"note: the rows are in {self.store.folder}, but looking after it failed: {error}")
+
+
+def _paired(texts: Sequence[str], vectors: Any) -> list[str]:
+    if len(texts) != similarities.size(vectors):
+        raise WrongUse(
+            f"search: expected a text for every vector, found {len(texts):,} and {similarities.size(vectors):,}"
+        )
+    return _texts(texts, "search")
 
 
 def _missing(error: FileNotFoundError) -> DataError:
@@ -406,7 +485,7 @@ def _texts(items: Sequence[Any], what: str) -> list[str]:
     return list(items)
 
 
-def _noted(notes: Mapping[str, Any]) -> dict[str, Any]:
+def noted(notes: Mapping[str, Any]) -> dict[str, Any]:
     """Facts of the caller's, as JSON can hold them, under names that are not the index's own."""
     taken = ABOUT & set(notes)
     if taken:

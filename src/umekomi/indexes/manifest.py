@@ -15,15 +15,18 @@ from typing import Any
 
 from umekomi.errors import DataError, WrongUse
 from umekomi.files import regular_file
+from umekomi.indexes import lexical
 from umekomi.parts.similarity import SIMILARITIES
 
 MANIFEST = "umekomi-index.json"
-FORMAT = 1
+FORMAT, HYBRID_FORMAT = 1, 2
+"""What is written; an index with a lexical leg is of another format, so that a version that knows none does not write
+to it."""
 MODEL = "./model"
 """A model that lies in the index itself."""
 PAYLOAD = "payload.arrow"
 
-ABOUT = frozenset({"model", "metric", "output", "dimension", "text", "asked", "kind"})
+ABOUT = frozenset({"model", "metric", "output", "dimension", "text", "asked", "kind", "lexical"})
 """What an index says of itself; all else in ``about`` are facts of the caller's."""
 
 SEGMENT_NAME = re.compile(r"segment-[0-9]{6,15}")
@@ -64,7 +67,8 @@ class Manifest:
 
     def text(self) -> str:
         """The file's content: the body and its checksum."""
-        body = json.dumps(asdict(self) | {"format": FORMAT}, ensure_ascii=False)
+        written = HYBRID_FORMAT if self.about.get("lexical") else FORMAT
+        body = json.dumps(asdict(self) | {"format": written}, ensure_ascii=False)
         return json.dumps({"crc32": zlib.crc32(body.encode()), "manifest": body}, ensure_ascii=False) + "\n"
 
     @classmethod
@@ -83,7 +87,7 @@ class Manifest:
             raise WrongUse(f"{path.parent} holds no index (no {MANIFEST}): make one with umekomi index") from None
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise _damaged(path, error) from None
-        if written != FORMAT:
+        if written not in (FORMAT, HYBRID_FORMAT):
             raise WrongUse(f"{path} was written in another format than this version's ({FORMAT}): build the index anew")
         try:
             return _manifest(found)
@@ -158,6 +162,8 @@ def check_about(
     recall = found["asked"].get("recall")
     if isinstance(recall, bool) or not isinstance(recall, (int, float)) or not 0 < recall <= 1:
         raise ValueError(f"asked: recall: expected a share above 0 and at most 1, found {recall!r}")
+    if found.get("lexical") is not None:
+        lexical.check(found["lexical"])
     if found["kind"]:
         _kind(found["kind"], files or {})
     elif filled:

@@ -15,22 +15,27 @@ import pyarrow as pa
 
 from umekomi.contracts import Vectors
 from umekomi.errors import WrongUse, unknown_name
-from umekomi.indexes import joining, kinds
+from umekomi.indexes import joining, kinds, lexical
 from umekomi.indexes.filters import mask, parse
 from umekomi.indexes.fitting import fit
 from umekomi.indexes.kinds import Kind
 from umekomi.indexes.manifest import PAYLOAD, Manifest, Segment, array_key
-from umekomi.indexes.packing import ARRAYS, advise, check_arrays, check_shapes, expected_shapes, to_plain, unpack
+from umekomi.indexes.packing import ARRAYS, Shape, advise, check_arrays, check_shapes, expected_shapes, to_plain, unpack
 from umekomi.indexes.payload import opened, row_of
 from umekomi.indexes.scans import Part, empty_hits, merge_hits
 from umekomi.indexes.store import Store, checksum, damaged
 from umekomi.parts import similarity as similarities
+from umekomi.parts.ranking import fuse_ranks
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from umekomi.contracts import Output
     from umekomi.indexes.scans import Measure, Ranking
+
+
+FUSED = 100
+"""Hits of each leg whose ranks are fused: as many as a comparison fuses."""
 
 
 @dataclass(frozen=True)
@@ -52,12 +57,12 @@ class OpenSegment:
     def __init__(self, store: Store, manifest: Manifest, segment: Segment, kind: Kind) -> None:
         output, width = manifest.about["output"], manifest.about["dimension"]
         self.segment, self.folder = segment, store.folder / segment.name
-        self.shapes = expected_shapes(output, segment.rows, width) | kind.derived(segment.rows, width)
+        self.shapes = _shapes(manifest, segment, kind)
         self._files = {array_key(name): name for name in segment.files if array_key(name) in self.shapes}
         self._maps = {
             key: store.array(f"{segment.name}/{name}", segment.files[name][0]) for key, name in self._files.items()
         }
-        coarse = {"codes", "graph"} & set(self._maps)
+        coarse = {"codes", "graph", "turbo"} & set(self._maps)
         for name, array in self._maps.items():
             # a coarse scan reads its codes whole and then a few rows of the vectors, anywhere
             advise(array, "MADV_WILLNEED" if name in coarse else "MADV_RANDOM" if coarse and name == "vectors" else "")
@@ -66,6 +71,8 @@ class OpenSegment:
         try:
             check_shapes(arrays, self.shapes)
             check_arrays(arrays, output, segment.rows, width)
+            if manifest.about.get("lexical"):
+                lexical.check_arrays(arrays)
             kind.sound(arrays)
             self.vectors = unpack(arrays, output)
         except ValueError as error:
@@ -73,6 +80,7 @@ class OpenSegment:
         _check_payload(self.payload, segment.rows, self.folder / PAYLOAD)
         self._sound_columns: set[str] = set()
         self.arrays = {name: array for name, array in arrays.items() if name not in ARRAYS[output]}
+        self.words_proved = False
         self.living = np.ones(segment.rows, np.uint8)
         if segment.deleted:
             dead = to_plain(store.array(segment.deleted, manifest.files[segment.deleted][0]))
@@ -198,13 +206,12 @@ class Snapshot:
         self.segments: list[OpenSegment] = []
         for segment in manifest.segments:
             old = before.get(segment.name)
-            shapes = expected_shapes(self.about["output"], segment.rows, self.about["dimension"]) | self.kind.derived(
-                segment.rows, self.about["dimension"]
-            )
-            same = old is not None and old.segment == segment and old.shapes == shapes
+            same = old is not None and old.segment == segment and old.shapes == _shapes(manifest, segment, self.kind)
             self.segments.append(old if same and old is not None else OpenSegment(store, manifest, segment, self.kind))
         self.firsts = list(accumulate((each.segment.rows for each in self.segments), initial=0))[:-1]
         self._filtered: tuple[str | None, list[Any]] = (None, [])
+        settings = self.about.get("lexical")
+        self.lexical = lexical.Leg(self.segments, self.firsts, settings) if settings else None
 
     def __len__(self) -> int:
         return self.manifest.rows
@@ -234,6 +241,29 @@ class Snapshot:
             scores, rows = empty_hits(similarities.size(vectors), k)
             return rows, scores
         return merge_hits(lists, k)
+
+    def nearest_words(self, texts: Sequence[str], k: int, *, filter: str | None = None) -> Ranking:
+        """:meth:`nearest` by the lexical leg: rows that share a word with a text, by BM25."""
+        if self.lexical is None:
+            raise WrongUse(f"{self.folder} has no lexical leg: make one with umekomi index bm25+MODEL")
+        k = min(count(k), len(self))
+        return self.lexical.nearest(texts, k, None if filter is None else self._chosen(filter))
+
+    def fused(self, vectors: Output, texts: Sequence[str], k: int, *, filter: str | None = None) -> Ranking:
+        """:meth:`nearest` by both legs: (row numbers, scores) of the reciprocal ranks of each leg's first
+        :data:`FUSED`, or first ``k`` where those are more; equals in the order of their rows."""
+        depth = max(FUSED, k)
+        legs = [self.nearest(vectors, depth, filter=filter)[0], self.nearest_words(texts, depth, filter=filter)[0]]
+        k = min(count(k), len(self))
+        rows, scores = np.full((len(texts), k), -1, np.int64), np.full((len(texts), k), -np.inf)
+        for query, rankings in enumerate(zip(*legs, strict=True)):
+            found = [ranking[ranking >= 0] for ranking in rankings]
+            numbers, places = np.unique(np.concatenate(found), return_inverse=True)
+            cuts = np.split(places, [len(found[0])])
+            total = fuse_ranks(cuts, len(numbers))
+            order = np.argsort(-total, kind="stable")[:k]
+            rows[query, : len(order)], scores[query, : len(order)] = numbers[order], total[order]
+        return rows, scores
 
     def _similarity(self) -> Measure | None:
         """The model's own measure where it is no plain inner product of what is stored."""
@@ -306,6 +336,14 @@ class Snapshot:
 
             return sparse.vstack(parts).tocsr()
         return np.concatenate(parts)
+
+
+def _shapes(manifest: Manifest, segment: Segment, kind: Kind) -> dict[str, Shape]:
+    """The shapes of a segment's arrays: its own, the kind's and the lexical leg's."""
+    about = manifest.about
+    own = expected_shapes(about["output"], segment.rows, about["dimension"])
+    words = lexical.shapes(segment.rows) if about.get("lexical") else {}
+    return own | kind.derived(segment.rows, about["dimension"]) | words
 
 
 def _kind(store: Store, manifest: Manifest) -> Kind:

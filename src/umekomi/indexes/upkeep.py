@@ -5,7 +5,7 @@ them the state of the index; who called it commits. All of it under the store's 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from umekomi.errors import DataError
-from umekomi.indexes import joining, kinds
+from umekomi.indexes import joining, kinds, lexical
 from umekomi.indexes.kinds import Kind
 from umekomi.indexes.manifest import Manifest, Segment
 from umekomi.indexes.packing import ARRAYS, concatenate, pack, to_plain, unpack
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 AUTO_ROWS = 50_000
 """Below this many rows the automatic kind looks at every vector."""
+AUTO_DOCUMENTS = 5_000
+"""The same for rows of token vectors."""
 SEGMENTS = 16
 SAMPLE = 50_000
 
@@ -48,9 +50,26 @@ def _hash(name: str) -> int:
 
 
 def add_rows(
-    store: Store, now: Snapshot, ids: list[str], vectors: Output, table: pa.Table, *, replace: bool
+    store: Store,
+    now: Snapshot,
+    ids: list[str],
+    vectors: Output,
+    table: pa.Table,
+    *,
+    replace: bool,
+    words: Mapping[str, Any] | None = None,
 ) -> Manifest:
-    """A further segment; an id that is there is an error, or with ``replace`` its row goes."""
+    """A further segment.
+
+    Args:
+        store: where it is written.
+        now: the state that it is added to.
+        ids: of the rows.
+        vectors: theirs, fit for the index.
+        table: their payload.
+        replace: a row of an id that is there goes; else such an id is an error.
+        words: the lexical leg's arrays, where the index has one.
+    """
     manifest = copied(now)
     hashes = hash_ids(ids)
     table = pa.table({joining.ID: pa.array(ids, pa.string())} | {name: table[name] for name in table.column_names})
@@ -71,7 +90,7 @@ def add_rows(
     manifest.about["dimension"] = manifest.about["dimension"] or similarities.width(vectors)
     kind = now.kind if manifest.about["kind"] else _begin(store, manifest, vectors)
     order = np.argsort(hashes, kind="stable")
-    arrays = pack(vectors) | {"ids": hashes[order], "places": order.astype(np.uint32)}
+    arrays = pack(vectors) | {"ids": hashes[order], "places": order.astype(np.uint32)} | dict(words or {})
     manifest.serial += 1
     segment = store.segment(f"segment-{manifest.serial:06d}", arrays, table)
     store.add_files(segment, kind.derive(vectors), manifest.serial)
@@ -124,6 +143,8 @@ def choice(manifest: Manifest) -> Kind:
     kind = named(manifest)
     if kind is not None:
         return kind
+    if about["output"] == "multi" and manifest.rows >= AUTO_DOCUMENTS:
+        return kinds.Centroids()
     coarse = about["output"] == "dense" and about["metric"] in ("cosine", "dot") and manifest.rows >= AUTO_ROWS
     return kinds.Binary() if coarse else kinds.plain(about["output"])
 
@@ -132,8 +153,8 @@ def _begin(store: Store, manifest: Manifest, vectors: Any) -> Kind:
     """The first rows: a kind by name learns its codec from them."""
     kind = named(manifest) or kinds.plain(manifest.about["output"])
     kind.check(manifest.about["output"], manifest.about["metric"], manifest.about["dimension"])
-    if manifest.about["output"] == "dense":
-        kind.learn(vectors[:SAMPLE])
+    if manifest.about["output"] != "sparse":
+        kind.learn(_drawn(vectors))
     _keep(store, manifest, kind, min(similarities.size(vectors), SAMPLE))
     return kind
 
@@ -219,6 +240,8 @@ def rebuild(store: Store, now: Snapshot, manifest: Manifest, numbers: list[int],
         # arrays may be made as they are written
         arrays = concatenate([each.vectors for each, _ in kept], [rows for _, rows in kept], output)
         arrays |= {"ids": hashes[order], "places": order.astype(np.uint32)}
+        if about.get("lexical"):
+            arrays |= lexical.joined([each for each, _ in kept], [rows for _, rows in kept])
         segment = store.segment(f"segment-{manifest.serial:06d}", arrays, table)
     except ValueError as error:
         raise damaged(store.folder, error) from None
@@ -238,7 +261,7 @@ def _teach(store: Store, manifest: Manifest, segment: Segment, vectors: Output, 
     """A kind learns from the one segment there is, derives its arrays, and is tuned."""
     about = manifest.about
     kind.check(about["output"], about["metric"], about["dimension"])
-    if about["output"] == "dense":
+    if about["output"] != "sparse":
         kind.learn(_drawn(vectors))
     derived = kind.derive(vectors)
     _keep(store, manifest, kind, min(segment.rows, SAMPLE))
@@ -252,8 +275,8 @@ def _teach(store: Store, manifest: Manifest, segment: Segment, vectors: Output, 
 
 
 def _drawn(vectors: Any) -> Any:
-    """Rows to learn from: all, or :data:`SAMPLE` drawn."""
-    total = len(vectors)
-    return (
-        vectors if total <= SAMPLE else vectors[np.sort(np.random.default_rng(0).choice(total, SAMPLE, replace=False))]
-    )
+    """Rows to learn from: all, or :data:`SAMPLE` drawn, of token vectors a tenth of that."""
+    total, most = similarities.size(vectors), SAMPLE if isinstance(vectors, np.ndarray) else SAMPLE // 10
+    if total <= most:
+        return vectors
+    return similarities.take(vectors, np.sort(np.random.default_rng(0).choice(total, most, replace=False)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -11,18 +11,12 @@ from umekomi.errors import DataError, WrongUse
 from umekomi.models.borders import border
 from umekomi.models.sequence import PLACES, SequenceEmbedder, check_settings
 from umekomi.models.tokens import filled
-from umekomi.models.words import BEFORE, UNKNOWN, TextReader, word_tokenizer
 from umekomi.parts.layers.bilm import BiLanguageModel, ElmoNetwork
-from umekomi.parts.layers.characters import word_characters
 from umekomi.parts.layers.sentence import EncodedBatch
 from umekomi.run import Run
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-    from tokenizers import Tokenizer
-
-CACHED = 1 << 16
-"""Words whose characters are kept."""
 
 
 def elmo_network(by: str, *, model: dict[str, Any], reading: dict[str, Any]) -> ElmoNetwork:
@@ -39,57 +33,8 @@ def elmo_network(by: str, *, model: dict[str, Any], reading: dict[str, Any]) -> 
         raise DataError(f"{by}: {error}") from None
 
 
-class CharacterReader(TextReader):
-    """A text as the characters of its words: int64 ``[words, longest]``."""
-
-    SETTINGS: ClassVar[dict[str, type]] = {"longest": int, "before": str}
-
-    def __init__(self, tokenizer: Tokenizer, longest: int = 50, before: str = "") -> None:
-        super().__init__(tokenizer, before)
-        if longest < 3:
-            raise WrongUse(f"longest: expected 3 characters or more, found {longest}")
-        self.longest = longest
-        self._known: dict[str, NDArray[np.int64]] = {}
-
-    @classmethod
-    def of(cls, split: str, longest: int = 50) -> CharacterReader:
-        """With one of :data:`~umekomi.models.words.SPLITS`; case stays."""
-        before = split if split in BEFORE else ""
-        return cls(word_tokenizer([UNKNOWN], "spaces" if before else split), longest, before)
-
-    def words(self, texts: Sequence[str]) -> list[list[str]]:
-        """The words of each text."""
-        texts = self.split_before(texts)
-        with border("words"):
-            encodings = self.tokenizer.encode_batch([text.replace("\0", " ") for text in texts])
-        return [
-            [text[low:high] for low, high in encoding.offsets] for text, encoding in zip(texts, encodings, strict=True)
-        ]
-
-    def read(self, texts: Sequence[str]) -> list[NDArray[np.int64]]:
-        """int64 ``[words, longest]`` of each text."""
-        return [self.characters(words) for words in self.words(texts)]
-
-    def characters(self, words: Sequence[str]) -> NDArray[np.int64]:
-        """int64 ``[words, longest]``."""
-        rows = np.zeros((len(words), self.longest), np.int64)
-        for place, word in enumerate(words):
-            row = self._known.get(word)
-            if row is None:
-                row = word_characters(word, self.longest)
-                if len(self._known) < CACHED:
-                    self._known[word] = row
-            rows[place] = row
-        return rows
-
-    def names(self, rows: NDArray[np.int64]) -> list[str]:
-        """The words of rows of characters, as far as they were read."""
-        inner = [row[1:] - 1 for row in rows]
-        return [bytes(row[row < 256].tolist()).decode("utf-8", "replace") for row in inner]
-
-
 class ElmoEmbedder(SequenceEmbedder):
-    """ELMo's network over the characters of words. It has no graph to export yet: ONNX has no LSTM with clips."""
+    """ELMo's network over the characters of words; exported, it is :mod:`umekomi.models.engines.elmo`."""
 
     kind = "elmo"
 

@@ -19,6 +19,7 @@ from umekomi.models.base import FORMAT, Backbone, EmbedderBase, Open, describe
 from umekomi.models.borders import border, in_one_line, is_of_a_library
 from umekomi.models.folders import check_entries, check_sums, damaged, fields, read_object
 from umekomi.models.published.catalogue import CATALOGUE, Entry
+from umekomi.models.services.endpoints import is_service
 from umekomi.progress import say
 
 if TYPE_CHECKING:
@@ -36,15 +37,18 @@ KINDS = {
     "sequence": "umekomi.models.sequence:SequenceEmbedder",
     "elmo": "umekomi.models.elmo:ElmoEmbedder",
     "trees": "umekomi.models.labelled:TreeEmbedder",
+    "autoencoder": "umekomi.models.autoencoder:AutoencoderEmbedder",
     "paragraphs": "umekomi.models.paragraphs:ParagraphEmbedder",
     "multi": "umekomi.models.multivector:MultiVectorEmbedder",
     "onnx": "umekomi.models.engines.onnx:OnnxEmbedder",
+    "elmo-onnx": "umekomi.models.engines.elmo:ElmoOnnxEmbedder",
     "gguf": "umekomi.models.engines.gguf.model:GgufEmbedder",
     "transformed": "umekomi.models.transformed:TransformedEmbedder",
     "backbone": "umekomi.models.backbone:TransformerBackbone",
     "cross-encoder": "umekomi.models.scorers:CrossEncoderScorer",
     "pair-head": "umekomi.models.scorers:PairHeadScorer",
     "gemini": "umekomi.models.gemini:GeminiEmbedder",
+    "service": "umekomi.models.services.embedder:ServiceEmbedder",
     "linear-predictor": "umekomi.models.tabular:LinearPredictor",
 }
 """The kinds of model and the class of each: all that a new kind is registered by."""
@@ -79,9 +83,9 @@ class Source:
 
 def is_model_name(name: str | Path) -> bool:
     """Could this be a model's name: a folder, a file of word vectors, a GGUF file, a name of the catalogue or built in,
-    a hub id?"""
+    a hub id, a service?"""
     text = str(name)
-    known = text in CATALOGUE or text in BUILT_IN or _is_hub(text)
+    known = text in CATALOGUE or text in BUILT_IN or is_service(text) or _is_hub(text)
     return known or folder_of(name) is not None or file_of(name) is not None
 
 
@@ -130,6 +134,8 @@ def resolve(name: str | Path) -> Source:
         if entry.loads == "service":
             return Source(text, "gemini", entry=entry)
         return Source(text, "text", packaged_folder(entry), entry)
+    if is_service(text):
+        return Source(text, "service")
     if (kind := _kind_of_file(name)) is not None:
         return Source(text, kind, file=file_of(name))
     if Path(name).expanduser().is_file():
@@ -207,10 +213,12 @@ def _head(path: Path) -> dict[str, Any]:
 
 def load(name: Named, *, pooling: str = "") -> Saved:
     """The embedder, scorer or backbone at ``name``: a folder, a file of word vectors or GGUF, a catalogue name
-    (``"minilm"``), or a hub id. An object that is one already is given back. ``pooling`` (``"mean"``, ``"cls"``,
-    ``"last"``) is how a GGUF file's vectors are made, where it does not say or says it wrong."""
+    (``"minilm"``), a hub id, or a service. An object that is one already is given back; of one that an engine runs, the
+    model itself. ``pooling`` (``"mean"``, ``"cls"``, ``"last"``) is how a GGUF file's vectors are made, where it does
+    not say or says it wrong."""
     if not isinstance(name, (str, Path)):
-        return name
+        original = getattr(name, "original", None)
+        return name if original is None else original()
     source = resolve(name)
     if not pooling:
         return open_source(source)
@@ -240,6 +248,8 @@ def open_source(source: Source) -> Saved:
         return _open_hub(source.hub)
     if source.file is not None:
         return open_file(source)
+    if source.kind == "service" and source.folder is None:
+        return class_of_kind("service").named(source.name)
     if source.folder is None:
         return class_of_kind(source.kind).default()
     return open_folder(source)

@@ -19,6 +19,8 @@ from umekomi.models.folders import read_arrays, read_list, settings
 from umekomi.progress import Progress
 
 Floats = NDArray[np.float32]
+LEAST_RATE = 0.004
+"""What the learning rate falls to, as a share of what it begins with."""
 INFER_SEED = 0
 """Of every text's first vector and its negative samples: a text has one vector, whatever was asked before."""
 
@@ -71,7 +73,7 @@ def gensim_model(how: Settings, *, seed: int, epochs: int, min_count: int = 1) -
         hs=0,
         sample=how.sample,
         alpha=how.learning_rate,
-        min_alpha=how.learning_rate / 250,
+        min_alpha=how.learning_rate * LEAST_RATE,
         min_count=min_count,
         epochs=epochs,
         workers=1,

@@ -28,9 +28,11 @@ except ImportError as error:
 
 from umekomi.parts.layers.kim import KimEncoder
 from umekomi.parts.layers.sentence import (
+    CombinedNetwork,
     ConvolutionEncoder,
     EncodedBatch,
     Encoder,
+    MappedEncoder,
     RecurrentEncoder,
     WordNetwork,
     padded,
@@ -40,20 +42,25 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from tokenizers import Tokenizer
 
-ENCODERS: dict[str, type[Encoder]] = {each.kind: each for each in (RecurrentEncoder, ConvolutionEncoder, KimEncoder)}
+ENCODERS: dict[str, type[Encoder]] = {
+    each.kind: each for each in (RecurrentEncoder, MappedEncoder, ConvolutionEncoder, KimEncoder)
+}
 """Encoders that a saved network may name."""
 NETWORKS = {
     "words": "umekomi.models.sequence:word_network",
+    "combined words": "umekomi.models.sequence:combined_network",
     "labelled words": "umekomi.models.labelled:labelled_words",
     "labelled trees": "umekomi.models.labelled:labelled_trees",
     "elmo": "umekomi.models.elmo:elmo_network",
+    "documents": "umekomi.models.autoencoder:document_network",
 }
 """What a saved folder may name, and what makes each network of its settings: ``make(by, **settings)``, ``by`` the file
 for errors."""
 READERS = {
     "words": "umekomi.models.words:WordReader",
     "trees": "umekomi.models.labelled:TreeReader",
-    "characters": "umekomi.models.elmo:CharacterReader",
+    "characters": "umekomi.models.words:CharacterReader",
+    "documents": "umekomi.models.autoencoder:DocumentReader",
 }
 """How texts become numbers, likewise."""
 PLACES = 1 << 13
@@ -89,6 +96,19 @@ def word_network(by: str, *, rows: int, inputs: int, encoder: str, settings: dic
         raise DataError(f"{by}: {error}") from None
 
 
+def combined_network(by: str, *, rows: int, parts: list) -> CombinedNetwork:
+    """Networks over the same words, of the settings that :meth:`CombinedNetwork.settings` gave."""
+    expected = {"rows": int, "inputs": int, "encoder": str, "settings": dict}
+    made = []
+    for number, part in enumerate(parts):
+        if not isinstance(part, dict):
+            raise DataError(f"{by}, parts: expected objects, found {part!r:.60}")
+        made.append(word_network(f"{by}, parts, {number}", **fields(part, f"{by}, parts, {number}", **expected)))
+    if not made or any(part.words.num_embeddings != rows for part in made):
+        raise DataError(f"{by}, parts: expected networks of {rows} words, found {len(made)}, of others or none")
+    return CombinedNetwork(made)
+
+
 def device() -> str:
     """The GPU where there is one."""
     return "cuda" if torch.cuda.is_available() else "cpu"
@@ -96,7 +116,7 @@ def device() -> str:
 
 class SequenceEmbedder(TokenizedEmbedder):
     """``reader`` makes numbers of texts, ``network`` vectors of numbers: ``network(ids, lengths)`` gives
-    :class:`~umekomi.parts.layers.sentence.EncodedBatch`.
+    :class:`~umekomi.parts.layers.sentence.EncodedBatch`, ``network.encode(ids, lengths)`` its vectors alone.
 
     A text of which no word is known, an empty one among them, has a zero vector and no token vectors, unless words
     stand around every text; how many there were is said. A vector depends on nothing else in the batch, so that some
@@ -196,7 +216,12 @@ class SequenceEmbedder(TokenizedEmbedder):
                 with border(self.name), torch.inference_mode():
                     long = lengths[places[0]] > LONG and not tokens and not zero
                     given = [rows[place] for place in places]
-                    encoded = self._read_long(given) if long else self.network(*self._padded(given))
+                    if long:
+                        encoded = self._read_long(given)
+                    elif tokens:
+                        encoded = self.network(*self._padded(given))
+                    else:
+                        encoded = EncodedBatch(self.network.encode(*self._padded(given)))
                 yield start + places, encoded, lengths[places]
 
     def _padded(self, rows: Sequence[NDArray[np.int64]]) -> tuple[torch.Tensor, torch.Tensor]:

@@ -139,10 +139,11 @@ def _whole_word(words: Sequence[Any], place: int, least: int) -> int:
     return place
 
 
-def filled(widths: Any, budget: int, most: int, waste: int | None = RUN_TOKENS) -> Iterator[Any]:
+def filled(widths: Any, budget: int, most: int, waste: int | None = RUN_TOKENS, step_waste: int = 0) -> Iterator[Any]:
     """Places of texts, longest first, batch by batch: each at most ``most`` texts and, padded to its longest, at most
     ``budget`` tokens (one text at least). A batch ends where one more text would leave more than ``waste`` tokens of
-    padding, dearer than a batch more; None: padding costs nothing.
+    padding, dearer than a batch more; None: padding costs nothing. ``step_waste`` is what a batch costs beside its
+    tokens for every step it has, which one more batch has as many of as its longest text has tokens.
 
     >>> import numpy as np
     >>> [places.tolist() for places in filled(np.array([3, 9, 40, 4, 4]), 30, 8)]
@@ -154,7 +155,7 @@ def filled(widths: Any, budget: int, most: int, waste: int | None = RUN_TOKENS) 
     for at, length in enumerate(lengths):
         padding += lengths[start] - length
         full = at - start >= most or (at - start + 1) * lengths[start] > budget
-        if at > start and (full or (waste is not None and padding > waste)):
+        if at > start and (full or (waste is not None and padding > waste + step_waste * length)):
             yield order[start:at]
             start, padding = at, 0
     if len(order):

@@ -39,6 +39,7 @@ def begin_words(
     split: str = "treebank",
     lowercase: bool | None = None,
     min_count: int = 1,
+    vocabulary: int | None = None,
     begin: str = "<s>",
     end: str = "</s>",
     skips_unknown: bool = True,
@@ -56,6 +57,7 @@ def begin_words(
         split: one of :data:`SPLITS`.
         lowercase: whether words are; None: as ``start`` has them, and without one they are.
         min_count: how often a word occurs at least.
+        vocabulary: at most so many words, the frequent ones, where there is no ``start``; None: all.
         begin: the word before each text, or empty.
         end: the word behind it, or empty.
         skips_unknown: whether other words are left out, or read as ``<unk>``.
@@ -72,7 +74,7 @@ def begin_words(
         names = [name for name, count in zip(counted.names, counted.counts, strict=True) if count >= min_count]
         if not names:
             raise DataError(f"{who}: expected words that occur {min_count} times or more, found none")
-        names = [name for name in names if name not in specials]
+        names = [name for name in names if name not in specials][:vocabulary]
         table = generator.normal(0, SPREAD, (len(specials) + len(names), dimensions))
     else:
         names = [str(name) for name in start.names if name not in specials]
@@ -99,3 +101,27 @@ def begin_words(
     made = word_tokenizer([*specials, *names], split, lowercase=lowercase, begin=begin, end=end)
     reader = WordReader(made, skips_unknown=skips_unknown, before=before)
     return BeginningWords(reader, table.astype(np.float32), start is not None, about)
+
+
+def shared_words(names: Sequence[str], start: EntityEmbedder, who: str) -> list[int]:
+    """Which of the names ``start`` has; the error where they are too few to learn a map from."""
+    shared = [row for row, name in enumerate(names) if name in start.rows]
+    if len(shared) < 2:
+        raise DataError(f"{who}: expected words of {start.name} in the texts to learn a map from, found {len(shared)}")
+    return shared
+
+
+def expand_words(
+    names: Sequence[str], table: NDArray[np.float32], start: EntityEmbedder, who: str
+) -> tuple[list[str], NDArray[np.float32], int]:
+    """Vocabulary expansion (Kiros+ 2015, 2.2): the linear map with a constant that takes the vectors of ``start`` to
+    those of ``table`` ``[names, dim]`` for the words that both have, by least squares, gives every other word of
+    ``start`` a vector. Gives the names, the table, and how many words the map was learned from."""
+    shared = shared_words(names, start, who)
+    given = np.concatenate([start.vectors, np.ones((len(start.vectors), 1), np.float32)], 1).astype(np.float64)
+    known = given[[start.rows[names[row]] for row in shared]]
+    mapped, *_ = np.linalg.lstsq(known, table[shared].astype(np.float64), rcond=None)
+    there = set(names)
+    more = [row for row, name in enumerate(start.names) if str(name) not in there]
+    whole = np.concatenate([table, (given[more] @ mapped).astype(np.float32)])
+    return [*names, *(str(start.names[row]) for row in more)], whole, len(shared)

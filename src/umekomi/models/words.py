@@ -1,4 +1,5 @@
-"""Texts as rows of word numbers, for embedders that read word by word. Light: the tokenizers library does it."""
+"""Texts as rows of word numbers, or of their words' characters, for embedders that read word by word. Light: the
+tokenizers library does it."""
 
 from __future__ import annotations
 
@@ -13,6 +14,7 @@ from umekomi.errors import DataError, WrongUse
 from umekomi.files import MODEL_FILE
 from umekomi.models.borders import border
 from umekomi.models.folders import fields, read_tokenizer
+from umekomi.parts.characters import word_characters
 from umekomi.parts.words import TREEBANK, tokenizer
 
 if TYPE_CHECKING:
@@ -25,6 +27,8 @@ letters and digits; Japanese words (fugashi) or pairs of characters."""
 BEFORE = ("surfaces", "bigrams")
 """Splits that no tokenizer of the tokenizers library makes: the text is split before it."""
 UNKNOWN = "<unk>"
+CACHED = 1 << 16
+"""Words whose characters are kept."""
 
 
 def word_tokenizer(
@@ -141,3 +145,52 @@ class WordReader(TextReader):
     def names(self, rows: NDArray[np.int64]) -> list[str]:
         """The words of these numbers."""
         return [str(self.tokenizer.id_to_token(int(row))) for row in rows]
+
+
+class CharacterReader(TextReader):
+    """A text as the characters of its words: int64 ``[words, longest]``."""
+
+    SETTINGS: ClassVar[dict[str, type]] = {"longest": int, "before": str}
+
+    def __init__(self, tokenizer: Tokenizer, longest: int = 50, before: str = "") -> None:
+        super().__init__(tokenizer, before)
+        if longest < 3:
+            raise WrongUse(f"longest: expected 3 characters or more, found {longest}")
+        self.longest = longest
+        self._known: dict[str, NDArray[np.int64]] = {}
+
+    @classmethod
+    def of(cls, split: str, longest: int = 50) -> CharacterReader:
+        """With one of :data:`~umekomi.models.words.SPLITS`; case stays."""
+        before = split if split in BEFORE else ""
+        return cls(word_tokenizer([UNKNOWN], "spaces" if before else split), longest, before)
+
+    def words(self, texts: Sequence[str]) -> list[list[str]]:
+        """The words of each text."""
+        texts = self.split_before(texts)
+        with border("words"):
+            encodings = self.tokenizer.encode_batch([text.replace("\0", " ") for text in texts])
+        return [
+            [text[low:high] for low, high in encoding.offsets] for text, encoding in zip(texts, encodings, strict=True)
+        ]
+
+    def read(self, texts: Sequence[str]) -> list[NDArray[np.int64]]:
+        """int64 ``[words, longest]`` of each text."""
+        return [self.characters(words) for words in self.words(texts)]
+
+    def characters(self, words: Sequence[str]) -> NDArray[np.int64]:
+        """int64 ``[words, longest]``."""
+        rows = np.zeros((len(words), self.longest), np.int64)
+        for place, word in enumerate(words):
+            row = self._known.get(word)
+            if row is None:
+                row = word_characters(word, self.longest)
+                if len(self._known) < CACHED:
+                    self._known[word] = row
+            rows[place] = row
+        return rows
+
+    def names(self, rows: NDArray[np.int64]) -> list[str]:
+        """The words of rows of characters, as far as they were read."""
+        inner = [row[1:] - 1 for row in rows]
+        return [bytes(row[row < 256].tolist()).decode("utf-8", "replace") for row in inner]

@@ -18,6 +18,8 @@ _RUN = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff々ー]+|[^\W_\u3040
 _EMPTY_POS = ("助詞", "助動詞", "補助記号", "空白", "記号")
 
 TOKENIZERS = ("words", "fugashi", "surfaces", "bigrams", "treebank")
+STEM = "stem:"
+"""What stands before a language in the name of a tokenizer that takes words to their stems (Snowball)."""
 TREEBANK = (
     r"\w+?(?=[nN]['’][tT]\b)|[nN]['’][tT]\b|['’](?:[sSmMdD]|ll|LL|re|RE|ve|VE)\b"
     r"|(?:[A-Za-z]\.){2,}|\.{2,}|-{2,}"
@@ -59,13 +61,12 @@ def tokenizer(name: str, normalisation: str = "") -> Callable[[str], list[str]]:
     >>> tokenizer("bigrams")("埋め込み model")
     ['埋め', 'め込', '込み', 'model']
     """
-    if name not in TOKENIZERS:
-        raise WrongUse(f"no tokenizer named {name!r}; there are: {', '.join(TOKENIZERS)}")
+    if name not in TOKENIZERS and not name.startswith(STEM):
+        raise WrongUse(f"no tokenizer named {name!r}; there are: {', '.join(TOKENIZERS)}, {STEM}LANGUAGE")
     if normalisation not in NORMALISATIONS:
         raise WrongUse(f"no normalisation of texts named {normalisation!r}; there is: NFKC")
-    split = {**{"words": words, "bigrams": bigrams, "fugashi": japanese, "surfaces": surfaces, "treebank": treebank}}[
-        name
-    ]
+    named = {"words": words, "bigrams": bigrams, "fugashi": japanese, "surfaces": surfaces, "treebank": treebank}
+    split = _stemming(name.removeprefix(STEM)) if name.startswith(STEM) else named[name]
     return (lambda text: split(fold_case_and_width(text))) if normalisation else split
 
 
@@ -79,6 +80,18 @@ def _stopwords() -> frozenset[str]:
 def words(text: str) -> list[str]:
     """Lower-cased words of two letters or more, without bm25s's English stop words."""
     return [word for word in _WORD.findall(text.lower()) if word not in _stopwords()]
+
+
+def _stemming(language: str) -> Callable[[str], list[str]]:
+    """Words, without English stop words, each as its stem by the Snowball stemmer of this language."""
+    try:
+        import Stemmer
+    except ImportError:
+        raise MissingExtra("PyStemmer", "stemming", f"stemming {language}") from None
+    if language not in Stemmer.algorithms():
+        raise WrongUse(f"no stemmer for {language!r}; there are: {', '.join(Stemmer.algorithms())}")
+    stem = Stemmer.Stemmer(language).stemWords
+    return lambda text: stem(words(text))  # type: ignore[no-any-return]
 
 
 @cache
@@ -136,3 +149,28 @@ def surfaces(text: str) -> list[str]:
         for word in _tagger()(text)  # type: ignore[operator]
         if word.feature.pos1 not in ("補助記号", "空白", "記号")
     ]
+
+
+def sentence_spans(text: str) -> list[tuple[int, int]]:
+    """(start, end) of every sentence, white space around it left out.
+
+    >>> [ "It rains. Come in!"[a:b] for a, b in sentence_spans("It rains. Come in!") ]
+    ['It rains.', 'Come in!']
+    """
+    out = []
+    for match in re.finditer(r"[^.!?。！？\n]+(?:[.!?](?=\s|$)|[.!?](?=\S)[^\s]*|[。！？]|\n|$)+", text):
+        piece = match.group()
+        start = match.start() + len(piece) - len(piece.lstrip())
+        end = match.end() - (len(piece) - len(piece.rstrip()))
+        if end > start:
+            out.append((start, end))
+    return out or [(0, len(text))]
+
+
+def split_sentences(text: str) -> list[str]:
+    """The sentences of a text, none where it is empty.
+
+    >>> split_sentences("It rains. Come in!")
+    ['It rains.', 'Come in!']
+    """
+    return [text[low:high] for low, high in sentence_spans(text) if text[low:high].strip()]

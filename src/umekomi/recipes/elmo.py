@@ -107,7 +107,8 @@ class Elmo(Recipe):
             raise WrongUse(f"{self.name}, warmup: expected stateful beside it, found {self.warmup} without")
 
     def learn(self, data: Any, start: Any, run: Run) -> Any:
-        from umekomi.models.elmo import CharacterReader, ElmoEmbedder
+        from umekomi.models.elmo import ElmoEmbedder
+        from umekomi.models.words import CharacterReader
         from umekomi.parts.layers.bilm import BiLanguageModel, ElmoNetwork
         from umekomi.parts.learning.bilm import learn_mix
         from umekomi.parts.learning.modules import seed_globals
@@ -117,7 +118,7 @@ class Elmo(Recipe):
         if start is not None and getattr(getattr(start, "network", None), "kind", "") != "elmo":
             raise WrongUse(f"{self.name} goes on from an ELMo model, found {start.name}, a model of kind {start.kind}")
         with seed_globals(run.seed):
-            sizes = start.network.model.sizes if start is not None else self._sizes()
+            sizes = start.network.model.sizes if start is not None else self.sizes()
             model = BiLanguageModel(**{**sizes, "dropout": self.dropout})
             if start is not None:
                 model.load_state_dict(start.network.model.state_dict())
@@ -139,7 +140,8 @@ class Elmo(Recipe):
             )
         return embedder
 
-    def _sizes(self) -> dict[str, Any]:
+    def sizes(self) -> dict[str, Any]:
+        """The network's, as :class:`~umekomi.parts.layers.bilm.BiLanguageModel` takes them, without the dropout."""
         names = ("characters", "highway", "longest", "width", "projection", "layers", "cell_clip", "projection_clip")
         return {"filters": self.filters, **{name: getattr(self, name) for name in names}}
 
@@ -170,7 +172,7 @@ class Elmo(Recipe):
     def _corpus(self, reader: Any, lines: list[str]) -> Any:
         import pyarrow as pa
 
-        from umekomi.parts.layers.characters import BEGIN, END, marker_characters
+        from umekomi.parts.characters import BEGIN, END, marker_characters
         from umekomi.parts.learning.bilm import Corpus
 
         words = [row for row in reader.words(lines) if row]

@@ -25,7 +25,7 @@ import numpy as np
 
 from umekomi.data.trees import Tree, parse_tree
 from umekomi.data.vocabulary import split_words
-from umekomi.errors import DataError, UmekomiError, WrongUse
+from umekomi.errors import DataError, WrongUse
 from umekomi.fields import Above, AtLeast, Within
 from umekomi.files import content_hash
 from umekomi.progress import say
@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from umekomi.models.paragraphs import ParagraphEmbedder, ParagraphTable
 
 RECURSIVE = ("rnn", "rntn", "tree-lstm", "deep-rnn")
+PIECE = 2000
+"""Texts that gensim goes over between two looks at the clock and the keyboard."""
 MIDDLE = "2"
 """Of the treebank's five labels, the one that is neither."""
 
@@ -333,7 +335,7 @@ class SentimentEncoders(Recipe):
             raise WrongUse(f"{self.name}, tokenizer: expected plain, spaces, surfaces or bigrams, found treebank")
         cut = split_words([*texts, *others], self.tokenizer).to_pylist()
         ways = {"dm": [True], "dbow": [False], "both": [True, False]}[self.paragraphs]
-        learned = [self._table(cut, dm, run) for dm in ways]
+        learned = [self._table(cut, dm, run.stage("dm" if dm else "dbow")) for dm in ways]
         vectors = np.concatenate([vectors[: len(texts)] for _, vectors in learned], 1)
         names, layers, accuracy = self._classifier(vectors, labels, run)
         about = {
@@ -356,8 +358,11 @@ class SentimentEncoders(Recipe):
         )
 
     def _table(self, words: list[list[str]], dm: bool, run: Run) -> tuple[ParagraphTable, Any]:
-        """(what gensim learned, the vector of every text)."""
-        from umekomi.models.paragraphs import ParagraphTable, Settings, gensim_model
+        """(what gensim learned, the vector of every text). It goes over the texts piece by piece, at rates that fall as
+        within one call of it. Its random numbers are seeded anew for each epoch: what that makes of the arrays then
+        depends on nothing else, and an interrupted run is gone on with to the same bits."""
+        from umekomi.models.paragraphs import LEAST_RATE, ParagraphTable, Settings, gensim_model
+        from umekomi.parts.learning.arrays import learn
 
         how = Settings(
             dm=dm,
@@ -372,15 +377,37 @@ class SentimentEncoders(Recipe):
         from gensim.models.doc2vec import TaggedDocument
 
         tagged = [TaggedDocument(text, [number]) for number, text in enumerate(words)]
-        try:
-            model.build_vocab(tagged)
-            model.train(tagged, total_examples=len(tagged), epochs=self.epochs)
-        except RuntimeError as error:  # gensim's, where no word is left
-            raise DataError(
-                f"{self.name}: expected words that occur {self.min_count} times or more ({str(error).splitlines()[0]})"
-            ) from None
-        if not (np.isfinite(model.wv.vectors).all() and np.isfinite(model.dv.vectors).all()):
-            raise UmekomiError(f"{self.name}: expected finite paragraph vectors, found NaN or infinity")
+        model.build_vocab(tagged)
+        if not model.wv.key_to_index:
+            raise DataError(f"{self.name}: expected words that occur {self.min_count} times or more, found none")
+
+        def begin(epoch: int) -> None:
+            model.random = np.random.RandomState(run.generator(epoch).integers(1 << 32))
+
+        def rate(epoch: int, place: int) -> float:
+            done = (epoch + place / len(tagged)) / self.epochs
+            return how.learning_rate * (1 - (1 - LEAST_RATE) * done)
+
+        def work(epoch: int, low: int, high: int, thread: int) -> float:
+            rates = {"start_alpha": rate(epoch, low), "end_alpha": rate(epoch, high)}
+            model.train(tagged[low:high], total_examples=high - low, epochs=1, **rates)
+            return 0.0  # gensim has no loss of paragraphs
+
+        learn(
+            {"words": model.wv.vectors, "output": model.syn1neg, "paragraphs": model.dv.vectors},
+            self.epochs,
+            len(tagged),
+            work,
+            run=run,
+            unit="texts",
+            threads=1,
+            begin=begin,
+            rows={"words": model.wv.index_to_key},
+            hint="texts of one kind, or more of them, usually mend this",
+            key="" if run.checkpoint is None else content_hash(self.settings(), run.seed, words),
+            piece=PIECE,
+            keep_end=True,
+        )
         names = list(model.wv.index_to_key)
         counts = np.array([model.wv.get_vecattr(name, "count") for name in names], np.int64)
         return ParagraphTable(how, names, counts, model.wv.vectors.copy(), model.syn1neg.copy()), model.dv.vectors

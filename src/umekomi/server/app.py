@@ -16,6 +16,7 @@ from fastapi.responses import Response
 
 from umekomi.errors import WrongUse
 from umekomi.indexes import Index
+from umekomi.indexes.opening import AnyIndex, index_name, open_index
 from umekomi.models.base import Predictor, sort_of
 from umekomi.models.opening import file_of, folder_of
 from umekomi.server.batching import Batcher
@@ -24,6 +25,7 @@ from umekomi.server.maps import MAP_ROWS, Maps
 from umekomi.server.metrics import Metrics
 from umekomi.server.model_pool import LoadedModel, ModelPool, check_source, memory_there, memory_used, model_id
 from umekomi.server.workers import in_thread
+from umekomi.verbs.search import stage_of
 
 if TYPE_CHECKING:
     from umekomi.models.base import EmbedderBase
@@ -54,16 +56,17 @@ class App:
 
     def __init__(self, models: Sequence[Any], indexes: Sequence[str | Path], settings: Settings) -> None:
         self.settings, self.metrics = settings, Metrics()
-        self.indexes: dict[str, tuple[Index, asyncio.Lock]] = {}
+        self.indexes: dict[str, tuple[AnyIndex, asyncio.Lock]] = {}
         self.models_of: dict[str, str] = {}
+        self.rerankers: dict[str, tuple[str, int]] = {}
         sources = list(models)
         for source in sources:
             check_source(source)
         for folder in indexes:
-            name = Path(folder).resolve().name
+            name = index_name(folder)
             if name in self.indexes:
                 raise WrongUse(f"serve: two indexes are called {name!r}: give one folder another name")
-            index = Index(folder)
+            index = open_index(folder)
             self.indexes[name] = (index, asyncio.Lock())
             inside = index.about["model"]["name"]
             if inside:
@@ -72,6 +75,12 @@ class App:
                 if same is None:
                     sources.append(source)
                 self.models_of[name] = model_id(same or source)
+            stage = stage_of(index, None, None)
+            if stage is not None:
+                same = next((each for each in sources if isinstance(each, (str, Path)) and _same(each, stage[0])), None)
+                if same is None:
+                    sources.append(stage[0])
+                self.rerankers[name] = model_id(same or stage[0]), stage[1]
         if not sources:
             raise WrongUse("serve: expected at least one model or one index")
         self.holder = ModelPool(
@@ -112,6 +121,10 @@ class App:
         waits), and all is put away."""
         async with self.holder.using(next(iter(self.holder.models))):
             pass
+        for index, lock in self.indexes.values():
+            if isinstance(index, Index):
+                async with lock:
+                    await in_thread(index.prepare)
         self.ready = True
         try:
             yield
@@ -119,7 +132,7 @@ class App:
             return
         await self.holder.close_all()
 
-    def index(self, name: str | None) -> tuple[str, Index, asyncio.Lock]:
+    def index(self, name: str | None) -> tuple[str, AnyIndex, asyncio.Lock]:
         """The index of this id; the only one where none is named."""
         if not self.indexes:
             raise ApiError(
@@ -175,8 +188,10 @@ class App:
                     "model": self.models_of.get(name),
                     "dimension": about["dimension"],
                     "output": about["output"],
+                    "legs": list(index.legs),
+                    "rerank": self.rerankers.get(name, (None,))[0],
                     "fields": [field for field in fields if field != about["text"]],
-                    "map": min(rows, MAP_ROWS) if about["output"] != "multi" else 0,
+                    "map": min(rows, MAP_ROWS) if about["output"] != "multi" and isinstance(index, Index) else 0,
                 }
             )
         return Answer({"object": "list", "data": data})

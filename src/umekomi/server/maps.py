@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -48,9 +49,17 @@ class Maps:
         return numbers, places
 
 
+def _drawn(app: App, name: str) -> tuple[Index, asyncio.Lock]:
+    """An index whose map can be drawn: one on disk, whose rows have numbers."""
+    _, index, lock = app.index(name)
+    if not isinstance(index, Index):
+        raise ApiError(400, f"index: the map is drawn of indexes on disk, {name} lies in a database", param="index")
+    return index, lock
+
+
 async def map_of(app: App, name: str) -> Response:
     """Places of the index's rows in two dimensions: float32 x, y in [-1, 1], row by row."""
-    _, index, lock = app.index(name)
+    index, lock = _drawn(app, name)
     async with lock:
         _, places = await in_thread(partial(app.maps.placed, name, index))
     return Response(places.tobytes(), media_type="application/octet-stream", headers={"x-rows": str(len(places))})
@@ -58,7 +67,7 @@ async def map_of(app: App, name: str) -> Response:
 
 async def items(app: App, name: str, wanted: str) -> Response:
     """Id and text of points of the map, by their place in it."""
-    _, index, lock = app.index(name)
+    index, lock = _drawn(app, name)
     try:
         numbers = [int(word) for word in wanted.split(",")]
     except ValueError:
@@ -82,7 +91,7 @@ async def items(app: App, name: str, wanted: str) -> Response:
 
 async def groups(app: App, name: str, field: str) -> Response:
     """The points of the map in at most ten groups by a column of the payload."""
-    _, index, lock = app.index(name)
+    index, lock = _drawn(app, name)
 
     def work() -> tuple[list[Group], bool, list[int]]:
         if field not in index.fields:

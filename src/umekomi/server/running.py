@@ -84,7 +84,7 @@ def run(
 
     Args:
         models: names, folders or embedders that are served.
-        indexes: folders of indexes that can be searched.
+        indexes: folders, or addresses in databases, of indexes that can be searched.
         host: the address listened on.
         port: the port.
         api_key: what a request must bring; empty: nothing.

@@ -127,7 +127,15 @@ class SearchRequest(ModelRequest):
     k: Annotated[StrictInt, Field(ge=1, le=1000)] = 10
     filter: StrictStr | None = Field(None, description='A condition on the payload: year > 2020 and lang == "ja".')
     mark: StrictBool = Field(False, description="Say where each hit's best sentence stands.")
-    rerank: Name | None = Field(None, description="A model's id: the hits in the order that it would give them.")
+    leg: Name | None = Field(None, description="Of a hybrid index: bm25 or vectors alone. Without it both answer.")
+    rerank: Name | None = Field(
+        None,
+        description="A model's id: the first hits in the order that it would give them. Without it the one that the "
+        "index names, if it does; none: none.",
+    )
+    depth: Annotated[StrictInt, Field(ge=1, le=1000)] | None = Field(
+        None, description="How many hits are ordered so: k, or as the index says."
+    )
 
 
 ROLES = {

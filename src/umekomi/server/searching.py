@@ -13,7 +13,9 @@ import numpy as np
 from fastapi.responses import Response
 
 from umekomi.errors import UmekomiError
-from umekomi.indexes import Hit
+from umekomi.indexes import Hit, Index
+from umekomi.indexes.lexical import NAME
+from umekomi.indexes.opening import AnyIndex
 from umekomi.indexes.payload import as_json
 from umekomi.server.app import App
 from umekomi.server.batching import Busy
@@ -101,52 +103,73 @@ async def search(app: App, asked: SearchRequest) -> Response:
     model = app.models_of.get(name)
     begun = time.perf_counter()
     async with lock:
-        rows, about = await in_thread(lambda: (len(index), index.about))
+        rows, about, legs = await in_thread(lambda: (_rows(index), index.about, index.legs))
     width = about["dimension"]
+    rerank, depth = stage_asked(app, name, asked)
+    if rerank is not None and not isinstance(asked.query, str):
+        raise ApiError(400, "rerank: expected a query that is a text, found a vector", param="rerank")
+    vectors: Any = None
     if isinstance(asked.query, str):
         _check_query(asked.query)
-        if model is None:
+        if asked.leg == NAME and NAME in legs:
+            pass  # its words are all that is asked
+        elif model is None:
             raise ApiError(
                 400,
                 f"query: the index {name} was made from vectors: expected a vector of {width} numbers, found a text",
                 param="query",
             )
-        async with app.holder.using(model) as entry:
-            if "dense" in entry.opened.outputs:
-                found = await embed_texts(app, entry, [asked.query], "query", asked.truncation)
-                whole, tokens, cut = found.vectors, int(found.tokens[0]), bool(found.truncated[0])
-                vectors = entry.opened.cut(whole, width) if 0 < width < whole.shape[1] else whole
-            else:
-                assert entry.batcher is not None
-                try:
-                    vectors = await entry.batcher.run(partial(entry.opened.encode_query, [asked.query]), [asked.query])
-                except (Busy, Panic) as error:
-                    raise refusal(app, entry, error) from None
+        else:
+            async with app.holder.using(model) as entry:
+                if "dense" in entry.opened.outputs:
+                    found = await embed_texts(app, entry, [asked.query], "query", asked.truncation)
+                    whole, tokens, cut = found.vectors, int(found.tokens[0]), bool(found.truncated[0])
+                    vectors = entry.opened.cut(whole, width) if 0 < width < whole.shape[1] else whole
+                else:
+                    assert entry.batcher is not None
+                    try:
+                        vectors = await entry.batcher.run(
+                            partial(entry.opened.encode_query, [asked.query]), [asked.query]
+                        )
+                    except (Busy, Panic) as error:
+                        raise refusal(app, entry, error) from None
     else:
         vectors = _vector(asked.query, about)
+    texts = [asked.query] if isinstance(asked.query, str) else None
+    wanted = min(max(asked.k, depth), rows)
     async with lock:
         hits = (
-            (await in_thread(partial(index.search, vectors, min(asked.k, rows), filter=asked.filter)))[0]
+            (
+                await in_thread(
+                    partial(
+                        index.search,
+                        texts if vectors is None else vectors,
+                        wanted,
+                        filter=asked.filter,
+                        leg=asked.leg,
+                        texts=texts,
+                    )
+                )
+            )[0]
             if rows
             else []
         )
     seconds = time.perf_counter() - begun
-    if asked.rerank is not None and hits:
-        if not isinstance(asked.query, str):
-            raise ApiError(400, "rerank: expected a query that is a text, found a vector", param="rerank")
-        async with app.holder.using(asked.rerank) as entry:
+    if rerank is not None and hits:
+        assert isinstance(asked.query, str)
+        async with app.holder.using(rerank) as entry:
             scores, order, more, _ = await _ranked(
                 app, entry, asked.query, [hit.text for hit in hits], asked.truncation
             )
         tokens += more
-        hits = [replace(hits[place], score=scores[place]) for place in order]
+        hits = [replace(hits[place], score=scores[place]) for place in order[: asked.k]]
     if asked.mark and model is not None and whole is not None and about["output"] == "dense":
         hits = await _marked(app, model, whole, hits)
     return Answer(
         {
             "object": "list",
             "index": name,
-            "model": asked.rerank or model,
+            "model": rerank or model,
             "results": [
                 {
                     "id": hit.id,
@@ -161,6 +184,22 @@ async def search(app: App, asked: SearchRequest) -> Response:
             "seconds": seconds,
         }
     )
+
+
+def _rows(index: AnyIndex) -> int:
+    """How many rows there are; of a database, which would count them each time, as many as may be."""
+    return len(index) if isinstance(index, Index) else 1 << 31
+
+
+def stage_asked(app: App, name: str, asked: SearchRequest) -> tuple[str | None, int]:
+    """(the id of the model that orders the first hits anew, how many of them), as asked for, or as the index says."""
+    if asked.rerank == "none" and "none" not in app.holder.models:
+        return None, 0
+    if asked.rerank is not None:
+        return asked.rerank, asked.depth or asked.k
+    named, depth = app.rerankers.get(name, (None, 0))
+    # a vector has no words for a reranker: only what is asked for by name is refused
+    return (named, asked.depth or depth) if named is not None and isinstance(asked.query, str) else (None, 0)
 
 
 def _check_query(query: str) -> None:

@@ -6,7 +6,7 @@ from umekomi.contracts import Transform
 from umekomi.errors import unknown_name
 from umekomi.transforms.codes import SparseCode
 from umekomi.transforms.linear import Centre, Normalise, Pca, RandomProjection, Truncate
-from umekomi.transforms.quantize import Binary, Int8
+from umekomi.transforms.quantize import Binary, Int2, Int4, Int8
 from umekomi.transforms.whitening import AllButTheTop, Sif, Whitening, ZipfianCentring, ZipfianWhitening
 
 __all__ = [
@@ -14,6 +14,8 @@ __all__ = [
     "AllButTheTop",
     "Binary",
     "Centre",
+    "Int2",
+    "Int4",
     "Int8",
     "Normalise",
     "Pca",
@@ -40,6 +42,8 @@ _ALL = (
     AllButTheTop,
     SparseCode,
     Int8,
+    Int4,
+    Int2,
     Binary,
 )
 TRANSFORMS: dict[str, type[Transform]] = {kind.name: kind for kind in _ALL}

@@ -3,20 +3,28 @@ recommendation."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from umekomi import __version__
 from umekomi.comparison.candidates import Candidate
+from umekomi.comparison.chunking import plans, whole_documents, write_chunks
+from umekomi.comparison.details import column_of
+from umekomi.comparison.foreseeing import foresee_all
+from umekomi.comparison.fusion import hybrids
 from umekomi.comparison.judging import FORMAT, Judging, check_folder, reason_of
 from umekomi.comparison.leaderboard import Comparison, Row, conclude
 from umekomi.comparison.plan import plan
+from umekomi.comparison.questioning import asked_of
 from umekomi.data import load
 from umekomi.errors import UmekomiError, WrongUse
 from umekomi.files import content_hash
 from umekomi.limits import checked
+from umekomi.models.services.money import Purse
 from umekomi.progress import say
+from umekomi.tasks.chunks import Chunks
 
 if TYPE_CHECKING:
     from umekomi.data.columns import Given
@@ -33,9 +41,16 @@ def compare(
     start: str = "minilm",
     budget_bytes: float | None = None,
     budget_ms: float | None = None,
+    budget_usd: float | None = None,
+    usd_per_hour: float | None = None,
     hybrid: bool = False,
+    by: str | None = None,
     paper_settings: bool = False,
     max_queries: int | None = None,
+    questions: str | None = None,
+    chunks: Sequence[int] = (),
+    chunk_by: str = "sentences",
+    overlap: float = 0.0,
     seed: int = 0,
     batch_size: int = 64,
     encoding: str | None = None,
@@ -48,7 +63,9 @@ def compare(
 
     Args:
         candidates: recipes (``"bm25"``, ``"near2"``), models (``"minilm"``, a folder, a hub id), each also cut
-            (``"near2@64"``).
+            (``"near2@64"``), with its prompts and without (``"e5+prompt"``, ``"e5-prompt"``), stemmed
+            (``"bm25+stem=german"``), or reranked (``"minilm>50>my-cross-encoder"``); services
+            (``"openai:MODEL@URL"``, ``"cohere:MODEL"``, ``"google:MODEL"``, a name of umekomi-endpoints.toml).
         data: a named dataset, a file, a folder, or tables.
         task: the kind of task; None: the one that the columns make.
         split: the split judged on.
@@ -56,9 +73,19 @@ def compare(
         start: the model that recipes go on from.
         budget_bytes: bounds the recommendation: bytes an item.
         budget_ms: bounds the recommendation: milliseconds a query.
-        hybrid: adds BM25 fused with every dense candidate by reciprocal rank.
+        budget_usd: dollars that services may cost in this run; nothing is asked that might pass them.
+        usd_per_hour: what an hour of this machine costs, for the dollars of local models.
+        hybrid: adds BM25 fused with every dense candidate, by reciprocal rank and tuned on other queries.
+        by: a column whose values make groups that are shown by themselves; ``"length"``: how long the items are.
         paper_settings: fits recipes in the papers' sizes, else in those of ``small()``.
         max_queries: judged on, drawn by a hash of their text.
+        questions: judges on questions made from the documents: ``"all"``, some of
+            ``"title,heading,paraphrase,phrases"``, ``"chat:MODEL@URL"`` or ``"local:MODEL"``. They are kept in
+            ``out``/questions, and used again from there.
+        chunks: sizes in tokens; documents are cut, and every candidate judged on every size by how much of the evidence
+            is found (the queries' column ``evidence``, else the relevant documents).
+        chunk_by: whether chunks end with ``"sentences"`` alone or begin anew at ``"headings"``.
+        overlap: the share of a chunk that the next one repeats.
         seed: of what is learned and carved.
         batch_size: items that are encoded at once.
         encoding: of a file that is not UTF-8.
@@ -70,7 +97,13 @@ def compare(
     if hybrid and "bm25" not in [candidate.spec for candidate in wanted]:
         wanted.insert(0, Candidate.parse("bm25", paper_settings))
     learns = any(candidate.recipe is not None and candidate.recipe.supervised for candidate in wanted)
-    planned = plan(load(data, encoding=encoding) if encoding else data, task, split, learns, seed, max_queries)
+    given: Given = load(data, encoding=encoding) if encoding else data
+    if chunks:
+        given = whole_documents(load(given))
+    if questions is not None:
+        given = asked_of(load(given), questions, split, out, max_queries, seed, progress)
+        learns = False
+    planned = plan(given, task, split, learns, seed, max_queries)
     say(
         f"{planned.dataset.name}: {planned.task.kind} on "
         f"{', '.join(f'{count:,} {what}' for what, count in planned.task.size().items())}"
@@ -92,24 +125,23 @@ def compare(
     name = Path(planned.dataset.name).stem.replace(" ", "-") or "data"
     folder = Path(out) if out else Path("umekomi-compare") / f"{name}-{base[:8]}"
     check_folder(folder)
-    run = Judging(folder, base, planned, start, seed, batch_size, progress)
+    purse = None if budget_usd is None else Purse(budget_usd)
+    if by is not None:
+        column_of(planned.task, by, getattr(getattr(planned.task, "data", None), "num_rows", 0))
     rows: list[Row] = []
     skipped: dict[str, str] = {}
-    for number, candidate in enumerate(wanted, 1):
-        try:
-            row, again = run.candidate(candidate)
-        except Exception as error:  # whatever it is that fails in one candidate, the others' rows stay
-            skipped[candidate.spec] = reason_of(error)
-            say(f"[{number}/{len(wanted)}] {candidate.spec}: skipped: {skipped[candidate.spec]}")
-            continue
-        rows.append(row)
-        figure = row.score.value
-        say(
-            f"[{number}/{len(wanted)}] {row.candidate}: {row.metric} "
-            f"{figure:.4f}{' (finished before)' if again else ''}"
-        )
-    if hybrid:
-        rows += run.hybrids(rows, skipped)
+    parts = plans(planned, chunks, chunk_by, overlap) if chunks else [(0, planned)]
+    for size, part in parts:
+        key = content_hash(base, size, chunk_by, overlap) if size else base
+        run = Judging(folder, key, part, start, seed, batch_size, progress)
+        run.purse, run.usd_per_hour = purse, usd_per_hour
+        ending = f"/{size}" if size else ""
+        _judge(run, wanted, ending, rows, skipped)
+        if size and isinstance(part.task, Chunks):
+            write_chunks(folder, size, part.task)
+        planned = part
+    if hybrid and not chunks:
+        rows += hybrids(run, rows, skipped, reason_of)
     if not rows:
         raise UmekomiError(
             "no candidate could be judged: " + "; ".join(f"{spec}: {why}" for spec, why in skipped.items())
@@ -123,8 +155,30 @@ def compare(
         budget_ms,
         list(candidates),
         f"{data} --encoding {encoding}" if encoding else data,
+        by,
+        usd_per_hour,
+        None if purse is None else purse.spent,
     )
     from umekomi.comparison.report import write_report
 
     write_report(comparison, planned.task)
     return comparison
+
+
+def _judge(run: Judging, wanted: Sequence[Candidate], ending: str, rows: list[Row], skipped: dict[str, str]) -> None:
+    """Judge all candidates of a run: what is finished goes to ``rows``, why another is not to ``skipped``; ``ending``
+    stands behind the names of both."""
+    refused = foresee_all(run, wanted)
+    skipped.update({f"{spec}{ending}": reason for spec, reason in refused.items()})
+    left = [candidate for candidate in wanted if candidate.spec not in refused]
+    for number, candidate in enumerate(left, 1):
+        name = f"{candidate.spec}{ending}"
+        try:
+            row, again = run.candidate(candidate)
+        except Exception as error:  # whatever it is that fails in one candidate, the others' rows stay
+            skipped[name] = reason_of(error)
+            say(f"[{number}/{len(left)}] {name}: skipped: {skipped[name]}")
+            continue
+        rows.append(dataclasses.replace(row, candidate=name))
+        before = " (finished before)" if again else ""
+        say(f"[{number}/{len(left)}] {name}: {row.metric} {row.score.value:.4f}{before}")

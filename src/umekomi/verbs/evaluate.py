@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, overload
 
 from umekomi.data import load
 from umekomi.data.sets import overlap
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from umekomi.models.base import Named, Saved
 
 
-@checked
+@overload
 def evaluate(
     model: Named,
     task: str | Task,
@@ -32,8 +32,38 @@ def evaluate(
     batch_size: int = 32,
     encoding: str | None = None,
     progress: bool = False,
-) -> Result:
-    """Judge a model on a task.
+) -> Result: ...
+
+
+@overload
+def evaluate(
+    model: Named,
+    task: list[str | Task] | list[str] | tuple[str | Task, ...],
+    data: Given | None = None,
+    *,
+    split: str | None = None,
+    dimensions: int | None = None,
+    engine: str = "auto",
+    batch_size: int = 32,
+    encoding: str | None = None,
+    progress: bool = False,
+) -> list[Result]: ...
+
+
+@checked
+def evaluate(
+    model: Named,
+    task: str | Task | list[str | Task] | list[str] | tuple[str | Task, ...],
+    data: Given | None = None,
+    *,
+    split: str | None = None,
+    dimensions: int | None = None,
+    engine: str = "auto",
+    batch_size: int = 32,
+    encoding: str | None = None,
+    progress: bool = False,
+) -> Result | list[Result]:
+    """Judge a model on a task, or on several, one result each.
 
     Args:
         model: a name, a folder or a model; a recipe that learns from texts alone (``"bm25"``) is first fitted on the
@@ -48,6 +78,10 @@ def evaluate(
         encoding: of a file that is not UTF-8.
         progress: shows a bar.
     """
+    if not isinstance(task, (str, Task)):
+        options: dict[str, Any] = {"split": split, "dimensions": dimensions, "engine": engine, "encoding": encoding}
+        options |= {"batch_size": batch_size, "progress": progress}
+        return [evaluate(model, each, data, **options) for each in task]
     if isinstance(task, str):
         task = make(task, load(data, encoding=encoding) if encoding else data, split)
     model = open_model(model, task, engine)

@@ -22,14 +22,16 @@ from umekomi.models.transformed import TransformedEmbedder
 from umekomi.progress import Progress
 from umekomi.statistics import Interval, paired_interval
 from umekomi.tasks import Result
-from umekomi.transforms import Binary, Int8, Pca, RandomProjection, SparseCode, Truncate
+from umekomi.transforms import Binary, Int2, Int4, Int8, Pca, RandomProjection, SparseCode, Truncate
+from umekomi.transforms.quantize import Levels
 
 if TYPE_CHECKING:
     from umekomi.contracts import Floats, Transform
     from umekomi.data.columns import Given
     from umekomi.models.base import EmbedderBase, Named
 
-BITS = (32, 8, 1)
+BITS = (32, 8, 4, 2, 1)
+STORED: dict[int, type[Int8 | Levels | Binary]] = {8: Int8, 4: Int4, 2: Int2, 1: Binary}
 ACTIVE = (8, 16, 32, 64)
 LOSS = 0.01
 """What the smallest may lose to the whole, by the lower end of the paired interval, where no budget is given."""
@@ -104,7 +106,7 @@ def shrink(
         export: writes it as a folder of sentence-transformers' own layers as well, where its transforms are linear;
             what stores fewer bits is left to whoever stores (its quantisation takes over), and a note says so.
         dims: widths; None: halvings from the whole to 16.
-        bits: a dimension, of 32, 8 and 1; None: all three.
+        bits: a dimension, of 32, 8, 4, 2 and 1; None: all five.
         sparse: active latents of sparse codes; None: 8 to 64.
         layers: of a transformer, tries the first so many layers as well; the fewest whose paired difference to the
             whole lies above minus one point with its lower end are kept, and everything else is tried behind them.
@@ -133,7 +135,7 @@ def shrink(
         if any(not 1 <= value <= most for value in asked):
             raise WrongUse(f"shrink, {what}: expected 1 to {most}, found {', '.join(map(str, asked))}")
     if not set(levels) <= set(BITS):
-        raise WrongUse(f"shrink, bits: expected 32, 8 or 1, found {', '.join(map(str, levels))}")
+        raise WrongUse(f"shrink, bits: expected 32, 8, 4, 2 or 1, found {', '.join(map(str, levels))}")
     if plot is not None:
         _drawable(Path(plot))
     if out is not None and Path(out).is_file():
@@ -294,7 +296,7 @@ def _chains(
     chains: list[tuple[list[Any], bool]] = [([], False)]
 
     def stored(level: int) -> list[Any]:
-        return [Int8()] if level == 8 else [Binary()] if level == 1 else []
+        return [made()] if (made := STORED.get(level)) else []
 
     for width in widths:
         for level in levels:
@@ -385,9 +387,8 @@ def draw(rows: Sequence[ShrinkRow], chosen: ShrinkRow, path: str | Path) -> None
     families: dict[str, list[ShrinkRow]] = {}
     for row in rows:
         first, _, last = row.name.partition(" → ")
-        kind = {"whole": "whole", "int8": "whole → int8", "binary": "whole → binary"}.get(row.name) or first.split(" ")[
-            0
-        ] + (f" → {last}" if last else "")
+        stored = row.name in {each.name for each in STORED.values()}
+        kind = f"whole → {row.name}" if stored else first.split(" ")[0] + (f" → {last}" if last else "")
         families.setdefault(kind, []).append(row)
     for number, (kind, members) in enumerate(families.items()):
         x, y = [row.bytes_per_item for row in members], [row.value for row in members]

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from umekomi.data.lines import check_path
 from umekomi.data.readers.beir import beir, retrieval
+from umekomi.data.readers.documents import RICH
 from umekomi.data.readers.file import BATCH, TABLE_SUFFIXES, document_texts, identifiers
-from umekomi.data.readers.folders import folder
+from umekomi.data.readers.folders import folder, parts_of
 from umekomi.data.readers.source import Source
 
 if TYPE_CHECKING:
@@ -39,12 +40,14 @@ __all__ = [
 
 def read(path: str | Path, *, encoding: str | None = None) -> pa.Table | RetrievalData | dict[str, Any]:
     """Everything at ``path``: a table; a :class:`RetrievalData` or its splits for a BEIR folder; the splits of a folder
-    that holds train/dev/test files; or a table (id, text[, label]) for a folder of documents. ``encoding``: of files
-    that are not UTF-8."""
+    that holds train/dev/test files; or a table (id, text[, label]) for a folder of documents; of a PDF, slides or
+    another document a row for each page, slide or section. ``encoding``: of files that are not UTF-8."""
     path = Path(path)
     check_path(path)
     if path.is_dir():
         return folder(path, encoding)
+    if path.suffix.lower() in RICH:
+        return parts_of([path], path)
     return Source(path, encoding=encoding).read()
 
 

@@ -233,7 +233,19 @@ def retrieval(
     kept = [index for index, value in enumerate(query_ids) if value in wanted]
     query_texts = queries["text"].to_pylist()
     return RetrievalData(
-        pa.table({"id": [query_ids[i] for i in kept], "text": [query_texts[i] for i in kept]}),
-        pa.table({"id": corpus_ids, "text": texts}),
+        pa.table({"id": [query_ids[i] for i in kept], "text": [query_texts[i] for i in kept], **_more(queries, kept)}),
+        pa.table({"id": corpus_ids, "text": texts, **_more(corpus, range(len(texts)))}),
         pa.table({"query_id": judged[0], "corpus_id": judged[1], "score": scores}),
     )
+
+
+def _more(table: pa.Table, rows: Sequence[int]) -> dict[str, pa.ChunkedArray]:
+    """What else stands beside a query or a document and holds one plain value a row: a title, a language, a product
+    line, the evidence; what comparisons are grouped by and chunks are judged with."""
+    out = {}
+    for name in table.column_names:
+        kind = plain_type(table[name].type)
+        scalar = textual(kind) or pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)
+        if name not in ("id", "text") and scalar and table.column_names.count(name) == 1:
+            out[name] = table[name].take(pa.array(list(rows), pa.int64()))
+    return out

@@ -12,7 +12,7 @@ import lzma
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -344,6 +344,36 @@ def _jsquad(root: Path) -> Splits:
         )
         for ours, theirs in (("dev", "valid"), ("test", "test"))
     }
+
+
+def _jnli(root: Path) -> Splits:
+    return {
+        ours: _pick(
+            _raw_tsv(root / "jglue" / f"jnli_{theirs}.tsv.gz"),
+            sentence1="sentence1",
+            sentence2="sentence2",
+            label="label",
+        )
+        for ours, theirs in (("dev", "valid"), ("test", "test"))
+    }
+
+
+def _jcommonsenseqa(root: Path) -> Splits:
+    """Question → its answer among the answers that all questions of the split offer."""
+    out: Splits = {}
+    for ours, theirs in (("train", "train"), ("dev", "valid"), ("test", "test")):
+        table = _raw_tsv(root / "jglue" / f"jcommonsenseqa_{theirs}.tsv.gz")
+        rows = table.to_pylist()
+        answers = list(dict.fromkeys(row[f"choice{number}"] for row in rows for number in range(5)))
+        places = {answer: f"a{number}" for number, answer in enumerate(answers)}
+        asked = [str(row["q_id"]) for row in rows]
+        right = [places[row[f"choice{row['label']}"]] for row in rows]
+        out[ours] = retrieval(
+            pa.table({"id": asked, "text": [row["question"] for row in rows]}),
+            pa.table({"id": list(places.values()), "text": answers}),
+            pa.table({"query_id": asked, "corpus_id": right, "score": [1.0] * len(rows)}),
+        )
+    return out
 
 
 def _novels(root: Path) -> Splits:
@@ -772,6 +802,28 @@ def catalogue() -> Mapping[str, NamedSet]:
             notes=("question → its paragraph; the training split is not in the offline pack",),
         ),
         NamedSet(
+            "jnli",
+            "labelled pairs",
+            "ja",
+            "CC BY-SA 4.0",
+            "Kurihara, Kawahara & Shibata 2022 (JGLUE)",
+            "https://github.com/yahoojapan/JGLUE",
+            _jnli,
+            tuple(f"jglue/jnli_{s}.tsv.gz" for s in ("valid", "test")),
+            notes=("the training split is not in the offline pack",),
+        ),
+        NamedSet(
+            "jcommonsenseqa",
+            "retrieval",
+            "ja",
+            "CC BY-SA 4.0",
+            "Kurihara, Kawahara & Shibata 2022 (JGLUE)",
+            "https://github.com/yahoojapan/JGLUE",
+            _jcommonsenseqa,
+            tuple(f"jglue/jcommonsenseqa_{s}.tsv.gz" for s in ("train", "valid", "test")),
+            notes=("question → its answer among all that the split's questions offer",),
+        ),
+        NamedSet(
             "jaquad",
             "retrieval",
             "ja",
@@ -904,6 +956,20 @@ def catalogue() -> Mapping[str, NamedSet]:
             "https://github.com/computationalstylistics/100_english_novels",
             _novels,
             ("english-novels/novels_sentences.txt.xz",),
+        ),
+        *(
+            NamedSet(
+                f"multi30k-en-{language}",
+                "pairs",
+                f"en, {language}",
+                "not stated (captions of Flickr30k)",
+                citation,
+                "https://github.com/multi30k/dataset",
+                partial(sentences.multi30k, other=language),
+                tuple(f"multi30k/{part}.tsv.gz" for part in ("train", "val", "test_2016_flickr")),
+                notes=("test: 2016's",),
+            )
+            for language, citation in (("de", "Elliott et al. 2016, VL"), ("fr", "Elliott et al. 2017, WMT"))
         ),
         NamedSet(
             "brown",

@@ -81,3 +81,12 @@ def fetch_mrpc(hub: str) -> Splits:
 def sst_trees(root: Path) -> Splits:
     """Sentences in brackets, a label 0 to 4 at every node."""
     return {split: read_trees(root / "senteval-cls" / "sst_trees" / f"{split}.txt.gz") for split in STSB}
+
+
+def multi30k(root: Path, other: str) -> Splits:
+    """Captions of pictures in English and their translations: ``anchor`` and ``positive``."""
+    out = {}
+    for ours, theirs in (("train", "train"), ("dev", "val"), ("test", "test_2016_flickr")):
+        table = tsv_columns(root / "multi30k" / f"{theirs}.tsv.gz")
+        out[ours] = pa.table({"anchor": table["en"], "positive": table[other]})
+    return out

@@ -4,9 +4,11 @@ always the exact similarity of the stored vectors.
 
 ``exact`` looks at every vector. ``binary`` scans one bit a dimension against a query cut to a few bits (after RaBitQ,
 Gao & Long 2024, arXiv 2405.12497: random rotation, one factor a row that makes the estimate unbiased) and looks again
-at the best. ``funnel`` scans a prefix in 8 bits and narrows over longer prefixes (adaptive retrieval, Kusupati et al.
+at the best. ``turbo`` leaves that scan to turbovec's codes of 2 or 4 bits (after TurboQuant, Zandieh et al. 2025, arXiv
+2504.19874). ``funnel`` scans a prefix in 8 bits and narrows over longer prefixes (adaptive retrieval, Kusupati et al.
 2022, section 4.3). ``hnsw`` walks usearch's graph (Malkov & Yashunin 2018). ``sparse`` adds up inverted lists. ``late``
-scores token vectors by MaxSim (Khattab & Zaharia 2020).
+scores token vectors by MaxSim (Khattab & Zaharia 2020), ``centroids`` those of the rows that lie at the centroids near
+a query's (after PLAID, Santhanam et al. 2022, arXiv 2205.09707).
 """
 
 from __future__ import annotations
@@ -17,13 +19,17 @@ from typing import Any
 from umekomi.errors import WrongUse, same_type, unknown_name
 from umekomi.indexes.kinds.base import Kind
 from umekomi.indexes.kinds.binary import Binary
+from umekomi.indexes.kinds.centroids import Centroids
 from umekomi.indexes.kinds.exact import Exact
 from umekomi.indexes.kinds.funnel import Funnel
 from umekomi.indexes.kinds.hnsw import Hnsw
 from umekomi.indexes.kinds.late import Late
 from umekomi.indexes.kinds.sparse import Sparse
+from umekomi.indexes.kinds.turbo import Turbo
 
-KINDS: dict[str, type[Kind]] = {kind.name: kind for kind in (Exact, Binary, Funnel, Hnsw, Sparse, Late)}
+KINDS: dict[str, type[Kind]] = {
+    kind.name: kind for kind in (Exact, Binary, Turbo, Funnel, Hnsw, Sparse, Late, Centroids)
+}
 
 
 TUNED = ("shortlist", "effort")
@@ -66,12 +72,14 @@ __all__ = [
     "KINDS",
     "TUNED",
     "Binary",
+    "Centroids",
     "Exact",
     "Funnel",
     "Hnsw",
     "Kind",
     "Late",
     "Sparse",
+    "Turbo",
     "kind_class",
     "make_kind",
     "plain",

@@ -1,4 +1,5 @@
-"""A coarse scan over all rows, then the exact look at the best: what ``binary`` and ``funnel`` share.
+"""A coarse scan over all rows, then the exact look at the best: what ``binary`` and ``funnel`` share, and how ``turbo``
+measures, too.
 
 The first list is as long as tuning found for 10 hits. For more hits, or under a filter, no length is right: how many
 rows a neighbour hides behind depends on how many others are as near. There the first list only says how near the
@@ -67,7 +68,7 @@ class Coarse(Kind):
 
     def tuned(self, parts: list[Part], recall: float, k: int = 10, sample: int = 256, seed: int = 0) -> dict[str, Any]:
         part = max(parts, key=lambda each: each.rows)
-        self.reach = self._margins(part, recall, seed)
+        self.reach = margins(part, recall, seed, lambda query: self.keys(part, query, cores(), 1).estimates)
         ranks = self.ranks(part, k, sample, seed, cores())
         return {"shortlist": shortlist_for(ranks, recall, k)}
 
@@ -75,11 +76,6 @@ class Coarse(Kind):
         if not self.shortlist:  # few rows so far: nothing to tune on
             return scan(part, queries, k)
         return self.coarse_then_exact(part, queries, k)
-
-    def margin(self, score: float) -> float:
-        """What estimates may lack of this score."""
-        scores, margins = zip(*self.reach, strict=True)
-        return float(np.interp(score, scores, margins))
 
     def coarse_then_exact(self, part: Part, queries: Floats, k: int) -> Ranking:
         """A coarse scan, one threshold, the exact look at what reaches it, a second one where it takes that: one query
@@ -117,7 +113,7 @@ class Coarse(Kind):
             rows, scores = look(found.least, BINS)
             if again and rows[0, -1] >= 0:
                 last, length = float(scores[0, -1]), max(float(np.linalg.norm(query)), 1e-30)
-                least = found.of(last - self.margin(last / length) * length)
+                least = found.of(last - margin_at(self.reach, last / length) * length)
                 if least < found.least:
                     rows, scores = look(least, found.least)
             return rows, scores
@@ -151,40 +147,50 @@ class Coarse(Kind):
             out.append([above[keys[row]] for row in near])
         return np.array([rank for ranks in out for rank in ranks])
 
-    def _margins(self, part: Part, recall: float, seed: int) -> list[tuple[float, float]]:
-        """(score, what the estimates of rows of about this score lack of it, of all but a share of ``1 - recall``)."""
-        generator = np.random.default_rng(seed)
-        asked = sample_queries(part, ASKED, seed)
-        living = np.flatnonzero(part.allowed) if len(part.allowed) else np.arange(part.rows)
-        deepest = min(DEEPEST, len(living) - 1)
-        if deepest < 1:
-            return []
-        ranks = np.unique(np.geomspace(1, deepest, LOOKED).astype(int)) - 1
-        pairs = []
-        for start in range(0, len(asked), TOGETHER):
-            queries = np.asarray(part.vectors[asked[start : start + TOGETHER]], np.float32)
-            every = queries @ part.vectors.T
-            for query, scores, own in zip(queries, every, asked[start : start + TOGETHER], strict=True):
-                keys = self.keys(part, query, cores(), 1)
-                reachable = scores.copy()
-                if len(part.allowed):
-                    reachable[part.allowed == 0] = -np.inf
-                reachable[own] = -np.inf
-                near = np.argpartition(reachable, -deepest)[-deepest:]
-                near = near[np.argsort(-reachable[near])][ranks]
-                rows = np.concatenate([near, generator.choice(living, LOOKED)])
-                length = max(float(np.linalg.norm(query)), 1e-30)
-                pairs.append(np.stack([scores[rows], scores[rows] - keys.estimates(rows)]) / length)
-        scores, lacks = np.concatenate(pairs, axis=1)
-        order = np.argsort(scores, kind="stable")
-        return [
-            (
-                round(float(np.median(scores[some])), 9),
-                round(float(np.quantile(lacks[some], recall, method="higher")), 9),
-            )
-            for some in np.array_split(order, BINS_OF_SCORES)
-            if len(some)
-        ]
+
+def margin_at(reach: list[tuple[float, float]], score: float) -> float:
+    """What estimates may lack of this score, by what :func:`margins` measured."""
+    scores, lacks = zip(*reach, strict=True)
+    return float(np.interp(score, scores, lacks))
+
+
+def margins(
+    part: Part, recall: float, seed: int, estimates_of: Callable[[Floats], Callable[[np.ndarray], Any]]
+) -> list[tuple[float, float]]:
+    """(score, what the estimates of rows of about this score lack of it, of all but a share of ``1 - recall``), both as
+    shares of a query's length. ``estimates_of`` a query is what estimates the scores of rows by number."""
+    generator = np.random.default_rng(seed)
+    asked = sample_queries(part, ASKED, seed)
+    living = np.flatnonzero(part.allowed) if len(part.allowed) else np.arange(part.rows)
+    deepest = min(DEEPEST, len(living) - 1)
+    if deepest < 1:
+        return []
+    ranks = np.unique(np.geomspace(1, deepest, LOOKED).astype(int)) - 1
+    pairs = []
+    for start in range(0, len(asked), TOGETHER):
+        queries = np.asarray(part.vectors[asked[start : start + TOGETHER]], np.float32)
+        every = queries @ part.vectors.T
+        for query, scores, own in zip(queries, every, asked[start : start + TOGETHER], strict=True):
+            estimates = estimates_of(query)
+            reachable = scores.copy()
+            if len(part.allowed):
+                reachable[part.allowed == 0] = -np.inf
+            reachable[own] = -np.inf
+            near = np.argpartition(reachable, -deepest)[-deepest:]
+            near = near[np.argsort(-reachable[near])][ranks]
+            rows = np.concatenate([near, generator.choice(living, LOOKED)])
+            length = max(float(np.linalg.norm(query)), 1e-30)
+            pairs.append(np.stack([scores[rows], scores[rows] - estimates(rows)]) / length)
+    scores, lacks = np.concatenate(pairs, axis=1)
+    order = np.argsort(scores, kind="stable")
+    return [
+        (
+            round(float(np.median(scores[some])), 9),
+            round(float(np.quantile(lacks[some], recall, method="higher")), 9),
+        )
+        for some in np.array_split(order, BINS_OF_SCORES)
+        if len(some)
+    ]
 
 
 def scan_keys(

@@ -16,6 +16,7 @@ import numpy as np
 
 from umekomi.errors import DataError, MissingExtra, UmekomiError, WrongUse
 from umekomi.files import MODEL_FILE, cache_folder, content_hash, folder_hash, read_json, whole_folder, write_json
+from umekomi.models import opening
 from umekomi.models.engines.runtimes import check_runtime, default_runtime
 from umekomi.models.opening import (
     Source,
@@ -35,12 +36,17 @@ from umekomi.progress import say
 
 if TYPE_CHECKING:
     from umekomi.models.base import EmbedderBase, Named, Saved
+    from umekomi.models.elmo import ElmoEmbedder
     from umekomi.models.engines.onnx import OnnxEmbedder
     from umekomi.models.sequence import SequenceEmbedder
 
 TITLES = {"onnx": "ONNX Runtime", "openvino": "OpenVINO", "openvino-bf16": "OpenVINO in bfloat16"}
 ENGINES = ("auto", *TITLES, "torch")
-EXPORTED = ("text", "sequence", "onnx", "transformed")
+WORD_BY_WORD = ("sequence", "elmo")
+"""Kinds of model that read a text word by word with a network of their own."""
+GRAPHS = ("onnx", "elmo-onnx")
+"""Kinds that are graphs."""
+EXPORTED = ("text", *WORD_BY_WORD, *GRAPHS, "transformed")
 """Kinds of model that may run by another engine than their own; what a name on the hub is, only opening tells."""
 EXACT = 0.9999
 """Least cosine of every probe text to the model's own vector."""
@@ -95,16 +101,16 @@ def open_for_encoding(model: Named, engine: str = "auto") -> EmbedderBase:
         if engine != "auto":
             raise _no_graph(engine, name, kind)
         return load_embedder(model)
-    if kind == "onnx" and runtime == default_runtime():
+    if kind in GRAPHS and runtime == default_runtime():
         return load_embedder(model)
     key = content_hash(FORMAT, name if name != str(folder) else folder.name, folder_hash(folder))
-    graph_folder = folder if kind == "onnx" else cache_folder() / "engines" / key
+    graph_folder = folder if kind in GRAPHS else cache_folder() / "engines" / key
     note = cache_folder() / "engines" / f"{key}-{runtime}.json"
     if (graph_folder / MODEL_FILE).is_file():
         try:
             graph = as_embedder(load_folder(graph_folder, runtime=runtime))
         except Exception as error:  # a damaged file, whatever the runtime makes of it
-            if kind == "onnx":
+            if kind in GRAPHS:
                 raise DataError(
                     f"{graph_folder}: expected a graph, found what cannot be opened ({type(error).__name__})"
                 ) from None
@@ -162,16 +168,39 @@ def _no_graph(engine: str, name: str, kind: str) -> WrongUse:
 
 def has_graph(embedder: Saved) -> bool:
     """Is it a network that :func:`export` writes?"""
-    return isinstance(embedder, NetworkEmbedder) or embedder.kind == "sequence"
+    return isinstance(embedder, NetworkEmbedder) or embedder.kind in WORD_BY_WORD
 
 
 def export(embedder: EmbedderBase, runtime: str = "") -> OnnxEmbedder:
     """The embedder as one graph that needs no torch, opened by ``runtime``."""
-    from umekomi.models.engines import onnx
+    from umekomi.models.engines import elmo, onnx
 
+    if embedder.kind == "elmo":
+        return elmo.export_elmo(cast("ElmoEmbedder", embedder), runtime)
     if embedder.kind == "sequence":
         return onnx.export_sequence(cast("SequenceEmbedder", embedder), runtime)
     return onnx.export(cast("NetworkEmbedder", embedder), runtime)
+
+
+def load(name: Named, engine: str = "auto", *, pooling: str = "") -> Saved:
+    """The embedder, scorer or backbone at ``name``: a folder, a file of word vectors or GGUF, a catalogue name
+    (``"minilm"``), a hub id, or a service.
+
+    It encodes as fast as the command line does: a transformer runs by ``engine`` (as of :func:`open_for_encoding`)
+    where that gives the model's own vectors. Recipes that go on from it, ``save`` and ``shrink`` take the model itself.
+    An object that is a model already is given back. ``pooling`` (``"mean"``, ``"cls"``, ``"last"``) is how a GGUF
+    file's vectors are made, where it does not say or says it wrong.
+    """
+    if pooling:
+        return opening.load(name, pooling=pooling)
+    opened = open_to_judge(name, engine)
+    if isinstance(name, (str, Path)) and resolve(name).kind != "onnx":
+        fast = getattr(opened, "base", opened)
+        if fast.kind == "onnx":
+            opened.original = lambda: opening.load(name)
+            if fast is not opened:
+                fast.original = lambda: cast("Any", opening.load(name)).base
+    return opened
 
 
 def open_to_judge(model: Named, engine: str = "auto") -> Saved:
@@ -271,7 +300,8 @@ def check(embedder: EmbedderBase, exported: EmbedderBase) -> float:
     if reader is not None:  # words that it knows, a few and many
         names = sorted(reader.tokenizer.get_vocab())
         probes += [" ".join(names[:: max(1, len(names) // count)][:count]) for count in (3, 40, 300)]
-    for role in (None, *sorted(embedder.roles | {"query", "document"})):
+    one_way = embedder.kind in WORD_BY_WORD  # they have no prompts
+    for role in (None,) if one_way else (None, *sorted(embedder.roles | {"query", "document"})):
         want = normalise(embedder.encode(probes, output="dense", role=role))
         for found in (
             exported.encode(probes, output="dense", role=role),

@@ -42,6 +42,8 @@ def int8(embedder: OnnxEmbedder, texts: Sequence[str], *, least: float = LEAST, 
         raise MissingExtra(error.name or "onnx", "onnx", "rounding an ONNX model to eight bits") from None
     import logging
 
+    if embedder.kind != OnnxEmbedder.kind:
+        raise WrongUse(f"int8: expected a model of one graph, found {embedder.name}, of kind {embedder.kind}")
     if not 0 < least < 1:
         raise WrongUse(f"int8: expected a least cosine between 0 and 1, found {least}")
     texts = [text for text in texts if text.strip()]

@@ -11,10 +11,11 @@ import torch
 
 from umekomi.errors import DataError, MissingExtra
 from umekomi.models.borders import reading
-from umekomi.models.elmo import CharacterReader, ElmoEmbedder, elmo_network
+from umekomi.models.elmo import ElmoEmbedder, elmo_network
 from umekomi.models.folders import fields, read_object
+from umekomi.models.words import CharacterReader
+from umekomi.parts.characters import CHARACTERS, PADDING
 from umekomi.parts.layers.bilm import BiLanguageModel
-from umekomi.parts.layers.characters import CHARACTERS, PADDING
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -307,3 +307,73 @@ def sparse_search(offsets, documents, values, pointers, latents, amounts, allowe
                             put(scores[q], rows[q], part[i], some + i)
                             least = scores[q, last]
                 part[:] = 0
+
+
+@njit(nogil=True, cache=True)
+def add_words(documents, counts, lengths, idf, amount, k1, b, average, factor, first, total):
+    """Add ``amount`` times BM25's weight to the total of every posting's document; ``total[0]`` is that of document
+    ``first``. The weight is ``idf factor tf / (k1 (1 - b + b length / average) + tf)``, ``factor`` one or, for atire,
+    ``k1 + 1``."""
+    for i in range(documents.shape[0]):
+        tf = np.float64(counts[i])
+        weight = factor * tf / (k1 * ((1 - b) + b * lengths[documents[i]] / average) + tf)
+        total[documents[i] - first] += amount * np.float32(weight * idf)
+
+
+@njit(nogil=True, cache=True)
+def lexical_search(
+    starts, stops, idfs, amounts, documents, counts, lengths, k1, b, average, factor, allowed, low, high, scores, rows
+):
+    """The best of documents ``low`` to ``high`` for one query by BM25: its words' lists are ``documents[start:stop]``,
+    rising, with how often each holds the word; as :func:`sparse_search`, with weights worked out on the way."""
+    every = allowed.shape[0] == 0
+    totals = np.zeros(DOCUMENTS, np.float32)
+    last = scores.shape[0] - 1
+    places = np.empty(starts.shape[0], np.int64)
+    for at in range(starts.shape[0]):
+        places[at] = before(documents, starts[at], stops[at], low)
+    least = scores[last]
+    for start in range(low, high, DOCUMENTS):
+        stop = min(start + DOCUMENTS, high)
+        for at in range(starts.shape[0]):
+            place = places[at]
+            until = before(documents, place, stops[at], stop)
+            add_words(
+                documents[place:until],
+                counts[place:until],
+                lengths,
+                idfs[at],
+                amounts[at],
+                k1,
+                b,
+                average,
+                factor,
+                start,
+                totals,
+            )
+            places[at] = until
+        for some in range(start, stop, 64):
+            part = totals[some - start : min(some + 64, stop) - start]
+            if largest(part) > least:
+                for i in range(part.shape[0]):
+                    if part[i] > least and part[i] != 0 and (every or allowed[some + i]):
+                        put(scores, rows, part[i], some + i)
+                        least = scores[last]
+            part[:] = 0
+
+
+@njit(nogil=True, cache=True)
+def centroid_scores(order, values, lists, members, seen, estimates):
+    """Estimates of MaxSim, float32 ``[rows]``, which come preset to the sum of every token's last value: for each token
+    of a query its centroids ``order`` ``[tokens, probes]``, nearest first, with their products ``values`` ``[tokens,
+    probes + 1]``; a row takes the first of each token's whose list (``lists``, ``members``) it stands in. ``seen``
+    int32 ``[rows]`` comes as -1."""
+    for token in range(order.shape[0]):
+        for probe in range(order.shape[1]):
+            centroid = order[token, probe]
+            gain = values[token, probe] - values[token, values.shape[1] - 1]
+            for at in range(lists[centroid], lists[centroid + 1]):
+                row = members[at]
+                if seen[row] != token:
+                    seen[row] = token
+                    estimates[row] += gain

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from umekomi.errors import WrongUse
 from umekomi.fields import Above, AtLeast, Within
-from umekomi.parts.layers.characters import BEGIN, END, CharacterEncoder, marker_characters
+from umekomi.parts.characters import BEGIN, END, marker_characters
+from umekomi.parts.layers.characters import CharacterEncoder
 from umekomi.parts.layers.recurrent import Recurrent, State
 from umekomi.parts.layers.sentence import EncodedBatch, Size, mask_of
 
@@ -107,8 +108,6 @@ class BiLanguageModel(nn.Module):
     def read_words(self, characters: Tensor) -> Tensor:
         """``[..., longest]`` in, ``[..., projection]`` out; words that stand several times are read once."""
         flat = characters.flatten(0, -2)
-        if torch.onnx.is_in_onnx_export():
-            return self.words(flat).unflatten(0, characters.shape[:-1])
         rows = np.ascontiguousarray(flat.cpu().numpy().astype(np.uint16))
         _, first, places = np.unique(
             rows.view(np.dtype((np.void, rows.shape[1] * 2))).ravel(), return_index=True, return_inverse=True
@@ -224,6 +223,10 @@ class ElmoNetwork(nn.Module):
         assert isinstance(tokens, Tensor)
         vectors = tokens.sum(1) / lengths.clamp(min=1).unsqueeze(1)
         return EncodedBatch(vectors, tokens, lengths)
+
+    def encode(self, characters: Tensor, lengths: Tensor) -> Tensor:
+        """The vectors alone."""
+        return self(characters, lengths).vectors  # type: ignore[no-any-return]
 
     def read(self, characters: Tensor, lengths: Tensor) -> tuple[Tensor, ...]:
         """All layers of the words; where stateful, from the state that the batch before left in these places."""

@@ -11,7 +11,7 @@ not know.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -26,6 +26,11 @@ from umekomi.errors import DataError, WrongUse
 
 ROWS = 4096
 """Packed rows whose gates are computed at once where no gradient is asked for, so that a long sequence's are not."""
+PACKED_ROWS, PACKED_NUMBERS, PACKED_STEP = 2048, 1 << 20, 2
+"""From so many rows on, of so large a matrix, in steps of so many, its MKL layout pays: 8,192 × 2,048 numbers take
+35 ms to lay out, and a row's product then .19 ms instead of .23 (one core)."""
+PACKED_FOR = 256
+"""Rows that the layout is made for; it serves any number."""
 
 State = tuple[Tensor, ...]
 """``(h, c)`` of an LSTM, ``(h,)`` of a GRU: ``[layers · directions, batch, width]`` each, as torch has them."""
@@ -43,6 +48,14 @@ class Read(NamedTuple):
     layers: tuple[Tensor, ...]
 
 
+class ReadPacked(NamedTuple):
+    """``outputs`` ``[rows, dimension]`` of the last layer, where ``packing`` says; ``last`` as in :class:`Read`."""
+
+    outputs: Tensor
+    packing: Packing
+    last: Tensor
+
+
 class Recurrent(nn.Module):
     """Layers of LSTM or GRU. Biases and order of gates are torch's.
 
@@ -58,6 +71,8 @@ class Recurrent(nn.Module):
         projection_clip: bounds the projected output, to ± so much.
         residual: adds a layer's input to its output, from the second layer on.
         dropout: before each layer but the first (and before what its residual adds).
+        condition: a vector of so many numbers, one a sequence, has a say in every gate of the first layer at every
+            step (Cho+ 2014, appendix A): its products with the gates' weights are made once for all steps.
     """
 
     def __init__(
@@ -73,13 +88,15 @@ class Recurrent(nn.Module):
         projection_clip: float | None = None,
         residual: bool = False,
         dropout: float = 0.0,
+        condition: int | None = None,
     ) -> None:
         super().__init__()
         if cell not in ("lstm", "gru"):
             raise WrongUse(f"recurrent layer, cell: expected lstm or gru, found {cell!r}")
         if directions not in ("forward", "backward", "both"):
             raise WrongUse(f"recurrent layer, directions: expected forward, backward or both, found {directions!r}")
-        for name, value in (("inputs", inputs), ("width", width), ("layers", layers), ("projection", projection)):
+        sizes = {"inputs": inputs, "width": width, "layers": layers, "projection": projection, "condition": condition}
+        for name, value in sizes.items():
             if value is not None and value < 1:
                 raise WrongUse(f"recurrent layer, {name}: expected 1 or more, found {value}")
         for name, bound in (("cell_clip", cell_clip), ("projection_clip", projection_clip)):
@@ -91,6 +108,8 @@ class Recurrent(nn.Module):
             raise WrongUse("recurrent layer, projection_clip: expected a projection, found none")
         if projection and projection >= width:
             raise WrongUse(f"recurrent layer, projection: expected less than the width {width}, found {projection}")
+        if condition and directions == "both":
+            raise WrongUse("recurrent layer, condition: expected one direction, found both")
         self.cell, self.width, self.directions, self.residual = cell, width, directions, residual
         self.cell_clip, self.projection_clip, self.dropout = cell_clip, projection_clip, dropout
         both = directions == "both"
@@ -101,20 +120,72 @@ class Recurrent(nn.Module):
         self.cells = nn.ModuleList(
             make(self.dimension if layer else inputs, width, bidirectional=both, **more) for layer in range(layers)
         )
+        gates = (4 if cell == "lstm" else 3) * width
+        self.condition = nn.Linear(condition, gates, bias=False) if condition else None
 
     def forward(
-        self, vectors: Tensor, lengths: Tensor, state: State | None = None, *, all_layers: bool = False
+        self,
+        vectors: Tensor,
+        lengths: Tensor,
+        state: State | None = None,
+        *,
+        all_layers: bool = False,
+        condition: Tensor | None = None,
     ) -> Read:
         """``vectors`` ``[batch, time, inputs]``, ``lengths`` ``[batch]`` of 0 to ``time`` tokens from the left;
-        ``state`` to begin from, zero where there is none."""
+        ``state`` to begin from, zero where there is none; ``condition`` ``[batch, condition]``."""
+        said = self.said_by(condition)
         if torch.onnx.is_in_onnx_export():
             return self._traced(vectors, lengths)
         batch, time, _ = vectors.shape
+        packing = self._packing(vectors, lengths)
+        layers, end = self._read(packing.pack(vectors), packing, batch, state, said=said, all_layers=all_layers)
+        kept = [packing.unpack(data, batch, time) for data in layers]
+        return Read(kept[-1], self._last(kept[-1], lengths), end, tuple(kept) if all_layers else ())
+
+    def packed(self, vectors: Tensor, lengths: Tensor, places: Tensor | None = None) -> ReadPacked:
+        """The same where the last layer's outputs are wanted packed, without the copies that pad them, and without a
+        gradient. With ``places`` int64 ``[batch, time]``, ``vectors`` are rows ``[n, inputs]``, of which these stand
+        there: what the first layer makes of a row for itself is then computed once, however often it stands there. A
+        layer with a condition is read by :meth:`forward`."""
+        self.said_by(None)
+        packing = self._packing(vectors if places is None else places.unsqueeze(2), lengths)
+        if places is None:
+            data = packing.pack(vectors)
+        else:
+            data, places = vectors, packing.pack(places.unsqueeze(2)).squeeze(1)
+            if data.device.type != "cpu" or len(data) > min(ROWS, packing.rows // 2):
+                data, places = data.index_select(0, places), None
+        layers, _ = self._read(data, packing, len(lengths), None, places)
+        data = layers[-1]
+        first, final = data[: len(packing.order)], data.index_select(0, packing.ends)
+        if self.directions == "both":
+            final = torch.cat([final[:, : self.step_width], first[:, self.step_width :]], 1)
+        last = data.new_zeros(len(lengths), self.dimension)
+        return ReadPacked(
+            data, packing, last.index_copy(0, packing.order, first if self.directions == "backward" else final)
+        )
+
+    def _packing(self, vectors: Tensor, lengths: Tensor) -> Packing:
+        batch, time, _ = vectors.shape
         if lengths.shape != (batch,):
             raise WrongUse(f"recurrent layer: expected {batch} lengths, found shape {tuple(lengths.shape)}")
-        packing = Packing(lengths, time, vectors.device)
+        return Packing(lengths, time, vectors.device)
+
+    def _read(
+        self,
+        data: Tensor,
+        packing: Packing,
+        batch: int,
+        state: State | None,
+        places: Tensor | None = None,
+        *,
+        said: Tensor | None = None,
+        all_layers: bool = False,
+    ) -> tuple[list[Tensor], State]:
+        """(the packed outputs of each layer, or of the last alone, the state behind them)."""
         per = 2 if self.directions == "both" else 1
-        begin = self.zero_state(vectors, batch)
+        begin = self.zero_state(data, batch)
         if state is not None:
             shapes = [tuple(part.shape) for part in begin]
             if [tuple(part.shape) for part in state] != shapes:
@@ -123,28 +194,76 @@ class Recurrent(nn.Module):
                 )
             begin = state
         order = packing.order
-        data = packing.pack(vectors)
-        kept, ends = [], []
+        layers, ends = [], []
         for number, cell in enumerate(self.cells):
             if number:
                 data = functional.dropout(data, self.dropout, self.training)
             own = tuple(part[per * number : per * (number + 1)] for part in begin)
             if packing.rows:
-                read, after = self._layer(cell, data, tuple(part.index_select(1, order) for part in own), packing)
+                start = tuple(part.index_select(1, order) for part in own)
+                extra = None if number or said is None else said.index_select(0, order)
+                read, after = self._layer(cell, data, start, packing, None if number else places, extra)
                 ends.append(tuple(old.index_copy(1, order, new) for old, new in zip(own, after, strict=True)))
             else:
                 read = data.new_zeros(0, self.dimension)
                 ends.append(own)
             data = read + data if self.residual and number else read
             if all_layers or number + 1 == len(self.cells):
-                kept.append(packing.unpack(data, batch, time))
-        end = tuple(torch.cat(parts) for parts in zip(*ends, strict=True))
-        return Read(kept[-1], self._last(kept[-1], lengths), end, tuple(kept) if all_layers else ())
+                layers.append(data)
+        return layers, tuple(torch.cat(parts) for parts in zip(*ends, strict=True))
+
+    def said_by(self, condition: Tensor | None) -> Tensor | None:
+        """What a condition ``[batch, condition]`` adds to every step's gates, ``[batch, gates · width]``."""
+        if (condition is None) != (self.condition is None):
+            expected, found = ("a", "none") if condition is None else ("no", "one")
+            raise WrongUse(f"recurrent layer: expected {expected} condition, found {found}")
+        return None if self.condition is None else self.condition(condition)
+
+    def step(self, vectors: Tensor, state: State, said: Tensor | None = None) -> tuple[Tensor, State]:
+        """One step of a forward reading in evaluation: ``vectors`` ``[batch, inputs]`` from ``state`` (as
+        :meth:`forward` gives it), ``said`` from :meth:`said_by`. Gives the last layer's outputs ``[batch, dimension]``
+        and the state behind it."""
+        if self.directions != "forward":
+            raise WrongUse(f"recurrent layer: expected forward where it takes single steps, found {self.directions}")
+        ends: list[State] = []
+        data = vectors
+        for number, cell in enumerate(self.cells):
+            own = tuple(part[number] for part in state)
+            if self.cell == "lstm":
+                after = self._lstm_step(cell, data, own[0], own[1], said if number == 0 else None)
+            else:
+                after = self._gru_step(cell, data, own[0], said if number == 0 else None)
+            data = after[0] + data if self.residual and number else after[0]
+            ends.append(after)
+        return data, tuple(torch.stack(parts) for parts in zip(*ends, strict=True))
+
+    def _lstm_step(self, cell: Any, data: Tensor, h: Tensor, c: Tensor, said: Tensor | None) -> State:
+        gates = functional.linear(data, cell.weight_ih_l0, cell.bias_ih_l0 + cell.bias_hh_l0)
+        gates = gates + functional.linear(h, cell.weight_hh_l0)
+        i, f, g, o = (gates if said is None else gates + said).chunk(4, 1)
+        c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
+        if self.cell_clip is not None:
+            c = c.clamp(-self.cell_clip, self.cell_clip)
+        h = torch.sigmoid(o) * torch.tanh(c)
+        if self.step_width != self.width:
+            h = functional.linear(h, cell.weight_hr_l0)
+        return (h if self.projection_clip is None else h.clamp(-self.projection_clip, self.projection_clip)), c
+
+    def _gru_step(self, cell: Any, data: Tensor, h: Tensor, said: Tensor | None) -> State:
+        given = functional.linear(data, cell.weight_ih_l0, cell.bias_ih_l0)
+        r, z, n = (given if said is None else given + said).chunk(3, 1)
+        of_h = functional.linear(h, cell.weight_hh_l0, cell.bias_hh_l0).chunk(3, 1)
+        n = torch.tanh(n + torch.sigmoid(r + of_h[0]) * of_h[2])
+        z = torch.sigmoid(z + of_h[1])
+        return ((h - n) * z + n,)
 
     def _traced(self, vectors: Tensor, lengths: Tensor) -> Read:
         """By torch's own layers, which have a counterpart in ONNX: padded in, with lengths of 1 or more."""
-        if self.directions == "backward" or self.cell_clip is not None or self.step_width != self.width:
-            raise WrongUse("recurrent layer: ONNX has none with clips or a projection, nor a backward direction alone")
+        plain = self.cell_clip is None and self.step_width == self.width and self.condition is None
+        if self.directions == "backward" or not plain:
+            raise WrongUse(
+                "recurrent layer: ONNX has none with clips, a projection or a condition, nor a backward direction alone"
+            )
         data = vectors
         for number, cell in enumerate(self.cells):
             packed = nn.utils.rnn.pack_padded_sequence(data, lengths, batch_first=True, enforce_sorted=False)
@@ -178,17 +297,28 @@ class Recurrent(nn.Module):
             return outputs[:, 0]
         return torch.cat([at_end[:, : self.step_width], outputs[:, 0, self.step_width :]], 1)
 
-    def _layer(self, cell: nn.Module, data: Tensor, begin: State, packing: Packing) -> tuple[Tensor, State]:
-        clipped = self.cell_clip is not None or self.projection_clip is not None
-        if data.device.type != "cpu" and not clipped:
+    def _layer(
+        self,
+        cell: nn.Module,
+        data: Tensor,
+        begin: State,
+        packing: Packing,
+        places: Tensor | None,
+        extra: Tensor | None,
+    ) -> tuple[Tensor, State]:
+        plain = self.cell_clip is None and self.projection_clip is None and extra is None
+        if data.device.type != "cpu" and plain:
             return self._by_torch(cell, data, begin, packing)
-        outputs, ends = [], []
-        for number, suffix in enumerate(self._suffixes):
+        outputs, ends, count = [], [], len(self._suffixes)
+        joined = None if torch.is_grad_enabled() else begin[0].new_empty(packing.rows, self.dimension)
+        sides = [None] * count if joined is None else joined.chunk(count, 1)
+        for number, (suffix, side) in enumerate(zip(self._suffixes, sides, strict=True)):
             own = tuple(part[number] for part in begin)
-            read, after = self._direction(cell, suffix, data, own, packing)
+            read, after = self._direction(cell, suffix, data, own, packing, places=places, into=side, extra=extra)
             outputs.append(read)
             ends.append(after)
-        joined = outputs[0] if len(outputs) == 1 else torch.cat(outputs, 1)
+        if joined is None:
+            joined = outputs[0] if count == 1 else torch.cat(outputs, 1)
         return joined, tuple(torch.stack(parts) for parts in zip(*ends, strict=True))
 
     @property
@@ -196,21 +326,30 @@ class Recurrent(nn.Module):
         return ("", "_reverse") if self.directions == "both" else ("",)
 
     def _direction(
-        self, cell: nn.Module, suffix: str, data: Tensor, begin: State, packing: Packing
+        self,
+        cell: nn.Module,
+        suffix: str,
+        data: Tensor,
+        begin: State,
+        packing: Packing,
+        places: Tensor | None = None,
+        into: Tensor | None = None,
+        extra: Tensor | None = None,
     ) -> tuple[Tensor, State]:
-        """One direction of a layer over packed rows, from a state ``[sequences, width]``."""
+        """One direction of a layer over packed rows, from a state ``[sequences, width]``; ``extra`` of each sequence is
+        added to its gates."""
         backward = self.directions == "backward" or bool(suffix)
-        steps = Steps(packing, backward, self.cell_clip, self.projection_clip)
+        steps = Steps(packing, backward, self.cell_clip, self.projection_clip, places, into)
         names = ["weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0"]
         weights = [getattr(cell, name + suffix) for name in names]
         with torch.autocast(data.device.type, enabled=False):
             data = data.to(weights[0].dtype)
             if self.cell == "gru":
-                read, *after = _run(_Gru, data, *begin, *weights, steps)
+                read, *after = _run(_Gru, data, *begin, *weights, extra, steps)
             else:
                 mapped = getattr(cell, f"weight_hr_l0{suffix}", None)
                 bias = weights[2] + weights[3]
-                read, *after = _run(_Lstm, data, *begin, weights[0], weights[1], bias, mapped, steps)
+                read, *after = _run(_Lstm, data, *begin, weights[0], weights[1], bias, mapped, extra, steps)
         return read, tuple(after)
 
     def pieces(self, vectors: Tensor, size: int) -> Iterator[Tensor]:
@@ -312,10 +451,19 @@ class Packing:
         return flat.index_copy(0, self._from, data).view(batch, time, data.shape[1])
 
     @cached_property
+    def ends(self) -> Tensor:
+        """The row of each sequence's last token, the longest sequence first."""
+        return self._there(self._starts[self._lengths - 1] + np.arange(len(self._lengths)))
+
+    @cached_property
     def turned(self) -> Tensor:
         """The rows with each sequence turned round; turned again they are as before."""
         opposite = self._lengths[self._place] - 1 - self._step
         return self._there(self._starts[opposite] + self._place)
+
+    def sums(self, data: Tensor, sequences: int) -> Tensor:
+        """``[sequences, dim]``: each sequence's sum of packed rows, in the order of the packing."""
+        return data.new_zeros(sequences, data.shape[1]).index_add_(0, self._there(self._place), data)
 
     def before(self, backward: bool) -> Tensor:
         """Which row each row is read behind; behind the rows stand the states to begin from, one a sequence."""
@@ -327,6 +475,39 @@ class Packing:
         return self._there(np.where(there, self._starts[safe] + self._place, self.rows + self._place))
 
 
+class Product:
+    """x Wᵀ added to what is there, again and again for the same ``weight`` W ``[out, in]``, ``rows`` rows of x in all.
+    MKL brings W into a layout of its own in every product; where that pays, it is done once."""
+
+    def __init__(self, weight: Tensor, rows: int) -> None:
+        self.weight, self._turned, self._packed = weight, weight.t(), None
+        large = rows >= PACKED_ROWS and weight.numel() >= PACKED_NUMBERS
+        if large and weight.device.type == "cpu" and weight.dtype == torch.float32 and _has_mkl():
+            self._packed = torch.ops.mkl._mkl_reorder_linear_weight(weight.detach().contiguous(), PACKED_FOR)
+
+    def add(self, x: Tensor, to: Tensor) -> None:
+        """``x`` ``[n, in]``, ``to`` ``[n, out]``."""
+        if self._packed is None or len(x) < PACKED_STEP:
+            to.addmm_(x, self._turned)
+        else:
+            to.add_(torch.ops.mkl._mkl_linear(x, self._packed, self.weight, None, len(x)))
+
+    def put(self, x: Tensor, to: Tensor, bias: Tensor | None = None) -> None:
+        """The product instead of what is there, and ``bias`` ``[out]``."""
+        if self._packed is not None and len(x) >= PACKED_STEP:
+            to.copy_(torch.ops.mkl._mkl_linear(x, self._packed, self.weight, bias, len(x)))
+        elif bias is None:
+            torch.mm(x, self._turned, out=to)
+        else:
+            torch.addmm(bias, x, self._turned, out=to)
+
+
+@cache
+def _has_mkl() -> bool:
+    there = torch.backends.mkl.is_available()  # type: ignore[no-untyped-call]
+    return bool(there) and hasattr(torch.ops.mkl, "_mkl_reorder_linear_weight")
+
+
 class Steps(NamedTuple):
     """How the packed steps are taken."""
 
@@ -334,6 +515,19 @@ class Steps(NamedTuple):
     backward: bool
     cell_clip: float | None
     projection_clip: float | None
+    places: Tensor | None = None
+    """Which row of the data each packed row is; None: it is itself."""
+    into: Tensor | None = None
+    """Where the outputs go, where no gradient is asked for."""
+
+    @property
+    def shared(self) -> int:
+        """Rows in steps of several."""
+        return sum(size for size in self.packing.sizes if size >= PACKED_STEP)
+
+    def outputs(self, like: Tensor, width: int) -> Tensor:
+        """``[rows, width]``, to be filled."""
+        return like.new_empty(self.packing.rows, width) if self.into is None else self.into
 
     def order(self) -> range:
         """The steps in the order that they are read in."""
@@ -365,28 +559,33 @@ def _run(function: type[torch.autograd.Function], *given: Any) -> tuple[Tensor, 
 
 class _Lstm(torch.autograd.Function):
     """``data`` ``[rows, inputs]``, ``h`` ``[sequences, out]``, ``c`` ``[sequences, width]``; weights as torch's, the
-    sum of its two biases, and the projection or None. Gives the outputs ``[rows, out]`` and the last h and c."""
+    sum of its two biases, the projection or None, and what is added to a sequence's gates or None. Gives the outputs
+    ``[rows, out]`` and the last h and c."""
 
     @staticmethod
     def take(
         data: Tensor, h: Tensor, c: Tensor, of_input: Tensor, of_h: Tensor, bias: Tensor, mapped: Tensor | None,
-        steps: Steps, *, keep: bool,
+        extra: Tensor | None, steps: Steps, *, keep: bool,
     ) -> tuple[Tensor, Tensor, Tensor, tuple[Tensor, Tensor] | None]:  # fmt: skip
-        width = len(bias) // 4
-        rows, sizes, starts = len(data), steps.packing.sizes, steps.packing.starts
-        outputs = data.new_empty(rows, of_h.shape[1])
+        width, places = len(bias) // 4, steps.places
+        rows, sizes, starts = steps.packing.rows, steps.packing.sizes, steps.packing.starts
+        outputs = steps.outputs(data, of_h.shape[1])
         cells = data.new_empty(rows, width) if keep else None
         h, c = h.clone(), c.clone()
-        of_input, of_h = of_input.t(), of_h.t()
+        of_input, from_h = of_input.t(), Product(of_h, 0 if keep else steps.shared)
+        project = None if mapped is None else Product(mapped, 0 if keep else steps.shared)
         squashed = data.new_empty(len(h), width)
-        gates = data.new_empty(0)
+        gates = data.new_empty(0) if places is None else torch.addmm(bias, data, of_input)
         for piece, low, high in steps.pieces(rows if keep else ROWS):
-            gates = torch.addmm(bias, data[low:high], of_input)
+            if places is None:
+                gates = torch.addmm(bias, data[low:high], of_input)
             for step in piece:
                 size, start, stop = sizes[step], starts[step], starts[step + 1]
                 h_now, c_now, tanh_c = h[:size], c[:size], squashed[:size]
-                now = gates[start - low : stop - low]
-                now.addmm_(h_now, of_h)
+                now = gates[start - low : stop - low] if places is None else gates[places[start:stop]]
+                if extra is not None:
+                    now.add_(extra[:size])
+                from_h.add(h_now, now)
                 i, f, g, o = now.unsafe_chunk(4, 1)
                 now[:, : 2 * width].sigmoid_()
                 g.tanh_()
@@ -397,10 +596,10 @@ class _Lstm(torch.autograd.Function):
                 if cells is not None:
                     cells[start:stop] = c_now
                 torch.tanh(c_now, out=tanh_c)
-                if mapped is None:
+                if project is None:
                     torch.mul(tanh_c, o, out=h_now)
                 else:
-                    torch.mm(tanh_c.mul_(o), mapped.t(), out=h_now)
+                    project.put(tanh_c.mul_(o), h_now)
                     if steps.projection_clip is not None:
                         h_now.clamp_(-steps.projection_clip, steps.projection_clip)
                 outputs[start:stop] = h_now
@@ -408,7 +607,7 @@ class _Lstm(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, *given: Any) -> tuple[Tensor, Tensor, Tensor]:
-        data, h, c, of_input, of_h, _, mapped, steps = given
+        data, h, c, of_input, of_h, _, mapped, _, steps = given
         outputs, last_h, last_c, kept = _Lstm.take(*given, keep=True)
         assert kept is not None
         ctx.save_for_backward(data, h, c, of_input, of_h, mapped, outputs, *kept)
@@ -468,39 +667,46 @@ class _Lstm(torch.autograd.Function):
             turned @ torch.cat([outputs, h]).index_select(0, before) if needs[4] else None,
             slopes.sum(0) if needs[5] else None,
             to_mapped,
+            steps.packing.sums(slopes, len(h)) if needs[7] else None,
             None,
         )
 
 
 class _Gru(torch.autograd.Function):
-    """``data`` ``[rows, inputs]``, ``h`` ``[sequences, width]``; weights and biases as torch's. Gives the outputs
-    ``[rows, width]`` and the last h."""
+    """``data`` ``[rows, inputs]``, ``h`` ``[sequences, width]``; weights and biases as torch's, and what is added to a
+    sequence's gates or None. Gives the outputs ``[rows, width]`` and the last h."""
 
     @staticmethod
     def take(
         data: Tensor, h: Tensor, of_input: Tensor, of_h: Tensor, input_bias: Tensor, h_bias: Tensor,
-        steps: Steps, *, keep: bool,
+        extra: Tensor | None, steps: Steps, *, keep: bool,
     ) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor] | None]:  # fmt: skip
-        width = len(h_bias) // 3
-        rows, sizes, starts = len(data), steps.packing.sizes, steps.packing.starts
-        outputs = data.new_empty(rows, width)
+        width, places = len(h_bias) // 3, steps.places
+        rows, sizes, starts = steps.packing.rows, steps.packing.sizes, steps.packing.starts
+        outputs = steps.outputs(data, width)
         inner = data.new_empty(rows, width) if keep else None  # what the reset gate is multiplied with
         h = h.clone()
         of_input = of_input.t()
         first = 2 * width  # the reset and the update gate are sums of both sides, the third is not
-        gates_of_h, new_of_h, new_bias = of_h[:first].t(), of_h[first:].t(), h_bias[first:]
+        gates_from_h, new_from_h = (Product(part, 0 if keep else steps.shared) for part in (of_h[:first], of_h[first:]))
+        new_bias = h_bias[first:]
         bias = torch.cat([input_bias[:first] + h_bias[:first], input_bias[first:]])
         from_h = data.new_empty(len(h), width)
-        gates = data.new_empty(0)
+        gates = data.new_empty(0) if places is None else torch.addmm(bias, data, of_input)
         for piece, low, high in steps.pieces(rows if keep else ROWS):
-            gates = torch.addmm(bias, data[low:high], of_input)
+            if places is None:
+                gates = torch.addmm(bias, data[low:high], of_input)
             for step in piece:
                 size, start, stop = sizes[step], starts[step], starts[step + 1]
-                h_now, now = h[:size], gates[start - low : stop - low]
+                h_now = h[:size]
+                now = gates[start - low : stop - low] if places is None else gates[places[start:stop]]
+                if extra is not None:
+                    now.add_(extra[:size])
                 r, z, n = now.unsafe_chunk(3, 1)
-                now[:, :first].addmm_(h_now, gates_of_h).sigmoid_()
+                gates_from_h.add(h_now, now[:, :first])
+                now[:, :first].sigmoid_()
                 other = from_h[:size] if inner is None else inner[start:stop]
-                torch.addmm(new_bias, h_now, new_of_h, out=other)
+                new_from_h.put(h_now, other, new_bias)
                 n.addcmul_(r, other).tanh_()
                 h_now.sub_(n).mul_(z).add_(n)
                 outputs[start:stop] = h_now
@@ -508,7 +714,7 @@ class _Gru(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, *given: Any) -> tuple[Tensor, Tensor]:
-        data, h, of_input, of_h, _, _, steps = given
+        data, h, of_input, of_h, _, _, _, steps = given
         outputs, last, kept = _Gru.take(*given, keep=True)
         assert kept is not None
         ctx.save_for_backward(data, h, of_input, of_h, outputs, *kept)
@@ -548,5 +754,6 @@ class _Gru(torch.autograd.Function):
             from_h.t() @ previous if needs[3] else None,
             slopes.sum(0) if needs[4] else None,
             from_h.sum(0) if needs[5] else None,
+            steps.packing.sums(slopes, len(h)) if needs[6] else None,
             None,
         )

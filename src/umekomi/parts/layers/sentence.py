@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from umekomi.errors import WrongUse
 from umekomi.fields import AtLeast, Within
-from umekomi.parts.layers.recurrent import Recurrent
+from umekomi.parts.layers.recurrent import ReadPacked, Recurrent
 
 PIECE = 4096
 """Words of a long text that are read at once."""
@@ -64,6 +64,28 @@ def load_words(words: nn.Embedding, table: NDArray[np.float32], *, learned: bool
     words.weight.requires_grad_(learned)
 
 
+class MappedWords(nn.Module):
+    """Word vectors that are given and stay, sent through a linear map that is learned (Hill+ 2016's ``+embs``): ids in,
+    ``[..., width]`` out. The given ones are no weights of it."""
+
+    table: Tensor
+
+    def __init__(self, table: NDArray[np.float32], width: int) -> None:
+        super().__init__()
+        self.register_buffer("table", torch.from_numpy(table), persistent=False)
+        self.map = nn.Linear(table.shape[1], width)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """``ids`` int64 of any shape."""
+        return self.map(nn.functional.embedding(ids, self.table))  # type: ignore[no-any-return]
+
+    def folded(self) -> nn.Embedding:
+        """The same as one table: every given word, mapped."""
+        with torch.no_grad():
+            whole = self.map(self.table)
+            return nn.Embedding(whole.shape[0], whole.shape[1], _weight=whole)
+
+
 class Encoder(nn.Module):
     """Vectors of words in, one vector a sentence out. A subclass says its ``dimension``, the width of its token
     vectors (0: it has none), and its ``settings``: what its ``__init__`` takes behind ``inputs``, as JSON has it."""
@@ -80,6 +102,11 @@ class Encoder(nn.Module):
     @abstractmethod
     def settings(self) -> dict[str, Any]:
         """What makes another one like it."""
+
+    def encode(self, vectors: Tensor, lengths: Tensor, places: Tensor | None = None) -> Tensor:
+        """The vectors of :meth:`forward` alone, which an encoder may know to make faster. With ``places`` int64
+        ``[batch, time]``, ``vectors`` are rows ``[n, inputs]``, of which these stand there."""
+        return self(vectors if places is None else vectors[places], lengths).vectors  # type: ignore[no-any-return]
 
     def encode_long(self, vectors: Tensor) -> Tensor:
         """``[dimension]`` of one sequence ``[time, inputs]``, in memory that does not grow with its states where the
@@ -101,13 +128,35 @@ class Pool(nn.Module):
         """``states`` ``[batch, time, width]``, zero behind a sequence's end; ``last`` ``[batch, width]``. Gives the
         vectors, and where it has one its attention ``[batch, hops, time]``."""
 
+    packs: ClassVar[bool] = False
+    """Has it :meth:`pool_packed`?"""
+
+    def pool_packed(self, read: ReadPacked, lengths: Tensor) -> Tensor:
+        """The vectors, of states that are packed: nothing is padded, and nothing read but them."""
+        raise NotImplementedError
+
     @abstractmethod
     def pool_long(self, pieces: Pieces, last: Callable[[], Tensor]) -> Tensor:
         """The same of one long sequence."""
 
 
+def _fold(read: ReadPacked, lengths: Tensor, into: Callable[..., Tensor]) -> Tensor:
+    """``[batch, width]``: what ``into(so far, next state, out=so far)`` makes of each sequence's states; zero where
+    there is none."""
+    sizes, starts = read.packing.sizes, read.packing.starts
+    out = read.outputs.new_zeros(len(lengths), read.outputs.shape[1])
+    if not sizes:
+        return out
+    whole = read.outputs[: sizes[0]].clone()
+    for size, start in zip(sizes[1:], starts[1:], strict=False):
+        into(whole[:size], read.outputs[start : start + size], out=whole[:size])
+    return out.index_copy(0, read.packing.order, whole)
+
+
 class LastState(Pool):
     """The output at the last word that each direction reads."""
+
+    packs = True
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -116,6 +165,9 @@ class LastState(Pool):
     def forward(self, states: Tensor, lengths: Tensor, last: Tensor) -> tuple[Tensor, Tensor | None]:
         return last, None
 
+    def pool_packed(self, read: ReadPacked, lengths: Tensor) -> Tensor:
+        return read.last
+
     def pool_long(self, pieces: Pieces, last: Callable[[], Tensor]) -> Tensor:
         return last()
 
@@ -123,12 +175,17 @@ class LastState(Pool):
 class MeanOfStates(Pool):
     """The mean over a sentence's own words."""
 
+    packs = True
+
     def __init__(self, width: int) -> None:
         super().__init__()
         self.dimension = width
 
     def forward(self, states: Tensor, lengths: Tensor, last: Tensor) -> tuple[Tensor, Tensor | None]:
         return states.sum(1) / lengths.clamp(min=1).unsqueeze(1).to(states.dtype), None
+
+    def pool_packed(self, read: ReadPacked, lengths: Tensor) -> Tensor:
+        return _fold(read, lengths, torch.add) / lengths.clamp(min=1).unsqueeze(1).to(read.outputs.dtype)
 
     def pool_long(self, pieces: Pieces, last: Callable[[], Tensor]) -> Tensor:
         sums = [(piece.double().sum(0), len(piece)) for piece in pieces()]
@@ -138,12 +195,21 @@ class MeanOfStates(Pool):
 class MaxOfStates(Pool):
     """The maximum over a sentence's words; with ``padding`` zero also over the zeros behind it."""
 
+    packs = True
+
     def __init__(self, width: int, padding: Padding) -> None:
         super().__init__()
         self.dimension, self.padding = width, padding
 
     def forward(self, states: Tensor, lengths: Tensor, last: Tensor) -> tuple[Tensor, Tensor | None]:
         return max_of(states, lengths, self.padding), None
+
+    def pool_packed(self, read: ReadPacked, lengths: Tensor) -> Tensor:
+        found = _fold(read, lengths, torch.maximum)
+        if self.padding == "zero" and len(lengths):
+            shorter = (lengths < lengths.max()).unsqueeze(1)
+            found = torch.where(shorter, found.clamp(min=0), found)
+        return found
 
     def pool_long(self, pieces: Pieces, last: Callable[[], Tensor]) -> Tensor:
         return torch.stack([piece.amax(0) for piece in pieces()]).amax(0)
@@ -342,6 +408,14 @@ class RecurrentEncoder(Encoder):
             )
         return EncodedBatch(found, states, lengths, attention)
 
+    def encode(self, vectors: Tensor, lengths: Tensor, places: Tensor | None = None) -> Tensor:
+        if not self.pool.packs or torch.is_grad_enabled():
+            return super().encode(vectors, lengths, places)
+        read = self.recurrent.packed(vectors, lengths, places)
+        if self.projection is not None:
+            read = read._replace(outputs=self.projection(read.outputs))
+        return self.pool.pool_packed(read, lengths)
+
     def encode_long(self, vectors: Tensor) -> Tensor:
         if len(self.recurrent.cells) > 1 or torch.is_grad_enabled():
             return super().encode_long(vectors)
@@ -351,6 +425,30 @@ class RecurrentEncoder(Encoder):
                 yield piece if self.projection is None else self.projection(piece)
 
         return self.pool.pool_long(pieces, lambda: self.recurrent.last_of_pieces(vectors, PIECE))
+
+
+class MappedEncoder(Encoder):
+    """A recurrent layer whose last state is sent through a linear map to ``outputs`` numbers (the recurrent DictRep and
+    CaptionRep of Hill+ 2016)."""
+
+    kind = "mapped"
+
+    def __init__(self, inputs: int, *, width: Size, outputs: Size, cell: Literal["lstm", "gru"] = "lstm") -> None:
+        super().__init__()
+        self._settings = {"width": width, "outputs": outputs, "cell": cell}
+        self.inner = RecurrentEncoder(inputs, width=width, cell=cell, directions="forward", pooling="last")
+        self.map = nn.Linear(width, outputs)
+        self.dimension = outputs
+
+    def settings(self) -> dict[str, Any]:
+        return self._settings
+
+    def forward(self, vectors: Tensor, lengths: Tensor) -> EncodedBatch:
+        found = self.inner(vectors, lengths).vectors
+        return EncodedBatch(self.map(found) * (lengths > 0).unsqueeze(1))
+
+    def encode_long(self, vectors: Tensor) -> Tensor:
+        return self.map(self.inner.encode_long(vectors))  # type: ignore[no-any-return]
 
 
 class ConvolutionEncoder(Encoder):
@@ -428,11 +526,52 @@ class WordNetwork(nn.Module):
         """``ids`` int64 ``[batch, time]``, anything behind a sequence's end."""
         return self.encoder(self.words(ids), lengths)  # type: ignore[no-any-return]
 
+    def encode(self, ids: Tensor, lengths: Tensor) -> Tensor:
+        """The vectors alone."""
+        distinct, places = torch.unique(ids, return_inverse=True)
+        return self.encoder.encode(self.words(distinct), lengths, places)  # type: ignore[no-any-return]
+
     def encode_long(self, ids: Tensor) -> Tensor:
         """``[dimension]`` of one text of many words ``[time]``."""
         return self.encoder.encode_long(self.words(ids))
+
+    def read_through(self, table: NDArray[np.float32], width: int) -> None:
+        """Read given word vectors ``[words, dim]`` through a map to ``width`` numbers, until :meth:`fold`."""
+        self.words = MappedWords(table, width)  # type: ignore[assignment]
+
+    def fold(self) -> None:
+        """One table of the given vectors and the map, where there are such."""
+        if isinstance(self.words, MappedWords):
+            self.words = self.words.folded()
 
     def settings(self) -> dict[str, Any]:
         """What :func:`word_network` makes another one of."""
         own = {"rows": self.words.num_embeddings, "inputs": self.words.embedding_dim}
         return own | {"encoder": self.encoder.kind, "settings": self.encoder.settings()}
+
+
+class CombinedNetwork(nn.Module):
+    """The vectors of several networks over the same words side by side, each brought to length one (Kiros+ 2015's
+    combine-skip, as its released encoder has it)."""
+
+    kind: ClassVar[str] = "combined words"
+    token_width = 0
+    padding: Padding = "masked"
+
+    def __init__(self, parts: Sequence[WordNetwork]) -> None:
+        super().__init__()
+        self.parts = nn.ModuleList(parts)
+        self.dimension = sum(part.dimension for part in parts)
+
+    def forward(self, ids: Tensor, lengths: Tensor) -> EncodedBatch:
+        """``ids`` int64 ``[batch, time]``, anything behind a sequence's end."""
+        return EncodedBatch(torch.cat([nn.functional.normalize(part(ids, lengths).vectors) for part in self.parts], 1))
+
+    def encode_long(self, ids: Tensor) -> Tensor:
+        """``[dimension]`` of one text of many words ``[time]``."""
+        return torch.cat([nn.functional.normalize(part.encode_long(ids), dim=0) for part in self.parts])  # type: ignore[operator]
+
+    def settings(self) -> dict[str, Any]:
+        """What makes another one like it."""
+        parts = [part.settings() for part in self.parts]  # type: ignore[operator]
+        return {"rows": parts[0]["rows"], "parts": parts}

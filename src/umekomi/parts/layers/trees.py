@@ -305,6 +305,10 @@ class TreeNetwork(nn.Module):
             out = out.index_copy(0, torch.from_numpy(some).to(out.device), roots)
         return EncodedBatch(out)
 
+    def encode(self, ids: Tensor, lengths: Tensor) -> Tensor:
+        """The vectors alone."""
+        return self(ids, lengths).vectors  # type: ignore[no-any-return]
+
     def encode_long(self, ids: Tensor) -> Tensor:
         """``[dimension]`` of one large tree ``[nodes, 3]``."""
         return self(ids.unsqueeze(0), torch.tensor([len(ids)])).vectors[0]  # type: ignore[no-any-return]

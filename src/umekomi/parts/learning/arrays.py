@@ -40,6 +40,7 @@ def learn(
     hint: str = "a smaller rate usually mends this",
     key: str = "",
     piece: int = PIECE,
+    keep_end: bool = False,
 ) -> list[float]:
     """Change ``arrays`` in place, ``epochs`` times over ``size`` items; returns the mean loss of each epoch.
 
@@ -61,6 +62,8 @@ def learn(
         hint: what mends numbers that are not finite.
         key: names the data and the settings; a checkpoint of another is left out.
         piece: items that a thread takes at once.
+        keep_end: keeps the arrays behind the last epoch too, whenever that is: other stages follow, and a cut in one of
+            them does not run this one again.
     """
     file = run.checkpoint / "epochs.npz" if run.checkpoint else None
     done, losses = _resume(arrays, file, key, run.who)
@@ -81,7 +84,8 @@ def learn(
             _finite(arrays, losses[-1], epoch, run.who, rows or {}, hint)
             if after(epoch):
                 break
-            if file is not None and time.monotonic() - saved > SAVE_SECONDS:
+            due = time.monotonic() - saved > SAVE_SECONDS or (keep_end and epoch + 1 == epochs)
+            if file is not None and due:
                 with whole_file(file) as temporary, temporary.open("wb") as stream:
                     np.savez(stream, **{**arrays, "epochs_done": epoch + 1, "losses": losses, "key": key})  # type: ignore[arg-type]
                 saved = time.monotonic()

@@ -17,6 +17,7 @@ from torch.nn import functional
 from umekomi.errors import DataError
 from umekomi.files import content_hash
 from umekomi.parts.layers.bilm import BiLanguageModel, ElmoNetwork
+from umekomi.parts.layers.softmax import WordSoftmax
 from umekomi.parts.learning.modules import History, learn
 from umekomi.parts.learning.samplers import Streams, hold_out, shuffled
 from umekomi.run import Run
@@ -63,40 +64,13 @@ class Window(NamedTuple):
 
 
 class LanguageHead(nn.Module):
-    """The softmax that both directions share: ``rows`` words. With ``sampled`` so many of them, drawn by the
-    log-uniform law of ranks (frequent words first), stand for all (Jean+ 2015); the logits are corrected by the
-    logarithm of the number of times that a word is expected among them, as TensorFlow's sampled_softmax_loss does."""
-
-    chance: Tensor
+    """The softmax over ``rows`` words that both directions share, in training over ``sampled`` of them (None: all)."""
 
     def __init__(self, model: BiLanguageModel, rows: int, sampled: int | None, dropout: float, length: int) -> None:
         super().__init__()
         self.model, self.rows, self.length = model, rows, length
-        self.sampled = sampled if sampled is not None and sampled < rows else None
         self.dropout = nn.Dropout(dropout)
-        self.softmax = nn.Linear(model.projection, rows)
-        nn.init.normal_(self.softmax.weight, std=model.projection**-0.5)
-        nn.init.zeros_(self.softmax.bias)
-        ranks = torch.arange(rows, dtype=torch.float64)
-        self.register_buffer("chance", torch.log((ranks + 2) / (ranks + 1)) / np.log(rows + 1), persistent=False)
-
-    def draw(self, generator: np.random.Generator) -> Ids:
-        """Distinct words, and behind them the number of draws that it took."""
-        if self.sampled is None:
-            return np.zeros(0, np.int64)
-        found: Ids = np.zeros(0, np.int64)
-        tries = 0
-        while len(found) < self.sampled:
-            more = np.exp(generator.random(self.sampled) * np.log(self.rows + 1)).astype(np.int64) - 1
-            both, first = np.unique(np.concatenate([found, more]), return_index=True)
-            if len(both) >= self.sampled:
-                last = int(np.sort(first)[self.sampled - 1])
-                tries += max(last + 1 - len(found), 0)
-                whole = np.concatenate([found, more])
-                return np.append(whole[np.sort(first)[: self.sampled]], tries)
-            tries += self.sampled
-            found = np.concatenate([found, more])[np.sort(first)]
-        return np.append(found, tries)
+        self.softmax = WordSoftmax(model.projection, rows, sampled)
 
     def read(self, window: Window, state: Any) -> tuple[Tensor, Tensor, Any]:
         """(states forwards, states backwards, ``[batch, length, projection]``; what goes on from there)."""
@@ -110,15 +84,7 @@ class LanguageHead(nn.Module):
 
     def loss(self, states: Tensor, targets: Tensor, drawn: Tensor) -> Tensor:
         """Mean negative log likelihood of ``targets``; in evaluation over all words."""
-        states, targets = states.flatten(0, 1), targets.flatten()
-        if not self.training or self.sampled is None:
-            return functional.cross_entropy(self.softmax(states), targets)
-        tries, drawn = drawn[-1].double(), drawn[:-1]
-        expected = torch.log(-torch.expm1(tries * torch.log1p(-self.chance))).to(states.dtype)
-        right = (states * self.softmax.weight[targets]).sum(1) + self.softmax.bias[targets] - expected[targets]
-        others = functional.linear(states, self.softmax.weight[drawn], self.softmax.bias[drawn] - expected[drawn])
-        others = others.masked_fill(drawn == targets.unsqueeze(1), torch.finfo(others.dtype).min)
-        return (torch.logsumexp(torch.cat([right.unsqueeze(1), others], 1), 1) - right).mean()
+        return self.softmax.loss(states.flatten(0, 1), targets.flatten(), drawn)
 
     def forward(self, window: Window, state: Any) -> tuple[Tensor, Any]:
         """The mean of both directions' losses, ``length`` times, as the released program's gradient is."""
@@ -171,7 +137,7 @@ def pretrain(
         ahead, back = corpus.tokens[places].astype(np.int64), turned[places].astype(np.int64)
         rows, where = np.unique(np.stack([ahead[:, :-1], back[:, :-1]]), return_inverse=True)
         where = where.reshape(2, *ahead[:, :-1].shape)
-        drawn = head.draw(generator) if generator is not None else np.zeros(0, np.int64)
+        drawn = head.softmax.draw(generator) if generator is not None else np.zeros(0, np.int64)
         return Window(
             torch.from_numpy(corpus.characters[rows].astype(np.int32)),
             torch.from_numpy(where[0]),

@@ -104,7 +104,8 @@ function offer() {
   for (const select of document.querySelectorAll("select.indexes")) fill(select, state.indexes.map((index) => [index.id, `${index.id} (${index.rows.toLocaleString()})`]));
   for (const select of document.querySelectorAll("select.models")) fill(select, state.models.filter((model) => model.makes !== "predictor").map((model) => [model.id, model.id]));
   const orders = state.indexes.flatMap((index) => [
-    [JSON.stringify([index.id, null]), say("byItself", index.id, index.model || "—")],
+    [JSON.stringify([index.id, null]), say("byItself", index.id, index.legs.length > 1 ? index.legs.join(" + ") : index.model || "—")],
+    ...(index.legs.length > 1 ? index.legs.map((leg) => [JSON.stringify([index.id, null, leg]), say("byLeg", index.id, leg)]) : []),
     ...state.models.filter((model) => model.id !== index.model && model.makes !== "predictor").map((model) => [JSON.stringify([index.id, model.id]), say("reranked", index.id, model.id)]),
   ]);
   for (const select of document.querySelectorAll("select.orders")) {
@@ -175,7 +176,7 @@ async function compare() {
   const orders = sides.map((side) => JSON.parse($(side).value || "[null,null]"));
   let found;
   try {
-    found = await Promise.all(orders.map(([index, rerank]) => ask("/v1/search", { query, index, k: 10, mark: false, ...(rerank ? { rerank } : {}) })));
+    found = await Promise.all(orders.map(([index, rerank, leg]) => ask("/v1/search", { query, index, k: 10, mark: false, ...(rerank ? { rerank } : {}), ...(leg ? { leg } : {}) })));
   } catch (error) {
     $("compare-said").textContent = "";
     throw error;

@@ -1,0 +1,84 @@
+"""The plan of a comparison: what each candidate will take, said before anything is judged or paid."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from umekomi.comparison.candidates import Candidate
+from umekomi.comparison.costs import LONG, Foreseen, asked_for, dollars, foresee
+from umekomi.comparison.judging import Judging, reason_of
+from umekomi.errors import UmekomiError
+from umekomi.models.base import EmbedderBase
+from umekomi.models.services.embedder import ServiceEmbedder
+from umekomi.models.services.money import ask_for_price
+from umekomi.progress import say
+
+MANY = 200_000
+"""Bytes of text below which a local model is not timed: it is done before one has read how long it takes."""
+
+
+def foresee_all(run: Judging, wanted: Sequence[Candidate]) -> dict[str, str]:
+    """Say of every model that is not finished what it will take; with a budget, those that cannot be paid are named
+    with the reason, and nothing of them is asked."""
+    asked = asked_for(run.plan.task)
+    size = sum(len(text.encode()) for _, texts in asked for text in texts)
+    refused: dict[str, str] = {}
+    promised: dict[str, float] = {}
+    for candidate in _models(wanted):
+        if candidate.recipe is not None or run.row_file(run.row_key(candidate)).is_file():
+            continue
+        try:
+            model, key, _, _ = run.model(candidate)
+        except Exception:  # said when it is judged, with the others
+            continue
+        if not isinstance(model, EmbedderBase) or not model.costly or key in promised:
+            continue
+        if not isinstance(model, ServiceEmbedder) and (size < MANY or _kept(run, key)):
+            continue
+        try:
+            about = foresee(model, asked, run.usd_per_hour)
+        except Exception as error:
+            say(f"  {candidate.spec}: {reason_of(error)}")
+            continue
+        promised[key] = about.usd or 0.0
+        say(f"  {candidate.spec}: {about}{_warning(about)}")
+        if isinstance(model, ServiceEmbedder):
+            reason = _unpayable(run, model, about, sum(promised.values()))
+            if reason:
+                promised[key] = 0.0
+                for each in wanted:
+                    if candidate.name in (each.name, each.first and each.first.name):
+                        refused[each.spec] = reason
+                        say(f"  {each.spec}: {reason}")
+    if wanted and len(refused) == len(wanted):
+        raise UmekomiError("; ".join(dict.fromkeys(refused.values())))
+    return refused
+
+
+def _models(wanted: Sequence[Candidate]) -> list[Candidate]:
+    """Every candidate that encodes, those before a reranker too."""
+    return [candidate.first or candidate for candidate in wanted]
+
+
+def _kept(run: Judging, key: str) -> bool:
+    """Were its vectors of an earlier run kept?"""
+    folder = run.folder / "vectors" / key
+    return folder.is_dir() and any(folder.glob("*.npz"))
+
+
+def _warning(about: Foreseen) -> str:
+    return " (long: Ctrl-C now, or --max-queries, or a smaller corpus)" if (about.seconds or 0) > LONG else ""
+
+
+def _unpayable(run: Judging, model: ServiceEmbedder, about: Foreseen, promised: float) -> str:
+    """Why it cannot be paid within the budget; empty where it can, or where there is none."""
+    if run.purse is None:
+        return ""
+    if about.usd is None:
+        return f"a budget needs its price; {ask_for_price(model.endpoint)}"
+    if promised > run.purse.usd:
+        return (
+            f"stopped before anything is spent: it would take about {dollars(about.usd)}, and the budget of "
+            f"{dollars(run.purse.usd)} has {dollars(run.purse.usd - promised + about.usd)} left"
+        )
+    return ""

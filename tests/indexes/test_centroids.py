@@ -1,0 +1,112 @@
+"""Token vectors by their centroids: estimates beside a slow loop, recall for any k and filter, deletes, damage."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from indexes.test_index import clustered
+
+from umekomi.contracts import Vectors
+from umekomi.errors import DataError, WrongUse
+from umekomi.indexes import Index
+from umekomi.indexes.kinds import Late, make_kind
+from umekomi.indexes.scans import Part
+from umekomi.parts import similarity as similarities
+
+ROWS = 3000
+
+
+def passages(rows: int, seed: int = 0, width: int = 24) -> Vectors:
+    """Rows of 3 to 9 token vectors, most of them near one another, as the words of a passage are."""
+    generator = np.random.default_rng(seed)
+    sizes = generator.integers(3, 10, rows)
+    tokens = clustered(int(sizes.sum()), width, seed)
+    own = np.repeat(clustered(rows, width, seed + 1), sizes, axis=0)
+    mixed = tokens + 0.7 * own
+    mixed /= np.linalg.norm(mixed, axis=1, keepdims=True)
+    return Vectors(mixed.astype(np.float32), np.concatenate([[0], np.cumsum(sizes)]))
+
+
+@pytest.fixture(scope="module")
+def index(tmp_path_factory):
+    made = Index.create(tmp_path_factory.mktemp("c") / "i", metric="maxsim", output="multi", kind="centroids")
+    place = np.random.default_rng(2).permutation(ROWS)
+    whole = passages(ROWS + 30)
+    vectors, others = similarities.rows(whole, 0, ROWS), similarities.rows(whole, ROWS, ROWS + 30)
+    half = ROWS // 2
+    for low, high in ((0, half), (half, ROWS)):
+        made.add(range(low, high), similarities.rows(vectors, low, high), {"place": place[low:high]})
+    made.compact()
+    return made, vectors, place, others
+
+
+def test_estimates_are_what_a_slow_loop_adds_up():
+    vectors = passages(40)
+    kind = make_kind("centroids", {"centroids": 16, "probes": 5})
+    kind.learn(vectors)
+    centres = kind.codec["centroids"]
+    arrays = kind.derive(vectors)
+    assert len(centres) == 16 and len(arrays["lists"]) == 17
+    nearest = [{int(((token - centres) ** 2).sum(1).argmin()) for token in vectors.item(row)} for row in range(40)]
+    for centre in range(16):
+        listed = arrays["members"][arrays["lists"][centre] : arrays["lists"][centre + 1]].tolist()
+        assert listed == [row for row in range(40) if centre in nearest[row]]
+    query = vectors.item(3)
+    expected = np.zeros(40)
+    for token in query:
+        products = centres @ token
+        order = np.argsort(-products)
+        for row in range(40):
+            walked = [products[centre] for centre in order[:5] if centre in nearest[row]]
+            expected[row] += walked[0] if walked else products[order[5]]
+    found = kind._estimates(Part.fresh(vectors, arrays), query)
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+def test_recall_holds_for_any_k_and_filter(index):
+    made, vectors, place, others = index
+    assert made.kind.name == "centroids" and 0 < made.kind.shortlist < ROWS / 4 and made.kind.reach
+    queries = Vectors.of([others.item(row)[:4] for row in range(30)])
+    true = similarities.maxsim(queries, vectors)
+    for passing in (ROWS, ROWS // 2, ROWS // 20, 15, 1):
+        scores_of = np.where(place[None] < passing, true, -np.inf)
+        for k in (1, 10, 100):
+            rows, scores = made.nearest(queries, k, filter=None if passing == ROWS else f"place < {passing}")
+            there = min(k, passing)
+            assert (rows[:, :there] >= 0).all() and (rows[:, there:] < 0).all()
+            assert all(len(set(row[:there])) == there for row in rows)
+            np.testing.assert_allclose(scores[:, :there], np.take_along_axis(true, rows[:, :there], 1), rtol=1e-4)
+            last = -np.sort(-scores_of, axis=1)[:, there - 1]
+            assert (scores[:, :there] >= last[:, None] - 1e-4).mean() >= 0.9, (passing, k)
+
+
+def test_deletes_and_wrong_use(tmp_path):
+    vectors = passages(1500)
+    made = Index.create(tmp_path / "i", metric="maxsim", output="multi", kind="centroids", shortlist=400)
+    made.add(range(1500), vectors)
+    query = Vectors.of([vectors.item(5)])
+    near = [hit.id for hit in made.search(query, 30)[0]]
+    made.delete(near[:20])
+    assert [hit.id for hit in made.search(query, 10)[0]] == near[20:]
+    assert len(made.search(query, 1480)[0]) == 1480
+    made.compact()
+    assert [hit.id for hit in made.search(query, 10)[0]] == near[20:]
+    assert len(made.search(Vectors.of([np.zeros((0, 24), np.float32)]), 3)[0]) == 3
+    with pytest.raises(WrongUse, match="centroids: expected multi vectors compared by maxsim"):
+        Index.create(tmp_path / "j", metric="cosine", kind="centroids")
+    (file,) = (tmp_path / "i").glob("segment-*/members-*.npy")
+    members = np.load(file)
+    members[0] = 1 << 30
+    np.save(file, members)
+    with pytest.raises(DataError, match="is damaged .*rows that do not rise"):
+        Index(tmp_path / "i", verify=False).search(query, 3)
+
+
+def test_few_rows_are_all_looked_at():
+    vectors = passages(60)
+    kind = make_kind("centroids", {})
+    kind.learn(vectors)
+    part = Part.fresh(vectors, kind.derive(vectors))
+    assert kind.tuned([part], 0.95) == {"shortlist": 0}
+    queries = Vectors.of([vectors.item(1)])
+    assert (kind.search(part, queries, 5, None)[0] == Late().search(part, queries, 5, None)[0]).all()
