@@ -33,27 +33,6 @@ def figure(recipe: str) -> str:
     return next(told, "not yet measured")
 
 
-def measured(recipe: str) -> str:
-    """What this recipe's claims came to: figures on the data that the paper gives one for, and every difference."""
-    file = ROOT / "results" / f"{recipe}.csv"
-    if not file.is_file():
-        return ""
-    rows = list(csv.DictReader(file.open(encoding="utf-8", newline="")))
-    beside = [
-        row for row in rows if row["paper_data"] and row["data"].startswith(row["paper_data"].lower().replace(" ", "-"))
-    ]
-    figures = [
-        f"{row['arm']}, {row['data']}: {row['metric']} {_spanned(row, '.3f')}, the paper {row['paper']}"
-        for row in beside
-    ]
-    parts = []
-    for row in rows:
-        if "difference" in row["metric"]:
-            sign = "settled" if float(row["low"]) > 0 or float(row["high"]) < 0 else "not settled"
-            parts.append(f"{row['arm']}, {row['data']}: {_spanned(row, '+.3f')} {row['metric'].split(',')[0]} ({sign})")
-    return "; ".join([*figures, *parts])
-
-
 def _spanned(row: dict[str, str], form: str) -> str:
     value, low, high = (format(float(row[key]), form) for key in ("value", "low", "high"))
     return f"{value} [{low}, {high}]"
@@ -252,13 +231,13 @@ def ranks_picture(left: dict[str, dict[str, str]], right: dict[str, dict[str, st
     """Two columns of names, best first, each joined to itself by a line: SVG in the page's own colours."""
     from html import escape
 
-    step, top, width, inner = 22, 46, 760, (250, 510)
+    step, top, width, inner = 22, 46, 860, (300, 560)
     order = [best_first(side) for side in (left, right)]
     place = [{arm: top + step * number for number, arm in enumerate(side)} for side in order]
     height = top + step * len(order[0]) + 4
     lines = [
         f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="ranks of {len(left)} methods in two uses" '
-        'style="width:100%;max-width:760px;font:13px sans-serif" fill="currentColor" stroke="none">',
+        'style="width:100%;max-width:860px;font:13px sans-serif" fill="currentColor" stroke="none">',
         f'<text x="{inner[0] - 10}" y="20" text-anchor="end" font-weight="bold">under a classifier</text>',
         f'<text x="{inner[1] + 10}" y="20" font-weight="bold">by cosine</text>',
     ]
@@ -281,7 +260,7 @@ def ranks_picture(left: dict[str, dict[str, str]], right: dict[str, dict[str, st
 
 def systems_table(site: bool = False) -> str:
     """One row a system: its state is whether its recipe is there, or the verb or published model that it is; one figure
-    in README, on the ``site`` all of them."""
+    of each, and its page, in README by the address of the ``site``."""
     import umekomi
     from umekomi.models.published.catalogue import CATALOGUE
     from umekomi.recipes import names
@@ -295,7 +274,7 @@ def systems_table(site: bool = False) -> str:
         state = f"in part (waiting: {row['waiting']})" if works and row["waiting"] else "works" if works else "to come"
         page = f"recipes/{recipe}{'.md' if site else '/'}" if recipe in names() else ""
         name = f"[{row['system']}]({place}{page})" if page else row["system"]
-        told = "" if not works else measured(recipe) if site else figure(recipe)
+        told = figure(recipe) if works else ""
         lines.append(f"| {row['id']} | {name} | {row['becomes']} | {state} | {told} |")
     return "\n".join(lines)
 
@@ -311,8 +290,20 @@ def readme_table() -> str:
     )
 
 
+def write_agreement() -> None:
+    """How far made questions agreed with real ones, into the package: what a comparison without labels says of it."""
+    file = ROOT / "results" / "questions.csv"
+    if not file.is_file():
+        return
+    rows = [row for row in csv.DictReader(file.open(encoding="utf-8", newline="")) if row["claim"] == "questions-agree"]
+    lines = [f"{row['arm']},{row['data']},{row['value']},{row['low']},{row['high']}" for row in rows]
+    path = ROOT / "src" / "umekomi" / "tasks" / "questions" / "agreement.csv"
+    path.write_text("\n".join(["way,data,tau,low,high", *lines]) + "\n", encoding="utf-8")
+
+
 def main() -> None:
-    """Write the tables into README and the page of search."""
+    """Write the tables into README and the page of search, and what was measured of made questions into the package."""
+    write_agreement()
     for name, begin, end, table in (
         ("README.md", BEGIN, END, readme_table()),
         ("docs/search.md", RECALL_BEGIN, RECALL_END, recall_table()),

@@ -25,7 +25,7 @@ from umekomi.tasks.labels import Classification
 from umekomi.verbs.reproduce import Claim, Measurement, cached
 
 SEEDS = (0, 1, 2)
-WIDTH, WORDS, VOCABULARY, EPOCHS = 128, 100, 3000, 10
+WIDTH, WORDS, VOCABULARY, EPOCHS = 128, 100, 3000, 20
 DOCUMENTS, JUDGED, REVIEWS = 3000, 400, (3000, 1500)
 SENTENCES, LONGEST = (4, 6), 15
 QUICK = {"SEEDS": (0,), "WIDTH": 8, "WORDS": 6, "EPOCHS": 1, "DOCUMENTS": 30, "JUDGED": 6, "REVIEWS": (30, 30),

@@ -23,7 +23,6 @@ from umekomi.verbs.reproduce import Claim, Measurement, cached
 SETS = ("pydocs", "scifact", "cranfield", "crowdflower-search", "jaquad")
 CANDIDATES = (
     "bm25", "tfidf", "lsa", "lsa@32", "random", "hashing", "minilm", "minilm@128", "minilm@32", "static",
-    "word-average",
 )  # fmt: skip
 QUESTIONS = 500
 RESAMPLES = 1000
@@ -48,7 +47,7 @@ def candidates(data: RetrievalData, progress: bool) -> list[Any]:
         else:
             if name not in learned:
                 recipe = get(name).small()
-                start = load_model("minilm") if name in ("static", "word-average") else None
+                start = load_model("minilm") if name == "static" else None
                 learned[name] = CachedEmbedder(recipe.fit(texts if recipe.learns else None, start=start))
             model = learned[name]
         queries = model.encode_query(data.queries["text"].to_pylist(), batch_size=64, progress=progress)

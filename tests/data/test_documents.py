@@ -139,7 +139,9 @@ def test_slides(tmp_path):
 
 def test_documents_that_cannot_be_read(tmp_path):
     pdf(tmp_path / "scanned.pdf", ["", ""])
-    with pytest.raises(DataError, match=r"scanned.pdf: expected text, found none on 2 pages .*scanned, and wants OCR"):
+    with pytest.raises(
+        DataError, match=r"scanned.pdf: expected text, found none on 2 pages .*a scan, which wants OCR first"
+    ):
         load(str(tmp_path / "scanned.pdf"))
     lock = b"<< /Filter /Standard /V 1 /R 2 /P -4 /O <%s> /U <%s> >>" % (b"41" * 32, b"42" * 32)
     pdf(tmp_path / "locked.pdf", LINES[:1], lock, b"/Encrypt 5 0 R /ID [<00> <00>]")
@@ -160,3 +162,14 @@ def test_tables_beside_pages_stay_tables(tmp_path):
     (tmp_path / "train.jsonl").write_text('{"text": "a", "label": "x"}\n')
     (tmp_path / "report.html").write_text("<p>about them</p>")
     assert set(load(str(tmp_path))) == {"train"}
+
+
+def test_encode_takes_them_too(shelf, tmp_path):
+    from umekomi.verbs.encode import encode
+
+    encode("hashing", shelf / "a.pdf", tmp_path / "v.parquet")
+    encode("hashing", shelf, tmp_path / "w.parquet")
+    import pyarrow.parquet as pq
+
+    assert pq.read_table(tmp_path / "v.parquet").num_rows == 2
+    assert pq.read_table(tmp_path / "w.parquet").num_rows == load(str(shelf))["all"].num_rows

@@ -102,9 +102,9 @@ def test_wrong_names(tmp_path):
         load("stbs")
     with pytest.raises(WrongUse, match="no such file"):
         load(str(tmp_path / "no.csv"))
-    (tmp_path / "a.docx").write_text("x")
+    (tmp_path / "a.xlsx").write_text("x")
     with pytest.raises(WrongUse, match=r"expected a file ending in .jsonl"):
-        read(tmp_path / "a.docx")
+        read(tmp_path / "a.xlsx")
 
 
 def beir(folder, qrels="query-id\tcorpus-id\tscore\nq1\td1\t1\n", queries='{"_id": "q1", "text": "cat"}\n'):

@@ -97,6 +97,13 @@ def test_saved_and_opened_it_is_the_same(name, tmp_path):
     assert there.outputs == embedder.outputs
 
 
+def test_opened_by_its_verb_it_gives_word_vectors_too(tmp_path):
+    import umekomi
+
+    model("max").save(tmp_path / "m")
+    assert umekomi.load(tmp_path / "m").outputs == {"dense", "multi"}
+
+
 def test_token_vectors_are_states_and_rows_of_the_matrix():
     embedder = model("max")
     tokens, dense = embedder.encode(TEXTS, output="multi"), embedder.encode(TEXTS)
@@ -199,7 +206,7 @@ def test_japanese_is_split_before(tmp_path):
     assert reader.words(["猫が鳴く。"]) == [["猫", "が", "鳴く"]]
 
 
-@pytest.mark.parametrize("name", [name for name in ENCODERS if "backward" not in name])
+@pytest.mark.parametrize("name", ENCODERS)
 def test_exported_it_gives_the_same_vectors(name):
     pytest.importorskip("onnxruntime")
     pytest.importorskip("onnx")
@@ -245,4 +252,23 @@ def test_what_cannot_be_exported_says_why():
     with pytest.raises(WrongUse, match="depends on its batch"):
         export(model("max", padding="zero"))
     with pytest.raises(WrongUse, match="nor a backward direction alone"):
-        export(model("backward gru"))
+        export(model("backward gru", layers=2))
+
+
+@pytest.mark.parametrize("runtime", ["onnx", "openvino"])
+@pytest.mark.parametrize("name", ["last", "mean", "max", "bigru", "backward gru"])
+def test_the_pooled_graph_reads_texts_in_any_order(name, runtime):
+    pytest.importorskip("onnxruntime" if runtime == "onnx" else runtime)
+    pytest.importorskip("onnx")
+    from umekomi.models.engines.choice import export
+
+    embedder = model(name)
+    graph = export(embedder, runtime)
+    lengths = torch.tensor([2, 6, 0, 1, 6, 3])
+    ids = torch.randint(1, len(NAMES), (6, 6), generator=torch.Generator().manual_seed(0))
+    mask = (torch.arange(6) < lengths[:, None]).long()
+    found = graph.runtime.run({"input_ids": ids.numpy(), "attention_mask": mask.numpy()})
+    with torch.inference_mode():
+        want = embedder.network(ids, lengths).vectors.numpy()
+    assert found == pytest.approx(want, rel=1e-4, abs=1e-6)
+    assert not found[2].any()

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from umekomi.errors import WrongUse, unknown_name
 from umekomi.models.opening import file_of, folder_of, is_model_name, known_names
-from umekomi.models.services.endpoints import is_spec
+from umekomi.models.services.endpoints import check_maker, is_spec
 from umekomi.parts.words import STEM
 from umekomi.recipes import Recipe, get, names
 
@@ -55,6 +55,7 @@ class Candidate:
             kind = get(name)
             recipe = kind() if paper_settings else kind.small()
         elif not is_model_name(name):
+            check_maker(name)
             raise unknown_name("model, recipe or folder", name, [*names(), *known_names()])
         if prompts is not None and recipe is not None:
             raise WrongUse(f"{spec!r}: expected a model before {spec[-7:]}, {name} is a recipe")

@@ -229,7 +229,7 @@ def conclude(
     source = data if isinstance(data, str) else "FILE"
     command = next_command(by_name[winner], planned.task.kind, folder)
     about = {
-        "command": f"umekomi compare {' '.join(specs)} --data {source}",
+        "command": f"umekomi compare {' '.join(_quoted(spec) for spec in specs)} --data {source}",
         "python": platform.python_version(),
         "machine": hardware(),
         "versions": package_versions(),

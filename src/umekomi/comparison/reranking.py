@@ -12,6 +12,8 @@ from umekomi.comparison.leaderboard import Row
 from umekomi.comparison.meter import ScoreMeter
 from umekomi.errors import WrongUse
 from umekomi.models.base import Scorer, describe
+from umekomi.models.engines.choice import EXPORTED
+from umekomi.models.opening import resolve
 from umekomi.tasks.base import scores_of
 from umekomi.tasks.retrieval import RetrievalTask
 
@@ -29,6 +31,8 @@ def reranked(run: Judging, candidate: Candidate, key: str) -> Row:
     assert first is not None
     if not isinstance(task, RetrievalTask):
         raise WrongUse(f"a reranker orders documents; the task is {task.kind}")
+    if candidate.recipe is None and resolve(candidate.name).kind in EXPORTED:  # said before a graph is exported
+        raise WrongUse(f"expected a scorer behind >; {candidate.name} is an embedder")
     scorer, model_key, seconds, _ = run.scorer(candidate)
     if not isinstance(scorer, Scorer):
         raise WrongUse(f"expected a scorer behind >; {describe(scorer)}")

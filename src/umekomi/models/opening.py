@@ -19,7 +19,7 @@ from umekomi.models.base import FORMAT, Backbone, EmbedderBase, Open, describe
 from umekomi.models.borders import border, in_one_line, is_of_a_library
 from umekomi.models.folders import check_entries, check_sums, damaged, fields, read_object
 from umekomi.models.published.catalogue import CATALOGUE, Entry
-from umekomi.models.services.endpoints import is_service
+from umekomi.models.services.endpoints import check_maker, is_service
 from umekomi.progress import say
 
 if TYPE_CHECKING:
@@ -144,6 +144,7 @@ def resolve(name: str | Path) -> Source:
         raise WrongUse(f"{text}: no such file")
     if _is_hub(text):
         return Source(text, hub=text)
+    check_maker(text)
     if "/" in text:
         raise WrongUse(f"{text}: no such folder")
     raise unknown_name("model, recipe or folder", text, known_names())

@@ -148,6 +148,8 @@ def filled(widths: Any, budget: int, most: int, waste: int | None = RUN_TOKENS, 
     >>> import numpy as np
     >>> [places.tolist() for places in filled(np.array([3, 9, 40, 4, 4]), 30, 8)]
     [[2], [1, 3], [4, 0]]
+    >>> [places.tolist() for places in filled(np.array([10, 9, 2, 2]), 100, 8, waste=0, step_waste=1)]
+    [[0, 1], [2, 3]]
     """
     order = np.argsort(-widths, kind="stable")
     lengths = widths[order].tolist()
@@ -158,5 +160,25 @@ def filled(widths: Any, budget: int, most: int, waste: int | None = RUN_TOKENS, 
         if at > start and (full or (waste is not None and padding > waste + step_waste * length)):
             yield order[start:at]
             start, padding = at, 0
+    if len(order):
+        yield order[start:]
+
+
+def packed(widths: Any, budget: int) -> Iterator[Any]:
+    """The same where padding is not computed: batches of at most ``budget`` tokens (one text at least), padding left
+    out, and of at most eight times as many with it.
+
+    >>> import numpy as np
+    >>> [places.tolist() for places in packed(np.array([3, 9, 40, 4, 4]), 48)]
+    [[2], [1, 3, 4, 0]]
+    """
+    order = np.argsort(-widths, kind="stable")
+    lengths = widths[order].tolist()
+    start = total = 0
+    for at, length in enumerate(lengths):
+        if at > start and (total + length > budget or (at - start + 1) * lengths[start] > 8 * budget):
+            yield order[start:at]
+            start, total = at, 0
+        total += length
     if len(order):
         yield order[start:]

@@ -22,8 +22,8 @@ def written_scores(wanted: Sequence[str], written: Sequence[str]) -> dict[str, S
     scores = {"bleu": Score(bleu_counts(wanted, written), "bleu")}
     try:
         from rouge_score.rouge_scorer import RougeScorer
-    except ImportError as error:
-        raise MissingExtra(error.name or "rouge-score", "generation", "ROUGE") from None
+    except ImportError:
+        raise MissingExtra("rouge-score", "generation", "ROUGE") from None
     scorer = RougeScorer(["rouge1", "rouge2"])
     found = [scorer.score(a, b) for a, b in zip(wanted, written, strict=True)]
     for name in ("rouge1", "rouge2"):
@@ -40,8 +40,8 @@ def bleu_counts(wanted: Sequence[str], written: Sequence[str]) -> np.ndarray:
     then its length and that of the wanted one: what the statistic ``bleu`` makes one figure of."""
     try:
         from sacrebleu.metrics import BLEU
-    except ImportError as error:
-        raise MissingExtra(error.name or "sacrebleu", "generation", "BLEU") from None
+    except ImportError:
+        raise MissingExtra("sacrebleu", "generation", "BLEU") from None
     cut, metric = tokenizer("treebank"), BLEU(tokenize="none", effective_order=True)
     rows = []
     for a, b in zip(wanted, written, strict=True):

@@ -4,6 +4,7 @@ recommendation."""
 from __future__ import annotations
 
 import dataclasses
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -154,7 +155,7 @@ def compare(
         budget_bytes,
         budget_ms,
         list(candidates),
-        f"{data} --encoding {encoding}" if encoding else data,
+        _with_options(data, encoding, hybrid, questions, max_queries, chunks, chunk_by, overlap, by, split, seed),
         by,
         usd_per_hour,
         None if purse is None else purse.spent,
@@ -182,3 +183,48 @@ def _judge(run: Judging, wanted: Sequence[Candidate], ending: str, rows: list[Ro
         rows.append(dataclasses.replace(row, candidate=name))
         before = " (finished before)" if again else ""
         say(f"[{number}/{len(left)}] {name}: {row.metric} {row.score.value:.4f}{before}")
+
+
+def _with_options(
+    data: Given,
+    encoding: str | None,
+    hybrid: bool,
+    questions: str | None,
+    max_queries: int | None,
+    chunks: Sequence[int],
+    chunk_by: str,
+    overlap: float,
+    by: str | None,
+    split: str | None,
+    seed: int,
+) -> Given:
+    """What stands behind ``--data`` in the command that gives the same table; other data than a name as they are.
+
+    Args:
+        data: the data's name.
+        encoding: of its file.
+        hybrid: with fusion.
+        questions: how they are made.
+        max_queries: judged on.
+        chunks: their sizes.
+        chunk_by: where they end.
+        overlap: what they repeat.
+        by: the groups' column.
+        split: judged on.
+        seed: of what is drawn.
+    """
+    if not isinstance(data, str):
+        return data
+    said = {
+        "--encoding": encoding,
+        "--split": split,
+        "--questions": questions,
+        "--max-queries": max_queries,
+        "--chunks": ",".join(map(str, chunks)) or None,
+        "--chunk-by": chunk_by if chunks and chunk_by != "sentences" else None,
+        "--overlap": overlap or None,
+        "--by": by,
+        "--seed": seed or None,
+    }
+    options = [f"{name} {shlex.quote(str(value))}" for name, value in said.items() if value is not None]
+    return " ".join([shlex.quote(data), *(["--hybrid"] if hybrid else []), *options])

@@ -128,8 +128,7 @@ def index(
     learns = known is None and isinstance(model, str) and model in names() and get(model).quick
     if learns and is_database(out):
         raise WrongUse(
-            f"index: a database keeps no model: train {model} first (umekomi train {model} --out FOLDER), and name its "
-            "folder"
+            f"index: a database keeps no model: train {model} first, and name the folder that it was saved to"
         )
     embedder = None if inside.is_dir() and learns else quick_model(model, searched)
     if embedder is None:

@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from umekomi.data.lines import check_path
 from umekomi.data.readers.beir import beir, retrieval
-from umekomi.data.readers.documents import RICH
 from umekomi.data.readers.file import BATCH, TABLE_SUFFIXES, document_texts, identifiers
-from umekomi.data.readers.folders import folder, parts_of
+from umekomi.data.readers.folders import folder
 from umekomi.data.readers.source import Source
 
 if TYPE_CHECKING:
@@ -46,8 +45,6 @@ def read(path: str | Path, *, encoding: str | None = None) -> pa.Table | Retriev
     check_path(path)
     if path.is_dir():
         return folder(path, encoding)
-    if path.suffix.lower() in RICH:
-        return parts_of([path], path)
     return Source(path, encoding=encoding).read()
 
 

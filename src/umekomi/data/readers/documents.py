@@ -40,12 +40,10 @@ def read_document(file: Path) -> tuple[list[Part], int]:
     )
     kept = [part for part in parts if part.text.strip()]
     if not kept:
-        why = " (pages that are pictures: it was scanned, and wants OCR first)" if suffix == ".pdf" and parts else ""
-        raise DataError(
-            f"{file}: expected text, found none on {len(parts)} pages{why}"
-            if parts
-            else f"{file}: expected text, found none"
+        scan = (
+            f" on {len(parts)} pages (pictures: a scan, which wants OCR first, or drawings)" if suffix == ".pdf" else ""
         )
+        raise DataError(f"{file}: expected text, found none{scan}")
     return kept, len(parts) - len(kept)
 
 

@@ -17,6 +17,7 @@ from umekomi.data.bags import read_bags
 from umekomi.data.columns import IDENTIFIER, NUMBER, TEXT, are_features, first_problem
 from umekomi.data.lines import check_encoding, check_path, file_stamp, list_names, shorten
 from umekomi.data.readers import parquet
+from umekomi.data.readers.documents import RICH
 from umekomi.data.readers.kinds import EXACT, Kind, TypeConflict, endless
 from umekomi.data.readers.numbers import Numbers
 from umekomi.data.readers.parsing import Form, Part, parts
@@ -38,7 +39,8 @@ def kind_of(path: Path) -> tuple[str, bool]:
     kind = Path(path.stem).suffix.lower() if packed else path.suffix.lower()
     if kind not in TABLE_SUFFIXES:
         raise WrongUse(
-            f"{path}: expected a file ending in {', '.join(TABLE_SUFFIXES)} (or these + .gz), found {path.name!r}"
+            f"{path}: expected a file ending in {', '.join(TABLE_SUFFIXES)} (or these + .gz), or a document "
+            f"({', '.join(RICH)}), found {path.name!r}"
         )
     return kind, packed
 
@@ -112,7 +114,7 @@ class FileSource:
         self.column, self.id_column, self.typed, self.numbers = column, id_column, typed, numbers
         self.titles, self.blank = titles, blank
         check_path(self.path)
-        self.is_folder = self.path.is_dir()
+        self.is_folder = self.path.is_dir() or self.path.suffix.lower() in RICH  # a book is a folder of pages
         self.kind, self.packed = ("", False) if self.is_folder else kind_of(self.path)
         if encoding is not None and self.kind == ".parquet":
             raise WrongUse(f"{self.path}: a Parquet file says itself how its text is encoded: leave out the encoding")

@@ -442,8 +442,9 @@ class PostgresIndex(Adapter):
             settings = {
                 "hnsw.ef_search": str(min(max(effort, 2 * k), 1000)),
                 "hnsw.iterative_scan": "strict_order",
-                "enable_seqscan": "off",
             }
+            if condition is None:  # under a filter the planner knows whether few enough pass to look at each
+                settings["enable_seqscan"] = "off"
         rows = self._read(statement, (asked, asked, k), settings=settings)
         payload = self._table([row[2:] for row in rows])
         return [(row[0], -float(row[1]), row_of(payload, number)) for number, row in enumerate(rows)]

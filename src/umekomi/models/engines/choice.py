@@ -44,6 +44,9 @@ TITLES = {"onnx": "ONNX Runtime", "openvino": "OpenVINO", "openvino-bf16": "Open
 ENGINES = ("auto", *TITLES, "torch")
 WORD_BY_WORD = ("sequence", "elmo")
 """Kinds of model that read a text word by word with a network of their own."""
+TOKEN_KINDS = ("elmo",)
+"""Those whose vectors of words are what they are for, which a graph does not give: they run as they are unless an
+engine is named."""
 GRAPHS = ("onnx", "elmo-onnx")
 """Kinds that are graphs."""
 EXPORTED = ("text", *WORD_BY_WORD, *GRAPHS, "transformed")
@@ -97,7 +100,7 @@ def open_for_encoding(model: Named, engine: str = "auto") -> EmbedderBase:
         return _exported(opened, name, None, None, engine, runtime)
     if kind == "transformed":
         return _transformed(source, folder, engine)
-    if kind not in EXPORTED:
+    if kind not in EXPORTED or (kind in TOKEN_KINDS and engine == "auto"):
         if engine != "auto":
             raise _no_graph(engine, name, kind)
         return load_embedder(model)
@@ -187,16 +190,19 @@ def load(name: Named, engine: str = "auto", *, pooling: str = "") -> Saved:
     (``"minilm"``), a hub id, or a service.
 
     It encodes as fast as the command line does: a transformer runs by ``engine`` (as of :func:`open_for_encoding`)
-    where that gives the model's own vectors. Recipes that go on from it, ``save`` and ``shrink`` take the model itself.
-    An object that is a model already is given back. ``pooling`` (``"mean"``, ``"cls"``, ``"last"``) is how a GGUF
-    file's vectors are made, where it does not say or says it wrong.
+    where that gives the model's own vectors; what gives word vectors, too, which a graph does not, is the model itself
+    unless an engine is named. Recipes that go on from it, ``save`` and ``shrink`` take the model itself. An object that
+    is a model already is given back. ``pooling`` (``"mean"``, ``"cls"``, ``"last"``) is how a GGUF file's vectors are
+    made, where it does not say or says it wrong.
     """
     if pooling:
         return opening.load(name, pooling=pooling)
+    if engine == "auto" and isinstance(name, (str, Path)) and resolve(name).kind in WORD_BY_WORD:
+        return opening.load(name)
     opened = open_to_judge(name, engine)
-    if isinstance(name, (str, Path)) and resolve(name).kind != "onnx":
+    if isinstance(name, (str, Path)) and resolve(name).kind not in GRAPHS:
         fast = getattr(opened, "base", opened)
-        if fast.kind == "onnx":
+        if fast.kind in GRAPHS:
             opened.original = lambda: opening.load(name)
             if fast is not opened:
                 fast.original = lambda: cast("Any", opening.load(name)).base

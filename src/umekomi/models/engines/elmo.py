@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from umekomi.errors import DataError, MissingExtra, WrongUse
+from umekomi.errors import DataError, WrongUse
 from umekomi.files import MODEL_FILE
 from umekomi.models.base import Open
 from umekomi.models.borders import reading
+from umekomi.models.engines.graphs import Nodes, check_onnx, ids_input
 from umekomi.models.engines.onnx import LONGEST, WORDS, OnnxEmbedder, TextIds, traced
 from umekomi.models.engines.runtimes import open_runtime
 from umekomi.models.words import CharacterReader
@@ -178,10 +179,7 @@ def export_elmo(embedder: ElmoEmbedder, runtime: str = "") -> ElmoOnnxEmbedder:
         raise WrongUse(
             f"onnx: a vector of {embedder.name} depends on what was read before it (stateful), a graph's must not"
         )
-    try:
-        import onnx  # noqa: F401
-    except ImportError:
-        raise MissingExtra("onnx", "onnx", "exporting to ONNX") from None
+    check_onnx()
     import torch
 
     words, place = network.model.words, next(network.parameters()).device
@@ -238,35 +236,6 @@ def _cell(cell: Any) -> Cell:
     return Cell(gates, weights["bias_ih_l0"] + weights["bias_hh_l0"], weights["weight_hr_l0"].T)
 
 
-class _Nodes:
-    """Nodes and constants of a graph; the name of each begins with ``prefix``."""
-
-    def __init__(self, prefix: str) -> None:
-        self.prefix = prefix
-        self.nodes: list[Any] = []
-        self.constants: list[Any] = []
-
-    def add(self, kind: str, *inputs: str, outputs: Sequence[str] = (), **attributes: Any) -> str:
-        """A node; the name of its (first) output."""
-        from onnx import helper
-
-        names = list(outputs) or [f"{self.prefix}{kind}{len(self.nodes)}"]
-        self.nodes.append(helper.make_node(kind, list(inputs), names, name=f"{names[0]}_node", **attributes))
-        return names[0]
-
-    def constant(self, value: Any, kind: Any = np.float32) -> str:
-        """An array that is always the same; its name."""
-        from onnx import numpy_helper
-
-        name = f"{self.prefix}constant{len(self.constants)}"
-        self.constants.append(numpy_helper.from_array(np.ascontiguousarray(value, kind), name))
-        return name
-
-    def clipped(self, name: str, bound: float | None) -> str:
-        """Within ± ``bound``, where there is one."""
-        return name if bound is None else self.add("Clip", name, self.constant(-bound), self.constant(bound))
-
-
 def sentence_graph(stacks: Sequence[Stack], shares: Sequence[float]) -> bytes:
     """The mean over a text's words of what the layers give in the mix ``shares``, of words the first, forwards beside
     backwards: ``[batch, 2 · projection]``, zero for a text without a word.
@@ -277,7 +246,7 @@ def sentence_graph(stacks: Sequence[Stack], shares: Sequence[float]) -> bytes:
     """
     from onnx import TensorProto, helper
 
-    outer = _Nodes("")
+    outer = Nodes()
     depth = max((number for number, share in enumerate(shares) if share), default=0)
     given = outer.add("Gather", "vectors", outer.add("Transpose", "input_ids", perm=[1, 0]))
     there, marks = (
@@ -291,15 +260,12 @@ def sentence_graph(stacks: Sequence[Stack], shares: Sequence[float]) -> bytes:
     )
     batch = outer.add("Gather", outer.add("Shape", "input_ids"), outer.constant([0], np.int64))
 
-    def zeros(width: int) -> str:
-        return outer.add("ConstantOfShape", outer.add("Concat", batch, outer.constant([width], np.int64), axis=0))
-
     sides = []
     for number, stack in enumerate(stacks):
         cells = stack.cells[:depth]
         projection = stack.cells[0].mapped.shape[1]
         widths = [width for cell in cells for width in cell.mapped.shape[::-1]]
-        states = [zeros(width) for width in (*widths, projection)]
+        states = [outer.filled(batch, width) for width in (*widths, projection)]
         body, ends = _step(f"side{number}_", stack._replace(cells=cells), shares, projection)
         outer.add(
             "Scan",
@@ -314,24 +280,16 @@ def sentence_graph(stacks: Sequence[Stack], shares: Sequence[float]) -> bytes:
     count = outer.add("ReduceSum", inner, outer.constant([0], np.int64), keepdims=0)
     total = outer.add("Concat", *sides, axis=1)
     outer.add("Div", total, outer.add("Max", count, outer.constant([1.0])), outputs=["sentence_embedding"])
-    inputs = [helper.make_tensor_value_info("vectors", TensorProto.FLOAT, ["words", projection])]
-    inputs += [
-        helper.make_tensor_value_info(name, TensorProto.INT64, ["batch", "tokens"])
-        for name in ("input_ids", "attention_mask", "special_tokens_mask")
-    ]
-    output = helper.make_tensor_value_info("sentence_embedding", TensorProto.FLOAT, ["batch", 2 * projection])
-    graph = helper.make_graph(outer.nodes, "elmo", inputs, [output], outer.constants)
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    return bytes(model.SerializeToString())
+    vectors = helper.make_tensor_value_info("vectors", TensorProto.FLOAT, ["words", projection])
+    ids = [ids_input(name) for name in ("input_ids", "attention_mask", "special_tokens_mask")]
+    return outer.model([vectors, *ids], 2 * projection)
 
 
 def _step(prefix: str, stack: Stack, shares: Sequence[float], projection: int) -> tuple[Any, list[str]]:
     """(one step of a direction as the body of a Scan, the names of its states behind the step). States: each layer's
     output and cells, and the sum of the mixed layers over words; behind them it reads the vectors, whether a word or a
     mark is there, whether a word is. Where nothing is, the state is zero."""
-    from onnx import TensorProto, helper
-
-    body = _Nodes(prefix)
+    body = Nodes(prefix)
     words, there, inner = (f"{prefix}{name}" for name in ("words", "there", "inner"))
     given = words
     mixed = body.add("Mul", given, body.constant(shares[0]))
@@ -356,10 +314,6 @@ def _step(prefix: str, stack: Stack, shares: Sequence[float], projection: int) -
     total = f"{prefix}total"
     states.append((total, projection))
     ends.append(body.add("Add", total, body.add("Mul", mixed, inner)))
-
-    def values(names: Sequence[tuple[str, int]]) -> list[Any]:
-        return [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", width]) for name, width in names]
-
-    inputs = values([*states, (words, projection), (there, 1), (inner, 1)])
-    outputs = values([(name, width) for name, (_, width) in zip(ends, states, strict=True)])
-    return helper.make_graph(body.nodes, f"{prefix}step", inputs, outputs, body.constants), ends
+    inputs = [*states, (words, projection), (there, 1), (inner, 1)]
+    outputs = [(name, width) for name, (_, width) in zip(ends, states, strict=True)]
+    return body.body(f"{prefix}step", inputs, outputs), ends

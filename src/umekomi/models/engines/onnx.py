@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from umekomi.errors import DataError, MissingExtra, WrongUse
+from umekomi.errors import DataError, WrongUse
 from umekomi.files import MODEL_FILE
 from umekomi.models.base import Encoded, Open
 from umekomi.models.borders import border, reading, without_noise
+from umekomi.models.engines.graphs import Direction, check_onnx, pooled_graph
 from umekomi.models.engines.runtimes import Runtime, open_runtime
 from umekomi.models.folders import read_tokenizer, settings
-from umekomi.models.tokens import NetworkEmbedder, TokenizedEmbedder, filled
+from umekomi.models.tokens import NetworkEmbedder, TokenizedEmbedder, filled, packed
 from umekomi.parts.kernels.threads import cores
 from umekomi.progress import Progress
 
@@ -70,6 +71,7 @@ class OnnxEmbedder(TokenizedEmbedder):
         stands_for: the fingerprint of the model that this is the graph of.
         skips: a token that is left out of every text; one of which nothing is left has a zero vector.
         words: of a batch, whatever its texts, where a graph's steps want many texts at once.
+        packs: whether the graph computes no padding.
         threads: that run the graph; None: one a core.
         runtime: what runs it (:func:`umekomi.models.engines.runtimes.open_runtime`).
     """
@@ -92,6 +94,7 @@ class OnnxEmbedder(TokenizedEmbedder):
         stands_for: str = "",
         skips: int | None = None,
         words: int | None = None,
+        packs: bool = False,
         threads: int | None = None,
         runtime: str = "",
     ) -> None:
@@ -109,7 +112,7 @@ class OnnxEmbedder(TokenizedEmbedder):
         self.rounding = self.runtime.rounding
         if self.runtime.gpu:
             self.threads = 1
-        self.words = words
+        self.words, self.packs = words, packs
         self.tokens = GPU_TOKENS if self.runtime.gpu else words or CPU_TOKENS
         self.alone = self.tokens // 2
         """Calls with at most so many tokens run on the caller's thread."""
@@ -211,6 +214,8 @@ class OnnxEmbedder(TokenizedEmbedder):
     def _filled(self, widths: Any, budget: int, batch_size: int) -> Iterator[Any]:
         if self.words is None:
             return filled(widths, budget, batch_size)
+        if self.packs:
+            return packed(widths, budget)
         return filled(widths, budget, len(widths), 0, STEP_WORDS)
 
     def _cut(self, texts: list[str]) -> list[TextIds]:
@@ -260,11 +265,15 @@ class OnnxEmbedder(TokenizedEmbedder):
             settings["skips"] = self.skips
         if self.words is not None:
             settings["words"] = self.words
+        if self.packs:
+            settings["packs"] = True
         return settings
 
     @classmethod
     def _read(cls, folder: Path, head: dict[str, Any], open: Open, runtime: str = "") -> OnnxEmbedder:
-        own, tokenizer = cls._settings(folder, head, prompts=dict, default_prompt_=str, skips_=int, words_=int)
+        own, tokenizer = cls._settings(
+            folder, head, prompts=dict, default_prompt_=str, skips_=int, words_=int, packs_=bool
+        )
         if not all(isinstance(prompt, str) for prompt in own["prompts"].values()):
             raise DataError(f"{folder / MODEL_FILE}, settings, prompts: expected texts")
         graph = cls._graph_file(folder, "model.onnx")
@@ -297,7 +306,6 @@ class OnnxEmbedder(TokenizedEmbedder):
 def export_sequence(embedder: SequenceEmbedder, runtime: str = "") -> OnnxEmbedder:
     """The network of an embedder that reads word by word as one graph with free batch and length; it reads a text whole
     up to :data:`LONGEST` words. Needs torch and the package onnx; the result needs neither."""
-    import torch
     from tokenizers import Tokenizer
 
     network, reader = embedder.network, embedder.reader
@@ -305,6 +313,54 @@ def export_sequence(embedder: SequenceEmbedder, runtime: str = "") -> OnnxEmbedd
         raise WrongUse(f"onnx: {embedder.name} splits texts by {reader.before}, which a tokenizer's file cannot carry")
     if network.padding == "zero":
         raise WrongUse(f"onnx: a vector of {embedder.name} depends on its batch (padding zero), a graph's must not")
+
+    graph = _pooled(network)
+    return OnnxEmbedder(
+        _traced_words(network) if graph is None else graph,
+        Tokenizer.from_str(reader.tokenizer.to_str()),
+        dimension=embedder.dimension,
+        context=LONGEST,
+        metric=embedder.metric,
+        prompts={},
+        name=f"{embedder.name}-onnx",
+        card=embedder.card,
+        skips=reader.skips,
+        words=WORDS if graph is None else 2 * WORDS,
+        packs=graph is not None,
+        runtime=runtime,
+    )
+
+
+def _pooled(network: Any) -> bytes | None:
+    """The graph of one recurrent layer that is pooled as it goes; None: the network is none."""
+    from torch.nn import Embedding
+
+    from umekomi.parts.layers.sentence import RecurrentEncoder, WordNetwork
+
+    if not isinstance(network, WordNetwork) or not isinstance(network.words, Embedding):
+        return None
+    encoder = network.encoder
+    if not isinstance(encoder, RecurrentEncoder) or not encoder.pool.packs:
+        return None
+    layer = encoder.recurrent
+    if len(layer.cells) > 1 or encoder.projection is not None:
+        return None
+    check_onnx()
+
+    def direction(suffix: str) -> Direction:
+        of_input, of_h, input_bias, h_bias = (
+            getattr(layer.cells[0], f"{name}_l0{suffix}").detach().cpu().numpy()
+            for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+        )
+        return Direction(of_input, of_h, input_bias, h_bias, bool(suffix) or layer.directions == "backward")
+
+    sides = [direction(suffix) for suffix in (("", "_reverse") if layer.directions == "both" else ("",))]
+    return pooled_graph(network.words.weight.detach().cpu().numpy(), sides, encoder.settings()["pooling"])
+
+
+def _traced_words(network: Any) -> bytes:
+    """The graph of any other network of words, by torch's exporter."""
+    import torch
 
     class Whole(torch.nn.Module):
         def __init__(self) -> None:
@@ -317,22 +373,9 @@ def export_sequence(embedder: SequenceEmbedder, runtime: str = "") -> OnnxEmbedd
     place = next(network.parameters()).device
     ids = torch.tensor([[0, 0, 0], [0, 0, 0]])
     try:
-        graph = traced(Whole().cpu(), {"input_ids": ids, "attention_mask": torch.tensor([[1, 1, 1], [1, 1, 0]])})
+        return traced(Whole().cpu(), {"input_ids": ids, "attention_mask": torch.tensor([[1, 1, 1], [1, 1, 0]])})
     finally:
         network.to(place)
-    return OnnxEmbedder(
-        graph,
-        Tokenizer.from_str(reader.tokenizer.to_str()),
-        dimension=embedder.dimension,
-        context=LONGEST,
-        metric=embedder.metric,
-        prompts={},
-        name=f"{embedder.name}-onnx",
-        card=embedder.card,
-        skips=reader.skips,
-        words=WORDS,
-        runtime=runtime,
-    )
 
 
 def traced(whole: Any, features: Mapping[str, Any], output: str = "sentence_embedding") -> bytes:
@@ -342,10 +385,7 @@ def traced(whole: Any, features: Mapping[str, Any], output: str = "sentence_embe
 
     import torch
 
-    try:
-        import onnx  # noqa: F401
-    except ImportError:
-        raise MissingExtra("onnx", "onnx", "exporting to ONNX") from None
+    check_onnx()
     stream = io.BytesIO()
     with torch.no_grad(), warnings.catch_warnings(), without_noise():
         # the tracer names every shape it fixes; batch and length stay free, a test looks

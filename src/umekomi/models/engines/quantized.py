@@ -150,6 +150,7 @@ def _with(embedder: OnnxEmbedder, graph: bytes) -> OnnxEmbedder:
         default_prompt=embedder.default_prompt,
         skips=embedder.skips,
         words=embedder.words,
+        packs=embedder.packs,
         name=f"{embedder.name}-int8",
         card=embedder.card,
     )

@@ -188,6 +188,18 @@ def is_service(name: str) -> bool:
     return is_spec(name) or name in _entries()
 
 
+def check_maker(name: str) -> None:
+    """The error for a name that looks like a service's but begins with none that is known.
+
+    >>> check_maker("opnai:m")
+    Traceback (most recent call last):
+    umekomi.errors.WrongUse: no maker of services named 'opnai'; the nearest: openai
+    """
+    maker = name.partition(":")[0]
+    if ":" in name and re.fullmatch(r"[a-z]{2,}", maker) and maker not in MAKERS:
+        raise unknown_name("maker of services", maker, MAKERS)
+
+
 def endpoint_of(name: str) -> Endpoint:
     """The endpoint that a name leads to.
 

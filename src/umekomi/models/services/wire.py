@@ -73,9 +73,9 @@ class Wire:
 
     def post(self, path: str, body: dict[str, Any], about: str) -> dict[str, Any]:
         """The answer to one request, a JSON object; ``about`` names its texts for an error."""
+        client, who = self.client(), self.endpoint.name
         import httpx
 
-        client, who = self.client(), self.endpoint.name
         url = f"{self.endpoint.url}/{path}"
         why = ""
         for attempt in range(1, self.endpoint.attempts + 1):

@@ -161,6 +161,10 @@ class DocumentAutoencoder(nn.Module):
         """``ids`` int64 ``[documents, time]`` with a mark behind each sentence, ``lengths`` ``[documents]``."""
         return EncodedBatch(self.read(ids, lengths).state[0][-1])
 
+    def encode(self, ids: Tensor, lengths: Tensor) -> Tensor:
+        """The vectors alone."""
+        return self(ids, lengths).vectors  # type: ignore[no-any-return]
+
     def encode_long(self, ids: Tensor) -> Tensor:
         """``[dimension]`` of one document of many words ``[time]``."""
         return self(ids.unsqueeze(0), torch.tensor([len(ids)], device=ids.device)).vectors[0]  # type: ignore[no-any-return]

@@ -447,6 +447,9 @@ class MappedEncoder(Encoder):
         found = self.inner(vectors, lengths).vectors
         return EncodedBatch(self.map(found) * (lengths > 0).unsqueeze(1))
 
+    def encode(self, vectors: Tensor, lengths: Tensor, places: Tensor | None = None) -> Tensor:
+        return self.map(self.inner.encode(vectors, lengths, places)) * (lengths > 0).unsqueeze(1)  # type: ignore[no-any-return]
+
     def encode_long(self, vectors: Tensor) -> Tensor:
         return self.map(self.inner.encode_long(vectors))  # type: ignore[no-any-return]
 
@@ -566,6 +569,10 @@ class CombinedNetwork(nn.Module):
     def forward(self, ids: Tensor, lengths: Tensor) -> EncodedBatch:
         """``ids`` int64 ``[batch, time]``, anything behind a sequence's end."""
         return EncodedBatch(torch.cat([nn.functional.normalize(part(ids, lengths).vectors) for part in self.parts], 1))
+
+    def encode(self, ids: Tensor, lengths: Tensor) -> Tensor:
+        """The vectors alone."""
+        return torch.cat([nn.functional.normalize(part.encode(ids, lengths)) for part in self.parts], 1)  # type: ignore[operator]
 
     def encode_long(self, ids: Tensor) -> Tensor:
         """``[dimension]`` of one text of many words ``[time]``."""
