@@ -357,11 +357,11 @@ def test_every_verb_that_takes_a_model(tiny, tmp_path, data):
     umekomi.encode(path, texts, tmp_path / "v.npy")
     want = umekomi.load(path).encode(TEXTS)
     assert cosines(np.load(tmp_path / "v.npy"), want).min() > 0.99999
-    assert umekomi.evaluate(path, "similarity", pairs).model == "bert"
+    assert -1 <= umekomi.evaluate(path, "similarity", pairs).main.value <= 1
     umekomi.index(path, texts, tmp_path / "index")
     assert umekomi.search(tmp_path / "index", TEXTS[2], k=1)[0].text == TEXTS[2]  # the index knows the file's place
     table = umekomi.compare([str(path), "random"], pairs)
-    assert {row.name for row in table.rows} >= {str(path), "random"}
+    assert {row.candidate for row in table.rows} >= {str(path), "random"}, table.skipped
     umekomi.convert(path, tmp_path / "q8.gguf", type="Q8_0")
     assert {tensor.type for tensor in Gguf(tmp_path / "q8.gguf").tensors.values()} == {"Q8_0", "F32"}
 
