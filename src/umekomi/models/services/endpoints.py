@@ -146,7 +146,8 @@ MAKERS: dict[str, dict[str, Any]] = {
     },
 }  # fmt: skip
 """What is known of each maker: OpenAI's and Google's limits and roles from their API references, Cohere's 96 texts and
-its input_type likewise, as Voyage's input_type (read 2026-11); the rest is recalled. Cohere's models must be told a type: a text without a role is a document."""
+its input_type likewise, as Voyage's input_type (read 2026-11); the rest is recalled. Cohere's models must be told a
+type: a text without a role is a document."""
 GOOGLE_TASKS = {
     "query": "RETRIEVAL_QUERY",
     "document": "RETRIEVAL_DOCUMENT",

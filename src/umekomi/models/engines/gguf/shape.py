@@ -273,7 +273,7 @@ def ways(file: Gguf, named: str = "", entry: Entry | None = None) -> Ways:
         )
     chat = causal and "tokenizer.chat_template" in file.metadata
     said = f"{'is a chat model, and ' if chat else ''}does not say how its vectors are pooled: {shown} is taken"
-    return Ways(pooling, "", f"note: {file.path.name} {said}; umekomi convert to gguf with a pooling named writes it anew")
+    return Ways(pooling, "", f"note: {file.path.name} {said}; convert to gguf with a pooling named mends it")
 
 
 def _ends(file: Gguf, token: str) -> bool:
