@@ -470,7 +470,8 @@ for folder in ({str(bare)!r}, {str(theirs)!r}):
 """
     settings = {**os.environ, "TRANSFORMERS_VERBOSITY": verbosity}
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, env=settings)
-    assert done.stdout + done.stderr == ""
+    lines = (done.stdout + done.stderr).splitlines()
+    assert [line for line in lines if not line.endswith("exporting its graph for ONNX Runtime, once")] == []
 
 
 # --- routes ---------------------------------------------------------------------------------------------------------
