@@ -78,7 +78,7 @@ def test_models(name, saved):
     needed = NEEDS.get(about["kind"])
     if needed and find_spec(needed) is None:
         pytest.skip(f"{needed} is not installed")
-    model = umekomi.load(PLACE / "models" / name)
+    model = umekomi.load(PLACE / "models" / name, engine="torch")
     assert (model.kind, model.name) == (about["kind"], about["name"])
     if "dimension" in about:
         assert model.dimension == about["dimension"]
