@@ -24,7 +24,7 @@ DIGEST = """
 import hashlib, json, sys
 import umekomi
 from umekomi.contracts import Vectors
-model = umekomi.load(sys.argv[1])
+model = umekomi.load(sys.argv[1], engine="torch")
 items = json.loads(sys.argv[2])
 vectors = model.encode(items)
 parts = [vectors.flat, vectors.offsets] if isinstance(vectors, Vectors) else [vectors.data, vectors.indices, vectors.indptr] if hasattr(vectors, "indptr") else [vectors]
