@@ -70,7 +70,7 @@ def test_a_cut_round_trips(embedders, tmp_path):
         shorter = cut_layers(embedder, 2)
         shorter.save(tmp_path / name)
         np.testing.assert_array_equal(
-            umekomi.load(tmp_path / name).encode(DOCUMENTS[:3]), shorter.encode(DOCUMENTS[:3])
+            umekomi.load(tmp_path / name, engine="torch").encode(DOCUMENTS[:3]), shorter.encode(DOCUMENTS[:3])
         )
 
 
@@ -162,7 +162,7 @@ def test_shrink_keeps_fewer_layers_only_where_they_win(embedders, tmp_path):
     )
     names = [row.name for row in done.rows]
     assert {"whole", "first 1 of 3 layers", "first 2 of 3 layers"} <= set(names)
-    again = umekomi.load(tmp_path / "out")
+    again = umekomi.load(tmp_path / "out", engine="torch")
     kept = next(note for note in done.notes if "layers" in note)
     first = next((count for count in (1, 2) if f"first {count} of 3 layers kept" in kept), None)
     tried = {row.name: row for row in done.rows}
