@@ -5,7 +5,6 @@ weights in both arms; arms take turns, and what each gives is compared first."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -14,7 +13,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.recurrent import by_steps
-from benchmarks.run import REPEATS, rate, spread
+from benchmarks.run import rate, taking_turns
 from umekomi.data import load
 from umekomi.models.elmo import ElmoEmbedder
 from umekomi.models.words import CharacterReader
@@ -92,12 +91,5 @@ def measure() -> Iterator[Measurement]:
         "umekomi, torch": lambda: embedder.encode(texts, batch_size=BATCH),
         "plain loops": lambda: plain(texts),
     }
-    seconds: dict[str, list[float]] = {arm: [] for arm in arms}
-    for turn in range(REPEATS + 1):  # the first is left out
-        for arm, job in arms.items():
-            begun = time.perf_counter()
-            job()
-            if turn:
-                seconds[arm].append(time.perf_counter() - begun)
-    for arm, took in seconds.items():
-        yield rate(CLAIM, f"{arm}, ELMo of the published size", "snli", len(texts), "tokens/s", tokens, spread(took))
+    for arm, took in taking_turns(arms).items():
+        yield rate(CLAIM, f"{arm}, ELMo of the published size", "snli", len(texts), "tokens/s", tokens, took)

@@ -9,7 +9,6 @@ read, a GRU cell a step to write, the vector beside each word that it reads, a s
 
 from __future__ import annotations
 
-import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -20,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.rnn import pack_padded_sequence
 
-from benchmarks.run import rate, spread
+from benchmarks.run import rate, taking_turns
 from umekomi.data import load
 from umekomi.models.sequence import SequenceEmbedder
 from umekomi.models.words import WordReader, word_tokenizer
@@ -33,7 +32,6 @@ from umekomi.parts.words import treebank
 from umekomi.verbs.reproduce import Measurement
 
 CLAIM = "speed-generating"
-REPEATS = 3
 WIDTH, WORDS, BATCH, SENTENCES, CLIP = 2400, 100, 16, 192, 2.0
 ENCODED, SKIP_WORDS, SKIP_BATCH, LENGTHS = 1024, 620, 128, (6, 13)
 """Encoded are sentences of few lengths, so that the released way's batches are full, as they are of a large corpus."""
@@ -188,23 +186,11 @@ def training() -> Iterator[Measurement]:
         "a plain torch loop, SDAE": train_plain,
         "sentence-transformers, DenoisingAutoEncoderLoss": denoiser(lines, numbers),
     }
-    for arm, took in turns(arms).items():
+    for arm, took in taking_turns(arms).items():
         yield rate(
             CLAIM, f"{arm}, {numbers / 1e6:.0f} million weights", "english-novels", len(lines), "words/s, trained",
             words, took,
         )  # fmt: skip
-
-
-def turns(arms: dict[str, Callable[[], Any]]) -> dict[str, tuple[float, float, float]]:
-    """Seconds of each arm, the first turn left out."""
-    seconds: dict[str, list[float]] = {arm: [] for arm in arms}
-    for turn in range(REPEATS + 1):
-        for arm, job in arms.items():
-            begun = time.perf_counter()
-            job()
-            if turn:
-                seconds[arm].append(time.perf_counter() - begun)
-    return {arm: spread(took) for arm, took in seconds.items()}
 
 
 # --- skip-thought -----------------------------------------------------------------------------------------------------
@@ -263,7 +249,7 @@ def encoding() -> Iterator[Measurement]:
         "umekomi, skip-thought combined": lambda: embedder.encode(lines),
         "the released way, re-stated, skip-thought combined": lambda: plain(lines),
     }
-    for arm, took in turns(arms).items():
+    for arm, took in taking_turns(arms).items():
         row = rate(CLAIM, arm, "english-novels", len(lines), "sentences/s, encoded", len(lines), took)
         yield row
 

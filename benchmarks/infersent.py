@@ -5,7 +5,6 @@ turns, and what each gives is compared first."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -13,7 +12,7 @@ import numpy as np
 import torch
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from benchmarks.run import REPEATS, rate, spread
+from benchmarks.run import rate, taking_turns
 from umekomi.data import load
 from umekomi.models.engines.choice import export
 from umekomi.models.sequence import SequenceEmbedder
@@ -73,12 +72,5 @@ def measure() -> Iterator[Measurement]:
         "umekomi, ONNX Runtime": lambda: graph.encode(texts, batch_size=BATCH),
         "the released way, re-stated": lambda: plain(texts),
     }
-    seconds: dict[str, list[float]] = {arm: [] for arm in arms}
-    for turn in range(REPEATS + 1):  # the first is left out
-        for arm, job in arms.items():
-            begun = time.perf_counter()
-            job()
-            if turn:
-                seconds[arm].append(time.perf_counter() - begun)
-    for arm, took in seconds.items():
-        yield rate(CLAIM, f"{arm}, BiLSTM-max 2 × 2,048", "snli", len(texts), "sentences/s", len(texts), spread(took))
+    for arm, took in taking_turns(arms).items():
+        yield rate(CLAIM, f"{arm}, BiLSTM-max 2 × 2,048", "snli", len(texts), "sentences/s", len(texts), took)

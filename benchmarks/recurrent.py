@@ -4,8 +4,8 @@ weights and batches; what each gives is compared first."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from benchmarks.run import REPEATS, rate, spread
+from benchmarks.run import rate, taking_turns
 from umekomi.data import load
 from umekomi.parts.layers.recurrent import Recurrent
 from umekomi.parts.learning.samplers import Buckets
@@ -92,6 +92,15 @@ def by_steps(layer: Recurrent) -> Callable[[Tensor, Tensor], Tensor]:
     return read
 
 
+def work(read: Callable[[Tensor, Tensor], Tensor], given: list[tuple[Tensor, Tensor]], *, training: bool) -> None:
+    """Read the batches, and where it is training send a gradient back."""
+    with torch.set_grad_enabled(training):
+        for vectors, lengths in given:
+            outputs = read(vectors, lengths)
+            if training:
+                outputs.square().sum().backward()
+
+
 def measure() -> Iterator[Measurement]:
     for name, inputs, width, count, settings in SHAPES:
         torch.manual_seed(0)
@@ -109,16 +118,6 @@ def measure() -> Iterator[Measurement]:
         assert all(torch.allclose(first[0], other, rtol=1e-4, atol=1e-5) for other in first), name
 
         for what, training in (("read", False), ("trained", True)):
-            seconds: dict[str, list[float]] = {arm: [] for arm in arms}
-            for turn in range(REPEATS + 1):  # the first is left out
-                for arm, read in arms.items():
-                    begun = time.perf_counter()
-                    with torch.set_grad_enabled(training):
-                        for vectors, lengths in given:
-                            outputs = read(vectors, lengths)
-                            if training:
-                                outputs.square().sum().backward()
-                    if turn:
-                        seconds[arm].append(time.perf_counter() - begun)
-            for arm, took in seconds.items():
-                yield rate(CLAIM, f"{arm}, {name}", "snli", BATCH * count, f"tokens/s, {what}", tokens, spread(took))
+            jobs = {arm: partial(work, read, given, training=training) for arm, read in arms.items()}
+            for arm, took in taking_turns(jobs).items():
+                yield rate(CLAIM, f"{arm}, {name}", "snli", BATCH * count, f"tokens/s, {what}", tokens, took)

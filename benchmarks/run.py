@@ -56,6 +56,18 @@ def timed(job: Callable[[], object], repeats: int = REPEATS) -> tuple[float, flo
     return spread(seconds)
 
 
+def taking_turns(arms: dict[str, Callable[[], object]]) -> dict[str, tuple[float, float, float]]:
+    """(median, least, most) seconds of each arm's job; they take turns, and the first turn is left out."""
+    seconds: dict[str, list[float]] = {arm: [] for arm in arms}
+    for turn in range(REPEATS + 1):
+        for arm, job in arms.items():
+            begun = time.perf_counter()
+            job()
+            if turn:
+                seconds[arm].append(time.perf_counter() - begun)
+    return {arm: spread(took) for arm, took in seconds.items()}
+
+
 def spread(seconds: list[float]) -> tuple[float, float, float]:
     """(median, least, most)."""
     return statistics.median(seconds), min(seconds), max(seconds)

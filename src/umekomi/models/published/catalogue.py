@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -59,9 +60,42 @@ _QWEN = {
 _NV = "Instruct: Given a question, retrieve passages that answer the question\nQuery: "
 _END = "<|endoftext|>"
 _ST = "sentence-transformers"
-_FUGASHI = "its tokenizer needs fugashi and unidic-lite"
-_E5 = {"query": "query: ", "document": "passage: ", "similarity": "query: ", "classification": "query: "}
-_E5["clustering"] = "query: "
+_E5 = {"query": "query: ", "document": "passage: "}
+_E5 |= dict.fromkeys(("similarity", "classification", "clustering"), "query: ")
+
+
+def _mean(hub: str, dimensions: int, context: int, licence: str, parameters: str, **more: Any) -> Entry:
+    """A model on the hub under its own name, that sentence-transformers opens and that pools by the mean."""
+    name = hub.rpartition("/")[2]
+    return Entry(name, hub, dimensions, context, "mean", licence, _ST, parameters=parameters, **more)
+
+
+def _ruri3(size: str, dimensions: int, parameters: str, *figures: float) -> Entry:
+    own: dict[str, Any] = {"prompts": _RURI3, "published": _jmteb(*figures)}
+    return _mean(f"cl-nagoya/ruri-v3-{size}", dimensions, 8192, "Apache-2.0", parameters, **own)
+
+
+def _ruri(size: str, dimensions: int, parameters: str, *figures: float) -> Entry:
+    own: dict[str, Any] = {"prompts": _RURI1, "published": _jmteb(*figures) if figures else {}}
+    own["note"] = "its tokenizer needs fugashi and unidic-lite"
+    return _mean(f"cl-nagoya/ruri-{size}", dimensions, 512, "Apache-2.0", parameters, **own)
+
+
+def _qwen3(size: str, dimensions: int, parameters: str) -> Entry:
+    name = f"Qwen3-Embedding-{size}"
+    widths = tuple(sorted({32, 64, 128, 256, 512, 1024, dimensions}))
+    own: dict[str, Any] = {"prompts": _QWEN, "matryoshka": widths, "parameters": parameters, "ends_in": _END}
+    return Entry(name.lower(), f"Qwen/{name}", dimensions, 32768, "last token", "Apache-2.0", _ST, **own)
+
+
+def _e5(size: str, dimensions: int, parameters: str) -> Entry:
+    return _mean(f"intfloat/multilingual-e5-{size}", dimensions, 512, "MIT", parameters, prompts=_E5)
+
+
+def _backbone(hub: str, dimensions: int, licence: str, parameters: str) -> Entry:
+    note = "a masked language model: a backbone, not trained to embed"
+    return _mean(hub, dimensions, 8192, licence, parameters, note=note)
+
 
 CATALOGUE: dict[str, Entry] = {
     entry.name: entry
@@ -76,169 +110,19 @@ CATALOGUE: dict[str, Entry] = {
             "package",
             parameters="22.7 M",
         ),
-        Entry(
-            "ruri-v3-30m",
-            "cl-nagoya/ruri-v3-30m",
-            256,
-            8192,
-            "mean",
-            "Apache-2.0",
-            _ST,
-            _RURI3,
-            parameters="37 M",
-            published=_jmteb(74.51, 78.08, 82.48, 74.80, 93.00, 52.12, 62.40),
-        ),
-        Entry(
-            "ruri-v3-70m",
-            "cl-nagoya/ruri-v3-70m",
-            384,
-            8192,
-            "mean",
-            "Apache-2.0",
-            _ST,
-            _RURI3,
-            parameters="70 M",
-            published=_jmteb(75.48, 79.96, 79.82, 76.97, 93.27, 52.70, 61.75),
-        ),
-        Entry(
-            "ruri-v3-130m",
-            "cl-nagoya/ruri-v3-130m",
-            512,
-            8192,
-            "mean",
-            "Apache-2.0",
-            _ST,
-            _RURI3,
-            parameters="132 M",
-            published=_jmteb(76.55, 81.89, 79.25, 77.16, 93.31, 55.36, 62.26),
-        ),
-        Entry(
-            "ruri-v3-310m",
-            "cl-nagoya/ruri-v3-310m",
-            768,
-            8192,
-            "mean",
-            "Apache-2.0",
-            _ST,
-            _RURI3,
-            parameters="315 M",
-            published=_jmteb(77.24, 81.89, 81.22, 78.66, 93.43, 55.69, 62.60),
-        ),
-        Entry(
-            "ruri-small",
-            "cl-nagoya/ruri-small",
-            768,
-            512,
-            "mean",
-            "Apache-2.0",
-            _ST,
-            _RURI1,
-            parameters="68 M",
-            note=_FUGASHI,
-            published=_jmteb(71.53),
-        ),
-        Entry(
-            "ruri-small-v2",
-            "cl-nagoya/ruri-small-v2",
-            768,
-            512,
-            "mean",
-            "Apache-2.0",
-            _ST,
-            _RURI1,
-            parameters="68 M",
-            note=_FUGASHI,
-        ),
-        Entry(
-            "ruri-base",
-            "cl-nagoya/ruri-base",
-            768,
-            512,
-            "mean",
-            "Apache-2.0",
-            _ST,
-            _RURI1,
-            parameters="111 M",
-            note=_FUGASHI,
-            published=_jmteb(71.91),
-        ),
-        Entry(
-            "ruri-base-v2",
-            "cl-nagoya/ruri-base-v2",
-            768,
-            512,
-            "mean",
-            "Apache-2.0",
-            _ST,
-            _RURI1,
-            parameters="111 M",
-            note=_FUGASHI,
-        ),
-        Entry(
-            "ruri-large",
-            "cl-nagoya/ruri-large",
-            1024,
-            512,
-            "mean",
-            "Apache-2.0",
-            _ST,
-            _RURI1,
-            parameters="337 M",
-            note=_FUGASHI,
-            published=_jmteb(73.31, 73.02, 83.13, 77.43, 92.99, 51.82, 62.29),
-        ),
-        Entry(
-            "ruri-large-v2",
-            "cl-nagoya/ruri-large-v2",
-            1024,
-            512,
-            "mean",
-            "Apache-2.0",
-            _ST,
-            _RURI1,
-            parameters="337 M",
-            note=_FUGASHI,
-            published=_jmteb(74.55),
-        ),
-        Entry(
-            "qwen3-embedding-0.6b",
-            "Qwen/Qwen3-Embedding-0.6B",
-            1024,
-            32768,
-            "last token",
-            "Apache-2.0",
-            _ST,
-            _QWEN,
-            (32, 64, 128, 256, 512, 1024),
-            "0.6 B",
-            ends_in=_END,
-        ),
-        Entry(
-            "qwen3-embedding-4b",
-            "Qwen/Qwen3-Embedding-4B",
-            2560,
-            32768,
-            "last token",
-            "Apache-2.0",
-            _ST,
-            _QWEN,
-            (32, 64, 128, 256, 512, 1024, 2560),
-            "4 B",
-            ends_in=_END,
-        ),
-        Entry(
-            "qwen3-embedding-8b",
-            "Qwen/Qwen3-Embedding-8B",
-            4096,
-            32768,
-            "last token",
-            "Apache-2.0",
-            _ST,
-            _QWEN,
-            (32, 64, 128, 256, 512, 1024, 4096),
-            "8 B",
-            ends_in=_END,
-        ),
+        _ruri3("30m", 256, "37 M", 74.51, 78.08, 82.48, 74.80, 93.00, 52.12, 62.40),
+        _ruri3("70m", 384, "70 M", 75.48, 79.96, 79.82, 76.97, 93.27, 52.70, 61.75),
+        _ruri3("130m", 512, "132 M", 76.55, 81.89, 79.25, 77.16, 93.31, 55.36, 62.26),
+        _ruri3("310m", 768, "315 M", 77.24, 81.89, 81.22, 78.66, 93.43, 55.69, 62.60),
+        _ruri("small", 768, "68 M", 71.53),
+        _ruri("small-v2", 768, "68 M"),
+        _ruri("base", 768, "111 M", 71.91),
+        _ruri("base-v2", 768, "111 M"),
+        _ruri("large", 1024, "337 M", 73.31, 73.02, 83.13, 77.43, 92.99, 51.82, 62.29),
+        _ruri("large-v2", 1024, "337 M", 74.55),
+        _qwen3("0.6B", 1024, "0.6 B"),
+        _qwen3("4B", 2560, "4 B"),
+        _qwen3("8B", 4096, "8 B"),
         Entry(
             "sarashina-embedding-v1-1b",
             "sbintuitions/sarashina-embedding-v1-1b",
@@ -266,97 +150,17 @@ CATALOGUE: dict[str, Entry] = {
             },
             parameters="1.2 B",
         ),
-        Entry(
-            "multilingual-e5-small",
-            "intfloat/multilingual-e5-small",
-            384,
-            512,
-            "mean",
-            "MIT",
-            _ST,
-            _E5,
-            parameters="118 M",
-        ),
-        Entry(
-            "multilingual-e5-base",
-            "intfloat/multilingual-e5-base",
-            768,
-            512,
-            "mean",
-            "MIT",
-            _ST,
-            _E5,
-            parameters="278 M",
-        ),
-        Entry(
-            "multilingual-e5-large",
-            "intfloat/multilingual-e5-large",
-            1024,
-            512,
-            "mean",
-            "MIT",
-            _ST,
-            _E5,
-            parameters="560 M",
-        ),
+        _e5("small", 384, "118 M"),
+        _e5("base", 768, "278 M"),
+        _e5("large", 1024, "560 M"),
         Entry(
             "mpnet", "sentence-transformers/all-mpnet-base-v2", 768, 384, "mean", "Apache-2.0", _ST, parameters="109 M"
         ),
-        Entry(
-            "llm-jp-modernbert-base",
-            "llm-jp/llm-jp-modernbert-base",
-            768,
-            8192,
-            "mean",
-            "Apache-2.0",
-            _ST,
-            parameters="187 M",
-            note="a masked language model: a backbone, not trained to embed",
-        ),
-        Entry(
-            "modernbert-ja-30m",
-            "sbintuitions/modernbert-ja-30m",
-            256,
-            8192,
-            "mean",
-            "MIT",
-            _ST,
-            parameters="37 M",
-            note="a masked language model: a backbone, not trained to embed",
-        ),
-        Entry(
-            "modernbert-ja-70m",
-            "sbintuitions/modernbert-ja-70m",
-            384,
-            8192,
-            "mean",
-            "MIT",
-            _ST,
-            parameters="70 M",
-            note="a masked language model: a backbone, not trained to embed",
-        ),
-        Entry(
-            "modernbert-ja-130m",
-            "sbintuitions/modernbert-ja-130m",
-            512,
-            8192,
-            "mean",
-            "MIT",
-            _ST,
-            parameters="132 M",
-            note="a masked language model: a backbone, not trained to embed",
-        ),
-        Entry(
-            "modernbert-ja-310m",
-            "sbintuitions/modernbert-ja-310m",
-            768,
-            8192,
-            "mean",
-            "MIT",
-            _ST,
-            parameters="315 M",
-            note="a masked language model: a backbone, not trained to embed",
-        ),
+        _backbone("llm-jp/llm-jp-modernbert-base", 768, "Apache-2.0", "187 M"),
+        _backbone("sbintuitions/modernbert-ja-30m", 256, "MIT", "37 M"),
+        _backbone("sbintuitions/modernbert-ja-70m", 384, "MIT", "70 M"),
+        _backbone("sbintuitions/modernbert-ja-130m", 512, "MIT", "132 M"),
+        _backbone("sbintuitions/modernbert-ja-310m", 768, "MIT", "315 M"),
         Entry(
             "nv-embed-v2",
             "nvidia/NV-Embed-v2",
