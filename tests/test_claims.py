@@ -66,9 +66,6 @@ def arm(row) -> tuple[str, ...]:
 def claims():
     """All claims, small, in a small world."""
     pytest.importorskip("sentence_transformers")
-    import sys
-
-    sys.path.insert(0, str(verb.root()))
     from reproductions.shared.quick import small_world
 
     with small_world():

@@ -279,15 +279,16 @@ def test_at_the_end_all_that_was_sent_is_answered(capfd):
         assert kept.recv(65536).startswith(b"HTTP/1.1 200")
         time.sleep(0.2)
         loop = server.server.servers[0].get_loop()
-        held = threading.Event()
-        asyncio.run_coroutine_threadsafe(_hold(held), loop)  # the loop takes nobody in: they wait in the kernel's queue
+        holds, release = threading.Event(), threading.Event()
+        asyncio.run_coroutine_threadsafe(_hold(holds, release), loop)
+        assert holds.wait(60)  # from here on the loop takes nobody in: they wait in the kernel's queue
         queued = [server.connect() for _ in range(5)]
         for each in queued:
             each.sendall(WHOLE)
         kept.sendall(WHOLE)
         late.sendall(WHOLE)
         server.server.handle_exit(signal.SIGTERM, None)
-        held.set()
+        release.set()
         found = statuses(rest(pipelined))
         assert len(found) == 4 and found[0] == 200 and set(found) <= {200, 503}
         for each in (*queued, kept, late):
@@ -313,5 +314,6 @@ def test_a_second_ctrl_c_does_not_wait_and_says_nothing_of_tracebacks(capfd):
     assert capfd.readouterr().err.splitlines() == ["umekomi: SIGINT: answering what was accepted, taking nothing new"]
 
 
-async def _hold(event):
-    event.wait(5)
+async def _hold(holds, release):
+    holds.set()
+    release.wait(60)

@@ -228,11 +228,6 @@ def test_a_model_of_transformers_writes(tmp_path, monkeypatch):
 
 
 def test_agreement_of_orders():
-    import sys
-
-    from umekomi.verbs.reproduce import root
-
-    sys.path.insert(0, str(root()))
     from reproductions.questions import agreement
 
     draw = np.random.default_rng(0)

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import csv
-import sys
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
 from indexes import postgres
 
 from umekomi.errors import DataError, UmekomiError, WrongUse
