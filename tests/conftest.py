@@ -13,6 +13,11 @@ import zygote
 collect_ignore = ["fixtures"]  # made by the code of earlier commits, whose modules had other names
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+if (
+    "PYTEST_XDIST_WORKER_COUNT" in os.environ
+):  # each worker its share of the cores: more threads wait for each other, busily
+    share = max(1, (os.cpu_count() or 1) // int(os.environ["PYTEST_XDIST_WORKER_COUNT"]))
+    os.environ.setdefault("OMP_NUM_THREADS", str(share))
 
 
 def pack() -> Path | None:
