@@ -26,7 +26,12 @@ CANDIDATES = (
 )  # fmt: skip
 QUESTIONS = 500
 RESAMPLES = 1000
-QUICK = {"QUESTIONS": 30, "RESAMPLES": 20}
+QUICK = {
+    "SETS": ("pydocs", "cranfield"),
+    "CANDIDATES": ("bm25", "tfidf", "lsa", "lsa@32", "random", "minilm", "minilm@32"),
+    "QUESTIONS": 30,
+    "RESAMPLES": 20,
+}
 CLAIM = "questions-agree"
 
 
@@ -35,23 +40,23 @@ def _opened(name: str) -> Any:
     return CachedEmbedder(load_model(name))
 
 
+@cache
+def _learned(name: str, documents: tuple[str, ...]) -> Any:
+    """A small model of a recipe, from the documents: real and made questions about them are asked of the same one."""
+    recipe = get(name).small()
+    start = load_model("minilm") if name == "static" else None
+    return CachedEmbedder(recipe.fit({"text": list(documents)} if recipe.learns else None, start=start))
+
+
 def candidates(data: RetrievalData, progress: bool) -> list[Any]:
     """Every candidate's nDCG@10 of each query, each float64 ``[queries]``: what learns, learns from the documents."""
-    texts = {"text": data.corpus["text"].to_pylist()}
+    texts = tuple(data.corpus["text"].to_pylist())
     task, out = RetrievalTask(data), []
-    learned: dict[str, Any] = {}
     for spec in CANDIDATES:
         name, _, width = spec.partition("@")
-        if name not in names():
-            model = _opened(name)
-        else:
-            if name not in learned:
-                recipe = get(name).small()
-                start = load_model("minilm") if name == "static" else None
-                learned[name] = CachedEmbedder(recipe.fit(texts if recipe.learns else None, start=start))
-            model = learned[name]
+        model = _learned(name, texts) if name in names() else _opened(name)
         queries = model.encode_query(data.queries["text"].to_pylist(), batch_size=64, progress=progress)
-        documents = model.encode_document(texts["text"], batch_size=64, progress=progress)
+        documents = model.encode_document(texts, batch_size=64, progress=progress)
         if width and int(width) < documents.shape[1]:
             queries, documents = model.cut(queries, int(width)), model.cut(documents, int(width))
         out.append(task.judge(model, queries, documents).main.values)
