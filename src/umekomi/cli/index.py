@@ -61,8 +61,7 @@ def index(
 ) -> None:
     """Make an index of texts, add to it, look after it; umekomi search then takes it in a model's place."""
     from umekomi.cli import show
-    from umekomi.errors import WrongUse
-    from umekomi.indexes.adapters.addresses import without_password
+    from umekomi.errors import WrongUse, without_password
     from umekomi.indexes.opening import open_index
     from umekomi.verbs.index import index as run
 

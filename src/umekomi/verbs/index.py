@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from umekomi.data.readers import Source, identifiers
-from umekomi.errors import DataError, WrongUse
+from umekomi.errors import DataError, WrongUse, without_password
 from umekomi.files import content_hash, source_hash
 from umekomi.indexes import Index, lexical
 from umekomi.indexes.adapters import Adapter, NoSuchIndex, check_kind, create_database, is_database
@@ -105,7 +105,9 @@ def index(
             raise WrongUse(f"index: a database holds vectors alone: leave out {lexical.NAME}+, or choose a folder")
     if is_index(source):
         if model is not None:
-            raise WrongUse(f"index: the rows of {source} are taken as they are: leave out the model")
+            raise WrongUse(
+                f"index: the rows of {without_password(str(source))} are taken as they are: leave out the model"
+            )
         return carry(source, out, kind=kind, recall=recall, add=add, stage=stage, progress=progress, **settings)
     source = Path(source)
     known = read_vectors(source)
@@ -147,11 +149,11 @@ def index(
         raise WrongUse(f"index: a database holds dense vectors, {embedder.name} gives {embedder.default_output} ones")
     opened = _open(out, embedder, job, add)
     if opened is not None and hybrid and len(opened.legs) == 1:
-        raise WrongUse(f"{out} has no lexical leg: leave out bm25+, or make a new index with it")
+        raise WrongUse(f"{opened.where} has no lexical leg: leave out bm25+, or make a new index with it")
     begun = _job(opened)
     done = begun["rows"] if begun["key"] == job and not begun["finished"] else 0
-    if done:
-        say(f"going on behind {done:,} finished rows in {out}")
+    if done and opened is not None:
+        say(f"going on behind {done:,} finished rows in {opened.where}")
     row, skipped = 0, done
     with Progress("indexing", read.rows, "rows", progress, done=done) as bar:
         for table in read.tables(ROWS):
@@ -262,22 +264,22 @@ def _job(opened: AnyIndex | None) -> dict[str, Any]:
     return about
 
 
-def _there(out: str | Path) -> AnyIndex | None:
-    """The index at this place; None where there is none yet."""
-    if not is_database(out):
-        return Index(out) if Store(out).exists() else None
+def _there(out: str | Path, add: bool) -> AnyIndex | None:
+    """The index at this place; None where there is none yet, which is an error where rows are to be added to it."""
     try:
-        return open_index(out)
+        if is_database(out) or Store(out).exists():
+            return open_index(out)
     except NoSuchIndex:
-        return None
+        pass
+    if add:
+        raise WrongUse(f"{without_password(str(out))} holds no index to add to: leave out add to make one")
+    return None
 
 
 def _open(out: str | Path, embedder: EmbedderBase, job: str, add: bool) -> AnyIndex | None:
     """The index to add to, or to go on with; None where there is none yet."""
-    opened = _there(out)
+    opened = _there(out, add)
     if opened is None:
-        if add:
-            raise WrongUse(f"{out} holds no index to add to: leave out add to make one")
         return None
     opened.use(embedder)
     _may_go_on(opened, job, add)
@@ -327,9 +329,7 @@ def carry(
     if not total:
         raise DataError(f"{given.where}: expected at least one row, found none")
     job = content_hash("carry", given.where, model["fingerprint"], about["metric"], about["dimension"])
-    target = _there(out)
-    if target is None and add:
-        raise WrongUse(f"{out} holds no index to add to: leave out add to make one")
+    target = _there(out, add)
     if target is not None:
         found = target.about
         for what, one, other in (

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from umekomi.errors import DataError, WrongUse
+from umekomi.errors import DataError, WrongUse, without_password
 from umekomi.indexes import Hit, Index, lexical
-from umekomi.indexes.adapters import Adapter
+from umekomi.indexes.adapters import Adapter, is_database
 from umekomi.indexes.opening import AnyIndex, is_index, open_index
 from umekomi.indexes.payload import row_of
 from umekomi.limits import checked
@@ -97,6 +97,8 @@ def search(
         if stage is not None:
             raise WrongUse("search: names are not ordered anew: rerank needs texts")
         return _names(model, query, k)
+    if is_database(source):
+        raise WrongUse(f"{without_password(str(source))} is an index: name it in the model's place")
     source = Path(source)
     if source.suffix == ".npy":
         raise WrongUse(f"{source} holds vectors without their texts: encode to .parquet to search them")

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from umekomi.errors import DataError, MissingExtra, WrongUse
+from umekomi.errors import DataError, MissingExtra, WrongUse, without_password
 from umekomi.indexes.adapters.base import Adapter, Batch, NoSuchIndex, about_of, present, read_about
 from umekomi.indexes.filters import quoted, sql
 from umekomi.indexes.index import Hit
@@ -53,17 +53,18 @@ class LanceIndex(Adapter):
         except ImportError:
             raise MissingExtra("lancedb", "lance", "a LanceDB index") from None
         self.name, self.compact_every, self._writes = name, compact_every, 0
-        where = f"{uri}, table {name!r}"
+        place = without_password(str(uri))
+        where = f"{place}, table {name!r}"
         if about is None and dimension is not None:
             about = about_of(dimension, metric, text, embedder)
         if name == ABOUT:
-            raise WrongUse(f"{uri}: the table {ABOUT} is where others say what they are: choose another name")
+            raise WrongUse(f"{place}: the table {ABOUT} is where others say what they are: choose another name")
         try:
             self._database = lancedb.connect(str(uri))
             names = self._names()
             self._table: Any = self._database.open_table(name) if name in names else None
         except (OSError, RuntimeError, ValueError) as error:
-            raise DataError(f"{uri}: LanceDB does not open it: {_line(error)}") from None
+            raise DataError(f"{place}: LanceDB does not open it: {_line(error)}") from None
         said = self._said(names)
         self.where = where
         if said is not None:

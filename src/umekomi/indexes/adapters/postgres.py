@@ -8,6 +8,7 @@ time (a lock on the table that readers do not feel)."""
 from __future__ import annotations
 
 import json
+import re
 import struct
 import uuid
 from base64 import b64decode, b64encode
@@ -110,6 +111,15 @@ class PostgresIndex(Adapter):
 
     def _connect(self) -> Any:
         psycopg = self._psycopg
+        try:  # here, for its own words about what it cannot read may hold a password
+            port = psycopg.conninfo.conninfo_to_dict(self._address).get("port", "")
+        except psycopg.ProgrammingError:
+            port = None
+        if port is None or not re.fullmatch(r"[0-9,]*", str(port)):
+            raise WrongUse(
+                f"{self.where}: libpq does not read the address: expected postgresql://USER:PASSWORD@HOST:PORT/DATABASE"
+                ", signs such as % / @ : in a name or a password as %25 %2F %40 %3A, or KEY='VALUE' pairs"
+            )
         try:
             connection = psycopg.connect(
                 self._address,
