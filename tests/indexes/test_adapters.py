@@ -268,3 +268,20 @@ def test_huge_and_tiny_vectors_are_right_or_refused(kind, tmp_path):
     for k in (0, 2.5, True):
         with pytest.raises(WrongUse, match="k: expected a whole number from 1 up"):
             dot.search(vectors, k)
+
+
+def test_qdrants_payloads_become_columns_in_a_time_that_grows_with_them():
+    pytest.importorskip("qdrant_client")
+    from umekomi.indexes.adapters.qdrant import columns_of
+
+    looked = 0
+
+    class Counting(dict):
+        def get(self, name, default=None):
+            nonlocal looked
+            looked += 1
+            return super().get(name, default)
+
+    found = columns_of([Counting(year=i) if i % 2 else Counting(year=i, word=f"w{i}") for i in range(100)])
+    assert found == {"year": list(range(100)), "word": [None if i % 2 else f"w{i}" for i in range(100)]}
+    assert looked == 200  # each field of a row once, not once for every field of every other row

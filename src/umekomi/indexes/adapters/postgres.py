@@ -30,6 +30,8 @@ from umekomi.indexes.scans import overlap
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from umekomi.indexes.scans import Ranking
+
 ID, VECTOR = "__id__", "__vector__"
 SYSTEM = frozenset({"tableoid", "xmin", "cmin", "xmax", "cmax", "ctid"})
 """Columns that every table of PostgreSQL has."""
@@ -388,17 +390,21 @@ class PostgresIndex(Adapter):
         return f"umekomi_{hashlib.blake2b(self.name.encode(), digest_size=8).hexdigest()}"
 
     def _tune(self, recall: float) -> None:
+        settings = self.kind.settings()
+        measured = self._recall(10, 100, 0) if len(self) >= 1000 else lambda: 1.0
         for effort in EFFORTS:
-            about = dict(self.about)
-            about["kind"] = {"name": "hnsw", "settings": self.kind.settings() | {"effort": effort}}
-            self.about = about
-            if len(self) < 1000 or self.check(sample=100, seed=0) >= recall:
+            self.about = self.about | {"kind": {"name": "hnsw", "settings": settings | {"effort": effort}}}
+            if measured() >= recall:
                 break
         self._write_about(self.about)
 
     def check(self, k: int = 10, sample: int = 200, *, seed: int = 1, queries: Any = None) -> float:
         """Recall at ``k`` of what the table's graph finds against a look at every row: of ``queries``, or of rows of
         its own, each without itself."""
+        return self._recall(k, sample, seed, queries)()
+
+    def _recall(self, k: int, sample: int, seed: int, queries: Any = None) -> Callable[[], float]:
+        """What measures :meth:`check` with the effort of the moment; every row is looked at here, once."""
         if queries is None:
             rows = self._read(
                 self._sql("SELECT {vector} FROM {table} ORDER BY md5({id} || %s) LIMIT %s"), (str(seed), sample)
@@ -409,17 +415,23 @@ class PostgresIndex(Adapter):
         else:
             vectors, wanted = self._vectors(queries, "query", "query"), k
         numbers: dict[str, int] = {}
-        lists = []
-        for exact in (True, False):
+
+        def ranked(*, exact: bool) -> Ranking:
             scores = np.full((len(vectors), wanted), -np.inf, np.float32)
             found = np.full(scores.shape, -1, np.int64)
             for query, vector in enumerate(vectors):
                 for place, (name, score, _) in enumerate(self._nearest(vector, wanted, None, exact=exact)):
                     found[query, place], scores[query, place] = numbers.setdefault(name, len(numbers)), score
-            lists.append((found, scores))
-        own = lists[0][0][:, 0] if queries is None else np.full(len(vectors), -1)
-        share = overlap(lists[0], lists[1], own, k)
-        return 1.0 if share is None else share
+            return found, scores
+
+        true = ranked(exact=True)
+        own = true[0][:, 0] if queries is None else np.full(len(vectors), -1)
+
+        def measured() -> float:
+            share = overlap(true, ranked(exact=False), own, k)
+            return 1.0 if share is None else share
+
+        return measured
 
     def _search(self, query: Any, k: int, condition: Any) -> list[Hit]:
         exact = isinstance(self.kind, Exact)

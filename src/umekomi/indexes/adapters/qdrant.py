@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -181,9 +181,8 @@ class QdrantIndex(Adapter):
                 return
             payloads = [dict(point.payload or {}) for point in points]
             ids = [each.pop("__id__") for each in payloads]
-            columns = {name: [each.get(name) for each in payloads] for each in payloads for name in each}
             vectors = np.array([point.vector for point in points], np.float32)
-            yield Batch(ids, vectors, as_table(columns, self.where), after)
+            yield Batch(ids, vectors, as_table(columns_of(payloads), self.where), after)
             if after is None:
                 return
 
@@ -209,6 +208,12 @@ class QdrantIndex(Adapter):
             found = dict(point.payload or {})
             hits.append(self._hit(found.pop("__id__"), sign * float(point.score), found))
         return hits
+
+
+def columns_of(payloads: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
+    """Points' payloads as columns of equal length, None where a point lacks a field."""
+    names = dict.fromkeys(name for each in payloads for name in each)
+    return {name: [each.get(name) for each in payloads] for name in names}
 
 
 def _line(error: Exception) -> str:
