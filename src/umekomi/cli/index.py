@@ -97,24 +97,26 @@ def index(
                 "index: expected a model and a file of texts, or one of --delete, --compact, --check, --verify"
             )
         opened = open_index(out)
-    if delete:
-        opened.delete(delete)
-    if compact:
-        opened.compact(kind if kind != "auto" or chosen else None, recall=recall, **chosen)
     out = without_password(out)
-    report: dict[str, Any] = {
-        "out": out,
-        "rows": len(opened),
-        "legs": list(opened.legs),
-        "kind": opened.kind.name,
-        "settings": opened.kind.settings(),
-        "dimension": opened.about["dimension"],
-        "bytes": opened.bytes_on_disk(),
-    }
-    if verify:
-        report["verified bytes"] = opened.verify()
-    if check:
-        report["recall@10"] = opened.check()
+    with opened:
+        if delete:
+            opened.delete(delete)
+        if compact:
+            opened.compact(kind if kind != "auto" or chosen else None, recall=recall, **chosen)
+        report: dict[str, Any] = {
+            "out": out,
+            "rows": len(opened),
+            "legs": list(opened.legs),
+            "kind": opened.kind.name,
+            "settings": opened.kind.settings(),
+            "dimension": opened.about["dimension"],
+            "bytes": opened.bytes_on_disk(),
+        }
+        if verify:
+            report["verified bytes"] = opened.verify()
+        if check:
+            report["recall@10"] = opened.check()
+        named = opened.about["model"]["name"]
     if json:
         show.as_json(report)
         return
@@ -122,11 +124,11 @@ def index(
     size = "" if report["bytes"] is None else f", {report['bytes'] / 1e6:,.1f} MB"
     print(
         f"{out}: {report['rows']:,} rows of {report['dimension']} dimensions, "
-        f"{'bm25 + ' if len(opened.legs) > 1 else ''}{report['kind']}{f' ({said})' if said else ''}" + size
+        f"{'bm25 + ' if len(report['legs']) > 1 else ''}{report['kind']}{f' ({said})' if said else ''}" + size
     )
     if verify:
         print(f"every checksum holds ({report['verified bytes'] / 1e6:,.1f} MB read)")
     if check:
         print(f"recall@10 against exact search: {report['recall@10']:.3f} (its own rows asked, each without itself)")
-    if words and opened.about["model"]["name"]:
+    if words and named:
         print(f'next: umekomi search {out} "your query"')

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
@@ -135,6 +135,16 @@ class Index:
         index = cls(folder)
         index._embedder = model
         return index
+
+    def close(self) -> None:
+        """Let go of the mapped files; the next call maps them anew. ``with`` does it at its end."""
+        self._seen = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     # --- reading ----------------------------------------------------------------------------------------------------
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -147,74 +148,78 @@ def index(
     job = content_hash(embedder.fingerprint(), source_hash(source), column, id_column, dimensions, ROWS, *how)
     if is_database(out) and embedder.default_output != "dense":
         raise WrongUse(f"index: a database holds dense vectors, {embedder.name} gives {embedder.default_output} ones")
-    opened = _open(out, embedder, job, add)
-    if opened is not None and hybrid and len(opened.legs) == 1:
-        raise WrongUse(f"{opened.where} has no lexical leg: leave out bm25+, or make a new index with it")
-    begun = _job(opened)
-    done = begun["rows"] if begun["key"] == job and not begun["finished"] else 0
-    if done and opened is not None:
-        say(f"going on behind {done:,} finished rows in {opened.where}")
-    row, skipped = 0, done
-    with Progress("indexing", read.rows, "rows", progress, done=done) as bar:
-        for table in read.tables(ROWS):
-            if row + table.num_rows <= skipped:
+    with ExitStack() as failing:  # closes what a job that fails had opened
+        opened = _open(out, embedder, job, add, failing)
+        if opened is not None and hybrid and len(opened.legs) == 1:
+            raise WrongUse(f"{opened.where} has no lexical leg: leave out bm25+, or make a new index with it")
+        begun = _job(opened)
+        done = begun["rows"] if begun["key"] == job and not begun["finished"] else 0
+        if done and opened is not None:
+            say(f"going on behind {done:,} finished rows in {opened.where}")
+        row, skipped = 0, done
+        with Progress("indexing", read.rows, "rows", progress, done=done) as bar:
+            for table in read.tables(ROWS):
+                if row + table.num_rows <= skipped:
+                    row += table.num_rows
+                    continue
+                texts = read.texts(table, row)
+                ids = (
+                    identifiers(table[own_id], str(source), own_id, row)
+                    if own_id
+                    else [str(number) for number in range(row + 1, row + 1 + table.num_rows)]
+                )
+                left_out = {own_id, *(WRITTEN if known is not None else ())} - {column}
+                # a hit shows what was embedded, be it a title
+                table = table.set_column(table.column_names.index(column), column, pa.array(texts, pa.string()))
+                rest = table.select([name for name in table.column_names if name not in left_out])
+                payload = as_table(rest, str(source))
+                vectors = (
+                    vectors_of(table, source)
+                    if known is not None
+                    else embedder.encode_document(texts, dimensions=dimensions, batch_size=batch_size)
+                )
                 row += table.num_rows
-                continue
-            texts = read.texts(table, row)
-            ids = (
-                identifiers(table[own_id], str(source), own_id, row)
-                if own_id
-                else [str(number) for number in range(row + 1, row + 1 + table.num_rows)]
-            )
-            left_out = {own_id, *(WRITTEN if known is not None else ())} - {column}
-            # a hit shows what was embedded, be it a title
-            table = table.set_column(table.column_names.index(column), column, pa.array(texts, pa.string()))
-            rest = table.select([name for name in table.column_names if name not in left_out])
-            payload = as_table(rest, str(source))
-            vectors = (
-                vectors_of(table, source)
-                if known is not None
-                else embedder.encode_document(texts, dimensions=dimensions, batch_size=batch_size)
-            )
-            row += table.num_rows
-            if opened is None and is_database(out):
-                opened = create_database(
-                    str(out),
-                    dimension=similarities.width(vectors),
-                    model=embedder,
-                    metric=embedder.metric,
-                    source=name,
-                    text=column,
-                    notes={"job": {"key": job, "rows": 0, "finished": False}},
-                )
-            if opened is None:
-                width = similarities.width(vectors)
-                opened = Index.create(
-                    out,
-                    model=embedder,
-                    kind=kind,
-                    recall=recall,
-                    source=name,
-                    text=column,
-                    dimension=width,
-                    # a run that is killed before its first rows are there goes on too
-                    notes={"job": {"key": job, "rows": 0, "finished": False}},
-                    words=lexical.settings(choose(searched())) if hybrid else None,
-                    **settings,
-                )
-            if learns and not inside.is_dir():
-                embedder.save(inside)
-            # where rows and what is said of them are two writes, a kill may have come between
-            again, done = replace or (bool(done) and isinstance(opened, Adapter)), 0
-            opened.add(ids, vectors, payload, replace=again, job={"key": job, "rows": row, "finished": False})
-            bar.advance(table.num_rows)
-    if opened is None or not row:
-        raise DataError(f"{source}: expected at least one text, found none")
-    if isinstance(opened, Adapter):
-        opened.compact(None if kind == "auto" else kind, recall=recall, **settings)
-    elif not add:
-        opened.compact()
-    opened.note(job={"key": job, "rows": row, "finished": True}, **({"rerank": stage} if stage else {}))
+                if opened is None and is_database(out):
+                    opened = failing.enter_context(
+                        create_database(
+                            str(out),
+                            dimension=similarities.width(vectors),
+                            model=embedder,
+                            metric=embedder.metric,
+                            source=name,
+                            text=column,
+                            notes={"job": {"key": job, "rows": 0, "finished": False}},
+                        )
+                    )
+                if opened is None:
+                    width = similarities.width(vectors)
+                    opened = Index.create(
+                        out,
+                        model=embedder,
+                        kind=kind,
+                        recall=recall,
+                        source=name,
+                        text=column,
+                        dimension=width,
+                        # a run that is killed before its first rows are there goes on too
+                        notes={"job": {"key": job, "rows": 0, "finished": False}},
+                        words=lexical.settings(choose(searched())) if hybrid else None,
+                        **settings,
+                    )
+                if learns and not inside.is_dir():
+                    embedder.save(inside)
+                # where rows and what is said of them are two writes, a kill may have come between
+                again, done = replace or (bool(done) and isinstance(opened, Adapter)), 0
+                opened.add(ids, vectors, payload, replace=again, job={"key": job, "rows": row, "finished": False})
+                bar.advance(table.num_rows)
+        if opened is None or not row:
+            raise DataError(f"{source}: expected at least one text, found none")
+        if isinstance(opened, Adapter):
+            opened.compact(None if kind == "auto" else kind, recall=recall, **settings)
+        elif not add:
+            opened.compact()
+        opened.note(job={"key": job, "rows": row, "finished": True}, **({"rerank": stage} if stage else {}))
+        failing.pop_all()
     return opened
 
 
@@ -264,11 +269,14 @@ def _job(opened: AnyIndex | None) -> dict[str, Any]:
     return about
 
 
-def _there(out: str | Path, add: bool) -> AnyIndex | None:
-    """The index at this place; None where there is none yet, which is an error where rows are to be added to it."""
+def _there(out: str | Path, add: bool, failing: ExitStack) -> AnyIndex | None:
+    """The index at this place, which ``failing`` closes; None where there is none yet, which is an error where rows are
+    to be added to it."""
     try:
         if is_database(out) or Store(out).exists():
-            return open_index(out)
+            opened = open_index(out)
+            failing.callback(opened.close)
+            return opened
     except NoSuchIndex:
         pass
     if add:
@@ -276,9 +284,9 @@ def _there(out: str | Path, add: bool) -> AnyIndex | None:
     return None
 
 
-def _open(out: str | Path, embedder: EmbedderBase, job: str, add: bool) -> AnyIndex | None:
-    """The index to add to, or to go on with; None where there is none yet."""
-    opened = _there(out, add)
+def _open(out: str | Path, embedder: EmbedderBase, job: str, add: bool, failing: ExitStack) -> AnyIndex | None:
+    """The index to add to, or to go on with, which ``failing`` closes; None where there is none yet."""
+    opened = _there(out, add, failing)
     if opened is None:
         return None
     opened.use(embedder)
@@ -318,65 +326,69 @@ def carry(
         progress: shows a bar.
         **settings: of the kind.
     """
-    given = source if isinstance(source, (Index, Adapter)) else open_index(source)
-    about = given.about
-    if about["output"] != "dense":
-        raise WrongUse(f"{given.where} holds {about['output']} vectors: only dense ones go from index to index")
-    model = dict(about["model"])
-    if model["name"].startswith("./") and isinstance(given, Index):
-        model["name"] = str(given.store.path(model["name"][2:]).resolve())
-    total = len(given)
-    if not total:
-        raise DataError(f"{given.where}: expected at least one row, found none")
-    job = content_hash("carry", given.where, model["fingerprint"], about["metric"], about["dimension"])
-    target = _there(out, add)
-    if target is not None:
-        found = target.about
-        for what, one, other in (
-            ("model", model["fingerprint"], found["model"]["fingerprint"]),
-            ("measure", about["metric"], found["metric"]),
-            ("width", about["dimension"], found["dimension"]),
-        ):
-            if one != other:
-                raise WrongUse(
-                    f"{target.where} holds vectors of another {what} ({other}) than {given.where} ({one}): they do not "
-                    "compare"
-                )
-        _may_go_on(target, job, add)
-    elif is_database(out):
-        begun = about_of(about["dimension"], about["metric"], about["text"]) | {"model": model}
-        target = create_database(str(out), dimension=about["dimension"], about=begun)
-    else:
-        target = Index.create(
-            out,
-            metric=about["metric"],
-            kind=kind,
-            recall=recall,
-            text=about["text"],
-            dimension=about["dimension"],
-            words=about.get("lexical"),
-            of=model,
-            **settings,
-        )
-    begun = _job(target)
-    going_on = begun["key"] == job and not begun["finished"]
-    rows, after = (begun["rows"], begun.get("last")) if going_on else (0, None)
-    if rows:
-        say(f"going on behind {rows:,} finished rows in {target.where}")
-    with Progress("carrying", total, "rows", progress, done=rows) as bar:
-        for batch in batches_of(given, after):
-            rows += len(batch.ids)
-            note = {"key": job, "rows": rows, "finished": False, "last": batch.last}
-            target.add(batch.ids, batch.vectors, batch.payload, replace=add or going_on, job=note)
-            bar.advance(len(batch.ids))
-    if isinstance(target, Adapter):
-        target.compact(None if kind == "auto" else kind, recall=recall, **settings)
-    elif not add:
-        target.compact()
-    if not add and len(target) != len(given):
-        raise DataError(
-            f"{target.where} holds {len(target):,} rows, {given.where} {len(given):,}: it changed meanwhile"
-        )
-    target.note(job={"key": job, "rows": rows, "finished": True}, **({"rerank": stage} if stage else {}))
-    say(f"{rows:,} rows of {given.where} are in {target.where}")
+    with ExitStack() as reading, ExitStack() as failing:
+        given = source if isinstance(source, (Index, Adapter)) else open_index(source)
+        if given is not source:
+            reading.callback(given.close)
+        about = given.about
+        if about["output"] != "dense":
+            raise WrongUse(f"{given.where} holds {about['output']} vectors: only dense ones go from index to index")
+        model = dict(about["model"])
+        if model["name"].startswith("./") and isinstance(given, Index):
+            model["name"] = str(given.store.path(model["name"][2:]).resolve())
+        total = len(given)
+        if not total:
+            raise DataError(f"{given.where}: expected at least one row, found none")
+        job = content_hash("carry", given.where, model["fingerprint"], about["metric"], about["dimension"])
+        target = _there(out, add, failing)
+        if target is not None:
+            found = target.about
+            for what, one, other in (
+                ("model", model["fingerprint"], found["model"]["fingerprint"]),
+                ("measure", about["metric"], found["metric"]),
+                ("width", about["dimension"], found["dimension"]),
+            ):
+                if one != other:
+                    raise WrongUse(
+                        f"{target.where} holds vectors of another {what} ({other}) than {given.where} ({one}): they do "
+                        "not compare"
+                    )
+            _may_go_on(target, job, add)
+        elif is_database(out):
+            begun = about_of(about["dimension"], about["metric"], about["text"]) | {"model": model}
+            target = failing.enter_context(create_database(str(out), dimension=about["dimension"], about=begun))
+        else:
+            target = Index.create(
+                out,
+                metric=about["metric"],
+                kind=kind,
+                recall=recall,
+                text=about["text"],
+                dimension=about["dimension"],
+                words=about.get("lexical"),
+                of=model,
+                **settings,
+            )
+        begun = _job(target)
+        going_on = begun["key"] == job and not begun["finished"]
+        rows, after = (begun["rows"], begun.get("last")) if going_on else (0, None)
+        if rows:
+            say(f"going on behind {rows:,} finished rows in {target.where}")
+        with Progress("carrying", total, "rows", progress, done=rows) as bar:
+            for batch in batches_of(given, after):
+                rows += len(batch.ids)
+                note = {"key": job, "rows": rows, "finished": False, "last": batch.last}
+                target.add(batch.ids, batch.vectors, batch.payload, replace=add or going_on, job=note)
+                bar.advance(len(batch.ids))
+        if isinstance(target, Adapter):
+            target.compact(None if kind == "auto" else kind, recall=recall, **settings)
+        elif not add:
+            target.compact()
+        if not add and len(target) != len(given):
+            raise DataError(
+                f"{target.where} holds {len(target):,} rows, {given.where} {len(given):,}: it changed meanwhile"
+            )
+        target.note(job={"key": job, "rows": rows, "finished": True}, **({"rerank": stage} if stage else {}))
+        say(f"{rows:,} rows of {given.where} are in {target.where}")
+        failing.pop_all()
     return target

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from typing import Any
 from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
 
@@ -102,9 +103,16 @@ def _opener(address: str) -> Callable[[dict[str, Any] | None, Any], Adapter]:
         if not uri:
             raise WrongUse(f"{where}: expected lance:///FOLDER/TABLE, found no folder")
         return lambda about, model: LanceIndex(uri, name, about=about, embedder=model)
-    return lambda about, model: QdrantIndex(
-        _client(parts, host, port, unquote(before), where), name, about=about, embedder=model, where=where
-    )
+
+    def in_qdrant(about: dict[str, Any] | None, model: Any) -> Adapter:
+        with ExitStack() as failing:
+            client = _client(parts, host, port, unquote(before), where)
+            failing.callback(client.close)
+            index = QdrantIndex(client, name, about=about, embedder=model, where=where)
+            failing.pop_all()
+        return index
+
+    return in_qdrant
 
 
 def _client(parts: SplitResult, host: str, port: int | None, folder: str, where: str) -> Any:

@@ -13,6 +13,7 @@ import struct
 import uuid
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -20,7 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from umekomi.errors import DataError, MissingExtra, UmekomiError, WrongUse
-from umekomi.indexes.adapters.base import Adapter, Batch, NoSuchIndex, about_of, present, read_about
+from umekomi.indexes.adapters.base import Adapter, Batch, about_of, line, present, read_about, settled
 from umekomi.indexes.filters import POSTGRES, sql
 from umekomi.indexes.index import Hit
 from umekomi.indexes.kinds import Exact, Hnsw, Kind, make_kind
@@ -90,24 +91,19 @@ class PostgresIndex(Adapter):
         _check_name(name, "the table's name")
         if about is None and dimension is not None:
             about = about_of(dimension, metric, text, embedder)
-        there, said = self._run(self._look)
-        if there and said is None:
-            raise WrongUse(
-                f"{self.where}: there is such a table, and umekomi index did not make it: choose another name"
-            )
-        if said is not None:
-            stored = read_about(said, self.where)
-            if dimension is not None and about is not None:
-                self.agree(stored, about)
-            about = stored
-        if about is None:
-            raise NoSuchIndex(f"{self.where}: there is no such table: make it with umekomi index")
-        super().__init__(self.where, about, embedder)
-        self._schema = _schema(about, self.where)
-        if not there:
-            if self.dimension > WIDEST:
-                raise WrongUse(f"{self.where}: pgvector stores up to {WIDEST:,} dimensions, found {self.dimension:,}")
-            self._run(self._create)
+        with ExitStack() as failing:
+            failing.callback(self.close)
+            there, said = self._run(self._look)
+            about = settled(self.where, "table", there, said, about)
+            super().__init__(self.where, about, embedder)
+            self._schema = _schema(about, self.where)
+            if not there:
+                if self.dimension > WIDEST:
+                    raise WrongUse(
+                        f"{self.where}: pgvector stores up to {WIDEST:,} dimensions, found {self.dimension:,}"
+                    )
+                self._run(self._create)
+            failing.pop_all()
 
     # --- the connection -------------------------------------------------------------------------------------------
 
@@ -131,14 +127,14 @@ class PostgresIndex(Adapter):
                 options="-c standard_conforming_strings=on -c timezone=UTC -c client_min_messages=error",
             )
         except psycopg.Error as error:
-            raise UmekomiError(f"{self.where} cannot be reached: {_line(error)}") from None
+            raise UmekomiError(f"{self.where} cannot be reached: {line(error)}") from None
         try:
             if self._making and psycopg.types.TypeInfo.fetch(connection, "vector") is None:
                 connection.execute("CREATE EXTENSION IF NOT EXISTS vector")
             info = psycopg.types.TypeInfo.fetch(connection, "vector")
             why = ""
         except psycopg.Error as error:
-            info, why = None, f" ({_line(error)})"
+            info, why = None, f" ({line(error)})"
         if info is None and not self._making:
             return connection  # without the extension there is no table of ours to be found
         if info is None:
@@ -164,11 +160,11 @@ class PostgresIndex(Adapter):
             except psycopg.Error as error:
                 lost = connection.closed or connection.broken
                 if not lost:
-                    raise DataError(f"{self.where}: PostgreSQL does not take it: {_line(error)}") from None
+                    raise DataError(f"{self.where}: PostgreSQL does not take it: {line(error)}") from None
                 self._connection = None
                 if attempt:
                     raise UmekomiError(
-                        f"{self.where}: the connection was lost: {_line(error)}; what was committed is there, and the "
+                        f"{self.where}: the connection was lost: {line(error)}; what was committed is there, and the "
                         "same command goes on behind it"
                     ) from None
         raise AssertionError("the last attempt returns or raises")
@@ -597,7 +593,7 @@ def _castable(column: pa.ChunkedArray, kind: pa.DataType, name: str) -> pa.Chunk
             column = column.cast(kind)
         except pa.ArrowException as error:
             raise DataError(
-                f"add: payload column {name!r}: PostgreSQL does not hold it as {type_name(kind)}: {_line(error)}"
+                f"add: payload column {name!r}: PostgreSQL does not hold it as {type_name(kind)}: {line(error)}"
             ) from None
     family = _family(kind)
     if family == "text":
@@ -666,7 +662,7 @@ def _schema(about: Mapping[str, Any], where: str) -> pa.Schema:
     try:
         return pa.ipc.read_schema(pa.py_buffer(b64decode(said, validate=True)))
     except Exception as error:  # Arrow has a kind of error for each sort of damage
-        raise DataError(f"{where}: what it says of its columns cannot be read: {_line(error)}") from None
+        raise DataError(f"{where}: what it says of its columns cannot be read: {line(error)}") from None
 
 
 def _written(schema: pa.Schema) -> str:
@@ -708,7 +704,3 @@ def _register(connection: Any, info: Any) -> None:
     info.register(connection)
     connection.adapters.register_dumper(_Vector, VectorDumper)
     connection.adapters.register_loader(info.oid, VectorLoader)
-
-
-def _line(error: BaseException) -> str:
-    return (" ".join(str(error).split()) or type(error).__name__)[:200]
