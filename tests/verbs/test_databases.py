@@ -199,7 +199,7 @@ def test_every_verb_closes_what_it_opened(kind, tmp_path, monkeypatch, capsys):
         assert [is_closed(each) for each in opened[before:]] == [True] * (len(opened) - before), words
 
 
-def test_the_server_answers_from_a_database(tmp_path):
+def test_the_server_answers_from_a_database(tmp_path, monkeypatch):
     pytest.importorskip("fastapi")
     pytest.importorskip("httpx")
     from starlette.testclient import TestClient
@@ -210,6 +210,7 @@ def test_the_server_answers_from_a_database(tmp_path):
     place = address("postgres", tmp_path)
     opened = build("hashing", written(tmp_path / "t.csv"), place)
     app = application([], [place], Settings(hosts=frozenset({"testserver"})))
+    (held, _) = app.state.umekomi.indexes[f"{tmp_path.name} notes"]
     with TestClient(app, raise_server_exceptions=False) as client:
         (listed,) = client.get("/v1/indexes").json()["data"]
         assert (listed["rows"], listed["map"], listed["legs"]) == (50, 0, ["vectors"])
@@ -223,3 +224,10 @@ def test_the_server_answers_from_a_database(tmp_path):
         assert refused.status_code == 400 and "lies in a database" in refused.text
         answer = client.post("/v1/search", json={"query": "boats", "filter": "yaer > 2005"})
         assert answer.status_code == 400 and "yaer" in answer.text
+        assert not held._connection.closed
+    assert held._connection.closed
+    connect, connected = PostgresIndex._connect, []
+    monkeypatch.setattr(PostgresIndex, "_connect", lambda self: connected.append(connect(self)) or connected[-1])
+    with pytest.raises(WrongUse, match="two indexes are called"):
+        application([], [place, place], Settings())
+    assert [each.closed for each in connected] == [True]
