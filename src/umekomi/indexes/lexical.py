@@ -21,9 +21,9 @@ import numpy as np
 
 from umekomi.errors import WrongUse
 from umekomi.indexes.packing import Shape, check_offsets
-from umekomi.indexes.scans import empty_hits, merge_hits
+from umekomi.indexes.scans import ask_all, empty_hits, merge_hits
 from umekomi.models.lexical import NORMALISATION, VARIANTS
-from umekomi.parts.kernels.threads import cores, run_all, shards
+from umekomi.parts.kernels.threads import run_all, shards
 from umekomi.parts.words import NORMALISATIONS, TOKENIZERS, tokenizer
 
 if TYPE_CHECKING:
@@ -125,9 +125,7 @@ def joined(segments: Sequence[OpenSegment], kept: Sequence[NDArray[np.int64]]) -
 
 
 def sound(segment: OpenSegment) -> None:
-    """DataError unless the lists' rows are the segment's: looked through once, before compiled code follows them."""
-    if segment.words_proved:
-        return
+    """DataError unless the lists' rows are the segment's: looked through before compiled code follows them."""
 
     def test(holders: Any) -> None:
         from umekomi.parts.kernels.graphs import lists_fault
@@ -139,7 +137,6 @@ def sound(segment: OpenSegment) -> None:
             raise ValueError("counts: expected whole numbers from 1 up")
 
     segment.prove("holders", test, False)
-    segment.words_proved = True
 
 
 @lru_cache(maxsize=1 << 16)
@@ -177,8 +174,6 @@ class Leg:
         for each in self.segments:
             sound(each)
         parts = [each.part(None if chosen is None else chosen[place]) for place, each in enumerate(self.segments)]
-        lists = [self._asked(text) for text in texts]
-        threads = cores()
 
         def ask(one: list[Any], among: int) -> Ranking:
             found = [empty_hits(1, k)[::-1]]
@@ -188,14 +183,7 @@ class Leg:
                     found.append((np.where(rows >= 0, rows + first, -1), scores))
             return merge_hits(found, k)
 
-        if len(texts) < 2 * threads:
-            out = [ask(one, threads) for one in lists]
-        else:
-            many = run_all(lambda low, high: [ask(one, 1) for one in lists[low:high]], shards(len(lists), threads))
-            out = [each for some in many for each in some]
-        if not out:
-            return empty_hits(0, k)[::-1]
-        return np.concatenate([rows for rows, _ in out]), np.concatenate([scores for _, scores in out])
+        return ask_all(ask, [self._asked(text) for text in texts], k)
 
     def _asked(self, text: str) -> list[tuple[Any, Any, Any, Any]]:
         """For every segment the query's words that it has: (where their lists start, stop, their idf, how often the

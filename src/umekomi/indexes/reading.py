@@ -80,7 +80,7 @@ class OpenSegment:
         _check_payload(self.payload, segment.rows, self.folder / PAYLOAD)
         self._sound_columns: set[str] = set()
         self.arrays = {name: array for name, array in arrays.items() if name not in ARRAYS[output]}
-        self.words_proved = False
+        self._proved: set[str] = set()
         self.living = np.ones(segment.rows, np.uint8)
         if segment.deleted:
             dead = to_plain(store.array(segment.deleted, manifest.files[segment.deleted][0]))
@@ -100,7 +100,9 @@ class OpenSegment:
         return Part(self.vectors, self.arrays, allowed, int(allowed.sum()), self.prove)
 
     def prove(self, key: str, test: Callable[[Any], None], whole: bool) -> None:
-        """Look through an array by ``test``; with ``whole`` its file's checksum too, whatever its size."""
+        """Look through an array by ``test``, once; with ``whole`` its file's checksum too, whatever its size."""
+        if key in self._proved:
+            return
         file = self.folder / self._files[key]
         sums = self.segment.files
         if whole and checksum(self._maps[key]._mmap) != sums[self._files[key]][1]:  # type: ignore[attr-defined]
@@ -109,6 +111,7 @@ class OpenSegment:
             test(self.arrays[key])
         except ValueError as error:
             raise damaged(file, error) from None
+        self._proved.add(key)
 
     def column(self, name: str) -> pa.ChunkedArray:
         """A column of the payload, its values looked through once: Arrow follows their offsets unasked."""
