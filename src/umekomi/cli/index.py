@@ -48,6 +48,14 @@ def index(
         str | None, typer.Option("--rerank", help="A model that orders a search's first hits anew, from now on.")
     ] = None,
     depth: Annotated[int, typer.Option("--depth", help="With --rerank: how many hits.")] = 50,
+    fusion: Annotated[
+        str | None,
+        typer.Option(
+            "--fusion",
+            help="Of bm25+MODEL: convex:WEIGHT or reciprocal-rank:WEIGHT of bm25, as a comparison tuned it; reciprocal "
+            "rank with equal weights when left out.",
+        ),
+    ] = None,
     delete: Annotated[list[str] | None, typer.Option("--delete", help="Delete the row with this id.")] = None,
     compact: Annotated[
         bool, typer.Option("--compact", help="Drop what was deleted, join segments, choose and tune anew.")
@@ -88,6 +96,7 @@ def index(
             numbers=number or (),
             rerank=rerank,
             depth=depth,
+            fusion=fusion,
             progress=True,
             **chosen,
         )
@@ -107,6 +116,7 @@ def index(
             "out": out,
             "rows": len(opened),
             "legs": list(opened.legs),
+            "fusion": (opened.about.get("lexical") or {}).get("fusion"),
             "kind": opened.kind.name,
             "settings": opened.kind.settings(),
             "dimension": opened.about["dimension"],
@@ -121,10 +131,11 @@ def index(
         show.as_json(report)
         return
     said = ", ".join(f"{name} {value}" for name, value in report["settings"].items() if value)
+    fused = f", fused by {report['fusion']}" if report["fusion"] else ""
     size = "" if report["bytes"] is None else f", {report['bytes'] / 1e6:,.1f} MB"
     print(
         f"{out}: {report['rows']:,} rows of {report['dimension']} dimensions, "
-        f"{'bm25 + ' if len(report['legs']) > 1 else ''}{report['kind']}{f' ({said})' if said else ''}" + size
+        f"{'bm25 + ' if len(report['legs']) > 1 else ''}{report['kind']}{f' ({said})' if said else ''}{fused}" + size
     )
     if verify:
         print(f"every checksum holds ({report['verified bytes'] / 1e6:,.1f} MB read)")

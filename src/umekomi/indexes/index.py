@@ -238,7 +238,8 @@ class Index:
         texts: Sequence[str] | None = None,
     ) -> list[list[Hit]]:
         """The ``k`` nearest of every query, best first: texts (embedded by the index's model), or vectors ``[queries,
-        d]``. Where the index has a lexical leg, texts are answered by both legs: their reciprocal ranks are the scores.
+        d]``. Where the index has a lexical leg, texts are answered by both legs: their reciprocal ranks, or what the
+        index says of their fusion, are the scores.
 
         Fewer hits come back where fewer rows are there or meet the filter, or share nothing with a sparse query.
 

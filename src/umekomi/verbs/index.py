@@ -21,6 +21,7 @@ from umekomi.limits import checked
 from umekomi.models.engines.choice import open_for_encoding
 from umekomi.models.opening import file_of, folder_of
 from umekomi.parts import similarity as similarities
+from umekomi.parts.ranking import Fusion
 from umekomi.parts.words import choose
 from umekomi.progress import Progress, say
 from umekomi.recipes import get, names, quick_model
@@ -55,6 +56,7 @@ def index(
     numbers: Sequence[str] = (),
     rerank: str | None = None,
     depth: int = DEPTH,
+    fusion: str | None = None,
     progress: bool = False,
     **settings: Any,
 ) -> AnyIndex:
@@ -89,6 +91,9 @@ def index(
         numbers: columns that are numbers though a field would not come back from one as it stands (``1.50``).
         rerank: a model's name or folder, written down with the index: a search orders its first hits by it.
         depth: as many hits are ordered so.
+        fusion: how the legs of a new hybrid index are fused: ``convex:WEIGHT`` or ``reciprocal-rank:WEIGHT`` of bm25,
+            as a comparison tuned it (:class:`umekomi.parts.ranking.Fusion`); None: by reciprocal rank with equal
+            weights.
         progress: shows a bar.
         **settings: of the kind, as of :meth:`Index.create`.
     """
@@ -96,7 +101,13 @@ def index(
 
     model, hybrid = legs_of(model)
     stage = last_stage(rerank, depth)
-
+    if fusion is not None:
+        try:
+            fusion = str(Fusion.read(fusion))
+        except ValueError as error:
+            raise WrongUse(f"index: {error}") from None
+        if not hybrid or add:
+            raise WrongUse(f"index: fusion is of a new index of both legs: expected {lexical.NAME}+MODEL, without add")
     if not is_database(out):
         out = Path(out)
         check_asked(kind, recall, settings)
@@ -145,6 +156,7 @@ def index(
     name = "./model" if learns else _where(model if model is not None else (known or {})["model"])
     how = [[encoding, *numbers]] if encoding or numbers else []
     how += [["bm25"]] if hybrid else []
+    how += [["fusion", fusion]] if fusion else []
     job = content_hash(embedder.fingerprint(), source_hash(source), column, id_column, dimensions, ROWS, *how)
     if is_database(out) and embedder.default_output != "dense":
         raise WrongUse(f"index: a database holds dense vectors, {embedder.name} gives {embedder.default_output} ones")
@@ -203,7 +215,7 @@ def index(
                         dimension=width,
                         # a run that is killed before its first rows are there goes on too
                         notes={"job": {"key": job, "rows": 0, "finished": False}},
-                        words=lexical.settings(choose(searched())) if hybrid else None,
+                        words=lexical.settings(choose(searched()), fusion=fusion) if hybrid else None,
                         **settings,
                     )
                 if learns and not inside.is_dir():
