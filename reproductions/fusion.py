@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from umekomi.comparison.fusion import FOLDS, choose, folds, fuse
+from umekomi.comparison.fusion import FOLDS, choose, folds
 from umekomi.data import RetrievalData, fingerprint, load
 from umekomi.models import load as load_model
-from umekomi.parts.ranking import exact_search, fuse_ranks
+from umekomi.parts.ranking import exact_search, fuse, fuse_ranks
 from umekomi.progress import say
 from umekomi.recipes import get
 from umekomi.statistics import interval, paired_interval

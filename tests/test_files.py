@@ -222,7 +222,7 @@ def test_a_kill_before_any_line_leaves_a_whole_folder_in_place(tmp_path):
         assert (path / "umekomi.json").read_text() in ("old", "new"), step
         if not killed:
             break
-        files._cleared.clear()  # another process comes next
+        files._left.clear()  # another process comes next
         save("old")
         assert [each.name for each in tmp_path.iterdir()] == ["model"], step
     assert 15 < step < 199 and (path / "umekomi.json").read_text() == "new"
@@ -241,7 +241,7 @@ def test_what_killed_processes_left_is_removed_and_what_others_write_is_not(tmp_
         (tmp_path / name).mkdir()
     with whole_folder(path) as first:
         assert (path / "umekomi.json").read_text() == "the only one", "moved aside by one that was killed"
-        files._cleared.clear()
+        files._left.clear()
         with whole_folder(path) as second, whole_file(table) as third:
             assert first.exists() and second.exists() and third.exists()
             (second / "umekomi.json").write_text("second")
@@ -249,3 +249,22 @@ def test_what_killed_processes_left_is_removed_and_what_others_write_is_not(tmp_
         (first / "umekomi.json").write_text("first")
     assert {each.name for each in tmp_path.iterdir()} == others | {"model", "a.csv"}
     assert (path / "umekomi.json").read_text() == "first"
+
+
+@pytest.mark.skipif(files.fcntl is None, reason="locks")
+def test_a_process_lists_a_folder_once_however_much_it_writes_there(tmp_path, monkeypatch):
+    left = tmp_path / f".b.json.{'0' * 16}.json"
+    left.touch()
+    (tmp_path / ".b.json").touch()  # no name of a temporary neighbour
+    listed, whole = [], os.listdir
+    monkeypatch.setattr(files.os, "listdir", lambda folder: listed.append(folder) or whole(folder))
+    monkeypatch.setattr(files.Path, "iterdir", lambda folder: pytest.fail(f"{folder} is listed"))
+    for name in "acdacd":
+        write_json(tmp_path / f"{name}.json", 1)
+        assert left.exists()
+    with left.open() as held:
+        files._hold(held.fileno())
+        write_json(tmp_path / "b.json", 1)
+        assert left.exists(), "another process is at work on it"
+    write_json(tmp_path / "b.json", 1)
+    assert not left.exists() and (tmp_path / ".b.json").exists() and listed == [tmp_path]

@@ -2,18 +2,59 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from difflib import get_close_matches
+from urllib.parse import unquote
 
 SHOWN = 40
 """Names that an error lists at most."""
+_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+:/{1,2}(?=.)", re.IGNORECASE)
+_SECRET = re.compile(r"pass(?!file)|pwd|secret|token|credential|api.?key", re.IGNORECASE)
+"""What parameters of an address are called that only its user knows."""
+_PORT = re.compile(r"\d{0,5}(?:[/.,:;)'\"]|$)")
+
+
+def without_password(place: str) -> str:
+    """A place as it may be shown and typed again: an address without what only its user knows, whatever signs a
+    password holds as they are; anything else as it is.
+
+    >>> without_password("postgresql://me:secret@db:5432/shop/texts?sslmode=require&password=secret")
+    'postgresql://me@db:5432/shop/texts?sslmode=require'
+    >>> without_password("postgresql://me:se/cr?et@db/shop/texts"), without_password("lance:///a:b/c@d")
+    ('postgresql://me@db/shop/texts', 'lance:///a:b/c@d')
+    """
+    scheme = _ADDRESS.match(place)
+    if scheme is None:
+        return place
+    rest = place[scheme.end() :]
+    user, colon, behind = rest.partition(":")
+    before = re.split("[?#]", rest)[0]
+    if colon and not re.search(r"[/@?#\[]", user):
+        if "@" in before:
+            rest = f"{user}@{rest[before.rindex('@') + 1 :]}"
+        elif not _PORT.match(behind):  # a password with signs that stand for others here, or one that was cut off
+            rest = f"{user}@{rest.rpartition('@')[2]}" if "@" in rest else f"{user}:…"
+    rest, mark, query = rest.partition("?")
+    kept = [each for each in query.split("&") if not _SECRET.search(unquote(each.partition("=")[0]))]
+    return scheme[0] + rest + (mark + "&".join(kept) if kept else "")
+
+
+def without_passwords(text: str) -> str:
+    """A text, every address in it as :func:`without_password` shows it.
+
+    >>> without_passwords("'postgresql://me:secret@db/shop/texts': there is no such table")
+    "'postgresql://me@db/shop/texts': there is no such table"
+    """
+    return re.sub(rf"{_ADDRESS.pattern}\S+", lambda found: without_password(found[0]), text, flags=re.IGNORECASE)
 
 
 class UmekomiError(Exception):
     """The job failed for a reason the user can act on. The command line prints it and exits with 1.
 
     ``parameter`` names the argument that it is about, by its name in Python; the command line puts the option in its
-    place. With ``advice`` it stands behind the message, in what to do about it; without, before it.
+    place. With ``advice`` it stands behind the message, in what to do about it; without, before it. No message shows
+    the password of an address.
 
     >>> str(WrongUse("expected 1 or more, found 0", parameter="seed"))
     'seed: expected 1 or more, found 0'
@@ -24,7 +65,7 @@ class UmekomiError(Exception):
     exit_code = 1
 
     def __init__(self, message: str = "", *, parameter: str = "", advice: str = "") -> None:
-        super().__init__(message)
+        super().__init__(without_passwords(message))
         self.parameter, self.advice = parameter, advice
 
     def told(self, name: str) -> str:

@@ -28,7 +28,10 @@ SUMS_FILE = "SHA256SUMS"
 _OURS = (MODEL_FILE, "modules.json")
 _RETIRED = ".old"
 _OWN = getattr(os, "O_CLOEXEC", 0)
-_cleared: set[Path] = set()
+_LEFT = re.compile(r"\.(.+)\.[0-9a-f]{16}(?:\..*)?")
+"""A temporary neighbour's name, of whatever it is the neighbour of."""
+_left: dict[Path, set[str]] = {}
+"""What lies in a folder under such names since this process first wrote to it."""
 _DEVICES = {"con", "prn", "aux", "nul", "conin$", "conout$", "clock$"} | {
     f"{port}{number}" for port in ("com", "lpt") for number in "0123456789¹²³"
 }
@@ -205,17 +208,19 @@ def _is_held(path: Path) -> bool:
 
 def _clear_up(path: Path) -> None:
     """Remove the temporary neighbours that killed processes left beside ``path``; a folder that one had moved aside
-    comes back where nothing is in its place. Once a process for each path: its own leave nothing."""
-    if path.absolute() in _cleared:
-        return
-    _cleared.add(path.absolute())
+    comes back where nothing is in its place. A process lists a folder once, however much it writes there: its own
+    leave nothing."""
+    path = path.absolute()
+    if path.parent not in _left:
+        _left[path.parent] = {name for name in os.listdir(path.parent) if _LEFT.fullmatch(name)}
     names = re.compile(
         rf"(\.{re.escape(path.name)}\.[0-9a-f]{{16}})(?:{re.escape(path.suffix)}|({re.escape(_RETIRED)}))?"
     )
-    for place in sorted(path.parent.iterdir()):
-        found = names.fullmatch(place.name)
+    for name in sorted(_left[path.parent]):
+        place, found = path.with_name(name), names.fullmatch(name)
         if not found or _is_held(place) or (found[2] and _is_held(place.with_name(found[1]))):
             continue
+        _left[path.parent].discard(name)
         with suppress(OSError):
             if found[2] and not path.exists():
                 place.rename(path)

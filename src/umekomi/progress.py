@@ -8,6 +8,8 @@ import time
 from types import TracebackType
 from typing import Any
 
+from umekomi.errors import without_passwords
+
 
 class Progress:
     """``with Progress("encoding", total=n, unit="texts") as bar: bar.advance(64)``."""
@@ -69,5 +71,6 @@ class Progress:
 
 
 def say(line: str) -> None:
-    """One line to the user, on standard error, so that standard output stays the result."""
-    print(line, file=sys.stderr, flush=True)
+    """One line to the user, on standard error, so that standard output stays the result; without the passwords of
+    addresses."""
+    print(without_passwords(line), file=sys.stderr, flush=True)

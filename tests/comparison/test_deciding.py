@@ -1,6 +1,7 @@
 """What a comparison decides by beside quality: money, prompts, rerankers, groups, power; and fusion that is tuned
 without looking at what it is judged on."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -13,12 +14,13 @@ from misbehaving import Misbehaving
 from umekomi.comparison.candidates import Candidate
 from umekomi.comparison.costs import break_even, dollars
 from umekomi.comparison.details import column_of, undecided
-from umekomi.comparison.fusion import FOLDS, choose, folds, fuse
+from umekomi.comparison.fusion import FOLDS, choose, folds
 from umekomi.comparison.leaderboard import Row, next_command
 from umekomi.data.views import as_retrieval
 from umekomi.errors import UmekomiError, WrongUse
 from umekomi.models import load
 from umekomi.models.prompts import prompts_of, remove_prompts
+from umekomi.parts.ranking import Fusion, fuse
 from umekomi.statistics import holm, items_needed, paired_error
 from umekomi.tasks.retrieval import RetrievalTask
 from umekomi.verbs.compare import compare
@@ -235,7 +237,9 @@ def test_a_weight_is_chosen_for_what_it_finds_and_never_on_what_it_judges():
 def test_tuned_fusion_says_what_it_was_tuned_on_and_untuned_stays(tmp_path):
     found = compare(["bm25", "random", "lsa"], PAIRS, out=tmp_path / "c", hybrid=True)
     rows = {row.candidate: row for row in found.rows}
-    assert "the other 4 fifths of the queries" in " ".join(rows["bm25+lsa:tuned"].notes)
+    said, fusion = " ".join(rows["bm25+lsa:tuned"].notes), rows["bm25+lsa:tuned"].fusion
+    assert "the other 4 fifths of the queries" in said and f"on all of them {fusion}" in said
+    assert str(Fusion.read(fusion)) == fusion and rows["bm25+lsa"].fusion is rows["lsa"].fusion is None
     assert "k = 60" in " ".join(rows["bm25+lsa"].notes)
     corpus = [{"_id": f"d{n}", "text": pair["positive"]} for n, pair in enumerate(PAIRS)]
     folder = tmp_path / "beir"
@@ -339,6 +343,8 @@ def test_the_next_command_fits_the_winner():
     assert next_command(row("minilm@64"), "retrieval").endswith("--dimensions 8")
     hybrid = next_command(row("bm25+minilm:tuned", model="minilm"), "retrieval")
     assert hybrid == "umekomi index bm25+minilm YOUR_TEXTS.jsonl --out library"
+    tuned = dataclasses.replace(row("bm25+minilm:tuned", model="minilm"), fusion="convex:0.3")
+    assert next_command(tuned, "retrieval") == f"{hybrid} --fusion convex:0.3"
     assert next_command(row("bm25+stem"), "retrieval").startswith("umekomi search bm25+stem --in")
     assert next_command(row("edrep"), "triple-ranking") == 'umekomi search edrep "HEAD RELATION"'
     assert next_command(row("poincare"), "reconstruction") == 'umekomi search poincare "A NAME"'

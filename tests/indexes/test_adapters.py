@@ -11,6 +11,7 @@ import pytest
 
 from umekomi.errors import DataError, WrongUse
 from umekomi.indexes import Index
+from umekomi.indexes.adapters import create_database, open_database
 from umekomi.indexes.filters import parse, sql
 from umekomi.models.untrained import HashingEmbedder
 from umekomi.parts import similarity as similarities
@@ -268,3 +269,57 @@ def test_huge_and_tiny_vectors_are_right_or_refused(kind, tmp_path):
     for k in (0, 2.5, True):
         with pytest.raises(WrongUse, match="k: expected a whole number from 1 up"):
             dot.search(vectors, k)
+
+
+def test_qdrants_payloads_become_columns_in_a_time_that_grows_with_them():
+    pytest.importorskip("qdrant_client")
+    from umekomi.indexes.adapters.qdrant import columns_of
+
+    looked = 0
+
+    class Counting(dict):
+        def get(self, name, default=None):
+            nonlocal looked
+            looked += 1
+            return super().get(name, default)
+
+    found = columns_of([Counting(year=i) if i % 2 else Counting(year=i, word=f"w{i}") for i in range(100)])
+    assert found == {"year": list(range(100)), "word": [None if i % 2 else f"w{i}" for i in range(100)]}
+    assert looked == 200  # each field of a row once, not once for every field of every other row
+
+
+@pytest.mark.parametrize("kind", ["lance", "qdrant", "edge", "postgres"])
+def test_what_is_another_s_or_of_another_width_is_refused_by_all_alike(kind, tmp_path):
+    if kind == "postgres":
+        from indexes import postgres
+
+        name = f"{tmp_path.name} other"
+        postgres.execute(f'CREATE TABLE "{name}" (x text)')
+        address = postgres.with_table(name)
+    elif kind == "lance":
+        database = pytest.importorskip("lancedb").connect(tmp_path / "l")
+        database.create_table("other", pa.table({"x": ["a"]}))
+        address, name = f"lance://{tmp_path}/l/other", "other"
+    else:
+        models = pytest.importorskip("qdrant_client").models
+        name, scheme = "other", "qdrant"
+        if kind == "edge":
+            pytest.importorskip("qdrant_edge")
+            from umekomi.indexes.adapters.edge import EdgeClient
+
+            scheme, client = "qdrant+edge", EdgeClient(tmp_path / "q")
+        else:
+            from qdrant_client import QdrantClient
+
+            client = QdrantClient(path=tmp_path / "q")
+        client.create_collection("other", vectors_config=models.VectorParams(size=16, distance=models.Distance.COSINE))
+        client.close()
+        address = f"{scheme}://{tmp_path}/q/other"
+    for use in (lambda: open_database(address), lambda: create_database(address, dimension=16)):
+        with pytest.raises(WrongUse, match="there is such a (table|collection), and umekomi index did not make it"):
+            use()
+    own = address.replace(name.replace(" ", "%20"), f"{tmp_path.name}own")
+    with create_database(own, dimension=16) as index:
+        index.add(["a"], vectors_of(1))
+    with pytest.raises(WrongUse, match="holds 16 dimensions compared by cosine: expected 8 by dot"):
+        create_database(own, dimension=8, metric="dot")

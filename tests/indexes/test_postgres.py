@@ -204,6 +204,22 @@ def test_a_graph_is_tuned_and_gives_as_many_hits_as_pass():
         made("graph2", dimension=2001).compact("hnsw")
 
 
+def test_tuning_looks_at_every_row_once(monkeypatch):
+    index = made("tuned", dimension=16, metric="dot")
+    index.add(range(1200), clustered(1200, 16))
+    asked = {True: 0, False: 0}
+    nearest = index._nearest
+
+    def counted(*given, exact):
+        asked[exact] += 1
+        return nearest(*given, exact=exact)
+
+    monkeypatch.setattr(index, "_nearest", counted)
+    monkeypatch.setattr("umekomi.indexes.adapters.postgres.overlap", lambda *_: 0.0)  # each effort is tried
+    index.compact("hnsw", connections=4, build_effort=8)
+    assert asked == {True: 100, False: 600} and index.kind.effort == 1000
+
+
 def test_a_lost_connection_is_made_anew_once():
     index = made("lost")
     index.add(["a"], np.eye(1, 8))

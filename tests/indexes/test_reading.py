@@ -349,3 +349,44 @@ def test_lengths_of_one_whatever_they_were():
 
     np.testing.assert_allclose(similarities.normalise(sparse.csr_matrix(rows)).toarray(), expected, rtol=2e-3)
     assert similarities.normalise(rows[:2]).dtype == np.float32
+
+
+def test_what_a_segment_proved_is_not_looked_through_again(tmp_path):
+    from scipy import sparse
+
+    index = Index.create(tmp_path / "i", metric="dot", output="sparse", dimension=4)
+    index.add(["a", "b"], sparse.csr_matrix(np.eye(2, 4, dtype=np.float32)))
+    (segment,) = index.snapshot().segments
+    seen = []
+
+    def refused(array):
+        seen.append(len(array))
+        raise ValueError("no")
+
+    for _ in range(2):  # what failed is not remembered
+        with pytest.raises(DataError, match=r"documents.*no"):
+            segment.part().prove("documents", refused)
+    for _ in range(3):
+        segment.part(np.array([True, False])).prove("documents", lambda array: seen.append(len(array)), checksum=True)
+    assert seen == [2, 2, 2]
+    index.add(["c"], sparse.csr_matrix(np.eye(1, 4, dtype=np.float32)))
+    assert index.snapshot().segments[0] is segment  # which other commits share
+    index.search(sparse.csr_matrix(np.eye(1, 4, dtype=np.float32)))
+    assert index.snapshot().segments[1]._proved == {"documents"}
+
+
+def test_queries_are_shared_out_among_threads(monkeypatch):
+    from umekomi.indexes import scans
+
+    monkeypatch.setattr(scans, "cores", lambda: 2)
+    asked = []
+
+    def ask(query, threads):
+        asked.append(threads)
+        return np.full((1, 3), query), np.full((1, 3), float(query), np.float32)
+
+    for count, threads in ((0, None), (3, 2), (9, 1)):
+        asked.clear()
+        rows, scores = scans.ask_all(ask, np.arange(count), 3)
+        assert rows.shape == scores.shape == (count, 3) and rows[:, 0].tolist() == list(range(count))
+        assert asked == [threads] * count

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from indexes import postgres
 
+from umekomi.cli.main import main
 from umekomi.errors import DataError, UmekomiError, WrongUse
 from umekomi.indexes import Index
-from umekomi.indexes.adapters import open_database
+from umekomi.indexes.adapters import PostgresIndex, addresses, open_database
 from umekomi.indexes.opening import open_index
 from umekomi.verbs import index as module
 from umekomi.verbs.index import index as build
@@ -153,7 +154,52 @@ def test_a_copy_that_was_stopped_goes_on(tmp_path, monkeypatch):
     assert sorted(name for batch in opened.batches(rows=7) for name in batch.ids) == sorted(f"d{i}" for i in range(50))
 
 
-def test_the_server_answers_from_a_database(tmp_path):
+@pytest.mark.parametrize("kind", ["postgres", "qdrant", "edge"])
+def test_every_verb_closes_what_it_opened(kind, tmp_path, monkeypatch, capsys):
+    """Connections and locks of folders end with the job, whether it succeeds or fails, not when they are collected."""
+    source, place = written(tmp_path / "t.csv"), address(kind, tmp_path)
+    opened = []
+
+    def noted(made):
+        def open_(*given):
+            opened.append(made(*given))
+            return opened[-1]
+
+        return open_
+
+    def is_closed(each):
+        return each.closed if kind == "postgres" else not each._shards if kind == "edge" else each._client.closed
+
+    if kind == "postgres":
+        monkeypatch.setattr(PostgresIndex, "_connect", noted(PostgresIndex._connect))
+    else:
+        monkeypatch.setattr(addresses, "_client", noted(addresses._client))
+    nowhere, own = place.replace("notes", "nothing"), str(tmp_path / "own")
+    for words, status in (
+        (["search", place, "tea"], 2),  # nothing is there yet
+        (["index", "hashing", str(source), "--out", place, "--add"], 2),
+        (["index", "hashing", str(source), "--out", place], 0),
+        (["index", "hashing", str(source), "--out", place], 2),
+        (["index", "random", str(source), "--out", place, "--add"], 2),
+        (["index", "hashing", str(source), "--out", place, "--add"], 1),  # ids that are there
+        (["search", place, "tea"], 0),
+        (["search", place, "tea", "--filter", "year >"], 2),
+        (["index", "--out", place, "--compact", "--check"], 0),
+        (["index", "--out", place, "--verify"], 2),
+        (["index", "--out", place, "--delete", "none"], 1),
+        (["index", place, "--out", own], 0),
+        (["index", place, "--out", own], 2),
+        (["index", nowhere, "--out", own, "--add"], 2),
+        (["index", own, "--out", place.replace("notes", "copy")], 0),
+        (["index", own, "--out", place.replace("notes", "copy")], 2),
+    ):
+        before = len(opened)
+        assert main(words) == status, (words, capsys.readouterr().err)
+        assert len(opened) > before, words
+        assert [is_closed(each) for each in opened[before:]] == [True] * (len(opened) - before), words
+
+
+def test_the_server_answers_from_a_database(tmp_path, monkeypatch):
     pytest.importorskip("fastapi")
     pytest.importorskip("httpx")
     from starlette.testclient import TestClient
@@ -164,6 +210,7 @@ def test_the_server_answers_from_a_database(tmp_path):
     place = address("postgres", tmp_path)
     opened = build("hashing", written(tmp_path / "t.csv"), place)
     app = application([], [place], Settings(hosts=frozenset({"testserver"})))
+    (held, _) = app.state.umekomi.indexes[f"{tmp_path.name} notes"]
     with TestClient(app, raise_server_exceptions=False) as client:
         (listed,) = client.get("/v1/indexes").json()["data"]
         assert (listed["rows"], listed["map"], listed["legs"]) == (50, 0, ["vectors"])
@@ -177,3 +224,10 @@ def test_the_server_answers_from_a_database(tmp_path):
         assert refused.status_code == 400 and "lies in a database" in refused.text
         answer = client.post("/v1/search", json={"query": "boats", "filter": "yaer > 2005"})
         assert answer.status_code == 400 and "yaer" in answer.text
+        assert not held._connection.closed
+    assert held._connection.closed
+    connect, connected = PostgresIndex._connect, []
+    monkeypatch.setattr(PostgresIndex, "_connect", lambda self: connected.append(connect(self)) or connected[-1])
+    with pytest.raises(WrongUse, match="two indexes are called"):
+        application([], [place, place], Settings())
+    assert [each.closed for each in connected] == [True]

@@ -10,8 +10,12 @@ import random
 import numpy as np
 import pytest
 
+from umekomi.cli.main import main
+from umekomi.comparison.leaderboard import next_command
 from umekomi.data import load
 from umekomi.errors import DataError, UmekomiError, WrongUse
+from umekomi.indexes import Index, lexical
+from umekomi.models.untrained import HashingEmbedder
 from umekomi.tasks.retrieval import RetrievalTask
 from umekomi.verbs.compare import compare
 from umekomi.verbs.index import index as build
@@ -70,6 +74,85 @@ def test_the_index_gives_what_the_comparison_judged(tmp_path):
         np.testing.assert_allclose(result.main.values, row.values, atol=1e-9, err_msg=candidate)
     if found.winner == f"bm25+{model}":
         assert found.next_command.startswith(f"umekomi index bm25+{rows[found.winner].model} YOUR_TEXTS")
+
+
+def test_the_index_gives_what_the_comparison_tuned(tmp_path):
+    """nDCG@10 through an index made with the fusion that a comparison chose is its tuned row, query by query."""
+    rows = pairs(120)
+    HashingEmbedder.default().save(tmp_path / "model")
+    folder = tmp_path / "beir"
+    (folder / "qrels").mkdir(parents=True)
+    for name, column in (("corpus", "positive"), ("queries", "anchor")):
+        lines = [json.dumps({"_id": f"{column[0]}{n}", "text": row[column]}) for n, row in enumerate(rows)]
+        (folder / f"{name}.jsonl").write_text("\n".join(lines) + "\n")
+    for name, part in (("train", range(60)), ("test", range(60, 120))):
+        judged = "".join(f"a{n}\tp{n}\t1\n" for n in part)
+        (folder / "qrels" / f"{name}.tsv").write_text("query-id\tcorpus-id\tscore\n" + judged)
+    model = str(tmp_path / "model")
+    found = compare(["bm25", model], str(folder), out=tmp_path / "c", hybrid=True)
+    judged = {row.candidate: row for row in found.rows}
+    tuned = judged[f"bm25+{model}:tuned"]
+    assert "chosen on 60 training queries" in " ".join(tuned.notes)
+    assert tuned.fusion is not None and judged[f"bm25+{model}"].fusion is None
+    command = next_command(tuned, "retrieval")
+    assert command.endswith(f"--out library --fusion {tuned.fusion}")
+    task = RetrievalTask(load(str(folder), "test"), "beir")
+    texts = written(tmp_path / "t.csv", task.data.corpus["text"].to_pylist())
+    queries = task.data.queries["text"].to_pylist()
+    for fusion, candidate in (
+        (tuned.fusion, f"bm25+{model}:tuned"),
+        (None, f"bm25+{model}"),
+        ("convex:1", "bm25"),
+    ):
+        index = build(f"bm25+{model}", texts, tmp_path / f"i {fusion}", fusion=fusion)
+        copied = build(None, tmp_path / f"i {fusion}", tmp_path / f"j {fusion}")
+        for each in (index, copied):
+            numbers = np.zeros((len(queries), 100), np.int64)
+            scores = np.full(numbers.shape, -np.inf)
+            for query, hits in enumerate(each.search(queries, 100)):
+                for place, hit in enumerate(hits):
+                    numbers[query, place], scores[query, place] = int(hit.id[1:]), hit.score + 1e-9
+            np.testing.assert_allclose(
+                task.result(numbers, scores).main.values, judged[candidate].values, atol=1e-9, err_msg=str(fusion)
+            )
+    assert judged[f"bm25+{model}"].values != tuned.values
+
+
+def test_a_fusion_is_written_with_the_index_and_read_with_suspicion(tmp_path, capsys):
+    texts = written(tmp_path / "t.csv", [row["positive"] for row in pairs(30)])
+    words = ["index", "bm25+hashing", str(texts), "--out", str(tmp_path / "i"), "--fusion", "reciprocal-rank:0.30"]
+    assert main([*words, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["fusion"] == "reciprocal-rank:0.3"
+    opened = Index(tmp_path / "i")
+    query = pairs(30)[7]["anchor"]
+    places: dict[str, float] = {}
+    for leg, share in (("bm25", 0.3), ("vectors", 0.7)):
+        for rank, hit in enumerate(opened.search(query, 30, leg=leg)[0], 1):
+            places[hit.id] = places.get(hit.id, 0) + share / (60 + rank)
+    hits = opened.search(query, 5)[0]
+    assert [hit.score for hit in hits] == pytest.approx(sorted(places.values(), reverse=True)[:5])
+    assert all(hit.score == pytest.approx(places[hit.id]) for hit in hits)
+    opened.delete(["d3"])
+    opened.compact()
+    assert Index(tmp_path / "i").about["lexical"]["fusion"] == "reciprocal-rank:0.3"
+    assert main(["index", "--out", str(tmp_path / "i"), "--compact"]) == 0
+    assert "fused by reciprocal-rank:0.3" in capsys.readouterr().out
+    for use, said in (
+        (lambda: build("bm25+hashing", texts, tmp_path / "j", fusion="convex"), "fusion: expected convex or recip"),
+        (lambda: build("bm25+hashing", texts, tmp_path / "j", fusion="convex:1.5"), "weight from 0 to 1"),
+        (lambda: build("bm25+hashing", texts, tmp_path / "j", fusion="convex:nan"), "weight from 0 to 1"),
+        (lambda: build("bm25+hashing", texts, tmp_path / "j", fusion="sum:0.5"), "found 'sum:0.5'"),
+        (lambda: build("hashing", texts, tmp_path / "j", fusion="convex:0.5"), "fusion is of a new index of both legs"),
+        (lambda: build("bm25+hashing", texts, tmp_path / "i", fusion="convex:0.5", add=True), "fusion is of a new"),
+        (lambda: build(None, tmp_path / "i", tmp_path / "j", fusion="convex:0.5"), "fusion is of a new index"),
+        (lambda: lexical.settings("words", fusion="convex"), "lexical: no tokenizer|fusion: expected"),
+        (lambda: lexical.check(opened.about["lexical"] | {"fusion": 0.3}), "lexical: fusion: expected str, found 0.3"),
+        (lambda: lexical.check(opened.about["lexical"] | {"fusion": "convex:2"}), "fusion: expected convex"),
+        (lambda: lexical.check(opened.about["lexical"] | {"more": 1}), "lexical: expected words"),
+    ):
+        with pytest.raises((UmekomiError, ValueError), match=said):
+            use()
+    assert not (tmp_path / "j").exists()
 
 
 def test_add_search_and_the_last_stage(tmp_path):

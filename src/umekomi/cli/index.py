@@ -48,6 +48,14 @@ def index(
         str | None, typer.Option("--rerank", help="A model that orders a search's first hits anew, from now on.")
     ] = None,
     depth: Annotated[int, typer.Option("--depth", help="With --rerank: how many hits.")] = 50,
+    fusion: Annotated[
+        str | None,
+        typer.Option(
+            "--fusion",
+            help="Of bm25+MODEL: convex:WEIGHT or reciprocal-rank:WEIGHT of bm25, as a comparison tuned it; reciprocal "
+            "rank with equal weights when left out.",
+        ),
+    ] = None,
     delete: Annotated[list[str] | None, typer.Option("--delete", help="Delete the row with this id.")] = None,
     compact: Annotated[
         bool, typer.Option("--compact", help="Drop what was deleted, join segments, choose and tune anew.")
@@ -61,8 +69,7 @@ def index(
 ) -> None:
     """Make an index of texts, add to it, look after it; umekomi search then takes it in a model's place."""
     from umekomi.cli import show
-    from umekomi.errors import WrongUse
-    from umekomi.indexes.adapters.addresses import without_password
+    from umekomi.errors import WrongUse, without_password
     from umekomi.indexes.opening import open_index
     from umekomi.verbs.index import index as run
 
@@ -89,6 +96,7 @@ def index(
             numbers=number or (),
             rerank=rerank,
             depth=depth,
+            fusion=fusion,
             progress=True,
             **chosen,
         )
@@ -98,36 +106,40 @@ def index(
                 "index: expected a model and a file of texts, or one of --delete, --compact, --check, --verify"
             )
         opened = open_index(out)
-    if delete:
-        opened.delete(delete)
-    if compact:
-        opened.compact(kind if kind != "auto" or chosen else None, recall=recall, **chosen)
     out = without_password(out)
-    report: dict[str, Any] = {
-        "out": out,
-        "rows": len(opened),
-        "legs": list(opened.legs),
-        "kind": opened.kind.name,
-        "settings": opened.kind.settings(),
-        "dimension": opened.about["dimension"],
-        "bytes": opened.bytes_on_disk(),
-    }
-    if verify:
-        report["verified bytes"] = opened.verify()
-    if check:
-        report["recall@10"] = opened.check()
+    with opened:
+        if delete:
+            opened.delete(delete)
+        if compact:
+            opened.compact(kind if kind != "auto" or chosen else None, recall=recall, **chosen)
+        report: dict[str, Any] = {
+            "out": out,
+            "rows": len(opened),
+            "legs": list(opened.legs),
+            "fusion": (opened.about.get("lexical") or {}).get("fusion"),
+            "kind": opened.kind.name,
+            "settings": opened.kind.settings(),
+            "dimension": opened.about["dimension"],
+            "bytes": opened.bytes_on_disk(),
+        }
+        if verify:
+            report["verified bytes"] = opened.verify()
+        if check:
+            report["recall@10"] = opened.check()
+        named = opened.about["model"]["name"]
     if json:
         show.as_json(report)
         return
     said = ", ".join(f"{name} {value}" for name, value in report["settings"].items() if value)
+    fused = f", fused by {report['fusion']}" if report["fusion"] else ""
     size = "" if report["bytes"] is None else f", {report['bytes'] / 1e6:,.1f} MB"
     print(
         f"{out}: {report['rows']:,} rows of {report['dimension']} dimensions, "
-        f"{'bm25 + ' if len(opened.legs) > 1 else ''}{report['kind']}{f' ({said})' if said else ''}" + size
+        f"{'bm25 + ' if len(report['legs']) > 1 else ''}{report['kind']}{f' ({said})' if said else ''}{fused}" + size
     )
     if verify:
         print(f"every checksum holds ({report['verified bytes'] / 1e6:,.1f} MB read)")
     if check:
         print(f"recall@10 against exact search: {report['recall@10']:.3f} (its own rows asked, each without itself)")
-    if words and opened.about["model"]["name"]:
+    if words and named:
         print(f'next: umekomi search {out} "your query"')

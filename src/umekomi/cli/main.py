@@ -29,6 +29,7 @@ from umekomi.cli import (
     shrink,
     train,
 )
+from umekomi.errors import without_passwords
 from umekomi.limits import range_of
 
 app = typer.Typer(
@@ -172,5 +173,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _failed(message: str, status: int) -> int:
-    print(f"umekomi: {' '.join(message.split())}", file=sys.stderr)
+    print(f"umekomi: {' '.join(without_passwords(message).split())}", file=sys.stderr)
     return status

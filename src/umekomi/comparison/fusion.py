@@ -1,9 +1,5 @@
 """BM25 with each dense candidate as one ranking: by reciprocal rank as it is published (k = 60, equal weights), and
-tuned, the method and the weight chosen on queries that are not judged with them.
-
-Convex combination: w · s₁ + (1 − w) · s₂ of scores brought to 0 to 1 within each list (S. Bruch, S. Gai, A. Ingber,
-"An Analysis of Fusion Functions for Hybrid Retrieval", TOIS 2023, section 3); weighted reciprocal rank:
-w / (60 + r₁) + (1 − w) / (60 + r₂).
+tuned, the method and the weight chosen on queries that are not judged with them (:func:`umekomi.parts.ranking.fuse`).
 """
 
 from __future__ import annotations
@@ -17,7 +13,7 @@ import numpy as np
 from umekomi.comparison.leaderboard import Row, read_row, write_row
 from umekomi.data.columns import RetrievalData, fingerprint
 from umekomi.files import content_hash
-from umekomi.parts.ranking import RRF_K, fuse_ranks
+from umekomi.parts.ranking import METHODS, RRF_K, Fusion, fuse, fuse_ranks
 from umekomi.progress import say
 from umekomi.tasks.retrieval import RetrievalTask, whole_grades
 
@@ -28,14 +24,10 @@ if TYPE_CHECKING:
 
 TUNED = ":tuned"
 WEIGHTS = tuple(round(0.1 * n, 1) for n in range(11))
-METHODS = ("convex", "reciprocal rank")
 FOLDS = 5
 MOST = 300
 """Training queries that a weight is chosen on."""
-VERSION = 1
-
-Setting = tuple[str, float]
-"""(method, weight of the first ranking)."""
+VERSION = 2
 
 
 def hybrids(
@@ -54,9 +46,9 @@ def hybrids(
     for row in rows:
         if row.makes != "embedder" or (row.baseline and row.candidate.split("@")[0] != "lsa"):
             continue
-        for spec, fuse in ((f"bm25+{row.candidate}", _untuned), (f"bm25+{row.candidate}{TUNED}", _tuned)):
+        for spec, judged in ((f"bm25+{row.candidate}", _untuned), (f"bm25+{row.candidate}{TUNED}", _tuned)):
             try:
-                fused, again = fuse(run, spec, lexical, row)
+                fused, again = judged(run, spec, lexical, row)
             except Exception as error:
                 skipped[spec] = reason_of(error)
                 say(f"{spec}: skipped: {skipped[spec]}")
@@ -95,8 +87,8 @@ def _tuned(run: Judging, spec: str, lexical: Row, row: Row) -> tuple[Row, bool]:
     development = None if row.training_seconds else _training_queries(run, task.data)
     order, scores = _empty(task)
     if development is not None:
-        setting = choose(_rankings(run, lexical, row, development), development)
-        settings = [setting] * len(order)
+        shipped = choose(_rankings(run, lexical, row, development), development)
+        settings = [shipped] * len(order)
         where = f"{development.queries.num_rows} training queries"
     else:
         fold = folds(task.data.queries["text"].to_pylist())
@@ -106,46 +98,24 @@ def _tuned(run: Judging, spec: str, lexical: Row, row: Row) -> tuple[Row, bool]:
             part = _part(task.data, others)
             chosen[number] = choose([(numbers[others], values[others]) for numbers, values in pair], part)
         settings = [chosen[number] for number in fold.tolist()]
-        where = f"the other {FOLDS - 1} fifths of the queries, for each fifth"
+        shipped = choose(pair, task.data)
+        where = f"the other {FOLDS - 1} fifths of the queries, for each fifth; on all of them {shipped}"
     for query, (method, weight) in enumerate(settings):
         found, values = fuse([(numbers[query], values[query]) for numbers, values in pair], method, weight)
         count = min(len(found), order.shape[1])
         order[query, :count], scores[query, :count] = found[:count], values[:count] + 1e-9
     said = ", ".join(f"{method} {weight:g} of bm25" for method, weight in sorted(set(settings)))
-    return _row(run, spec, key, (lexical, row), order, scores, f"{said}: chosen on {where}"), False
+    return _row(run, spec, key, (lexical, row), order, scores, f"{said}: chosen on {where}", shipped), False
 
 
-def fuse(pair: Sequence[Any], method: str, weight: float) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """(document numbers, scores) of two rankings of one query, best first; equal scores in the order of the numbers.
-
-    >>> numbers = np.array([4, 7])
-    >>> scores = np.array([2.0, 1.0])
-    >>> fuse([(numbers, scores), (numbers[::-1], scores)], "convex", 0.9)[0].tolist()
-    [4, 7]
-    """
-    every = np.unique(np.concatenate([numbers[np.isfinite(values)] for numbers, values in pair]))
-    total = np.zeros(len(every))
-    for share, (numbers, values) in zip((weight, 1 - weight), pair, strict=True):
-        hits = np.isfinite(values)
-        own, places = values[hits].astype(float), np.searchsorted(every, numbers[hits])
-        if method == "convex":
-            low, high = (own.min(), own.max()) if len(own) else (0.0, 0.0)
-            given = (own - low) / (high - low) if high > low else np.ones(len(own))
-        else:
-            given = 1 / (RRF_K + 1 + np.arange(len(own)))
-        total[places] += share * given
-    order = np.argsort(-total, kind="stable")
-    return every[order], total[order]
-
-
-def choose(pair: Sequence[Ranking], data: RetrievalData) -> Setting:
+def choose(pair: Sequence[Ranking], data: RetrievalData) -> Fusion:
     """The method and weight with the highest mean nDCG@10 on these queries; of equals the first, weights nearest to one
     half before others."""
     import pytrec_eval
 
     ids, queries = data.corpus["id"].to_pylist(), data.queries["id"].to_pylist()
     judge = pytrec_eval.RelevanceEvaluator(whole_grades(data.judgements())[0], {"ndcg_cut.10"})
-    best: tuple[float, Setting] = (-1.0, ("convex", 0.5))
+    best = (-1.0, Fusion("convex", 0.5))
     for weight in sorted(WEIGHTS, key=lambda each: abs(each - 0.5)):
         for method in METHODS:
             run = {}
@@ -155,7 +125,7 @@ def choose(pair: Sequence[Ranking], data: RetrievalData) -> Setting:
             each = judge.evaluate(run).values()
             mean = sum(figures["ndcg_cut_10"] for figures in each) / max(1, len(queries))
             if mean > best[0] + 1e-12:
-                best = (mean, (method, weight))
+                best = (mean, Fusion(method, weight))
     return best[1]
 
 
@@ -202,8 +172,17 @@ def _rankings(run: Judging, lexical: Row, row: Row, data: RetrievalData) -> list
     return [run.ranking(run.parsed[part.candidate], queries, corpus, depth) for part in (lexical, row)]
 
 
-def _row(run: Judging, spec: str, key: str, both: tuple[Row, Row], order: Any, scores: Any, note: str) -> Row:
-    """The row of the fused ranking: it costs what both cost."""
+def _row(
+    run: Judging,
+    spec: str,
+    key: str,
+    both: tuple[Row, Row],
+    order: Any,
+    scores: Any,
+    note: str,
+    shipped: Fusion | None = None,
+) -> Row:
+    """The row of the fused ranking: it costs what both cost. ``shipped`` is what an index of it is made with."""
     result = _task(run).result(order, np.where(scores > 0, scores, -np.inf))
     dense = both[1]
     made = dataclasses.replace(
@@ -224,6 +203,7 @@ def _row(run: Judging, spec: str, key: str, both: tuple[Row, Row], order: Any, s
         notes=(note, *result.notes),
         hits={query: list(found) for query, found in result.hits.items()},
         start=None,
+        fusion=None if shipped is None else str(shipped),
     )
     write_row(run.row_file(key), made)
     run.journal.note("judged", spec, key)

@@ -65,6 +65,8 @@ class Row:
     """Dollars of what was judged; None where a price is not known."""
     usd_per_million: float | None = None
     """Dollars of a million texts as long as the documents."""
+    fusion: str | None = None
+    """Of a tuned fusion: what an index of it is made with, as ``umekomi index --fusion`` takes it."""
 
     @property
     def hosted(self) -> bool:
@@ -292,7 +294,9 @@ def next_command(row: Row, task: str, folder: Path = Path()) -> str:
     if task in ("reconstruction", "link-prediction", "hypernymy-ranking"):
         return f'umekomi search {model} "A NAME"'
     if "+" in row.candidate.replace("+stem", "").replace("+prompt", ""):
-        return f"umekomi index {_quoted(f'bm25+{row.model or row.candidate}')} YOUR_TEXTS.jsonl --out library{width}"
+        fusion = f" --fusion {row.fusion}" if row.fusion else ""
+        both = _quoted(f"bm25+{row.model or row.candidate}")
+        return f"umekomi index {both} YOUR_TEXTS.jsonl --out library{width}{fusion}"
     if not _dense(row):
         return f'umekomi search {model} --in YOUR_TEXTS.jsonl "your query"'
     return f"umekomi encode {model} YOUR_TEXTS.jsonl --out vectors.parquet{width}"

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
@@ -136,6 +136,16 @@ class Index:
         index._embedder = model
         return index
 
+    def close(self) -> None:
+        """Let go of the mapped files; the next call maps them anew. ``with`` does it at its end."""
+        self._seen = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     # --- reading ----------------------------------------------------------------------------------------------------
 
     def snapshot(self) -> Snapshot:
@@ -228,7 +238,8 @@ class Index:
         texts: Sequence[str] | None = None,
     ) -> list[list[Hit]]:
         """The ``k`` nearest of every query, best first: texts (embedded by the index's model), or vectors ``[queries,
-        d]``. Where the index has a lexical leg, texts are answered by both legs: their reciprocal ranks are the scores.
+        d]``. Where the index has a lexical leg, texts are answered by both legs: their reciprocal ranks, or what the
+        index says of their fusion, are the scores.
 
         Fewer hits come back where fewer rows are there or meet the filter, or share nothing with a sparse query.
 

@@ -21,9 +21,10 @@ import numpy as np
 
 from umekomi.errors import WrongUse
 from umekomi.indexes.packing import Shape, check_offsets
-from umekomi.indexes.scans import empty_hits, merge_hits
+from umekomi.indexes.scans import ask_all, empty_hits, merge_hits
 from umekomi.models.lexical import NORMALISATION, VARIANTS
-from umekomi.parts.kernels.threads import cores, run_all, shards
+from umekomi.parts.kernels.threads import run_all, shards
+from umekomi.parts.ranking import Fusion
 from umekomi.parts.words import NORMALISATIONS, TOKENIZERS, tokenizer
 
 if TYPE_CHECKING:
@@ -38,17 +39,22 @@ FIELDS: dict[str, type] = {"words": str, "normalisation": str, "k1": float, "b":
 ARRAYS = ("words", "postings", "holders", "counts", "lengths")
 
 
-def settings(words: str, *, k1: float = 1.5, b: float = 0.75, variant: str = "lucene") -> dict[str, Any]:
-    """What an index says of its lexical leg: how texts are cut into ``words``, and BM25's own settings."""
-    return check({"words": words, "normalisation": NORMALISATION, "k1": float(k1), "b": float(b), "variant": variant})
+def settings(
+    words: str, *, k1: float = 1.5, b: float = 0.75, variant: str = "lucene", fusion: str | None = None
+) -> dict[str, Any]:
+    """What an index says of its lexical leg: how texts are cut into ``words``, BM25's own settings, and how its ranking
+    and that of the vectors become one, as :class:`~umekomi.parts.ranking.Fusion` reads it; None: by reciprocal rank, as
+    it is published."""
+    said = {"words": words, "normalisation": NORMALISATION, "k1": float(k1), "b": float(b), "variant": variant}
+    return check(said | ({"fusion": fusion} if fusion is not None else {}))
 
 
 def check(found: Any) -> dict[str, Any]:
     """The settings of a lexical leg, or ValueError for what cannot be."""
-    if not isinstance(found, dict) or set(found) != set(FIELDS):
+    if not isinstance(found, dict) or set(found) - {"fusion"} != set(FIELDS):
         raise ValueError(f"lexical: expected {', '.join(FIELDS)}, found {found!r:.80}")
-    for name, kind in FIELDS.items():
-        if type(found[name]) is not kind:
+    for name, kind in FIELDS.items() | {("fusion", str)}:
+        if name in found and type(found[name]) is not kind:
             raise ValueError(f"lexical: {name}: expected {kind.__name__}, found {found[name]!r:.80}")
     if found["words"] not in TOKENIZERS or found["normalisation"] not in NORMALISATIONS:
         raise ValueError(f"lexical: no tokenizer {found['words']!r:.80} after {found['normalisation']!r:.80}")
@@ -56,6 +62,8 @@ def check(found: Any) -> dict[str, Any]:
         raise ValueError(f"lexical: variant: expected {', '.join(VARIANTS)}, found {found['variant']!r:.80}")
     if not (0 <= found["k1"] < 1e6 and 0 <= found["b"] <= 1):
         raise ValueError(f"lexical: expected k1 of 0 or more and b of 0 to 1, found {found['k1']} and {found['b']}")
+    if "fusion" in found:
+        Fusion.read(found["fusion"])
     return found
 
 
@@ -125,9 +133,7 @@ def joined(segments: Sequence[OpenSegment], kept: Sequence[NDArray[np.int64]]) -
 
 
 def sound(segment: OpenSegment) -> None:
-    """DataError unless the lists' rows are the segment's: looked through once, before compiled code follows them."""
-    if segment.words_proved:
-        return
+    """DataError unless the lists' rows are the segment's: looked through before compiled code follows them."""
 
     def test(holders: Any) -> None:
         from umekomi.parts.kernels.graphs import lists_fault
@@ -139,7 +145,6 @@ def sound(segment: OpenSegment) -> None:
             raise ValueError("counts: expected whole numbers from 1 up")
 
     segment.prove("holders", test, False)
-    segment.words_proved = True
 
 
 @lru_cache(maxsize=1 << 16)
@@ -177,8 +182,6 @@ class Leg:
         for each in self.segments:
             sound(each)
         parts = [each.part(None if chosen is None else chosen[place]) for place, each in enumerate(self.segments)]
-        lists = [self._asked(text) for text in texts]
-        threads = cores()
 
         def ask(one: list[Any], among: int) -> Ranking:
             found = [empty_hits(1, k)[::-1]]
@@ -188,14 +191,7 @@ class Leg:
                     found.append((np.where(rows >= 0, rows + first, -1), scores))
             return merge_hits(found, k)
 
-        if len(texts) < 2 * threads:
-            out = [ask(one, threads) for one in lists]
-        else:
-            many = run_all(lambda low, high: [ask(one, 1) for one in lists[low:high]], shards(len(lists), threads))
-            out = [each for some in many for each in some]
-        if not out:
-            return empty_hits(0, k)[::-1]
-        return np.concatenate([rows for rows, _ in out]), np.concatenate([scores for _, scores in out])
+        return ask_all(ask, [self._asked(text) for text in texts], k)
 
     def _asked(self, text: str) -> list[tuple[Any, Any, Any, Any]]:
         """For every segment the query's words that it has: (where their lists start, stop, their idf, how often the

@@ -25,7 +25,7 @@ from umekomi.indexes.payload import opened, row_of
 from umekomi.indexes.scans import Part, empty_hits, merge_hits
 from umekomi.indexes.store import Store, checksum, damaged
 from umekomi.parts import similarity as similarities
-from umekomi.parts.ranking import fuse_ranks
+from umekomi.parts.ranking import Fusion, fuse, fuse_ranks
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -80,7 +80,7 @@ class OpenSegment:
         _check_payload(self.payload, segment.rows, self.folder / PAYLOAD)
         self._sound_columns: set[str] = set()
         self.arrays = {name: array for name, array in arrays.items() if name not in ARRAYS[output]}
-        self.words_proved = False
+        self._proved: set[str] = set()
         self.living = np.ones(segment.rows, np.uint8)
         if segment.deleted:
             dead = to_plain(store.array(segment.deleted, manifest.files[segment.deleted][0]))
@@ -100,7 +100,9 @@ class OpenSegment:
         return Part(self.vectors, self.arrays, allowed, int(allowed.sum()), self.prove)
 
     def prove(self, key: str, test: Callable[[Any], None], whole: bool) -> None:
-        """Look through an array by ``test``; with ``whole`` its file's checksum too, whatever its size."""
+        """Look through an array by ``test``, once; with ``whole`` its file's checksum too, whatever its size."""
+        if key in self._proved:
+            return
         file = self.folder / self._files[key]
         sums = self.segment.files
         if whole and checksum(self._maps[key]._mmap) != sums[self._files[key]][1]:  # type: ignore[attr-defined]
@@ -109,6 +111,7 @@ class OpenSegment:
             test(self.arrays[key])
         except ValueError as error:
             raise damaged(file, error) from None
+        self._proved.add(key)
 
     def column(self, name: str) -> pa.ChunkedArray:
         """A column of the payload, its values looked through once: Arrow follows their offsets unasked."""
@@ -250,19 +253,27 @@ class Snapshot:
         return self.lexical.nearest(texts, k, None if filter is None else self._chosen(filter))
 
     def fused(self, vectors: Output, texts: Sequence[str], k: int, *, filter: str | None = None) -> Ranking:
-        """:meth:`nearest` by both legs: (row numbers, scores) of the reciprocal ranks of each leg's first
-        :data:`FUSED`, or first ``k`` where those are more; equals in the order of their rows."""
+        """:meth:`nearest` by both legs: (row numbers, scores) of each leg's first :data:`FUSED`, or first ``k`` where
+        those are more, fused as the index says (:class:`~umekomi.parts.ranking.Fusion`), or else by their reciprocal
+        ranks; equals in the order of their rows."""
         depth = max(FUSED, k)
-        legs = [self.nearest(vectors, depth, filter=filter)[0], self.nearest_words(texts, depth, filter=filter)[0]]
+        legs = [self.nearest_words(texts, depth, filter=filter), self.nearest(vectors, depth, filter=filter)]
+        said = self.about["lexical"].get("fusion")
+        fusion = None if said is None else Fusion.read(said)
         k = min(count(k), len(self))
         rows, scores = np.full((len(texts), k), -1, np.int64), np.full((len(texts), k), -np.inf)
-        for query, rankings in enumerate(zip(*legs, strict=True)):
-            found = [ranking[ranking >= 0] for ranking in rankings]
-            numbers, places = np.unique(np.concatenate(found), return_inverse=True)
-            cuts = np.split(places, [len(found[0])])
-            total = fuse_ranks(cuts, len(numbers))
-            order = np.argsort(-total, kind="stable")[:k]
-            rows[query, : len(order)], scores[query, : len(order)] = numbers[order], total[order]
+        for query in range(len(texts)):
+            pair = [(numbers[query], values[query]) for numbers, values in legs]
+            if fusion is not None:
+                found, total = fuse(pair, *fusion)
+            else:
+                lists = [numbers[numbers >= 0] for numbers, _ in pair]
+                found, places = np.unique(np.concatenate(lists), return_inverse=True)
+                total = fuse_ranks(np.split(places, [len(lists[0])]), len(found))
+                order = np.argsort(-total, kind="stable")
+                found, total = found[order], total[order]
+            most = min(k, len(found))
+            rows[query, :most], scores[query, :most] = found[:most], total[:most]
         return rows, scores
 
     def _similarity(self) -> Measure | None:

@@ -43,7 +43,8 @@ class Part:
 
     def prove(self, name: str, test: Callable[[Any], None], *, checksum: bool = False) -> None:
         """DataError unless ``test`` takes the array (ValueError says what is wrong) and, with ``checksum``, its file
-        has its own. For what is followed unasked by what it is handed to; what was just made is taken as it is."""
+        has its own; once for each array of a segment. For what is followed unasked by what it is handed to; what was
+        just made is taken as it is."""
         if self.proof is not None:
             self.proof(name, test, checksum)
 
@@ -69,6 +70,20 @@ def merge_hits(lists: list[tuple[Any, Any]], k: int) -> tuple[Any, Any]:
     rows, scores = np.concatenate([each[0] for each in lists], 1), np.concatenate([each[1] for each in lists], 1)
     order = np.lexsort((np.where(rows < 0, np.iinfo(np.int64).max, rows), -scores), axis=1)[:, :k]
     return np.take_along_axis(rows, order, 1), np.take_along_axis(scores, order, 1)
+
+
+def ask_all(ask: Callable[[Any, int], Ranking], queries: Any, k: int) -> Ranking:
+    """What ``ask(query, threads)`` finds for each query, ``[1, k]``, one under the other: a few queries one after
+    another, each over all threads, many of them at once, each in one."""
+    threads = cores()
+    if len(queries) < 2 * threads:
+        found = [ask(query, threads) for query in queries]
+    else:
+        some = run_all(lambda low, high: [ask(each, 1) for each in queries[low:high]], shards(len(queries), threads))
+        found = [each for part in some for each in part]
+    if not found:
+        return empty_hits(0, k)[::-1]
+    return np.concatenate([rows for rows, _ in found]), np.concatenate([scores for _, scores in found])
 
 
 def scan(part: Part, queries: Any, k: int) -> tuple[Any, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -24,7 +24,7 @@ from umekomi.server.errors import Answer, ApiError
 from umekomi.server.maps import MAP_ROWS, Maps
 from umekomi.server.metrics import Metrics
 from umekomi.server.model_pool import LoadedModel, ModelPool, check_source, memory_there, memory_used, model_id
-from umekomi.server.workers import in_thread
+from umekomi.server.workers import alone
 from umekomi.verbs.search import stage_of
 
 if TYPE_CHECKING:
@@ -62,30 +62,27 @@ class App:
         sources = list(models)
         for source in sources:
             check_source(source)
-        for folder in indexes:
-            name = index_name(folder)
-            if name in self.indexes:
-                raise WrongUse(f"serve: two indexes are called {name!r}: give one folder another name")
-            index = open_index(folder)
-            self.indexes[name] = (index, asyncio.Lock())
-            inside = index.about["model"]["name"]
-            if inside:
-                source = str(Path(folder) / inside) if inside.startswith("./") else inside
-                same = next((each for each in sources if isinstance(each, (str, Path)) and _same(each, source)), None)
-                if same is None:
-                    sources.append(source)
-                self.models_of[name] = model_id(same or source)
-            stage = stage_of(index, None, None)
-            if stage is not None:
-                same = next((each for each in sources if isinstance(each, (str, Path)) and _same(each, stage[0])), None)
-                if same is None:
-                    sources.append(stage[0])
-                self.rerankers[name] = model_id(same or stage[0]), stage[1]
-        if not sources:
-            raise WrongUse("serve: expected at least one model or one index")
-        self.holder = ModelPool(
-            sources, memory=settings.memory or memory_there() // 2, engine=settings.engine, batcher=self._batcher
-        )
+        with ExitStack() as failing:
+            for folder in indexes:
+                name = index_name(folder)
+                if name in self.indexes:
+                    raise WrongUse(f"serve: two indexes are called {name!r}: give one folder another name")
+                index = open_index(folder)
+                failing.callback(index.close)
+                self.indexes[name] = (index, asyncio.Lock())
+                inside = index.about["model"]["name"]
+                if inside:
+                    source = str(Path(folder) / inside) if inside.startswith("./") else inside
+                    self.models_of[name] = model_id(_among(sources, source))
+                stage = stage_of(index, None, None)
+                if stage is not None:
+                    self.rerankers[name] = model_id(_among(sources, stage[0])), stage[1]
+            if not sources:
+                raise WrongUse("serve: expected at least one model or one index")
+            self.holder = ModelPool(
+                sources, memory=settings.memory or memory_there() // 2, engine=settings.engine, batcher=self._batcher
+            )
+            failing.pop_all()
         self.ready = self.draining = False
         self.maps = Maps()
         self.metrics.watch(
@@ -119,18 +116,28 @@ class App:
     async def lifespan(self, _: FastAPI) -> AsyncIterator[None]:
         """The first model is opened before requests are taken; at the end every accepted one has been answered (uvicorn
         waits), and all is put away."""
-        async with self.holder.using(next(iter(self.holder.models))):
-            pass
-        for index, lock in self.indexes.values():
-            if isinstance(index, Index):
-                async with lock:
-                    await in_thread(index.prepare)
+        try:
+            async with self.holder.using(next(iter(self.holder.models))):
+                pass
+            for index, lock in self.indexes.values():
+                if isinstance(index, Index):
+                    await alone(lock, index.prepare)
+        except BaseException:
+            self.close()
+            raise
         self.ready = True
         try:
             yield
         except asyncio.CancelledError:  # a second Ctrl-C: nothing is waited for
             return
         await self.holder.close_all()
+        for index, lock in self.indexes.values():
+            await alone(lock, index.close)
+
+    def close(self) -> None:
+        """Close the indexes, where no request is being answered."""
+        for index, _ in self.indexes.values():
+            index.close()
 
     def index(self, name: str | None) -> tuple[str, AnyIndex, asyncio.Lock]:
         """The index of this id; the only one where none is named."""
@@ -178,8 +185,7 @@ class App:
         """``GET /v1/indexes``."""
         data = []
         for name, (index, lock) in self.indexes.items():
-            async with lock:
-                rows, about, fields = await in_thread(partial(_said, index))
+            rows, about, fields, legs = await alone(lock, partial(_said, index))
             data.append(
                 {
                     "id": name,
@@ -188,7 +194,7 @@ class App:
                     "model": self.models_of.get(name),
                     "dimension": about["dimension"],
                     "output": about["output"],
-                    "legs": list(index.legs),
+                    "legs": list(legs),
                     "rerank": self.rerankers.get(name, (None,))[0],
                     "fields": [field for field in fields if field != about["text"]],
                     "map": min(rows, MAP_ROWS) if about["output"] != "multi" and isinstance(index, Index) else 0,
@@ -197,11 +203,19 @@ class App:
         return Answer({"object": "list", "data": data})
 
 
+def _among(sources: list[Any], name: str) -> Any:
+    """The one of ``sources`` that is the model of this name or folder, which joins them where it is not there yet."""
+    same = next((each for each in sources if isinstance(each, (str, Path)) and _same(each, name)), None)
+    if same is None:
+        sources.append(name)
+    return same or name
+
+
 def _same(a: object, b: str) -> bool:
     one, other = folder_of(a) or file_of(a), folder_of(b) or file_of(b)
     return str(a) == b or (one is not None and other is not None and one.resolve() == other.resolve())
 
 
-def _said(index: Any) -> tuple[int, Any, Any]:
-    """(rows, what it says of itself, its payload's columns) of an index."""
-    return len(index), index.about, index.fields
+def _said(index: Any) -> tuple[int, Any, Any, Any]:
+    """(rows, what it says of itself, its payload's columns, its legs) of an index."""
+    return len(index), index.about, index.fields, index.legs

@@ -14,7 +14,7 @@ from umekomi.indexes import Index
 from umekomi.indexes.payload import as_json
 from umekomi.server.errors import Answer, ApiError
 from umekomi.server.groups import Group, group_values
-from umekomi.server.workers import in_thread
+from umekomi.server.workers import alone
 from umekomi.transforms import Pca
 
 if TYPE_CHECKING:
@@ -60,8 +60,7 @@ def _drawn(app: App, name: str) -> tuple[Index, asyncio.Lock]:
 async def map_of(app: App, name: str) -> Response:
     """Places of the index's rows in two dimensions: float32 x, y in [-1, 1], row by row."""
     index, lock = _drawn(app, name)
-    async with lock:
-        _, places = await in_thread(partial(app.maps.placed, name, index))
+    _, places = await alone(lock, partial(app.maps.placed, name, index))
     return Response(places.tobytes(), media_type="application/octet-stream", headers={"x-rows": str(len(places))})
 
 
@@ -74,14 +73,16 @@ async def items(app: App, name: str, wanted: str) -> Response:
         raise ApiError(
             400, f"points: expected numbers with commas between, found {wanted[:40]!r}", param="points"
         ) from None
-    async with lock:
-        rows, _ = await in_thread(partial(app.maps.placed, name, index))
+
+    def work() -> tuple[list[dict[str, Any]], str]:
+        rows, _ = app.maps.placed(name, index)
         if len(numbers) > MOST_POINTS or any(not 0 <= number < len(rows) for number in numbers):
             raise ApiError(
                 400, f"points: expected at most {MOST_POINTS:,} numbers from 0 to {len(rows) - 1}", param="points"
             )
-        found = await in_thread(partial(index.rows, [int(row) for row in np.asarray(rows)[numbers]]))
-        text = index.about["text"]
+        return index.rows([int(row) for row in np.asarray(rows)[numbers]]), index.about["text"]
+
+    found, text = await alone(lock, work)
     data = [
         {"id": row.pop("__id__"), "text": str(row.pop(text, "") or "") if text else "", "payload": as_json(row)}
         for row in found
@@ -103,8 +104,7 @@ async def groups(app: App, name: str, field: str) -> Response:
             )
         return group_values(index.column(field, app.maps.placed(name, index)[0]))
 
-    async with lock:
-        found, ordered, points = await in_thread(work)
+    found, ordered, points = await alone(lock, work)
     return Answer(
         {
             "object": "groups",

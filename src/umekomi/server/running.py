@@ -119,8 +119,12 @@ def run(
         hosts=LOOPBACK | {host} if local and not api_key else frozenset(),
     )
     app = application(models, indexes, settings)
-    app.state.umekomi.holder.load_first()
-    listening = _listening(host, port)
+    try:
+        app.state.umekomi.holder.load_first()
+        listening = _listening(host, port)
+    except BaseException:
+        app.state.umekomi.close()
+        raise
     address = f"[{host}]" if ":" in host else host
     say(
         f"umekomi: {', '.join(app.state.umekomi.holder.models)} at http://{address}:{listening.getsockname()[1]} "

@@ -23,7 +23,7 @@ from umekomi.server.embedding import embed_texts, positions, refusal, usage
 from umekomi.server.errors import Answer, ApiError
 from umekomi.server.model_pool import LoadedModel
 from umekomi.server.schemas import RerankRequest, SearchRequest
-from umekomi.server.workers import Panic, in_thread
+from umekomi.server.workers import Panic, alone
 from umekomi.verbs.search import mark_best, sentences_of_hits
 
 if TYPE_CHECKING:
@@ -102,8 +102,7 @@ async def search(app: App, asked: SearchRequest) -> Response:
     whole: Any = None
     model = app.models_of.get(name)
     begun = time.perf_counter()
-    async with lock:
-        rows, about, legs = await in_thread(lambda: (_rows(index), index.about, index.legs))
+    rows, about, legs = await alone(lock, lambda: (_rows(index), index.about, index.legs))
     width = about["dimension"]
     rerank, depth = stage_asked(app, name, asked)
     if rerank is not None and not isinstance(asked.query, str):
@@ -137,22 +136,11 @@ async def search(app: App, asked: SearchRequest) -> Response:
         vectors = _vector(asked.query, about)
     texts = [asked.query] if isinstance(asked.query, str) else None
     wanted = min(max(asked.k, depth), rows)
-    async with lock:
-        hits = (
-            (
-                await in_thread(
-                    partial(
-                        index.search,
-                        texts if vectors is None else vectors,
-                        wanted,
-                        filter=asked.filter,
-                        leg=asked.leg,
-                        texts=texts,
-                    )
-                )
-            )[0]
-            if rows
-            else []
+    hits: list[Hit] = []
+    if rows:
+        asking = texts if vectors is None else vectors
+        (hits,) = await alone(
+            lock, partial(index.search, asking, wanted, filter=asked.filter, leg=asked.leg, texts=texts)
         )
     seconds = time.perf_counter() - begun
     if rerank is not None and hits:

@@ -29,6 +29,21 @@ async def in_thread(job: Callable[[], T], threads: concurrent.futures.Executor |
     return cast("T", value)
 
 
+async def alone(lock: asyncio.Lock, job: Callable[[], T]) -> T:
+    """What ``job`` gives, run in a thread under ``lock``. A request that is given up (its time is over, its client
+    gone) leaves the thread at work: the lock stays held until that has ended."""
+
+    def ended(work: asyncio.Task[T]) -> None:
+        lock.release()
+        if not work.cancelled():
+            work.exception()  # looked at: nobody may wait for it any more
+
+    await lock.acquire()
+    running = asyncio.create_task(in_thread(job))
+    running.add_done_callback(ended)
+    return await asyncio.shield(running)
+
+
 def _tried(job: Callable[[], Any]) -> tuple[Any, Exception | None]:
     try:
         return job(), None

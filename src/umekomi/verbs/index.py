@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from umekomi.data.readers import Source, identifiers
-from umekomi.errors import DataError, WrongUse
+from umekomi.errors import DataError, WrongUse, without_password
 from umekomi.files import content_hash, source_hash
 from umekomi.indexes import Index, lexical
 from umekomi.indexes.adapters import Adapter, NoSuchIndex, check_kind, create_database, is_database
@@ -20,6 +21,7 @@ from umekomi.limits import checked
 from umekomi.models.engines.choice import open_for_encoding
 from umekomi.models.opening import file_of, folder_of
 from umekomi.parts import similarity as similarities
+from umekomi.parts.ranking import Fusion
 from umekomi.parts.words import choose
 from umekomi.progress import Progress, say
 from umekomi.recipes import get, names, quick_model
@@ -54,6 +56,7 @@ def index(
     numbers: Sequence[str] = (),
     rerank: str | None = None,
     depth: int = DEPTH,
+    fusion: str | None = None,
     progress: bool = False,
     **settings: Any,
 ) -> AnyIndex:
@@ -88,6 +91,9 @@ def index(
         numbers: columns that are numbers though a field would not come back from one as it stands (``1.50``).
         rerank: a model's name or folder, written down with the index: a search orders its first hits by it.
         depth: as many hits are ordered so.
+        fusion: how the legs of a new hybrid index are fused: ``convex:WEIGHT`` or ``reciprocal-rank:WEIGHT`` of bm25,
+            as a comparison tuned it (:class:`umekomi.parts.ranking.Fusion`); None: by reciprocal rank with equal
+            weights.
         progress: shows a bar.
         **settings: of the kind, as of :meth:`Index.create`.
     """
@@ -95,7 +101,13 @@ def index(
 
     model, hybrid = legs_of(model)
     stage = last_stage(rerank, depth)
-
+    if fusion is not None:
+        try:
+            fusion = str(Fusion.read(fusion))
+        except ValueError as error:
+            raise WrongUse(f"index: {error}") from None
+        if not hybrid or add:
+            raise WrongUse(f"index: fusion is of a new index of both legs: expected {lexical.NAME}+MODEL, without add")
     if not is_database(out):
         out = Path(out)
         check_asked(kind, recall, settings)
@@ -105,7 +117,9 @@ def index(
             raise WrongUse(f"index: a database holds vectors alone: leave out {lexical.NAME}+, or choose a folder")
     if is_index(source):
         if model is not None:
-            raise WrongUse(f"index: the rows of {source} are taken as they are: leave out the model")
+            raise WrongUse(
+                f"index: the rows of {without_password(str(source))} are taken as they are: leave out the model"
+            )
         return carry(source, out, kind=kind, recall=recall, add=add, stage=stage, progress=progress, **settings)
     source = Path(source)
     known = read_vectors(source)
@@ -142,77 +156,82 @@ def index(
     name = "./model" if learns else _where(model if model is not None else (known or {})["model"])
     how = [[encoding, *numbers]] if encoding or numbers else []
     how += [["bm25"]] if hybrid else []
+    how += [["fusion", fusion]] if fusion else []
     job = content_hash(embedder.fingerprint(), source_hash(source), column, id_column, dimensions, ROWS, *how)
     if is_database(out) and embedder.default_output != "dense":
         raise WrongUse(f"index: a database holds dense vectors, {embedder.name} gives {embedder.default_output} ones")
-    opened = _open(out, embedder, job, add)
-    if opened is not None and hybrid and len(opened.legs) == 1:
-        raise WrongUse(f"{out} has no lexical leg: leave out bm25+, or make a new index with it")
-    begun = _job(opened)
-    done = begun["rows"] if begun["key"] == job and not begun["finished"] else 0
-    if done:
-        say(f"going on behind {done:,} finished rows in {out}")
-    row, skipped = 0, done
-    with Progress("indexing", read.rows, "rows", progress, done=done) as bar:
-        for table in read.tables(ROWS):
-            if row + table.num_rows <= skipped:
+    with ExitStack() as failing:  # closes what a job that fails had opened
+        opened = _open(out, embedder, job, add, failing)
+        if opened is not None and hybrid and len(opened.legs) == 1:
+            raise WrongUse(f"{opened.where} has no lexical leg: leave out bm25+, or make a new index with it")
+        begun = _job(opened)
+        done = begun["rows"] if begun["key"] == job and not begun["finished"] else 0
+        if done and opened is not None:
+            say(f"going on behind {done:,} finished rows in {opened.where}")
+        row, skipped = 0, done
+        with Progress("indexing", read.rows, "rows", progress, done=done) as bar:
+            for table in read.tables(ROWS):
+                if row + table.num_rows <= skipped:
+                    row += table.num_rows
+                    continue
+                texts = read.texts(table, row)
+                ids = (
+                    identifiers(table[own_id], str(source), own_id, row)
+                    if own_id
+                    else [str(number) for number in range(row + 1, row + 1 + table.num_rows)]
+                )
+                left_out = {own_id, *(WRITTEN if known is not None else ())} - {column}
+                # a hit shows what was embedded, be it a title
+                table = table.set_column(table.column_names.index(column), column, pa.array(texts, pa.string()))
+                rest = table.select([name for name in table.column_names if name not in left_out])
+                payload = as_table(rest, str(source))
+                vectors = (
+                    vectors_of(table, source)
+                    if known is not None
+                    else embedder.encode_document(texts, dimensions=dimensions, batch_size=batch_size)
+                )
                 row += table.num_rows
-                continue
-            texts = read.texts(table, row)
-            ids = (
-                identifiers(table[own_id], str(source), own_id, row)
-                if own_id
-                else [str(number) for number in range(row + 1, row + 1 + table.num_rows)]
-            )
-            left_out = {own_id, *(WRITTEN if known is not None else ())} - {column}
-            # a hit shows what was embedded, be it a title
-            table = table.set_column(table.column_names.index(column), column, pa.array(texts, pa.string()))
-            rest = table.select([name for name in table.column_names if name not in left_out])
-            payload = as_table(rest, str(source))
-            vectors = (
-                vectors_of(table, source)
-                if known is not None
-                else embedder.encode_document(texts, dimensions=dimensions, batch_size=batch_size)
-            )
-            row += table.num_rows
-            if opened is None and is_database(out):
-                opened = create_database(
-                    str(out),
-                    dimension=similarities.width(vectors),
-                    model=embedder,
-                    metric=embedder.metric,
-                    source=name,
-                    text=column,
-                    notes={"job": {"key": job, "rows": 0, "finished": False}},
-                )
-            if opened is None:
-                width = similarities.width(vectors)
-                opened = Index.create(
-                    out,
-                    model=embedder,
-                    kind=kind,
-                    recall=recall,
-                    source=name,
-                    text=column,
-                    dimension=width,
-                    # a run that is killed before its first rows are there goes on too
-                    notes={"job": {"key": job, "rows": 0, "finished": False}},
-                    words=lexical.settings(choose(searched())) if hybrid else None,
-                    **settings,
-                )
-            if learns and not inside.is_dir():
-                embedder.save(inside)
-            # where rows and what is said of them are two writes, a kill may have come between
-            again, done = replace or (bool(done) and isinstance(opened, Adapter)), 0
-            opened.add(ids, vectors, payload, replace=again, job={"key": job, "rows": row, "finished": False})
-            bar.advance(table.num_rows)
-    if opened is None or not row:
-        raise DataError(f"{source}: expected at least one text, found none")
-    if isinstance(opened, Adapter):
-        opened.compact(None if kind == "auto" else kind, recall=recall, **settings)
-    elif not add:
-        opened.compact()
-    opened.note(job={"key": job, "rows": row, "finished": True}, **({"rerank": stage} if stage else {}))
+                if opened is None and is_database(out):
+                    opened = failing.enter_context(
+                        create_database(
+                            str(out),
+                            dimension=similarities.width(vectors),
+                            model=embedder,
+                            metric=embedder.metric,
+                            source=name,
+                            text=column,
+                            notes={"job": {"key": job, "rows": 0, "finished": False}},
+                        )
+                    )
+                if opened is None:
+                    width = similarities.width(vectors)
+                    opened = Index.create(
+                        out,
+                        model=embedder,
+                        kind=kind,
+                        recall=recall,
+                        source=name,
+                        text=column,
+                        dimension=width,
+                        # a run that is killed before its first rows are there goes on too
+                        notes={"job": {"key": job, "rows": 0, "finished": False}},
+                        words=lexical.settings(choose(searched()), fusion=fusion) if hybrid else None,
+                        **settings,
+                    )
+                if learns and not inside.is_dir():
+                    embedder.save(inside)
+                # where rows and what is said of them are two writes, a kill may have come between
+                again, done = replace or (bool(done) and isinstance(opened, Adapter)), 0
+                opened.add(ids, vectors, payload, replace=again, job={"key": job, "rows": row, "finished": False})
+                bar.advance(table.num_rows)
+        if opened is None or not row:
+            raise DataError(f"{source}: expected at least one text, found none")
+        if isinstance(opened, Adapter):
+            opened.compact(None if kind == "auto" else kind, recall=recall, **settings)
+        elif not add:
+            opened.compact()
+        opened.note(job={"key": job, "rows": row, "finished": True}, **({"rerank": stage} if stage else {}))
+        failing.pop_all()
     return opened
 
 
@@ -262,22 +281,25 @@ def _job(opened: AnyIndex | None) -> dict[str, Any]:
     return about
 
 
-def _there(out: str | Path) -> AnyIndex | None:
-    """The index at this place; None where there is none yet."""
-    if not is_database(out):
-        return Index(out) if Store(out).exists() else None
+def _there(out: str | Path, add: bool, failing: ExitStack) -> AnyIndex | None:
+    """The index at this place, which ``failing`` closes; None where there is none yet, which is an error where rows are
+    to be added to it."""
     try:
-        return open_index(out)
+        if is_database(out) or Store(out).exists():
+            opened = open_index(out)
+            failing.callback(opened.close)
+            return opened
     except NoSuchIndex:
-        return None
+        pass
+    if add:
+        raise WrongUse(f"{without_password(str(out))} holds no index to add to: leave out add to make one")
+    return None
 
 
-def _open(out: str | Path, embedder: EmbedderBase, job: str, add: bool) -> AnyIndex | None:
-    """The index to add to, or to go on with; None where there is none yet."""
-    opened = _there(out)
+def _open(out: str | Path, embedder: EmbedderBase, job: str, add: bool, failing: ExitStack) -> AnyIndex | None:
+    """The index to add to, or to go on with, which ``failing`` closes; None where there is none yet."""
+    opened = _there(out, add, failing)
     if opened is None:
-        if add:
-            raise WrongUse(f"{out} holds no index to add to: leave out add to make one")
         return None
     opened.use(embedder)
     _may_go_on(opened, job, add)
@@ -316,67 +338,69 @@ def carry(
         progress: shows a bar.
         **settings: of the kind.
     """
-    given = source if isinstance(source, (Index, Adapter)) else open_index(source)
-    about = given.about
-    if about["output"] != "dense":
-        raise WrongUse(f"{given.where} holds {about['output']} vectors: only dense ones go from index to index")
-    model = dict(about["model"])
-    if model["name"].startswith("./") and isinstance(given, Index):
-        model["name"] = str(given.store.path(model["name"][2:]).resolve())
-    total = len(given)
-    if not total:
-        raise DataError(f"{given.where}: expected at least one row, found none")
-    job = content_hash("carry", given.where, model["fingerprint"], about["metric"], about["dimension"])
-    target = _there(out)
-    if target is None and add:
-        raise WrongUse(f"{out} holds no index to add to: leave out add to make one")
-    if target is not None:
-        found = target.about
-        for what, one, other in (
-            ("model", model["fingerprint"], found["model"]["fingerprint"]),
-            ("measure", about["metric"], found["metric"]),
-            ("width", about["dimension"], found["dimension"]),
-        ):
-            if one != other:
-                raise WrongUse(
-                    f"{target.where} holds vectors of another {what} ({other}) than {given.where} ({one}): they do not "
-                    "compare"
-                )
-        _may_go_on(target, job, add)
-    elif is_database(out):
-        begun = about_of(about["dimension"], about["metric"], about["text"]) | {"model": model}
-        target = create_database(str(out), dimension=about["dimension"], about=begun)
-    else:
-        target = Index.create(
-            out,
-            metric=about["metric"],
-            kind=kind,
-            recall=recall,
-            text=about["text"],
-            dimension=about["dimension"],
-            words=about.get("lexical"),
-            of=model,
-            **settings,
-        )
-    begun = _job(target)
-    going_on = begun["key"] == job and not begun["finished"]
-    rows, after = (begun["rows"], begun.get("last")) if going_on else (0, None)
-    if rows:
-        say(f"going on behind {rows:,} finished rows in {target.where}")
-    with Progress("carrying", total, "rows", progress, done=rows) as bar:
-        for batch in batches_of(given, after):
-            rows += len(batch.ids)
-            note = {"key": job, "rows": rows, "finished": False, "last": batch.last}
-            target.add(batch.ids, batch.vectors, batch.payload, replace=add or going_on, job=note)
-            bar.advance(len(batch.ids))
-    if isinstance(target, Adapter):
-        target.compact(None if kind == "auto" else kind, recall=recall, **settings)
-    elif not add:
-        target.compact()
-    if not add and len(target) != len(given):
-        raise DataError(
-            f"{target.where} holds {len(target):,} rows, {given.where} {len(given):,}: it changed meanwhile"
-        )
-    target.note(job={"key": job, "rows": rows, "finished": True}, **({"rerank": stage} if stage else {}))
-    say(f"{rows:,} rows of {given.where} are in {target.where}")
+    with ExitStack() as reading, ExitStack() as failing:
+        given = source if isinstance(source, (Index, Adapter)) else open_index(source)
+        if given is not source:
+            reading.callback(given.close)
+        about = given.about
+        if about["output"] != "dense":
+            raise WrongUse(f"{given.where} holds {about['output']} vectors: only dense ones go from index to index")
+        model = dict(about["model"])
+        if model["name"].startswith("./") and isinstance(given, Index):
+            model["name"] = str(given.store.path(model["name"][2:]).resolve())
+        total = len(given)
+        if not total:
+            raise DataError(f"{given.where}: expected at least one row, found none")
+        job = content_hash("carry", given.where, model["fingerprint"], about["metric"], about["dimension"])
+        target = _there(out, add, failing)
+        if target is not None:
+            found = target.about
+            for what, one, other in (
+                ("model", model["fingerprint"], found["model"]["fingerprint"]),
+                ("measure", about["metric"], found["metric"]),
+                ("width", about["dimension"], found["dimension"]),
+            ):
+                if one != other:
+                    raise WrongUse(
+                        f"{target.where} holds vectors of another {what} ({other}) than {given.where} ({one}): they do "
+                        "not compare"
+                    )
+            _may_go_on(target, job, add)
+        elif is_database(out):
+            begun = about_of(about["dimension"], about["metric"], about["text"]) | {"model": model}
+            target = failing.enter_context(create_database(str(out), dimension=about["dimension"], about=begun))
+        else:
+            target = Index.create(
+                out,
+                metric=about["metric"],
+                kind=kind,
+                recall=recall,
+                text=about["text"],
+                dimension=about["dimension"],
+                words=about.get("lexical"),
+                of=model,
+                **settings,
+            )
+        begun = _job(target)
+        going_on = begun["key"] == job and not begun["finished"]
+        rows, after = (begun["rows"], begun.get("last")) if going_on else (0, None)
+        if rows:
+            say(f"going on behind {rows:,} finished rows in {target.where}")
+        with Progress("carrying", total, "rows", progress, done=rows) as bar:
+            for batch in batches_of(given, after):
+                rows += len(batch.ids)
+                note = {"key": job, "rows": rows, "finished": False, "last": batch.last}
+                target.add(batch.ids, batch.vectors, batch.payload, replace=add or going_on, job=note)
+                bar.advance(len(batch.ids))
+        if isinstance(target, Adapter):
+            target.compact(None if kind == "auto" else kind, recall=recall, **settings)
+        elif not add:
+            target.compact()
+        if not add and len(target) != len(given):
+            raise DataError(
+                f"{target.where} holds {len(target):,} rows, {given.where} {len(given):,}: it changed meanwhile"
+            )
+        target.note(job={"key": job, "rows": rows, "finished": True}, **({"rerank": stage} if stage else {}))
+        say(f"{rows:,} rows of {given.where} are in {target.where}")
+        failing.pop_all()
     return target

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from umekomi.errors import DataError, WrongUse
+from umekomi.errors import DataError, WrongUse, without_password
 from umekomi.indexes import Hit, Index, lexical
-from umekomi.indexes.adapters import Adapter
+from umekomi.indexes.adapters import Adapter, is_database
 from umekomi.indexes.opening import AnyIndex, is_index, open_index
 from umekomi.indexes.payload import row_of
 from umekomi.limits import checked
@@ -81,11 +82,11 @@ def search(
         query.encode()
     except UnicodeEncodeError:
         raise WrongUse(f"search: expected a query of whole characters, found {query!r}") from None
-    opened = _index(model)
-    if opened is not None:
-        if source is not None:
-            raise WrongUse(f"{opened.where} is an index: it is searched itself, without a file of texts")
-        return _in_index(opened, query, k, filter, mark, leg, stage_of(opened, rerank, depth))
+    with _index(model) as opened:
+        if opened is not None:
+            if source is not None:
+                raise WrongUse(f"{opened.where} is an index: it is searched itself, without a file of texts")
+            return _in_index(opened, query, k, filter, mark, leg, stage_of(opened, rerank, depth))
     for what, given in (("a filter", filter), ("a leg", leg)):
         if given is not None:
             raise WrongUse(f"search: {what} needs an index (umekomi index)")
@@ -97,6 +98,8 @@ def search(
         if stage is not None:
             raise WrongUse("search: names are not ordered anew: rerank needs texts")
         return _names(model, query, k)
+    if is_database(source):
+        raise WrongUse(f"{without_password(str(source))} is an index: name it in the model's place")
     source = Path(source)
     if source.suffix == ".npy":
         raise WrongUse(f"{source} holds vectors without their texts: encode to .parquet to search them")
@@ -142,10 +145,11 @@ def search(
     return _marked(embedder, asked, hits, dimensions) if mark else hits
 
 
-def _index(model: object) -> AnyIndex | None:
-    if isinstance(model, (Index, Adapter)):
-        return model
-    return open_index(model) if isinstance(model, (str, Path)) and is_index(model) else None
+def _index(model: object) -> AbstractContextManager[AnyIndex | None]:
+    """The index that is searched, None where it is a model; closed behind the search where it was opened for it."""
+    if isinstance(model, (str, Path)) and is_index(model):
+        return open_index(model)
+    return nullcontext(model if isinstance(model, (Index, Adapter)) else None)
 
 
 def stage_of(opened: Any, rerank: str | None, depth: int | None) -> tuple[str, int] | None:

@@ -7,11 +7,13 @@ any address: ``%20`` is a space."""
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from typing import Any
 from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
 
-from umekomi.errors import MissingExtra, WrongUse, unknown_name
+from umekomi.errors import MissingExtra, WrongUse, unknown_name, without_password
 from umekomi.indexes.adapters.base import Adapter, about_of
 from umekomi.indexes.adapters.edge import EdgeClient
 from umekomi.indexes.adapters.lance import LanceIndex
@@ -72,18 +74,22 @@ def create_database(
 
 def _opener(address: str) -> Callable[[dict[str, Any] | None, Any], Adapter]:
     """What opens, or with an ``about`` makes, the index at an address."""
+    where = re.split("[?#]", without_password(address))[0]
+    malformed = WrongUse(
+        f"{where!r:.80} is no address: expected SCHEME://USER:PASSWORD@HOST:PORT/…, without line breaks, signs such as "
+        "/ @ : ? # in a name or a password as %2F %40 %3A %3F %23"
+    )
     try:
         parts = urlsplit(address)
         host, port = parts.hostname or "", parts.port
-    except ValueError as error:
-        raise WrongUse(f"{address!r:.80} is no address: {error}") from None
+    except ValueError:  # whose own words may hold a password
+        raise malformed from None
     if parts.scheme not in SCHEMES:
         raise unknown_name("database", parts.scheme, SCHEMES)
-    if any(sign in address for sign in "\r\n\0"):
-        raise WrongUse(f"{address!r:.80} is no address: it holds a line break")
+    if any(sign in address for sign in "\r\n\0") or (":" in parts.netloc and "@" in parts.path + parts.fragment):
+        raise malformed
     before, _, last = parts.path.rpartition("/")
     name = unquote(last)
-    where = shown(parts)
     if not name:
         raise WrongUse(f"{where}: expected the name of a table at its end, found none")
     if parts.scheme in ("postgresql", "postgres"):
@@ -97,9 +103,16 @@ def _opener(address: str) -> Callable[[dict[str, Any] | None, Any], Adapter]:
         if not uri:
             raise WrongUse(f"{where}: expected lance:///FOLDER/TABLE, found no folder")
         return lambda about, model: LanceIndex(uri, name, about=about, embedder=model)
-    return lambda about, model: QdrantIndex(
-        _client(parts, host, port, unquote(before), where), name, about=about, embedder=model, where=where
-    )
+
+    def in_qdrant(about: dict[str, Any] | None, model: Any) -> Adapter:
+        with ExitStack() as failing:
+            client = _client(parts, host, port, unquote(before), where)
+            failing.callback(client.close)
+            index = QdrantIndex(client, name, about=about, embedder=model, where=where)
+            failing.pop_all()
+        return index
+
+    return in_qdrant
 
 
 def _client(parts: SplitResult, host: str, port: int | None, folder: str, where: str) -> Any:
@@ -123,26 +136,3 @@ def _client(parts: SplitResult, host: str, port: int | None, folder: str, where:
         return QdrantClient(path=folder)
     except RuntimeError as error:  # another process has it open
         raise WrongUse(f"{where}: {' '.join(str(error).split())[:200]}") from None
-
-
-def shown(parts: SplitResult) -> str:
-    """An address as errors show it: without a user's password.
-
-    >>> shown(urlsplit("postgresql://me:secret@db.example:5432/shop/texts?sslmode=require"))
-    'postgresql://me@db.example:5432/shop/texts'
-    """
-    user, at, place = parts.netloc.rpartition("@")
-    return f"{parts.scheme}://{user.partition(':')[0]}{at}{place}{parts.path}"
-
-
-def without_password(place: str) -> str:
-    """A place as it may be shown and typed again: an address without what only its user knows.
-
-    >>> without_password("postgresql://me:secret@db/shop/texts?sslmode=require&password=secret")
-    'postgresql://me@db/shop/texts?sslmode=require'
-    """
-    if not is_database(place):
-        return place
-    parts = urlsplit(place)
-    kept = "&".join(each for each in parts.query.split("&") if not each.partition("=")[0].startswith("pass"))
-    return shown(parts) + (f"?{kept}" if kept else "")

@@ -6,7 +6,7 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -60,14 +60,6 @@ class Adapter(ABC):
         self._embedder: Any = None
         if embedder is not None:
             self.use(embedder)
-
-    def agree(self, stored: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
-        """The error where what is there has another width or measure than was asked for."""
-        found, wanted = ((each.get("dimension"), each.get("metric")) for each in (stored, asked))
-        if found != wanted:
-            raise WrongUse(
-                f"{self.where} holds {found[0]} dimensions compared by {found[1]}: expected {wanted[0]} by {wanted[1]}"
-            )
 
     @property
     def dimension(self) -> int:
@@ -216,7 +208,13 @@ class Adapter(ABC):
         raise WrongUse(f"{self.where}: the database looks after its own files: its own tools verify them")
 
     def close(self) -> None:  # noqa: B027 - what needs no closing leaves it out
-        """Done with the database."""
+        """Done with the database. ``with`` does it at its end."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def _hit(self, name: str, score: float, payload: dict[str, Any]) -> Hit:
         return Hit(name, score, str(payload.pop(self.text, "") or "") if self.text else "", (0, 0), payload)
@@ -289,6 +287,36 @@ def read_about(said: str, where: str) -> dict[str, Any]:
     if not fits:
         raise DataError(f"{where}: what it says of itself is not what umekomi index wrote: {said[:80]!r}")
     return about  # type: ignore[no-any-return]
+
+
+def settled(where: str, what: str, there: bool, said: str | None, asked: dict[str, Any] | None) -> dict[str, Any]:
+    """What an index says of itself: as stored, or as asked for where there is none yet.
+
+    Args:
+        where: as errors show it.
+        what: what the database calls it: a table, a collection.
+        there: is there one of this name?
+        said: what is stored of it; None: nothing, so that it is another's.
+        asked: of a new one, which one that is there must agree with; None: it must be there.
+    """
+    if said is None:
+        if there:
+            raise WrongUse(f"{where}: there is such a {what}, and umekomi index did not make it: choose another name")
+        if asked is None:
+            raise NoSuchIndex(f"{where}: there is no such {what}: make it with umekomi index")
+        return asked
+    stored = read_about(said, where)
+    found, wanted = ((each.get("dimension"), each.get("metric")) for each in (stored, asked or stored))
+    if found != wanted:
+        raise WrongUse(
+            f"{where} holds {found[0]} dimensions compared by {found[1]}: expected {wanted[0]} by {wanted[1]}"
+        )
+    return stored
+
+
+def line(error: BaseException) -> str:
+    """What a database's own error says, in one line."""
+    return (" ".join(str(error).split()) or type(error).__name__)[:200]
 
 
 def present(column: pa.ChunkedArray) -> pa.ChunkedArray:

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from umekomi.errors import DataError, MissingExtra, WrongUse
-from umekomi.indexes.adapters.base import Adapter, Batch, NoSuchIndex, about_of, present, read_about
+from umekomi.errors import DataError, MissingExtra, WrongUse, without_password
+from umekomi.indexes.adapters.base import Adapter, Batch, about_of, line, present, settled
 from umekomi.indexes.filters import quoted, sql
 from umekomi.indexes.index import Hit
 from umekomi.indexes.payload import row_of
@@ -53,28 +53,19 @@ class LanceIndex(Adapter):
         except ImportError:
             raise MissingExtra("lancedb", "lance", "a LanceDB index") from None
         self.name, self.compact_every, self._writes = name, compact_every, 0
-        where = f"{uri}, table {name!r}"
+        place = without_password(str(uri))
+        where = f"{place}, table {name!r}"
         if about is None and dimension is not None:
             about = about_of(dimension, metric, text, embedder)
         if name == ABOUT:
-            raise WrongUse(f"{uri}: the table {ABOUT} is where others say what they are: choose another name")
+            raise WrongUse(f"{place}: the table {ABOUT} is where others say what they are: choose another name")
         try:
             self._database = lancedb.connect(str(uri))
             names = self._names()
             self._table: Any = self._database.open_table(name) if name in names else None
         except (OSError, RuntimeError, ValueError) as error:
-            raise DataError(f"{uri}: LanceDB does not open it: {_line(error)}") from None
-        said = self._said(names)
-        self.where = where
-        if said is not None:
-            stored = read_about(said, where)
-            if dimension is not None and about is not None:
-                self.agree(stored, about)
-            about = stored
-        elif self._table is not None and dimension is None:
-            raise WrongUse(f"{where}: there is such a table, and umekomi index did not make it: choose another name")
-        if about is None:
-            raise NoSuchIndex(f"{where}: there is no such table: make it with umekomi index")
+            raise DataError(f"{place}: LanceDB does not open it: {line(error)}") from None
+        about = settled(where, "table", self._table is not None, self._said(names), about)
         super().__init__(where, about, embedder)
 
     def _names(self) -> list[str]:
@@ -135,7 +126,7 @@ class LanceIndex(Adapter):
                 rows = self._table.merge_insert("__id__").when_matched_update_all().when_not_matched_insert_all()
                 rows.execute(self._filled(table))
         except (ValueError, RuntimeError, NotImplementedError) as error:
-            raise DataError(f"add: LanceDB does not take it: {_line(error)}") from None
+            raise DataError(f"add: LanceDB does not take it: {line(error)}") from None
         if notes:
             self._write_about(self.about | dict(notes))
         self._written()
@@ -199,7 +190,7 @@ class LanceIndex(Adapter):
             # what LanceDB's planner does not take; without a condition nothing of the user's reaches it
             if condition is None:
                 raise
-            raise WrongUse(f"filter: LanceDB does not take it: {_line(error)}") from None
+            raise WrongUse(f"filter: LanceDB does not take it: {line(error)}") from None
         hits = []
         for number in range(table.num_rows):
             found = row_of(table.drop_columns(["vector"]), number)
@@ -208,7 +199,3 @@ class LanceIndex(Adapter):
             score = -(distance**0.5) if self.metric == "euclidean" else 1 - distance
             hits.append(self._hit(found.pop("__id__"), float(score), found))
         return hits
-
-
-def _line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:200]

@@ -8,10 +8,12 @@ time (a lock on the table that readers do not feel)."""
 from __future__ import annotations
 
 import json
+import re
 import struct
 import uuid
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -19,7 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from umekomi.errors import DataError, MissingExtra, UmekomiError, WrongUse
-from umekomi.indexes.adapters.base import Adapter, Batch, NoSuchIndex, about_of, present, read_about
+from umekomi.indexes.adapters.base import Adapter, Batch, about_of, line, present, read_about, settled
 from umekomi.indexes.filters import POSTGRES, sql
 from umekomi.indexes.index import Hit
 from umekomi.indexes.kinds import Exact, Hnsw, Kind, make_kind
@@ -28,6 +30,8 @@ from umekomi.indexes.scans import overlap
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from umekomi.indexes.scans import Ranking
 
 ID, VECTOR = "__id__", "__vector__"
 SYSTEM = frozenset({"tableoid", "xmin", "cmin", "xmax", "cmax", "ctid"})
@@ -87,29 +91,33 @@ class PostgresIndex(Adapter):
         _check_name(name, "the table's name")
         if about is None and dimension is not None:
             about = about_of(dimension, metric, text, embedder)
-        there, said = self._run(self._look)
-        if there and said is None:
-            raise WrongUse(
-                f"{self.where}: there is such a table, and umekomi index did not make it: choose another name"
-            )
-        if said is not None:
-            stored = read_about(said, self.where)
-            if dimension is not None and about is not None:
-                self.agree(stored, about)
-            about = stored
-        if about is None:
-            raise NoSuchIndex(f"{self.where}: there is no such table: make it with umekomi index")
-        super().__init__(self.where, about, embedder)
-        self._schema = _schema(about, self.where)
-        if not there:
-            if self.dimension > WIDEST:
-                raise WrongUse(f"{self.where}: pgvector stores up to {WIDEST:,} dimensions, found {self.dimension:,}")
-            self._run(self._create)
+        with ExitStack() as failing:
+            failing.callback(self.close)
+            there, said = self._run(self._look)
+            about = settled(self.where, "table", there, said, about)
+            super().__init__(self.where, about, embedder)
+            self._schema = _schema(about, self.where)
+            if not there:
+                if self.dimension > WIDEST:
+                    raise WrongUse(
+                        f"{self.where}: pgvector stores up to {WIDEST:,} dimensions, found {self.dimension:,}"
+                    )
+                self._run(self._create)
+            failing.pop_all()
 
     # --- the connection -------------------------------------------------------------------------------------------
 
     def _connect(self) -> Any:
         psycopg = self._psycopg
+        try:  # here, for its own words about what it cannot read may hold a password
+            port = psycopg.conninfo.conninfo_to_dict(self._address).get("port", "")
+        except psycopg.ProgrammingError:
+            port = None
+        if port is None or not re.fullmatch(r"[0-9,]*", str(port)):
+            raise WrongUse(
+                f"{self.where}: libpq does not read the address: expected postgresql://USER:PASSWORD@HOST:PORT/DATABASE"
+                ", signs such as % / @ : in a name or a password as %25 %2F %40 %3A, or KEY='VALUE' pairs"
+            )
         try:
             connection = psycopg.connect(
                 self._address,
@@ -119,14 +127,14 @@ class PostgresIndex(Adapter):
                 options="-c standard_conforming_strings=on -c timezone=UTC -c client_min_messages=error",
             )
         except psycopg.Error as error:
-            raise UmekomiError(f"{self.where} cannot be reached: {_line(error)}") from None
+            raise UmekomiError(f"{self.where} cannot be reached: {line(error)}") from None
         try:
             if self._making and psycopg.types.TypeInfo.fetch(connection, "vector") is None:
                 connection.execute("CREATE EXTENSION IF NOT EXISTS vector")
             info = psycopg.types.TypeInfo.fetch(connection, "vector")
             why = ""
         except psycopg.Error as error:
-            info, why = None, f" ({_line(error)})"
+            info, why = None, f" ({line(error)})"
         if info is None and not self._making:
             return connection  # without the extension there is no table of ours to be found
         if info is None:
@@ -152,11 +160,11 @@ class PostgresIndex(Adapter):
             except psycopg.Error as error:
                 lost = connection.closed or connection.broken
                 if not lost:
-                    raise DataError(f"{self.where}: PostgreSQL does not take it: {_line(error)}") from None
+                    raise DataError(f"{self.where}: PostgreSQL does not take it: {line(error)}") from None
                 self._connection = None
                 if attempt:
                     raise UmekomiError(
-                        f"{self.where}: the connection was lost: {_line(error)}; what was committed is there, and the "
+                        f"{self.where}: the connection was lost: {line(error)}; what was committed is there, and the "
                         "same command goes on behind it"
                     ) from None
         raise AssertionError("the last attempt returns or raises")
@@ -378,17 +386,21 @@ class PostgresIndex(Adapter):
         return f"umekomi_{hashlib.blake2b(self.name.encode(), digest_size=8).hexdigest()}"
 
     def _tune(self, recall: float) -> None:
+        settings = self.kind.settings()
+        measured = self._recall(10, 100, 0) if len(self) >= 1000 else lambda: 1.0
         for effort in EFFORTS:
-            about = dict(self.about)
-            about["kind"] = {"name": "hnsw", "settings": self.kind.settings() | {"effort": effort}}
-            self.about = about
-            if len(self) < 1000 or self.check(sample=100, seed=0) >= recall:
+            self.about = self.about | {"kind": {"name": "hnsw", "settings": settings | {"effort": effort}}}
+            if measured() >= recall:
                 break
         self._write_about(self.about)
 
     def check(self, k: int = 10, sample: int = 200, *, seed: int = 1, queries: Any = None) -> float:
         """Recall at ``k`` of what the table's graph finds against a look at every row: of ``queries``, or of rows of
         its own, each without itself."""
+        return self._recall(k, sample, seed, queries)()
+
+    def _recall(self, k: int, sample: int, seed: int, queries: Any = None) -> Callable[[], float]:
+        """What measures :meth:`check` with the effort of the moment; every row is looked at here, once."""
         if queries is None:
             rows = self._read(
                 self._sql("SELECT {vector} FROM {table} ORDER BY md5({id} || %s) LIMIT %s"), (str(seed), sample)
@@ -399,17 +411,23 @@ class PostgresIndex(Adapter):
         else:
             vectors, wanted = self._vectors(queries, "query", "query"), k
         numbers: dict[str, int] = {}
-        lists = []
-        for exact in (True, False):
+
+        def ranked(*, exact: bool) -> Ranking:
             scores = np.full((len(vectors), wanted), -np.inf, np.float32)
             found = np.full(scores.shape, -1, np.int64)
             for query, vector in enumerate(vectors):
                 for place, (name, score, _) in enumerate(self._nearest(vector, wanted, None, exact=exact)):
                     found[query, place], scores[query, place] = numbers.setdefault(name, len(numbers)), score
-            lists.append((found, scores))
-        own = lists[0][0][:, 0] if queries is None else np.full(len(vectors), -1)
-        share = overlap(lists[0], lists[1], own, k)
-        return 1.0 if share is None else share
+            return found, scores
+
+        true = ranked(exact=True)
+        own = true[0][:, 0] if queries is None else np.full(len(vectors), -1)
+
+        def measured() -> float:
+            share = overlap(true, ranked(exact=False), own, k)
+            return 1.0 if share is None else share
+
+        return measured
 
     def _search(self, query: Any, k: int, condition: Any) -> list[Hit]:
         exact = isinstance(self.kind, Exact)
@@ -575,7 +593,7 @@ def _castable(column: pa.ChunkedArray, kind: pa.DataType, name: str) -> pa.Chunk
             column = column.cast(kind)
         except pa.ArrowException as error:
             raise DataError(
-                f"add: payload column {name!r}: PostgreSQL does not hold it as {type_name(kind)}: {_line(error)}"
+                f"add: payload column {name!r}: PostgreSQL does not hold it as {type_name(kind)}: {line(error)}"
             ) from None
     family = _family(kind)
     if family == "text":
@@ -644,7 +662,7 @@ def _schema(about: Mapping[str, Any], where: str) -> pa.Schema:
     try:
         return pa.ipc.read_schema(pa.py_buffer(b64decode(said, validate=True)))
     except Exception as error:  # Arrow has a kind of error for each sort of damage
-        raise DataError(f"{where}: what it says of its columns cannot be read: {_line(error)}") from None
+        raise DataError(f"{where}: what it says of its columns cannot be read: {line(error)}") from None
 
 
 def _written(schema: pa.Schema) -> str:
@@ -686,7 +704,3 @@ def _register(connection: Any, info: Any) -> None:
     info.register(connection)
     connection.adapters.register_dumper(_Vector, VectorDumper)
     connection.adapters.register_loader(info.oid, VectorLoader)
-
-
-def _line(error: BaseException) -> str:
-    return (" ".join(str(error).split()) or type(error).__name__)[:200]

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from umekomi.errors import DataError, MissingExtra, UmekomiError, WrongUse
-from umekomi.indexes.adapters.base import Adapter, Batch, NoSuchIndex, about_of, read_about
+from umekomi.indexes.adapters.base import Adapter, Batch, about_of, line, settled
 from umekomi.indexes.filters import qdrant
 from umekomi.indexes.index import Hit
 from umekomi.indexes.payload import as_json, as_table, row_of
@@ -50,7 +51,7 @@ class QdrantIndex(Adapter):
         where: str = "",
     ) -> None:
         try:
-            from qdrant_client import QdrantClient, models
+            from qdrant_client import QdrantClient
         except ImportError:
             raise MissingExtra("qdrant-client", "qdrant", "a Qdrant index") from None
         where = where or f"the collection {name!r}"
@@ -60,36 +61,32 @@ class QdrantIndex(Adapter):
             about = about_of(dimension, metric, text, embedder)
         if name == ABOUT:
             raise WrongUse(f"the collection {ABOUT} is where others say what they are: choose another name")
-        there = self._safely(lambda: self.client.collection_exists(name))
-        said = self._said() if there else None
-        if said is not None:
-            stored = read_about(said, where)
-            if dimension is not None and about is not None:
-                self.agree(stored, about)
-            about = stored
-        elif there and dimension is None:
-            about = None
-        if about is None:
-            if not there:
-                raise NoSuchIndex(f"{where}: there is no such collection: make it with umekomi index")
-            raise WrongUse(
-                f"{where}: there is such a collection, and umekomi index did not make it: choose another name"
-            )
-        super().__init__(where, about, embedder)
+        with ExitStack() as failing:
+            if isinstance(client, str):
+                failing.callback(self.client.close)
+            there = self._safely(lambda: self.client.collection_exists(name))
+            about = settled(where, "collection", there, self._said() if there else None, about)
+            super().__init__(where, about, embedder)
+            self._prepare(there)
+            failing.pop_all()
+
+    def _prepare(self, there: bool) -> None:
+        """The collection made, or held against what is said of it."""
+        from qdrant_client import models
+
         kind = {"cosine": models.Distance.COSINE, "dot": models.Distance.DOT, "euclidean": models.Distance.EUCLID}[
             self.metric
         ]
-        wanted = dimension or self.dimension
         if not there:
-            config = models.VectorParams(size=wanted, distance=kind)
+            config = models.VectorParams(size=self.dimension, distance=kind)
             self._write_about(self.about)  # first: a collection that says nothing would be another's
-            self._safely(lambda: self.client.create_collection(name, vectors_config=config))
+            self._safely(lambda: self.client.create_collection(self.name, vectors_config=config))
             return
-        found = self.client.get_collection(name).config.params.vectors
-        if (getattr(found, "size", None), getattr(found, "distance", None)) != (wanted, kind):
+        found = self._safely(lambda: self.client.get_collection(self.name)).config.params.vectors
+        if (getattr(found, "size", None), getattr(found, "distance", None)) != (self.dimension, kind):
             raise WrongUse(
-                f"the collection {name!r} holds {getattr(found, 'size', 'named')} dimensions compared by "
-                f"{getattr(found, 'distance', 'their own')}: expected {wanted} by {kind}"
+                f"the collection {self.name!r} holds {getattr(found, 'size', 'named')} dimensions compared by "
+                f"{getattr(found, 'distance', 'their own')}: expected {self.dimension} by {kind}"
             )
 
     def _safely(self, job: Any) -> Any:
@@ -102,13 +99,13 @@ class QdrantIndex(Adapter):
             except (ResponseHandlingException, ConnectionError) as error:
                 if attempt:
                     raise UmekomiError(
-                        f"{self.where} cannot be reached: {_line(error)}; what was committed is there, and the same "
+                        f"{self.where} cannot be reached: {line(error)}; what was committed is there, and the same "
                         "command goes on behind it"
                     ) from None
             except (UnexpectedResponse, ApiException) as error:
-                raise DataError(f"{self.where}: Qdrant does not take it: {_line(error)}") from None
+                raise DataError(f"{self.where}: Qdrant does not take it: {line(error)}") from None
             except (ValueError, RuntimeError) as error:  # how the local mode and the engine refuse
-                raise DataError(f"{self.where}: Qdrant does not take it: {_line(error)}") from None
+                raise DataError(f"{self.where}: Qdrant does not take it: {line(error)}") from None
         raise AssertionError("the last attempt returns or raises")
 
     def _said(self) -> str | None:
@@ -181,9 +178,8 @@ class QdrantIndex(Adapter):
                 return
             payloads = [dict(point.payload or {}) for point in points]
             ids = [each.pop("__id__") for each in payloads]
-            columns = {name: [each.get(name) for each in payloads] for each in payloads for name in each}
             vectors = np.array([point.vector for point in points], np.float32)
-            yield Batch(ids, vectors, as_table(columns, self.where), after)
+            yield Batch(ids, vectors, as_table(columns_of(payloads), self.where), after)
             if after is None:
                 return
 
@@ -211,5 +207,7 @@ class QdrantIndex(Adapter):
         return hits
 
 
-def _line(error: Exception) -> str:
-    return (" ".join(str(error).split()) or type(error).__name__)[:200]
+def columns_of(payloads: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
+    """Points' payloads as columns of equal length, None where a point lacks a field."""
+    names = dict.fromkeys(name for each in payloads for name in each)
+    return {name: [each.get(name) for each in payloads] for name in names}

@@ -131,10 +131,8 @@ class Centroids(Kind):
         wanted = max(int(np.ceil(self.needed(k / max(share, 1e-9)) * share)), 2 * k)
         if not self.shortlist or part.rows <= FEWEST or wanted >= part.living / 2:
             return _every(part, queries, k)
-        if "proved" not in part.arrays:
-            lists = part.arrays["lists"]
-            part.prove("members", lambda members: _check_lists(lists, members, part.rows))
-            part.arrays["proved"] = True
+        lists = part.arrays["lists"]
+        part.prove("members", lambda members: _check_lists(lists, members, part.rows))
         scores, rows = empty_hits(queries.items, k)
 
         def some(first: int, last: int) -> None:

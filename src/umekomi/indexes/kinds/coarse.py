@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from umekomi.indexes.kinds.base import DEPTHS, USUAL, Kind
-from umekomi.indexes.scans import Part, empty_hits, merge_hits, sample_queries, scan, score_listed
+from umekomi.indexes.scans import Part, ask_all, empty_hits, merge_hits, sample_queries, scan, score_listed
 from umekomi.parts.kernels.threads import cores, run_all, shards
 
 if TYPE_CHECKING:
@@ -78,8 +78,7 @@ class Coarse(Kind):
         return self.coarse_then_exact(part, queries, k)
 
     def coarse_then_exact(self, part: Part, queries: Floats, k: int) -> Ranking:
-        """A coarse scan, one threshold, the exact look at what reaches it, a second one where it takes that: one query
-        over all threads, many each in one."""
+        """A coarse scan, one threshold, the exact look at what reaches it, a second one where it takes that."""
         from umekomi.parts.kernels.scan import BINS, rescore
 
         if part.few(k):
@@ -118,18 +117,7 @@ class Coarse(Kind):
                     rows, scores = look(least, found.least)
             return rows, scores
 
-        threads = cores()
-        if len(queries) < 2 * threads:
-            out = [ask(query, threads) for query in queries]
-        else:
-            out = [
-                each
-                for some in run_all(
-                    lambda low, high: [ask(query, 1) for query in queries[low:high]], shards(len(queries), threads)
-                )
-                for each in some
-            ]
-        return np.concatenate([rows for rows, _ in out]), np.concatenate([scores for _, scores in out])
+        return ask_all(ask, queries, k)
 
     def ranks(self, part: Part, k: int, sample: int, seed: int, threads: int) -> NDArray[np.int64]:
         """For rows drawn as queries: how far down the coarse order each of their ``k`` true neighbours stands (1 is

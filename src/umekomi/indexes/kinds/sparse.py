@@ -44,9 +44,7 @@ class Sparse(Kind):
         from umekomi.parts.kernels.scan import sparse_search
 
         lists = [part.arrays[name] for name in ("offsets", "documents", "values")]
-        if "proved" not in part.arrays:
-            part.prove("documents", lambda documents: _check_lists(lists[0], documents, part.rows))
-            part.arrays["proved"] = True
+        part.prove("documents", lambda documents: _check_lists(lists[0], documents, part.rows))
         pointers, asked = (
             queries.indptr.astype(np.int64),
             (queries.indices.astype(np.int32), queries.data.astype(np.float32)),
