@@ -50,9 +50,26 @@ def single_threaded_blas() -> Iterator[None]:
         yield
 
 
+@contextmanager
+def single_threaded_openmp() -> Iterator[None]:
+    """Inside, what this thread asks of torch is computed by this thread alone: for a loop of operations of some
+    microseconds each. OpenMP's threads wait for each other by spinning, and where a core is not free, as long as it is
+    not."""
+    with _openmp(os.getpid()).limit(limits=1, user_api="openmp"):
+        yield
+
+
 @cache
 def _blas(process: int) -> ThreadpoolController:
     import numpy  # noqa: F401  the libraries are found where they are loaded
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()
+
+
+@cache
+def _openmp(process: int) -> ThreadpoolController:
+    import torch  # noqa: F401  as above
     from threadpoolctl import ThreadpoolController
 
     return ThreadpoolController()

@@ -11,6 +11,7 @@ not know.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from functools import cache, cached_property
 from typing import Any, Literal, NamedTuple
 
@@ -23,6 +24,7 @@ from torch.nn import functional
 from torch.nn.utils.rnn import PackedSequence
 
 from umekomi.errors import DataError, WrongUse
+from umekomi.parts.kernels.threads import single_threaded_openmp
 
 ROWS = 4096
 """Packed rows whose gates are computed at once where no gradient is asked for, so that a long sequence's are not."""
@@ -31,6 +33,9 @@ PACKED_ROWS, PACKED_NUMBERS, PACKED_STEP = 2048, 1 << 20, 2
 35 ms to lay out, and a row's product then .19 ms instead of .23 (one core)."""
 PACKED_FOR = 256
 """Rows that the layout is made for; it serves any number."""
+SHARED_NUMBERS, SHARED_PRODUCTS = 1 << 18, 1 << 20
+"""A step with a matrix of at most so many numbers and so many products in all is one thread's: two are not faster, and
+take tens of times as long where they wait for a core (measured from 32 to 2,048 cells, with 1 to 64 sequences)."""
 
 State = tuple[Tensor, ...]
 """``(h, c)`` of an LSTM, ``(h,)`` of a GRU: ``[layers · directions, batch, width]`` each, as torch has them."""
@@ -529,6 +534,12 @@ class Steps(NamedTuple):
         """``[rows, width]``, to be filled."""
         return like.new_empty(self.packing.rows, width) if self.into is None else self.into
 
+    def threads(self, weight: Tensor) -> AbstractContextManager[None]:
+        """Around the loop over the steps, of which each is a product with ``weight`` and less."""
+        numbers = weight.numel()
+        small = numbers <= SHARED_NUMBERS and numbers * max(self.packing.sizes, default=0) <= SHARED_PRODUCTS
+        return single_threaded_openmp() if small and weight.device.type == "cpu" else nullcontext()
+
     def order(self) -> range:
         """The steps in the order that they are read in."""
         count = len(self.packing.sizes)
@@ -579,30 +590,31 @@ class _Lstm(torch.autograd.Function):
         for piece, low, high in steps.pieces(rows if keep else ROWS):
             if places is None:
                 gates = torch.addmm(bias, data[low:high], of_input)
-            for step in piece:
-                size, start, stop = sizes[step], starts[step], starts[step + 1]
-                h_now, c_now, tanh_c = h[:size], c[:size], squashed[:size]
-                now = gates[start - low : stop - low] if places is None else gates[places[start:stop]]
-                if extra is not None:
-                    now.add_(extra[:size])
-                from_h.add(h_now, now)
-                i, f, g, o = now.unsafe_chunk(4, 1)
-                now[:, : 2 * width].sigmoid_()
-                g.tanh_()
-                o.sigmoid_()
-                c_now.mul_(f).addcmul_(i, g)
-                if steps.cell_clip is not None:
-                    c_now.clamp_(-steps.cell_clip, steps.cell_clip)
-                if cells is not None:
-                    cells[start:stop] = c_now
-                torch.tanh(c_now, out=tanh_c)
-                if project is None:
-                    torch.mul(tanh_c, o, out=h_now)
-                else:
-                    project.put(tanh_c.mul_(o), h_now)
-                    if steps.projection_clip is not None:
-                        h_now.clamp_(-steps.projection_clip, steps.projection_clip)
-                outputs[start:stop] = h_now
+            with steps.threads(of_h):
+                for step in piece:
+                    size, start, stop = sizes[step], starts[step], starts[step + 1]
+                    h_now, c_now, tanh_c = h[:size], c[:size], squashed[:size]
+                    now = gates[start - low : stop - low] if places is None else gates[places[start:stop]]
+                    if extra is not None:
+                        now.add_(extra[:size])
+                    from_h.add(h_now, now)
+                    i, f, g, o = now.unsafe_chunk(4, 1)
+                    now[:, : 2 * width].sigmoid_()
+                    g.tanh_()
+                    o.sigmoid_()
+                    c_now.mul_(f).addcmul_(i, g)
+                    if steps.cell_clip is not None:
+                        c_now.clamp_(-steps.cell_clip, steps.cell_clip)
+                    if cells is not None:
+                        cells[start:stop] = c_now
+                    torch.tanh(c_now, out=tanh_c)
+                    if project is None:
+                        torch.mul(tanh_c, o, out=h_now)
+                    else:
+                        project.put(tanh_c.mul_(o), h_now)
+                        if steps.projection_clip is not None:
+                            h_now.clamp_(-steps.projection_clip, steps.projection_clip)
+                    outputs[start:stop] = h_now
         return outputs, h, c, None if cells is None else (gates, cells)
 
     @staticmethod
@@ -637,23 +649,24 @@ class _Lstm(torch.autograd.Function):
             of_cell.mul_(free)
         to_h, to_c = of_last_h.clone(), of_last_c.clone()
         projected = None if mapped is None else torch.empty_like(outputs)
-        for step in reversed(steps.order()):
-            size, start, stop = sizes[step], starts[step], starts[step + 1]
-            h_now, c_now, now = to_h[:size], to_c[:size], slopes[start:stop]
-            h_now.add_(of_outputs[start:stop])
-            from_h = h_now
-            if projected is not None and mapped is not None:
-                if steps.projection_clip is not None:
-                    h_now.mul_(outputs[start:stop].abs() < steps.projection_clip)
-                projected[start:stop] = h_now
-                from_h = h_now @ mapped
-            if free is not None:
-                c_now.mul_(free[start:stop])
-            c_now.addcmul_(from_h, of_cell[start:stop])
-            now[:, : 3 * width].view(size, 3, width).mul_(c_now.unsqueeze(1))
-            now[:, 3 * width :].mul_(from_h)
-            c_now.mul_(f[start:stop])
-            torch.mm(now, of_h, out=h_now)
+        with steps.threads(of_h):
+            for step in reversed(steps.order()):
+                size, start, stop = sizes[step], starts[step], starts[step + 1]
+                h_now, c_now, now = to_h[:size], to_c[:size], slopes[start:stop]
+                h_now.add_(of_outputs[start:stop])
+                from_h = h_now
+                if projected is not None and mapped is not None:
+                    if steps.projection_clip is not None:
+                        h_now.mul_(outputs[start:stop].abs() < steps.projection_clip)
+                    projected[start:stop] = h_now
+                    from_h = h_now @ mapped
+                if free is not None:
+                    c_now.mul_(free[start:stop])
+                c_now.addcmul_(from_h, of_cell[start:stop])
+                now[:, : 3 * width].view(size, 3, width).mul_(c_now.unsqueeze(1))
+                now[:, 3 * width :].mul_(from_h)
+                c_now.mul_(f[start:stop])
+                torch.mm(now, of_h, out=h_now)
         needs = ctx.needs_input_grad
         turned = slopes.t()
         to_mapped = None
@@ -696,20 +709,21 @@ class _Gru(torch.autograd.Function):
         for piece, low, high in steps.pieces(rows if keep else ROWS):
             if places is None:
                 gates = torch.addmm(bias, data[low:high], of_input)
-            for step in piece:
-                size, start, stop = sizes[step], starts[step], starts[step + 1]
-                h_now = h[:size]
-                now = gates[start - low : stop - low] if places is None else gates[places[start:stop]]
-                if extra is not None:
-                    now.add_(extra[:size])
-                r, z, n = now.unsafe_chunk(3, 1)
-                gates_from_h.add(h_now, now[:, :first])
-                now[:, :first].sigmoid_()
-                other = from_h[:size] if inner is None else inner[start:stop]
-                new_from_h.put(h_now, other, new_bias)
-                n.addcmul_(r, other).tanh_()
-                h_now.sub_(n).mul_(z).add_(n)
-                outputs[start:stop] = h_now
+            with steps.threads(of_h):
+                for step in piece:
+                    size, start, stop = sizes[step], starts[step], starts[step + 1]
+                    h_now = h[:size]
+                    now = gates[start - low : stop - low] if places is None else gates[places[start:stop]]
+                    if extra is not None:
+                        now.add_(extra[:size])
+                    r, z, n = now.unsafe_chunk(3, 1)
+                    gates_from_h.add(h_now, now[:, :first])
+                    now[:, :first].sigmoid_()
+                    other = from_h[:size] if inner is None else inner[start:stop]
+                    new_from_h.put(h_now, other, new_bias)
+                    n.addcmul_(r, other).tanh_()
+                    h_now.sub_(n).mul_(z).add_(n)
+                    outputs[start:stop] = h_now
         return outputs, h, None if inner is None else (gates, inner)
 
     @staticmethod
@@ -739,13 +753,14 @@ class _Gru(torch.autograd.Function):
         from_h = slopes.clone()
         from_h[:, 2 * width :].mul_(r)
         to_h = of_last.clone()
-        for step in reversed(steps.order()):
-            size, start, stop = sizes[step], starts[step], starts[step + 1]
-            h_now, now = to_h[:size], from_h[start:stop]
-            h_now.add_(of_outputs[start:stop])
-            slopes[start:stop].view(size, 3, width).mul_(h_now.unsqueeze(1))
-            now.view(size, 3, width).mul_(h_now.unsqueeze(1))
-            h_now.mul_(z[start:stop]).addmm_(now, of_h)
+        with steps.threads(of_h):
+            for step in reversed(steps.order()):
+                size, start, stop = sizes[step], starts[step], starts[step + 1]
+                h_now, now = to_h[:size], from_h[start:stop]
+                h_now.add_(of_outputs[start:stop])
+                slopes[start:stop].view(size, 3, width).mul_(h_now.unsqueeze(1))
+                now.view(size, 3, width).mul_(h_now.unsqueeze(1))
+                h_now.mul_(z[start:stop]).addmm_(now, of_h)
         needs = ctx.needs_input_grad
         return (
             slopes @ of_input if needs[0] else None,
