@@ -11,6 +11,7 @@ from umekomi.contracts import Vectors
 from umekomi.errors import DataError, WrongUse
 from umekomi.indexes import Index
 from umekomi.indexes.kinds import make_kind
+from umekomi.indexes.packing import concatenate
 from umekomi.models.lexical import Bm25Embedder
 from umekomi.parts import similarity as similarities
 
@@ -390,3 +391,13 @@ def test_queries_are_shared_out_among_threads(monkeypatch):
         rows, scores = scans.ask_all(ask, np.arange(count), 3)
         assert rows.shape == scores.shape == (count, 3) and rows[:, 0].tolist() == list(range(count))
         assert asked == [threads] * count
+
+
+@pytest.mark.parametrize("number", [np.nan, np.inf, -2e15])
+def test_numbers_that_no_index_takes_are_not_carried_on(number):
+    """A kind that meets them may say so in words of its own: turbovec raised an error that nothing named."""
+    vectors = np.zeros((3, 4), np.float32)
+    vectors[1, 2] = number
+    _, _, blocks = concatenate([vectors], [np.arange(3)], "dense")["vectors"]
+    with pytest.raises(ValueError, match="numbers up to 1e"):
+        list(blocks)

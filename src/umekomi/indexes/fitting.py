@@ -9,14 +9,14 @@ import numpy as np
 
 from umekomi.contracts import Vectors
 from umekomi.errors import DataError, WrongUse
-from umekomi.indexes.packing import check_offsets
+from umekomi.indexes.packing import LONG, check_offsets
 from umekomi.parts import similarity as similarities
 
 if TYPE_CHECKING:
     from umekomi.contracts import Output
 
-SHORT, LONG = 1e-15, 1e15
-"""Lengths within which float32 holds a product of two vectors; a cosine is right for any."""
+SHORT = 1e-15
+"""From this length to :data:`LONG` float32 holds a product of two vectors; a cosine is right for any."""
 
 
 def fit(vectors: Any, about: Mapping[str, Any], what: str) -> Output:

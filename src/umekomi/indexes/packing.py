@@ -16,6 +16,8 @@ BLOCK = 8192
 """Rows that are copied at a time."""
 ARRAYS = {"dense": ("vectors",), "sparse": ("pointers", "latents", "amounts", "shape"), "multi": ("flat", "starts")}
 """The arrays that hold the vectors themselves, by kind of output."""
+LONG = 1e15
+"""The largest number, and the longest vector, that an index holds: float32 still holds a product of two."""
 Shape = tuple[str, tuple[int | None, ...]]
 """An array's type as NumPy writes it, and how long each axis is; None is any length."""
 
@@ -103,28 +105,28 @@ def concatenate(parts: list[Any], kept: list[Any], output: str) -> dict[str, Any
     memory. ValueError, then or while they are written, where they are damaged."""
     if output == "multi":
         tokens = Vectors.of([part.item(i) for part, rows in zip(parts, kept, strict=True) for i in rows])
-        return pack(Vectors(_finite(tokens.flat), tokens.offsets))
+        return pack(Vectors(_held(tokens.flat), tokens.offsets))
     if output == "sparse":
         from scipy import sparse
 
         for part in parts:
-            _finite(part.data)
+            _held(part.data)
             if len(part.indices) and not 0 <= part.indices.min() <= part.indices.max() < part.shape[1]:
                 raise ValueError(f"latents: expected numbers below {part.shape[1]}")
         return pack(sparse.vstack([part[rows] for part, rows in zip(parts, kept, strict=True)]).tocsr())
     shape = (sum(map(len, kept)), parts[0].shape[1])
     blocks = (
-        _finite(part[rows[start : start + BLOCK]])
+        _held(part[rows[start : start + BLOCK]])
         for part, rows in zip(parts, kept, strict=True)
         for start in range(0, len(rows), BLOCK)
     )
     return {"vectors": (shape, np.dtype(np.float32), blocks)}
 
 
-def _finite(numbers: np.ndarray) -> Any:
-    """ValueError for NaN and infinity, which no index takes: damage is not carried on."""
-    if not np.isfinite(numbers).all():
-        raise ValueError("vectors: expected finite numbers, found NaN or infinity")
+def _held(numbers: np.ndarray) -> Any:
+    """ValueError for numbers that no index takes: damage is not carried on."""
+    if not (np.abs(numbers) <= LONG).all():
+        raise ValueError(f"vectors: expected numbers up to {LONG:g}, found NaN, infinity or larger ones")
     return numbers
 
 
