@@ -24,9 +24,9 @@ $(LIGHT)/.light: pyproject.toml constraints.txt
 
 setup: $(VENV)/.dev ## everything for development in .venv
 
-demo: $(VENV)/.neural ## compare BM25, TF-IDF, random, minilm and minilm adapted to the data, on real input without network
+demo: $(VENV)/.neural ## compare BM25, TF-IDF, random, minilm, its token table and minilm adapted to the data, on real input without network
 	@du -sh $(VENV) | awk '{print "installed: " $$1}'
-	$(IN) umekomi compare bm25 tfidf random minilm near2 near2@64 --data pydocs --out demo-output
+	$(IN) umekomi compare bm25 tfidf random static minilm near2 near2@64 --data pydocs --out demo-output
 
 house: $(VENV)/.dev ## count the source, and draw its rooms into docs/house.md
 	$(IN) python docs/house.py && python docs/house.py --write
