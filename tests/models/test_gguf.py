@@ -348,6 +348,23 @@ def test_saved_and_opened_again(tiny, tmp_path):
     assert cosines(open_for_encoding(tmp_path / "saved", "torch").encode(TEXTS), model.encode(TEXTS)).min() > 0.99999
 
 
+def test_a_saved_pooling_is_kept_by_every_way_and_gives_way_to_a_named_one(tiny, tmp_path):
+    _, path = tiny("bert")
+    umekomi.load(path, pooling="cls").save(tmp_path / "saved")
+    want = {name: embedder("bert", name).encode(LONG) for name in ("cls", "mean")}
+    folder = umekomi.convert(tmp_path / "saved", tmp_path / "folder")
+    assert cosines(umekomi.load(folder).encode(LONG), want["cls"]).min() > 0.99999
+    folder = umekomi.convert(tmp_path / "saved", tmp_path / "other", pooling="mean")
+    assert cosines(umekomi.load(folder).encode(LONG), want["mean"]).min() > 0.99999
+    for place, engine in ((path, "torch"), (tmp_path / "saved", "onnx"), (tmp_path / "saved", "torch")):
+        for pooling in ("mean", "cls"):
+            opened = umekomi.load(place, engine, pooling=pooling)
+            assert opened.kind == ("text" if engine == "torch" else "gguf")
+            assert cosines(opened.encode(LONG), want[pooling]).min() > 0.99999
+    with pytest.raises(WrongUse, match="engine: expected auto"):
+        umekomi.load(path, "fast", pooling="mean")
+
+
 def test_a_file_that_is_not_there(tmp_path):
     with pytest.raises(WrongUse, match=r"none.gguf: no such file"):
         umekomi.load(tmp_path / "none.gguf")
