@@ -279,6 +279,23 @@ def test_a_weight_is_chosen_for_what_it_finds_and_never_on_what_it_judges():
     assert folds(["x", "y", "x"])[0] == folds(["x"])[0]
 
 
+def test_each_candidate_is_ranked_and_each_folder_read_once(tmp_path, monkeypatch):
+    from umekomi.comparison import judging
+
+    ranked, read = [], []
+    ranking, whole = judging.Judging.ranking, judging.folder_hash
+    monkeypatch.setattr(
+        judging.Judging, "ranking", lambda run, who, *given: ranked.append(who.spec) or ranking(run, who, *given)
+    )
+    monkeypatch.setattr(judging, "folder_hash", lambda folder: read.append(folder) or whole(folder))
+    load("hashing").save(tmp_path / "mine")
+    mine = str(tmp_path / "mine")
+    found = compare(["bm25", "lsa", "lsa@16", mine, f"{mine}@32"], PAIRS, out=tmp_path / "c", hybrid=True)
+    fused = [row.candidate for row in found.rows if row.candidate.startswith("bm25+")]
+    assert sorted(ranked) == sorted({"bm25", *(name[5:].removesuffix(":tuned") for name in fused)}) and len(fused) >= 4
+    assert len(read) == 1
+
+
 def test_tuned_fusion_says_what_it_was_tuned_on_and_untuned_stays(tmp_path):
     found = compare(["bm25", "random", "lsa"], PAIRS, out=tmp_path / "c", hybrid=True)
     rows = {row.candidate: row for row in found.rows}
