@@ -65,9 +65,10 @@ def of(stored: Any, queries: Any, times: int) -> Iterator[Measurement]:
                 continue
             begun = time.perf_counter()
             index.compact(kind)
+            took = time.perf_counter() - begun
             if kind == "binary":  # joined segments have other row numbers
                 true, _ = index.snapshot().nearest(queries, 10, kind=_exact())
-            yield rate(CLAIM, f"umekomi {kind}, built", data, rows, "rows/s", rows, (time.perf_counter() - begun,) * 3)
+            yield rate(CLAIM, f"umekomi {kind}, built", data, rows, "rows/s", rows, (took,) * 3)
             yield figure(CLAIM, f"umekomi {kind}, on disk", data, rows, "bytes/row", [index.bytes_on_disk() / rows])
             for row in fresh(index, queries, data, rows, kind):
                 yield _mine(row)

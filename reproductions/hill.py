@@ -167,6 +167,29 @@ def start_of(model: BagEmbedder) -> EntityEmbedder:
     return EntityEmbedder(model.names, model.vectors, name=model.name)
 
 
+@cache
+def own_data(arm: str) -> Any:
+    """What an arm learns from that is no corpus; None for the others."""
+    if arm.startswith("DictRep"):
+        return load("wordnet-glosses")["train"].slice(0, GLOSSES)
+    if arm.startswith("CaptionRep"):
+        texts, vectors = captioned_pictures(CAPTIONS)
+        return pa.table({"text": texts, "image": list(vectors)})
+    if arm.startswith("NMT"):
+        return load(f"multi30k-en-{arm[-2:].lower()}")["train"].slice(0, PAIRS)
+    return None
+
+
+def prepare(arm: str, corpus: str, seed: int) -> None:
+    """Read what an arm learns from, and make what it stands on: neither is in its time."""
+    own_data(arm)
+    if arm not in ALIKE:
+        counted(corpus)
+        documents(corpus, READ)
+    if arm.startswith("DictRep") or arm.endswith("+embs"):
+        word_vectors(corpus, "skip-gram", seed)
+
+
 def learned(arm: str, corpus: str, seed: int) -> Any:
     """The model of an arm."""
     if arm == "minilm":
@@ -188,21 +211,18 @@ def learned(arm: str, corpus: str, seed: int) -> Any:
         )  # fmt: skip
         return own.fit({"document": documents(corpus, SUMMED)}, seed=seed)
     if arm.startswith("DictRep"):
-        table = load("wordnet-glosses")["train"].slice(0, GLOSSES)
         own = get("dictrep").small()
         if arm.endswith("recurrent"):
             own = dataclasses.replace(
                 get("dictrep").recurrent(), width=WIDTH, dimensions=WORDS, epochs=EPOCHS["glosses"]
             )
-        return own.fit(table, start=word_vectors(corpus, "skip-gram", seed), seed=seed)
+        return own.fit(own_data(arm), start=word_vectors(corpus, "skip-gram", seed), seed=seed)
     if arm.startswith("CaptionRep"):
-        texts, vectors = captioned_pictures(CAPTIONS)
         own = get("captionrep").recurrent() if arm.endswith("recurrent") else get("captionrep")()
         own = dataclasses.replace(own, width=WIDTH, epochs=EPOCHS["captions"], min_count=1)
-        return own.fit(pa.table({"text": texts, "image": list(vectors)}), seed=seed)
+        return own.fit(own_data(arm), seed=seed)
     if arm.startswith("NMT"):
-        pairs = load(f"multi30k-en-{arm[-2:].lower()}")["train"].slice(0, PAIRS)
-        return reading("nmt", epochs=EPOCHS["pairs"]).fit(pairs, seed=seed)
+        return reading("nmt", epochs=EPOCHS["pairs"]).fit(own_data(arm), seed=seed)
     if arm == "skip-thought":
         return reading("skip-thought").fit({"document": documents(corpus, READ)}, seed=seed)
     more: dict[str, Any] = {"noise": 0.0} if arm.startswith("SAE") else {}
@@ -258,10 +278,7 @@ def figures(arm: str, corpus: str, seed: int) -> list[Any]:
         if arm == "TF-IDF":
             known = {name: get("tfidf")().fit({"text": texts_of(name)}) for name in (*SUPERVISED, *UNSUPERVISED)}
             return [*judged(known.__getitem__), np.full(4, np.nan)]
-        if not arm.startswith(("CBOW", "skip-gram")):  # what others stand on is not in their time
-            counted(corpus)
-            if arm.startswith("DictRep") or arm.endswith("+embs"):
-                word_vectors(corpus, "skip-gram", seed)
+        prepare(arm, corpus, seed)
         begun = time.perf_counter()
         model = learned(arm, corpus, seed)
         took = time.perf_counter() - begun
@@ -279,7 +296,7 @@ def figures(arm: str, corpus: str, seed: int) -> list[Any]:
         numbers = numbers or getattr(model, "vectors", np.zeros(0)).size
         return [*out, np.array([took, encoding, 4.0 * model.dimension, numbers])]
 
-    return cached(["hill", 2, arm, place, seed, sizes, pictures], measure)
+    return cached(["hill", 3, arm, place, seed, sizes, pictures], measure)
 
 
 @cache

@@ -1,10 +1,12 @@
 """The benchmarks are measured by hand; here only that each is there, and that a rate is what it says."""
 
+import functools
 import importlib
 import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -32,6 +34,43 @@ def test_rates_and_figures(run):
     calls = []
     median, least, most = run.timed(lambda: calls.append(0))
     assert len(calls) == run.REPEATS and 0 <= least <= median <= most
+
+
+def test_the_truth_is_not_in_the_time_of_building(run, monkeypatch):
+    millions = importlib.import_module("benchmarks.millions")
+    exact, log = millions._exact, []
+    monkeypatch.setattr(millions, "_exact", lambda: log.append("truth") or exact())
+    monkeypatch.setattr(millions, "time", SimpleNamespace(perf_counter=lambda: log.append("clock") or 0.0))
+    monkeypatch.setattr(millions, "find_spec", lambda name: None)
+    monkeypatch.setattr(millions, "rate", lambda *given: None)
+    for name in ("fresh", "measured"):
+        monkeypatch.setattr(millions, name, lambda *given: ())
+    vectors = np.random.default_rng(0).standard_normal((300, 32)).astype(np.float32)
+    list(millions.of(vectors[10:], vectors[:10], 2))
+    assert log == ["clock"] * 4 + ["truth"]
+
+
+def test_what_is_read_is_not_in_the_time_of_learning(run, monkeypatch):
+    hill = importlib.import_module("reproductions.hill")
+    log = []
+    for name in ("documents", "counted", "own_data"):
+        monkeypatch.setattr(hill, name, functools.cache(lambda *given, name=name: log.append(name)))
+    monkeypatch.setattr(hill, "word_vectors", lambda *given: log.append("word vectors"))
+    monkeypatch.setattr(hill, "time", SimpleNamespace(perf_counter=lambda: log.append("clock") or 0.0))
+    monkeypatch.setattr(hill, "cached", lambda key, measure: measure())
+    monkeypatch.setattr(hill, "judged", lambda make: [])
+    monkeypatch.setattr(hill, "texts_of", lambda name: ["a"])
+
+    def learned(arm, corpus, seed):
+        hill.documents(corpus, hill.READ)
+        hill.own_data(arm)
+        return SimpleNamespace(encode=lambda texts: None, dimension=1)
+
+    monkeypatch.setattr(hill, "learned", learned)
+    for arm in ("skip-thought", "DictRep, recurrent", "NMT En-De"):
+        log.clear()
+        hill.figures(arm, "x", 0)
+        assert set(log[log.index("clock") :]) <= ({"clock"} if arm not in hill.ALIKE else {"clock", "documents"}), arm
 
 
 def test_recall_is_of_what_is_there(run):

@@ -12,6 +12,8 @@ SHOWN = 40
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+:/{1,2}(?=.)", re.IGNORECASE)
 _SECRET = re.compile(r"pass(?!file)|pwd|secret|token|credential|api.?key", re.IGNORECASE)
 """What parameters of an address are called that only its user knows."""
+_CUT = re.compile(r"\d+@\d+\W*")
+"""A port, and the dimensions that a candidate is cut to."""
 _PORT = re.compile(r"\d{0,5}(?:[/.,:;)'\"]|$)")
 
 
@@ -23,14 +25,19 @@ def without_password(place: str) -> str:
     'postgresql://me@db:5432/shop/texts?sslmode=require'
     >>> without_password("postgresql://me:se/cr?et@db/shop/texts"), without_password("lance:///a:b/c@d")
     ('postgresql://me@db/shop/texts', 'lance:///a:b/c@d')
+    >>> without_password("http://me:secret@host/v1"), without_password("http://localhost:8080/v1#delay=1@64")
+    ('http://me@host/v1', 'http://localhost:8080/v1#delay=1@64')
     """
     scheme = _ADDRESS.match(place)
     if scheme is None:
         return place
     rest = place[scheme.end() :]
     user, colon, behind = rest.partition(":")
-    before = re.split("[?#]", rest)[0]
-    if colon and not re.search(r"[/@?#\[]", user):
+    web = scheme[0].lower().startswith("http")  # as RFC 3986 has it: programs refuse any other
+    before = re.split("[/?#]" if web else "[?#]", rest)[0]
+    if web and ("@" not in before or _CUT.fullmatch(behind.partition("/")[0])):
+        pass
+    elif colon and not re.search(r"[/@?#\[]", user):
         if "@" in before:
             rest = f"{user}@{rest[before.rindex('@') + 1 :]}"
         elif not _PORT.match(behind):  # a password with signs that stand for others here, or one that was cut off

@@ -3,6 +3,7 @@ without looking at what it is judged on."""
 
 import dataclasses
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -89,6 +90,52 @@ def test_a_budget_stops_before_anything_is_spent(service, tmp_path):
     elsewhere = "openai:m@https://nowhere.invalid"
     found = compare(["bm25", elsewhere], PAIRS, out="c", budget_usd=1)
     assert "a budget needs its price" in found.skipped[elsewhere]
+
+
+def test_a_budget_is_of_services_alone_and_refuses_a_model_whatever_it_is_called(service, tmp_path, monkeypatch):
+    from umekomi.comparison import foreseeing
+    from umekomi.models.untrained import HashingEmbedder
+
+    (tmp_path / "umekomi-endpoints.toml").write_text("[prices.m]\nusd = 1\n")
+    monkeypatch.setattr(foreseeing, "MANY", 0)
+    monkeypatch.setattr(HashingEmbedder, "costly", True)  # its 160 texts at a million dollars an hour: more than $.01
+    found = compare(["hashing", spec(service)], PAIRS, out="c", budget_usd=0.01, usd_per_hour=1e6)
+    assert {row.candidate for row in found.rows} == {"hashing", spec(service)}, found.skipped
+    (tmp_path / "umekomi-endpoints.toml").write_text("[prices.m]\nusd = 1000\n")
+    monkeypatch.setenv("UMEKOMI_CACHE", str(tmp_path / "another"))
+    names = [spec(service), spec(service).replace("0.01", "0.02"), f"{spec(service)}@4", f"{spec(service)}>20>bm25"]
+    asked = len(service.bodies)
+    found = compare(["bm25", *names], PAIRS, out="d", budget_usd=0.01)
+    assert set(found.skipped) == set(names) and len(service.bodies) == asked
+    assert all("stopped before anything is spent" in reason for reason in found.skipped.values())
+
+
+def test_what_was_spent_before_is_not_promised_again():
+    from umekomi.comparison.costs import Foreseen
+    from umekomi.comparison.foreseeing import _unpayable
+    from umekomi.models.services.money import Purse
+
+    run = SimpleNamespace(purse=Purse(5))
+    run.purse.settle(0, 4)
+    assert _unpayable(run, None, Foreseen(1, 1, 1.0, None), 0.0) == ""
+    reason = _unpayable(run, None, Foreseen(1, 1, 1.0, None), 0.5)
+    assert "it would take about $1.00, and the budget of $5.00 has $0.50 left" in reason
+
+
+def test_a_price_that_is_said_later_is_in_the_rows(service, tmp_path):
+    first = spec(service)
+
+    def rows(**more):
+        return {row.candidate: row for row in compare(["hashing", first], PAIRS, out="c", **more).rows}
+
+    found = rows()
+    assert found["hashing"].usd is None and found[first].usd == 0
+    (tmp_path / "umekomi-endpoints.toml").write_text("[prices.m]\nusd = 2\n")
+    asked = sum(service.asked.values())
+    found = rows(usd_per_hour=7.0)
+    assert found["hashing"].usd == pytest.approx(found["hashing"].task_seconds / 3600 * 7)
+    assert found[first].usd == pytest.approx(2 * found[first].tokens / 1e6)
+    assert sum(service.asked.values()) - asked <= 21  # the queries that are timed
 
 
 def test_a_budget_that_runs_out_on_the_way_keeps_what_was_bought(service, tmp_path):
@@ -232,6 +279,23 @@ def test_a_weight_is_chosen_for_what_it_finds_and_never_on_what_it_judges():
     fold = folds([f"a query {n}" for n in range(1000)])
     assert set(fold.tolist()) == set(range(FOLDS)) and min(np.bincount(fold)) > 150
     assert folds(["x", "y", "x"])[0] == folds(["x"])[0]
+
+
+def test_each_candidate_is_ranked_and_each_folder_read_once(tmp_path, monkeypatch):
+    from umekomi.comparison import judging
+
+    ranked, read = [], []
+    ranking, whole = judging.Judging.ranking, judging.folder_hash
+    monkeypatch.setattr(
+        judging.Judging, "ranking", lambda run, who, *given: ranked.append(who.spec) or ranking(run, who, *given)
+    )
+    monkeypatch.setattr(judging, "folder_hash", lambda folder: read.append(folder) or whole(folder))
+    load("hashing").save(tmp_path / "mine")
+    mine = str(tmp_path / "mine")
+    found = compare(["bm25", "lsa", "lsa@16", mine, f"{mine}@32"], PAIRS, out=tmp_path / "c", hybrid=True)
+    fused = [row.candidate for row in found.rows if row.candidate.startswith("bm25+")]
+    assert sorted(ranked) == sorted({"bm25", *(name[5:].removesuffix(":tuned") for name in fused)}) and len(fused) >= 4
+    assert len(read) == 1
 
 
 def test_tuned_fusion_says_what_it_was_tuned_on_and_untuned_stays(tmp_path):

@@ -147,8 +147,8 @@ def test_minilm_keeps_its_vectors(place, minilm):
 # --- what is mended and said ------------------------------------------------------------------------------------------
 
 
-def told(path, **metadata):
-    """The same file with other metadata; a value of None takes one out."""
+def told(path, tensors=(), **metadata):
+    """The same file with other metadata, where a value of None takes one out, and further ``tensors``."""
     file = Gguf(path)
     other = path.with_name(f"{path.stem}-told.gguf")
     writer = gguf.GGUFWriter(str(other), file.architecture)
@@ -162,11 +162,64 @@ def told(path, **metadata):
                                  else gguf.GGUFValueType.UINT32)  # fmt: skip
     for tensor in file.tensors.values():
         writer.add_tensor(tensor.name, tensor.data.view("<f4").reshape(tensor.shape))
+    for name, values in dict(tensors).items():
+        writer.add_tensor(name, np.asarray(values, np.float32))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
     return other
+
+
+SPEEDS = {"rope_freqs.weight": [1, 1, 1, 1.5, 3, 7, 8, 8]}
+
+
+@pytest.mark.parametrize("stretch", [1.0, 2.0])
+@pytest.mark.parametrize("architecture", ["llama", "qwen2"])
+def test_speeds_of_the_rotation_are_divided_by_every_engine(tiny, tmp_path, architecture, stretch):
+    model, path = tiny(architecture)
+    scaling = {f"{architecture}__rope__scaling__type": "linear", f"{architecture}__rope__scaling__factor": stretch}
+    path = told(path, SPEEDS, **(scaling if stretch != 1 else {}))
+    ran, torch = GgufEmbedder(path), read_expanded(path)
+    assert cosines(model.encode(LONG), ran.encode(LONG)).min() < 0.99
+    assert cosines(ran.encode(LONG), torch.encode(LONG)).min() > 0.99999
+    umekomi.convert(path, tmp_path / "folder")
+    assert cosines(ran.encode(LONG), umekomi.load(tmp_path / "folder").encode(LONG)).min() > 0.99999
+    with pytest.raises(WrongUse, match=r"expected positions as they are, found them scaled \(longrope\)"):
+        umekomi.convert(path, tmp_path / "again.gguf", type="F16")
+
+
+@pytest.mark.parametrize(
+    ("architecture", "values", "line"),
+    [
+        ("llama", [1.0] * 7, r"tensor rope_freqs.weight: expected 8 numbers above zero, found \[7\]"),
+        ("llama", [1.0] * 7 + [0.0], r"expected 8 numbers above zero, found \[8\] with \[0.0\]"),
+        ("bert", [1.0] * 8, r"expected the tensors of bert, found rope_freqs.weight"),
+        ("gemma3", [1.0] * 8, r"expected the tensors of gemma3, found rope_freqs.weight"),
+    ],
+)
+def test_speeds_that_are_none(tiny, architecture, values, line):
+    path = told(tiny(architecture)[1], {"rope_freqs.weight": values})
+    for way in (GgufEmbedder, read_expanded):
+        with pytest.raises(UmekomiError, match=line):
+            way(path)
+
+
+@pytest.mark.parametrize("architecture", ["nomic-bert", "modern-bert"])
+def test_heads_rotated_in_part_have_no_network_in_torch(tiny, architecture):
+    path = told(tiny(architecture)[1], **{f"{architecture}__rope__dimension_count": 8})
+    assert np.isfinite(GgufEmbedder(path).encode(TEXTS)).all()
+    line = f"expected all 16 numbers of a head to be rotated.* found {architecture}.rope.dimension_count 8"
+    with pytest.raises(WrongUse, match=line):
+        read_expanded(path)
+
+
+@pytest.mark.parametrize("architecture", ["bert", "llama", "qwen3"])
+def test_a_window_is_of_the_networks_that_have_one(tiny, architecture):
+    model, path = tiny(architecture)
+    path = told(path, **{f"{architecture}__attention__sliding_window": 6})
+    for ran in (GgufEmbedder(path), read_expanded(path)):
+        assert cosines(model.encode(LONG), ran.encode(LONG)).min() > 0.99999
 
 
 @pytest.fixture
@@ -293,6 +346,23 @@ def test_saved_and_opened_again(tiny, tmp_path):
     assert again.kind == "gguf" and again.fingerprint() == model.fingerprint()
     assert np.array_equal(again.encode(TEXTS), model.encode(TEXTS))
     assert cosines(open_for_encoding(tmp_path / "saved", "torch").encode(TEXTS), model.encode(TEXTS)).min() > 0.99999
+
+
+def test_a_saved_pooling_is_kept_by_every_way_and_gives_way_to_a_named_one(tiny, tmp_path):
+    _, path = tiny("bert")
+    umekomi.load(path, pooling="cls").save(tmp_path / "saved")
+    want = {name: embedder("bert", name).encode(LONG) for name in ("cls", "mean")}
+    folder = umekomi.convert(tmp_path / "saved", tmp_path / "folder")
+    assert cosines(umekomi.load(folder).encode(LONG), want["cls"]).min() > 0.99999
+    folder = umekomi.convert(tmp_path / "saved", tmp_path / "other", pooling="mean")
+    assert cosines(umekomi.load(folder).encode(LONG), want["mean"]).min() > 0.99999
+    for place, engine in ((path, "torch"), (tmp_path / "saved", "onnx"), (tmp_path / "saved", "torch")):
+        for pooling in ("mean", "cls"):
+            opened = umekomi.load(place, engine, pooling=pooling)
+            assert opened.kind == ("text" if engine == "torch" else "gguf")
+            assert cosines(opened.encode(LONG), want[pooling]).min() > 0.99999
+    with pytest.raises(WrongUse, match="engine: expected auto"):
+        umekomi.load(path, "fast", pooling="mean")
 
 
 def test_a_file_that_is_not_there(tmp_path):

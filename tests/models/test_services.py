@@ -55,6 +55,18 @@ def test_vectors_order_batches_and_the_bound_on_requests_at_once(service):
     assert embedder.bill.tokens == 30 and embedder.lengths(TEXTS).tolist() == [3] * 10
 
 
+def test_a_text_that_is_timed_alone_says_nothing_of_texts_a_second(service):
+    server = service()
+    embedder = openai(server)
+    embedder.encode(TEXTS)
+    texts, seconds = embedder.bill.texts, embedder.bill.seconds
+    assert texts == len(TEXTS) and seconds > 0
+    server.slow = 0.05
+    assert embedder.seconds_of(TEXTS[0], "query") >= 0.05 and server.asked[TEXTS[0]] == 2
+    assert (embedder.bill.texts, embedder.bill.seconds) == (texts, seconds)
+    assert embedder.bill.requests == 2 and embedder.bill.tokens == 33
+
+
 def test_batches_keep_to_the_tokens_of_a_request(service):
     server = service()
     openai(server, "max_tokens=100&parallel=1").encode(["word " * 40, "ward " * 40, "a", "b", "word " * 200])

@@ -65,6 +65,16 @@ def test_teacher_forcing_is_the_product_of_steps(settings):
         assert decoder.softmax.weight is decoder.words.weight
 
 
+def test_what_the_vectors_say_to_every_step_is_computed_once():
+    decoder, calls = made(), []
+    decoder.recurrent.condition.register_forward_hook(lambda *_: calls.append(1))
+    source = torch.zeros(2, SOURCE)
+    decoder.states(source, torch.tensor([[4, END], [3, END]]), torch.tensor([2, 2]))
+    assert len(calls) == 1
+    decoder.write(source, end=END, longest=4)
+    assert len(calls) == 2
+
+
 @pytest.mark.parametrize("chunk", [1 << 22, 25])
 def test_the_softmax_in_one_go_has_torchs_loss_and_gradients(chunk, monkeypatch):
     monkeypatch.setattr(softmax, "CHUNK", chunk)

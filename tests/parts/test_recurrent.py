@@ -345,7 +345,7 @@ def test_a_condition_is_as_if_it_stood_beside_every_input(cell, directions):
     beside.load_state_dict(weights)
     vectors = torch.randn(len(LENGTHS), TIME, INPUTS, dtype=torch.float64, requires_grad=True)
     condition = torch.randn(len(LENGTHS), 4, dtype=torch.float64, requires_grad=True)
-    own = layer(vectors, LENGTHS, condition=condition)
+    own = layer(vectors, LENGTHS, said=layer.said_by(condition))
     joined = torch.cat([vectors, condition.unsqueeze(1).expand(-1, TIME, -1)], 2)
     other = beside(joined, LENGTHS)
     torch.testing.assert_close(own.outputs, other.outputs)
@@ -367,7 +367,7 @@ def test_single_steps_are_the_reading(settings):
     vectors, lengths = torch.randn(3, 6, INPUTS), torch.tensor([6, 6, 6])
     condition = torch.randn(3, 4) if "condition" in settings else None
     with torch.no_grad():
-        read = layer(vectors, lengths, condition=condition)
+        read = layer(vectors, lengths, said=layer.said_by(condition))
         state, said = layer.zero_state(vectors, 3), layer.said_by(condition)
         for time in range(6):
             out, state = layer.step(vectors[:, time], state, said)
@@ -424,7 +424,7 @@ def test_lengths_of_a_mask():
         (lambda: Recurrent(3, 4, projection=4), "projection: expected less than the width 4, found 4"),
         (lambda: Recurrent(3, 4, directions="both", condition=2), "condition: expected one direction, found both"),
         (
-            lambda: Recurrent(3, 4)(torch.zeros(1, 2, 3), torch.tensor([2]), condition=torch.zeros(1, 2)),
+            lambda: Recurrent(3, 4)(torch.zeros(1, 2, 3), torch.tensor([2]), said=torch.zeros(1, 16)),
             "expected no condition, found one",
         ),
         (

@@ -165,6 +165,13 @@ def _card(model: Any, recipe: Any, begun: Any) -> None:
 
 def _resumed(recipe: Any, data: Any, begun: Any, whole: Any, place: Any, monkeypatch: Any) -> None:
     """Cut at its second look at the clock, a fit goes on to the same bits."""
+    interrupted(lambda: recipe.fit(data, start=begun, seed=1, checkpoint=place), monkeypatch)
+    again = recipe.fit(data, start=begun, seed=1, checkpoint=place)
+    assert np.array_equal(whole, answers_of(again)), "one seed, one model: interrupted and resumed as uninterrupted"
+
+
+def interrupted(fit: Any, monkeypatch: Any) -> None:
+    """``fit()``, cut at its second look at the clock; whatever can be kept of it is."""
     seen = 0
     real = Progress.advance
 
@@ -175,15 +182,11 @@ def _resumed(recipe: Any, data: Any, begun: Any, whole: Any, place: Any, monkeyp
             raise Cut
         real(self, count)
 
-    with monkeypatch.context() as patch:
+    with monkeypatch.context() as patch, contextlib.suppress(Cut):
         patch.setattr(arrays, "SAVE_SECONDS", -1.0)
         _save_every_step(patch)
-        with patch.context() as inner:
-            inner.setattr(Progress, "advance", advance)
-            with contextlib.suppress(Cut):
-                recipe.fit(data, start=begun, seed=1, checkpoint=place)
-        again = recipe.fit(data, start=begun, seed=1, checkpoint=place)
-    assert np.array_equal(whole, answers_of(again)), "one seed, one model: interrupted and resumed as uninterrupted"
+        patch.setattr(Progress, "advance", advance)
+        fit()
 
 
 def _save_every_step(patch: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from dataclasses import replace
 
 import numpy as np
@@ -36,6 +37,11 @@ def test_ragged_texts_are_taken_and_padded():
     ids, lengths = texts.take(np.array([2, -1, 0, 1])).padded()
     assert ids.tolist() == [[2, 5, 1], [0, 0, 0], [3, 1, 0], [0, 0, 0]] and lengths.tolist() == [3, 0, 2, 0]
     assert Ragged.of([]).take(np.array([-1])).padded()[1].tolist() == [0]
+    many = Ragged(np.zeros(1_000_000, np.int32), np.arange(1_000_001))
+    tracemalloc.start()
+    assert many.take(np.array([999_999, -1, 0])).offsets.tolist() == [0, 1, 1, 2]
+    assert tracemalloc.get_traced_memory()[1] < 100_000, "a batch costs what it holds, not what there is"
+    tracemalloc.stop()
     rows = TextRows(texts, texts, np.array([[0, 2, -1], [2, 0, 2]]))
     assert rows.written.tolist() == [3, 5] and rows.lengths.tolist() == [5, 8]
 

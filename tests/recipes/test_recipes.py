@@ -184,7 +184,7 @@ print("done")
     checkpoints = None
     for _ in range(1500):
         time.sleep(0.1)
-        found = sorted(tmp_path.glob(".m.*.checkpoints/stage_0/checkpoint-*/trainer_state.json"))
+        found = sorted(tmp_path.glob(".m.checkpoints/*/stage_0/checkpoint-*/trainer_state.json"))
         if found:
             checkpoints = found
             break

@@ -104,6 +104,19 @@ def test_made_questions_are_kept_read_and_edited(tmp_path):
     (tmp_path / "q" / "queries.jsonl").write_text(lines[0].replace('"q0"', '"other"') + "\n")
     with pytest.raises(DataError, match="expected a question that .* judges, found none"):
         read_questions(tmp_path / "q")
+    write_questions(tmp_path / "q", made, {"ways": "all"})
+    judged = tmp_path / "q" / "qrels" / "test.tsv"
+    judged.write_text(judged.read_text().replace("\t1\n", "\tgood\n", 1))
+    with pytest.raises(DataError, match=r"qrels/test.tsv.*line 2.*expected a number, found 'good'"):
+        read_questions(tmp_path / "q")
+
+
+def test_questions_are_kept_in_a_comparisons_own_folder_alone(tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "letter.txt").write_text("x")
+    with pytest.raises(WrongUse, match="mine holds files of something else"):
+        compare(["bm25"], {"text": TEXTS}, out=tmp_path / "mine", questions="phrases")
+    assert [path.name for path in (tmp_path / "mine").iterdir()] == ["letter.txt"]
 
 
 def test_a_comparison_without_labels(tmp_path, capsys):

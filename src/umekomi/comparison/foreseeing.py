@@ -22,34 +22,38 @@ def foresee_all(run: Judging, wanted: Sequence[Candidate]) -> dict[str, str]:
     with the reason, and nothing of them is asked."""
     asked = asked_for(run.plan.task)
     size = sum(len(text.encode()) for _, texts in asked for text in texts)
+    left = [candidate for candidate in wanted if not _finished(run, candidate)]
     refused: dict[str, str] = {}
-    promised: dict[str, float] = {}
-    for candidate in _models(wanted):
-        if candidate.recipe is not None or run.row_file(run.row_key(candidate)).is_file():
+    seen: set[str] = set()
+    promised = 0.0
+    for candidate in _models(left):
+        if candidate.recipe is not None or _finished(run, candidate):
             continue
         try:
             model, key, _, _ = run.model(candidate)
         except Exception:  # said when it is judged, with the others
             continue
-        if not isinstance(model, EmbedderBase) or not model.costly or key in promised:
+        if not isinstance(model, EmbedderBase) or not model.costly or key in seen:
             continue
         if not isinstance(model, ServiceEmbedder) and (size < MANY or _kept(run, key)):
             continue
+        seen.add(key)
         try:
             about = foresee(model, asked, run.usd_per_hour)
         except Exception as error:
             say(f"  {candidate.spec}: {reason_of(error)}")
             continue
-        promised[key] = about.usd or 0.0
         say(f"  {candidate.spec}: {about}{_warning(about)}")
-        if isinstance(model, ServiceEmbedder):
-            reason = _unpayable(run, model, about, sum(promised.values()))
-            if reason:
-                promised[key] = 0.0
-                for each in wanted:
-                    if candidate.name in (each.name, each.first and each.first.name):
-                        refused[each.spec] = reason
-                        say(f"  {each.spec}: {reason}")
+        if not isinstance(model, ServiceEmbedder):
+            continue
+        reason = _unpayable(run, model, about, promised)
+        if not reason:
+            promised += about.usd or 0.0
+            continue
+        for each, encodes in zip(left, _models(left), strict=True):
+            if encodes.recipe is None and run.model_key(encodes) == key:
+                refused[each.spec] = reason
+                say(f"  {each.spec}: {reason}")
     if wanted and len(refused) == len(wanted):
         raise UmekomiError("; ".join(dict.fromkeys(refused.values())))
     return refused
@@ -58,6 +62,14 @@ def foresee_all(run: Judging, wanted: Sequence[Candidate]) -> dict[str, str]:
 def _models(wanted: Sequence[Candidate]) -> list[Candidate]:
     """Every candidate that encodes, those before a reranker too."""
     return [candidate.first or candidate for candidate in wanted]
+
+
+def _finished(run: Judging, candidate: Candidate) -> bool:
+    """Was its row kept? What is wrong with a name is said when it is judged."""
+    try:
+        return run.row_file(run.row_key(candidate)).is_file()
+    except Exception:
+        return False
 
 
 def _kept(run: Judging, key: str) -> bool:
@@ -71,14 +83,16 @@ def _warning(about: Foreseen) -> str:
 
 
 def _unpayable(run: Judging, model: ServiceEmbedder, about: Foreseen, promised: float) -> str:
-    """Why it cannot be paid within the budget; empty where it can, or where there is none."""
+    """Why it cannot be paid of what is left of the budget behind what was promised to services before it; empty where
+    it can, or where there is no budget."""
     if run.purse is None:
         return ""
     if about.usd is None:
         return f"a budget needs its price; {ask_for_price(model.endpoint)}"
-    if promised > run.purse.usd:
+    left = max(0.0, run.purse.left - promised)
+    if about.usd > left:
         return (
             f"stopped before anything is spent: it would take about {dollars(about.usd)}, and the budget of "
-            f"{dollars(run.purse.usd)} has {dollars(run.purse.usd - promised + about.usd)} left"
+            f"{dollars(run.purse.usd)} has {dollars(left)} left"
         )
     return ""

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -43,12 +44,13 @@ def hybrids(
         skipped["hybrid"] = "bm25 could not be judged"
         return []
     out = []
+    rankings = Rankings(run, lexical)
     for row in rows:
         if row.makes != "embedder" or (row.baseline and row.candidate.split("@")[0] != "lsa"):
             continue
         for spec, judged in ((f"bm25+{row.candidate}", _untuned), (f"bm25+{row.candidate}{TUNED}", _tuned)):
             try:
-                fused, again = judged(run, spec, lexical, row)
+                fused, again = judged(rankings, spec, row)
             except Exception as error:
                 skipped[spec] = reason_of(error)
                 say(f"{spec}: skipped: {skipped[spec]}")
@@ -59,14 +61,45 @@ def hybrids(
     return out
 
 
-def _untuned(run: Judging, spec: str, lexical: Row, row: Row) -> tuple[Row, bool]:
+class Rankings:
+    """What is fused: each candidate's ranking of the judged queries and of others, made once.
+
+    Args:
+        run: the comparison.
+        lexical: the row of the first ranking of every pair.
+    """
+
+    def __init__(self, run: Judging, lexical: Row) -> None:
+        task = run.plan.task
+        assert isinstance(task, RetrievalTask)
+        self.run, self.lexical, self.task = run, lexical, task
+        self._kept: dict[tuple[str, bool], Ranking] = {}
+
+    @cached_property
+    def development(self) -> RetrievalData | None:
+        """Training queries that a setting is chosen on."""
+        return _training_queries(self.run, self.task.data)
+
+    def of(self, row: Row, data: RetrievalData) -> list[Ranking]:
+        """BM25's and this candidate's rankings of the judged data or of :attr:`development`."""
+        return [self._one(part.candidate, data) for part in (self.lexical, row)]
+
+    def _one(self, spec: str, data: RetrievalData) -> Ranking:
+        key = spec, data is self.task.data
+        if key not in self._kept:
+            queries, corpus = data.queries["text"].to_pylist(), data.corpus["text"].to_pylist()
+            self._kept[key] = self.run.ranking(self.run.parsed[spec], queries, corpus, self.task.depth)
+        return self._kept[key]
+
+
+def _untuned(rankings: Rankings, spec: str, row: Row) -> tuple[Row, bool]:
     """The finished row of two rankings as one, and whether it was finished before."""
+    run, lexical, task = rankings.run, rankings.lexical, rankings.task
     key = content_hash(lexical.key, row.key, "rrf", RRF_K)
     file = run.row_file(key)
     if file.is_file():
         return dataclasses.replace(read_row(file), candidate=spec), True
-    task = _task(run)
-    pair = _rankings(run, lexical, row, task.data)
+    pair = rankings.of(row, task.data)
     order, scores = _empty(task)
     for query in range(len(order)):
         found = [numbers[query][np.isfinite(values[query])] for numbers, values in pair]
@@ -74,20 +107,20 @@ def _untuned(run: Judging, spec: str, lexical: Row, row: Row) -> tuple[Row, bool
         order[query] = np.argsort(-total, kind="stable")[: order.shape[1]]
         scores[query] = total[order[query]]
     note = f"reciprocal rank fusion, k = {RRF_K}, of the first hundred of each"
-    return _row(run, spec, key, (lexical, row), order, scores, note), False
+    return _row(rankings, spec, key, row, order, scores, note), False
 
 
-def _tuned(run: Judging, spec: str, lexical: Row, row: Row) -> tuple[Row, bool]:
+def _tuned(rankings: Rankings, spec: str, row: Row) -> tuple[Row, bool]:
+    run, lexical, task = rankings.run, rankings.lexical, rankings.task
     key = content_hash(lexical.key, row.key, "tuned", VERSION)
     file = run.row_file(key)
     if file.is_file():
         return dataclasses.replace(read_row(file), candidate=spec), True
-    task = _task(run)
-    pair = _rankings(run, lexical, row, task.data)
-    development = None if row.training_seconds else _training_queries(run, task.data)
+    pair = rankings.of(row, task.data)
+    development = None if row.training_seconds else rankings.development
     order, scores = _empty(task)
     if development is not None:
-        shipped = choose(_rankings(run, lexical, row, development), development)
+        shipped = choose(rankings.of(row, development), development)
         settings = [shipped] * len(order)
         where = f"{development.queries.num_rows} training queries"
     else:
@@ -105,7 +138,7 @@ def _tuned(run: Judging, spec: str, lexical: Row, row: Row) -> tuple[Row, bool]:
         count = min(len(found), order.shape[1])
         order[query, :count], scores[query, :count] = found[:count], values[:count] + 1e-9
     said = ", ".join(f"{method} {weight:g} of bm25" for method, weight in sorted(set(settings)))
-    return _row(run, spec, key, (lexical, row), order, scores, f"{said}: chosen on {where}", shipped), False
+    return _row(rankings, spec, key, row, order, scores, f"{said}: chosen on {where}", shipped), False
 
 
 def choose(pair: Sequence[Ranking], data: RetrievalData) -> Fusion:
@@ -155,36 +188,24 @@ def _part(data: RetrievalData, rows: NDArray[np.int64]) -> RetrievalData:
     return RetrievalData(queries, data.corpus, data.qrels.filter(kept))
 
 
-def _task(run: Judging) -> RetrievalTask:
-    task = run.plan.task
-    assert isinstance(task, RetrievalTask)
-    return task
-
-
 def _empty(task: RetrievalTask) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     order = np.zeros((task.data.queries.num_rows, min(task.depth, task.data.corpus.num_rows)), np.int64)
     return order, np.full(order.shape, -np.inf)
 
 
-def _rankings(run: Judging, lexical: Row, row: Row, data: RetrievalData) -> list[Ranking]:
-    queries, corpus = data.queries["text"].to_pylist(), data.corpus["text"].to_pylist()
-    depth = _task(run).depth
-    return [run.ranking(run.parsed[part.candidate], queries, corpus, depth) for part in (lexical, row)]
-
-
 def _row(
-    run: Judging,
+    rankings: Rankings,
     spec: str,
     key: str,
-    both: tuple[Row, Row],
+    dense: Row,
     order: Any,
     scores: Any,
     note: str,
     shipped: Fusion | None = None,
 ) -> Row:
     """The row of the fused ranking: it costs what both cost. ``shipped`` is what an index of it is made with."""
-    result = _task(run).result(order, np.where(scores > 0, scores, -np.inf))
-    dense = both[1]
+    run, both = rankings.run, (rankings.lexical, dense)
+    result = rankings.task.result(order, np.where(scores > 0, scores, -np.inf))
     made = dataclasses.replace(
         dense,
         candidate=spec,

@@ -31,7 +31,7 @@ from umekomi.models.opening import folder_of, resolve
 from umekomi.models.prompts import prompts_of, remove_prompts
 from umekomi.models.services.embedder import ServiceEmbedder
 from umekomi.models.services.endpoints import endpoint_of, is_service
-from umekomi.models.services.money import BudgetReached, Purse
+from umekomi.models.services.money import BudgetReached, Purse, price_of
 from umekomi.models.truncation import is_truncated
 from umekomi.parts import similarity as similarities
 from umekomi.parts.ranking import exact_search
@@ -104,6 +104,7 @@ class Judging:
         self.usd_per_hour: float | None = None
         self.open: dict[str, tuple[Any, str, float, str | None]] = {}
         self.parsed: dict[str, Candidate] = {}
+        self._contents: dict[str, str] = {}
 
     def candidate(self, candidate: Candidate) -> tuple[Row, bool]:
         """The finished row, and whether it was finished before."""
@@ -131,11 +132,22 @@ class Judging:
         return row, False
 
     def row_key(self, candidate: Candidate) -> str:
-        """What a candidate's row is kept under."""
-        parts = [self._identity(candidate), candidate.dimensions]
+        """What a candidate's row is kept under: what it is, and the price of its work, which stands in the row."""
+        parts = [self._identity(candidate), candidate.dimensions, self._price(candidate)]
         if candidate.first is not None:
             parts += [self.row_key(candidate.first), candidate.depth]
         return content_hash(self.base, *parts)
+
+    def model_key(self, candidate: Candidate) -> str:
+        """What a candidate's model is kept under, whatever it is called."""
+        return content_hash(self.base, self._identity(candidate))
+
+    def _price(self, candidate: Candidate) -> Any:
+        """Dollars of an hour of this machine, or a service's price."""
+        if candidate.recipe is not None or not is_service(candidate.name):
+            return self.usd_per_hour
+        price = price_of(endpoint_of(candidate.name))
+        return None if price is None else dataclasses.astuple(price)
 
     def row_file(self, key: str) -> Path:
         """Where a row is kept."""
@@ -164,9 +176,9 @@ class Judging:
 
     def _identity(self, candidate: Candidate) -> str | list[Any]:
         if candidate.recipe is not None:
-            start = self._start_identity() if self._begins(candidate.recipe) else None
+            start = self._content(self.start) if self._begins(candidate.recipe) else None
             return [candidate.recipe.settings(), start]
-        content = _content_of(candidate.name)
+        content = self._content(candidate.name)
         return [content, "without prompts"] if candidate.prompts is False else content
 
     def _begins(self, recipe: Recipe) -> bool:
@@ -175,13 +187,16 @@ class Judging:
             return resolve(self.start).kind == "entity"
         return recipe.begins not in (None, OPTIONAL)
 
-    def _start_identity(self) -> str:
-        return _content_of(self.start)
+    def _content(self, name: str) -> str:
+        """:func:`_content_of`, read once in a comparison."""
+        if name not in self._contents:
+            self._contents[name] = _content_of(name)
+        return self._contents[name]
 
     def model(self, candidate: Candidate) -> tuple[Any, str, float, str | None]:
         """(model, its key, seconds of training, what it was trained from); learned once, kept in
         ``models/``."""
-        key = content_hash(self.base, self._identity(candidate))
+        key = self.model_key(candidate)
         if key in self.open:
             return self.open[key]
         if candidate.recipe is None:
@@ -271,11 +286,7 @@ class Judging:
                 notes.append("learned from the training split")
             else:
                 notes.append(f"learned from the {'texts searched' if searched else 'training texts'}")
-        model = (
-            self._model_folder(candidate.recipe, content_hash(self.base, self._identity(candidate)))
-            if candidate.recipe
-            else None
-        )
+        model = self._model_folder(candidate.recipe, self.model_key(candidate)) if candidate.recipe else None
         costs = self._costs(candidate, meter, notes) if isinstance(meter, Meter) else self._costs_of_pairs(meter)
         return Row(
             candidate=candidate.spec,
@@ -320,7 +331,7 @@ class Judging:
         """Texts and queries a second. A service's are those that were asked for now: what is kept takes no time."""
         embedder = meter.embedder
         if isinstance(embedder, ServiceEmbedder):
-            many = embedder.bill.texts if embedder.bill.texts > LATENCY_QUERIES else None
+            many = embedder.bill.texts or None
             return {
                 "texts_per_second": many and many / max(embedder.bill.seconds, 1e-9),
                 "queries_per_second": None,

@@ -6,7 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from umekomi.errors import WrongUse
+from umekomi.comparison.judging import check_folder
 from umekomi.files import content_hash
 from umekomi.progress import say
 from umekomi.tasks import held_out
@@ -40,15 +40,15 @@ def asked_of(
     """
     stem = Path(dataset.name).stem.replace(" ", "-") or "data"
     own = f"{stem}-questions-{content_hash(ways, dataset.fingerprint(), most, seed)[:8]}"
-    folder = (Path(out) if out else Path("umekomi-compare") / own) / "questions"
+    whole = Path(out) if out else Path("umekomi-compare") / own
+    check_folder(whole)
+    folder = whole / "questions"
     if (folder / "queries.jsonl").is_file():
         made = read_questions(folder)
         say(
             f"{folder}: {made.data.queries.num_rows:,} questions made before are asked (delete the folder for new ones)"
         )
     else:
-        if Path(out or "").is_file():
-            raise WrongUse(f"{out} is a file: expected a folder for the results")
         chosen = dataset[split or held_out(dataset)]
         made = make_questions(chosen, ways, dataset.name, most=most or MOST, seed=seed, progress=progress)
         write_questions(folder, made, {"ways": ways, "seed": seed, "data": dataset.name})

@@ -70,6 +70,9 @@ def reranked(run: Judging, candidate: Candidate, key: str) -> Row:
         makes="reranked",
         items_per_second=meter.count / max(meter.seconds, 1e-9),
         task_seconds=meter.seconds + (before.task_seconds or 0),
+        tokens=before.tokens,
+        usd=None if before.usd is None else before.usd + meter.seconds / 3600 * (run.usd_per_hour or 0.0),
+        usd_per_million=before.usd_per_million,
     )
 
 

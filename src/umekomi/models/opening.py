@@ -212,20 +212,14 @@ def _head(path: Path) -> dict[str, Any]:
 # --- opening --------------------------------------------------------------------------------------------------------
 
 
-def load(name: Named, *, pooling: str = "") -> Saved:
+def load(name: Named) -> Saved:
     """The embedder, scorer or backbone at ``name``: a folder, a file of word vectors or GGUF, a catalogue name
     (``"minilm"``), a hub id, or a service. An object that is one already is given back; of one that an engine runs, the
-    model itself. ``pooling`` (``"mean"``, ``"cls"``, ``"last"``) is how a GGUF file's vectors are made, where it does
-    not say or says it wrong."""
+    model itself."""
     if not isinstance(name, (str, Path)):
         original = getattr(name, "original", None)
         return name if original is None else original()
-    source = resolve(name)
-    if not pooling:
-        return open_source(source)
-    if source.kind != "gguf" or source.file is None:
-        raise WrongUse(f"pooling: expected a GGUF file, whose pooling can be named, found {name}")
-    return open_file(source, pooling=pooling)
+    return open_source(resolve(name))
 
 
 def load_embedder(name: Named) -> EmbedderBase:

@@ -13,11 +13,13 @@ from pkgutil import iter_modules
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeAlias, TypeVar
 
 from umekomi.contracts import Paper
+from umekomi.data.columns import fingerprint
 from umekomi.data.contrast import is_named_sets
 from umekomi.data.shapes import unused_columns, view_as
 from umekomi.data.tables import as_table
 from umekomi.errors import WrongUse, unknown_name
 from umekomi.fields import check_fields
+from umekomi.files import content_hash
 from umekomi.progress import say
 from umekomi.run import Run
 
@@ -86,12 +88,23 @@ class Recipe(ABC):
         columns; for recipes that take several sets also a mapping of names to such.
 
         ``start`` is the model to go on from, or its name; ``checkpoint`` a folder in which an interrupted fit leaves
-        what the next one picks up. The model's card says how it was made.
+        what the next one of the same settings, data, start and seed picks up. The model's card says how it was made.
         """
-        run = Run(self.name, seed, None if checkpoint is None else Path(checkpoint), progress)
         rows = self._rows(data)
         opened = self._opened(start)
+        place = None if checkpoint is None else self._place(Path(checkpoint), rows, opened, seed)
+        run = Run(self.name, seed, place, progress)
         return self.stamped(self.learn(rows, opened, run), opened, run)
+
+    def _place(self, checkpoint: Path, rows: Any, start: Start, seed: int) -> Path:
+        """The folder below ``checkpoint`` that is named by all that is learned from."""
+        several = rows if isinstance(rows, Mapping) else {"": rows}
+        content = [[name, None if table is None else fingerprint(table)] for name, table in several.items()]
+        begun = None if start is None else start.fingerprint()
+        place = checkpoint / content_hash(self.settings(), content, begun, seed)[:16]
+        if not place.is_dir() and checkpoint.is_dir() and any(checkpoint.iterdir()):
+            say(f"note: {checkpoint} belongs to other data, settings or another start: {self.name} starts anew")
+        return place
 
     def stamped(self, model: M, start: Start, run: Run) -> M:
         """The model with the card that all recipes write: settings, paper, seed, start and its licence; what

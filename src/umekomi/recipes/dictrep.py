@@ -117,7 +117,7 @@ class DictRep(Recipe):
             words,
             target,
             run=run,
-            key=content_hash(self.settings(), run.seed, glosses, start.names),
+            key=content_hash(self.settings(), run.seed, glosses, target.tobytes(), coded.names),
             names=coded.names,
             generator=generator,
             given=self.embeddings,

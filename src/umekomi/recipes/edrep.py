@@ -141,7 +141,8 @@ class EDRep(Recipe):
             raise WrongUse("edrep: expected at least one factor of P")
         null = np.ones(len(names)) if null is None else np.asarray(null, np.float64)
         weights = (null / null.sum()).astype(np.float32)
-        key = content_hash(self.settings(), run.seed, list(names), [m.data.tobytes() for m in matrices], partial)
+        entries = [part.tobytes() for m in matrices for part in (m.data, m.indices, m.indptr)]
+        key = content_hash(self.settings(), run.seed, list(names), partial, weights.tobytes(), *entries)
         losses: list[float] = []
         groups = np.zeros(len(names), np.int64)
         tables: list[Any] = []
@@ -149,8 +150,8 @@ class EDRep(Recipe):
             if stage > 1:
                 groups = groups_of(tables[-1], self.kappa, run.seed)
             tables = self._tables(len(names), start, names, run.seed)
-            at = run.at(f"kappa_{stage}")
-            losses = self._optimise(tables, matrices, partial, weights, groups, names, f"{key}-{stage}", at)
+            at, own = run.at(f"kappa_{stage}"), content_hash(key, groups.tobytes())
+            losses = self._optimise(tables, matrices, partial, weights, groups, names, own, at)
         about = {
             "entities": len(names),
             "loss": curve(losses),

@@ -126,7 +126,9 @@ class FastSent(Recipe):
             begin=begin,
             rows={"words": coded.names},
             hint=f"a smaller learning_rate (now {self.learning_rate}) usually mends this",
-            key=content_hash(self.settings(), run.seed, coded.names, coded.ids.tobytes()),
+            key=content_hash(
+                self.settings(), run.seed, coded.names, coded.ids.tobytes(), coded.offsets.tobytes(), of.tobytes()
+            ),
             piece=5_000,
         )
         about = {

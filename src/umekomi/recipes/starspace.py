@@ -246,7 +246,9 @@ class StarSpace(Recipe):
             rows={"left": examples.names, "right": examples.names},
             hint=f"a smaller learning_rate (now {self.learning_rate}) usually mends this",
             key=content_hash(
-                self.settings(), run.seed, examples.names, examples.left_ids.tobytes(), examples.bag_ids.tobytes()
+                self.settings(),
+                run.seed,
+                *(part.tobytes() if isinstance(part, np.ndarray) else part for part in examples),
             ),
             piece=20_000,
         )

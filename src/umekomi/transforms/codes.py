@@ -177,6 +177,8 @@ class SparseCode(Transform):
                 )
             return total
 
+        given = (b"" if part is None else np.ascontiguousarray(part).tobytes() for part in (vectors, labels, positives))
+        kept = (self.k, self.width, self.training, *given)
         learner.steps = int(self.training["epochs"]) * -(-len(vectors) // int(batch))
         with single_threaded_blas():
             self.loss_ = learn(
@@ -188,7 +190,7 @@ class SparseCode(Transform):
                 unit="vectors",
                 threads=1,
                 begin=begin,
-                key=content_hash(self.k, self.width, self.training, vectors.tobytes()) if checkpoint else "",
+                key=content_hash(*kept) if checkpoint else "",
                 piece=max(int(batch), 65536 // int(batch) * int(batch)),
             )
         self.weight_, self.inner_, self.outer_ = (learner.arrays[name].copy() for name in ("weight", "inner", "outer"))

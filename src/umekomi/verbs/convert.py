@@ -10,7 +10,7 @@ from umekomi.errors import WrongUse
 from umekomi.files import MODEL_FILE, SUMS_FILE
 from umekomi.limits import checked
 from umekomi.models import TransformedEmbedder, load, word2vec
-from umekomi.models.engines.choice import export, gguf_of, has_graph
+from umekomi.models.engines.choice import export, gguf_source, has_graph, open_gguf
 from umekomi.models.engines.gguf import header
 from umekomi.models.entity import EntityEmbedder
 from umekomi.models.opening import as_embedder
@@ -70,14 +70,10 @@ def convert(
         raise WrongUse("precision int8: expected to 'onnx', and data, the texts to measure the loss on")
     if type and to != "gguf":
         raise WrongUse(f"type: expected to 'gguf', found {to!r}")
-    if pooling and to != "gguf" and gguf_of(source) is None:
+    packed = gguf_source(source) if to != "gguf" else None
+    if pooling and to != "gguf" and packed is None:
         raise WrongUse(f"pooling: expected a GGUF file on either side, found {source} to {to!r}")
-    if to != "gguf" and (path := gguf_of(source)) is not None:
-        from umekomi.models.engines.gguf.expanded import read_expanded
-
-        model: Saved = read_expanded(path, pooling)
-    else:
-        model = _open(source, vectors)
+    model: Saved = _open(source, vectors) if packed is None else open_gguf(packed, "torch", pooling)
     if to == "word2vec":
         word2vec.write(as_table(model), out)
     elif to == "gguf":

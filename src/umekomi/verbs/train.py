@@ -87,8 +87,6 @@ def train(
     """
     import shutil
 
-    from umekomi.files import content_hash
-
     if small and preset:
         raise WrongUse(f"expected small or a preset, found both (preset {preset!r})")
     configured = recipe_of(recipe, settings, preset="small" if small else preset)
@@ -99,18 +97,11 @@ def train(
         if dataset is None
         else training_split(dataset, split)
     )
-    fingerprints = (
-        [dataset.fingerprint()]
-        if dataset is not None
-        else [[name, each.fingerprint()] for name, each in several.items()]
-    )
     checkpoint = None
     if out is not None:
         if Path(out).is_file():
             raise WrongUse(f"{out} is a file: expected a folder to save to")
-        # the folder's name holds what is trained, so that a checkpoint of other data or settings is never gone on from
-        key = content_hash(configured.settings(), str(start), seed, *fingerprints, split)[:12]
-        checkpoint = Path(out).parent / f".{Path(out).name}.{key}.checkpoints"
+        checkpoint = Path(out).parent / f".{Path(out).name}.checkpoints"
         if not resume:
             shutil.rmtree(checkpoint, ignore_errors=True)
     model = configured.fit(rows, start=start, seed=seed, checkpoint=checkpoint, progress=progress)

@@ -21,7 +21,6 @@ from umekomi.models.engines.runtimes import check_runtime, default_runtime
 from umekomi.models.opening import (
     Source,
     as_embedder,
-    folder_of,
     is_model_name,
     load_embedder,
     load_folder,
@@ -29,7 +28,6 @@ from umekomi.models.opening import (
     open_folder,
     open_source,
     resolve,
-    source_of,
 )
 from umekomi.models.tokens import NetworkEmbedder
 from umekomi.progress import say
@@ -79,8 +77,8 @@ def open_for_encoding(model: Named, engine: str = "auto") -> EmbedderBase:
     """
     if engine not in ENGINES:
         raise WrongUse(f"engine: expected {', '.join(ENGINES)}, found {engine!r}")
-    if isinstance(model, (str, Path)) and (path := gguf_of(model)) is not None:
-        return _gguf(path, str(model), engine)
+    if (source := gguf_source(model)) is not None:
+        return open_gguf(source, engine)
     if not isinstance(model, (str, Path)) or engine == "torch" or (engine == "auto" and _gpu()):
         return load_embedder(model)
     if engine != "auto":
@@ -131,35 +129,34 @@ def open_for_encoding(model: Named, engine: str = "auto") -> EmbedderBase:
     return _exported(load_embedder(model), name, graph_folder, note, engine, runtime)
 
 
-def gguf_of(model: Named) -> Path | None:
-    """The GGUF file at a name: a file, or the one in a folder of that kind."""
+def gguf_source(model: Named) -> Source | None:
+    """Where a name leads, if that is a GGUF file or a folder of one."""
     if not isinstance(model, (str, Path)) or not is_model_name(model):
         return None
     source = resolve(model)
-    if source.kind != "gguf":
-        return None
-    from umekomi.models.engines.gguf.model import FILE
-
-    return source.file if source.folder is None else source.folder / FILE
+    return source if source.kind == "gguf" else None
 
 
-def _gguf(path: Path, name: str, engine: str) -> EmbedderBase:
-    """A GGUF file runs by ONNX Runtime or OpenVINO, its weights in their blocks, or by torch, expanded."""
+def open_gguf(source: Source, engine: str = "auto", pooling: str = "") -> EmbedderBase:
+    """A GGUF file, or a folder of one, whose own pooling stays unless one is named: by ONNX Runtime or OpenVINO, its
+    weights in their blocks, or by torch, expanded."""
     if engine == "torch":
         from umekomi.models.engines.gguf.expanded import read_expanded
+        from umekomi.models.engines.gguf.model import FILE
 
-        folder = folder_of(name)
-        pooling = str(source_of(folder).head.get("settings", {}).get("pooling", "")) if folder is not None else ""
-        expanded = read_expanded(path, pooling)
-        if folder is not None:
-            expanded.name = str(source_of(folder).head.get("name") or expanded.name)
+        if source.folder is None:
+            assert source.file is not None
+            return read_expanded(source.file, pooling)
+        expanded = read_expanded(
+            source.folder / FILE, pooling or str(source.head.get("settings", {}).get("pooling", ""))
+        )
+        expanded.name = str(source.head.get("name") or expanded.name)
         return expanded
-    if engine == "auto":
-        return load_embedder(name)
-    check_runtime(engine)
-    source = resolve(name)
-    opened = open_file(source, runtime=engine) if source.folder is None else open_folder(source, runtime=engine)
-    return as_embedder(opened)
+    runtime = "" if engine == "auto" else engine
+    if runtime:
+        check_runtime(runtime)
+    opens = open_file if source.folder is None else open_folder
+    return as_embedder(opens(source, runtime=runtime, pooling=pooling))
 
 
 def _no_graph(engine: str, name: str, kind: str) -> WrongUse:
@@ -195,8 +192,13 @@ def load(name: Named, engine: str = "auto", *, pooling: str = "") -> Saved:
     is a model already is given back. ``pooling`` (``"mean"``, ``"cls"``, ``"last"``) is how a GGUF file's vectors are
     made, where it does not say or says it wrong.
     """
+    if engine not in ENGINES:
+        raise WrongUse(f"engine: expected {', '.join(ENGINES)}, found {engine!r}")
     if pooling:
-        return opening.load(name, pooling=pooling)
+        source = gguf_source(name)
+        if source is None:
+            raise WrongUse(f"pooling: expected a GGUF file, whose pooling can be named, found {name}")
+        return open_gguf(source, engine, pooling)
     if engine == "auto" and isinstance(name, (str, Path)) and resolve(name).kind in WORD_BY_WORD:
         return opening.load(name)
     opened = open_to_judge(name, engine)

@@ -115,10 +115,17 @@ class ServiceEmbedder(TextFace):
         return [text for text in texts if text not in known]
 
     def seconds_of(self, text: str, role: str | None = None) -> float:
-        """Seconds from a text to its vector, asked anew whatever is kept."""
-        before = len(self.bill.waits)
-        self._ask([text], role, None)
-        return self.bill.waits[before]
+        """Seconds from a text to its vector, asked anew whatever is kept; the bill's texts a second know nothing of
+        it."""
+        self.wire.client()
+        with self._lock:
+            if not self._asking:
+                self.wire.stop.clear()
+        good, problem = self._one([text], role)
+        self._keep(good, role)
+        if problem is not None:
+            raise problem
+        return self.bill.waits[-1]
 
     def _ask(self, texts: list[str], role: str | None, bar: Progress | None) -> dict[str, Kept]:
         """Ask for all of them, several requests at once. What was answered when something fails is kept all the
@@ -138,6 +145,7 @@ class ServiceEmbedder(TextFace):
                 good, problem = future.result()
                 self._keep(good, role)
                 found.update(good)
+                self.bill.texts += len(good)
                 if bar is not None:
                     bar.advance(len(good))
                 if problem is not None:
@@ -203,7 +211,6 @@ class ServiceEmbedder(TextFace):
         with self._lock:
             self.bill.requests += 1
             self.bill.attempts = self.wire.attempts
-            self.bill.texts += len(texts)
             self.bill.tokens += sum(shares)
             self.bill.counted &= tokens is not None
             if len(texts) == 1:

@@ -99,7 +99,8 @@ class Purse:
 
 @dataclass
 class Bill:
-    """What one model was asked in this process: ``counted`` says that the service named its tokens itself."""
+    """What one model was asked in this process: ``texts`` in ``seconds`` without those that one alone was timed on;
+    ``counted`` says that the service named its tokens itself."""
 
     requests: int = 0
     attempts: int = 0

@@ -97,8 +97,7 @@ class Decoder(nn.Module):
         going = self.begin(source)
         given = self.words(ids)
         given = torch.cat([given.new_zeros(len(ids), 1, given.shape[2]), given], 1)[:, : ids.shape[1]]
-        condition = source if self.recurrent.condition is not None else None
-        read = self.recurrent(given, lengths, going.state, condition=condition).outputs
+        read = self.recurrent(given, lengths, going.state, said=going.said).outputs
         return self.told(read[mask_of(lengths, ids.shape[1])])
 
     def told(self, read: Tensor) -> Tensor:

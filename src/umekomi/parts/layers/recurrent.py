@@ -135,11 +135,12 @@ class Recurrent(nn.Module):
         state: State | None = None,
         *,
         all_layers: bool = False,
-        condition: Tensor | None = None,
+        said: Tensor | None = None,
     ) -> Read:
         """``vectors`` ``[batch, time, inputs]``, ``lengths`` ``[batch]`` of 0 to ``time`` tokens from the left;
-        ``state`` to begin from, zero where there is none; ``condition`` ``[batch, condition]``."""
-        said = self.said_by(condition)
+        ``state`` to begin from, zero where there is none; ``said`` from :meth:`said_by` where the layer has a
+        condition."""
+        self._check_condition(said)
         if torch.onnx.is_in_onnx_export():
             return self._traced(vectors, lengths)
         batch, time, _ = vectors.shape
@@ -153,7 +154,7 @@ class Recurrent(nn.Module):
         gradient. With ``places`` int64 ``[batch, time]``, ``vectors`` are rows ``[n, inputs]``, of which these stand
         there: what the first layer makes of a row for itself is then computed once, however often it stands there. A
         layer with a condition is read by :meth:`forward`."""
-        self.said_by(None)
+        self._check_condition(None)
         packing = self._packing(vectors if places is None else places.unsqueeze(2), lengths)
         if places is None:
             data = packing.pack(vectors)
@@ -219,10 +220,13 @@ class Recurrent(nn.Module):
 
     def said_by(self, condition: Tensor | None) -> Tensor | None:
         """What a condition ``[batch, condition]`` adds to every step's gates, ``[batch, gates · width]``."""
-        if (condition is None) != (self.condition is None):
-            expected, found = ("a", "none") if condition is None else ("no", "one")
-            raise WrongUse(f"recurrent layer: expected {expected} condition, found {found}")
+        self._check_condition(condition)
         return None if self.condition is None else self.condition(condition)
+
+    def _check_condition(self, given: Tensor | None) -> None:
+        if (given is None) != (self.condition is None):
+            expected, found = ("a", "none") if given is None else ("no", "one")
+            raise WrongUse(f"recurrent layer: expected {expected} condition, found {found}")
 
     def step(self, vectors: Tensor, state: State, said: Tensor | None = None) -> tuple[Tensor, State]:
         """One step of a forward reading in evaluation: ``vectors`` ``[batch, inputs]`` from ``state`` (as

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from umekomi.errors import UmekomiError
-from umekomi.files import whole_file
+from umekomi.files import content_hash, whole_file
 from umekomi.parts.kernels.threads import cores, run_all, shards
 from umekomi.progress import say
 from umekomi.run import Run
@@ -60,12 +60,14 @@ def learn(
         after: ``after(epoch)`` says whether it was the last; what it remembers is among ``arrays``.
         rows: the name of each row of an array, for errors.
         hint: what mends numbers that are not finite.
-        key: names the data and the settings; a checkpoint of another is left out.
+        key: names the data and the settings; a checkpoint of another, or of other ``arrays`` at first, is left out.
         piece: items that a thread takes at once.
         keep_end: keeps the arrays behind the last epoch too, whenever that is: other stages follow, and a cut in one of
             them does not run this one again.
     """
     file = run.checkpoint / "epochs.npz" if run.checkpoint else None
+    if file is not None:
+        key = content_hash(key, *[[name, content_hash(array.tobytes())] for name, array in sorted(arrays.items())])
     done, losses = _resume(arrays, file, key, run.who)
     saved = time.monotonic()
     count = cores(threads)

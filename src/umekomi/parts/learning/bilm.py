@@ -174,7 +174,9 @@ def pretrain(
         batches,
         lambda module, batch, state: module(batch, state),
         run=run,
-        key=content_hash(key, corpus.tokens.tobytes(), corpus.offsets.tobytes(), train.tobytes()),
+        key=content_hash(
+            key, corpus.tokens.tobytes(), corpus.offsets.tobytes(), corpus.characters.tobytes(), train.tobytes()
+        ),
         epochs=epochs,
         optimiser=optimiser,
         clip=clip,

@@ -57,9 +57,9 @@ class Ragged:
     def take(self, rows: Ids) -> Ragged:
         """These texts; row -1 is a text without a word."""
         there = rows >= 0
-        lengths = np.where(there, self.lengths[rows], 0) if len(self) else np.zeros(len(rows), np.int64)
+        begins = np.where(there, self.offsets[rows], 0)
+        lengths = np.where(there, self.offsets[rows + 1], 0) - begins
         offsets = np.append(0, np.cumsum(lengths))
-        begins = np.where(there, self.offsets[:-1][rows], 0) if len(self) else lengths
         places = np.arange(offsets[-1]) + np.repeat(begins - offsets[:-1], lengths)
         return Ragged(self.ids[places], offsets)
 

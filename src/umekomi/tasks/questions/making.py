@@ -198,24 +198,22 @@ def read_questions(folder: Path) -> Made:
     """What :func:`write_questions` wrote, with what was edited since: questions that were deleted are no longer
     asked."""
     from umekomi.data.readers import read, retrieval
+    from umekomi.data.readers.beir import judgements
     from umekomi.files import read_json
 
     queries, corpus = read(folder / "queries.jsonl"), read(folder / "corpus.jsonl")
-    lines = (folder / "qrels" / "test.tsv").read_text(encoding="utf-8").splitlines()[1:]
+    file = folder / "qrels" / "test.tsv"
+    judged, lines = judgements(file)
     there = {str(name) for name in queries["_id"].to_pylist()}  # type: ignore[call-overload]
-    judged = [line.split("\t") for line in lines if line.strip()]
-    kept = [row for row in judged if row[0] in there]
+    kept = [row for row, name in enumerate(judged["query_id"].to_pylist()) if name in there]
     if not kept:
         raise DataError(f"{folder / 'queries.jsonl'}: expected a question that {folder / 'qrels'} judges, found none")
-    import pyarrow as pa
-
-    qrels = pa.table({"query_id": [row[0] for row in kept], "corpus_id": [row[1] for row in kept],
-                      "score": [float(row[2]) for row in kept]})  # fmt: skip
     about = read_json(folder / "questions.json") if (folder / "questions.json").is_file() else {}
     notes = list(about.get("notes", []))
     if len(kept) < len(judged):
         notes.append(f"{len(judged) - len(kept)} questions deleted by hand")
-    return Made(retrieval(queries, corpus, qrels), tuple(notes))  # type: ignore[arg-type]
+    places = [lines[row] for row in kept]
+    return Made(retrieval(queries, corpus, judged.take(kept), source=str(file), lines=places), tuple(notes))  # type: ignore[arg-type]
 
 
 def as_dataset(name: str, made: Made, licence: str = "unknown") -> Dataset:

@@ -12,14 +12,13 @@ import numpy as np
 from umekomi.errors import DataError, MissingExtra, WrongUse
 from umekomi.files import write_json
 from umekomi.models.engines.gguf.blocks import expand
-from umekomi.models.engines.gguf.graph import IGNORED
+from umekomi.models.engines.gguf.graph import IGNORED, SLOWED, SPEEDS, divisors
 from umekomi.models.engines.gguf.model import Opened
 from umekomi.models.engines.gguf.names import pairs, to_theirs
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from umekomi.models.engines.gguf.shape import Shape
     from umekomi.models.text import TextEmbedder
 
 POOLING = {"mean": "mean", "cls": "cls", "last": "lasttoken"}
@@ -59,7 +58,7 @@ def read_expanded(path: str | Path, pooling: str = "") -> TextEmbedder:
     fast = PreTrainedTokenizerFast(tokenizer_object=words, pad_token=named, model_max_length=shape.context)
     with tempfile.TemporaryDirectory() as scratch, border(str(path), DataError):
         place = Path(scratch)
-        config = configuration(shape, _kinds(opened))
+        config = configuration(opened)
         if shape.architecture in ("llama", "qwen3"):
             config |= {"attention_bias": _biases(opened, ".attn_"), "mlp_bias": _biases(opened, ".ffn_")}
         write_json(place / "config.json", config)
@@ -96,7 +95,7 @@ def _weights(opened: Opened) -> dict[str, NDArray[np.float32]]:
     """Every weight of the network under transformers' names, in their shapes."""
     file, shape = opened.file, opened.shape
     found: dict[str, NDArray[np.float32]] = {}
-    used = {"dense_2.weight", "dense_3.weight", *IGNORED}
+    used = {"dense_2.weight", "dense_3.weight", *IGNORED, *([SPEEDS] if shape.architecture in SLOWED else [])}
     for name, theirs in pairs(shape):
         if name in file.tensors:
             used.add(name)
@@ -143,9 +142,19 @@ def _has_place(name: str, opened: Opened) -> bool:
     return "norm" not in name and _biases(opened, part)
 
 
-def configuration(shape: Shape, kinds: int = 1) -> dict[str, Any]:
-    """``config.json`` of transformers for a network of this shape."""
+def configuration(opened: Opened) -> dict[str, Any]:
+    """``config.json`` of transformers for a file's network.
+
+    Raises:
+        WrongUse: where a head's numbers are rotated in part, which transformers' networks of these kinds do not do.
+    """
+    shape = opened.shape
     kind, name = NETWORKS[shape.architecture]
+    if shape.rotary not in (0, shape.head_width):
+        raise WrongUse(
+            f"{opened.file.path}: expected all {shape.head_width} numbers of a head to be rotated, as torch's network "
+            f"does it, found {shape.architecture}.rope.dimension_count {shape.rotary}: open it by another engine"
+        )
     config: dict[str, Any] = {
         "model_type": kind,
         "architectures": [name],
@@ -160,16 +169,17 @@ def configuration(shape: Shape, kinds: int = 1) -> dict[str, Any]:
         "eos_token_id": None,
         "dtype": "float32",
     }
-    if shape.stretch != 1:
-        turn = {"rope_type": "linear", "rope_theta": shape.base, "factor": shape.stretch}
-    else:
-        turn = {"rope_type": "default", "rope_theta": shape.base}
-    if shape.rotary != shape.head_width and shape.rotary:
-        turn["partial_rotary_factor"] = shape.rotary / shape.head_width
+    turn: dict[str, Any] = {"rope_type": "default", "rope_theta": shape.base}
+    divided = divisors(opened.file, shape).tolist()
+    if len(set(divided)) > 1:
+        turn |= {"rope_type": "longrope", "short_factor": divided, "long_factor": divided}
+        turn |= {"factor": 1.0, "attention_factor": 1.0, "original_max_position_embeddings": shape.context}
+    elif divided and divided[0] != 1:
+        turn |= {"rope_type": "linear", "factor": divided[0]}
     both = {"full_attention": turn, "sliding_attention": {"rope_type": "default", "rope_theta": shape.local_base}}
     sees = [("full_attention", "sliding_attention")[local] for local in shape.local]
     if shape.architecture in ("bert", "nomic-bert"):
-        config |= {"type_vocab_size": kinds, "layer_norm_eps": shape.eps}
+        config |= {"type_vocab_size": _kinds(opened), "layer_norm_eps": shape.eps}
         config |= {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
         if shape.rotary:
             config |= {"rope_parameters": turn, "head_dim": shape.head_width}

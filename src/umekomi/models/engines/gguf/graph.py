@@ -25,8 +25,11 @@ MICROSOFT = "com.microsoft"
 OPSET = 20
 EXACT, ROUNDED = 1, 4
 """``accuracy_level``: float32 products, or activations rounded to eight bits, a scale for each block of them."""
-IGNORED = ("output.weight", "rope_freqs.weight")
-"""Tensors that make no vectors, or are read elsewhere."""
+IGNORED = ("output.weight",)
+"""Tensors that make no vectors."""
+SLOWED = ("llama", "qwen2", "qwen3")
+SPEEDS = "rope_freqs.weight"
+"""What each speed of the rotation is divided by: a tensor that files of these may have, as those of Llama 3 do."""
 LEAST_BLOCK = 16
 HIDDEN = -3.0e38
 FAR = -1.0e30
@@ -58,7 +61,7 @@ class _Graph:
         self.nodes: list[Any] = []
         self.small: list[Any] = []
         self.weights: dict[str, NDArray[Any]] = {}
-        self.used: set[str] = set()
+        self.used: set[str] = {SPEEDS} if shape.architecture in SLOWED else set()
         self.count = 0
         self.known: dict[Any, str] = {}
 
@@ -241,11 +244,10 @@ class _Graph:
         key = ("rotation", local)
         if key not in self.known:
             places = np.arange(shape.context, dtype=np.float64)
-            base, stretch = (shape.local_base, 1.0) if local else (shape.base, shape.stretch)
-            speeds = base ** (-np.arange(0, shape.rotary, 2, dtype=np.float64) / shape.rotary) / stretch
-            if self.has("rope_freqs.weight"):  # Llama 3 divides each speed
-                speeds = speeds / expand(self.tensor("rope_freqs.weight", shape.rotary // 2))
-            angles = np.outer(places, speeds)
+            speeds = (shape.local_base if local else shape.base) ** (
+                -np.arange(0, shape.rotary, 2, dtype=np.float64) / shape.rotary
+            )
+            angles = np.outer(places, speeds if local else speeds / divisors(self.file, shape))
             self.weight(f"cosines_{local}", np.cos(angles).astype(np.float32))
             self.weight(f"sines_{local}", np.sin(angles).astype(np.float32))
             self.known[key] = "there"
@@ -475,6 +477,19 @@ class _Graph:
         graph.initializer.extend(self.small)
         model.opset_import.extend([helper.make_opsetid("", OPSET), helper.make_opsetid(MICROSOFT, 1)])
         return bytes(model.SerializeToString())
+
+
+def divisors(file: Gguf, shape: Shape) -> NDArray[np.float32]:
+    """What the speeds of the full rotation are divided by, ``[rotary / 2]``: the stretch, times what the file lists."""
+    if shape.architecture not in SLOWED or SPEEDS not in file.tensors:
+        return np.full(shape.rotary // 2, shape.stretch, np.float32)
+    found = expand(file.tensor(SPEEDS))
+    if found.shape != (shape.rotary // 2,) or not (np.isfinite(found) & (found > 0)).all():
+        raise DataError(
+            f"{file.path}, tensor {SPEEDS}: expected {shape.rotary // 2} numbers above zero, found {list(found.shape)} "
+            f"with {found[~(found > 0) | ~np.isfinite(found)][:1].tolist()}"
+        )
+    return found * np.float32(shape.stretch)
 
 
 def _joined(parts: list[Codes]) -> Codes:

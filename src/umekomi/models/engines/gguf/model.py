@@ -102,9 +102,11 @@ class GgufEmbedder(OnnxEmbedder):
         return {"pooling": self.pooling}
 
     @classmethod
-    def _read(cls, folder: Path, head: dict[str, Any], open: Open, runtime: str = "") -> GgufEmbedder:
-        own = settings(folder, head, pooling=str)
-        return cls(folder / FILE, pooling=own["pooling"], runtime=runtime, name=head["name"], card=head.get("card"))
+    def _read(
+        cls, folder: Path, head: dict[str, Any], open: Open, runtime: str = "", pooling: str = ""
+    ) -> GgufEmbedder:
+        pooling = pooling or settings(folder, head, pooling=str)["pooling"]
+        return cls(folder / FILE, pooling=pooling, runtime=runtime, name=head["name"], card=head.get("card"))
 
 
 def return_memory() -> None:

@@ -20,6 +20,8 @@ ENCODERS = ("bert", "nomic-bert", "modern-bert", "gemma-embedding")
 DECODERS = ("llama", "qwen2", "qwen3", "gemma3")
 ARCHITECTURES = (*ENCODERS, *DECODERS)
 """What is run. XLM-RoBERTa's networks are written as ``bert``, with a vocabulary of unigrams."""
+WINDOWED = ("modern-bert", "gemma-embedding", "gemma3")
+"""Those with layers that see a window only: the others' files may name one, which llama.cpp does not read, either."""
 CONTEXT = 32768
 """The most tokens of a text that are read, whatever the file says."""
 OTHERS = {
@@ -140,7 +142,7 @@ def read_shape(file: Gguf, pooling: str = "") -> Shape:
             f"{file.path}, token_embd.weight: expected [tokens, {width}], as embedding_length says, found "
             f"{list(table.shape)}"
         )
-    window = number("attention.sliding_window", 0, least=0)
+    window = number("attention.sliding_window", 0, least=0) if architecture in WINDOWED else 0
     if architecture == "gemma-embedding" and not window:
         raise DataError(f"{file.path}: expected {architecture}.attention.sliding_window, found none")
     base = 0.0 if architecture == "bert" else real("rope.freq_base", 10000.0)

@@ -183,7 +183,7 @@ def _shape(model: TextEmbedder, config: Any, reads: int) -> Shape:
         vocabulary=config.vocab_size,
         context=min(reads, config.max_position_embeddings - _offset(config)),
         eps=getattr(config, "layer_norm_eps", None) or getattr(config, "norm_eps", None) or config.rms_norm_eps,
-        rotary=0 if architecture == "bert" else int(head_width * whole.get("partial_rotary_factor", 1)),
+        rotary=0 if architecture == "bert" else head_width,
         base=float(whole.get("rope_theta", 10000.0)),
         local_base=float(part.get("rope_theta", 10000.0)),
         stretch=1.0,
