@@ -531,3 +531,23 @@ def test_a_routes_layers_are_looked_at(routed):
     (routed / "router_config.json").write_text(json.dumps(value))
     with pytest.raises(DataError, match="router_config.json: expected a path within the folder, found '../x'"):
         load(routed)
+
+
+def test_a_words_tokenizer_knows_what_it_calls_unknown_words():
+    from tokenizers import Tokenizer, models
+
+    from umekomi.models.words import CharacterReader
+
+    with pytest.raises(WrongUse, match="expected '<unk>', what it calls unknown words, among its words"):
+        CharacterReader(Tokenizer(models.WordLevel({"a": 0}, "<unk>")))
+
+
+def test_a_backbones_tokenizer_that_cannot_be_an_embedders_is_one_line(tmp_path):
+    pytest.importorskip("sentence_transformers")
+    from umekomi.models.scratch import untrained_transformer
+
+    untrained_transformer("bert", TEXTS, layers=1, width=8, heads=2, vocabulary=300, max_length=16).save(tmp_path / "m")
+    edit(tmp_path / "m" / "tokenizer_config.json", model_max_length=[16])
+    with pytest.raises(DataError, match="embedder: ") as found:
+        load(tmp_path / "m").embedder()
+    assert "\n" not in str(found.value)

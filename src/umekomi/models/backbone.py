@@ -80,7 +80,7 @@ class TransformerBackbone(Backbone):
             latents: rows of latent attention's dictionary.
             heads: of latent attention.
         """
-        import tempfile
+        from tempfile import TemporaryDirectory
 
         from sentence_transformers import SentenceTransformer
         from sentence_transformers.base.modules import Normalize, Transformer
@@ -91,7 +91,7 @@ class TransformerBackbone(Backbone):
 
         if pooling not in POOLINGS:
             raise WrongUse(f"pooling: expected one of {', '.join(POOLINGS)}, found {pooling!r}")
-        with tempfile.TemporaryDirectory() as scratch:
+        with border(f"{self.name}, as an embedder", DataError), TemporaryDirectory() as scratch:
             getattr(self.model, "base_model", self.model).save_pretrained(scratch)
             self.tokenizer.save_pretrained(scratch)
             unused = (

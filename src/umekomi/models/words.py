@@ -70,6 +70,9 @@ class TextReader(ABC):
     def __init__(self, tokenizer: Tokenizer, before: str = "") -> None:
         if before not in ("", *BEFORE):
             raise WrongUse(f"before: expected nothing, {' or '.join(BEFORE)}, found {before!r}")
+        unknown = getattr(tokenizer.model, "unk_token", None)
+        if unknown is not None and tokenizer.model.token_to_id(unknown) is None:
+            raise WrongUse(f"tokenizer: expected {unknown!r}, what it calls unknown words, among its words, found none")
         tokenizer.no_padding()
         tokenizer.no_truncation()
         self.tokenizer, self.before = tokenizer, before
