@@ -87,6 +87,8 @@ UNMEASURED = {
     "infersent-padding",
     "infersent-transfer",
     "questions-agree",
+    "ruri-parts",
+    "sarashina-stages",
     "self-attentive-hops",
     "self-attentive-penalty",
     "senteval",
