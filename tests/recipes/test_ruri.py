@@ -183,6 +183,7 @@ def test_a_saved_reranker_filters_and_teaches(networks, stages_run, tmp_path):
             }
         ),
         judge,
+        Run("judge"),
     )
     labels = probe["label"].to_pylist()
     assert labels[0][:3] == [1.0, -1.0, 0.0]
@@ -210,8 +211,18 @@ def test_what_does_not_go_together_is_one_line(networks, tmp_path):
         ruri().fit(SCORED, start=networks["bert"])
     ruri(distillation=0.0, keep_above=None).fit(SCORED, start=networks["bert"])
     networks["bert"].embedder("mean").save(tmp_path / "embedder")
-    with pytest.raises(WrongUse, match="ruri, reranker: expected a cross-encoder, found .*, a text"):
+    with pytest.raises(WrongUse, match="ruri, reranker: expected a cross-encoder, found .* of kind text"):
         ruri(reranker=str(tmp_path / "embedder")).fit(PAIRS, start=networks["bert"])
+
+
+def test_what_is_wrong_is_said_before_anything_is_learned(networks, stages_run):
+    low = SCORED.set_column(2, "score", pa.array([1.0, 2.0] * 4))
+    for name in ("ruri", "sarashina"):
+        with pytest.raises(DataError, match=f"{name}: no pair is scored 4 of 5 or more"):
+            get(name).tiny().fit(SETS | {"sts": low}, start=networks["bert"])
+    with pytest.raises(WrongUse, match="ruri, reranker: no model, recipe or folder named 'nothing'"):
+        ruri(reranker="nothing").fit(SETS, start=networks["bert"])
+    assert not stages_run
 
 
 def test_presets_are_the_two_versions():

@@ -167,28 +167,26 @@ class Ruri(Recipe):
             )
             return sample_rows(contrastive, self.max_rows, run.seed)
 
+        given = self._given() if judges else None
+        rows = {name: rows_of(table) for name, table in data.items()}  # whatever is wrong with a set is said first
         model = with_pooling(start, self.name, None if self.pooling == "own" else self.pooling).model
         if weak:
-            first = {name: rows_of(table) for name, table in weak.items()}
-            model = fine_tune_stage(model, first, loss, self, 0, run.stage("weak"))
+            model = fine_tune_stage(model, {name: rows[name] for name in weak}, loss, self, 0, run.stage("weak"))
             set_prompts(model, before)
         between = TextEmbedder(model, self.name)
         about: dict[str, Any] = {"weak": list(weak), "sets": list(strong)}
         if strong:
-            reranker = self._reranker(between, weak, strong, run) if judges else None
-            joins = searching if self.keep_above is not None else {}
-            second = strong | {name: table for name, table in weak.items() if name in joins}
+            reranker = given or self._reranker(between, weak, strong, run) if judges else None
             miner: EmbedderBase = between
             if not weak and not isinstance(start, EmbedderBase) and searching:
                 miner = lexical_teacher(list(searching.values()), self.name)
-            tables = {}
-            for name, table in second.items():
-                if name not in searching:
-                    tables[name] = rows_of(table)
+            tables = {name: rows[name] for name in strong if name not in searching}
+            for name, table in searching.items():
+                if name in weak and self.keep_above is None:
                     continue
-                rows = rows_of(with_negatives(table, run, miner, self.hard_negatives, most=self.max_rows))
-                kept = rows if reranker is None else taught(rows, reranker, self.keep_above)
-                about.setdefault("pairs kept", {})[name] = [kept.num_rows, rows.num_rows]
+                mined = rows_of(with_negatives(table, run, miner, self.hard_negatives, most=self.max_rows))
+                kept = mined if reranker is None else taught(mined, reranker, run.stage("scores"), self.keep_above)
+                about.setdefault("pairs kept", {})[name] = [kept.num_rows, mined.num_rows]
                 if kept.num_rows:
                     tables[name] = kept
             if not tables:
@@ -201,24 +199,32 @@ class Ruri(Recipe):
         set_prompts(model, before)
         return TextEmbedder(model, self.name, {"training": about})
 
+    def _given(self) -> CrossEncoderScorer | None:
+        """The reranker that is named."""
+        from umekomi.models.opening import load
+        from umekomi.models.scorers import CrossEncoderScorer
+
+        if not self.reranker:
+            return None
+        try:
+            model = load(self.reranker)
+        except WrongUse as error:
+            raise WrongUse(f"{self.name}, reranker: {error}") from error
+        if not isinstance(model, CrossEncoderScorer):
+            raise WrongUse(f"{self.name}, reranker: expected a cross-encoder, found {model.name} of kind {model.kind}")
+        return model
+
     def _reranker(
         self, start: TextEmbedder, weak: Mapping[str, pa.Table], strong: Mapping[str, pa.Table], run: Run
     ) -> CrossEncoderScorer:
-        """The one that is named, or a cross-encoder on the network of the first stage, trained on weak pairs, then on
-        the others."""
+        """A cross-encoder on the network of the first stage, trained on weak pairs, then on the others."""
         import pyarrow as pa
 
-        from umekomi.models.opening import load
         from umekomi.models.scorers import CrossEncoderScorer
         from umekomi.models.starting import cross_encoder
         from umekomi.parts.learning.sentences import fine_tune, judging
         from umekomi.tasks.negatives import judged_against
 
-        if self.reranker:
-            named = load(self.reranker)
-            if not isinstance(named, CrossEncoderScorer):
-                raise WrongUse(f"{self.name}, reranker: expected a cross-encoder, found {named.name}, a {named.kind}")
-            return named
         rows: list[tuple[int, pa.Table]] = []
         for number, sets in enumerate((weak, strong)):
             judged = [

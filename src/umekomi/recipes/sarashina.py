@@ -88,9 +88,9 @@ class Sarashina(Recipe):
             return sample_rows(rows, self.max_rows, run.seed)
 
         about = {"weak": list(weak), "sets": list(strong)}
+        rows = {name: rows_of(table) for name, table in data.items()}  # whatever is wrong with a set is said first
         if weak:
-            first = {name: rows_of(table) for name, table in weak.items()}
-            model = fine_tune_stage(model, first, loss, self, 0, run.stage("weak"))
+            model = fine_tune_stage(model, {name: rows[name] for name in weak}, loss, self, 0, run.stage("weak"))
             set_prompts(model, {})
         if strong:
             between = TextEmbedder(model, self.name)

@@ -254,7 +254,7 @@ def judged_against(table: Split, run: Run, negatives: int, most: int | None) -> 
     return against(with_negatives(table, run, teacher, negatives, most=most, relative_margin=None), negatives, run.seed)
 
 
-def taught(rows: pa.Table, teacher: CrossEncoderScorer, keep_above: float | None = None) -> pa.Table:
+def taught(rows: pa.Table, teacher: CrossEncoderScorer, run: Run, keep_above: float | None = None) -> pa.Table:
     """Rows of :func:`umekomi.data.contrast.contrastive_rows` whose label goes on with the scores that a cross-encoder
     gives the positive and the negatives, before its activation; those whose positive has σ(score) above ``keep_above``,
     where it is given."""
@@ -264,7 +264,12 @@ def taught(rows: pa.Table, teacher: CrossEncoderScorer, keep_above: float | None
     names = ["positive", *(name for name in rows.column_names if name.startswith("negative"))]
     texts = [rows[name].to_pylist() for name in names]
     anchors = rows["anchor"].to_pylist()
-    scores = np.stack([teacher.logits(anchors, column) for column in texts], 1)
+    columns = []
+    with run.bar(len(anchors) * len(texts), "pairs") as bar:
+        for column in texts:
+            columns.append(teacher.logits(anchors, column))
+            bar.advance(len(column))
+    scores = np.stack(columns, 1)
     labels = np.concatenate([np.array(rows["label"].to_pylist(), np.float64), scores], 1)
     label = pa.array(list(labels), pa.list_(pa.float64()))
     scored = rows.set_column(rows.column_names.index("label"), "label", label)
