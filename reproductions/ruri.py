@@ -23,7 +23,7 @@ ARMS: dict[str, dict[str, Any]] = {
     "no prefix": {"prefix_scheme": "none"},
     "no weak stage": {"epochs": (1, 1.5)},
     "no distillation": {"distillation": 0.0},
-    "weak pairs above .5 join": {"keep_above": 0.5},
+    "filtered weak pairs join": {"keep_share": 0.5},
 }
 """What differs from the whole. Without the weak stage a half more epochs see as many rows: three sets, not two."""
 
@@ -35,7 +35,7 @@ def recipe(**options: Any) -> Any:
         **{
             "prefix_scheme": "1+3",
             "pooling": "mean",
-            "keep_above": None,
+            "keep_share": None,
             "learning_rates": (small.RATE, small.RATE),
             "reranker_learning_rates": (small.RATE, small.RATE),
             "max_length": small.LENGTH,

@@ -159,7 +159,7 @@ def test_stages_in_their_order(networks, stages_run):
 
 
 def test_switched_off_there_is_no_reranker(networks, stages_run):
-    ruri(distillation=0.0, keep_above=None).fit(SETS, start=networks["bert"])
+    ruri(distillation=0.0, keep_share=None).fit(SETS, start=networks["bert"])
     assert [who for who, _ in stages_run] == ["ruri, weak", "ruri, supervised"]
     assert set(stages_run[-1][1].tables) == {"questions", "topics", "sts"}
     stages_run.clear()
@@ -167,8 +167,7 @@ def test_switched_off_there_is_no_reranker(networks, stages_run):
     assert [who for who, _ in stages_run] == ["ruri, weak"] and prompts_of(model)["query"] == "クエリ: "
 
 
-def test_a_saved_reranker_filters_and_teaches(networks, stages_run, tmp_path):
-    """One that knows: the pair whose anchor names the positive's animal fits."""
+def test_a_saved_reranker_filters_and_teaches(networks, stages_run, tmp_path, monkeypatch, capsys):
     from umekomi.models.scorers import CrossEncoderScorer
 
     judge = CrossEncoderScorer(cross_encoder(networks["bert"], "judge", 0), "judge")
@@ -189,17 +188,36 @@ def test_a_saved_reranker_filters_and_teaches(networks, stages_run, tmp_path):
     assert labels[0][:3] == [1.0, -1.0, 0.0]
     np.testing.assert_allclose(labels[1][3:], judge.logits([ASKED[1]] * 2, [TEXTS[1], TEXTS[3]]), atol=1e-6)
     np.testing.assert_allclose(1 / (1 + np.exp(-judge.logits(ASKED, TEXTS))), judge.score(ASKED, TEXTS), atol=1e-6)
-    middle = float(np.median(judge.score(ASKED, TEXTS)))
-    model = ruri(reranker=str(tmp_path / "judge"), keep_above=middle).fit({"questions": PAIRS}, start=networks["bert"])
+    rows = pa.table(
+        {
+            "anchor": ASKED[:6],
+            "positive": TEXTS[:6],
+            "negative_1": TEXTS[6:12],
+            "negative_2": TEXTS[12:18],
+            "label": [[1, -1, held] for held in (2, 2, 2, 2, 1, 0)],
+        }
+    )
+    own, first, second = (judge.logits(ASKED[:6], rows[name].to_pylist()) for name in rows.column_names[1:4])
+    shares = [((a > b) + (a > c)) / 2 for a, b, c in zip(own[:4], first, second, strict=False)]
+    shares += [float(own[4] > first[4]), 1.0]
+    for least in (0.0, 0.5, 1.0):
+        kept = taught(rows, judge, Run("judge"), least)["anchor"].to_pylist()
+        assert kept == [anchor for anchor, share in zip(ASKED, shares, strict=False) if share >= least]
+    against = PAIRS.append_column("negative", pa.array(TEXTS[3:] + TEXTS[:3]))
+    model = ruri(reranker=str(tmp_path / "judge"), keep_share=0.5).fit({"questions": against}, start=networks["bert"])
     assert [who for who, _ in stages_run] == ["ruri, supervised"]
-    assert model.card["training"]["pairs kept"]["questions"] == [
-        int((judge.score(ASKED, TEXTS) > middle).sum()),
-        PAIRS.num_rows,
-    ]
-    with pytest.raises(
-        DataError, match=r"ruri: expected pairs that the reranker scores above keep_above, 0\.999, found none"
-    ):
-        ruri(reranker=str(tmp_path / "judge"), keep_above=0.999).fit({"questions": PAIRS}, start=networks["bert"])
+    kept, found = model.card["training"]["pairs kept"]["questions"]
+    assert kept == stages_run[0][1].tables["questions"].num_rows and found == PAIRS.num_rows
+    assert f"ruri: {kept} of {found} pairs of questions stay" in capsys.readouterr().err
+
+    answers = set(zip(ASKED, TEXTS, strict=True))
+    monkeypatch.setattr(
+        CrossEncoderScorer,
+        "logits",
+        lambda self, a, b: np.array([-float(pair in answers) for pair in zip(a, b, strict=True)]),
+    )
+    with pytest.raises(DataError, match=r"ruri: expected pairs whose positive the reranker scores above 0\.5 of their"):
+        ruri(reranker=str(tmp_path / "judge"), keep_share=0.5).fit({"questions": against}, start=networks["bert"])
 
 
 def test_what_does_not_go_together_is_one_line(networks, tmp_path):
@@ -209,7 +227,7 @@ def test_what_does_not_go_together_is_one_line(networks, tmp_path):
         WrongUse, match="ruri: expected a set that asks for documents .*, found none: set distillation to 0"
     ):
         ruri().fit(SCORED, start=networks["bert"])
-    ruri(distillation=0.0, keep_above=None).fit(SCORED, start=networks["bert"])
+    ruri(distillation=0.0, keep_share=None).fit(SCORED, start=networks["bert"])
     networks["bert"].embedder("mean").save(tmp_path / "embedder")
     with pytest.raises(WrongUse, match="ruri, reranker: expected a cross-encoder, found .* of kind text"):
         ruri(reranker=str(tmp_path / "embedder")).fit(PAIRS, start=networks["bert"])

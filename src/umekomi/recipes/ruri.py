@@ -9,9 +9,9 @@ Read in what was published: prefixes, mean pooling, sizes, licence (cards); batc
 temperature .01 of the first stage; batch 64, 512 tokens, 63 negatives of the reranker's second (paths that the makers'
 configurations name). Not read, and chosen here: how the teacher's scores enter (as E5's: KL over the positive and the
 mined negatives; its weight is ours), the reranker's loss (the recipe cross-encoder's; a batch is of pairs, negatives
-are BM25's), what stands before texts that are compared as equals under two prefixes (the query's, as E5 does), the
-threshold, and all other settings. The paper's weak pairs, partly written by language models, are whatever is brought
-as ``weak``.
+are BM25's), what stands before texts that are compared as equals under two prefixes (the query's, as E5 does), how
+pairs are filtered, and all other settings. The paper's weak pairs, partly written by language models, are whatever is
+brought as ``weak``.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from umekomi.contracts import Pooling
 from umekomi.data.contrast import CONTRASTS, contrastive_rows, is_search, role_of, stages
 from umekomi.errors import DataError, WrongUse
 from umekomi.fields import Above, AtLeast, Within
+from umekomi.progress import say
 from umekomi.recipes import Paper, Recipe, Start
 from umekomi.run import Run
 
@@ -52,10 +53,10 @@ def prompts_of(scheme: str) -> dict[str, str]:
 class Ruri(Recipe):
     """Prefixes for what a text is, weak pairs before supervised ones, and a reranker that filters pairs and teaches.
 
-    Learns from one set or several by name; names that begin with ``weak`` are the first stage's, and those of their
-    pairs that the reranker scores above ``keep_above`` join the second; none filters nothing and lets none join.
-    ``reranker`` is a saved cross-encoder to use instead of one trained here. With ``distillation`` 0 it does not teach;
-    without both it is not trained.
+    Learns from one set or several by name; names that begin with ``weak`` are the first stage's. A pair is in the
+    second stage, weak ones too, where the reranker scores its positive above ``keep_share`` of its mined negatives or
+    more; none filters nothing and lets no weak pair in. ``reranker`` is a saved cross-encoder to use instead of one
+    trained here. With ``distillation`` 0 it does not teach; without both it is not trained.
     """
 
     name: ClassVar[str] = "ruri"
@@ -73,7 +74,7 @@ class Ruri(Recipe):
     pooling: Pooling = "mean"
     temperature: Annotated[float, Above(0)] = 0.01
     hard_negatives: Annotated[int, AtLeast(0)] = 7
-    keep_above: Annotated[float | None, Within(0, 1)] = 0.5
+    keep_share: Annotated[float | None, Within(0, 1, "[]")] = 0.5
     distillation: Annotated[float, AtLeast(0)] = 1.0
     epochs: Annotated[tuple[float, float], Above(0)] = (1, 1)
     batch_sizes: Annotated[tuple[int, int], AtLeast(1)] = (8192, 512)
@@ -116,7 +117,7 @@ class Ruri(Recipe):
         return replace(
             cls.small(),
             hard_negatives=2,
-            keep_above=0.0,
+            keep_share=0.0,
             batch_sizes=(4, 4),
             learning_rates=(1e-4, 1e-4),
             max_length=32,
@@ -127,9 +128,9 @@ class Ruri(Recipe):
         )
 
     def check(self) -> None:
-        if self.distillation and not self.hard_negatives:
+        if (self.distillation or self.keep_share is not None) and not self.hard_negatives:
             raise WrongUse(
-                f"{self.name}, hard_negatives: expected 1 or more, which distillation is learned from, found 0"
+                f"{self.name}, hard_negatives: expected 1 or more, by which the reranker filters and teaches, found 0"
             )
 
     def learn(self, data: Mapping[str, pa.Table], start: Start, run: Run) -> TextEmbedder:
@@ -143,11 +144,11 @@ class Ruri(Recipe):
 
         weak, strong = stages(data, self.name)
         searching = {name: table for name, table in data.items() if is_search(table)}
-        judges = bool(strong) and (self.distillation > 0 or self.keep_above is not None)
+        judges = bool(strong) and (self.distillation > 0 or self.keep_share is not None)
         if judges and not searching:
             raise WrongUse(
                 f"{self.name}: expected a set that asks for documents (pairs, judged pairs, retrieval), which its "
-                "reranker learns from, found none: set distillation to 0 and keep_above to none"
+                "reranker learns from, found none: set distillation to 0 and keep_share to none"
             )
         before = prompts_of(self.prefix_scheme)
 
@@ -182,17 +183,19 @@ class Ruri(Recipe):
                 miner = lexical_teacher(list(searching.values()), self.name)
             tables = {name: rows[name] for name in strong if name not in searching}
             for name, table in searching.items():
-                if name in weak and self.keep_above is None:
+                if name in weak and self.keep_share is None:
                     continue
                 mined = rows_of(with_negatives(table, run, miner, self.hard_negatives, most=self.max_rows))
-                kept = mined if reranker is None else taught(mined, reranker, run.stage("scores"), self.keep_above)
+                kept = mined if reranker is None else taught(mined, reranker, run.stage("scores"), self.keep_share)
                 about.setdefault("pairs kept", {})[name] = [kept.num_rows, mined.num_rows]
+                if self.keep_share is not None:
+                    say(f"{self.name}: {kept.num_rows:,} of {mined.num_rows:,} pairs of {name} stay")
                 if kept.num_rows:
                     tables[name] = kept
             if not tables:
                 raise DataError(
-                    f"{self.name}: expected pairs that the reranker scores above keep_above, {self.keep_above}, found "
-                    "none: set keep_above lower or to none"
+                    f"{self.name}: expected pairs whose positive the reranker scores above {self.keep_share:g} of "
+                    "their negatives, found none: set keep_share lower or to none"
                 )
             about["rows"] = sum(table.num_rows for table in tables.values())
             model = fine_tune_stage(model, tables, loss, self, 1, run.stage("supervised"))

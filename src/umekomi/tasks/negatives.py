@@ -254,12 +254,12 @@ def judged_against(table: Split, run: Run, negatives: int, most: int | None) -> 
     return against(with_negatives(table, run, teacher, negatives, most=most, relative_margin=None), negatives, run.seed)
 
 
-def taught(rows: pa.Table, teacher: CrossEncoderScorer, run: Run, keep_above: float | None = None) -> pa.Table:
+def taught(rows: pa.Table, teacher: CrossEncoderScorer, run: Run, keep_share: float | None = None) -> pa.Table:
     """Rows of :func:`umekomi.data.contrast.contrastive_rows` whose label goes on with the scores that a cross-encoder
-    gives the positive and the negatives, before its activation; those whose positive has σ(score) above ``keep_above``,
-    where it is given."""
+    gives the positive and the negatives, before its activation. With ``keep_share`` only those whose positive it scores
+    above that share of their negatives or more, and those without any: what a score is worth alone depends on how many
+    negatives the teacher learned from, an order does not."""
     import pyarrow as pa
-    from scipy.special import expit
 
     names = ["positive", *(name for name in rows.column_names if name.startswith("negative"))]
     texts = [rows[name].to_pylist() for name in names]
@@ -270,10 +270,14 @@ def taught(rows: pa.Table, teacher: CrossEncoderScorer, run: Run, keep_above: fl
             columns.append(teacher.logits(anchors, column))
             bar.advance(len(column))
     scores = np.stack(columns, 1)
-    labels = np.concatenate([np.array(rows["label"].to_pylist(), np.float64), scores], 1)
-    label = pa.array(list(labels), pa.list_(pa.float64()))
+    policy = np.array(rows["label"].to_pylist(), np.float64)
+    label = pa.array(list(np.concatenate([policy, scores], 1)), pa.list_(pa.float64()))
     scored = rows.set_column(rows.column_names.index("label"), "label", label)
-    return scored if keep_above is None else scored.filter(pa.array(expit(scores[:, 0]) > keep_above))
+    if keep_share is None:
+        return scored
+    held = policy[:, 2]
+    beaten = (scores[:, :1] > scores[:, 1:]) & (np.arange(len(texts) - 1) < held[:, None])
+    return scored.filter(pa.array(beaten.sum(1) >= keep_share * held))
 
 
 def lexical_teacher(tables: Sequence[Any], who: str) -> EmbedderBase:
