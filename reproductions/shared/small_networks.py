@@ -47,20 +47,21 @@ def corpus() -> list[str]:
     return [*novels, *news, *captions, *load("pydocs", "train").corpus["text"].to_pylist()]
 
 
-def backbone(kind: str, seed: int = 0) -> Any:
-    """A network pre-trained here: ``"decoder"`` (Qwen3's shape, next token) or ``"encoder"`` (BERT's, masked tokens);
-    kept beside the other arms."""
+def backbone(kind: str, seed: int = 0, texts: Callable[[], list[str]] = corpus) -> Any:
+    """A network pre-trained here on these texts: ``"decoder"`` (Qwen3's shape, next token) or ``"encoder"`` (BERT's,
+    masked tokens); kept beside the other arms."""
     from umekomi.parts.learning.language import pretrain
 
-    folder = cached_folder() / f"{kind}-{content_hash(SHAPE, STEPS, BATCH, LENGTH, seed, kind)}"
+    label = kind if texts is corpus else f"{kind}-{texts.__name__}"
+    folder = cached_folder() / f"{label}-{content_hash(SHAPE, STEPS, BATCH, LENGTH, seed, label)}"
     if not folder.is_dir():
-        say(f"  pre-training the {kind}, seed {seed}")
-        made = untrained_transformer("qwen3" if kind == "decoder" else "bert", corpus(), seed=seed, **SHAPE)
-        texts = [corpus()[i] for i in np.random.default_rng(seed).permutation(len(corpus()))]
+        say(f"  pre-training the {label}, seed {seed}")
+        made = untrained_transformer("qwen3" if kind == "decoder" else "bert", texts(), seed=seed, **SHAPE)
+        shuffled = [texts()[i] for i in np.random.default_rng(seed).permutation(len(texts()))]
         losses = pretrain(
             made.model,
             made.tokenizer,
-            texts,
+            shuffled,
             objective="causal" if kind == "decoder" else "masked",
             length=LENGTH,
             steps=STEPS,
@@ -249,5 +250,5 @@ class Arms:
 def metric(statistic: str, task: str) -> str:
     """The name of what a task measures."""
     return {"spearman": "spearman", "v_measure": "v-measure"}.get(statistic) or (
-        "ndcg@10" if task in ("pydocs", "scifact", "cranfield", "jaquad") else "accuracy"
+        "ndcg@10" if task in ("pydocs", "scifact", "cranfield", "jaquad", "jsquad") else "accuracy"
     )

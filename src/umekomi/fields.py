@@ -138,6 +138,16 @@ def problem(value: object, hint: Any) -> str | None:
     return None if fits else describe(hint)
 
 
+def worded(value: object, hint: Any) -> object:
+    """The value, or the word for None where the declaration has a word ``none`` and no None: text that says none
+    (``--set merge=none``) is read as None before anybody asks what it is for.
+
+    >>> worded(None, Literal["slerp", "none"]), worded(None, int | None)
+    ('none', None)
+    """
+    return "none" if value is None and problem(None, hint) is not None and problem("none", hint) is None else value
+
+
 def _is_number(value: Any) -> bool:
     """A finite number of Python's or NumPy's; true and false are none."""
     if isinstance(value, (bool, str, bytes)) or type(value).__name__ == "bool":  # NumPy's

@@ -47,6 +47,7 @@ def test_wrong_names_and_settings():
     with pytest.raises(WrongUse, match=r"bm25, k1: expected a number, 0 or more, found 'high'"):
         recipe_of("bm25", {"k1": "high"})
     assert recipe_of("bm25", {"k1": 1}).k1 == 1
+    assert recipe_of("gemini-embedding", {"merge": None}).merge == "none"  # --set merge=none
     with pytest.raises(WrongUse, match="no preset of bm25 named 'large'; there are: small"):
         recipe_of("bm25", preset="large")
     with pytest.raises(WrongUse, match="expected small or a preset, found both"):

@@ -154,8 +154,8 @@ class TransformerBackbone(Backbone):
                 folder, local_files_only=True, trust_remote_code=False, output_loading_info=True
             )
             networks.check_weights(model, report, folder)
-            tokenizer = transformers.AutoTokenizer.from_pretrained(
-                folder, local_files_only=True, trust_remote_code=False
+            tokenizer = networks.as_filed(
+                transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
             )
             networks.check_words(tokenizer, model, folder)
         return cls(model, tokenizer, head.get("name") or folder.name, head.get("card"))

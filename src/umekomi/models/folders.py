@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
+from importlib.util import find_spec
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from umekomi.errors import DataError, WrongUse
+from umekomi.errors import DataError, MissingExtra, WrongUse
 from umekomi.files import MODEL_FILE, SUMS_FILE, file_hash, read_json
 from umekomi.models.borders import reading
 
@@ -379,9 +380,22 @@ def _check_settings(place: Path, path: Path, found: dict[str, Any]) -> None:
             raise WrongUse(
                 f"{path}, tokenizer_class: expected a tokenizer of sentence-transformers, found {str(value)[:80]!r}"
             )
+    if path.name == "tokenizer_config.json" and found.get("tokenizer_class") == "BertJapaneseTokenizer":
+        _check_splitter(place, found)
     for key in ("tokenizer_name_or_path", "base_model_name_or_path"):
         if found.get(key) and (path.name.startswith("sentence_") or path.name == "adapter_config.json"):
             inside(place, found[key], path)
+
+
+def _check_splitter(place: Path, found: dict[str, Any]) -> None:
+    """The error where fugashi or the dictionary is not installed, by which BERT's Japanese tokenizer cuts words."""
+    if found.get("word_tokenizer_type") != "mecab":
+        return
+    chosen = found.get("mecab_kwargs")
+    dictionary = chosen.get("mecab_dic", "unidic_lite") if isinstance(chosen, dict) else "unidic_lite"
+    for package in ("fugashi", dictionary):
+        if isinstance(package, str) and not find_spec(package):
+            raise MissingExtra(package, "japanese", f"{place}: its tokenizer, which cuts Japanese into words,")
 
 
 _DEPTHS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers", "encoder_layers", "decoder_layers")

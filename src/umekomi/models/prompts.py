@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from umekomi.errors import WrongUse
 from umekomi.models.base import Saved
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
 
 
 def prompts_of(model: Any) -> dict[str, Any]:
@@ -29,6 +33,11 @@ def _own(model: Any) -> dict[str, str] | None:
     return getattr(holder, "prompts", None)
 
 
+def set_prompts(model: SentenceTransformer, prompts: Mapping[str, str]) -> None:
+    """Give a network these prompts by role and no others, in place; a text of no role gets none."""
+    model.prompts, model.default_prompt_name = dict(prompts), None
+
+
 def remove_prompts(model: Saved, name: str) -> None:
     """Take a model's prompts away, in place: it must be nobody else's. The error where it has none, since both rows
     would be the same."""
@@ -45,6 +54,6 @@ def remove_prompts(model: Saved, name: str) -> None:
         holder.wire.endpoint = holder.endpoint
         return
     if hasattr(getattr(holder, "model", None), "prompts"):
-        holder.model.prompts, holder.model.default_prompt_name = {}, None
+        set_prompts(holder.model, {})
         return
     holder.prompts, holder.default_prompt = {}, ""

@@ -116,6 +116,13 @@ class CrossEncoderScorer(Scorer):
         with border(self.name):
             return self.model.predict(list(zip(a, b, strict=True)), show_progress_bar=False)
 
+    def logits(self, a: Sequence[str], b: Sequence[str]) -> Floats:
+        """The scores of pairs before the model's activation, float32 ``[n]``."""
+        from torch.nn import Identity
+
+        with border(self.name):
+            return self.model.predict(list(zip(a, b, strict=True)), activation_fn=Identity(), show_progress_bar=False)
+
     def _write(self, folder: Path) -> dict[str, Any]:
         self.model.save_pretrained(str(folder))
         return {}

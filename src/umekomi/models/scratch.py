@@ -20,6 +20,24 @@ ARCHITECTURES = {
 }
 """The shapes there are, by name: their configuration and the network with its head, in transformers."""
 DECODERS = ("qwen3", "mistral")
+
+
+def _size(architecture: str, layers: int, width: int, hidden: int, vocabulary: int, max_length: int) -> dict[str, Any]:
+    shape = {"layers": layers, "width": width, "heads": width // 64, "hidden": hidden, "vocabulary": vocabulary}
+    return {"architecture": architecture, "max_length": max_length, **shape}
+
+
+SIZES: dict[str, dict[str, Any]] = {
+    "ruri-small": _size("bert", 6, 768, 3072, 32768, 512),
+    "ruri-base": _size("bert", 12, 768, 3072, 32768, 512),
+    "ruri-large": _size("bert", 24, 1024, 4096, 32768, 512),
+    "ruri-v3-30m": _size("modernbert", 10, 256, 1024, 102400, 8192),
+    "ruri-v3-70m": _size("modernbert", 13, 384, 1536, 102400, 8192),
+    "ruri-v3-130m": _size("modernbert", 19, 512, 2048, 102400, 8192),
+    "ruri-v3-310m": _size("modernbert", 25, 768, 3072, 102400, 8192),
+}
+"""The sizes of published models, as :func:`untrained_transformer` takes them: ``untrained_transformer(texts=texts,
+**SIZES["ruri-v3-30m"])``. ruri-small is a DistilBERT, here a BERT of its numbers."""
 SPECIAL = {
     "pad_token": "[PAD]",
     "unk_token": "[UNK]",

@@ -10,7 +10,7 @@ from umekomi.models.backbone import TransformerBackbone
 from umekomi.models.opening import load
 from umekomi.models.text import TextEmbedder
 from umekomi.parts.networks import bidirectional as turn
-from umekomi.parts.networks import decodes
+from umekomi.parts.networks import decodes, with_eos
 
 if TYPE_CHECKING:
     from sentence_transformers import CrossEncoder
@@ -80,3 +80,13 @@ def with_pooling(
     )
     made.model.prompts = {**(made.model.prompts or {}), **(base.model.prompts or {})}
     return made
+
+
+def with_last_token(start: Named | None, who: str, pooling: str, *, bidirectional: bool = False) -> TextEmbedder:
+    """:func:`with_pooling` for recipes that take a decoder's last token: ``"own"`` is an embedder's own pooling and a
+    backbone's last token; a decoder's texts end in their mark."""
+    own = "lasttoken" if isinstance(start, TransformerBackbone) else None
+    base = with_pooling(start, who, own if pooling == "own" else pooling, bidirectional=bidirectional)
+    if decodes(base.model.transformers_model):
+        with_eos(base.model.tokenizer)
+    return base

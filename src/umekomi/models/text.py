@@ -16,7 +16,7 @@ from umekomi.models.borders import border, hush
 from umekomi.models.folders import LAYERS as THEIRS
 from umekomi.models.folders import check_layers
 from umekomi.models.tokens import NetworkEmbedder
-from umekomi.parts.networks import check_words
+from umekomi.parts.networks import as_filed, check_words
 from umekomi.progress import Progress, say
 
 try:
@@ -59,6 +59,8 @@ def opened(kind: type[Opened], folder: Path) -> Opened:
             model = kind(modules=_bare(folder, kind), device=device(), local_files_only=True)
         for module in model.modules():
             if isinstance(module, Transformer):
+                if module.tokenizer is not None and module.tokenizer is module.processor:
+                    module.processor = as_filed(module.tokenizer)
                 check_words(module.tokenizer, module.auto_model, folder)
     return model
 

@@ -87,6 +87,43 @@ def with_eos(words: PreTrainedTokenizerBase, token: str | None = None) -> PreTra
     return words
 
 
+PLAIN = (
+    "The cat sat on the mat, twice.",
+    "  spaces  within ",
+    "埋め込みは文を数のならびにする。",
+    "Ｆｕｌｌ　ｗｉｄｔｈ①",
+)
+"""Texts that a tokenizer must cut as its file says."""
+
+
+def as_filed(words: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
+    """The tokenizer, or the one that the ``tokenizer.json`` it was read from holds where that cuts plain texts
+    otherwise: some classes of transformers keep its vocabulary alone and put a pipeline of their own around it (5.23:
+    LlamaTokenizer makes Sarashina's unigrams a BPE without merges)."""
+    import transformers
+    from tokenizers import Tokenizer
+
+    file, fast = Path(words.name_or_path) / "tokenizer.json", getattr(words, "_tokenizer", None)
+    if fast is None or not file.is_file():
+        return words
+    own = Tokenizer.from_file(str(file))
+    if all(_ids(own, text) == _ids(fast, text) for text in PLAIN):
+        return words
+    own.post_processor = fast.post_processor
+    return transformers.PreTrainedTokenizerFast(
+        tokenizer_object=own,
+        model_max_length=words.model_max_length,
+        padding_side=words.padding_side,
+        truncation_side=words.truncation_side,
+        clean_up_tokenization_spaces=False,
+        **words.special_tokens_map,
+    )
+
+
+def _ids(fast: Any, text: str) -> list[int]:
+    return list(fast.encode(text, add_special_tokens=False).ids)
+
+
 def _leading(words: PreTrainedTokenizerBase) -> list[tuple[int, str]]:
     """The special tokens that the tokenizer puts before a text."""
     bare, whole = words("a", add_special_tokens=False)["input_ids"], words("a")["input_ids"]

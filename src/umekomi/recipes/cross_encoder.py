@@ -54,56 +54,28 @@ class CrossEncoder(Recipe):
         return cls(negatives=1, batch_size=4, learning_rate=1e-3, max_length=32, max_pairs=24)
 
     def learn(self, data: Any, start: Any, run: Run) -> Any:
-        from sentence_transformers.cross_encoder.losses import BinaryCrossEntropyLoss
-
         from umekomi.models.scorers import CrossEncoderScorer
         from umekomi.models.starting import cross_encoder
-        from umekomi.parts.learning.sentences import Stage, fine_tune
+        from umekomi.parts.learning.sentences import fine_tune, judging
 
         rows = self._judged(data, run)
         base = cross_encoder(start, self.name, run.seed)
 
-        def stages(model: Any) -> list[Stage]:
-            return [
-                Stage(
-                    {"pairs": rows},
-                    {"pairs": BinaryCrossEntropyLoss(model)},
-                    self.epochs,
-                    self.batch_size,
-                    self.learning_rate,
-                    self.warmup,
-                    "shuffle",
-                    self.weight_decay,
-                )
-            ]
+        def plan(model: Any) -> list[Any]:
+            stage = {"epochs": self.epochs, "batch_size": self.batch_size, "learning_rate": self.learning_rate}
+            return [judging(rows, model, **stage, warmup=self.warmup, weight_decay=self.weight_decay)]
 
-        model = fine_tune(base, stages, run=run, max_length=self.max_length)
+        model = fine_tune(base, plan, run=run, max_length=self.max_length)
         return CrossEncoderScorer(model, self.name, {"training": {"pairs": rows.num_rows}})
 
     def _judged(self, data: Any, run: Run) -> Any:
         """sentence1, sentence2, and how well they fit, at most ``max_pairs``."""
-        from umekomi.data.columns import RetrievalData
-        from umekomi.data.judgements import against, judged
-        from umekomi.data.shapes import pairs
+        from umekomi.data.judgements import judged
         from umekomi.parts.learning.sentences import sample_rows
-        from umekomi.tasks.negatives import hard_negatives, lexical_teacher
+        from umekomi.tasks.negatives import judged_against
 
         graded = shape_name(data) not in ("pairs", "retrieval")
         if graded and not (shape_name(data) == "judged pairs" and min(data["score"].to_pylist()) > 0):
             return sample_rows(judged(data, self.name), self.max_pairs, run.seed)
-        found = pairs(data, self.name)
         most = None if self.max_pairs is None else max(1, self.max_pairs // (1 + self.negatives))
-        chosen = sample_rows(found, most, run.seed)
-        if not any(name.startswith("negative") for name in chosen.column_names):
-            more = data.corpus["text"].to_pylist() if isinstance(data, RetrievalData) else found["positive"].to_pylist()
-            documents = len({*chosen["positive"].to_pylist(), *more})
-            if documents > 1:
-                chosen = hard_negatives(
-                    lexical_teacher([data], self.name),
-                    chosen,
-                    more,
-                    negatives=min(self.negatives, documents - 1),
-                    relative_margin=None,
-                    keep_short=True,
-                ).table
-        return against(chosen, self.negatives, run.seed)
+        return judged_against(data, run, self.negatives, most)

@@ -102,10 +102,11 @@ class GeminiEmbedding(Recipe):
         )
 
     def learn(self, data: Mapping[str, pa.Table], start: Start, run: Run) -> TextEmbedder:
+        from umekomi.models.prompts import set_prompts
         from umekomi.models.starting import with_pooling
         from umekomi.models.text import TextEmbedder
         from umekomi.parts import merging
-        from umekomi.parts.learning.sentences import fine_tune, round_robin, sample_rows
+        from umekomi.parts.learning.sentences import fine_tune_stage, sample_rows
         from umekomi.parts.losses.contrastive import Candidates, InfoNCE
         from umekomi.tasks.negatives import lexical_teacher, with_negatives
 
@@ -121,17 +122,6 @@ class GeminiEmbedding(Recipe):
                 of, temperature=self.temperature, candidates=choice, prefixes=nested, mini_batch=self.mini_batch
             )
 
-        def fine_tuned(of: SentenceTransformer, tables: dict[str, Any], stage: int, run: Run) -> SentenceTransformer:
-            plan = round_robin(
-                tables,
-                loss,
-                epochs=self.epochs[stage],
-                batch_size=self.batch_sizes[stage],
-                learning_rate=self.learning_rates[stage],
-                warmup=self.warmup,
-            )
-            return fine_tune(of, plan, run=run, max_length=self.max_length)
-
         def rows_of(table: pa.Table) -> pa.Table:
             contrastive = contrastive_rows(
                 table,
@@ -144,16 +134,16 @@ class GeminiEmbedding(Recipe):
             return sample_rows(contrastive, self.max_rows, run.seed)
 
         if weak:
-            model = fine_tuned(model, {name: rows_of(table) for name, table in weak.items()}, 0, run.stage("weak"))
+            first = {name: rows_of(table) for name, table in weak.items()}
+            model = fine_tune_stage(model, first, loss, self, 0, run.stage("weak"))
         runs = self.runs if strong else 0
         strong = strong or weak
         between = TextEmbedder(model, self.name)
         searching = [table for table in strong.values() if is_search(table)]
         raters = [between, lexical_teacher(searching, self.name)] if searching and self.hard_negatives and runs else []
-        options = {"raters": raters, "lowest": True, "duplicate": None, "progress": run.progress}
         tables = {
             name: rows_of(
-                with_negatives(table, self.name, between, self.hard_negatives, **options) if is_search(table) else table
+                with_negatives(table, run, between, self.hard_negatives, most=self.max_rows, raters=raters, lowest=True)
             )
             for name, table in strong.items()
         }
@@ -164,7 +154,7 @@ class GeminiEmbedding(Recipe):
                 training = set(map(str, learned_from.to_pylist()))
                 held_out[name] = table.filter([str(row) not in training for row in table.to_pylist()])
                 tables[name] = learned_from
-        finals = [fine_tuned(model, tables, 1, each) for each in run.several(runs)] or [model]
+        finals = [fine_tune_stage(model, tables, loss, self, 1, each) for each in run.several(runs)] or [model]
         states = [final.state_dict() for final in finals]
         went = list(range(len(states)))
         if self.merge == "greedy" and len(states) > 1:
@@ -174,10 +164,14 @@ class GeminiEmbedding(Recipe):
         else:
             merged = merging.soup(states) if self.merge == "uniform" else states[0]
         out = merging.load_into(model, merged)
-        out.prompts = {role: task_string(task) for role, task in TASKS.items()} | {
-            "clustering": task_string("clustering"),
-            "document": "",
-        }
+        set_prompts(
+            out,
+            {role: task_string(task) for role, task in TASKS.items()}
+            | {
+                "clustering": task_string("clustering"),
+                "document": "",
+            },
+        )
         about = {
             "weak": list(weak),
             "sets": list(strong),

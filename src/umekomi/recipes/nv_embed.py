@@ -116,6 +116,7 @@ class NvEmbed(Recipe):
 
     def learn(self, data: Mapping[str, pa.Table], start: Start, run: Run) -> TextEmbedder:
         from umekomi.models.base import EmbedderBase
+        from umekomi.models.prompts import set_prompts
         from umekomi.models.starting import with_pooling
         from umekomi.models.text import TextEmbedder
         from umekomi.parts.learning.sentences import Stage, fine_tune, sample_rows
@@ -142,9 +143,10 @@ class NvEmbed(Recipe):
             teacher = start
         elif self.hard_negatives and searching:
             teacher = lexical_teacher(list(searching.values()), self.name)
-        options = {"relative_margin": self.relative_margin, "duplicate": None, "progress": run.progress}
         mined = {
-            name: with_negatives(table, self.name, teacher, self.hard_negatives, **options)
+            name: with_negatives(
+                table, run, teacher, self.hard_negatives, most=self.max_rows, relative_margin=self.relative_margin
+            )
             for name, table in searching.items()
         }
 
@@ -197,10 +199,14 @@ class NvEmbed(Recipe):
             ]
 
         model = fine_tune(base.model, stages, run=run, max_length=self.max_length)
-        model.prompts = {role: instruction_of(task) for role, task in TASKS.items()} | {
-            "document": "",
-            "clustering": instruction_of("Identify the topic of the given text"),
-        }
+        set_prompts(
+            model,
+            {role: instruction_of(task) for role, task in TASKS.items()}
+            | {
+                "document": "",
+                "clustering": instruction_of("Identify the topic of the given text"),
+            },
+        )
         about = {
             "sets": {name: shape_name(table) for name, table in data.items()},
             "rows by stage": [table.num_rows for table, _ in plan],

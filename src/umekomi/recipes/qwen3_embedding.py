@@ -15,10 +15,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from umekomi.contracts import Pooling
-from umekomi.data.contrast import CONTRASTS, contrastive_rows, is_search, role_of, stages
+from umekomi.data.contrast import CONTRASTS, contrastive_rows, role_of, stages
 from umekomi.fields import Above, AtLeast, Within
 from umekomi.recipes import Paper, Recipe, Start
 from umekomi.run import Run
@@ -115,23 +115,17 @@ class Qwen3Embedding(Recipe):
         )
 
     def learn(self, data: Mapping[str, pa.Table], start: Start, run: Run) -> TextEmbedder:
-        from umekomi.models.base import Backbone
-        from umekomi.models.starting import with_pooling
+        from umekomi.models.prompts import set_prompts
+        from umekomi.models.starting import with_last_token
         from umekomi.models.text import TextEmbedder
         from umekomi.parts import merging
-        from umekomi.parts.learning.sentences import fine_tune, round_robin, sample_rows
+        from umekomi.parts.learning.sentences import fine_tune_stage, sample_rows
         from umekomi.parts.losses.contrastive import Candidates, InfoNCE
-        from umekomi.parts.networks import decodes, with_eos
         from umekomi.tasks.negatives import with_negatives
 
         weak, strong = stages(data, self.name)
-        own = "lasttoken" if isinstance(start, Backbone) else None
-        base = with_pooling(
-            start, self.name, own if self.pooling == "own" else self.pooling, bidirectional=self.bidirectional
-        )
+        base = with_last_token(start, self.name, self.pooling, bidirectional=self.bidirectional)
         model = base.model
-        if decodes(model.transformers_model):
-            with_eos(model.tokenizer)
         nested = {min(prefix, base.dimension): 1.0 for prefix in (base.dimension, *self.prefixes)}
         choice = Candidates(
             queries=self.same_tower, document_document=self.same_tower, negatives="own", margin=self.margin
@@ -141,18 +135,6 @@ class Qwen3Embedding(Recipe):
             return InfoNCE(
                 of, temperature=self.temperature, candidates=choice, prefixes=nested, mini_batch=self.mini_batch
             )
-
-        def fine_tuned(of: SentenceTransformer, tables: dict[str, Any], stage: int, run: Run) -> SentenceTransformer:
-            plan = round_robin(
-                tables,
-                loss,
-                epochs=self.epochs[stage],
-                batch_size=self.batch_sizes[stage],
-                learning_rate=self.learning_rates[stage],
-                warmup=self.warmup,
-                lora=self.lora,
-            )
-            return fine_tune(of, plan, run=run, max_length=self.max_length)
 
         def rows_of(table: pa.Table) -> pa.Table:
             contrastive = contrastive_rows(
@@ -168,13 +150,10 @@ class Qwen3Embedding(Recipe):
         first = {name: rows_of(table) for name, table in weak.items()}
         weak_kept = 0
         if first:
-            model = fine_tuned(model, first, 0, run.stage("weak"))
+            model = fine_tune_stage(model, first, loss, self, 0, run.stage("weak"), lora=self.lora)
         between = TextEmbedder(model, self.name)
-        options = {"duplicate": None, "progress": run.progress}
         tables = {
-            name: rows_of(
-                with_negatives(table, self.name, between, self.hard_negatives, **options) if is_search(table) else table
-            )
+            name: rows_of(with_negatives(table, run, between, self.hard_negatives, most=self.max_rows))
             for name, table in strong.items()
         }
         for name, table in first.items() if strong else ():
@@ -183,7 +162,9 @@ class Qwen3Embedding(Recipe):
             if sure.num_rows:
                 tables[name] = sure
         runs = self.runs if strong else 0
-        finals = [fine_tuned(model, tables, 1, each) for each in run.several(runs)] or [model]
+        finals = [
+            fine_tune_stage(model, tables, loss, self, 1, each, lora=self.lora) for each in run.several(runs)
+        ] or [model]
         states = [final.state_dict() for final in finals]
         merged = (
             merging.slerp_all(states)
@@ -191,7 +172,7 @@ class Qwen3Embedding(Recipe):
             else merging.soup(states if self.merge == "uniform" else states[:1])
         )
         out = merging.load_into(model, merged)
-        out.prompts = {role: instruction_of(task) for role, task in TASKS.items()} | {"document": ""}
+        set_prompts(out, {role: instruction_of(task) for role, task in TASKS.items()} | {"document": ""})
         about = {
             "weak": list(weak),
             "weak pairs kept": weak_kept,

@@ -18,6 +18,10 @@ from umekomi.tasks.base import vectors_of
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from umekomi.data.columns import Split
+    from umekomi.models.scorers import CrossEncoderScorer
+    from umekomi.run import Run
+
 
 @dataclass(frozen=True)
 class Negatives:
@@ -34,6 +38,7 @@ def hard_negatives(
     table: pa.Table,
     more: Sequence[str] = (),
     *,
+    known: pa.Table | None = None,
     negatives: int = 3,
     relative_margin: float | None = 0.05,
     margin: float | None = None,
@@ -53,6 +58,7 @@ def hard_negatives(
         embedder: whose similarity is searched by.
         table: anchor and positive.
         more: documents that are searched beside the positives.
+        known: pairs, where ``table`` has only some of them: their positives are answers too.
         negatives: so many a pair.
         relative_margin: keeps a candidate only below s(pos) - relative_margin · \|s(pos)\|, s(pos) of the anchor's
             lowest-scored positive (NV-Embed's TopKPercPos 95 %).
@@ -81,6 +87,11 @@ def hard_negatives(
         same.setdefault(_plain(text), []).append(number)
     for anchor, positive in zip(anchors, positives, strict=True):
         positives_of.setdefault(anchor, set()).update(same[_plain(positive)])
+    for anchor, positive in (
+        zip(*(known[name].to_pylist() for name in ("anchor", "positive")), strict=True) if known else ()
+    ):
+        if anchor in positives_of:
+            positives_of[anchor].update(same.get(_plain(positive), ()))
     questions = list(positives_of)
     query_vectors = vectors_of(embedder, questions, "query", batch_size, progress)
     documents = vectors_of(embedder, corpus, "document", batch_size, progress)
@@ -205,22 +216,68 @@ def _plain(text: str) -> str:
     return " ".join(text.split()).lower()
 
 
-def with_negatives(table: pa.Table, who: str, teacher: EmbedderBase, count: int, **options: Any) -> pa.Table:
-    """The pairs of a set that searches, with ``count`` mined negatives each where it brings none of its own; rows that
-    find too few keep what they find. ``options`` as of :func:`hard_negatives`."""
+def with_negatives(
+    table: Split, run: Run, teacher: EmbedderBase, count: int, *, most: int | None = None, **options: Any
+) -> Split:
+    """The pairs of a set that searches, at most ``most`` of them drawn with the run's seed, with ``count`` mined
+    negatives each where it brings none of its own; rows that find too few keep what they find. Another set is given
+    back. ``options`` as of :func:`hard_negatives`."""
     from umekomi.data.columns import RetrievalData
+    from umekomi.data.contrast import is_search
     from umekomi.data.shapes import pairs
+    from umekomi.parts.learning.sentences import sample_rows
 
-    found = pairs(table, who)
+    if not is_search(table):
+        return table
+    found = pairs(table, run.who)
+    chosen = sample_rows(found, most, run.seed)
     if not count or any(name.startswith("negative") for name in found.column_names):
-        return found
-    more = table.corpus["text"].to_pylist() if isinstance(table, RetrievalData) else ()
-    documents = len({*found["positive"].to_pylist(), *more})
-    return (
-        hard_negatives(teacher, found, more, negatives=min(count, documents - 1), keep_short=True, **options).table
-        if documents > 1
-        else found
-    )
+        return chosen
+    more = table.corpus["text"].to_pylist() if isinstance(table, RetrievalData) else found["positive"].to_pylist()
+    documents = len({*chosen["positive"].to_pylist(), *more})
+    if documents < 2:
+        return chosen
+    options = {"duplicate": None, "progress": run.progress, "keep_short": True} | options
+    mined = hard_negatives(teacher, chosen, more, known=found, negatives=min(count, documents - 1), **options).table
+    for name in ("instruction", "document_instruction"):
+        if name in chosen.column_names:
+            mined = mined.append_column(name, chosen[name])
+    return mined
+
+
+def judged_against(table: Split, run: Run, negatives: int, most: int | None) -> pa.Table:
+    """sentence1, sentence2, label of a set that searches: its pairs fit, and ``negatives`` of BM25's first fifty
+    documents do not (:func:`umekomi.data.judgements.against`); of at most ``most`` pairs."""
+    from umekomi.data.judgements import against
+
+    teacher = lexical_teacher([table], run.who)
+    return against(with_negatives(table, run, teacher, negatives, most=most, relative_margin=None), negatives, run.seed)
+
+
+def taught(rows: pa.Table, teacher: CrossEncoderScorer, run: Run, keep_share: float | None = None) -> pa.Table:
+    """Rows of :func:`umekomi.data.contrast.contrastive_rows` whose label goes on with the scores that a cross-encoder
+    gives the positive and the negatives, before its activation. With ``keep_share`` only those whose positive it scores
+    above that share of their negatives or more, and those without any: what a score is worth alone depends on how many
+    negatives the teacher learned from, an order does not."""
+    import pyarrow as pa
+
+    names = ["positive", *(name for name in rows.column_names if name.startswith("negative"))]
+    texts = [rows[name].to_pylist() for name in names]
+    anchors = rows["anchor"].to_pylist()
+    columns = []
+    with run.bar(len(anchors) * len(texts), "pairs") as bar:
+        for column in texts:
+            columns.append(teacher.logits(anchors, column))
+            bar.advance(len(column))
+    scores = np.stack(columns, 1)
+    policy = np.array(rows["label"].to_pylist(), np.float64)
+    label = pa.array(list(np.concatenate([policy, scores], 1)), pa.list_(pa.float64()))
+    scored = rows.set_column(rows.column_names.index("label"), "label", label)
+    if keep_share is None:
+        return scored
+    held = policy[:, 2]
+    beaten = (scores[:, :1] > scores[:, 1:]) & (np.arange(len(texts) - 1) < held[:, None])
+    return scored.filter(pa.array(beaten.sum(1) >= keep_share * held))
 
 
 def lexical_teacher(tables: Sequence[Any], who: str) -> EmbedderBase:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from umekomi.data import Dataset, load
 from umekomi.data.contrast import is_named_sets
 from umekomi.errors import WrongUse, unknown_name
+from umekomi.fields import declared, worded
 from umekomi.limits import checked
 from umekomi.recipes import Recipe, get
 
@@ -28,11 +29,12 @@ def recipe_of(recipe: str | Recipe, settings: dict[str, Any] | None = None, *, p
     if preset and preset not in known:
         raise unknown_name(f"preset of {recipe}", preset, known)
     base = getattr(kind, preset)() if preset else kind()
-    fields = kind.fields()
+    fields, hints = kind.fields(), declared(kind)
     for name in settings or {}:
         if name not in fields:
             raise unknown_name(f"field of {recipe}", name, fields)
-    return dataclasses.replace(base, **(settings or {}))  # type: ignore[type-var]
+    chosen = {name: worded(value, hints[name]) for name, value in (settings or {}).items()}
+    return dataclasses.replace(base, **chosen)  # type: ignore[type-var]
 
 
 def training_split(dataset: Dataset, split: str | None = None) -> Split:

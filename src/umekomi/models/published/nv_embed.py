@@ -49,7 +49,7 @@ def nv_embed(folder: Path, name: str) -> TextEmbedder:
     from transformers import AutoTokenizer
 
     from umekomi.models.text import TextEmbedder, device
-    from umekomi.parts.networks import with_eos
+    from umekomi.parts.networks import as_filed, with_eos
     from umekomi.parts.pooling import InstructedTransformer, LatentAttention, WithoutPrompt
 
     config = read_json(folder / "config.json")
@@ -81,7 +81,7 @@ def nv_embed(folder: Path, name: str) -> TextEmbedder:
         "sliding_window": None,
         "dtype": dtype,
     }
-    words = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    words = as_filed(AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False))
     words.padding_side = "right"
     if words.pad_token is None:
         words.pad_token = words.eos_token

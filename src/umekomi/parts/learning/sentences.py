@@ -8,7 +8,7 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from umekomi.parts.learning.trainer import arguments, checkpoints, last_checkpoint, progress_callback, train_resuming
 from umekomi.run import Run
@@ -74,6 +74,51 @@ def round_robin(
     """One stage in which several sets take turns under one objective, each batch of one of them; ``stage`` as of
     :class:`Stage`."""
     return lambda model: [Stage(tables, dict.fromkeys(tables, objective(model)), sampler="shuffle", **stage)]
+
+
+class Staged(Protocol):
+    """A recipe of several contrastive stages: the settings of each by its number, and what all share."""
+
+    @property
+    def epochs(self) -> tuple[float, ...]: ...
+    @property
+    def batch_sizes(self) -> tuple[int, ...]: ...
+    @property
+    def learning_rates(self) -> tuple[float, ...]: ...
+    @property
+    def warmup(self) -> float: ...
+    @property
+    def max_length(self) -> int | None: ...
+
+
+def fine_tune_stage(
+    base: SentenceTransformer,
+    tables: Mapping[str, Any],
+    objective: Callable[[Any], Any],
+    recipe: Staged,
+    number: int,
+    run: Run,
+    **stage: Any,
+) -> SentenceTransformer:
+    """:func:`fine_tune` by stage ``number`` of a recipe, its sets taking turns; ``stage`` as of :class:`Stage`."""
+    plan = round_robin(
+        tables,
+        objective,
+        epochs=recipe.epochs[number],
+        batch_size=recipe.batch_sizes[number],
+        learning_rate=recipe.learning_rates[number],
+        warmup=recipe.warmup,
+        **stage,
+    )
+    return fine_tune(base, plan, run=run, max_length=recipe.max_length)
+
+
+def judging(rows: pa.Table, model: Any, **stage: Any) -> Stage:
+    """A stage of a cross-encoder: binary cross-entropy on sentence1, sentence2 and label, how well they fit from 0 to
+    1; ``stage`` as of :class:`Stage`."""
+    from sentence_transformers.cross_encoder.losses import BinaryCrossEntropyLoss
+
+    return Stage({"pairs": rows}, {"pairs": BinaryCrossEntropyLoss(model)}, sampler="shuffle", **stage)
 
 
 def sample_rows(table: pa.Table, most: int | None, seed: int) -> pa.Table:

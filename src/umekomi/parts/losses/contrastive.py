@@ -12,6 +12,8 @@
 Out of Z_i stay duplicates (Gemini Embedding: j with q_j = q_i or d_j = d_i; as printed its mask also drops the positive
 itself, which must stay), and candidates whose similarity exceeds the positive's by more than a margin (Qwen3-Embedding:
 .1), which are taken for unmarked positives. Masks are made from detached similarities.
+
+Beside it a teacher's scores of the positive and the row's own mined negatives may be learned (:func:`distilled`).
 """
 
 from __future__ import annotations
@@ -27,6 +29,9 @@ from torch.nn import functional
 
 from umekomi.errors import WrongUse
 from umekomi.parts.losses.nested import over_prefixes
+
+POLICY = 3
+"""How many numbers of a row's label are its policy; those behind are a teacher's scores."""
 
 
 @dataclass(frozen=True)
@@ -142,6 +147,36 @@ def _one_way(
     return (torch.logsumexp(everything, 1) - everything[:, 0]).mean()
 
 
+def distilled(
+    queries: Tensor,
+    candidates: Tensor,
+    teacher: Tensor,
+    *,
+    temperature: float | Tensor = 0.05,
+    cosine: bool = True,
+    present: Tensor | None = None,
+) -> Tensor:
+    """KL(p ‖ q), the mean over rows, a scalar: p the softmax of a teacher's scores of a row's candidates, q that of the
+    similarities / τ (a cross-encoder as the teacher: E5, Wang et al. 2212.03533, 3.3).
+
+    Args:
+        queries: ``[n, d]``.
+        candidates: the positive of each and its own mined negatives, ``[n, k, d]``.
+        teacher: its scores before any activation, ``[n, k]``.
+        temperature: what similarities are divided by.
+        cosine: brings all to length one.
+        present: bool ``[n, k]``: which candidates there are; None: all.
+    """
+    if cosine:
+        queries, candidates = functional.normalize(queries, dim=-1), functional.normalize(candidates, dim=-1)
+    student = torch.einsum("nd,nkd->nk", queries, candidates) / temperature
+    teacher = teacher.to(student.dtype)
+    if present is not None:
+        least = torch.finfo(student.dtype).min
+        student, teacher = student.masked_fill(~present, least), teacher.masked_fill(~present, least)
+    return functional.kl_div(student.log_softmax(1), teacher.log_softmax(1), reduction="batchmean", log_target=True)
+
+
 def numbered(features: Sequence[Mapping[str, Any]]) -> list[Tensor]:
     """A number for every distinct text of several columns, from their tokens: int64 ``[n]`` a column. Texts that are
     cut to the same tokens are one text to the model, and here."""
@@ -157,9 +192,9 @@ def numbered(features: Sequence[Mapping[str, Any]]) -> list[Tensor]:
 class InfoNCE(CachedLossMixin, nn.Module):
     """:func:`info_nce` as sentence-transformers' trainers take it: columns anchor, positive, then mined negatives.
 
-    ``label``, where there is one, is int64 ``[n, 3]`` (:mod:`umekomi.parts.learning.batches`): whether the row takes
+    ``label``, where there is one, is ``[n, 3]`` (:mod:`umekomi.parts.learning.batches`): whether the row takes
     candidates from the others, its group (-1 for none; rows of one group are no negatives of each other), and how many
-    mined negatives it has, the first ones.
+    mined negatives it has, the first ones. A teacher's scores of the positive and the mined negatives may follow.
 
     Args:
         model: gives the vectors.
@@ -172,6 +207,7 @@ class InfoNCE(CachedLossMixin, nn.Module):
             sentence-transformers' machinery): batches larger than memory, twice the forward passes, the same gradients.
         one_view: embeds the anchor once and takes it for its own positive as well: one dropout mask for both views
             (SimCSE's table 2, "fixed").
+        distillation: how often :func:`distilled` counts, in rows with a teacher's scores.
     """
 
     uses_gradient_cache = False
@@ -188,12 +224,13 @@ class InfoNCE(CachedLossMixin, nn.Module):
         prefixes: Mapping[int, float] | None = None,
         mini_batch: int = 0,
         one_view: bool = False,
+        distillation: float = 0.0,
     ) -> None:
         super().__init__()
         if not temperature > 0:
             raise WrongUse(f"temperature: expected a number above zero, found {temperature}")
         self.model, self.cosine, self.candidates = model, cosine, candidates
-        self.prefixes, self.one_view = dict(prefixes or {}), one_view
+        self.prefixes, self.one_view, self.distillation = dict(prefixes or {}), one_view, distillation
         self.mini_batch_size, self.mini_batch_num_tokens, self.show_progress_bar = mini_batch, None, False
         self.uses_gradient_cache = mini_batch > 0
         fixed = torch.tensor(float(temperature)).log()
@@ -239,7 +276,7 @@ class InfoNCE(CachedLossMixin, nn.Module):
         """The loss from vectors ``[n, d]`` a column; ``numbers`` as :func:`numbered` gives them."""
         queries, documents = columns[0], columns[1]
         negatives = torch.stack(list(columns[2:]), 1) if len(columns) > 2 else None
-        same = answers = in_batch = present = None
+        same = answers = in_batch = present = teacher = None
         if numbers is not None:
             same = (numbers[0][:, None] == numbers[0]) | (numbers[1][:, None] == numbers[1])
             if negatives is not None:
@@ -251,9 +288,10 @@ class InfoNCE(CachedLossMixin, nn.Module):
             same = together if same is None else same | together
             if negatives is not None:
                 present = torch.arange(negatives.shape[1], device=labels.device) < labels[:, 2:3]
+                teacher = labels[:, POLICY:] if self.distillation and labels.shape[1] > POLICY else None
 
         def loss(width: int) -> Tensor:
-            return info_nce(
+            contrast = info_nce(
                 queries[..., :width],
                 documents[..., :width],
                 None if negatives is None else negatives[..., :width],
@@ -265,6 +303,17 @@ class InfoNCE(CachedLossMixin, nn.Module):
                 answers=answers,
                 present=present,
             )
+            if teacher is None or negatives is None or present is None:
+                return contrast
+            taught = distilled(
+                queries[..., :width],
+                torch.cat([documents.unsqueeze(1), negatives], 1)[..., :width],
+                teacher,
+                temperature=self.temperature,
+                cosine=self.cosine,
+                present=torch.cat([torch.ones_like(present[:, :1]), present], 1),
+            )
+            return contrast + self.distillation * taught
 
         return over_prefixes(self.prefixes or {queries.shape[-1]: 1.0}, loss)
 
@@ -274,4 +323,5 @@ class InfoNCE(CachedLossMixin, nn.Module):
             "temperature": float(self.temperature),
             "cosine": self.cosine,
             "prefixes": self.prefixes,
+            "distillation": self.distillation,
         }
