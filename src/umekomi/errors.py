@@ -12,6 +12,8 @@ SHOWN = 40
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+:/{1,2}(?=.)", re.IGNORECASE)
 _SECRET = re.compile(r"pass(?!file)|pwd|secret|token|credential|api.?key", re.IGNORECASE)
 """What parameters of an address are called that only its user knows."""
+_ESCAPED = {code: repr(chr(code))[1:-1] for code in (*range(32), *range(127, 160), 0x2028, 0x2029)}
+"""What would break a line or steer a terminal, by how it is shown: a message quotes names as they were found."""
 _CUT = re.compile(r"\d+@\d+\W*")
 """A port, and the dimensions that a candidate is cut to."""
 _PORT = re.compile(r"\d{0,5}(?:[/.,:;)'\"]|$)")
@@ -60,11 +62,13 @@ class UmekomiError(Exception):
     """The job failed for a reason the user can act on. The command line prints it and exits with 1.
 
     ``parameter`` names the argument that it is about, by its name in Python; the command line puts the option in its
-    place. With ``advice`` it stands behind the message, in what to do about it; without, before it. No message shows
-    the password of an address.
+    place. With ``advice`` it stands behind the message, in what to do about it; without, before it. A message is one
+    line, whatever it quotes, and shows no password of an address.
 
     >>> str(WrongUse("expected 1 or more, found 0", parameter="seed"))
     'seed: expected 1 or more, found 0'
+    >>> print(DataError("a.csv has no column 'text', found a\\nb"))
+    a.csv has no column 'text', found a\\nb
     >>> WrongUse("a.csv has no column 'text'", parameter="column", advice="name one with").told("--column")
     "a.csv has no column 'text': name one with --column"
     """
@@ -72,7 +76,7 @@ class UmekomiError(Exception):
     exit_code = 1
 
     def __init__(self, message: str = "", *, parameter: str = "", advice: str = "") -> None:
-        super().__init__(without_passwords(message))
+        super().__init__(without_passwords(message).translate(_ESCAPED))
         self.parameter, self.advice = parameter, advice
 
     def told(self, name: str) -> str:
