@@ -110,3 +110,20 @@ def test_few_rows_are_all_looked_at():
     assert kind.tuned([part], 0.95) == {"shortlist": 0}
     queries = Vectors.of([vectors.item(1)])
     assert (kind.search(part, queries, 5, None)[0] == Late().search(part, queries, 5, None)[0]).all()
+
+
+def test_an_automatic_kind_looks_at_everything_where_centroids_say_too_little(tmp_path, monkeypatch):
+    """It fell back on the kind of dense vectors, which no token vectors fit."""
+    from umekomi.indexes import upkeep
+
+    monkeypatch.setattr(upkeep, "AUTO_DOCUMENTS", 2000)
+    flat = np.random.default_rng(0).standard_normal((2 * 2600, 64)).astype(np.float32)
+    flat /= np.linalg.norm(flat, axis=1, keepdims=True)
+    vectors = Vectors(flat, np.arange(0, len(flat) + 1, 2))
+    index = Index.create(tmp_path / "i", metric="maxsim", output="multi", recall=1.0)
+    index.add(range(2500), similarities.rows(vectors, 0, 2500))
+    assert index.kind.name == "late"
+    assert index.check(sample=20) == 1.0
+    monkeypatch.setattr(upkeep, "rebuild", None)  # nor is it tried again with every addition
+    index.add(range(2500, 2600), similarities.rows(vectors, 2500, 2600))
+    assert index.kind.name == "late"

@@ -183,7 +183,8 @@ def tend(store: Store, now: Snapshot) -> Manifest | None:
     about, rows, total = now.about["kind"], len(now), len(now.segments)
     chosen = choice(now.manifest)
     # an automatic kind that found bits wanting is not tried again before the rows have doubled
-    changed = chosen.name != about["name"] and (about["tuned at"] < AUTO_ROWS or rows >= 2 * about["tuned at"])
+    fewest = AUTO_DOCUMENTS if now.about["output"] == "multi" else AUTO_ROWS
+    changed = chosen.name != about["name"] and (about["tuned at"] < fewest or rows >= 2 * about["tuned at"])
     if changed or (about["codec"] and rows >= 4 * about["learned from"] and about["learned from"] < SAMPLE):
         return rebuild(store, now, copied(now), list(range(total)), chosen)
     if rows >= max(2 * about["tuned at"], 1000):
@@ -268,7 +269,7 @@ def _teach(store: Store, manifest: Manifest, segment: Segment, vectors: Output, 
     _tune(manifest, kind, [Part.fresh(vectors, {name: to_plain(array) for name, array in derived.items()})])
     if about["asked"]["kind"] == "auto" and about["kind"]["settings"].get("shortlist", 0) > segment.rows // 20:
         # bits say too little about these vectors: looking at each costs no more
-        _keep(store, manifest, kinds.Exact(), segment.rows)
+        _keep(store, manifest, kinds.plain(about["output"]), segment.rows)
         about["kind"]["tuned at"] = manifest.rows
     else:
         store.add_files(segment, derived, manifest.serial)
