@@ -13,6 +13,9 @@ _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+:/{1,2}(?=.)", re.IGNORECASE)
 _SECRET = re.compile(r"pass(?!file)|pwd|secret|token|credential|api.?key", re.IGNORECASE)
 """What parameters of an address are called that only its user knows."""
 _PORT = re.compile(r"\d{0,5}(?:[/.,:;)'\"]|$)")
+_WEB_PORT = re.compile(rf"{_PORT.pattern}|\d{{1,5}}[?#]")
+_WIDTH = re.compile(r"(?:@\d+)?(?::tuned|[+-]prompt)?(?:/\d+)?[^\w@]*$")
+"""What stands behind a service's address in a candidate's name."""
 
 
 def without_password(place: str) -> str:
@@ -23,21 +26,26 @@ def without_password(place: str) -> str:
     'postgresql://me@db:5432/shop/texts?sslmode=require'
     >>> without_password("postgresql://me:se/cr?et@db/shop/texts"), without_password("lance:///a:b/c@d")
     ('postgresql://me@db/shop/texts', 'lance:///a:b/c@d')
+    >>> without_password("http://localhost:8000/v1#delay=1&@64"), without_password("http://me:secret@there:80@64")
+    ('http://localhost:8000/v1#delay=1&@64', 'http://me@there:80@64')
     """
     scheme = _ADDRESS.match(place)
     if scheme is None:
         return place
-    rest = place[scheme.end() :]
+    rest, ending, port = place[scheme.end() :], "", _PORT
+    if scheme[0].lower() in ("http://", "https://"):
+        place = _WIDTH.sub("", rest)
+        rest, ending, port = place, rest[len(place) :], _WEB_PORT
     user, colon, behind = rest.partition(":")
     before = re.split("[?#]", rest)[0]
     if colon and not re.search(r"[/@?#\[]", user):
         if "@" in before:
             rest = f"{user}@{rest[before.rindex('@') + 1 :]}"
-        elif not _PORT.match(behind):  # a password with signs that stand for others here, or one that was cut off
+        elif not port.match(behind):  # a password with signs that stand for others here, or one that was cut off
             rest = f"{user}@{rest.rpartition('@')[2]}" if "@" in rest else f"{user}:…"
     rest, mark, query = rest.partition("?")
     kept = [each for each in query.split("&") if not _SECRET.search(unquote(each.partition("=")[0]))]
-    return scheme[0] + rest + (mark + "&".join(kept) if kept else "")
+    return scheme[0] + rest + (mark + "&".join(kept) if kept else "") + ending
 
 
 def without_passwords(text: str) -> str:
