@@ -15,7 +15,7 @@ from umekomi.data.columns import RetrievalData, fingerprint
 from umekomi.files import content_hash
 from umekomi.parts.ranking import METHODS, RRF_K, Fusion, fuse, fuse_ranks
 from umekomi.progress import say
-from umekomi.tasks.retrieval import RetrievalTask, whole_grades
+from umekomi.tasks.retrieval import RetrievalTask, SearchTask
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 
 TUNED = ":tuned"
 WEIGHTS = tuple(round(0.1 * n, 1) for n in range(11))
+SETTINGS = tuple(
+    Fusion(method, weight) for weight in sorted(WEIGHTS, key=lambda each: abs(each - 0.5)) for method in METHODS
+)
+"""What is tried, equal weights first."""
 FOLDS = 5
 MOST = 300
 """Training queries that a weight is chosen on."""
@@ -31,30 +35,31 @@ VERSION = 2
 
 
 def hybrids(
-    run: Judging, rows: Sequence[Row], skipped: dict[str, str], reason_of: Callable[[Exception], str]
+    run: Judging, rows: Sequence[Row], ending: str, skipped: dict[str, str], reason_of: Callable[[Exception], str]
 ) -> list[Row]:
-    """BM25 + each dense candidate, untuned and tuned; what cannot be fused goes to ``skipped``."""
-    task = run.plan.task
-    if not isinstance(task, RetrievalTask):
-        skipped["hybrid"] = f"fusion orders documents; the task is {task.kind}"
+    """BM25 + each dense candidate of a run, untuned and tuned; why one cannot be fused goes to ``skipped``, ``ending``
+    behind its name."""
+    if not isinstance(run.plan.task, SearchTask):
+        skipped["hybrid"] = f"fusion orders texts; the task is {run.plan.task.kind}"
         return []
     lexical = next((row for row in rows if row.candidate == "bm25"), None)
     if lexical is None:
-        skipped["hybrid"] = "bm25 could not be judged"
+        skipped[f"hybrid{ending}"] = "bm25 could not be judged"
         return []
     out = []
     for row in rows:
         if row.makes != "embedder" or (row.baseline and row.candidate.split("@")[0] != "lsa"):
             continue
         for spec, judged in ((f"bm25+{row.candidate}", _untuned), (f"bm25+{row.candidate}{TUNED}", _tuned)):
+            name = f"{spec}{ending}"
             try:
                 fused, again = judged(run, spec, lexical, row)
             except Exception as error:
-                skipped[spec] = reason_of(error)
-                say(f"{spec}: skipped: {skipped[spec]}")
+                skipped[name] = reason_of(error)
+                say(f"{name}: skipped: {skipped[name]}")
                 continue
             if not again:
-                say(f"{spec}: {fused.metric} {fused.score.value:.4f}")
+                say(f"{name}: {fused.metric} {fused.score.value:.4f}")
             out.append(fused)
     return out
 
@@ -66,11 +71,11 @@ def _untuned(run: Judging, spec: str, lexical: Row, row: Row) -> tuple[Row, bool
     if file.is_file():
         return dataclasses.replace(read_row(file), candidate=spec), True
     task = _task(run)
-    pair = _rankings(run, lexical, row, task.data)
-    order, scores = _empty(task)
+    pair = _rankings(run, lexical, row, task)
+    order, scores = _empty(task, task.depth)
     for query in range(len(order)):
         found = [numbers[query][np.isfinite(values[query])] for numbers, values in pair]
-        total = fuse_ranks(found, task.data.corpus.num_rows)
+        total = fuse_ranks(found, task.count)
         order[query] = np.argsort(-total, kind="stable")[: order.shape[1]]
         scores[query] = total[order[query]]
     note = f"reciprocal rank fusion, k = {RRF_K}, of the first hundred of each"
@@ -83,50 +88,48 @@ def _tuned(run: Judging, spec: str, lexical: Row, row: Row) -> tuple[Row, bool]:
     if file.is_file():
         return dataclasses.replace(read_row(file), candidate=spec), True
     task = _task(run)
-    pair = _rankings(run, lexical, row, task.data)
-    development = None if row.training_seconds else _training_queries(run, task.data)
-    order, scores = _empty(task)
+    pair = _rankings(run, lexical, row, task)
+    development = None if row.training_seconds else _training_queries(run, task)
     if development is not None:
-        shipped = choose(_rankings(run, lexical, row, development), development)
-        settings = [shipped] * len(order)
-        where = f"{development.queries.num_rows} training queries"
+        shipped = choose(tried(_rankings(run, lexical, row, development), development))
+        settings = [shipped] * len(task.questions)
+        where = f"{len(development.questions)} training queries"
     else:
-        fold = folds(task.data.queries["text"].to_pylist())
-        chosen = {}
-        for number in range(FOLDS):
-            others = np.flatnonzero(fold != number)
-            part = _part(task.data, others)
-            chosen[number] = choose([(numbers[others], values[others]) for numbers, values in pair], part)
+        values, fold = tried(pair, task), folds(task.questions)
+        place = {name: number for number, name in enumerate(task.data.queries["id"].to_pylist())}
+        judged = fold[[place[name] for name in task.data.judgements()]]
+        chosen = [choose(values[:, judged != number]) for number in range(FOLDS)]
         settings = [chosen[number] for number in fold.tolist()]
-        shipped = choose(pair, task.data)
+        shipped = choose(values)
         where = f"the other {FOLDS - 1} fifths of the queries, for each fifth; on all of them {shipped}"
-    for query, (method, weight) in enumerate(settings):
-        found, values = fuse([(numbers[query], values[query]) for numbers, values in pair], method, weight)
-        count = min(len(found), order.shape[1])
-        order[query, :count], scores[query, :count] = found[:count], values[:count] + 1e-9
+    order, scores = _fused(pair, task, settings, task.depth)
     said = ", ".join(f"{method} {weight:g} of bm25" for method, weight in sorted(set(settings)))
     return _row(run, spec, key, (lexical, row), order, scores, f"{said}: chosen on {where}", shipped), False
 
 
-def choose(pair: Sequence[Ranking], data: RetrievalData) -> Fusion:
-    """The method and weight with the highest mean nDCG@10 on these queries; of equals the first, weights nearest to one
-    half before others."""
-    import pytrec_eval
+def _fused(pair: Sequence[Ranking], task: SearchTask, settings: Sequence[Fusion], depth: int) -> Ranking:
+    """The first ``depth`` texts of each query, fused as its setting says; a score of zero is no hit."""
+    order, scores = _empty(task, depth)
+    for query, (method, weight) in enumerate(settings):
+        found, values = fuse([(numbers[query], values[query]) for numbers, values in pair], method, weight)
+        count = min(len(found), order.shape[1])
+        order[query, :count], scores[query, :count] = found[:count], values[:count] + 1e-9
+    return order, scores
 
-    ids, queries = data.corpus["id"].to_pylist(), data.queries["id"].to_pylist()
-    judge = pytrec_eval.RelevanceEvaluator(whole_grades(data.judgements())[0], {"ndcg_cut.10"})
-    best = (-1.0, Fusion("convex", 0.5))
-    for weight in sorted(WEIGHTS, key=lambda each: abs(each - 0.5)):
-        for method in METHODS:
-            run = {}
-            for place, query in enumerate(queries):
-                found, values = fuse([(numbers[place], scores[place]) for numbers, scores in pair], method, weight)
-                run[query] = {ids[n]: float(v) for n, v in zip(found[:10], values[:10], strict=True)}
-            each = judge.evaluate(run).values()
-            mean = sum(figures["ndcg_cut_10"] for figures in each) / max(1, len(queries))
-            if mean > best[0] + 1e-12:
-                best = (mean, Fusion(method, weight))
-    return best[1]
+
+def tried(pair: Sequence[Ranking], task: SearchTask) -> NDArray[np.float64]:
+    """The task's main figure of every judged query by each of :data:`SETTINGS`, float64 ``[settings, judged]``."""
+    count = len(task.questions)
+    return np.stack(
+        [task.result(*_fused(pair, task, [setting] * count, task.main_depth)).main.values for setting in SETTINGS]
+    )
+
+
+def choose(values: NDArray[np.float64]) -> Fusion:
+    """The setting with the highest mean of :func:`tried`; of equals the first, weights nearest to one half before
+    others. Without a query, equal weights."""
+    means = values.mean(1) if values.shape[1] else np.zeros(len(SETTINGS))
+    return SETTINGS[int(np.flatnonzero(means >= means.max() - 1e-12)[0])]
 
 
 def folds(texts: Sequence[str]) -> NDArray[np.int64]:
@@ -134,16 +137,18 @@ def folds(texts: Sequence[str]) -> NDArray[np.int64]:
     return np.array([int(content_hash("fold", text)[:8], 16) % FOLDS for text in texts], np.int64)
 
 
-def _training_queries(run: Judging, judged: RetrievalData) -> RetrievalData | None:
-    """Some queries of the training split, where it is about the same documents."""
+def _training_queries(run: Judging, task: SearchTask) -> RetrievalTask | None:
+    """Some queries of the training split, where it is about the same documents; chunks have none of their own."""
     train = run.plan.train
-    if not isinstance(train, RetrievalData) or fingerprint(train.corpus) != fingerprint(judged.corpus):
+    if not isinstance(task, RetrievalTask) or not isinstance(train, RetrievalData):
         return None
-    seen = set(judged.queries["text"].to_pylist())
+    if fingerprint(train.corpus) != fingerprint(task.data.corpus):
+        return None
+    seen = set(task.questions)
     texts = train.queries["text"].to_pylist()
     rows = [row for row in range(len(texts)) if texts[row] not in seen]
     rows = sorted(sorted(rows, key=lambda row: content_hash(texts[row]))[:MOST])
-    return _part(train, np.array(rows, np.int64)) if len(rows) >= 10 else None
+    return dataclasses.replace(task, data=_part(train, np.array(rows, np.int64))) if len(rows) >= 10 else None
 
 
 def _part(data: RetrievalData, rows: NDArray[np.int64]) -> RetrievalData:
@@ -155,21 +160,20 @@ def _part(data: RetrievalData, rows: NDArray[np.int64]) -> RetrievalData:
     return RetrievalData(queries, data.corpus, data.qrels.filter(kept))
 
 
-def _task(run: Judging) -> RetrievalTask:
+def _task(run: Judging) -> SearchTask:
     task = run.plan.task
-    assert isinstance(task, RetrievalTask)
+    assert isinstance(task, SearchTask)
     return task
 
 
-def _empty(task: RetrievalTask) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    order = np.zeros((task.data.queries.num_rows, min(task.depth, task.data.corpus.num_rows)), np.int64)
+def _empty(task: SearchTask, depth: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    order = np.zeros((len(task.questions), min(depth, task.count)), np.int64)
     return order, np.full(order.shape, -np.inf)
 
 
-def _rankings(run: Judging, lexical: Row, row: Row, data: RetrievalData) -> list[Ranking]:
-    queries, corpus = data.queries["text"].to_pylist(), data.corpus["text"].to_pylist()
-    depth = _task(run).depth
-    return [run.ranking(run.parsed[part.candidate], queries, corpus, depth) for part in (lexical, row)]
+def _rankings(run: Judging, lexical: Row, row: Row, task: SearchTask) -> list[Ranking]:
+    queries, texts = task.questions, task.texts()
+    return [run.ranking(run.parsed[part.candidate], queries, texts, task.depth) for part in (lexical, row)]
 
 
 def _row(
