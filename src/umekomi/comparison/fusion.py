@@ -71,13 +71,7 @@ def _untuned(run: Judging, spec: str, lexical: Row, row: Row) -> tuple[Row, bool
     if file.is_file():
         return dataclasses.replace(read_row(file), candidate=spec), True
     task = _task(run)
-    pair = _rankings(run, lexical, row, task)
-    order, scores = _empty(task, task.depth)
-    for query in range(len(order)):
-        found = [numbers[query][np.isfinite(values[query])] for numbers, values in pair]
-        total = fuse_ranks(found, task.count)
-        order[query] = np.argsort(-total, kind="stable")[: order.shape[1]]
-        scores[query] = total[order[query]]
+    order, scores = untuned(_rankings(run, lexical, row, task), task)
     note = f"reciprocal rank fusion, k = {RRF_K}, of the first hundred of each"
     return _row(run, spec, key, (lexical, row), order, scores, note), False
 
@@ -95,20 +89,35 @@ def _tuned(run: Judging, spec: str, lexical: Row, row: Row) -> tuple[Row, bool]:
         settings = [shipped] * len(task.questions)
         where = f"{len(development.questions)} training queries"
     else:
-        values, fold = tried(pair, task), folds(task.questions)
-        place = {name: number for number, name in enumerate(task.data.queries["id"].to_pylist())}
-        judged = fold[[place[name] for name in task.data.judgements()]]
-        chosen = [choose(values[:, judged != number]) for number in range(FOLDS)]
-        settings = [chosen[number] for number in fold.tolist()]
-        shipped = choose(values)
+        settings, shipped = cross_fitted(pair, task)
         where = f"the other {FOLDS - 1} fifths of the queries, for each fifth; on all of them {shipped}"
-    order, scores = _fused(pair, task, settings, task.depth)
+    order, scores = fused(pair, task, settings, task.depth)
     said = ", ".join(f"{method} {weight:g} of bm25" for method, weight in sorted(set(settings)))
     return _row(run, spec, key, (lexical, row), order, scores, f"{said}: chosen on {where}", shipped), False
 
 
-def _fused(pair: Sequence[Ranking], task: SearchTask, settings: Sequence[Fusion], depth: int) -> Ranking:
-    """The first ``depth`` texts of each query, fused as its setting says; a score of zero is no hit."""
+def untuned(pair: Sequence[Ranking], task: SearchTask) -> Ranking:
+    """Reciprocal rank fusion as it is published, the first ``task.depth`` texts of each query."""
+    order, scores = _empty(task, task.depth)
+    for query in range(len(order)):
+        found = [numbers[query][np.isfinite(values[query])] for numbers, values in pair]
+        total = fuse_ranks(found, task.count)
+        order[query] = np.argsort(-total, kind="stable")[: order.shape[1]]
+        scores[query] = np.where(total[order[query]] > 0, total[order[query]], -np.inf)
+    return order, scores
+
+
+def cross_fitted(pair: Sequence[Ranking], task: SearchTask) -> tuple[list[Fusion], Fusion]:
+    """(the setting of every query, chosen on the other fifths; the one chosen on all)."""
+    values, fold = tried(pair, task), folds(task.questions)
+    place = {name: number for number, name in enumerate(task.data.queries["id"].to_pylist())}
+    judged = fold[[place[name] for name in task.data.judgements()]]
+    chosen = [choose(values[:, judged != number]) for number in range(FOLDS)]
+    return [chosen[number] for number in fold.tolist()], choose(values)
+
+
+def fused(pair: Sequence[Ranking], task: SearchTask, settings: Sequence[Fusion], depth: int) -> Ranking:
+    """The first ``depth`` texts of each query, fused as its setting says; minus infinity is no hit."""
     order, scores = _empty(task, depth)
     for query, (method, weight) in enumerate(settings):
         found, values = fuse([(numbers[query], values[query]) for numbers, values in pair], method, weight)
@@ -121,7 +130,7 @@ def tried(pair: Sequence[Ranking], task: SearchTask) -> NDArray[np.float64]:
     """The task's main figure of every judged query by each of :data:`SETTINGS`, float64 ``[settings, judged]``."""
     count = len(task.questions)
     return np.stack(
-        [task.result(*_fused(pair, task, [setting] * count, task.main_depth)).main.values for setting in SETTINGS]
+        [task.result(*fused(pair, task, [setting] * count, task.main_depth)).main.values for setting in SETTINGS]
     )
 
 
@@ -187,7 +196,7 @@ def _row(
     shipped: Fusion | None = None,
 ) -> Row:
     """The row of the fused ranking: it costs what both cost. ``shipped`` is what an index of it is made with."""
-    result = _task(run).result(order, np.where(scores > 0, scores, -np.inf))
+    result = _task(run).result(order, scores)
     dense = both[1]
     made = dataclasses.replace(
         dense,
