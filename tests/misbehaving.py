@@ -11,6 +11,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import numpy as np
 
 
+def score_of(query, document):
+    """The score of a pair, the same every time."""
+    return vector_of(f"{query} | {document}")[0]
+
+
 def vector_of(text, width=8):
     """The vector of a text, the same every time."""
     return np.random.default_rng(abs(hash(text)) % 2**32).normal(size=width).round(6).tolist()
@@ -44,9 +49,25 @@ class Misbehaving:
         self.url = f"http://127.0.0.1:{self.server.server_port}"
 
     def texts(self, body):
+        if "documents" in body:
+            return [f"{body['query']} | {document}" for document in body["documents"]]
         if self.shape == "google":
             return [each["content"]["parts"][0]["text"] for each in body["requests"]]
         return body["texts" if self.shape == "cohere" else "input"]
+
+    def ordered(self, body):
+        rows = [
+            {"index": n, "relevance_score": score_of(body["query"], text)} for n, text in enumerate(body["documents"])
+        ]
+        rows = sorted(rows, key=lambda row: -row["relevance_score"])[: body.get("top_n", body.get("top_k"))]
+        if self.shape == "cohere":
+            units = {"search_units": -(-len(rows) // 100)} if self.counts else {}
+            return {"id": "x", "results": rows, "meta": {"billed_units": units}}
+        words = sum(len(text.split()) for text in self.texts(body))
+        usage = {"total_tokens": words if self.counts else None}
+        return (
+            {"object": "list", "data": rows, "usage": usage} if "top_k" in body else {"results": rows, "usage": usage}
+        )
 
     def good(self, texts):
         rows = [vector_of(text, self.width) for text in texts]
@@ -74,7 +95,7 @@ class Misbehaving:
                 step = (step, {})
             if isinstance(step, tuple):
                 return self.send(handler, step[0], {"error": {"message": "not now, key a-secret"}}, step[1])
-            answer = self.good(self.texts(body))
+            answer = self.ordered(body) if "documents" in body else self.good(self.texts(body))
             if callable(step):
                 answer = step(answer)
             if isinstance(answer, bytes):

@@ -14,9 +14,10 @@ _SECRET = re.compile(r"pass(?!file)|pwd|secret|token|credential|api.?key", re.IG
 """What parameters of an address are called that only its user knows."""
 _ESCAPED = {code: repr(chr(code))[1:-1] for code in (*range(32), *range(127, 160), 0x2028, 0x2029)}
 """What would break a line or steer a terminal, by how it is shown: a message quotes names as they were found."""
-_CUT = re.compile(r"\d+@\d+\W*")
-"""A port, and the dimensions that a candidate is cut to."""
 _PORT = re.compile(r"\d{0,5}(?:[/.,:;)'\"]|$)")
+_WEB_PORT = re.compile(rf"{_PORT.pattern}|\d{{1,5}}[?#]")
+_WIDTH = re.compile(r"(?:@\d+)?(?::tuned|[+-]prompt)?(?:/\d+)?[^\w@]*$")
+"""What stands behind a service's address in a candidate's name."""
 
 
 def without_password(place: str) -> str:
@@ -27,26 +28,26 @@ def without_password(place: str) -> str:
     'postgresql://me@db:5432/shop/texts?sslmode=require'
     >>> without_password("postgresql://me:se/cr?et@db/shop/texts"), without_password("lance:///a:b/c@d")
     ('postgresql://me@db/shop/texts', 'lance:///a:b/c@d')
-    >>> without_password("http://me:secret@host/v1"), without_password("http://localhost:8080/v1#delay=1@64")
-    ('http://me@host/v1', 'http://localhost:8080/v1#delay=1@64')
+    >>> without_password("http://localhost:8000/v1#delay=1&@64"), without_password("http://me:secret@there:80@64")
+    ('http://localhost:8000/v1#delay=1&@64', 'http://me@there:80@64')
     """
     scheme = _ADDRESS.match(place)
     if scheme is None:
         return place
-    rest = place[scheme.end() :]
+    rest, ending, port = place[scheme.end() :], "", _PORT
+    if scheme[0].lower() in ("http://", "https://"):
+        place = _WIDTH.sub("", rest)
+        rest, ending, port = place, rest[len(place) :], _WEB_PORT
     user, colon, behind = rest.partition(":")
-    web = scheme[0].lower().startswith("http")  # as RFC 3986 has it: programs refuse any other
-    before = re.split("[/?#]" if web else "[?#]", rest)[0]
-    if web and ("@" not in before or _CUT.fullmatch(behind.partition("/")[0])):
-        pass
-    elif colon and not re.search(r"[/@?#\[]", user):
+    before = re.split("[?#]", rest)[0]
+    if colon and not re.search(r"[/@?#\[]", user):
         if "@" in before:
             rest = f"{user}@{rest[before.rindex('@') + 1 :]}"
-        elif not _PORT.match(behind):  # a password with signs that stand for others here, or one that was cut off
+        elif not port.match(behind):  # a password with signs that stand for others here, or one that was cut off
             rest = f"{user}@{rest.rpartition('@')[2]}" if "@" in rest else f"{user}:…"
     rest, mark, query = rest.partition("?")
     kept = [each for each in query.split("&") if not _SECRET.search(unquote(each.partition("=")[0]))]
-    return scheme[0] + rest + (mark + "&".join(kept) if kept else "")
+    return scheme[0] + rest + (mark + "&".join(kept) if kept else "") + ending
 
 
 def without_passwords(text: str) -> str:

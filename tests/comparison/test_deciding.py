@@ -3,7 +3,6 @@ without looking at what it is judged on."""
 
 import dataclasses
 import json
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,7 +14,7 @@ from misbehaving import Misbehaving
 from umekomi.comparison.candidates import Candidate
 from umekomi.comparison.costs import break_even, dollars
 from umekomi.comparison.details import column_of, undecided
-from umekomi.comparison.fusion import FOLDS, choose, folds
+from umekomi.comparison.fusion import FOLDS, choose, folds, tried
 from umekomi.comparison.leaderboard import Row, next_command
 from umekomi.data.views import as_retrieval
 from umekomi.errors import UmekomiError, WrongUse
@@ -111,14 +110,13 @@ def test_a_budget_is_of_services_alone_and_refuses_a_model_whatever_it_is_called
 
 
 def test_what_was_spent_before_is_not_promised_again():
-    from umekomi.comparison.costs import Foreseen
-    from umekomi.comparison.foreseeing import _unpayable
+    from umekomi.comparison.costs import Foreseen, unpayable
     from umekomi.models.services.money import Purse
 
-    run = SimpleNamespace(purse=Purse(5))
-    run.purse.settle(0, 4)
-    assert _unpayable(run, None, Foreseen(1, 1, 1.0, None), 0.0) == ""
-    reason = _unpayable(run, None, Foreseen(1, 1, 1.0, None), 0.5)
+    purse = Purse(5)
+    purse.settle(0, 4)
+    assert unpayable(purse, None, Foreseen(1, 1, 1.0, None), 0.0) == ""
+    reason = unpayable(purse, None, Foreseen(1, 1, 1.0, None), 0.5)
     assert "it would take about $1.00, and the budget of $5.00 has $0.50 left" in reason
 
 
@@ -247,6 +245,52 @@ def test_a_reranker_orders_what_the_first_found(tmp_path):
     assert by_name[name].ms_per_query > by_name["random"].ms_per_query
 
 
+def test_a_hosted_reranker_is_a_candidate_with_money_and_nothing_is_paid_twice(service, tmp_path, capsys):
+    (tmp_path / "umekomi-endpoints.toml").write_text(
+        '[prices.r]\nusd = 2\ndate = "2026-11-01"\nsource = "the invoice"\n'
+    )
+    name = f"random>20>openai:r@{service.url}#delay=0.01"
+    found = compare(["bm25", "random", name], PAIRS, out="c")
+    said = capsys.readouterr().err
+    assert (
+        f"  {name}: at most 1,600 pairs, about " in said
+        and f"  {name}: 1,600 pairs, about " in said
+        and ", $0.1" in said
+    )
+    row = next(row for row in found.rows if row.candidate == name)
+    assert len(service.bodies) == 80 == len({body["query"] for body in service.bodies})
+    assert all(len(body["documents"]) == 20 for body in service.bodies)
+    assert row.tokens == sum(len(text.split()) * count for text, count in service.asked.items())
+    assert row.usd == pytest.approx(2 * row.tokens / 1e6) and row.usd_per_thousand == pytest.approx(row.usd / 80 * 1000)
+    assert row.ms_per_query > 0 and "$2 for a million tokens, 2026-11-01 the invoice" in row.notes
+    compare(["bm25", "random", name], PAIRS, out="c")
+    other = compare(["random", name, name.replace(">20>", ">10>")], PAIRS, out="other", budget_usd=0)
+    assert len(service.bodies) == 80 and max(service.asked.values()) == 1
+    again = next(each for each in other.rows if each.candidate == name)
+    assert again.values == row.values and again.usd == row.usd and again.ms_per_query is None
+    assert "every pair was answered before: no request was timed" in again.notes
+    shallow = next(each for each in other.rows if ">10>" in each.candidate)
+    assert shallow.usd < row.usd and other.next_command.startswith("umekomi index random YOUR_TEXTS.jsonl")
+
+
+def test_a_hosted_reranker_keeps_to_the_budget_and_names_what_is_bad(service, tmp_path):
+    (tmp_path / "umekomi-endpoints.toml").write_text("[prices.r]\nusd = 1000\n")
+    name = f"random>20>openai:r@{service.url}#delay=0.01"
+    found = compare(["bm25", name], PAIRS, out="c", budget_usd=0.5)
+    assert "stopped before anything is spent: it would take about $" in found.skipped[name] and not service.bodies
+    service.plan.append(lambda answer: answer | {"results": answer["results"][1:]})
+    found = compare(["bm25", name], PAIRS, out="c")
+    assert "expected 20 scores, found 19: none for the document 'The" in found.skipped[name]
+    assert [row.candidate for row in found.rows] == ["bm25"]
+    found = compare(["bm25", name], PAIRS, out="c")
+    assert max(service.asked.values()) <= 2 and name in [row.candidate for row in found.rows]
+    unknown = "random>cohere:rerank-v9"
+    found = compare(["bm25", unknown], PAIRS, out="c", budget_usd=1)
+    assert "a budget needs its price" in found.skipped[unknown] and "usd_per_search" in found.skipped[unknown]
+    nobody = "random>google:gemini-embedding-001"
+    assert "which has none" in compare(["bm25", nobody], PAIRS, out="c").skipped[nobody]
+
+
 # --- fusion ----------------------------------------------------------------------------------------------------------
 
 
@@ -274,8 +318,10 @@ def test_a_weight_is_chosen_for_what_it_finds_and_never_on_what_it_judges():
     right = np.array([[n, *[m for m in range(count) if m != n]] for n in range(count)])
     scores = np.tile(np.linspace(1, 0, count), (count, 1))
     wrong = right[:, ::-1]
-    assert choose([(right, scores), (wrong, scores)], data)[1] > 0.5
-    assert choose([(wrong, scores), (right, scores)], data)[1] < 0.5
+    task = RetrievalTask(data)
+    assert choose(tried([(right, scores), (wrong, scores)], task))[1] > 0.5
+    assert choose(tried([(wrong, scores), (right, scores)], task))[1] < 0.5
+    assert choose(tried([(right, scores), (right, scores)], task)[:, :0]) == Fusion("convex", 0.5)
     fold = folds([f"a query {n}" for n in range(1000)])
     assert set(fold.tolist()) == set(range(FOLDS)) and min(np.bincount(fold)) > 150
     assert folds(["x", "y", "x"])[0] == folds(["x"])[0]

@@ -79,6 +79,7 @@ EXPECTED = {
     "jnli": {"dev": 2434, "test": 2508},
     "jcommonsenseqa": {"train": 8939, "dev": 1119, "test": 1118},
     "jaquad": {"train": 31748, "test": 3939},
+    "jaquad-articles": {"train": 31748, "test": 3939},
     "mr": {"all": 10662},
     "sts12": {"train": 2234, "test": 3108},
     "sts13": {"test": 1500},
@@ -119,6 +120,21 @@ def test_sts_has_the_subsets_that_senteval_judges_on():
     assert found[13] == {"FNWN": 189, "OnWN": 561, "headlines": 750}
     assert sum(found[14].values()) == 3750 and len(found[14]) == 6
     assert found[16]["plagiarism"] == 230
+
+
+@needs_data
+def test_articles_hold_the_sentences_that_answer():
+    from umekomi.tasks.chunks import evidence_of, tokens_of
+
+    data = load("jaquad-articles")["test"]
+    evidence, lost = evidence_of(data)
+    assert (len(evidence), lost, data.corpus.num_rows) == (3939, 0, 101)
+    texts = data.corpus["text"].to_pylist()
+    first = evidence["de-000-00-001"][0]
+    told = texts[first.document][first.start : first.end]
+    assert "約15メートル" in told and told.endswith("。") and "。" not in told[:-1]
+    sentences = sorted(map(tokens_of, data.queries["evidence"].to_pylist()))
+    assert sentences[len(sentences) // 2] < 100 and sorted(map(tokens_of, texts))[50] > 2000
 
 
 @needs_data

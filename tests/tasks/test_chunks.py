@@ -10,9 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from umekomi.comparison.leaderboard import next_command
 from umekomi.data.readers import retrieval
 from umekomi.errors import DataError, WrongUse
-from umekomi.models.untrained import RandomEmbedder
+from umekomi.models.scorers import PairHeadScorer
+from umekomi.models.untrained import HashingEmbedder, RandomEmbedder
+from umekomi.parts.ranking import exact_search
+from umekomi.recipes import get
 from umekomi.tasks.chunks import READ, Chunks, Span, chunked, cut, evidence_of, tokens_of
 from umekomi.verbs.compare import compare
 
@@ -149,6 +153,62 @@ def test_sizes_as_rows_and_the_chunks_that_won(tmp_path):
     journal = (tmp_path / "c" / "journal.jsonl").read_text()
     compare(["bm25", "random"], data(), out=tmp_path / "c", chunks=(16, 64, 256))
     assert (tmp_path / "c" / "journal.jsonl").read_text() == journal
+
+
+def test_fusions_of_chunks_stand_beside_their_parts(tmp_path):
+    given = data()
+    found = compare(["bm25", "lsa@8", "random"], given, out=tmp_path / "c", chunks=(16, 64), hybrid=True)
+    rows = {row.candidate: row for row in found.rows}
+    parts = {"bm25", "lsa@8", "random", "bm25+lsa@8", "bm25+lsa@8:tuned"}
+    assert set(rows) == {f"{name}/{size}" for name in parts for size in (16, 64)} and not found.skipped
+    for size in (16, 64):
+        task = Chunks(given, tuple(chunked(given, size)))
+        texts, questions = task.texts(), given.queries["text"].to_pylist()
+        pair = []
+        for model in (get(name).small().fit({"text": texts}) for name in ("bm25", "lsa")):
+            asked, documents = model.encode_query(questions), model.encode_document(texts)
+            if "dense" in model.outputs:
+                asked, documents = model.cut(asked, 8), model.cut(documents, 8)
+            pair.append(exact_search(model, asked, documents, 100))
+        order, scores = [], []
+        for query in range(len(questions)):
+            total = {}
+            for numbers, values in pair:
+                ranked = [n for n, value in zip(numbers[query], values[query], strict=True) if np.isfinite(value)]
+                for rank, number in enumerate(ranked, 1):
+                    total[int(number)] = total.get(int(number), 0) + 1 / (60 + rank)
+            best = sorted(total, key=lambda number: (-total[number], number))[:100]
+            order.append(best + [0] * (100 - len(best)))
+            scores.append([total[n] for n in best] + [-np.inf] * (100 - len(best)))
+        want = task.result(np.array(order), np.array(scores))
+        assert rows[f"bm25+lsa@8/{size}"].values == pytest.approx(want.main.values.tolist())
+        tuned = rows[f"bm25+lsa@8:tuned/{size}"]
+        assert "the other 4 fifths of the queries" in " ".join(tuned.notes) and tuned.score.value >= 0.5
+        command = next_command(tuned, "chunks", tmp_path)
+        assert (
+            command.startswith("umekomi index bm25+")
+            and f"/chunks-{size}.jsonl --out library --dimensions 8" in command
+        )
+        assert command.endswith(f" --fusion {tuned.fusion}")
+    journal = (tmp_path / "c" / "journal.jsonl").read_text()
+    again = compare(["bm25", "lsa@8", "random"], given, out=tmp_path / "c", chunks=(16, 64), hybrid=True)
+    assert (tmp_path / "c" / "journal.jsonl").read_text() == journal and again.winner == found.winner
+
+
+def test_chunks_are_ordered_anew(tmp_path):
+    hashing = HashingEmbedder.default()
+    PairHeadScorer(hashing, np.concatenate([np.zeros(hashing.dimension), np.ones(hashing.dimension)])).save(
+        tmp_path / "s"
+    )
+    name = f"random>1000>{tmp_path / 's'}"
+    found = compare(["random", "hashing", name], data(), out=tmp_path / "c", chunks=(64,))
+    rows = {row.candidate: row for row in found.rows}
+    assert rows[f"{name}/64"].score.value > rows["random/64"].score.value and rows[f"{name}/64"].start == "random/64"
+    command = next_command(rows[f"{name}/64"], "chunks", tmp_path)
+    assert (
+        command
+        == f"umekomi index random {tmp_path}/chunks-64.jsonl --out library --rerank {tmp_path / 's'} --depth 1000"
+    )
 
 
 def test_short_documents_teach_nothing_and_it_is_said(tmp_path):

@@ -138,6 +138,7 @@ def print_leaderboard(comparison: Comparison) -> None:
     units = [unit for unit in ("pairs", "rows") if any(row.unit == unit for row in comparison.rows)]
     embeds = any(row.makes in ("embedder", "reranked") for row in comparison.rows)
     paid = any(row.usd_per_million is not None or row.hosted for row in comparison.rows)
+    asked = any(row.usd_per_thousand is not None for row in comparison.rows)
     many = len(comparison.corrected) > HANDFUL
     for row in comparison.rows:
         figure, difference = comparison.intervals[row.candidate], comparison.differences.get(row.candidate)
@@ -152,7 +153,9 @@ def print_leaderboard(comparison: Comparison) -> None:
                 *([short(row.ms_per_query), short(row.ms_p95), short(row.bytes_per_item)] if embeds else []),
                 *(["—" if row.dimensions is None else f"{row.dimensions:,}"] if embeds else []),
                 short(row.training_seconds) if row.training_seconds else "—",
-                *([dollars(row.usd_per_million), dollars(row.usd)] if paid else []),
+                *([dollars(row.usd_per_million)] if paid else []),
+                *([dollars(row.usd_per_thousand)] if asked else []),
+                *([dollars(row.usd)] if paid else []),
                 row.licence,
             )
         )
@@ -167,7 +170,9 @@ def print_leaderboard(comparison: Comparison) -> None:
         *(["task s"] if units else []),
         *(["ms/query", "p95", "bytes/item", "dim"] if embeds else []),
         "training s",
-        *(["$/M texts", "$ here"] if paid else []),
+        *(["$/M texts"] if paid else []),
+        *(["$/k queries"] if asked else []),
+        *(["$ here"] if paid else []),
         "licence",
     ]
     show.table(columns, rows, title=f"{comparison.data}: {comparison.task} ({size})", wrap=(len(columns) - 1,))

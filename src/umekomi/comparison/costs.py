@@ -10,12 +10,15 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from umekomi.models.base import EmbedderBase
 from umekomi.models.services.embedder import ServiceEmbedder
-from umekomi.models.services.money import ask_for_price
-from umekomi.tasks.chunks import Chunks
+from umekomi.models.services.money import SEARCH, Purse
+from umekomi.models.services.scorer import ServiceScorer
+from umekomi.models.services.service import Service
+from umekomi.tasks.retrieval import SearchTask
 
 if TYPE_CHECKING:
     from umekomi.comparison.leaderboard import Row
     from umekomi.comparison.meter import Meter
+    from umekomi.models.services.money import Price
     from umekomi.tasks import Task
 
 PROBES = 8
@@ -32,8 +35,8 @@ def asked_for(task: Task) -> Asked:
     from umekomi.data import RetrievalData
     from umekomi.data.shapes import shape_of, texts
 
-    if isinstance(task, Chunks):
-        return [("document", task.texts()), ("query", task.data.queries["text"].to_pylist())]
+    if isinstance(task, SearchTask):
+        return [("document", task.texts()), ("query", task.questions)]
     data = getattr(task, "data", None)
     if isinstance(data, RetrievalData):
         return [("document", data.corpus["text"].to_pylist()), ("query", data.queries["text"].to_pylist())]
@@ -48,9 +51,11 @@ class Foreseen(NamedTuple):
     tokens: int
     usd: float | None
     seconds: float | None
+    what: str = "texts"
+    by_search: bool = False
 
     def __str__(self) -> str:
-        parts = [f"{self.texts:,} texts", f"about {self.tokens:,} tokens"]
+        parts = [f"{self.texts:,} {self.what}", amount(self.tokens, self.by_search)]
         if self.usd is not None:
             parts.append(dollars(self.usd))
         if self.seconds is not None:
@@ -81,6 +86,32 @@ def foresee(model: EmbedderBase, asked: Asked, usd_per_hour: float | None) -> Fo
     return Foreseen(len(everything), tokens, usd, seconds)
 
 
+def foresee_order(
+    scorer: ServiceScorer, queries: Sequence[str], documents: Sequence[str], anew: bool = True
+) -> Foreseen:
+    """What ordering ``documents[i]`` by ``queries[i]`` will cost, or (not ``anew``) would have cost without what is
+    kept."""
+    count, tokens = scorer.units(queries, documents, anew)
+    price = scorer.price
+    return Foreseen(count, tokens, None if price is None else price.of(tokens), None, "pairs", scorer.by_search)
+
+
+def unpayable(purse: Purse | None, model: Service, about: Foreseen, promised: float) -> str:
+    """Why it cannot be paid of what is left of the budget behind what was ``promised`` to services before it; empty
+    where it can, or where there is no budget."""
+    if purse is None:
+        return ""
+    if about.usd is None:
+        return f"a budget needs its price; {model.ask_for_price}"
+    left = max(0.0, purse.left - promised)
+    if about.usd > left:
+        return (
+            f"stopped before anything is spent: it would take about {dollars(about.usd)}, and the budget of "
+            f"{dollars(purse.usd)} has {dollars(left)} left"
+        )
+    return ""
+
+
 def money_of(
     embedder: EmbedderBase, asked: Asked, meter: Meter, usd_per_hour: float | None, notes: list[str]
 ) -> dict[str, float | None]:
@@ -94,11 +125,16 @@ def money_of(
         if not embedder.bill.counted:
             notes.append("the service counts no tokens: they are guessed from bytes")
         if price is None:
-            notes.append(ask_for_price(embedder.endpoint))
+            notes.append(embedder.ask_for_price)
             return {"tokens": tokens, "usd": None, "usd_per_million": None}
-        if price.date or price.source:
-            notes.append(f"${price.usd:g} for a million tokens, {' '.join(filter(None, (price.date, price.source)))}")
-        return {"tokens": tokens, "usd": price.of(tokens), "usd_per_million": price.of(mean * 1e6)}
+        _cite(price, "a million tokens", notes)
+        asked_of = {role: numbers for (role, _), (numbers, count) in zip(asked, counts, strict=True) if count}
+        return {
+            "tokens": tokens,
+            "usd": price.of(tokens),
+            "usd_per_million": price.of(mean * 1e6),
+            "usd_per_thousand": price.of(1e3 * asked_of["query"].mean()) if "query" in asked_of else None,
+        }
     rate = meter.rate("document") or meter.rate("text")
     if usd_per_hour is None or not rate:
         return {"tokens": None, "usd": None, "usd_per_million": None}
@@ -107,6 +143,35 @@ def money_of(
         "usd": meter.seconds / 3600 * usd_per_hour,
         "usd_per_million": 1e6 / rate / 3600 * usd_per_hour,
     }
+
+
+def money_of_order(
+    scorer: ServiceScorer, queries: Sequence[str], documents: Sequence[str], before: Row, notes: list[str]
+) -> dict[str, float | None]:
+    """Dollars of a first stage and of the service that orders what it found; None where a price is not known, which
+    goes to ``notes``."""
+    _, tokens = scorer.units(queries, documents)
+    if not scorer.bill.counted:
+        notes.append("the service does not say what it counts: it is guessed from bytes")
+    counted = (before.tokens or 0) + (0 if scorer.by_search else tokens)
+    price = scorer.price
+    if price is None:
+        notes.append(scorer.ask_for_price)
+        return {"tokens": counted, "usd": None, "usd_per_million": before.usd_per_million}
+    _cite(price, "a search" if scorer.by_search else "a million tokens", notes)
+    here = price.of(tokens)
+    return {
+        "tokens": counted,
+        "usd": here + (before.usd or 0.0),
+        "usd_per_million": before.usd_per_million,
+        "usd_per_thousand": 1e3 * here / max(1, len(set(queries))) + (before.usd_per_thousand or 0.0),
+    }
+
+
+def _cite(price: Price, what: str, notes: list[str]) -> None:
+    """Where a price stood, to ``notes``."""
+    if price.date or price.source:
+        notes.append(f"${price.usd:g} for {what}, {' '.join(filter(None, (price.date, price.source)))}")
 
 
 def break_even(rows: Sequence[Row], values: dict[str, float], usd_per_hour: float | None) -> list[str]:
@@ -133,6 +198,15 @@ def break_even(rows: Sequence[Row], values: dict[str, float], usd_per_hour: floa
             line += f"; at {dollars(usd_per_hour)} {cheaper.candidate} is cheaper, {by:,.1f} times"
         out.append(line)
     return out
+
+
+def amount(tokens: int, by_search: bool) -> str:
+    """What a service counts, in words.
+
+    >>> amount(1200, False), amount(3_000_000, True)
+    ('about 1,200 tokens', 'about 3 searches')
+    """
+    return f"about {round(tokens / SEARCH):,} searches" if by_search else f"about {tokens:,} tokens"
 
 
 def dollars(amount: float | None) -> str:

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from umekomi.comparison.candidates import Candidate
-from umekomi.comparison.costs import LONG, Foreseen, asked_for, dollars, foresee
+from umekomi.comparison.costs import LONG, Foreseen, asked_for, foresee, foresee_order, unpayable
 from umekomi.comparison.judging import Judging, reason_of
 from umekomi.errors import UmekomiError
 from umekomi.models.base import EmbedderBase
 from umekomi.models.services.embedder import ServiceEmbedder
-from umekomi.models.services.money import ask_for_price
+from umekomi.models.services.endpoints import is_service
+from umekomi.models.services.scorer import ServiceScorer
 from umekomi.progress import say
+from umekomi.tasks.retrieval import SearchTask
 
 MANY = 200_000
 """Bytes of text below which a local model is not timed: it is done before one has read how long it takes."""
@@ -46,7 +48,7 @@ def foresee_all(run: Judging, wanted: Sequence[Candidate]) -> dict[str, str]:
         say(f"  {candidate.spec}: {about}{_warning(about)}")
         if not isinstance(model, ServiceEmbedder):
             continue
-        reason = _unpayable(run, model, about, promised)
+        reason = unpayable(run.purse, model, about, promised)
         if not reason:
             promised += about.usd or 0.0
             continue
@@ -54,9 +56,40 @@ def foresee_all(run: Judging, wanted: Sequence[Candidate]) -> dict[str, str]:
             if encodes.recipe is None and run.model_key(encodes) == key:
                 refused[each.spec] = reason
                 say(f"  {each.spec}: {reason}")
+    for candidate in left:
+        if candidate.first is not None and candidate.spec not in refused:
+            reason, usd = _foresee_order(run, candidate, promised)
+            promised += usd
+            if reason:
+                refused[candidate.spec] = reason
+                say(f"  {candidate.spec}: {reason}")
     if wanted and len(refused) == len(wanted):
         raise UmekomiError("; ".join(dict.fromkeys(refused.values())))
     return refused
+
+
+def _foresee_order(run: Judging, candidate: Candidate, promised: float) -> tuple[str, float]:
+    """Say what a service will take for ordering a candidate's hits; why it cannot be paid behind what was ``promised``,
+    where it cannot, and the dollars that are promised to it. Which texts will be found is not known yet: as many of
+    them are counted, and of what is kept as much as could be among them."""
+    task = run.plan.task
+    if not isinstance(task, SearchTask):
+        return "", 0.0
+    try:
+        scorer, _, _, _ = run.scorer(candidate) if is_service(candidate.name) else (None, "", 0.0, None)
+    except Exception:  # said when it is judged, with the others
+        return "", 0.0
+    if not isinstance(scorer, ServiceScorer):
+        return "", 0.0
+    texts = [text for text in task.texts() if text.strip()]
+    depth = min(candidate.depth, len(texts))
+    sample = texts[:: max(1, len(texts) // max(1, depth))][:depth]
+    pairs = [(query, text) for query in task.questions if query.strip() for text in sample]
+    about = foresee_order(scorer, [query for query, _ in pairs], [text for _, text in pairs], anew=False)
+    say(f"  {candidate.spec}: at most {about}")
+    least = None if about.usd is None else about.usd * max(0.0, 1 - scorer.kept / max(1, about.texts))
+    reason = unpayable(run.purse, scorer, about._replace(usd=least), promised)
+    return reason, 0.0 if reason else least or 0.0
 
 
 def _models(wanted: Sequence[Candidate]) -> list[Candidate]:
@@ -80,19 +113,3 @@ def _kept(run: Judging, key: str) -> bool:
 
 def _warning(about: Foreseen) -> str:
     return " (long: Ctrl-C now; fewer queries or a smaller corpus take less)" if (about.seconds or 0) > LONG else ""
-
-
-def _unpayable(run: Judging, model: ServiceEmbedder, about: Foreseen, promised: float) -> str:
-    """Why it cannot be paid of what is left of the budget behind what was promised to services before it; empty where
-    it can, or where there is no budget."""
-    if run.purse is None:
-        return ""
-    if about.usd is None:
-        return f"a budget needs its price; {ask_for_price(model.endpoint)}"
-    left = max(0.0, run.purse.left - promised)
-    if about.usd > left:
-        return (
-            f"stopped before anything is spent: it would take about {dollars(about.usd)}, and the budget of "
-            f"{dollars(run.purse.usd)} has {dollars(left)} left"
-        )
-    return ""

@@ -16,7 +16,7 @@ from umekomi.data.columns import RetrievalData, fingerprint
 from umekomi.files import content_hash
 from umekomi.parts.ranking import METHODS, RRF_K, Fusion, fuse, fuse_ranks
 from umekomi.progress import say
-from umekomi.tasks.retrieval import RetrievalTask, whole_grades
+from umekomi.tasks.retrieval import RetrievalTask, SearchTask
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 
 TUNED = ":tuned"
 WEIGHTS = tuple(round(0.1 * n, 1) for n in range(11))
+SETTINGS = tuple(
+    Fusion(method, weight) for weight in sorted(WEIGHTS, key=lambda each: abs(each - 0.5)) for method in METHODS
+)
+"""What is tried, equal weights first."""
 FOLDS = 5
 MOST = 300
 """Training queries that a weight is chosen on."""
@@ -32,16 +36,16 @@ VERSION = 2
 
 
 def hybrids(
-    run: Judging, rows: Sequence[Row], skipped: dict[str, str], reason_of: Callable[[Exception], str]
+    run: Judging, rows: Sequence[Row], ending: str, skipped: dict[str, str], reason_of: Callable[[Exception], str]
 ) -> list[Row]:
-    """BM25 + each dense candidate, untuned and tuned; what cannot be fused goes to ``skipped``."""
-    task = run.plan.task
-    if not isinstance(task, RetrievalTask):
-        skipped["hybrid"] = f"fusion orders documents; the task is {task.kind}"
+    """BM25 + each dense candidate of a run, untuned and tuned; why one cannot be fused goes to ``skipped``, ``ending``
+    behind its name."""
+    if not isinstance(run.plan.task, SearchTask):
+        skipped["hybrid"] = f"fusion orders texts; the task is {run.plan.task.kind}"
         return []
     lexical = next((row for row in rows if row.candidate == "bm25"), None)
     if lexical is None:
-        skipped["hybrid"] = "bm25 could not be judged"
+        skipped[f"hybrid{ending}"] = "bm25 could not be judged"
         return []
     out = []
     rankings = Rankings(run, lexical)
@@ -49,14 +53,15 @@ def hybrids(
         if row.makes != "embedder" or (row.baseline and row.candidate.split("@")[0] != "lsa"):
             continue
         for spec, judged in ((f"bm25+{row.candidate}", _untuned), (f"bm25+{row.candidate}{TUNED}", _tuned)):
+            name = f"{spec}{ending}"
             try:
                 fused, again = judged(rankings, spec, row)
             except Exception as error:
-                skipped[spec] = reason_of(error)
-                say(f"{spec}: skipped: {skipped[spec]}")
+                skipped[name] = reason_of(error)
+                say(f"{name}: skipped: {skipped[name]}")
                 continue
             if not again:
-                say(f"{spec}: {fused.metric} {fused.score.value:.4f}")
+                say(f"{name}: {fused.metric} {fused.score.value:.4f}")
             out.append(fused)
     return out
 
@@ -71,24 +76,23 @@ class Rankings:
 
     def __init__(self, run: Judging, lexical: Row) -> None:
         task = run.plan.task
-        assert isinstance(task, RetrievalTask)
+        assert isinstance(task, SearchTask)
         self.run, self.lexical, self.task = run, lexical, task
         self._kept: dict[tuple[str, bool], Ranking] = {}
 
     @cached_property
-    def development(self) -> RetrievalData | None:
+    def development(self) -> RetrievalTask | None:
         """Training queries that a setting is chosen on."""
-        return _training_queries(self.run, self.task.data)
+        return _training_queries(self.run, self.task)
 
-    def of(self, row: Row, data: RetrievalData) -> list[Ranking]:
-        """BM25's and this candidate's rankings of the judged data or of :attr:`development`."""
-        return [self._one(part.candidate, data) for part in (self.lexical, row)]
+    def of(self, row: Row, task: SearchTask) -> list[Ranking]:
+        """BM25's and this candidate's rankings of the judged queries or of :attr:`development`'s."""
+        return [self._one(part.candidate, task) for part in (self.lexical, row)]
 
-    def _one(self, spec: str, data: RetrievalData) -> Ranking:
-        key = spec, data is self.task.data
+    def _one(self, spec: str, task: SearchTask) -> Ranking:
+        key = spec, task is self.task
         if key not in self._kept:
-            queries, corpus = data.queries["text"].to_pylist(), data.corpus["text"].to_pylist()
-            self._kept[key] = self.run.ranking(self.run.parsed[spec], queries, corpus, self.task.depth)
+            self._kept[key] = self.run.ranking(self.run.parsed[spec], task.questions, task.texts(), self.task.depth)
         return self._kept[key]
 
 
@@ -99,13 +103,7 @@ def _untuned(rankings: Rankings, spec: str, row: Row) -> tuple[Row, bool]:
     file = run.row_file(key)
     if file.is_file():
         return dataclasses.replace(read_row(file), candidate=spec), True
-    pair = rankings.of(row, task.data)
-    order, scores = _empty(task)
-    for query in range(len(order)):
-        found = [numbers[query][np.isfinite(values[query])] for numbers, values in pair]
-        total = fuse_ranks(found, task.data.corpus.num_rows)
-        order[query] = np.argsort(-total, kind="stable")[: order.shape[1]]
-        scores[query] = total[order[query]]
+    order, scores = untuned(rankings.of(row, task), task)
     note = f"reciprocal rank fusion, k = {RRF_K}, of the first hundred of each"
     return _row(rankings, spec, key, row, order, scores, note), False
 
@@ -116,50 +114,63 @@ def _tuned(rankings: Rankings, spec: str, row: Row) -> tuple[Row, bool]:
     file = run.row_file(key)
     if file.is_file():
         return dataclasses.replace(read_row(file), candidate=spec), True
-    pair = rankings.of(row, task.data)
+    pair = rankings.of(row, task)
     development = None if row.training_seconds else rankings.development
-    order, scores = _empty(task)
     if development is not None:
-        shipped = choose(rankings.of(row, development), development)
-        settings = [shipped] * len(order)
-        where = f"{development.queries.num_rows} training queries"
+        shipped = choose(tried(rankings.of(row, development), development))
+        settings = [shipped] * len(task.questions)
+        where = f"{len(development.questions)} training queries"
     else:
-        fold = folds(task.data.queries["text"].to_pylist())
-        chosen = {}
-        for number in range(FOLDS):
-            others = np.flatnonzero(fold != number)
-            part = _part(task.data, others)
-            chosen[number] = choose([(numbers[others], values[others]) for numbers, values in pair], part)
-        settings = [chosen[number] for number in fold.tolist()]
-        shipped = choose(pair, task.data)
+        settings, shipped = cross_fitted(pair, task)
         where = f"the other {FOLDS - 1} fifths of the queries, for each fifth; on all of them {shipped}"
-    for query, (method, weight) in enumerate(settings):
-        found, values = fuse([(numbers[query], values[query]) for numbers, values in pair], method, weight)
-        count = min(len(found), order.shape[1])
-        order[query, :count], scores[query, :count] = found[:count], values[:count] + 1e-9
+    order, scores = fused(pair, task, settings, task.depth)
     said = ", ".join(f"{method} {weight:g} of bm25" for method, weight in sorted(set(settings)))
     return _row(rankings, spec, key, row, order, scores, f"{said}: chosen on {where}", shipped), False
 
 
-def choose(pair: Sequence[Ranking], data: RetrievalData) -> Fusion:
-    """The method and weight with the highest mean nDCG@10 on these queries; of equals the first, weights nearest to one
-    half before others."""
-    import pytrec_eval
+def untuned(pair: Sequence[Ranking], task: SearchTask) -> Ranking:
+    """Reciprocal rank fusion as it is published, the first ``task.depth`` texts of each query."""
+    order, scores = _empty(task, task.depth)
+    for query in range(len(order)):
+        found = [numbers[query][np.isfinite(values[query])] for numbers, values in pair]
+        total = fuse_ranks(found, task.count)
+        order[query] = np.argsort(-total, kind="stable")[: order.shape[1]]
+        scores[query] = np.where(total[order[query]] > 0, total[order[query]], -np.inf)
+    return order, scores
 
-    ids, queries = data.corpus["id"].to_pylist(), data.queries["id"].to_pylist()
-    judge = pytrec_eval.RelevanceEvaluator(whole_grades(data.judgements())[0], {"ndcg_cut.10"})
-    best = (-1.0, Fusion("convex", 0.5))
-    for weight in sorted(WEIGHTS, key=lambda each: abs(each - 0.5)):
-        for method in METHODS:
-            run = {}
-            for place, query in enumerate(queries):
-                found, values = fuse([(numbers[place], scores[place]) for numbers, scores in pair], method, weight)
-                run[query] = {ids[n]: float(v) for n, v in zip(found[:10], values[:10], strict=True)}
-            each = judge.evaluate(run).values()
-            mean = sum(figures["ndcg_cut_10"] for figures in each) / max(1, len(queries))
-            if mean > best[0] + 1e-12:
-                best = (mean, Fusion(method, weight))
-    return best[1]
+
+def cross_fitted(pair: Sequence[Ranking], task: SearchTask) -> tuple[list[Fusion], Fusion]:
+    """(the setting of every query, chosen on the other fifths; the one chosen on all)."""
+    values, fold = tried(pair, task), folds(task.questions)
+    place = {name: number for number, name in enumerate(task.data.queries["id"].to_pylist())}
+    judged = fold[[place[name] for name in task.data.judgements()]]
+    chosen = [choose(values[:, judged != number]) for number in range(FOLDS)]
+    return [chosen[number] for number in fold.tolist()], choose(values)
+
+
+def fused(pair: Sequence[Ranking], task: SearchTask, settings: Sequence[Fusion], depth: int) -> Ranking:
+    """The first ``depth`` texts of each query, fused as its setting says; minus infinity is no hit."""
+    order, scores = _empty(task, depth)
+    for query, (method, weight) in enumerate(settings):
+        found, values = fuse([(numbers[query], values[query]) for numbers, values in pair], method, weight)
+        count = min(len(found), order.shape[1])
+        order[query, :count], scores[query, :count] = found[:count], values[:count] + 1e-9
+    return order, scores
+
+
+def tried(pair: Sequence[Ranking], task: SearchTask) -> NDArray[np.float64]:
+    """The task's main figure of every judged query by each of :data:`SETTINGS`, float64 ``[settings, judged]``."""
+    count = len(task.questions)
+    return np.stack(
+        [task.result(*fused(pair, task, [setting] * count, task.main_depth)).main.values for setting in SETTINGS]
+    )
+
+
+def choose(values: NDArray[np.float64]) -> Fusion:
+    """The setting with the highest mean of :func:`tried`; of equals the first, weights nearest to one half before
+    others. Without a query, equal weights."""
+    means = values.mean(1) if values.shape[1] else np.zeros(len(SETTINGS))
+    return SETTINGS[int(np.flatnonzero(means >= means.max() - 1e-12)[0])]
 
 
 def folds(texts: Sequence[str]) -> NDArray[np.int64]:
@@ -167,16 +178,18 @@ def folds(texts: Sequence[str]) -> NDArray[np.int64]:
     return np.array([int(content_hash("fold", text)[:8], 16) % FOLDS for text in texts], np.int64)
 
 
-def _training_queries(run: Judging, judged: RetrievalData) -> RetrievalData | None:
-    """Some queries of the training split, where it is about the same documents."""
+def _training_queries(run: Judging, task: SearchTask) -> RetrievalTask | None:
+    """Some queries of the training split, where it is about the same documents; chunks have none of their own."""
     train = run.plan.train
-    if not isinstance(train, RetrievalData) or fingerprint(train.corpus) != fingerprint(judged.corpus):
+    if not isinstance(task, RetrievalTask) or not isinstance(train, RetrievalData):
         return None
-    seen = set(judged.queries["text"].to_pylist())
+    if fingerprint(train.corpus) != fingerprint(task.data.corpus):
+        return None
+    seen = set(task.questions)
     texts = train.queries["text"].to_pylist()
     rows = [row for row in range(len(texts)) if texts[row] not in seen]
     rows = sorted(sorted(rows, key=lambda row: content_hash(texts[row]))[:MOST])
-    return _part(train, np.array(rows, np.int64)) if len(rows) >= 10 else None
+    return dataclasses.replace(task, data=_part(train, np.array(rows, np.int64))) if len(rows) >= 10 else None
 
 
 def _part(data: RetrievalData, rows: NDArray[np.int64]) -> RetrievalData:
@@ -188,8 +201,8 @@ def _part(data: RetrievalData, rows: NDArray[np.int64]) -> RetrievalData:
     return RetrievalData(queries, data.corpus, data.qrels.filter(kept))
 
 
-def _empty(task: RetrievalTask) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    order = np.zeros((task.data.queries.num_rows, min(task.depth, task.data.corpus.num_rows)), np.int64)
+def _empty(task: SearchTask, depth: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    order = np.zeros((len(task.questions), min(depth, task.count)), np.int64)
     return order, np.full(order.shape, -np.inf)
 
 
@@ -205,7 +218,7 @@ def _row(
 ) -> Row:
     """The row of the fused ranking: it costs what both cost. ``shipped`` is what an index of it is made with."""
     run, both = rankings.run, (rankings.lexical, dense)
-    result = rankings.task.result(order, np.where(scores > 0, scores, -np.inf))
+    result = rankings.task.result(order, scores)
     made = dataclasses.replace(
         dense,
         candidate=spec,

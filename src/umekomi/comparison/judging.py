@@ -26,20 +26,21 @@ from umekomi.data.views import as_retrieval
 from umekomi.errors import DataError, UmekomiError, WrongUse
 from umekomi.files import content_hash, file_hash, folder_hash, read_json, write_json
 from umekomi.models.base import EmbedderBase, Scorer, Sort, describe, sort_of
-from umekomi.models.engines.choice import open_to_judge
+from umekomi.models.engines.choice import as_reranker, open_to_judge
 from umekomi.models.opening import folder_of, resolve
 from umekomi.models.prompts import prompts_of, remove_prompts
 from umekomi.models.services.embedder import ServiceEmbedder
 from umekomi.models.services.endpoints import endpoint_of, is_service
-from umekomi.models.services.money import BudgetReached, Purse, price_of
+from umekomi.models.services.money import BudgetReached, Purse
+from umekomi.models.services.scorer import ServiceScorer
+from umekomi.models.services.service import Service
 from umekomi.models.truncation import is_truncated
 from umekomi.parts import similarity as similarities
 from umekomi.parts.ranking import exact_search
 from umekomi.progress import say
 from umekomi.recipes import OPTIONAL, WORD_VECTORS, Recipe
 from umekomi.tasks import Result, Task
-from umekomi.tasks.chunks import Chunks
-from umekomi.tasks.retrieval import RetrievalTask, Shortlist
+from umekomi.tasks.retrieval import RetrievalTask, SearchTask, Shortlist
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -104,7 +105,7 @@ class Judging:
         self.usd_per_hour: float | None = None
         self.open: dict[str, tuple[Any, str, float, str | None]] = {}
         self.parsed: dict[str, Candidate] = {}
-        self._contents: dict[str, str] = {}
+        self._contents: dict[tuple[str, bool], str] = {}
 
     def candidate(self, candidate: Candidate) -> tuple[Row, bool]:
         """The finished row, and whether it was finished before."""
@@ -133,20 +134,21 @@ class Judging:
 
     def row_key(self, candidate: Candidate) -> str:
         """What a candidate's row is kept under: what it is, and the price of its work, which stands in the row."""
-        parts = [self._identity(candidate), candidate.dimensions, self._price(candidate)]
+        orders = candidate.first is not None
+        parts = [self._identity(candidate, orders), candidate.dimensions, self._price(candidate, orders)]
         if candidate.first is not None:
             parts += [self.row_key(candidate.first), candidate.depth]
         return content_hash(self.base, *parts)
 
-    def model_key(self, candidate: Candidate) -> str:
+    def model_key(self, candidate: Candidate, orders: bool = False) -> str:
         """What a candidate's model is kept under, whatever it is called."""
-        return content_hash(self.base, self._identity(candidate))
+        return content_hash(self.base, self._identity(candidate, orders))
 
-    def _price(self, candidate: Candidate) -> Any:
+    def _price(self, candidate: Candidate, orders: bool) -> Any:
         """Dollars of an hour of this machine, or a service's price."""
         if candidate.recipe is not None or not is_service(candidate.name):
             return self.usd_per_hour
-        price = price_of(endpoint_of(candidate.name))
+        price = (ServiceScorer if orders else ServiceEmbedder).named(candidate.name).price
         return None if price is None else dataclasses.astuple(price)
 
     def row_file(self, key: str) -> Path:
@@ -174,11 +176,11 @@ class Judging:
             return ScoreMeter(model, self.folder / "scores" / key, self.journal, candidate.name)
         return PredictionMeter(model)
 
-    def _identity(self, candidate: Candidate) -> str | list[Any]:
+    def _identity(self, candidate: Candidate, orders: bool = False) -> str | list[Any]:
         if candidate.recipe is not None:
             start = self._content(self.start) if self._begins(candidate.recipe) else None
             return [candidate.recipe.settings(), start]
-        content = self._content(candidate.name)
+        content = self._content(candidate.name, orders)
         return [content, "without prompts"] if candidate.prompts is False else content
 
     def _begins(self, recipe: Recipe) -> bool:
@@ -187,25 +189,25 @@ class Judging:
             return resolve(self.start).kind == "entity"
         return recipe.begins not in (None, OPTIONAL)
 
-    def _content(self, name: str) -> str:
+    def _content(self, name: str, orders: bool = False) -> str:
         """:func:`_content_of`, read once in a comparison."""
-        if name not in self._contents:
-            self._contents[name] = _content_of(name)
-        return self._contents[name]
+        if (name, orders) not in self._contents:
+            self._contents[name, orders] = _content_of(name, orders)
+        return self._contents[name, orders]
 
-    def model(self, candidate: Candidate) -> tuple[Any, str, float, str | None]:
+    def model(self, candidate: Candidate, orders: bool = False) -> tuple[Any, str, float, str | None]:
         """(model, its key, seconds of training, what it was trained from); learned once, kept in
         ``models/``."""
-        key = self.model_key(candidate)
+        key = self.model_key(candidate, orders)
         if key in self.open:
             return self.open[key]
         if candidate.recipe is None:
-            model = open_to_judge(candidate.name)
+            model = open_to_judge(as_reranker(candidate.name) if orders else candidate.name)
             if candidate.prompts is False:
                 remove_prompts(model, candidate.name)
             elif candidate.prompts and not prompts_of(model):
                 raise WrongUse(f"{candidate.name} has no prompts: with and without them it is the same model")
-            if isinstance(model, ServiceEmbedder):
+            if isinstance(model, Service):
                 model.purse = self.purse
             _warn_overlap(model, self.plan.dataset.name)
             self.open[key] = (model, key, 0.0, None)
@@ -228,8 +230,8 @@ class Judging:
         return self.open[key]
 
     def scorer(self, candidate: Candidate) -> tuple[Any, str, float, str | None]:
-        """:meth:`model` of what stands behind the >."""
-        return self.model(dataclasses.replace(candidate, first=None, spec=candidate.name))
+        """:meth:`model` of what stands behind the >; a service is asked to order texts there, not to encode them."""
+        return self.model(dataclasses.replace(candidate, first=None, spec=candidate.name), orders=True)
 
     def _model_folder(self, recipe: Recipe, key: str) -> Path:
         return self.folder / "models" / f"{recipe.name}-{key[:8]}"
@@ -281,7 +283,7 @@ class Judging:
     ) -> Row:
         notes = list(result.notes)
         if candidate.recipe is not None and candidate.recipe.learns and not candidate.recipe.supervised:
-            searched = isinstance(self.plan.task, (RetrievalTask, Chunks))
+            searched = isinstance(self.plan.task, SearchTask)
             if self.plan.train is not None and self._learns_more(candidate.recipe):
                 notes.append("learned from the training split")
             else:
@@ -311,7 +313,7 @@ class Judging:
         if not meter.seen:
             meter.encode(embedder.names[:10_000], batch_size=self.batch_size)
         latency = slow = None
-        if isinstance(self.plan.task, (RetrievalTask, Chunks)):
+        if isinstance(self.plan.task, SearchTask):
             latency, slow = _latency(embedder, self.plan.task, meter.documents, candidate.dimensions)
         if embedder.card.get("tokenizer"):
             notes.append(f"tokenizer: {embedder.card['tokenizer']}")
@@ -375,7 +377,7 @@ def _latency_of_pairs(scorer: Scorer, task: RetrievalTask) -> float:
 
     shortlist = Shortlist(task.data, task.depth)
     took = []
-    for question in task.data.queries["text"].to_pylist()[:LATENCY_SHORTLISTS]:
+    for question in task.questions[:LATENCY_SHORTLISTS]:
         begun = time.perf_counter()
         shortlist.scored(scorer, [question])
         took.append(time.perf_counter() - begun)
@@ -383,19 +385,20 @@ def _latency_of_pairs(scorer: Scorer, task: RetrievalTask) -> float:
 
 
 def _judged_texts(task: Task) -> list[str]:
-    if isinstance(task, Chunks):
-        return [*task.texts(), *task.data.queries["text"].to_pylist()]
+    if isinstance(task, SearchTask):
+        return [*task.texts(), *task.questions]
     rows = getattr(task, "data", None)
     return texts(rows) if rows is not None and shape_of(rows).texts else []
 
 
-def _content_of(name: str) -> str:
-    """Names what a model's name leads to: the content of a folder or a file, or the name."""
+def _content_of(name: str, orders: bool = False) -> str:
+    """Names what a model's name leads to: the content of a folder or a file, or the name; of a service what it is asked
+    for, vectors or (``orders``) an order."""
     folder = folder_of(name)
     if folder is not None:
         return folder_hash(folder)
     if is_service(name):
-        return endpoint_of(name).identity()
+        return content_hash("reranker", endpoint_of(name, True).identity()) if orders else endpoint_of(name).identity()
     return file_hash(name) if Path(name).is_file() else name
 
 
@@ -409,11 +412,11 @@ def _warn_overlap(model: Saved, name: str) -> None:
 
 
 def _latency(
-    embedder: EmbedderBase, task: RetrievalTask | Chunks, documents: Output, dimensions: int | None
+    embedder: EmbedderBase, task: SearchTask, documents: Output, dimensions: int | None
 ) -> tuple[float | None, float | None]:
     """Milliseconds from a query's text to its ten best, one query at a time: (median, 95th percentile) of twenty. A
     service is asked anew for each, whatever is kept; where its budget is gone, there are none."""
-    questions = task.data.queries["text"].to_pylist()[:LATENCY_QUERIES]
+    questions = task.questions[:LATENCY_QUERIES]
     took = []
     for question in [questions[0], *questions]:
         more = 0.0

@@ -65,6 +65,8 @@ class Row:
     """Dollars of what was judged; None where a price is not known."""
     usd_per_million: float | None = None
     """Dollars of a million texts as long as the documents."""
+    usd_per_thousand: float | None = None
+    """Dollars of a thousand queries: what a service takes for reading them, or for ordering what they found."""
     fusion: str | None = None
     """Of a tuned fusion: what an index of it is made with, as ``umekomi index --fusion`` takes it."""
 
@@ -76,7 +78,12 @@ class Row:
     @property
     def dollars_matter(self) -> bool:
         """Does it do the work that a service would be paid for: an embedder that is no baseline?"""
-        return self.makes == "embedder" and not self.baseline and not self.candidate.startswith("bm25+")
+        return self.makes == "embedder" and not self.baseline and not self.hybrid
+
+    @property
+    def hybrid(self) -> bool:
+        """Is it BM25 fused with another one?"""
+        return self.candidate.startswith("bm25+") and self.bare != "bm25"
 
     @property
     def unit(self) -> str:
@@ -92,6 +99,11 @@ class Row:
     def baseline(self) -> bool:
         """Whether this is something that knows nothing of language or of the task."""
         return self.bare in BASELINES
+
+    def ending_in(self, ending: str) -> Row:
+        """The row with this behind its name and behind the one that it was trained from."""
+        start = self.start and f"{self.start}{ending}"
+        return dataclasses.replace(self, candidate=f"{self.candidate}{ending}", start=start)
 
     @property
     def bare(self) -> str:
@@ -225,9 +237,8 @@ def conclude(
     winner, recommendation = _recommend(rows, intervals, differences, baseline, budget_bytes, budget_ms, against)
     for name, (start, gain) in gains.items():
         if gain.includes_zero and "@" not in name:
-            recommendation += (
-                f" Training {name} from {start} shows no settled gain here ({_signed(gain)} includes zero)."
-            )
+            what = "Ordering anew" if by_name[name].makes == "reranked" else "Training"
+            recommendation += f" {what} {name} from {start} shows no settled gain here ({_signed(gain)} includes zero)."
     source = data if isinstance(data, str) else "FILE"
     command = next_command(by_name[winner], planned.task.kind, folder)
     about = {
@@ -275,31 +286,35 @@ def next_command(row: Row, task: str, folder: Path = Path()) -> str:
     """What to type next, as it fits the kind of winner: a hybrid is indexed, a table of triples asked for relations, a
     classifier's texts encoded, a table of names searched, a scorer served."""
     model = _quoted(row.model or row.candidate)
-    width = f" --dimensions {row.dimensions}" if "@" in row.candidate and row.dimensions else ""
+    texts = "YOUR_TEXTS.jsonl"
     if task == "chunks":
-        size = row.candidate.rpartition("/")[2]
-        return f"umekomi index {model} {_quoted(f'{folder}/chunks-{size}.jsonl')} --out library{width}"
+        name, _, size = row.candidate.rpartition("/")
+        row, texts = dataclasses.replace(row, candidate=name), _quoted(f"{folder}/chunks-{size}.jsonl")
+    cut = re.search(r"@\d+(:tuned)?$", row.candidate.split(">")[0].strip())
+    width = f" --dimensions {row.dimensions}" if cut and row.dimensions else ""
     if row.makes == "predictor":
         return f"umekomi serve {model}"
     if row.makes == "scorer":
         # what was judged is BM25's first hits in the scorer's order
-        index = f"umekomi index bm25 YOUR_TEXTS.jsonl --out library --rerank {model} --depth 100"
+        index = f"umekomi index bm25 {texts} --out library --rerank {model} --depth 100"
         return index if task == "retrieval" else f"umekomi serve {model}"
     if row.makes == "reranked":
         _, *depth, reranker = row.candidate.split(">")
         how = f"--rerank {_quoted(reranker.strip())} --depth {depth[0].strip() if depth else DEPTH}"
-        return f"umekomi index {model} YOUR_TEXTS.jsonl --out library {how}"
+        return f"umekomi index {model} {texts} --out library{width} {how}"
     if task == "triple-ranking":
         return f'umekomi search {model} "HEAD RELATION"'
     if task in ("reconstruction", "link-prediction", "hypernymy-ranking"):
         return f'umekomi search {model} "A NAME"'
-    if "+" in row.candidate.replace("+stem", "").replace("+prompt", ""):
+    if row.hybrid:
         fusion = f" --fusion {row.fusion}" if row.fusion else ""
         both = _quoted(f"bm25+{row.model or row.candidate}")
-        return f"umekomi index {both} YOUR_TEXTS.jsonl --out library{width}{fusion}"
+        return f"umekomi index {both} {texts} --out library{width}{fusion}"
+    if task == "chunks":
+        return f"umekomi index {model} {texts} --out library{width}"
     if not _dense(row):
-        return f'umekomi search {model} --in YOUR_TEXTS.jsonl "your query"'
-    return f"umekomi encode {model} YOUR_TEXTS.jsonl --out vectors.parquet{width}"
+        return f'umekomi search {model} --in {texts} "your query"'
+    return f"umekomi encode {model} {texts} --out vectors.parquet{width}"
 
 
 def _quoted(name: str) -> str:

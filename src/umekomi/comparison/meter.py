@@ -70,7 +70,7 @@ class ScoreMeter(Scorer):
     def __init__(self, scorer: Scorer, folder: Path, journal: Journal, name: str) -> None:
         super().__init__(scorer.name, scorer.card)
         self.scorer, self.store, self.journal, self.spec = scorer, OnDisk(folder), journal, name
-        self.conditions = scorer.conditions  # type: ignore[misc]
+        self.conditions, self.by_query = scorer.conditions, scorer.by_query  # type: ignore[misc]
         self.count, self.seconds = 0, 0.0
 
     def score(self, a: Sequence[Any], b: Sequence[Any], *, condition: Sequence[str] | None = None) -> Any:
@@ -78,7 +78,7 @@ class ScoreMeter(Scorer):
         key = content_hash("scores", list(a), list(b), None if condition is None else list(condition))
         kept = self.store.get(key)
         if kept is None or len(kept[0]) != len(a):
-            if not self.count:  # what loads and compiles at the first call is kept out of the seconds
+            if not self.count and not self.by_query:  # what loads and compiles at the first call costs no seconds
                 self.scorer.score(a[:2], b[:2], condition=None if condition is None else condition[:2])
             begun = time.perf_counter()
             scores = self.scorer.score(a, b, condition=condition)

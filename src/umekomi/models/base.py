@@ -414,6 +414,8 @@ class Scorer(Saved):
 
     conditions: ClassVar[bool] = False
     """Does it score under a condition?"""
+    by_query: bool = False
+    """Is it asked, and paid, for all documents of a query together?"""
 
     def score(
         self, a: Sequence[Any], b: Sequence[Any], *, condition: Sequence[str] | None = None

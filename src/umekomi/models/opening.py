@@ -49,6 +49,7 @@ KINDS = {
     "pair-head": "umekomi.models.scorers:PairHeadScorer",
     "gemini": "umekomi.models.gemini:GeminiEmbedder",
     "service": "umekomi.models.services.embedder:ServiceEmbedder",
+    "service-scorer": "umekomi.models.services.scorer:ServiceScorer",
     "linear-predictor": "umekomi.models.tabular:LinearPredictor",
 }
 """The kinds of model and the class of each: all that a new kind is registered by."""

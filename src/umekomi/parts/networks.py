@@ -152,10 +152,11 @@ _NUMBER = re.compile(r"(?<=\.)\d+(?=\.)")
 
 
 def check_weights(model: PreTrainedModel, report: dict[str, Any], folder: Path) -> None:
-    """The error where ``report`` (transformers' ``output_loading_info``) says that weights of ``folder`` were missing,
-    which transformers then draws at random; or that layers of a kind that the network has were left over. A pooler that
-    was missing is taken out or zero, since nothing here reads it: drawn at random, it would be another one at each
-    opening."""
+    """The error where ``report`` (transformers' ``output_loading_info``) says that weights of ``folder`` (a file, or a
+    hub's name) were missing, which transformers then draws at random; or that layers of a kind that the network has
+    were left over. A pooler that was missing is taken out or zero, since nothing here reads it: drawn at random, it
+    would be another one at each opening."""
+    where = folder / "config.json" if folder.is_dir() else folder
     poolers = sorted(name for name in report["missing_keys"] if name.startswith("pooler."))
     missing = sorted(set(report["missing_keys"]) - set(poolers))
     if poolers and "add_pooling_layer" in inspect.signature(type(model).__init__).parameters:
@@ -165,7 +166,7 @@ def check_weights(model: PreTrainedModel, report: dict[str, Any], folder: Path) 
             model.get_parameter(name).data.zero_()
     if missing:
         raise DataError(
-            f"{folder / 'config.json'}: expected a network whose weights lie beside it, {len(missing)} of its "
+            f"{where}: expected a network whose weights lie beside it, {len(missing)} of its "
             f"{type(model).__name__} are not there, {missing[0]} first"
         )
     kinds = {_NUMBER.sub("#", name) for name, _ in model.named_parameters()}
@@ -175,7 +176,7 @@ def check_weights(model: PreTrainedModel, report: dict[str, Any], folder: Path) 
     )
     if left:
         raise DataError(
-            f"{folder / 'config.json'}: expected a network of all layers whose weights lie beside it, {len(left)} "
+            f"{where}: expected a network of all layers whose weights lie beside it, {len(left)} "
             f"weights are left over, {left[0]} first"
         )
 

@@ -18,6 +18,7 @@ from umekomi.errors import WrongUse
 from umekomi.indexes import Index
 from umekomi.indexes.opening import AnyIndex, index_name, open_index
 from umekomi.models.base import Predictor, sort_of
+from umekomi.models.engines.choice import as_reranker
 from umekomi.models.opening import file_of, folder_of
 from umekomi.server.batching import Batcher
 from umekomi.server.errors import Answer, ApiError
@@ -76,7 +77,7 @@ class App:
                     self.models_of[name] = model_id(_among(sources, source))
                 stage = stage_of(index, None, None)
                 if stage is not None:
-                    self.rerankers[name] = model_id(_among(sources, stage[0])), stage[1]
+                    self.rerankers[name] = model_id(_among(sources, as_reranker(stage[0]))), stage[1]
             if not sources:
                 raise WrongUse("serve: expected at least one model or one index")
             self.holder = ModelPool(
@@ -203,7 +204,7 @@ class App:
         return Answer({"object": "list", "data": data})
 
 
-def _among(sources: list[Any], name: str) -> Any:
+def _among(sources: list[Any], name: Any) -> Any:
     """The one of ``sources`` that is the model of this name or folder, which joins them where it is not there yet."""
     same = next((each for each in sources if isinstance(each, (str, Path)) and _same(each, name)), None)
     if same is None:
@@ -211,7 +212,7 @@ def _among(sources: list[Any], name: str) -> Any:
     return same or name
 
 
-def _same(a: object, b: str) -> bool:
+def _same(a: object, b: Any) -> bool:
     one, other = folder_of(a) or file_of(a), folder_of(b) or file_of(b)
     return str(a) == b or (one is not None and other is not None and one.resolve() == other.resolve())
 

@@ -86,10 +86,13 @@ def scores_of(
     """A scorer's score of every pair ``a[i]``, ``b[i]``, float64 ``[n]``."""
     import numpy as np
 
-    out = np.zeros(len(a))
+    out, end = np.zeros(len(a)), 0
     with Progress(model.name, len(a), "pairs", progress) as bar:
-        for start in range(0, len(a), SCORED_AT_ONCE):
-            part = slice(start, start + SCORED_AT_ONCE)
+        while end < len(a):
+            start, end = end, min(end + SCORED_AT_ONCE, len(a))
+            while model.by_query and end < len(a) and a[end] == a[end - 1]:
+                end += 1
+            part = slice(start, end)
             out[part] = model.score(a[part], b[part], condition=None if condition is None else condition[part])
             bar.advance(len(a[part]))
     return out

@@ -6,6 +6,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
@@ -15,10 +16,13 @@ from umekomi.data import RetrievalData
 from umekomi.errors import DataError, WrongUse
 from umekomi.parts.ranking import exact_search
 from umekomi.parts.words import sentence_spans
-from umekomi.tasks.base import Result, Score, Task, vectors_of
-from umekomi.tasks.retrieval import check_retrieval
+from umekomi.tasks.base import Result, Score, vectors_of
+from umekomi.tasks.retrieval import SearchTask, check_retrieval
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from umekomi.contracts import Floats
     from umekomi.models.base import EmbedderBase
 
 READ = 1000
@@ -140,13 +144,15 @@ def evidence_of(data: RetrievalData) -> tuple[dict[str, list[Span]], int]:
 
 
 @dataclass(frozen=True)
-class Chunks(Task):
+class Chunks(SearchTask):
     """Find the evidence among chunks of ``size`` tokens. Main metric: the share of the evidence, or of as much of it as
     1,000 tokens hold, that is within the first 1,000 tokens of what was found."""
 
     data: RetrievalData
     spans: tuple[Span, ...]
     name: str = "chunks"
+    depth: int = DEPTH
+    main_depth: ClassVar[int] = DEPTH
     kind: ClassVar[str] = "chunks"
     shapes: ClassVar[tuple[str, ...]] = ("retrieval",)
 
@@ -160,19 +166,31 @@ class Chunks(Task):
     def check(self) -> None:
         check_retrieval(self.data, self.name)
 
+    @cached_property
+    def _evidence(self) -> tuple[dict[str, list[Span]], int]:
+        return evidence_of(self.data)
+
+    @cached_property
+    def _counts(self) -> list[int]:
+        return [tokens_of(text) for text in self.texts()]
+
+    @property
+    def count(self) -> int:
+        return len(self.spans)
+
     def texts(self) -> list[str]:
-        """The chunks' texts."""
         corpus = self.data.corpus["text"].to_pylist()
         return [corpus[span.document][span.start : span.end] for span in self.spans]
 
     def _evaluate(self, model: EmbedderBase, batch_size: int, progress: bool) -> Result:
-        texts = self.texts()
-        documents = vectors_of(model, texts, "document", batch_size, progress)
-        queries = vectors_of(model, self.data.queries["text"].to_pylist(), "query", batch_size, progress)
-        numbers, scores = exact_search(model, queries, documents, DEPTH)
-        evidence, lost = evidence_of(self.data)
+        documents = vectors_of(model, self.texts(), "document", batch_size, progress)
+        queries = vectors_of(model, self.questions, "query", batch_size, progress)
+        return self.result(*exact_search(model, queries, documents, self.depth))
+
+    def result(self, numbers: NDArray[np.int64], scores: Floats) -> Result:
+        evidence, lost = self._evidence
         place = {name: row for row, name in enumerate(self.data.queries["id"].to_pylist())}
-        counts = [tokens_of(text) for text in texts]
+        counts = self._counts
         corpus = self.data.corpus["text"].to_pylist()
         covered, found = [], []
         for query in self.data.judgements():

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import numpy as np
 
@@ -170,20 +171,56 @@ class Shortlist:
         return numbers, scores
 
 
+class SearchTask(Task):
+    """Queries are asked of texts, and what was found is judged."""
+
+    data: Data
+    depth: int
+    """Texts that are looked at for each query."""
+    main_depth: ClassVar[int]
+    """Those of them that the main figure looks at."""
+
+    @property
+    def questions(self) -> list[str]:
+        """The queries' texts."""
+        return cast("list[str]", self.data.queries["text"].to_pylist())
+
+    @property
+    @abstractmethod
+    def count(self) -> int:
+        """How many texts are searched."""
+
+    @abstractmethod
+    def texts(self) -> list[str]:
+        """The texts that are searched."""
+
+    @abstractmethod
+    def result(self, numbers: NDArray[np.int64], scores: Floats) -> Result:
+        """The figures of a ranking: numbers of texts and scores, both ``[queries, k]``; minus infinity is no hit."""
+
+
 @dataclass(frozen=True)
-class RetrievalTask(Task):
+class RetrievalTask(SearchTask):
     """Find each query's documents among all of the corpus. Main metric nDCG@10, as BEIR and mteb. A scorer orders what
     :class:`Shortlist` gives it."""
 
     data: Data
     name: str = "retrieval"
     depth: int = 100
+    main_depth: ClassVar[int] = 10
     kind: ClassVar[str] = "retrieval"
     shapes: ClassVar[tuple[str, ...]] = ("retrieval",)
     judges: ClassVar[tuple[Sort, ...]] = ("embedder", "scorer")
 
     def size(self) -> Mapping[str, int]:
         return {"queries": self.data.queries.num_rows, "documents": self.data.corpus.num_rows}
+
+    @property
+    def count(self) -> int:
+        return int(self.data.corpus.num_rows)
+
+    def texts(self) -> list[str]:
+        return cast("list[str]", self.data.corpus["text"].to_pylist())
 
     def check(self) -> None:
         check_retrieval(self.data, self.name)
@@ -196,12 +233,12 @@ class RetrievalTask(Task):
     def _evaluate(self, model: Any, batch_size: int, progress: bool) -> Result:
         if isinstance(model, Scorer):
             shortlist = Shortlist(self.data, self.depth)
-            numbers, scores = shortlist.scored(model, self.data.queries["text"].to_pylist(), progress)
+            numbers, scores = shortlist.scored(model, self.questions, progress)
             self._orders(model, scores)
             result = self.result(numbers[:, : self.depth], scores[:, : self.depth])
             return dataclasses.replace(result, notes=(shortlist.note, *result.notes))
-        documents = vectors_of(model, self.data.corpus["text"].to_pylist(), "document", batch_size, progress)
-        queries = vectors_of(model, self.data.queries["text"].to_pylist(), "query", batch_size, progress)
+        documents = vectors_of(model, self.texts(), "document", batch_size, progress)
+        queries = vectors_of(model, self.questions, "query", batch_size, progress)
         return self.judge(model, queries, documents)
 
     def judge(self, model: EmbedderBase, queries: Output, documents: Output) -> Result:
@@ -215,7 +252,6 @@ class RetrievalTask(Task):
             raise DataError(f"{self.name}: {model.name} gives every document the same score: it ranks nothing")
 
     def result(self, numbers: NDArray[np.int64], scores: Floats) -> Result:
-        """The figures of a ranking: document numbers and scores, both ``[queries, k]``; minus infinity is no hit."""
         ids = self.data.corpus["id"].to_pylist()
         run: dict[str, dict[str, float]] = {}
         hits: dict[str, list[tuple[str, float]]] = {}

@@ -3,7 +3,6 @@ recommendation."""
 
 from __future__ import annotations
 
-import dataclasses
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -137,12 +136,13 @@ def compare(
         run = Judging(folder, key, part, start, seed, batch_size, progress)
         run.purse, run.usd_per_hour = purse, usd_per_hour
         ending = f"/{size}" if size else ""
-        _judge(run, wanted, ending, rows, skipped)
+        own = _judge(run, wanted, ending, skipped)
+        if hybrid:
+            own += hybrids(run, own, ending, skipped, reason_of)
+        rows += [row.ending_in(ending) for row in own]
         if size and isinstance(part.task, Chunks):
             write_chunks(folder, size, part.task)
         planned = part
-    if hybrid and not chunks:
-        rows += hybrids(run, rows, skipped, reason_of)
     if not rows:
         raise UmekomiError(
             "no candidate could be judged: " + "; ".join(f"{spec}: {why}" for spec, why in skipped.items())
@@ -166,9 +166,10 @@ def compare(
     return comparison
 
 
-def _judge(run: Judging, wanted: Sequence[Candidate], ending: str, rows: list[Row], skipped: dict[str, str]) -> None:
-    """Judge all candidates of a run: what is finished goes to ``rows``, why another is not to ``skipped``; ``ending``
-    stands behind the names of both."""
+def _judge(run: Judging, wanted: Sequence[Candidate], ending: str, skipped: dict[str, str]) -> list[Row]:
+    """The rows of all candidates of a run that could be judged; why another is not goes to ``skipped``, ``ending``
+    behind its name."""
+    rows = []
     refused = foresee_all(run, wanted)
     skipped.update({f"{spec}{ending}": reason for spec, reason in refused.items()})
     left = [candidate for candidate in wanted if candidate.spec not in refused]
@@ -180,9 +181,10 @@ def _judge(run: Judging, wanted: Sequence[Candidate], ending: str, rows: list[Ro
             skipped[name] = reason_of(error)
             say(f"[{number}/{len(left)}] {name}: skipped: {skipped[name]}")
             continue
-        rows.append(dataclasses.replace(row, candidate=name))
+        rows.append(row)
         before = " (finished before)" if again else ""
         say(f"[{number}/{len(left)}] {name}: {row.metric} {row.score.value:.4f}{before}")
+    return rows
 
 
 def _with_options(

@@ -17,7 +17,7 @@ from umekomi.indexes.payload import row_of
 from umekomi.limits import checked
 from umekomi.models import load_embedder
 from umekomi.models.base import EmbedderBase, Scorer, describe
-from umekomi.models.engines.choice import open_for_encoding, open_to_judge
+from umekomi.models.engines.choice import as_reranker, open_for_encoding, open_to_judge
 from umekomi.models.scorers import EmbedderScorer
 from umekomi.models.truncation import is_truncated
 from umekomi.parts import similarity as similarities
@@ -171,8 +171,9 @@ def stage_of(opened: Any, rerank: str | None, depth: int | None) -> tuple[str, i
 
 
 def open_reranker(name: Named) -> Scorer:
-    """The scorer of this name, or an embedder's own similarity as one; the error for what orders nothing."""
-    found = open_to_judge(name)
+    """The scorer of this name, of a service its reranker, or an embedder's own similarity as one; the error for what
+    orders nothing."""
+    found = open_to_judge(as_reranker(name))
     if isinstance(found, Scorer):
         return found
     if isinstance(found, EmbedderBase):

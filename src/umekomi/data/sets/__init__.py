@@ -25,6 +25,7 @@ from umekomi.data.readers.parsing import tsv_columns
 from umekomi.data.sets import sentences
 from umekomi.errors import MissingExtra, WrongUse, unknown_name
 from umekomi.files import file_hash
+from umekomi.parts.words import sentence_spans
 from umekomi.progress import say
 
 Splits = dict[str, Split]
@@ -135,7 +136,7 @@ OVERLAPS: Mapping[frozenset[str], str] = {
         {"stsb", year}
     ): "stsb was drawn from sts12 to sts16 (pair matches: train 4749/5749, dev 1125/1500, test 1004/1379)"
     for year in ("sts12", "sts13", "sts14", "sts15", "sts16")
-}
+} | {frozenset({"jaquad", "jaquad-articles"}): "the same questions, of paragraphs and of whole articles"}
 
 
 def overlap(a: str, b: str) -> str | None:
@@ -330,6 +331,31 @@ def _jaquad(root: Path) -> Splits:
         )
         for ours, theirs in (("train", "train"), ("test", "dev"))
     }
+
+
+def _jaquad_articles(root: Path) -> Splits:
+    """Question → its article, and the sentence that holds the answer as evidence."""
+    splits: dict[str, Any] = {}
+    for ours, theirs in (("train", "train"), ("test", "dev")):
+        contexts = map(json.loads, _lines_of(root / "jaquad" / f"{theirs}_contexts.jsonl.gz"))
+        paragraphs = {row["_id"]: row for row in contexts}
+        spans = {name: sentence_spans(row["text"]) for name, row in paragraphs.items()}
+        articles: dict[str, list[str]] = {}
+        for row in paragraphs.values():
+            articles.setdefault(row["title"], []).append(row["text"])
+        rows = []
+        for row in map(json.loads, _lines_of(root / "jaquad" / f"{theirs}_questions.jsonl.gz")):
+            paragraph, at = paragraphs[row["context_id"]], row["answers"][0][1]
+            end = at + len(row["answers"][0][0])
+            low, high = next(((a, b) for a, b in spans[row["context_id"]] if a <= at < b), (at, end))
+            told = paragraph["text"][low:high].strip()
+            rows.append({"id": row["_id"], "text": row["text"], "evidence": told, "article": paragraph["title"]})
+        splits[ours] = retrieval(
+            pa.Table.from_pylist([{name: row[name] for name in ("id", "text", "evidence")} for row in rows]),
+            pa.table({"id": list(articles), "text": ["\n\n".join(parts) for parts in articles.values()]}),
+            pa.Table.from_pylist([{"query_id": row["id"], "corpus_id": row["article"], "score": 1.0} for row in rows]),
+        )
+    return splits
 
 
 def _jsquad(root: Path) -> Splits:
@@ -833,6 +859,20 @@ def catalogue() -> Mapping[str, NamedSet]:
             _jaquad,
             tuple(f"jaquad/{s}_{k}.jsonl.gz" for s in ("train", "dev") for k in ("questions", "contexts")),
             notes=("question → its paragraph; the published dev split is our test",),
+        ),
+        NamedSet(
+            "jaquad-articles",
+            "retrieval",
+            "ja",
+            "CC BY-SA 3.0",
+            "So et al. 2022, arXiv 2202.01764",
+            "https://github.com/SkelterLabsInc/JaQuAD",
+            _jaquad_articles,
+            tuple(f"jaquad/{s}_{k}.jsonl.gz" for s in ("train", "dev") for k in ("questions", "contexts")),
+            notes=(
+                "question → its article, paragraphs joined; evidence: the sentence that holds the answer; the "
+                "published dev split is our test",
+            ),
         ),
         NamedSet(
             "wordnet-nouns",

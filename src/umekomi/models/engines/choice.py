@@ -21,6 +21,8 @@ from umekomi.models.engines.runtimes import check_runtime, default_runtime
 from umekomi.models.opening import (
     Source,
     as_embedder,
+    class_of_kind,
+    folder_of,
     is_model_name,
     load_embedder,
     load_folder,
@@ -29,6 +31,7 @@ from umekomi.models.opening import (
     open_source,
     resolve,
 )
+from umekomi.models.services.endpoints import is_service
 from umekomi.models.tokens import NetworkEmbedder
 from umekomi.progress import say
 
@@ -221,6 +224,14 @@ def open_to_judge(model: Named, engine: str = "auto") -> Saved:
     if engine not in ("auto", "torch"):
         raise _no_graph(engine, str(model), source.kind)
     return open_source(source)
+
+
+def as_reranker(model: Named) -> Named:
+    """The reranker that a service's name leads to, which is asked at its ``/rerank``; any other model or name as it
+    is."""
+    if isinstance(model, str) and folder_of(model) is None and is_service(model):
+        return cast("Named", class_of_kind("service-scorer").named(model))
+    return model
 
 
 def _transformed(source: Source, folder: Path, engine: str) -> EmbedderBase:

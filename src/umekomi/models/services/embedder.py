@@ -4,10 +4,8 @@ vector of its own."""
 from __future__ import annotations
 
 import dataclasses
-import threading
-import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,11 +14,10 @@ import numpy as np
 from umekomi.caching import VectorCache
 from umekomi.errors import UmekomiError, WrongUse
 from umekomi.files import cache_folder, content_hash, read_json, write_json
-from umekomi.models.base import Open, TextFace
-from umekomi.models.folders import settings
-from umekomi.models.services.endpoints import Endpoint, endpoint_of
-from umekomi.models.services.money import BYTES_A_TOKEN, Bill, Price, Purse, price_of
-from umekomi.models.services.wire import Wire, read, request
+from umekomi.models.base import TextFace
+from umekomi.models.services.endpoints import Endpoint
+from umekomi.models.services.service import Kept, Outcome, Service, guess, shared, shown
+from umekomi.models.services.wire import read, request
 from umekomi.progress import Progress, say
 
 if TYPE_CHECKING:
@@ -28,44 +25,18 @@ if TYPE_CHECKING:
 
     from umekomi.contracts import Floats
 
-Kept = tuple[Any, int]
-"""A vector float32 ``[d]``, and the tokens that its text was counted for."""
 
-
-class ServiceEmbedder(TextFace):
-    """A model behind HTTP (:mod:`umekomi.models.services.endpoints` says how one is named).
-
-    ``bill`` counts what was asked in this process. With a ``purse`` nothing is asked that might pass its budget. A text
-    that was answered once is kept in the cache folder under the model, its prompt and its content, and never paid for
-    again.
-    """
+class ServiceEmbedder(Service, TextFace):
+    """An embedder behind HTTP. A text that was answered once is kept in the cache folder under the model, its prompt
+    and its content, and never paid for again."""
 
     kind = "service"
     costly = True
 
     def __init__(self, endpoint: Endpoint, name: str = "", card: dict[str, Any] | None = None) -> None:
-        super().__init__(name or endpoint.name, card or {"licence": "service", "service": endpoint.url})
-        self.endpoint, self.wire = endpoint, Wire(endpoint)
-        self.bill = Bill()
-        self.purse: Purse | None = None
-        self._lock = threading.Lock()
+        super().__init__(endpoint, name, card)
         self._caches: dict[str, VectorCache] = {}
         self._width = endpoint.dimensions
-        self._asking = 0
-
-    @classmethod
-    def named(cls, name: str) -> ServiceEmbedder:
-        """The embedder that a name of a service leads to."""
-        return cls(endpoint_of(name), name)
-
-    @property
-    def roles(self) -> frozenset[str]:
-        return frozenset({*self.endpoint.prompts, *self.endpoint.fields} - {""})
-
-    @property
-    def price(self) -> Price | None:
-        """Dollars for a million tokens, where they are known."""
-        return price_of(self.endpoint)
 
     @property
     def dimension(self) -> int:  # type: ignore[override]
@@ -106,7 +77,7 @@ class ServiceEmbedder(TextFace):
         """How many tokens the service counted for each text, where it was asked; else a guess from its bytes."""
         known = self._kept(list(dict.fromkeys(items)), role)
         prompt = self.endpoint.prompts.get(role or "", "")
-        return np.array([known[text][1] if text in known else round(_guess(prompt + text)) for text in items], np.int64)
+        return np.array([known[text][1] if text in known else round(guess(prompt + text)) for text in items], np.int64)
 
     def to_ask(self, items: Sequence[str], role: str | None = None) -> list[str]:
         """Those of the texts that are not kept: what encoding them costs money for."""
@@ -128,57 +99,14 @@ class ServiceEmbedder(TextFace):
         return self.bill.waits[-1]
 
     def _ask(self, texts: list[str], role: str | None, bar: Progress | None) -> dict[str, Kept]:
-        """Ask for all of them, several requests at once. What was answered when something fails is kept all the
-        same."""
-        found: dict[str, Kept] = {}
-        self.wire.client()  # no key, no package: said before a thread is begun
-        with self._lock:
-            if not self._asking:
-                self.wire.stop.clear()
-            self._asking += 1
-        asked: set[Future[tuple[dict[str, Kept], UmekomiError | None]]] = set()
-        begun = time.perf_counter()
-
-        def take() -> None:
-            for future in wait(asked, return_when=FIRST_COMPLETED).done:
-                asked.remove(future)
-                good, problem = future.result()
-                self._keep(good, role)
-                found.update(good)
-                self.bill.texts += len(good)
-                if bar is not None:
-                    bar.advance(len(good))
-                if problem is not None:
-                    raise problem
-
-        pool = ThreadPoolExecutor(self.endpoint.parallel, "umekomi-service")
-        try:
-            for batch in self._batches(texts, role):
-                asked.add(pool.submit(self._one, batch, role))
-                if len(asked) >= self.endpoint.parallel:
-                    take()
-            while asked:
-                take()
-        except BaseException:
-            self.wire.stop.set()
-            for future in asked:  # and paid for
-                try:
-                    self._keep(future.result()[0], role)
-                except UmekomiError:
-                    continue
-            raise
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
-            with self._lock:
-                self._asking -= 1
-            self.bill.seconds += time.perf_counter() - begun
-        return found
+        requests = (partial(self._one, batch, role) for batch in self._batches(texts, role))
+        return self._ask_all(requests, lambda good: self._keep(good, role), bar)
 
     def _batches(self, texts: Sequence[str], role: str | None) -> Iterator[list[str]]:
         """As many at once as the service takes, in texts and in tokens."""
         prompt, batch, tokens = self.endpoint.prompts.get(role or "", ""), list[str](), 0.0
         for text in texts:
-            more = _guess(prompt + text)
+            more = guess(prompt + text)
             if batch and (len(batch) >= self.endpoint.max_items or tokens + more > self.endpoint.max_tokens):
                 yield batch
                 batch, tokens = [], 0.0
@@ -187,55 +115,24 @@ class ServiceEmbedder(TextFace):
         if batch:
             yield batch
 
-    def _one(self, texts: list[str], role: str | None) -> tuple[dict[str, Kept], UmekomiError | None]:
+    def _one(self, texts: list[str], role: str | None) -> Outcome[str]:
         """One request: what of its answer is good, and what is wrong with the rest."""
         prompt = self.endpoint.prompts.get(role or "", "")
         sent = [prompt + text for text in texts]
         # no tokenizer makes more tokens of a text than it has bytes, but for those at its two ends
         most = sum(len(text.encode()) + 4 for text in sent)
-        aside = self._reserve(most)
-        paid = 0.0
-        try:
-            path, body = request(self.endpoint, sent, role)
-            begun = time.perf_counter()
-            answer = self.wire.post(path, body, _about(texts))
-            took = time.perf_counter() - begun
-            paid = aside  # where the service does not say how much it was
-            vectors, tokens = read(self.endpoint, answer, len(texts))
-            if tokens is not None:
-                paid = self.price.of(tokens) if self.purse is not None and self.price else 0.0
-        finally:
-            if self.purse is not None:
-                self.purse.settle(aside, paid)
-        shares = _shared(sent, tokens)
-        with self._lock:
-            self.bill.requests += 1
-            self.bill.attempts = self.wire.attempts
-            self.bill.tokens += sum(shares)
-            self.bill.counted &= tokens is not None
-            if len(texts) == 1:
-                self.bill.waits.append(took)
+        path, body = request(self.endpoint, sent, role)
+        bought = self._buy(path, body, shown(texts), most, lambda answer: read(self.endpoint, answer, len(texts)))
+        vectors, tokens = bought.answer
+        shares = [round(guess(text)) for text in sent] if tokens is None else shared(sent, tokens)
+        self._count(sum(shares), tokens is not None, bought.seconds if len(texts) == 1 else None)
         return self._checked(texts, vectors, shares)
 
-    def _reserve(self, tokens: int) -> float:
-        if self.purse is None:
-            return 0.0
-        price = self.price
-        if price is None:
-            from umekomi.models.services.money import ask_for_price
-
-            raise WrongUse(f"{self.name}: a budget needs its price; {ask_for_price(self.endpoint)}")
-        usd = price.of(tokens)
-        self.purse.reserve(usd, self.name)
-        return usd
-
-    def _checked(
-        self, texts: list[str], vectors: list[Any], shares: list[int]
-    ) -> tuple[dict[str, Kept], UmekomiError | None]:
+    def _checked(self, texts: list[str], vectors: list[Any], shares: list[int]) -> Outcome[str]:
         """Good vectors by their texts, and the error that names the first text whose vector is not."""
         if len(vectors) != len(texts):
             return {}, UmekomiError(
-                f"{self.name}: expected {len(texts)} vectors, found {len(vectors)}, for {_about(texts)}"
+                f"{self.name}: expected {len(texts)} vectors, found {len(vectors)}, for {shown(texts)}"
                 + ("; if it makes one of several texts, set max_items to 1" if len(vectors) == 1 else "")
             )
         good: dict[str, Kept] = {}
@@ -243,7 +140,7 @@ class ServiceEmbedder(TextFace):
         for text, vector, share in zip(texts, vectors, shares, strict=True):
             wrong, array = self._problem(vector)
             if wrong:
-                problem = problem or f"{self.name}: expected {wrong}, for {_about([text])}"
+                problem = problem or f"{self.name}: expected {wrong}, for {shown([text])}"
             else:
                 good[text] = (array, share)
         return good, UmekomiError(problem) if problem else None
@@ -312,38 +209,3 @@ class ServiceEmbedder(TextFace):
             tokens = np.array([share for _, share in good.values()], np.int64)
             vectors = np.stack([vector for vector, _ in good.values()])
             cache.put([cache.key(text) for text in good], vectors, tokens, np.zeros(len(good), bool))
-
-    # --- saving -------------------------------------------------------------------------------------------------------
-
-    def _write(self, folder: Path) -> dict[str, Any]:
-        own = dataclasses.asdict(self.endpoint)
-        return own | {"prompts": dict(own["prompts"]), "fields": {k: dict(v) for k, v in own["fields"].items()}}
-
-    @classmethod
-    def _read(cls, folder: Path, head: dict[str, Any], open: Open) -> ServiceEmbedder:
-        own = settings(
-            folder, head, name=str, shape=str, model=str, url=str, key=str, prompts=dict, fields=dict, max_items=int,
-            max_tokens=int, parallel=int, attempts=int, delay=float, timeout=float, dimensions=int,
-        )  # fmt: skip
-        return cls(Endpoint(**own), head.get("name", ""), head.get("card"))
-
-
-def _guess(text: str) -> float:
-    return len(text.encode()) / BYTES_A_TOKEN + 1
-
-
-def _about(texts: Sequence[str]) -> str:
-    """The first text, and how many come with it."""
-    first = " ".join(texts[0].split())
-    shown = repr(first if len(first) <= 60 else first[:59] + "…")
-    return f"the text {shown}" if len(texts) == 1 else f"the text {shown} and {len(texts) - 1} more"
-
-
-def _shared(texts: Sequence[str], tokens: int | None) -> list[int]:
-    """Tokens of a request among its texts by their bytes, whole numbers that come to the same sum; guessed where the
-    service counted none."""
-    sizes = [max(1, len(text.encode())) for text in texts]
-    if tokens is None:
-        return [round(_guess(text)) for text in texts]
-    ends = np.cumsum(sizes) * tokens // sum(sizes)
-    return [int(n) for n in np.diff(ends, prepend=0)]

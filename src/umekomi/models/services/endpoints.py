@@ -126,7 +126,7 @@ MAKERS: dict[str, dict[str, Any]] = {
     },
     "mistral": {
         "shape": "openai", "url": "https://api.mistral.ai/v1", "key": "MISTRAL_API_KEY",
-        "max_items": 64, "max_tokens": 16_000,
+        "max_items": 256, "max_tokens": 16_000,
     },
     "jina": {
         "shape": "openai", "url": "https://api.jina.ai/v1", "key": "JINA_API_KEY",
@@ -145,9 +145,33 @@ MAKERS: dict[str, dict[str, Any]] = {
         "max_items": 100,
     },
 }  # fmt: skip
-"""What is known of each maker: OpenAI's and Google's limits and roles from their API references, Cohere's 96 texts and
-its input_type likewise, as Voyage's input_type (read 2026-11); the rest is recalled. Cohere's models must be told a
-type: a text without a role is a document."""
+"""What is known of each maker, read in November 2026:
+
+- OpenAI: 2,048 texts and 300,000 tokens of a request: its API reference, Create embeddings.
+- Voyage: 1,000 texts, and 120,000 tokens for the models that take least; input_type:
+  docs.voyageai.com/docs/embeddings.
+- Mistral: 256 texts, 257 are refused: rig-core 0.42.0 (providers/mistral/embedding.rs), which asked; 16,000 tokens:
+  langchain-mistralai (MAX_TOKENS). Mistral's own reference says neither.
+- Jina: the tasks: docs.pixeltable.com/sdk/latest/jina and qdrant.tech's page, after Jina's API. How many texts it takes
+  could be found nowhere: the 128 are ours.
+- Ollama: one slot, however many requests: OLLAMA_NUM_PARALLEL is 1 unless set (0.20.3), and for embedding models
+  server/sched.go keeps it there.
+- Cohere: 96 texts, input_type: cohere-python, ``embed``. Its models must be told a type: a text without a role is a
+  document.
+- Google: 100 texts: "at most 100 requests can be in one batch" (langchainjs #4491, vercel/ai #16575).
+"""
+RERANKERS: dict[str, dict[str, Any]] = {
+    "cohere": {"max_items": 1000},
+    "voyage": {"max_items": 1000, "max_tokens": 300_000},
+    "jina": {"fields": {"": {"return_documents": False}}},
+}
+"""What differs where a maker orders documents, read in November 2026. Cohere: 10,000 of a request
+(docs.cohere.com/docs/reranking-best-practices), of which its API reference recommends 1,000. Voyage: 1,000, and 300,000
+tokens for the models that take least, 600,000 for rerank-2.5, the query's counted with every document
+(docs.voyageai.com/docs/reranker). Jina sends the documents back where it is not told otherwise (jina.ai/reranker)."""
+LISTWISE = ("jina-reranker-v3",)
+"""Beginnings of names of rerankers that read all documents of a request together (jina.ai/models/jina-reranker-v3):
+a score is one among these documents, and none of the pair alone."""
 GOOGLE_TASKS = {
     "query": "RETRIEVAL_QUERY",
     "document": "RETRIEVAL_DOCUMENT",
@@ -201,8 +225,8 @@ def check_maker(name: str) -> None:
         raise unknown_name("maker of services", maker, MAKERS)
 
 
-def endpoint_of(name: str) -> Endpoint:
-    """The endpoint that a name leads to.
+def endpoint_of(name: str, reranks: bool = False) -> Endpoint:
+    """The endpoint that a name leads to, as an embedder is asked or, where it ``reranks``, as a reranker is.
 
     >>> endpoint_of("openai:bge-m3@http://localhost:8000").url
     'http://localhost:8000/v1'
@@ -211,16 +235,25 @@ def endpoint_of(name: str) -> Endpoint:
         entries = _entries()
         if name not in entries:
             raise unknown_name("endpoint", name, entries)
-        return _of_file(name, entries[name])
+        return _of_file(name, entries[name], reranks)
     parts = _SPEC.fullmatch(name)
     assert parts is not None
     more = _settings_of(parts["more"] or "", name)
-    return _endpoint(name, parts["maker"], {"model": parts["model"]} | more, parts["url"] or "")
+    return _endpoint(name, parts["maker"], {"model": parts["model"]} | more, parts["url"] or "", reranks)
 
 
-def _endpoint(name: str, maker: str, settings: Mapping[str, Any], url: str) -> Endpoint:
-    """With what is known of the maker; its key goes to its own address only."""
+def _endpoint(name: str, maker: str, settings: Mapping[str, Any], url: str, reranks: bool) -> Endpoint:
+    """With what is known of the maker; its key goes to its own address only. A reranker is told the fields of the role
+    ``rerank`` with every request, and none of an embedder's."""
     known = dict(MAKERS[maker])
+    if reranks:
+        if known["shape"] == "google":
+            raise WrongUse(f"{name}: expected a service that answers at /rerank, found {maker}, which has none")
+        known |= {"fields": {}} | RERANKERS.get(maker, {})
+    if "fields" in settings:
+        own = dict(settings["fields"])
+        alone = own.pop("rerank", {})
+        settings = {**settings, "fields": {"": alone} if reranks else own}
     if url:
         known["url"] = _completed(url, known["shape"])
         if urlsplit(url).hostname != urlsplit(MAKERS[maker]["url"]).hostname:
@@ -233,9 +266,9 @@ def _endpoint(name: str, maker: str, settings: Mapping[str, Any], url: str) -> E
 
 def _completed(url: str, shape: str) -> str:
     """An address as it is used: OpenAI's shape stands under ``/v1`` where no path is named."""
-    url = (
-        url.rstrip("/").removesuffix("/embeddings") if shape == "openai" else url.rstrip("/").removesuffix("/v2/embed")
-    )
+    url = url.rstrip("/")
+    for path in ("/embeddings", "/rerank") if shape == "openai" else ("/v2/embed", "/v2/rerank"):
+        url = url.removesuffix(path)
     return url + "/v1" if shape == "openai" and not urlsplit(url).path.strip("/") else url
 
 
@@ -298,7 +331,7 @@ def own_prices() -> dict[str, Any]:
     return prices
 
 
-def _of_file(name: str, entry: Mapping[str, Any]) -> Endpoint:
+def _of_file(name: str, entry: Mapping[str, Any], reranks: bool) -> Endpoint:
     where, settings = f"{_file()}, {name}", dict(entry)
     maker = settings.pop("maker", None) or settings.get("shape")
     if maker not in MAKERS:
@@ -321,5 +354,7 @@ def _of_file(name: str, entry: Mapping[str, Any]) -> Endpoint:
             raise DataError(f"{where}, {word}.{strange[0]}: expected {inner.__name__}, found {strange[1]!r:.60}")
     if "url" not in settings and "maker" not in entry:
         raise DataError(f"{where}: expected a url, found none")
-    return _endpoint(name, maker, settings | {"url": _completed(settings["url"], MAKERS[maker]["shape"])}
-                     if "url" in settings else settings, settings.get("url", ""))  # fmt: skip
+    url = settings.get("url", "")
+    if url:
+        settings["url"] = _completed(url, MAKERS[maker]["shape"])
+    return _endpoint(name, maker, settings, url, reranks)

@@ -1,10 +1,14 @@
 """Requests that are sent until they are answered: back-off, Retry-After, a bound on the whole time of an answer; and
-the three shapes of request and answer.
+the shapes of request and answer, three for vectors and one for the order of documents.
 
 OpenAI's, as its API reference has it: ``{"model", "input": [...]}`` in, ``{"data": [{"index", "embedding"}], "usage":
 {"prompt_tokens"}}`` out. Cohere's ``/v2/embed``: ``{"model", "texts", "input_type", "embedding_types": ["float"]}`` in,
 ``{"embeddings": {"float": [...]}, "meta": {"billed_units": {"input_tokens"}}}`` out. Google's ``batchEmbedContents``:
 one request for every text, so that no two are made into one vector.
+
+``/rerank``, as Cohere, Jina, vLLM, llama-server, LiteLLM and ``umekomi serve`` have it: ``{"model", "query",
+"documents", "top_n"}`` in, ``{"results": [{"index", "relevance_score"}]}`` out; Voyage says ``top_k`` and ``data``.
+What was used stands in ``usage.total_tokens``, of Cohere in ``meta.billed_units.search_units``.
 """
 
 from __future__ import annotations
@@ -19,6 +23,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from umekomi.errors import MissingExtra, UmekomiError, WrongUse
 from umekomi.models.services.endpoints import Endpoint
+from umekomi.models.services.money import SEARCH
 from umekomi.progress import say
 
 if TYPE_CHECKING:
@@ -35,9 +40,10 @@ class Stopped(UmekomiError):
 
 
 class Answer(NamedTuple):
-    """One vector or None for every text asked for, in their order, and the tokens that the service counted."""
+    """A vector or None for every text asked for, in their order, or (index, score) of every document that was ordered;
+    and the tokens that the service counted (of one that counts searches: :data:`SEARCH` for each)."""
 
-    vectors: list[Any]
+    found: list[Any]
     tokens: int | None
 
 
@@ -198,7 +204,7 @@ def _retry_after(value: str | None) -> float | None:
         return None
 
 
-# --- the three shapes -------------------------------------------------------------------------------------------------
+# --- the shapes ------------------------------------------------------------------------------------------------------
 
 Reader = Callable[[dict[str, Any], int], Answer]
 
@@ -223,18 +229,42 @@ def request(endpoint: Endpoint, texts: Sequence[str], role: str | None) -> tuple
 
 
 def read(endpoint: Endpoint, answer: dict[str, Any], count: int) -> Answer:
-    """What an answer holds; the error for one of another shape."""
+    """The vectors that an answer holds; the error for one of another shape."""
     reader: Reader = {"openai": _openai, "cohere": _cohere, "google": _google}[endpoint.shape]
+    return _shaped(endpoint, answer, f"the shape of {endpoint.shape}'s embeddings", lambda: reader(answer, count))
+
+
+def rerank_request(endpoint: Endpoint, query: str, documents: Sequence[str]) -> tuple[str, dict[str, Any]]:
+    """(path, body) that ask for the scores of all these documents."""
+    word = "top_k" if "voyageai.com" in endpoint.url else "top_n"
+    return "v2/rerank" if endpoint.shape == "cohere" else "rerank", {
+        "model": endpoint.model, "query": query, "documents": list(documents), word: len(documents),
+        **endpoint.fields.get("", {}),
+    }  # fmt: skip
+
+
+def read_scores(endpoint: Endpoint, answer: dict[str, Any], by_search: bool) -> Answer:
+    """The (index, score) pairs that an answer holds, whatever they are; the error for one of another shape."""
+
+    def scores() -> Answer:
+        rows = answer["results"] if "results" in answer else answer["data"]
+        found = [(row["index"], row["relevance_score"]) for row in rows]
+        if by_search:
+            units = _whole(((answer.get("meta") or {}).get("billed_units") or {}).get("search_units"))
+            return Answer(found, units and units * SEARCH)
+        usage = answer.get("usage") or {}
+        return Answer(found, _whole(usage.get("total_tokens") or usage.get("prompt_tokens")))
+
+    return _shaped(endpoint, answer, "results with index and relevance_score", scores)
+
+
+def _shaped(endpoint: Endpoint, answer: dict[str, Any], what: str, reader: Callable[[], Answer]) -> Answer:
     try:
-        found = reader(answer, count)
+        found = reader()
     except (KeyError, TypeError, AttributeError, IndexError, ValueError):
         shown = json.dumps(answer, ensure_ascii=False)[:160]
-        raise UmekomiError(
-            f"{endpoint.name}: expected an answer in the shape of {endpoint.shape}'s embeddings, found {shown}"
-        ) from None
-    if found.tokens is not None and (isinstance(found.tokens, bool) or found.tokens < 0):
-        return Answer(found.vectors, None)
-    return found
+        raise UmekomiError(f"{endpoint.name}: expected an answer in {what}, found {shown}") from None
+    return found if found.tokens is None or found.tokens >= 0 else Answer(found.found, None)
 
 
 def _openai(answer: dict[str, Any], count: int) -> Answer:

@@ -1,5 +1,5 @@
-"""Questions that a language model writes: any chat endpoint of OpenAI's shape, or a model of transformers on this
-machine. What was answered is kept under the model and the text, and never asked again."""
+"""Questions that a language model writes: any chat endpoint of OpenAI's shape, or a model of transformers or a GGUF
+file on this machine. What was answered is kept under the model and the text, and never asked again."""
 
 from __future__ import annotations
 
@@ -8,13 +8,18 @@ import re
 import sqlite3
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import redirect_stderr
+from io import StringIO
 from pathlib import Path
 from typing import Any, Protocol
 
 from umekomi.errors import MissingExtra, UmekomiError, WrongUse
-from umekomi.files import cache_folder, content_hash
+from umekomi.files import cache_folder, content_hash, file_hash, folder_hash
+from umekomi.models.borders import in_one_line, is_of_a_library
+from umekomi.models.engines.gguf.header import is_named, needs_package
 from umekomi.models.services.endpoints import Endpoint, endpoint_of, is_service
 from umekomi.models.services.wire import Wire
+from umekomi.parts.networks import check_weights
 from umekomi.progress import Progress
 
 CHAT, LOCAL = "chat:", "local:"
@@ -37,7 +42,8 @@ class Writer(Protocol):
 
 
 def writer_of(way: str) -> Writer:
-    """``chat:MODEL@URL`` (or a maker's name, or one of the file of endpoints, behind ``chat:``), ``local:MODEL``."""
+    """``chat:MODEL@URL`` (or a maker's name, or one of the file of endpoints, behind ``chat:``), ``local:MODEL``: a
+    folder, a hub's name or a GGUF file."""
     if way.startswith(LOCAL):
         return LocalWriter(way.removeprefix(LOCAL))
     rest = way.removeprefix(CHAT)
@@ -119,25 +125,15 @@ class ChatWriter:
 
 
 class LocalWriter:
-    """A causal language model of transformers in a folder or the hub's cache; its folder runs no code."""
+    """A causal language model on this machine: of transformers in a folder or the hub's cache, or a GGUF file, which
+    transformers takes out of its blocks into float32. Its folder runs no code."""
 
     def __init__(self, name: str) -> None:
         self.name = name
 
     def write(self, texts: Sequence[str], progress: bool) -> list[str]:
-        try:
-            from transformers import AutoModelForCausalLM, AutoTokenizer
-        except ImportError as error:
-            raise MissingExtra(error.name or "transformers", "neural", f"writing questions with {self.name}") from None
-        try:
-            words = AutoTokenizer.from_pretrained(self.name, trust_remote_code=False)
-            model = AutoModelForCausalLM.from_pretrained(
-                self.name, trust_remote_code=False, use_safetensors=True, dtype="auto"
-            ).eval()
-        except (OSError, ValueError, KeyError) as error:
-            line = " ".join(str(error).split())[:160]
-            raise WrongUse(f"local:{self.name}: expected a causal language model of transformers: {line}") from None
-        kept = Kept(content_hash("local", str(Path(self.name).resolve()), model.config.to_dict()))
+        words, model, content = self._opened()
+        kept = Kept(content_hash("local", content))
         out = []
         with Progress(f"{self.name}: writing questions", len(texts), "questions", progress) as bar:
             for text in texts:
@@ -148,6 +144,37 @@ class LocalWriter:
                 out.append(found)
                 bar.advance()
         return out
+
+    def _opened(self) -> tuple[Any, Any, str]:
+        """(tokenizer, network, what names their content)."""
+        try:
+            from transformers import AutoModelForCausalLM, AutoTokenizer
+        except ImportError as error:
+            raise MissingExtra(error.name or "transformers", "neural", f"writing questions with {self.name}") from None
+        path = Path(self.name).expanduser()
+        place, how = self.name, dict[str, Any](use_safetensors=True)
+        if is_named(path):
+            if not path.is_file():
+                raise WrongUse(f"local:{self.name}: no such file")
+            needs_package(f"writing questions with {self.name}")
+            place, how = str(path.parent), {"gguf_file": path.name}
+        named = {name: value for name, value in how.items() if name == "gguf_file"}
+        try:
+            with redirect_stderr(StringIO()):  # bars of transformers, whatever its settings say
+                words = AutoTokenizer.from_pretrained(place, trust_remote_code=False, **named)
+                model, report = AutoModelForCausalLM.from_pretrained(
+                    place, trust_remote_code=False, dtype="auto", output_loading_info=True, **how
+                )
+        except BaseException as error:
+            if not is_of_a_library(error):
+                raise
+            raise WrongUse(
+                f"local:{self.name}: expected a causal language model of transformers or in GGUF: {in_one_line(error)}"
+            ) from None
+        check_weights(model, report, path)
+        if path.is_dir():
+            return words, model.eval(), folder_hash(path)
+        return words, model.eval(), file_hash(path) if named else content_hash(self.name, model.config.to_dict())
 
     def _one(self, words: Any, model: Any, text: str) -> str:
         import torch
