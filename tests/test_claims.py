@@ -91,7 +91,6 @@ UNMEASURED = {
     "ruri-parts",
     "sarashina-stages",
     "self-attentive-hops",
-    "self-attentive-penalty",
     "senteval",
     "sentiment-cnn-variants",
     "sentiment-networks",
