@@ -39,7 +39,7 @@ def compare(
         str | None,
         typer.Option(
             help="No labels: make questions from the documents, by all, title, heading, paraphrase, phrases, "
-            "chat:MODEL@URL or local:MODEL."
+            "chat:MODEL@URL or local:MODEL (a folder or a GGUF file)."
         ),
     ] = None,
     chunks: Annotated[

@@ -23,7 +23,7 @@ class Candidate:
 
     ``NAME@DIMENSIONS`` is cut; ``NAME+prompt`` and ``NAME-prompt`` are the same model with its prompts and without;
     ``bm25+stem`` and ``bm25+stem=german`` take words to their stems; ``FIRST>SCORER`` has the first fifty of FIRST
-    ordered by SCORER, ``FIRST>200>SCORER`` the first two hundred.
+    ordered by SCORER, ``FIRST>200>SCORER`` the first two hundred; a service there is asked at its ``/rerank``.
     """
 
     spec: str

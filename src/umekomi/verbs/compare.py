@@ -65,7 +65,8 @@ def compare(
         candidates: recipes (``"bm25"``, ``"near2"``), models (``"minilm"``, a folder, a hub id), each also cut
             (``"near2@64"``), with its prompts and without (``"e5+prompt"``, ``"e5-prompt"``), stemmed
             (``"bm25+stem=german"``), or reranked (``"minilm>50>my-cross-encoder"``); services
-            (``"openai:MODEL@URL"``, ``"cohere:MODEL"``, ``"google:MODEL"``, a name of umekomi-endpoints.toml).
+            (``"openai:MODEL@URL"``, ``"cohere:MODEL"``, ``"google:MODEL"``, a name of umekomi-endpoints.toml), which
+            behind a ``>`` are asked to order texts (``"minilm>cohere:rerank-v3.5"``).
         data: a named dataset, a file, a folder, or tables.
         task: the kind of task; None: the one that the columns make.
         split: the split judged on.
@@ -80,7 +81,8 @@ def compare(
         paper_settings: fits recipes in the papers' sizes, else in those of ``small()``.
         max_queries: judged on, drawn by a hash of their text.
         questions: judges on questions made from the documents: ``"all"``, some of
-            ``"title,heading,paraphrase,phrases"``, ``"chat:MODEL@URL"`` or ``"local:MODEL"``. They are kept in
+            ``"title,heading,paraphrase,phrases"``, ``"chat:MODEL@URL"`` or ``"local:MODEL"`` (a folder
+            or a GGUF file). They are kept in
             ``out``/questions, and used again from there.
         chunks: sizes in tokens; documents are cut, and every candidate judged on every size by how much of the evidence
             is found (the queries' column ``evidence``, else the relevant documents).

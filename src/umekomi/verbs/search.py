@@ -64,8 +64,8 @@ def search(
         k: hits.
         filter: a condition on an index's payload.
         leg: of a hybrid index: ``bm25`` or ``vectors`` alone; None: both.
-        rerank: a scorer, or an embedder, that orders the first hits anew; None: the one that the index names, if it
-            does; ``"none"``: none.
+        rerank: a scorer, or an embedder, that orders the first hits anew, of a service its reranker; None: the one that
+            the index names, if it does; ``"none"``: none.
         depth: as many hits are ordered so (50, or as the index says).
         column: holds the texts.
         mark: finds the sentence of each hit that is nearest to the query.
