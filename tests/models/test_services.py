@@ -249,7 +249,8 @@ def test_keys_and_addresses(service, monkeypatch):
     ("openai:m@ftp://there", "cannot be|expected"), ("openai:@http://x", "expected a model's name"),
     ("openai:m@http://u:p@host", "password"), ("openai:m@http://x#parallel=0", "parallel: expected 1"),
     ("openai:m@http://x#parallel=two", "expected a number"), ("openai:m@http://x#key=a key", "environment variable"),
-    ("openai:m@http://x#url=http://y", "before the #"),
+    ("openai:m@http://x#url=http://y", "before the #"), ("openai:m@http://x#top_n=3", "setting or role .*'top_n'"),
+    ("openai:m@http://x#paralel=3", "parallel"),
 ])  # fmt: skip
 def test_names_that_lead_nowhere(service, name, said):
     if name.endswith("ftp://there"):  # no URL: all of it is the model's name

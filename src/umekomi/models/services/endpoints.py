@@ -195,6 +195,10 @@ GOOGLE_PROMPTS = {
 }
 """What gemini-embedding-2 wants before a text instead: it takes a task type without a word and does not use it (mteb
 #4851 measured the same vectors for every one)."""
+ROLES = tuple(GOOGLE_PROMPTS)
+"""Whose prompts a name may give behind its #; the file of endpoints takes any role."""
+BEFORE = frozenset({"name", "shape", "model", "url", "prompts", "fields"})
+"""Settings that are no words behind the #."""
 SCHEMES = tuple(MAKERS)
 _SPEC = re.compile(r"(?P<maker>[a-z]+):(?P<model>.*?)(?:@(?P<url>https?://[^#]*))?(?:#(?P<more>.*))?", re.DOTALL)
 
@@ -277,10 +281,12 @@ def _settings_of(text: str, name: str) -> dict[str, Any]:
     out: dict[str, Any] = {}
     kinds = {each.name: each.type for each in dataclasses.fields(Endpoint)}
     for word, value in parse_qsl(text, keep_blank_values=True, strict_parsing=False):
-        if word in ("name", "shape", "model", "url", "prompts", "fields"):
+        if word in BEFORE:
             raise WrongUse(f"{name}: {word} stands before the #, or in {FILE}")
         kind = kinds.get(word)
         if kind is None:
+            if word not in ROLES:
+                raise unknown_name(f"setting or role of {name}", word, [*sorted(set(kinds) - BEFORE), *ROLES])
             out.setdefault("prompts", {})[word] = value
         elif kind == "str":
             out[word] = value
