@@ -41,8 +41,7 @@ def with_table(table: str, database: str = "postgres") -> str:
 
 def execute(statement: str, database: str = "postgres") -> list:
     """Run a statement as the administrator; its rows."""
-    import psycopg
-
+    psycopg = pytest.importorskip("psycopg")
     with psycopg.connect(address(database), autocommit=True) as connection:
         cursor = connection.execute(statement)
         return cursor.fetchall() if cursor.description else []
