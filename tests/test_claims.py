@@ -83,7 +83,6 @@ UNMEASURED = {
     "hill-signs",
     "elmo-layers",
     "elmo-tags",
-    "fusion-tuned",
     "infersent-encoders",
     "infersent-padding",
     "infersent-transfer",
