@@ -89,7 +89,6 @@ UNMEASURED = {
     "questions-agree",
     "ruri-parts",
     "sarashina-stages",
-    "self-attentive-hops",
     "senteval",
     "sentiment-cnn-variants",
     "sentiment-networks",
