@@ -183,3 +183,21 @@ def call(server):
 
     yield ask
     client.close()
+
+
+@pytest.fixture
+def service(tmp_path, monkeypatch):
+    """Starts services that misbehave as they are told, in a folder and with a cache of the test's own."""
+    from misbehaving import Misbehaving
+
+    monkeypatch.setenv("UMEKOMI_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    made = []
+
+    def start(**options):
+        made.append(Misbehaving(**options))
+        return made[-1]
+
+    yield start
+    for each in made:
+        each.close()

@@ -7,7 +7,7 @@ import pytest
 
 pytest.importorskip("httpx")
 
-from misbehaving import Misbehaving, score_of
+from misbehaving import score_of
 
 from umekomi.errors import DataError, UmekomiError, WrongUse
 from umekomi.models import load
@@ -18,21 +18,6 @@ from umekomi.models.services.scorer import ServiceScorer
 QUERIES = ["which cat", "which dog"]
 DOCUMENTS = [f"document number {n}" for n in range(6)]
 A, B = map(list, zip(*itertools.product(QUERIES, DOCUMENTS), strict=True))
-
-
-@pytest.fixture
-def service(tmp_path, monkeypatch):
-    monkeypatch.setenv("UMEKOMI_CACHE", str(tmp_path / "cache"))
-    monkeypatch.chdir(tmp_path)
-    made = []
-
-    def start(**options):
-        made.append(Misbehaving(**options))
-        return made[-1]
-
-    yield start
-    for each in made:
-        each.close()
 
 
 def reranker(server, more="", maker="openai", model="r"):

@@ -11,7 +11,7 @@ import pytest
 
 pytest.importorskip("httpx")
 
-from misbehaving import Misbehaving, vector_of
+from misbehaving import vector_of
 
 from umekomi.errors import DataError, UmekomiError, WrongUse
 from umekomi.models import load
@@ -21,21 +21,6 @@ from umekomi.models.services.endpoints import endpoint_of
 from umekomi.models.services.money import BudgetReached, Purse, price_of
 
 TEXTS = [f"text number {n}" for n in range(10)]
-
-
-@pytest.fixture
-def service(tmp_path, monkeypatch):
-    monkeypatch.setenv("UMEKOMI_CACHE", str(tmp_path / "cache"))
-    monkeypatch.chdir(tmp_path)
-    made = []
-
-    def start(**options):
-        made.append(Misbehaving(**options))
-        return made[-1]
-
-    yield start
-    for each in made:
-        each.close()
 
 
 def openai(server, more="", model="m"):

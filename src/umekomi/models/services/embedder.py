@@ -4,7 +4,7 @@ vector of its own."""
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -76,8 +76,9 @@ class ServiceEmbedder(Service, TextFace):
     def lengths(self, items: Sequence[str], role: str | None = None) -> NDArray[np.int64]:
         """How many tokens the service counted for each text, where it was asked; else a guess from its bytes."""
         known = self._kept(list(dict.fromkeys(items)), role)
-        prompt = self.endpoint.prompts.get(role or "", "")
-        return np.array([known[text][1] if text in known else round(guess(prompt + text)) for text in items], np.int64)
+        return np.array(
+            [known[text][1] if text in known else round(guess(self._prompted(role, text))) for text in items], np.int64
+        )
 
     def to_ask(self, items: Sequence[str], role: str | None = None) -> list[str]:
         """Those of the texts that are not kept: what encoding them costs money for."""
@@ -88,37 +89,21 @@ class ServiceEmbedder(Service, TextFace):
     def seconds_of(self, text: str, role: str | None = None) -> float:
         """Seconds from a text to its vector, asked anew whatever is kept; the bill's texts a second know nothing of
         it."""
-        self.wire.client()
-        with self._lock:
-            if not self._asking:
-                self.wire.stop.clear()
-        good, problem = self._one([text], role)
+        with self._begun():
+            good, problem = self._one([text], role)
         self._keep(good, role)
         if problem is not None:
             raise problem
         return self.bill.waits[-1]
 
     def _ask(self, texts: list[str], role: str | None, bar: Progress | None) -> dict[str, Kept]:
-        requests = (partial(self._one, batch, role) for batch in self._batches(texts, role))
+        batches = self._batched(texts, lambda text: guess(self._prompted(role, text)))
+        requests = (partial(self._one, batch, role) for batch in batches)
         return self._ask_all(requests, lambda good: self._keep(good, role), bar)
-
-    def _batches(self, texts: Sequence[str], role: str | None) -> Iterator[list[str]]:
-        """As many at once as the service takes, in texts and in tokens."""
-        prompt, batch, tokens = self.endpoint.prompts.get(role or "", ""), list[str](), 0.0
-        for text in texts:
-            more = guess(prompt + text)
-            if batch and (len(batch) >= self.endpoint.max_items or tokens + more > self.endpoint.max_tokens):
-                yield batch
-                batch, tokens = [], 0.0
-            batch.append(text)
-            tokens += more
-        if batch:
-            yield batch
 
     def _one(self, texts: list[str], role: str | None) -> Outcome[str]:
         """One request: what of its answer is good, and what is wrong with the rest."""
-        prompt = self.endpoint.prompts.get(role or "", "")
-        sent = [prompt + text for text in texts]
+        sent = [self._prompted(role, text) for text in texts]
         # no tokenizer makes more tokens of a text than it has bytes, but for those at its two ends
         most = sum(len(text.encode()) + 4 for text in sent)
         path, body = request(self.endpoint, sent, role)

@@ -84,20 +84,9 @@ class ServiceScorer(Service, Scorer):
         return documents if missing and self._together else missing
 
     def _batches(self, query: str, documents: Sequence[str]) -> Iterator[list[str]]:
-        """As many at once as the service takes, in documents and in tokens, the query's counted with each."""
-        own, batch, tokens = guess(self._prompted("query", query)), list[str](), 0.0
-        for document in documents:
-            more = own + guess(self._prompted("document", document))
-            if batch and (len(batch) >= self.endpoint.max_items or tokens + more > self.endpoint.max_tokens):
-                yield batch
-                batch, tokens = [], 0.0
-            batch.append(document)
-            tokens += more
-        if batch:
-            yield batch
-
-    def _prompted(self, role: str, text: str) -> str:
-        return self.endpoint.prompts.get(role, "") + text
+        """As many at once as the service takes, the query's tokens counted with each document's."""
+        own = guess(self._prompted("query", query))
+        return self._batched(documents, lambda document: own + guess(self._prompted("document", document)))
 
     def _one(self, query: str, documents: list[str], all_of_it: list[str]) -> Outcome[Pair]:
         """One request: what of its answer is good, and what is wrong with the rest."""

@@ -6,8 +6,9 @@ from __future__ import annotations
 import dataclasses
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, Self, TypeVar
 
@@ -79,6 +80,38 @@ class Service(Saved):
 
     # --- asking -------------------------------------------------------------------------------------------------------
 
+    def _prompted(self, role: str | None, text: str) -> str:
+        """A text as it is sent."""
+        return self.endpoint.prompts.get(role or "", "") + text
+
+    def _batched(self, texts: Sequence[str], tokens_of: Callable[[str], float]) -> Iterator[list[str]]:
+        """As many at once as the service takes, in texts and in tokens."""
+        batch, tokens = list[str](), 0.0
+        for text in texts:
+            more = tokens_of(text)
+            if batch and (len(batch) >= self.endpoint.max_items or tokens + more > self.endpoint.max_tokens):
+                yield batch
+                batch, tokens = [], 0.0
+            batch.append(text)
+            tokens += more
+        if batch:
+            yield batch
+
+    @contextmanager
+    def _begun(self) -> Iterator[None]:
+        """Around asking: a key or package that is missing is said first; what stopped an earlier asking stops this one not
+        any more, unless that one still goes on."""
+        self.wire.client()
+        with self._lock:
+            if not self._asking:
+                self.wire.stop.clear()
+            self._asking += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._asking -= 1
+
     def _ask_all(
         self,
         requests: Iterable[Callable[[], Outcome[Item]]],
@@ -87,13 +120,7 @@ class Service(Saved):
     ) -> dict[Item, Kept]:
         """Send all requests, several at once. What was answered when something fails is kept all the same."""
         found: dict[Item, Kept] = {}
-        self.wire.client()  # no key, no package: said before a thread is begun
-        with self._lock:
-            if not self._asking:
-                self.wire.stop.clear()
-            self._asking += 1
         asked: set[Future[Outcome[Item]]] = set()
-        begun = time.perf_counter()
 
         def take() -> None:
             for future in wait(asked, return_when=FIRST_COMPLETED).done:
@@ -107,27 +134,27 @@ class Service(Saved):
                 if problem is not None:
                     raise problem
 
-        pool = ThreadPoolExecutor(self.endpoint.parallel, "umekomi-service")
-        try:
-            for request in requests:
-                asked.add(pool.submit(request))
-                if len(asked) >= self.endpoint.parallel:
+        with self._begun():
+            begun = time.perf_counter()
+            pool = ThreadPoolExecutor(self.endpoint.parallel, "umekomi-service")
+            try:
+                for request in requests:
+                    asked.add(pool.submit(request))
+                    if len(asked) >= self.endpoint.parallel:
+                        take()
+                while asked:
                     take()
-            while asked:
-                take()
-        except BaseException:
-            self.wire.stop.set()
-            for future in asked:  # and paid for
-                try:
-                    keep(future.result()[0])
-                except UmekomiError:
-                    continue
-            raise
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
-            with self._lock:
-                self._asking -= 1
-            self.bill.seconds += time.perf_counter() - begun
+            except BaseException:
+                self.wire.stop.set()
+                for future in asked:  # and paid for
+                    try:
+                        keep(future.result()[0])
+                    except UmekomiError:
+                        continue
+                raise
+            finally:
+                pool.shutdown(wait=True, cancel_futures=True)
+                self.bill.seconds += time.perf_counter() - begun
         return found
 
     def _buy(
