@@ -46,7 +46,7 @@ def single_threaded_blas() -> Iterator[None]:
     """Inside, a matrix product runs in the thread that asks for it: share the rows out by :func:`run_all`.
     OpenBLAS's own threads wait for more work by spinning, for tens of milliseconds, on the cores that the loops
     behind a product need."""
-    with _blas(os.getpid()).limit(limits=1, user_api="blas"):
+    with _libraries(os.getpid(), "numpy").limit(limits=1, user_api="blas"):
         yield
 
 
@@ -55,23 +55,18 @@ def single_threaded_openmp() -> Iterator[None]:
     """Inside, what this thread asks of torch is computed by this thread alone: for a loop of operations of some
     microseconds each. OpenMP's threads wait for each other by spinning, and where a core is not free, as long as it is
     not."""
-    with _openmp(os.getpid()).limit(limits=1, user_api="openmp"):
+    with _libraries(os.getpid(), "torch").limit(limits=1, user_api="openmp"):
         yield
 
 
 @cache
-def _blas(process: int) -> ThreadpoolController:
-    import numpy  # noqa: F401  the libraries are found where they are loaded
+def _libraries(process: int, package: str) -> ThreadpoolController:
+    """The libraries with threads of their own that are loaded with a package."""
+    from importlib import import_module
+
     from threadpoolctl import ThreadpoolController
 
-    return ThreadpoolController()
-
-
-@cache
-def _openmp(process: int) -> ThreadpoolController:
-    import torch  # noqa: F401  as above
-    from threadpoolctl import ThreadpoolController
-
+    import_module(package)
     return ThreadpoolController()
 
 
