@@ -73,10 +73,10 @@ def _foresee_order(run: Judging, candidate: Candidate, promised: float) -> tuple
     where it cannot, and the dollars that are promised to it. Which texts will be found is not known yet: as many of
     them are counted, and of what is kept as much as could be among them."""
     task = run.plan.task
-    if not isinstance(task, SearchTask):
+    if not isinstance(task, SearchTask) or not is_service(candidate.name):
         return "", 0.0
     try:
-        scorer, _, _, _ = run.scorer(candidate) if is_service(candidate.name) else (None, "", 0.0, None)
+        scorer, _, _, _ = run.scorer(candidate)
     except Exception:  # said when it is judged, with the others
         return "", 0.0
     if not isinstance(scorer, ServiceScorer):

@@ -55,14 +55,14 @@ def hybrids(
         for spec, judged in ((f"bm25+{row.candidate}", _untuned), (f"bm25+{row.candidate}{TUNED}", _tuned)):
             name = f"{spec}{ending}"
             try:
-                fused, again = judged(rankings, spec, row)
+                both, again = judged(rankings, spec, row)
             except Exception as error:
                 skipped[name] = reason_of(error)
                 say(f"{name}: skipped: {skipped[name]}")
                 continue
             if not again:
-                say(f"{name}: {fused.metric} {fused.score.value:.4f}")
-            out.append(fused)
+                say(f"{name}: {both.metric} {both.score.value:.4f}")
+            out.append(both)
     return out
 
 

@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
 
 from umekomi.errors import MissingExtra, WrongUse, unknown_name, without_password
-from umekomi.indexes.adapters.base import Adapter, about_of
+from umekomi.indexes.adapters.base import Adapter, about_of, line
 from umekomi.indexes.adapters.edge import EdgeClient
 from umekomi.indexes.adapters.lance import LanceIndex
 from umekomi.indexes.adapters.postgres import PostgresIndex
@@ -135,4 +135,4 @@ def _client(parts: SplitResult, host: str, port: int | None, folder: str, where:
     try:
         return QdrantClient(path=folder)
     except RuntimeError as error:  # another process has it open
-        raise WrongUse(f"{where}: {' '.join(str(error).split())[:200]}") from None
+        raise WrongUse(f"{where}: {line(error)}") from None
