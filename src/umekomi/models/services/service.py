@@ -99,8 +99,7 @@ class Service(Saved):
 
     @contextmanager
     def _begun(self) -> Iterator[None]:
-        """Around asking: a key or package that is missing is said first; what stopped an earlier asking stops this one not
-        any more, unless that one still goes on."""
+        """Around asking: a missing key or package is said first, and what stopped an earlier asking stops no more."""
         self.wire.client()
         with self._lock:
             if not self._asking:
