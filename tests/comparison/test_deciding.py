@@ -299,7 +299,7 @@ def test_fusion_against_a_slow_loop():
     for method in ("convex", "reciprocal rank"):
         pair = [(draw.permutation(30)[:10], np.sort(draw.normal(size=10))[::-1]) for _ in range(2)]
         pair[1][1][8:] = -np.inf
-        found, scores = fuse(pair, method, 0.3)
+        found, scores = fuse(pair, Fusion(method, 0.3))
         want = {}
         for share, (numbers, values) in zip((0.3, 0.7), pair, strict=True):
             finite = [value for value in values if np.isfinite(value)]

@@ -65,7 +65,7 @@ def test_a_fusion_that_fails_costs_no_row(tmp_path, monkeypatch):
     def fails(*arguments):
         raise ValueError("a library's")
 
-    monkeypatch.setattr(fusion, "fuse_ranks", fails)
+    monkeypatch.setattr(fusion, "untuned", fails)
     found = compare(["bm25", "lsa"], PAIRS, out=tmp_path / "c", hybrid=True)
     assert {row.candidate for row in found.rows} == {"bm25", "lsa", "bm25+lsa:tuned"}
     assert found.skipped == {"bm25+lsa": "ValueError: a library's"}

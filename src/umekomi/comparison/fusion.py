@@ -14,7 +14,7 @@ import numpy as np
 from umekomi.comparison.leaderboard import Row, read_row, write_row
 from umekomi.data.columns import RetrievalData, fingerprint
 from umekomi.files import content_hash
-from umekomi.parts.ranking import METHODS, RRF_K, Fusion, fuse, fuse_ranks
+from umekomi.parts.ranking import METHODS, RRF_K, Fusion, fuse
 from umekomi.progress import say
 from umekomi.tasks.retrieval import RetrievalTask, SearchTask
 
@@ -130,13 +130,7 @@ def _tuned(rankings: Rankings, spec: str, row: Row) -> tuple[Row, bool]:
 
 def untuned(pair: Sequence[Ranking], task: SearchTask) -> Ranking:
     """Reciprocal rank fusion as it is published, the first ``task.depth`` texts of each query."""
-    order, scores = _empty(task, task.depth)
-    for query in range(len(order)):
-        found = [numbers[query][np.isfinite(values[query])] for numbers, values in pair]
-        total = fuse_ranks(found, task.count)
-        order[query] = np.argsort(-total, kind="stable")[: order.shape[1]]
-        scores[query] = np.where(total[order[query]] > 0, total[order[query]], -np.inf)
-    return order, scores
+    return fused(pair, task, [None] * len(task.questions), task.depth)
 
 
 def cross_fitted(pair: Sequence[Ranking], task: SearchTask) -> tuple[list[Fusion], Fusion]:
@@ -148,13 +142,14 @@ def cross_fitted(pair: Sequence[Ranking], task: SearchTask) -> tuple[list[Fusion
     return [chosen[number] for number in fold.tolist()], choose(values)
 
 
-def fused(pair: Sequence[Ranking], task: SearchTask, settings: Sequence[Fusion], depth: int) -> Ranking:
-    """The first ``depth`` texts of each query, fused as its setting says; minus infinity is no hit."""
+def fused(pair: Sequence[Ranking], task: SearchTask, settings: Sequence[Fusion | None], depth: int) -> Ranking:
+    """The first ``depth`` texts of each query, fused as its setting says (None: as published); minus infinity is no
+    hit."""
     order, scores = _empty(task, depth)
-    for query, (method, weight) in enumerate(settings):
-        found, values = fuse([(numbers[query], values[query]) for numbers, values in pair], method, weight)
+    for query, setting in enumerate(settings):
+        found, values = fuse([(numbers[query], values[query]) for numbers, values in pair], setting)
         count = min(len(found), order.shape[1])
-        order[query, :count], scores[query, :count] = found[:count], values[:count] + 1e-9
+        order[query, :count], scores[query, :count] = found[:count], values[:count]
     return order, scores
 
 

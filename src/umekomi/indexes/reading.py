@@ -25,7 +25,7 @@ from umekomi.indexes.payload import opened, row_of
 from umekomi.indexes.scans import Part, empty_hits, merge_hits
 from umekomi.indexes.store import Store, checksum, damaged
 from umekomi.parts import similarity as similarities
-from umekomi.parts.ranking import Fusion, fuse, fuse_ranks
+from umekomi.parts.ranking import Fusion, fuse
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -263,15 +263,7 @@ class Snapshot:
         k = min(count(k), len(self))
         rows, scores = np.full((len(texts), k), -1, np.int64), np.full((len(texts), k), -np.inf)
         for query in range(len(texts)):
-            pair = [(numbers[query], values[query]) for numbers, values in legs]
-            if fusion is not None:
-                found, total = fuse(pair, *fusion)
-            else:
-                lists = [numbers[numbers >= 0] for numbers, _ in pair]
-                found, places = np.unique(np.concatenate(lists), return_inverse=True)
-                total = fuse_ranks(np.split(places, [len(lists[0])]), len(found))
-                order = np.argsort(-total, kind="stable")
-                found, total = found[order], total[order]
+            found, total = fuse([(numbers[query], values[query]) for numbers, values in legs], fusion)
             most = min(k, len(found))
             rows[query, :most], scores[query, :most] = found[:most], total[:most]
         return rows, scores

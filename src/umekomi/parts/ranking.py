@@ -38,6 +38,11 @@ class Fusion(NamedTuple):
     method: str
     weight: float
 
+    @property
+    def shares(self) -> tuple[float, float]:
+        """The weights of both rankings."""
+        return self.weight, 1 - self.weight
+
     def __str__(self) -> str:
         return f"{self.method.replace(' ', '-')}:{self.weight:g}"
 
@@ -103,28 +108,35 @@ def fuse_ranks(rankings: Iterable[Any], count: int) -> NDArray[np.float64]:
     """
     total = np.zeros(count)
     for ranking in rankings:
-        total[np.asarray(ranking, np.int64)] += 1 / (RRF_K + 1 + np.arange(len(ranking)))
+        total[np.asarray(ranking, np.int64)] += _reciprocals(len(ranking))
     return total
 
 
-def fuse(pair: Sequence[Any], method: str, weight: float) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+def _reciprocals(count: int) -> NDArray[np.float64]:
+    return 1 / (RRF_K + 1 + np.arange(count))
+
+
+def fuse(pair: Sequence[Any], fusion: Fusion | None = None) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """(document numbers, scores) of two rankings of one query, best first; equal scores in the order of the numbers.
+    Each ranking is numbers and scores, best first; what has the score minus infinity is not in it. None is reciprocal
+    rank as it is published: sums without weights (:func:`fuse_ranks`).
 
     >>> numbers = np.array([4, 7])
     >>> scores = np.array([2.0, 1.0])
-    >>> fuse([(numbers, scores), (numbers[::-1], scores)], "convex", 0.9)[0].tolist()
+    >>> fuse([(numbers, scores), (numbers[::-1], scores)], Fusion("convex", 0.9))[0].tolist()
     [4, 7]
     """
+    method, shares = ("reciprocal rank", (1.0, 1.0)) if fusion is None else (fusion.method, fusion.shares)
     every = np.unique(np.concatenate([numbers[np.isfinite(values)] for numbers, values in pair]))
     total = np.zeros(len(every))
-    for share, (numbers, values) in zip((weight, 1 - weight), pair, strict=True):
+    for share, (numbers, values) in zip(shares, pair, strict=True):
         hits = np.isfinite(values)
         own, places = values[hits].astype(float), np.searchsorted(every, numbers[hits])
         if method == "convex":
             low, high = (own.min(), own.max()) if len(own) else (0.0, 0.0)
             given = (own - low) / (high - low) if high > low else np.ones(len(own))
         else:
-            given = 1 / (RRF_K + 1 + np.arange(len(own)))
+            given = _reciprocals(len(own))
         total[places] += share * given
     order = np.argsort(-total, kind="stable")
     return every[order], total[order]
