@@ -6,8 +6,9 @@ registry (:mod:`benchmarks.packages`). ``NODE_LLAMA`` names a folder in which ``
 @node-llama-cpp/linux-x64@3.21.1`` was run; without it llama.cpp is left out. ``GGUF_FILE`` names one of the files
 (``minilm Q8_0``), whose rows are then a claim of their own.
 
-Each arm runs in a process of its own with one thread, and its seconds are the processor's: what other work the machine
-has falls on none of them. On several cores ours runs a batch on each, llama.cpp as many contexts.
+Each arm runs in a process of its own. With one thread its seconds are the processor's: what other work the machine has
+falls on none of them. On all cores they are the clock's, with nothing beside: ours runs a batch on each core, llama.cpp
+as many contexts, or one context of as many threads; what is faster of these is its row.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from benchmarks.packages import Unavailable, gemma, smollm2
 from benchmarks.run import REPEATS
 from umekomi.data import load
 from umekomi.models import load as load_model
+from umekomi.parts.kernels.threads import cores
 from umekomi.progress import say
 from umekomi.verbs.reproduce import Measurement
 
@@ -35,7 +37,7 @@ CLAIM = f"speed-gguf {ONE}".strip()
 TIMED = {"minilm Q8_0", "minilm Q4_0", "SmolLM2-135M Q4_1", "Gemma 3 270M Q4_K_M"}
 """Files that are timed; of the others only vectors are looked at."""
 MINILM = ("F32", "F16", "Q4_K", "Q8_0", "Q4_0")
-LARGE = 8
+LARGE = 2
 """The larger models get one text in so many."""
 SENTENCES, ABSTRACTS, WORDS = 240, 16, 120
 """Texts that are timed; words of an abstract, which all arms read whole."""
@@ -47,16 +49,17 @@ import json, sys, time
 import numpy as np
 import umekomi.models.engines.onnx as engine
 from umekomi.models.engines.gguf.model import GgufEmbedder
-engine.cores = lambda wanted=0: 1
-path, runtime, texts, out, repeats = sys.argv[1:]
+path, runtime, texts, out, repeats, threads, _ = sys.argv[1:]
+clock = time.perf_counter if int(threads) > 1 else time.process_time
+engine.cores = lambda wanted=0: int(threads)
 model = GgufEmbedder(path, **({"exact": True} if runtime == "exact" else {"runtime": runtime}))
 rates = {}
 for name, each in json.load(open(texts)).items():
     model.encode(each[:8])
     rates[name] = []
     for _ in range(1 if name == "languages" else int(repeats)):
-        begun = time.process_time(); vectors = model.encode(each)
-        rates[name].append(len(each) / (time.process_time() - begun))
+        begun = clock(); vectors = model.encode(each)
+        rates[name].append(len(each) / (clock() - begun))
     np.save(f"{out}-{name}.npy", vectors)
     tokens = [encoding.ids for encoding in model.tokenizer.encode_batch(each, add_special_tokens=False)]
     json.dump(tokens, open(f"{out}-{name}.tokens.json", "w"))
@@ -66,22 +69,37 @@ print(json.dumps({"rates": rates, "megabytes": int(memory) / 1e3}))
 THEIRS = """
 import {getLlama} from "node-llama-cpp";
 import fs from "fs";
-const [path, how, texts, out, repeats] = process.argv.slice(2);
-const llama = await getLlama({gpu: false, build: "never", maxThreads: 1, logLevel: "error"});
+const [path, how, texts, out, repeats, threads, contexts] = process.argv.slice(2);
+const llama = await getLlama({gpu: false, build: "never", maxThreads: +threads, logLevel: "error"});
 const model = await llama.loadModel({modelPath: path});
 const size = Math.min(512, model.trainContextSize);
-const context = await model.createEmbeddingContext({threads: 1, contextSize: size, batchSize: size});
+const made = {threads: threads / contexts, contextSize: size, batchSize: size};
+const all = await Promise.all([...Array(+contexts)].map(() => model.createEmbeddingContext(made)));
+const encode = async each => {
+    const vectors = Array(each.length);
+    let next = 0;
+    await Promise.all(all.map(async context => {
+        while (next < each.length) {
+            const at = next++;
+            vectors[at] = (await context.getEmbeddingFor(each[at])).vector;
+        }
+    }));
+    return vectors;
+};
+const seconds = () => {
+    if (threads > 1) return performance.now() / 1e3;
+    const {user, system} = process.cpuUsage();
+    return (user + system) / 1e6;
+};
 const rates = {};
 for (const [name, each] of Object.entries(JSON.parse(fs.readFileSync(texts)))) {
-    for (const text of each.slice(0, 2)) await context.getEmbeddingFor(text);
+    await encode(each.slice(0, 4));
     rates[name] = [];
     let vectors = [];
     for (let turn = 0; turn < (name === "languages" ? 1 : repeats); turn++) {
-        vectors = [];
-        const begun = process.cpuUsage();
-        for (const text of each) vectors.push((await context.getEmbeddingFor(text)).vector);
-        const {user, system} = process.cpuUsage(begun);
-        rates[name].push(each.length / (user + system) * 1e6);
+        const begun = seconds();
+        vectors = await encode(each);
+        rates[name].push(each.length / (seconds() - begun));
     }
     fs.writeFileSync(`${out}-${name}.json`, JSON.stringify(vectors));
     fs.writeFileSync(`${out}-${name}.tokens.json`, JSON.stringify(each.map(text => model.tokenize(text, false))));
@@ -129,8 +147,8 @@ def files(place: Path) -> Iterator[tuple[str, Path]]:
                 say(f"{name}: left out: {error}")
 
 
-def run(arm: str, file: Path, data: Path, out: Path) -> dict:
-    """What an arm says of itself: texts a second of the processor by data set, megabytes in memory at the end."""
+def run(arm: str, file: Path, data: Path, out: Path, threads: int = 1, contexts: int = 1) -> dict:
+    """What an arm says of itself: texts a second by data set, megabytes in memory at the end."""
     if arm == PEER:
         place = os.environ["NODE_LLAMA"]
         script = Path(place) / "umekomi-benchmark.mjs"
@@ -138,7 +156,7 @@ def run(arm: str, file: Path, data: Path, out: Path) -> dict:
         words = ["node", str(script)]
     else:
         words, place = [sys.executable, "-c", OURS], None
-    words += [str(file), RUNTIMES[arm], str(data), str(out), str(REPEATS)]
+    words += [str(file), RUNTIMES[arm], str(data), str(out), str(REPEATS), str(threads), str(contexts)]
     done = subprocess.run(words, capture_output=True, text=True, check=False, cwd=place)
     if done.returncode:
         raise RuntimeError(f"{arm}: {(done.stderr.strip().splitlines() or [str(done.returncode)])[-1]}")
@@ -163,6 +181,22 @@ def measure() -> Iterator[Measurement]:
     with tempfile.TemporaryDirectory() as scratch:
         for name, file in files(Path(scratch)):
             yield from of_file(name, file, Path(scratch))
+
+
+def on_all_cores(name: str, file: Path, given: dict[str, list[str]], place: Path) -> Iterator[Measurement]:
+    """Rates of all cores by the clock, and their ratio."""
+    (place / "timed.json").write_text(json.dumps(given))
+    count = cores()
+    ours, *theirs = (
+        run(arm, file, place / "timed.json", place / "found", count, contexts)["rates"]
+        for arm, contexts in (("umekomi", 1), (PEER, count), (PEER, 1))
+    )
+    for data, rows in given.items():
+        best = max((each[data] for each in theirs), key=statistics.median)
+        for arm, rates in (("umekomi", ours[data]), (PEER, best)):
+            yield row(f"{name}: {arm}, {count} cores", data, len(rows), f"texts/s of {count} cores", rates)
+        ratios = [a / b for a, b in zip(ours[data], best, strict=True)]
+        yield row(f"{name}: umekomi / {PEER}, {count} cores", data, len(rows), "ratio of texts/s", ratios)
 
 
 def of_file(name: str, file: Path, place: Path) -> Iterator[Measurement]:
@@ -192,6 +226,8 @@ def of_file(name: str, file: Path, place: Path) -> Iterator[Measurement]:
         ratio = [told["umekomi"]["megabytes"] / told[PEER]["megabytes"]]
         count = sum(map(len, given.values()))
         yield row(f"{name}: umekomi / {PEER}", "after encoding", count, "ratio of memory", ratio)
+    if given and peers:
+        yield from on_all_cores(name, file, given, place)
     same = np.ones(len(spoken), bool)
     if peers:
         same = np.array([mine == theirs for mine, theirs in zip(tokens["umekomi"], tokens[PEER], strict=True)])
