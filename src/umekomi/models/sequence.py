@@ -294,7 +294,8 @@ class SequenceEmbedder(TokenizedEmbedder):
         with reading(file):
             weights = load_file(file)
         _check_weights(network, weights, file)
-        network.load_state_dict(weights, assign=True)
+        # into memory of torch's own: a product's last bits hang on where its numbers begin, and a file's begin anywhere
+        network.load_state_dict({name: value.clone() for name, value in weights.items()}, assign=True)
         if isinstance(read, WordReader) and read.rows > sizes["rows"]:
             raise DataError(f"{file}: expected {read.rows} words, one a name of the tokenizer, found {sizes['rows']}")
         return cls(read, network, metric=head["metric"], name=head["name"], card=head.get("card"))
