@@ -199,6 +199,7 @@ def bytes_chart(share: dict[str, dict[str, str]], size: dict[str, float]) -> str
     families: dict[str, list[tuple[float, float]]] = {}
     for arm, row in share.items():
         family = re.sub(r" \d+(?=$|, )", "", arm.rsplit(", ", 1)[0])
+        family = re.sub(r"^int[24](?=$|, )", "int4, int2", family)
         families.setdefault(family, []).append((size[arm], float(row["value"])))
     figure, axes = pyplot.subplots(figsize=(9, 6), layout="constrained")
     for number, (family, points) in enumerate(families.items()):

@@ -1,8 +1,8 @@
 """What retrieval keeps in fewer bytes an item: minilm's vectors of four collections, stored whole, as prefixes (its
-own, and of minilm tuned for prefixes), main directions, random projections, bytes, bits, bits with a second look,
-sparse codes, and product-quantised, alone and with a second look. Everything that learns, learns from the documents;
-the tuned model from pydocs' pairs. All arms read 128 tokens of a text. The tuning is by sentence-transformers'
-MatryoshkaLoss; its own quantisation stands beside the house's."""
+own, and of minilm tuned for prefixes), main directions, random projections, bytes, and, alone and with a second look,
+four or two bits a dimension, signs, RaBitQ's turned signs, and product-quantised; and sparse codes. Everything that
+learns, learns from the documents; the tuned model from pydocs' pairs. All arms read 128 tokens of a text. The tuning is
+by sentence-transformers' MatryoshkaLoss; its own quantisation stands beside the house's."""
 
 from __future__ import annotations
 
@@ -130,13 +130,34 @@ def peers(queries: Any, documents: Any, precision: str) -> tuple[Any, Any]:
     return np.asarray(found[0], np.float32), np.asarray(found[1], np.float32)
 
 
-def second_look(name: str, queries: Any, documents: Any, coarse: Any) -> Any:
-    """The coarse documents choose a hundred, bytes order them."""
+def rabitq(queries: Any, documents: Any, seed: int) -> tuple[Any, Any]:
+    """The hundred best (numbers, scores) of every query by the estimates of the index kind ``binary``: a bit a
+    dimension after a random rotation and one float32 a document, 52 bytes, asked with four bits a dimension (Gao & Long
+    2024)."""
+    from umekomi.indexes.kinds import make_kind
+    from umekomi.indexes.scans import Part
+
+    kind: Any = make_kind("binary", {"seed": seed})
+    documents = normalise(documents)
+    kind.learn(documents)
+    part, every = Part.fresh(documents, kind.derive(documents)), np.arange(len(documents))
+    scores = np.stack([kind.keys(part, query, 1, 1).estimates(every) for query in normalise(queries)])
+    numbers = np.argsort(-scores, axis=1, kind="stable")[:, :SHORTLIST]
+    return numbers, np.take_along_axis(scores, numbers, 1).astype(np.float32)
+
+
+def shortlisted(queries: Any, coarse: Any) -> Any:
+    """The hundred best of every query by the coarse documents."""
     from umekomi.parts.ranking import exact_search
+
+    return exact_search(Cosine, queries, coarse, SHORTLIST)[0]
+
+
+def second_look(name: str, queries: Any, documents: Any, numbers: Any) -> Any:
+    """Bytes order the hundred documents of each query that a coarse look chose."""
     from umekomi.transforms import Int8
 
     task = collection(name)
-    numbers, _ = exact_search(Cosine, queries, coarse, SHORTLIST)
     bytes_ = normalise(Int8().fit(documents).transform(documents))
     scores = np.einsum("qd,qkd->qk", normalise(queries), bytes_[numbers])
     order = np.argsort(-scores, axis=1, kind="stable")
@@ -147,7 +168,7 @@ def second_look(name: str, queries: Any, documents: Any, coarse: Any) -> Any:
 
 def ways(name: str) -> Iterator[tuple[str, float, list[Any]]]:
     """(arm, bytes an item, nDCG@10 of every query for each seed)."""
-    from umekomi.transforms import Binary, Int8, Pca, RandomProjection, SparseCode
+    from umekomi.transforms import Binary, Int2, Int4, Int8, Pca, RandomProjection, SparseCode
 
     documents, queries = vectors(name, None)
     tuned = [vectors(name, seed) for seed in SEEDS]
@@ -169,19 +190,20 @@ def ways(name: str) -> Iterator[tuple[str, float, list[Any]]]:
         yield f"sentence-transformers' {precision}", size, [judged(name, q, d)]
     for width in (128, 64):
         yield f"tuned prefix {width}, int8", width, [stored(Int8(), d[:, :width], q[:, :width]) for d, q in tuned]
-    yield "binary", 48, [stored(Binary())]
-    yield (
-        "binary, second look at int8",
-        432,
-        [second_look(name, queries, documents, Binary().fit(documents).transform(documents))],
-    )
+    for transform, size in ((Int4(), 192), (Int2(), 96), (Binary(), 48)):
+        yield transform.name, size, [stored(transform)]
+        numbers = shortlisted(queries, transform.transform(documents))
+        yield f"{transform.name}, second look at int8", size + 384, [second_look(name, queries, documents, numbers)]
+    lists = [rabitq(queries, documents, seed) for seed in SEEDS]
+    yield "RaBitQ", 52, [collection(name).result(*each).main.values for each in lists]
+    yield "RaBitQ, second look at int8", 436, [second_look(name, queries, documents, each) for each, _ in lists]
     for pieces in PIECES:
         coarse = [product_quantised(documents, pieces, seed) for seed in SEEDS]
         yield f"product-quantised {pieces}", pieces, [judged(name, queries, each) for each in coarse]
         yield (
             f"product-quantised {pieces}, second look at int8",
             pieces + 384,
-            [second_look(name, queries, documents, each) for each in coarse],
+            [second_look(name, queries, documents, shortlisted(queries, each)) for each in coarse],
         )
     epochs = min(EPOCHS, max(5, 400_000 // len(documents)))
     for k in ACTIVE:
@@ -259,7 +281,8 @@ CLAIMS = [
         "quality-by-bytes",
         "bytes",
         "Fewer bytes an item cost retrieval little, and which way to save them matters more than how many.",
-        "Kusupati et al. 2022 (prefixes); Wen et al. 2025 (sparse codes); Jégou et al. 2011 (product quantisation)",
+        "Kusupati et al. 2022 (prefixes); Wen et al. 2025 (sparse codes); Jégou et al. 2011 (product quantisation); "
+        "Gao & Long 2024 (RaBitQ)",
         "-",
         measure,
     )
