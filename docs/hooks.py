@@ -60,6 +60,7 @@ def on_files(files: Files, config: Any) -> Files:
     pages |= {f"recipes/{name}.md": recipe_page(name) for name in names()}
     pages["speed.md"] = tables.benchmarks_page()
     pages["bytes.md"] = tables.bytes_page()
+    pages["bits.md"] = tables.bits_page()
     pages["ranks.md"] = tables.ranks_page()
     pages["parity.md"] = parity_page()
     pages["systems.md"] = "# The systems\n\n" + tables.systems_table(site=True) + "\n"

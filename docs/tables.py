@@ -10,6 +10,7 @@ import csv
 import re
 import sys
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "src"))
@@ -187,9 +188,6 @@ def bytes_page() -> str:
 
 def bytes_chart(share: dict[str, dict[str, str]], size: dict[str, float]) -> str:
     """Share of the whole's figure against bytes, a line a family, as SVG in the page."""
-    import io
-    import re
-
     import matplotlib as mpl
 
     mpl.use("Agg")
@@ -218,11 +216,83 @@ def bytes_chart(share: dict[str, dict[str, str]], size: dict[str, float]) -> str
     axes.set_ylabel("share of the whole's nDCG@10, mean of four collections")
     axes.grid(alpha=0.3)
     figure.legend(fontsize=8, ncols=4, loc="outside lower center")
+    return svg(figure)
+
+
+def svg(figure: Any) -> str:
+    """A figure in the page, on white; the same figure is the same text."""
+    import io
+
+    from matplotlib import pyplot
+
     stream = io.StringIO()
     figure.savefig(stream, format="svg", metadata={"Date": None})
     pyplot.close(figure)
-    svg = stream.getvalue()
-    return '<div style="background:#fff">' + re.sub(r"\n\s*\n", "\n", svg[svg.index("<svg") :]) + "</div>"
+    drawn = stream.getvalue()
+    return '<div style="background:#fff">' + re.sub(r"\n\s*\n", "\n", drawn[drawn.index("<svg") :]) + "</div>"
+
+
+def bits_page() -> str:
+    """What fewer bits a weight cost: a chart and a table from results/gguf.csv."""
+    file = ROOT / "results" / "gguf.csv"
+    if not file.is_file():
+        return "# What bits cost\n\nNothing was measured yet.\n"
+    rows = [row for row in csv.DictReader(file.open(encoding="utf-8", newline="")) if row["claim"] == "quality-by-bits"]
+    value = {(row["arm"], row["data"], row["metric"]): row for row in rows}
+    sets = [(row["data"], row["metric"]) for row in rows if row["arm"] == rows[0]["arm"]][:3]
+    lines = [
+        "| weights | megabytes | texts/s of one core | "
+        + " | ".join(f"{name}, {metric}" for name, metric in sets)
+        + " |",
+        "|---|---|---|" + "---|" * len(sets),
+    ]
+    points: dict[str, tuple[float, list[float]]] = {}
+    for arm in dict.fromkeys(row["arm"] for row in rows if " − " not in row["arm"]):
+        size, rate = value.get((arm, "the file", "megabytes")), value.get((arm, "stsb", "texts/s of one core"))
+        cells = []
+        for name, metric in sets:
+            gap = value.get((f"{arm} − F32", name, f"{metric}, difference"))
+            cells.append(_spanned(value[arm, name, metric], ".4f") + (f" ({_spanned(gap, '+.4f')})" if gap else ""))
+        told = [f"{float(row['value']):,.1f}" if row else "" for row in (size, rate)]
+        lines.append(f"| {arm} | " + " | ".join([*told, *cells]) + " |")
+        if size:
+            figures = [float(value[arm, name, metric]["value"]) for name, metric in sets]
+            points[arm.rsplit(", ", 1)[1]] = (float(size["value"]), figures)
+    parts = [
+        "# What bits cost",
+        "minilm as a GGUF file in each type that `umekomi convert --to gguf` writes (`umekomi reproduce "
+        "quality-by-bits`): in brackets the paired difference to float32, with its interval over items.",
+        bits_chart(points, [name for name, _ in sets]),
+        "\n".join(lines),
+        f"{rows[0]['hardware']}; {rows[0]['date']}, commit {rows[0]['commit']}.",
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def bits_chart(points: dict[str, tuple[float, list[float]]], sets: list[str]) -> str:
+    """Of each type of weights, what is kept of float32's figures against the file's size."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot
+
+    mpl.rcParams["svg.hashsalt"] = "umekomi"
+    figure, axes = pyplot.subplots(figsize=(8, 4.5), layout="constrained")
+    _, whole = points["F32"]
+    for number, name in enumerate(sets):
+        kept = sorted((size, figures[number] / whole[number]) for size, figures in points.values())
+        axes.plot(*zip(*kept, strict=True), marker="osD"[number], linewidth=1, markersize=5, label=name)
+    for type, (size, figures) in points.items():
+        least = min(own / best for own, best in zip(figures, whole, strict=True))
+        axes.annotate(type, (size, least), xytext=(0, -12), textcoords="offset points", ha="center", fontsize=8)
+    axes.set_xscale("log", base=2)
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axes.set_xlabel("megabytes of the file")
+    axes.set_ylabel("share of float32's figure")
+    axes.margins(y=0.15)
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8)
+    return svg(figure)
 
 
 def ranks_page() -> str:

@@ -86,6 +86,7 @@ UNMEASURED = {
     "infersent-encoders",
     "infersent-padding",
     "infersent-transfer",
+    "quality-by-bits",
     "questions-agree",
     "ruri-parts",
     "sarashina-stages",
