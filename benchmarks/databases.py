@@ -42,7 +42,7 @@ CLAIM = "speed-databases"
 SIZES = (200_000, 1_000_000)
 SHARES = (0.5, 0.05, 0.005, 0.0001)
 BATCH = 20_000
-COUNTS, PATIENCE = (300, 50, 10), 30.0
+COUNTS, PATIENCE = (300, 100, 30), 15.0
 """So many queries are asked, the first number of them that takes at most so many seconds."""
 
 

