@@ -70,9 +70,9 @@ class VectorCache:
 
     def get(self, keys: Sequence[bytes]) -> dict[bytes, tuple[NDArray[np.float32], int, bool]]:
         """(vector, tokens, whether it was cut) of every key that is there."""
-        found: dict[bytes, tuple[NDArray[np.float32], int, bool]] = {}
+        entries: dict[bytes, tuple[NDArray[np.float32], int, bool]] = {}
         if self._base is None:
-            return found
+            return entries
         try:
             for start in range(0, len(keys), _ASKED):
                 part = keys[start : start + _ASKED]
@@ -83,10 +83,10 @@ class VectorCache:
                     if isinstance(vector, bytes) and len(vector) == 4 * self.dimension:
                         numbers = np.frombuffer(vector, "<f4")
                         if np.isfinite(numbers).all():  # a broken model's, kept by an earlier version
-                            found[key] = (numbers, int(tokens), bool(cut))
+                            entries[key] = (numbers, int(tokens), bool(cut))
         except (sqlite3.Error, TypeError, ValueError) as error:  # a damaged file, or another one with our name
             self._left_out(error)
-        return found
+        return entries
 
     def put(self, keys: Sequence[bytes], vectors: Floats, tokens: NDArray[np.int64], cut: NDArray[np.bool_]) -> None:
         """Keep these, in one transaction. A full cache, or a full disk, is said once and adds no more."""

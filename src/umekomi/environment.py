@@ -10,7 +10,7 @@ def package_versions() -> dict[str, str]:
     """The versions of the packages that figures depend on."""
     from importlib.metadata import PackageNotFoundError, version
 
-    found = {}
+    versions = {}
     for package in (
         "umekomi",
         "numpy",
@@ -22,10 +22,10 @@ def package_versions() -> dict[str, str]:
         "transformers",
     ):
         try:
-            found[package] = version(package)
+            versions[package] = version(package)
         except PackageNotFoundError:
             continue
-    return found
+    return versions
 
 
 def hardware() -> str:

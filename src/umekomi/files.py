@@ -217,12 +217,12 @@ def _clear_up(path: Path) -> None:
         rf"(\.{re.escape(path.name)}\.[0-9a-f]{{16}})(?:{re.escape(path.suffix)}|({re.escape(_RETIRED)}))?"
     )
     for name in sorted(_left[path.parent]):
-        place, found = path.with_name(name), names.fullmatch(name)
-        if not found or _is_held(place) or (found[2] and _is_held(place.with_name(found[1]))):
+        place, match = path.with_name(name), names.fullmatch(name)
+        if not match or _is_held(place) or (match[2] and _is_held(place.with_name(match[1]))):
             continue
         _left[path.parent].discard(name)
         with suppress(OSError):
-            if found[2] and not path.exists():
+            if match[2] and not path.exists():
                 place.rename(path)
             elif place.is_dir():
                 shutil.rmtree(place, ignore_errors=True)

@@ -60,7 +60,7 @@ def compare(
     from umekomi.cli import show
     from umekomi.verbs.compare import compare as run
 
-    found = run(
+    comparison = run(
         candidates,
         data,
         task=task,
@@ -85,9 +85,9 @@ def compare(
         progress=True,
     )
     if json:
-        show.as_json(found.to_json())
+        show.as_json(comparison.to_json())
         return
-    print_leaderboard(found)
+    print_leaderboard(comparison)
 
 
 def _sizes(text: str | None) -> tuple[int, ...]:

@@ -15,8 +15,8 @@ def info(
     from umekomi.cli import show
     from umekomi.verbs.info import info as look
 
-    found = look(name)
+    about = look(name)
     if json:
-        show.as_json(found)
+        show.as_json(about)
         return
-    show.facts(found)
+    show.facts(about)

@@ -40,7 +40,7 @@ def mine(
     from umekomi.cli import show
     from umekomi.verbs.mine import mine as run
 
-    found = run(
+    mined = run(
         model,
         data,
         out,
@@ -61,12 +61,12 @@ def mine(
         show.as_json(
             {
                 "out": str(out),
-                "rows": found.table.num_rows,
-                "pairs": found.pairs,
-                "short": found.short,
-                "counts": found.counts,
+                "rows": mined.table.num_rows,
+                "pairs": mined.pairs,
+                "short": mined.short,
+                "counts": mined.counts,
             }
         )
         return
-    print(f"{found.summary()} -> {out}")
+    print(f"{mined.summary()} -> {out}")
     print(f"next: umekomi train near2 --data {out} --out my-model --small")

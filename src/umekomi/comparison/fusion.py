@@ -147,9 +147,9 @@ def fused(pair: Sequence[Ranking], task: SearchTask, settings: Sequence[Fusion |
     hit."""
     order, scores = _empty(task, depth)
     for query, setting in enumerate(settings):
-        found, values = fuse([(numbers[query], values[query]) for numbers, values in pair], setting)
-        count = min(len(found), order.shape[1])
-        order[query, :count], scores[query, :count] = found[:count], values[:count]
+        fused_numbers, values = fuse([(numbers[query], values[query]) for numbers, values in pair], setting)
+        count = min(len(fused_numbers), order.shape[1])
+        order[query, :count], scores[query, :count] = fused_numbers[:count], values[:count]
     return order, scores
 
 

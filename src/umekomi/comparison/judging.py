@@ -366,9 +366,9 @@ class Judging:
         if not isinstance(embedder, EmbedderBase):
             raise WrongUse(f"expected an embedder to search with; {describe(embedder)}")
         meter = Meter(embedder, self.folder / "vectors" / key, self.journal, candidate.name, candidate.dimensions)
-        found = meter.encode(list(documents), role="document", batch_size=self.batch_size, progress=self.progress)
+        vectors = meter.encode(list(documents), role="document", batch_size=self.batch_size, progress=self.progress)
         asked = meter.encode(list(queries), role="query", batch_size=self.batch_size, progress=self.progress)
-        return exact_search(embedder, asked, found, depth)
+        return exact_search(embedder, asked, vectors, depth)
 
 
 def _latency_of_pairs(scorer: Scorer, task: RetrievalTask) -> float:

@@ -113,10 +113,10 @@ class PredictionMeter(Predictor):
     def predict(self, rows: Any) -> Any:
         """The predictions."""
         begun = time.perf_counter()
-        found = self.predictor.predict(rows)
+        predictions = self.predictor.predict(rows)
         self.seconds += time.perf_counter() - begun
-        self.count += len(found)
-        return found
+        self.count += len(predictions)
+        return predictions
 
     def _predict(self, rows: list[Any]) -> Any:
         return self.predictor._predict(rows)

@@ -41,10 +41,10 @@ def of_words(
         known = source
     else:
         known = Counter(word for words_of in source for word in words_of)
-    found = np.array([known.get(word, known.get(word.lower(), 0.0)) for word in words], np.float64)
-    if not found.sum() > 0:
+    frequencies = np.array([known.get(word, known.get(word.lower(), 0.0)) for word in words], np.float64)
+    if not frequencies.sum() > 0:
         raise WrongUse("word frequencies: none of the words occurs in the source")
-    return found / found.sum()
+    return frequencies / frequencies.sum()
 
 
 def of_tokens(tokenizer: Tokenizer, source: str | Mapping[str, float] | Sequence[str] = "en") -> NDArray[np.float64]:

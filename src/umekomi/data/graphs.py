@@ -63,9 +63,9 @@ def graph(data: TableLike, who: str) -> tuple[Relations, int]:
     """(relations of ``source, target[, weight]`` or of ``child, parent``, how many self-loops were left out). A pair
     that occurs twice counts with the sum of its weights; weights must be above zero."""
     data = as_table(data)
-    found = getattr(data, "column_names", ())
-    ends = ("child", "parent") if "child" in found else ("source", "target")
-    table = check(data, (*ends, *(["weight"] if "weight" in found else [])), who)
+    columns = getattr(data, "column_names", ())
+    ends = ("child", "parent") if "child" in columns else ("source", "target")
+    table = check(data, (*ends, *(["weight"] if "weight" in columns else [])), who)
     source, target = ([str(value) for value in table[column].to_pylist()] for column in ends)
     weights = table["weight"].to_pylist() if "weight" in table.column_names else [1.0] * len(source)
     summed: dict[tuple[str, str], float] = {}

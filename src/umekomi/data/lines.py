@@ -58,19 +58,19 @@ def check_encoding(encoding: str | None) -> str | None:
     if encoding is None:
         return None
     try:
-        found = codecs.lookup(encoding)
+        codec = codecs.lookup(encoding)
     except (LookupError, ValueError):
-        found = None
+        codec = None
     # a codec such as hex or rot13 makes bytes of bytes or text of text, and an escape is no way to keep a file
     if (
-        found is None
-        or not found._is_text_encoding
-        or found.incrementaldecoder is None
-        or "escape" in found.name
-        or found.name in ("undefined", "idna")
+        codec is None
+        or not codec._is_text_encoding
+        or codec.incrementaldecoder is None
+        or "escape" in codec.name
+        or codec.name in ("undefined", "idna")
     ):
         raise WrongUse(f"encoding: expected a name such as utf-8, cp932, euc-jp or utf-16, found {encoding!r}")
-    return None if found.name in ("utf-8", "utf-8-sig") else found.name
+    return None if codec.name in ("utf-8", "utf-8-sig") else codec.name
 
 
 def unreadable_error(place: str, error: Exception) -> DataError:
@@ -253,5 +253,5 @@ def _printable(name: str) -> str:
 
 def file_stamp(path: Path) -> tuple[int, int, int]:
     """What changes when a file does."""
-    found = os.stat(path)
-    return found.st_size, found.st_mtime_ns, found.st_ino
+    state = os.stat(path)
+    return state.st_size, state.st_mtime_ns, state.st_ino

@@ -96,8 +96,8 @@ def shape_of(split: Split) -> Shape:
     or a picture is never passed over."""
     if isinstance(split, RetrievalData):
         return RETRIEVAL
-    found = set(split.column_names)
-    fitting = [each for each in SHAPES.values() if found.issuperset(each.columns)]
+    names = set(split.column_names)
+    fitting = [each for each in SHAPES.values() if names.issuperset(each.columns)]
     if not fitting:
         wanted = "; ".join(" + ".join(each.columns) for each in SHAPES.values())
         raise DataError(
@@ -209,10 +209,10 @@ def documents(data: TableLike, who: str = "this") -> list[list[str]]:
     source = (table.schema.metadata or {}).get(b"source", b"").decode()
     out = []
     for row, document in enumerate(table[column].to_pylist()):
-        found = split_sentences(document) if isinstance(document, str) else document
-        found = [sentence for sentence in found if sentence and sentence.strip()]
-        if not found:
+        sentences = split_sentences(document) if isinstance(document, str) else document
+        sentences = [sentence for sentence in sentences if sentence and sentence.strip()]
+        if not sentences:
             place = f"{source}, row {row + 1}" if source else f"row {row + 1}"
             raise DataError(f"{who}: {place}, column {column!r}: expected one sentence or more, found none")
-        out.append(found)
+        out.append(sentences)
     return out

@@ -67,21 +67,21 @@ def count_tokens(
     empty = pc.equal(flat, "")
     coded = pc.dictionary_encode(pc.if_else(empty, pa.scalar(None, flat.type), flat))
     coded = coded.combine_chunks() if isinstance(coded, pa.ChunkedArray) else coded
-    found = coded.dictionary.to_pylist()
+    spellings = coded.dictionary.to_pylist()
     raw = np.asarray(pc.fill_null(coded.indices, -1), np.int64)
-    counts = np.bincount(raw[raw >= 0], minlength=len(found))
+    counts = np.bincount(raw[raw >= 0], minlength=len(spellings))
     if names is None:
         kept = np.argsort(-counts, kind="stable")
         kept = kept[
-            (counts[kept] >= min_count) | (np.array([bool(keep) and found[i].startswith(keep) for i in kept], bool))
+            (counts[kept] >= min_count) | (np.array([bool(keep) and spellings[i].startswith(keep) for i in kept], bool))
         ]
-        chosen = [found[i] for i in kept]
-        numbers = np.full(len(found) + 1, -1, np.int32)
+        chosen = [spellings[i] for i in kept]
+        numbers = np.full(len(spellings) + 1, -1, np.int32)
         numbers[kept] = np.arange(len(kept), dtype=np.int32)
     else:
         chosen = list(names)
         rows = {name: row for row, name in enumerate(chosen)}
-        numbers = np.array([*(rows.get(name, -1) for name in found), -1], np.int32)
+        numbers = np.array([*(rows.get(name, -1) for name in spellings), -1], np.int32)
     if not chosen:
         raise DataError(f"{who}: expected words that occur {min_count} times or more, found none among {len(flat):,}")
     ids = numbers[raw]

@@ -195,16 +195,16 @@ def topics(path: str | Path | None = None) -> Dataset:
     """Which of WordNet's lexicographer files a noun's or verb's definition is from: text, label, 41 classes
     ("noun.animal"). A fifth, by hash of the text, is ``test``; a definition in two files is left out and counted."""
     place = Path(path) if path else folder()
-    found: dict[str, set[str]] = {}
+    members: dict[str, set[str]] = {}
     for pos in ("noun", "verb"):
         for line in _records(place / f"data.{pos}"):
             head, _, gloss = line.partition(" | ")
             definition = gloss.split('; "')[0].strip()
             if definition:
-                found.setdefault(definition, set()).add(LEXICOGRAPHER_FILES[int(head.split()[1])])
+                members.setdefault(definition, set()).add(LEXICOGRAPHER_FILES[int(head.split()[1])])
     rows = [
         (text, next(iter(files)), int(content_hash(text)[:8], 16) % 5 == 0)
-        for text, files in found.items()
+        for text, files in members.items()
         if len(files) == 1
     ]
     splits = {
@@ -216,5 +216,5 @@ def topics(path: str | Path | None = None) -> Dataset:
         )
         for split, test in (("train", False), ("test", True))
     }
-    note = f"{len(found) - len(rows):,} definitions that stand in several files left out"
+    note = f"{len(members) - len(rows):,} definitions that stand in several files left out"
     return Dataset("wordnet-topics", splits, licence="WordNet", notes=(note,))

@@ -207,10 +207,10 @@ class _Reader:
         self.tokens = list(self._tokens())
 
     def read(self) -> Node:
-        found = self._either()
+        condition = self._either()
         if self.token.kind != "end":
             self._unexpected(self.token)
-        return self._condition(found)
+        return self._condition(condition)
 
     # tokens
 
@@ -225,8 +225,8 @@ class _Reader:
             yield token
 
     def _skipped(self, at: int) -> int:
-        found = _SPACE.match(self.condition, at)
-        return at if found is None else found.end()
+        space = _SPACE.match(self.condition, at)
+        return at if space is None else space.end()
 
     def _token(self, at: int) -> tuple[_Token, int]:
         text = self.condition
@@ -342,9 +342,9 @@ class _Reader:
         if token is None:
             return self._compared()
         self._deeper(token.at)
-        found = Not(self._condition(self._negated()))
+        node = Not(self._condition(self._negated()))
         self.depth -= 1
-        return _Operand("condition", found, token.at)
+        return _Operand("condition", node, token.at)
 
     def _compared(self) -> _Operand:
         left = first = self._operand()
@@ -390,9 +390,9 @@ class _Reader:
             return _Operand("value", value, sign.at)
         if opened := self._taken("(", "["):
             self._deeper(opened.at)
-            found = self._bracketed(opened)
+            node = self._bracketed(opened)
             self.depth -= 1
-            return found
+            return node
         self._unexpected(token)
 
     def _bracketed(self, opened: _Token) -> _Operand:
@@ -454,15 +454,15 @@ class _Reader:
             there = [
                 (value, place) for value, place in zip(right.found, right.wheres, strict=True) if value is not None
             ]
-            found: Node = In(name, tuple(value for value, _ in there), tuple(place for _, place in there))
+            node: Node = In(name, tuple(value for value, _ in there), tuple(place for _, place in there))
             if len(there) < len(right.found):
-                found = Or((found, Missing(name))) if there else Missing(name)
-            return Not(found) if sign.said == "not in" else found
+                node = Or((node, Missing(name))) if there else Missing(name)
+            return Not(node) if sign.said == "not in" else node
         if sign.said in ("is", "is not"):
             if right.kind != "value" or right.found is not None:
                 self._wrong(right.at, f"expected None behind {sign.said}, found {self._told(right)}")
-            found = Missing(self._field(left))
-            return Not(found) if sign.said == "is not" else found
+            node = Missing(self._field(left))
+            return Not(node) if sign.said == "is not" else node
         turned = right.kind == "field" and left.kind != "field"
         if turned:
             left, right, where = right, left, Where(self.condition, left.at)
@@ -657,11 +657,11 @@ def _offset(nanoseconds: int, zone: str, where: Where) -> int:
 def mask(part: Node, table: pa.Table) -> np.ndarray:
     """Which rows of a table meet a condition: bool ``[rows]``. A column that it lacks is missing in every row."""
     try:
-        found = _Masks(table).of(part)
+        passing = _Masks(table).of(part)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         # a type that an index of an earlier version took
         raise WrongUse(f"filter: it does not fit this index's fields: {str(error).splitlines()[0][:200]}") from None
-    return found.fill_null(False).to_numpy()  # type: ignore[no-any-return]
+    return passing.fill_null(False).to_numpy()  # type: ignore[no-any-return]
 
 
 class _Masks:
@@ -691,10 +691,10 @@ class _Masks:
         match part:
             case And(parts) | Or(parts):
                 join = pc.and_kleene if isinstance(part, And) else pc.or_kleene
-                found = self.of(parts[0])
+                passing = self.of(parts[0])
                 for each in parts[1:]:
-                    found = join(found, self.of(each))
-                return found
+                    passing = join(passing, self.of(each))
+                return passing
             case Not(inner):
                 return pc.invert(self.of(inner))
             case Missing(name):
@@ -708,11 +708,11 @@ class _Masks:
                 return column
             case Compare(sign, name, value, where):
                 column = self.column(name)
-                found = fit_value(sign, value, column.type, name, where)
-                if isinstance(found, bool):
-                    return self.every(column, found)
+                passing = fit_value(sign, value, column.type, name, where)
+                if isinstance(passing, bool):
+                    return self.every(column, passing)
                 column = _numbers(column)
-                return getattr(pc, _KERNELS[found[0]])(column, pa.scalar(found[1], column.type))
+                return getattr(pc, _KERNELS[passing[0]])(column, pa.scalar(passing[1], column.type))
             case In(name, values, wheres):
                 return self.among(name, values, wheres)
 
@@ -722,14 +722,14 @@ class _Masks:
         if not values:
             return pc.if_else(column.is_null(), False, False)
         each = [fit_value("==", value, column.type, name, where) for value, where in zip(values, wheres, strict=True)]
-        kept = [found[1] for found in each if not isinstance(found, bool)]
+        kept = [member[1] for member in each if not isinstance(member, bool)]
         if not kept:
             return self.every(column, False)
         column = _numbers(column)
         if pa.types.is_floating(column.type) and 0 in kept:
             kept += [0.0, -0.0]  # equal, but not to is_in
-        found = pc.is_in(column, value_set=pa.array(kept, column.type))
-        return pc.if_else(column.is_valid(), found, pa.scalar(None, pa.bool_())) if column.null_count else found
+        member = pc.is_in(column, value_set=pa.array(kept, column.type))
+        return pc.if_else(column.is_valid(), member, pa.scalar(None, pa.bool_())) if column.null_count else member
 
     def every(self, column: pa.ChunkedArray, answer: bool) -> pa.ChunkedArray:
         """The same answer for every value that is there."""

@@ -184,12 +184,12 @@ class Leg:
         parts = [each.part(None if chosen is None else chosen[place]) for place, each in enumerate(self.segments)]
 
         def ask(one: list[Any], among: int) -> Ranking:
-            found = [empty_hits(1, k)[::-1]]
+            hits = [empty_hits(1, k)[::-1]]
             for segment, part, first, terms in zip(self.segments, parts, self.firsts, one, strict=True):
                 if part.living and len(terms[0]):
                     rows, scores = self._searched(segment, part, terms, k, among)
-                    found.append((np.where(rows >= 0, rows + first, -1), scores))
-            return merge_hits(found, k)
+                    hits.append((np.where(rows >= 0, rows + first, -1), scores))
+            return merge_hits(hits, k)
 
         return ask_all(ask, [self._asked(text) for text in texts], k)
 
@@ -257,9 +257,9 @@ def texts_of(items: Any, table: Any, text: str, folder: Any) -> list[str]:
     if isinstance(items, (list, tuple)) and all(isinstance(item, str) for item in items):
         return list(items)
     if text and text in table.column_names:
-        found = table[text].to_pylist()
-        if all(isinstance(each, str) or each is None for each in found):
-            return [each or "" for each in found]
+        texts = table[text].to_pylist()
+        if all(isinstance(each, str) or each is None for each in texts):
+            return [each or "" for each in texts]
     raise WrongUse(
         f"add: {folder} has a lexical leg: expected texts, or vectors with their texts in the payload's "
         f"{f'column {text!r}' if text else 'column of texts, which the index does not name'}"

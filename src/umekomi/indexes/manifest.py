@@ -80,9 +80,9 @@ class Manifest:
             body = outer["manifest"]
             if zlib.crc32(body.encode()) != outer["crc32"]:
                 raise ValueError("its checksum does not match")
-            found = json.loads(body)
-            json.dumps(found, ensure_ascii=False).encode()  # half a surrogate pair could not be written again
-            written = found.pop("format")
+            entries = json.loads(body)
+            json.dumps(entries, ensure_ascii=False).encode()  # half a surrogate pair could not be written again
+            written = entries.pop("format")
         except FileNotFoundError:
             raise WrongUse(f"{path.parent} holds no index (no {MANIFEST}): make one with umekomi index") from None
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
@@ -90,7 +90,7 @@ class Manifest:
         if written not in (FORMAT, HYBRID_FORMAT):
             raise WrongUse(f"{path} was written in another format than this version's ({FORMAT}): build the index anew")
         try:
-            return _manifest(found)
+            return _manifest(entries)
         except ValueError as error:
             raise _damaged(path, error) from None
 

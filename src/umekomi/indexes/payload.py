@@ -288,17 +288,17 @@ def _timestamp(scalar: pa.TimestampScalar) -> datetime | str:
     kind = scalar.type
     seconds, part = divmod(scalar.value * NANOSECONDS[kind.unit], NANOSECONDS["s"])
     try:
-        found = datetime(1970, 1, 1) + timedelta(seconds=seconds, microseconds=part // 1000)
+        moment = datetime(1970, 1, 1) + timedelta(seconds=seconds, microseconds=part // 1000)
         if kind.tz is not None:
             zone = pa.lib.string_to_tzinfo(kind.tz)
-            found = found.replace(tzinfo=zone)
-            found = zone.fromutc(found)
+            moment = moment.replace(tzinfo=zone)
+            moment = zone.fromutc(moment)
     except (ValueError, OverflowError, KeyError, OSError, pa.ArrowException):
         whole = str(np.datetime64(seconds, "s"))
         return whole + (f".{part:09d}" if part else "") + ("Z" if kind.tz is not None else "")
     if part % 1000 == 0:
-        return found
-    text = found.isoformat(timespec="microseconds")
+        return moment
+    text = moment.isoformat(timespec="microseconds")
     return f"{text[:26]}{part % 1000:03d}{text[26:]}"
 
 

@@ -263,9 +263,9 @@ class Snapshot:
         k = min(count(k), len(self))
         rows, scores = np.full((len(texts), k), -1, np.int64), np.full((len(texts), k), -np.inf)
         for query in range(len(texts)):
-            found, total = fuse([(numbers[query], values[query]) for numbers, values in legs], fusion)
-            most = min(k, len(found))
-            rows[query, :most], scores[query, :most] = found[:most], total[:most]
+            fused_numbers, total = fuse([(numbers[query], values[query]) for numbers, values in legs], fusion)
+            most = min(k, len(fused_numbers))
+            rows[query, :most], scores[query, :most] = fused_numbers[:most], total[:most]
         return rows, scores
 
     def _similarity(self) -> Measure | None:
@@ -313,9 +313,9 @@ class Snapshot:
     def hits(self, numbers: np.ndarray, scores: np.ndarray) -> list[Hit]:
         """What one query found, from a row of :meth:`nearest`."""
         text = self.about["text"]
-        found = [(int(number), float(score)) for number, score in zip(numbers, scores, strict=True) if number >= 0]
+        pairs = [(int(number), float(score)) for number, score in zip(numbers, scores, strict=True) if number >= 0]
         hits = []
-        for (_, score), row in zip(found, self.rows([number for number, _ in found]), strict=True):
+        for (_, score), row in zip(pairs, self.rows([number for number, _ in pairs]), strict=True):
             name = row.pop(joining.ID)
             hits.append(Hit(name, score, str(row.pop(text, "") or "") if text else "", (0, 0), row))
         return hits

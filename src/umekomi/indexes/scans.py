@@ -77,13 +77,13 @@ def ask_all(ask: Callable[[Any, int], Ranking], queries: Any, k: int) -> Ranking
     another, each over all threads, many of them at once, each in one."""
     threads = cores()
     if len(queries) < 2 * threads:
-        found = [ask(query, threads) for query in queries]
+        hits = [ask(query, threads) for query in queries]
     else:
         some = run_all(lambda low, high: [ask(each, 1) for each in queries[low:high]], shards(len(queries), threads))
-        found = [each for part in some for each in part]
-    if not found:
+        hits = [each for part in some for each in part]
+    if not hits:
         return empty_hits(0, k)[::-1]
-    return np.concatenate([rows for rows, _ in found]), np.concatenate([scores for _, scores in found])
+    return np.concatenate([rows for rows, _ in hits]), np.concatenate([scores for _, scores in hits])
 
 
 def scan(part: Part, queries: Any, k: int) -> tuple[Any, Any]:
@@ -98,15 +98,15 @@ def scan(part: Part, queries: Any, k: int) -> tuple[Any, Any]:
         out = []
         for query in queries:
             ranges = shards(part.rows, cores() if part.rows * vectors.shape[1] > 1 << 18 else 1)
-            found = [empty_hits(1, k) for _ in ranges]
+            hits = [empty_hits(1, k) for _ in ranges]
             run_all(
                 kernels.exact,
                 [
                     (vectors, query, allowed, low, high, s[0], r[0])
-                    for (low, high), (s, r) in zip(ranges, found, strict=True)
+                    for (low, high), (s, r) in zip(ranges, hits, strict=True)
                 ],
             )
-            out.append(merge_hits([(r, s) for s, r in found], k))
+            out.append(merge_hits([(r, s) for s, r in hits], k))
         return np.concatenate([rows for rows, _ in out]), np.concatenate([scores for _, scores in out])
 
     def some(low: int, high: int) -> tuple[Any, Any]:

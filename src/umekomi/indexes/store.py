@@ -159,18 +159,18 @@ class Store:
         file = self.path(path)
         self._sized(file, size)
         try:
-            found = pa.ipc.open_file(pa.memory_map(str(file))).read_all()
-            found.validate()
-            return found
+            rows = pa.ipc.open_file(pa.memory_map(str(file))).read_all()
+            rows.validate()
+            return rows
         except FileNotFoundError:
             raise
         except Exception as error:  # Arrow says what it cannot read in errors of many kinds
             raise damaged(file, error) from None
 
     def _sized(self, file: Path, size: int) -> None:
-        found = regular_file(file).st_size
-        if found != size:
-            raise damaged(file, f"expected {size:,} bytes, found {found:,}")
+        on_disk = regular_file(file).st_size
+        if on_disk != size:
+            raise damaged(file, f"expected {size:,} bytes, found {on_disk:,}")
 
     def files(self, manifest: Manifest) -> dict[str, tuple[int, int]]:
         """Every committed file, by its path in the folder: (bytes, CRC-32)."""

@@ -103,9 +103,9 @@ def delete_rows(store: Store, now: Snapshot, ids: list[str]) -> Manifest:
     manifest = copied(now)
     hashes = hash_ids(ids)
     there = [each.find(ids, hashes) for each in now.segments]
-    found = np.any([rows >= 0 for rows in there], axis=0) if there else np.zeros(len(ids), bool)
-    if not found.all():
-        missing = [ids[i] for i in np.flatnonzero(~found)]
+    known = np.any([rows >= 0 for rows in there], axis=0) if there else np.zeros(len(ids), bool)
+    if not known.all():
+        missing = [ids[i] for i in np.flatnonzero(~known)]
         raise DataError(
             f"delete: {len(missing):,} of {len(ids):,} ids are not in {store.folder} "
             f"({', '.join(missing[:5])}{', …' if len(missing) > 5 else ''}); nothing was deleted"

@@ -90,11 +90,11 @@ class AllLayers:
             with Progress(f"{self.embedder.name}: all layers", len(texts), "texts", progress) as bar:
                 for chosen, features, states in self.batches(texts, role, batch_size):
                     for layer, state in enumerate(states):
-                        made = dict(features) | {"token_embeddings": state}
+                        layered = dict(features) | {"token_embeddings": state}
                         with torch.no_grad():
                             for module in list(self.model)[1:]:
-                                made = module(made)
-                        vectors = made["sentence_embedding"].float().cpu().numpy()
+                                layered = module(layered)
+                        vectors = layered["sentence_embedding"].float().cpu().numpy()
                         if out is None:
                             out = np.zeros((self.count, len(texts), vectors.shape[1]), np.float32)
                         out[layer, chosen] = vectors

@@ -106,10 +106,10 @@ class BagEmbedder(EntityEmbedder, TextFace):
             if isinstance(item, Mapping):
                 bag = [(feature, float(weight)) for feature, weight in item.items()]
             else:
-                found = next(words) if isinstance(item, str) else list(item)
+                tokens = next(words) if isinstance(item, str) else list(item)
                 if isinstance(item, str) and item in self.rows:
-                    found = [item]
-                bag = [(feature, 1.0) for feature in with_ngrams(found, self.ngrams, self.buckets) if feature]
+                    tokens = [item]
+                bag = [(feature, 1.0) for feature in with_ngrams(tokens, self.ngrams, self.buckets) if feature]
             rows = [(self.rows[feature], weight) for feature, weight in bag if feature in self.rows]
             missing += sum(not feature.startswith("__ngram__") for feature, _ in bag if feature not in self.rows)
             if missing and self.unknown == "error":

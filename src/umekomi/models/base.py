@@ -370,12 +370,12 @@ class TextFace(EmbedderBase):
         """Dense vectors, and what was seen of the texts on the way."""
         self._check_dimensions(dimensions)
         items = list(items)
-        found = self._encode_with_counts(items, role, batch_size)
-        self._check_finite(found.vectors, items)
+        encoded = self._encode_with_counts(items, role, batch_size)
+        self._check_finite(encoded.vectors, items)
         return (
-            found
+            encoded
             if dimensions in (None, self.dimension)
-            else found._replace(vectors=self.cut(found.vectors, dimensions or 0))
+            else encoded._replace(vectors=self.cut(encoded.vectors, dimensions or 0))
         )
 
     def _encode_with_counts(self, items: list[str], role: str | None, batch_size: int) -> Encoded:

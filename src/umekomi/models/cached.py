@@ -124,9 +124,9 @@ class CachedEmbedder(EmbedderProxy):
         if "output" in options and options["output"] == getattr(self.embedder, "default_output", None):
             del options["output"]  # what it gives when not told
         key = self.key(items, role, options)
-        found = self.store.get(key)
-        if found is not None and similarities.size(found[0]) == len(items):
-            return found
+        entry = self.store.get(key)
+        if entry is not None and similarities.size(entry[0]) == len(items):
+            return entry
         if self.warm:
             first = {name: value[:2] if name == "condition" else value for name, value in options.items()}
             self.embedder.encode(items[:2], role=role, **first)

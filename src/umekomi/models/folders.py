@@ -149,10 +149,10 @@ def read_object(path: Path) -> dict[str, Any]:
     """A JSON file that holds an object; the error for any other."""
     if not path.is_file():
         raise WrongUse(f"{path}: the saved model is not whole: no such file")
-    found = read_json(path)
-    if not isinstance(found, dict):
-        raise DataError(f"{path}: expected an object, found {_brief(found)}")
-    return found
+    object = read_json(path)
+    if not isinstance(object, dict):
+        raise DataError(f"{path}: expected an object, found {_brief(object)}")
+    return object
 
 
 def _brief(value: object) -> str:
@@ -217,13 +217,13 @@ def read_list(path: Path) -> list[Any]:
     """A JSON file with a list of names, each a text or a number."""
     if not path.is_file():
         raise WrongUse(f"{path}: the saved model is not whole: no such file")
-    found = read_json(path)
-    if not isinstance(found, list):
-        raise DataError(f"{path}: expected a list of names, found {_brief(found)}")
-    for place, name in enumerate(found):
+    items = read_json(path)
+    if not isinstance(items, list):
+        raise DataError(f"{path}: expected a list of names, found {_brief(items)}")
+    for place, name in enumerate(items):
         if isinstance(name, (list, dict)) or name is None:
             raise DataError(f"{path}: expected a name in place {place + 1}, found {_brief(name)}")
-    return found
+    return items
 
 
 def read_tokenizer(path: Path) -> Tokenizer:
@@ -333,10 +333,10 @@ def _routes(folder: Path, ours: Mapping[str, Any]) -> Iterator[Path]:
     by = next((folder / name for name in ("router_config.json", "config.json") if (folder / name).is_file()), None)
     if by is None:
         raise WrongUse(f"{folder / 'router_config.json'}: the saved model is not whole: no such file")
-    found = read_object(by)
-    types, structure = found.get("types"), found.get("structure")
+    config = read_object(by)
+    types, structure = config.get("types"), config.get("structure")
     if not isinstance(types, dict) or not isinstance(structure, dict):
-        raise DataError(f"{by}: expected the layers of each route, types and structure, found {', '.join(found)[:80]}")
+        raise DataError(f"{by}: expected the layers of each route, types and structure, found {', '.join(config)[:80]}")
     for route, names in structure.items():
         if not isinstance(names, list) or not names or any(not isinstance(n, str) or n not in types for n in names):
             raise DataError(f"{by}, route {route!r}: expected a list of its layers' names, found {_brief(names)}")
@@ -351,8 +351,8 @@ def _check_place(place: Path) -> None:
     """One layer's folder: its settings are objects, and name nothing that is not known."""
     for path in sorted(place.glob("*.json")):
         if path.name in SETTINGS or path.name.startswith("sentence_") or path.name.endswith(".index.json"):
-            found = read_object(path)
-            _check_settings(place, path, found)
+            config = read_object(path)
+            _check_settings(place, path, config)
     if (place / "config.json").is_file():
         _check_size(place)
 

@@ -56,13 +56,13 @@ def fold(model: EmbedderBase) -> TextEmbedder:
         matrix, bias, pending = np.eye(width), np.zeros(width), False
 
     for transform in model.transforms:
-        found = transform.affine(width)
-        if found is None:
+        matrix_and_offset = transform.affine(width)
+        if matrix_and_offset is None:
             raise WrongUse(
                 f"{model.name}: {transform.name} is no linear layer, so sentence-transformers' own layers cannot hold "
                 "it"
             )
-        by, shift, unit = found
+        by, shift, unit = matrix_and_offset
         matrix, bias, pending = matrix @ np.asarray(by, np.float64), bias @ np.asarray(by, np.float64) + shift, True
         width = matrix.shape[1]
         if unit:

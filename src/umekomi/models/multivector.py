@@ -59,8 +59,8 @@ class MultiVectorEmbedder(TextFace):
             for start in range(0, len(items), step):
                 chunk = items[start : start + step]
                 with border(self.name):
-                    found = encode(chunk, batch_size=batch_size, show_progress_bar=False)
-                parts += [part.cpu().numpy() for part in found]
+                    states = encode(chunk, batch_size=batch_size, show_progress_bar=False)
+                parts += [part.cpu().numpy() for part in states]
                 bar.advance(len(chunk))
         return Vectors.of(parts)
 

@@ -176,10 +176,10 @@ def source_of(folder: Path, name: str = "") -> Source:
         if isinstance(first, dict) and str(first.get("type")).endswith(".StaticEmbedding"):
             return Source(name, "text" if first.get("path") else "static", folder)
         theirs = folder / "config_sentence_transformers.json"
-        made = (read_object(theirs) if theirs.is_file() else {}).get("model_type", "SentenceTransformer")
-        if not isinstance(made, str) or made not in THEIRS:
-            raise WrongUse(f"{theirs}, model_type: expected {', '.join(THEIRS)}, found {made!r:.60}")
-        return Source(name, THEIRS[made], folder)
+        model_type = (read_object(theirs) if theirs.is_file() else {}).get("model_type", "SentenceTransformer")
+        if not isinstance(model_type, str) or model_type not in THEIRS:
+            raise WrongUse(f"{theirs}, model_type: expected {', '.join(THEIRS)}, found {model_type!r:.60}")
+        return Source(name, THEIRS[model_type], folder)
     if any(folder.glob("*options*.json")) and any(folder.glob("*.hdf5")):  # ELMo as AllenNLP published it
         return Source(name, FOREIGN["elmo"][0], folder, foreign="elmo")
     if config:

@@ -99,14 +99,14 @@ def word_network(by: str, *, rows: int, inputs: int, encoder: str, settings: dic
 def combined_network(by: str, *, rows: int, parts: list) -> CombinedNetwork:
     """Networks over the same words, of the settings that :meth:`CombinedNetwork.settings` gave."""
     expected = {"rows": int, "inputs": int, "encoder": str, "settings": dict}
-    made = []
+    networks = []
     for number, part in enumerate(parts):
         if not isinstance(part, dict):
             raise DataError(f"{by}, parts: expected objects, found {part!r:.60}")
-        made.append(word_network(f"{by}, parts, {number}", **fields(part, f"{by}, parts, {number}", **expected)))
-    if not made or any(part.words.num_embeddings != rows for part in made):
-        raise DataError(f"{by}, parts: expected networks of {rows} words, found {len(made)}, of others or none")
-    return CombinedNetwork(made)
+        networks.append(word_network(f"{by}, parts, {number}", **fields(part, f"{by}, parts, {number}", **expected)))
+    if not networks or any(part.words.num_embeddings != rows for part in networks):
+        raise DataError(f"{by}, parts: expected networks of {rows} words, found {len(networks)}, of others or none")
+    return CombinedNetwork(networks)
 
 
 def device() -> str:

@@ -75,11 +75,11 @@ def with_pooling(
         turn(out.model.transformers_model, looks)
         return out
     backbone = TransformerBackbone(network, base.model.tokenizer, base.name, base.card)
-    made: TextEmbedder = backbone.embedder(
+    pooled: TextEmbedder = backbone.embedder(
         pooling or "mean", bidirectional=looks, **({"max_length": base.model.max_seq_length} | options)
     )
-    made.model.prompts = {**(made.model.prompts or {}), **(base.model.prompts or {})}
-    return made
+    pooled.model.prompts = {**(pooled.model.prompts or {}), **(base.model.prompts or {})}
+    return pooled
 
 
 def with_last_token(start: Named | None, who: str, pooling: str, *, bidirectional: bool = False) -> TextEmbedder:

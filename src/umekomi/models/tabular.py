@@ -64,8 +64,8 @@ class RowEncoder:
         at, cells, values, first = [], [], [], 0
         for column in self.columns:
             given = [_given(row, column.name, place, who) for place, row in enumerate(rows)]
-            found = _levels(column, given, who) if column.levels is not None else _numbers(column, given, who)
-            for place, feature, value in found:
+            numbers = _levels(column, given, who) if column.levels is not None else _numbers(column, given, who)
+            for place, feature, value in numbers:
                 at.append(place)
                 cells.append(first + feature)
                 values.append(value)
@@ -169,11 +169,13 @@ class LinearPredictor(Predictor):
         import numpy as np
         from scipy.special import expit, softmax
 
-        found = self.encoder.encode(rows, self.name) @ self.weights.astype(np.float64) + self.bias
+        scores = self.encoder.encode(rows, self.name) @ self.weights.astype(np.float64) + self.bias
         if not self.classes:
-            return found[:, 0]
+            return scores[:, 0]
         return (
-            softmax(found, 1) if len(self.classes) > 2 else np.column_stack([expit(-found[:, 0]), expit(found[:, 0])])
+            softmax(scores, 1)
+            if len(self.classes) > 2
+            else np.column_stack([expit(-scores[:, 0]), expit(scores[:, 0])])
         )
 
     def _write(self, folder: Path) -> dict[str, Any]:
@@ -200,11 +202,11 @@ def read_columns(path: Path) -> list[Column]:
 
     if not path.is_file():
         raise WrongUse(f"{path}: the saved model is not whole: no such file")
-    found = read_json(path)
-    if not isinstance(found, list) or not all(isinstance(each, dict) for each in found):
-        raise DataError(f"{path}: expected a list of columns, found {found!r:.60}")
+    columns = read_json(path)
+    if not isinstance(columns, list) or not all(isinstance(each, dict) for each in columns):
+        raise DataError(f"{path}: expected a list of columns, found {columns!r:.60}")
     out = []
-    for each in found:
+    for each in columns:
         kept = fields(each, path, name=str, levels=(list, type(None)), mean=float, scale=float, gaps=bool)
         levels = kept["levels"]
         if levels is not None and not all(isinstance(level, str) for level in levels):

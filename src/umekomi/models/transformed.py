@@ -87,8 +87,8 @@ class TransformedEmbedder(TextFace):
     def _encode_with_counts(self, items: list[str], role: str | None, batch_size: int) -> Encoded:
         if not isinstance(self.base, TextFace):
             return super()._encode_with_counts(items, role, batch_size)
-        found = self.base._encode_with_counts(items, role, batch_size)
-        return found._replace(vectors=self.apply(found.vectors, role))
+        encoded = self.base._encode_with_counts(items, role, batch_size)
+        return encoded._replace(vectors=self.apply(encoded.vectors, role))
 
     def _write(self, folder: Path) -> dict[str, Any]:
         from safetensors.numpy import save_file
@@ -130,6 +130,8 @@ class TransformedEmbedder(TextFace):
     def _try(self) -> None:
         """The error for transforms that do not fit the base or one another, found with one vector."""
         width = self.base.dimension
-        found = self.apply(np.full((1, width), 1 / np.sqrt(width), np.float32))
-        if found.shape != (1, self.dimension):
-            raise DataError(f"expected {self.dimension} dimensions behind {self.name}, found shape {list(found.shape)}")
+        applied = self.apply(np.full((1, width), 1 / np.sqrt(width), np.float32))
+        if applied.shape != (1, self.dimension):
+            raise DataError(
+                f"expected {self.dimension} dimensions behind {self.name}, found shape {list(applied.shape)}"
+            )

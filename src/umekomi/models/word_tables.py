@@ -98,8 +98,8 @@ def begin_words(
         "vectors": start.name if start else "drawn",
     }
     before = split if split in BEFORE else ""
-    made = word_tokenizer([*specials, *names], split, lowercase=lowercase, begin=begin, end=end)
-    reader = WordReader(made, skips_unknown=skips_unknown, before=before)
+    tokenizer = word_tokenizer([*specials, *names], split, lowercase=lowercase, begin=begin, end=end)
+    reader = WordReader(tokenizer, skips_unknown=skips_unknown, before=before)
     return BeginningWords(reader, table.astype(np.float32), start is not None, about)
 
 

@@ -44,11 +44,11 @@ def word_tokenizer(
     for name in (UNKNOWN, *filter(None, (begin, end))):
         if name not in rows:
             raise WrongUse(f"words: expected {name!r} among the names, found {len(rows):,} without it")
-    made = Tokenizer(models.WordLevel(rows, UNKNOWN))
+    tokenizer = Tokenizer(models.WordLevel(rows, UNKNOWN))
     if lowercase or split == "plain":
-        made.normalizer = normalizers.Lowercase()
+        tokenizer.normalizer = normalizers.Lowercase()
     pattern = {"treebank": TREEBANK, "plain": r"[\p{L}\p{N}\p{M}]+"}.get(split)
-    made.pre_tokenizer = (
+    tokenizer.pre_tokenizer = (
         pre_tokenizers.WhitespaceSplit()
         if pattern is None
         else pre_tokenizers.Split(Regex(pattern), "removed", invert=True)
@@ -56,8 +56,8 @@ def word_tokenizer(
     around = [name for name in (begin, "$A", end) if name]
     if len(around) > 1:
         specials = [(name, rows[name]) for name in dict.fromkeys((begin, end)) if name]
-        made.post_processor = processors.TemplateProcessing(single=around, special_tokens=specials)
-    return made
+        tokenizer.post_processor = processors.TemplateProcessing(single=around, special_tokens=specials)
+    return tokenizer
 
 
 class TextReader(ABC):

@@ -36,18 +36,18 @@ def mixture(
         # single precision within a thousand rows, double over them
         total = [np.zeros((count, width)), np.zeros((count, width, width)), np.zeros(width)]
         for start in range(low, high, 1024):
-            found = (
+            shares = (
                 np.zeros((count, width), np.float32),
                 np.zeros((count, width, width), np.float32),
                 np.zeros(width, np.float32),
             )
-            moments(y, groups, weights, *found, start, min(start + 1024, high))
-            for sum_, more in zip(total, found, strict=True):
+            moments(y, groups, weights, *shares, start, min(start + 1024, high))
+            for sum_, more in zip(total, shares, strict=True):
                 sum_ += more
         return total[0], total[1], total[2]
 
-    found = run_all(part, shards(len(y), cores(threads)))
-    sums, outers, weighted = (sum(one) for one in zip(*found, strict=True))
+    shares = run_all(part, shards(len(y), cores(threads)))
+    sums, outers, weighted = (sum(one) for one in zip(*shares, strict=True))
     sizes = np.bincount(groups, minlength=count)
     means = sums / sizes[:, None]
     covariances = outers / sizes[:, None, None] - means[:, :, None] * means[:, None, :]
@@ -88,7 +88,7 @@ def groups_of(y: NDArray[np.float32], kappa: int, seed: int = 0) -> NDArray[np.i
     if kappa == 1 or len(y) <= kappa:
         return np.zeros(len(y), np.int64)
     unit = normalise(y)
-    found: Any = KMeans(kappa, n_init=1, random_state=seed).fit(unit)
-    distances = found.transform(unit)
-    distances[:, np.bincount(found.labels_, minlength=kappa) < 2] = np.inf
+    clusters: Any = KMeans(kappa, n_init=1, random_state=seed).fit(unit)
+    distances = clusters.transform(unit)
+    distances[:, np.bincount(clusters.labels_, minlength=kappa) < 2] = np.inf
     return np.unique(distances.argmin(1), return_inverse=True)[1].astype(np.int64)

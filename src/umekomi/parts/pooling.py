@@ -195,8 +195,8 @@ class LatentAttention(Layer):
         if self.form == "paper":
             split = self.dictionary.view(self.latents, self.heads, -1).transpose(0, 1).unsqueeze(0)
             asked = x.view(*x.shape[:2], self.heads, -1).transpose(1, 2)
-            found = functional.scaled_dot_product_attention(asked, split, split, scale=1.0)
-            return self.narrow(functional.gelu(self.widen(found.transpose(1, 2).flatten(2))))  # type: ignore[no-any-return]
+            attended = functional.scaled_dot_product_attention(asked, split, split, scale=1.0)
+            return self.narrow(functional.gelu(self.widen(attended.transpose(1, 2).flatten(2))))  # type: ignore[no-any-return]
         if self.form == "released":
             keys, values = self.answer(self.latent_norm(self.dictionary)).chunk(2, -1)
             keys, values = (

@@ -137,9 +137,9 @@ class SkipThought(Recipe):
                 more, expanded, shared = expand_words(names, table, start, self.name)
                 network.words = torch.nn.Embedding(len(more), expanded.shape[1], _weight=torch.from_numpy(expanded))
             about |= {"words added": len(more) - len(names), "words shared": shared, "expanded by": start.name}
-            made = word_tokenizer(more, self.tokenizer, lowercase=True, end="</s>")
+            larger = word_tokenizer(more, self.tokenizer, lowercase=True, end="</s>")
             before = self.tokenizer if self.tokenizer in BEFORE else ""
-            reader = WordReader(made, skips_unknown=False, before=before)
+            reader = WordReader(larger, skips_unknown=False, before=before)
         whole_network = CombinedNetwork(networks) if len(networks) > 1 else networks[0]
         return SequenceEmbedder(reader, whole_network, name=self.name, card={"training": about})
 

@@ -202,15 +202,15 @@ class Batcher:
     async def _answer(self, batch: list[tuple[_Request, int, int]]) -> None:
         texts = [text for request, start, end in batch for text in request.texts[start:end]]
         begun = time.perf_counter()
-        found = await self._encoded(batch[0][0], texts)
+        encoded = await self._encoded(batch[0][0], texts)
         seconds = time.perf_counter() - begun
-        tokens = max(int(np.sum(found.tokens)), 1)
+        tokens = max(int(np.sum(encoded.tokens)), 1)
         self.rate = 0.8 * self.rate + 0.2 * max(tokens / max(seconds, 1e-4), 1.0)
         if self._seen is not None:
             self._seen(len(texts), tokens, seconds)
         at = 0
         for request, start, end in batch:
-            request.parts[start] = Encoded._make(each[at : at + end - start] for each in found)
+            request.parts[start] = Encoded._make(each[at : at + end - start] for each in encoded)
             at += end - start
             if (
                 sum(len(part.tokens) for part in request.parts.values()) == len(request.texts)
@@ -226,11 +226,11 @@ class Batcher:
     async def _encoded(self, request: _Request, texts: list[str]) -> Encoded:
         """``texts`` in this model's thread, by the role and truncation of ``request``."""
         encode = partial(self._encode, self.embedder, texts, truncation=request.truncation, role=request.role)
-        found: Encoded = await in_thread(encode, self._thread)
-        if any(len(each) != len(texts) for each in found):
+        encoded: Encoded = await in_thread(encode, self._thread)
+        if any(len(each) != len(texts) for each in encoded):
             name = getattr(self.embedder, "name", "the model")
-            raise UmekomiError(f"{name} gave {len(found.vectors)} vectors for {len(texts)} texts")
-        return found
+            raise UmekomiError(f"{name} gave {len(encoded.vectors)} vectors for {len(texts)} texts")
+        return encoded
 
     async def _failed(self, batch: list[tuple[_Request, int, int]], error: Exception) -> None:
         """One request's fault is not its neighbours': each is tried alone, and only those that fail again get the

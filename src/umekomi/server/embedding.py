@@ -30,15 +30,15 @@ async def embed_texts(app: App, entry: LoadedModel, texts: list[str], role: str 
         known = ", ".join(sorted({"query", "document", *entry.opened.roles}))
         raise ApiError(400, f"role: expected one of {known}, found {role!r}", param="role")
     try:
-        found = await entry.batcher.encode(texts, role=role, truncation=truncation)
+        encoded = await entry.batcher.encode(texts, role=role, truncation=truncation)
     except (Busy, Panic) as error:
         raise refusal(app, entry, error) from None
-    if not np.isfinite(found.vectors).all():
+    if not np.isfinite(encoded.vectors).all():
         raise UmekomiError(f"{entry.id} gave a vector with NaN or infinity in it: its weights are damaged")
-    cut = int(found.truncated.sum())
+    cut = int(encoded.truncated.sum())
     if cut:
         app.metrics.truncated.labels(entry.id).inc(cut)
-    return found
+    return encoded
 
 
 async def embeddings(app: App, asked: EmbeddingRequest) -> Response:
@@ -56,10 +56,10 @@ async def embeddings(app: App, asked: EmbeddingRequest) -> Response:
                 param="dimensions",
             )
         if asked.late_chunking:
-            found = await _late(app, entry, texts, role)
+            late = await _late(app, entry, texts, role)
         else:
-            found = await embed_texts(app, entry, texts, role, asked.truncation)
-        vectors = found.vectors
+            late = await embed_texts(app, entry, texts, role, asked.truncation)
+        vectors = late.vectors
         if dimensions is not None and dimensions < entry.opened.dimension:
             vectors = entry.opened.cut(vectors, dimensions)
         packed = asked.encoding_format == "base64"
@@ -74,7 +74,7 @@ async def embeddings(app: App, asked: EmbeddingRequest) -> Response:
                 "object": "list",
                 "data": data,
                 "model": entry.id,
-                **usage(int(found.tokens.sum()), positions(found.truncated)),
+                **usage(int(late.tokens.sum()), positions(late.truncated)),
             }
         )
 
@@ -132,9 +132,9 @@ def _written(held: LoadedModel, items: list[list[int]]) -> list[str]:
 async def similarity(app: App, asked: SimilarityRequest) -> Response:
     """``POST /v1/similarity``: every text against every other, by the model's own measure."""
     async with app.holder.using(asked.model) as held:
-        found = await embed_texts(app, held, asked.input, asked.role, asked.truncation)
-        values = held.opened.similarity(found.vectors, found.vectors)
-    named = usage(int(found.tokens.sum()), positions(found.truncated))
+        encoded = await embed_texts(app, held, asked.input, asked.role, asked.truncation)
+        values = held.opened.similarity(encoded.vectors, encoded.vectors)
+    named = usage(int(encoded.tokens.sum()), positions(encoded.truncated))
     return Answer({"model": held.id, "metric": held.opened.metric, "similarity": values, **named})
 
 

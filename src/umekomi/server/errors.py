@@ -63,8 +63,8 @@ def too_large(most: int) -> ApiError:
 
 def invalid(error: ValidationError, body: Any) -> ApiError:
     """The first thing that is wrong with a body, in one line."""
-    found = error.errors(include_url=False, include_context=False, include_input=False)
-    first = found[0]
+    problems = error.errors(include_url=False, include_context=False, include_input=False)
+    first = problems[0]
     if (
         first["loc"] and first["loc"][0] in UNIONS and first["type"] != "missing"
     ):  # pydantic names every branch of a union: none of them is what was meant

@@ -59,19 +59,19 @@ def group_values(values: pa.ChunkedArray) -> tuple[list[Group], bool, list[int]]
             inside = order[group_of[order] == group]
             first, last = (_said(value(words[int(place)])) for place in (inside[0], inside[-1]))
             labels.append(first if first == last else f"{first} – {last}")
-        found = [Group(label, "value", int(counts[group_of == group].sum())) for group, label in enumerate(labels)]
+        groups = [Group(label, "value", int(counts[group_of == group].sum())) for group, label in enumerate(labels)]
     else:
         order = pc.sort_indices(words).to_numpy() if rises else np.argsort(-counts, kind="stable")
         group_of = np.empty(len(words), np.int64)
         group_of[order] = np.minimum(np.arange(len(words)), MOST)
-        found = [Group(_said(value(words[int(place)])), "value", int(counts[place])) for place in order[:MOST]]
+        groups = [Group(_said(value(words[int(place)])), "value", int(counts[place])) for place in order[:MOST]]
         if len(words) > MOST:
-            found.append(Group(None, "rest", int(counts[order[MOST:]].sum())))
-    points = np.full(len(values), len(found), np.int64)
+            groups.append(Group(None, "rest", int(counts[order[MOST:]].sum())))
+    points = np.full(len(values), len(groups), np.int64)
     points[~missing] = group_of[codes]
     if missing.any():
-        found.append(Group(None, "missing", int(missing.sum())))
-    return found, bool(rises), points.tolist()
+        groups.append(Group(None, "missing", int(missing.sum())))
+    return groups, bool(rises), points.tolist()
 
 
 def _said(found: object) -> str:

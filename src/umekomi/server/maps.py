@@ -82,10 +82,10 @@ async def items(app: App, name: str, wanted: str) -> Response:
             )
         return index.rows([int(row) for row in np.asarray(rows)[numbers]]), index.about["text"]
 
-    found, text = await alone(lock, work)
+    chosen, text = await alone(lock, work)
     data = [
         {"id": row.pop("__id__"), "text": str(row.pop(text, "") or "") if text else "", "payload": as_json(row)}
-        for row in found
+        for row in chosen
     ]
     return Answer({"object": "list", "data": data})
 
@@ -104,13 +104,13 @@ async def groups(app: App, name: str, field: str) -> Response:
             )
         return group_values(index.column(field, app.maps.placed(name, index)[0]))
 
-    found, ordered, points = await alone(lock, work)
+    labels, ordered, points = await alone(lock, work)
     return Answer(
         {
             "object": "groups",
             "field": field,
             "ordered": ordered,
-            "groups": [asdict(group) for group in found],
+            "groups": [asdict(group) for group in labels],
             "points": points,
         }
     )

@@ -23,11 +23,11 @@ async def predict(app: App, asked: PredictRequest) -> Response:
             raise ApiError(400, f"model: {held.id} predicts nothing of rows: expected a predictor", param="model")
         rows = asked.rows
         try:
-            found = await held.batcher.run(lambda: model.predict(rows), [str(row) for row in rows])
+            predictions = await held.batcher.run(lambda: model.predict(rows), [str(row) for row in rows])
         except (Busy, Panic) as error:
             raise refusal(app, held, error) from None
     data: list[dict[str, Any]] = []
-    for place, value in enumerate(found.tolist()):
+    for place, value in enumerate(predictions.tolist()):
         entry: dict[str, Any] = {"object": "prediction", "index": place}
         if model.classes:
             chances = dict(zip(model.classes, value, strict=True))

@@ -143,10 +143,10 @@ def _host(field: str) -> str:
     >>> _host("LOCALHOST:8080"), _host("[::1]"), _host("[0:0::1]:80"), _host("127.0.0.1")
     ('localhost', '::1', '::1', '127.0.0.1')
     """
-    found = HOST.fullmatch(field)
-    if found is None:
+    match = HOST.fullmatch(field)
+    if match is None:
         return ""
-    name = found[1].lower()
+    name = match[1].lower()
     try:
         return str(ipaddress.ip_address(name.strip("[]")))
     except ValueError:
@@ -195,10 +195,10 @@ def application(models: Sequence[Any], indexes: Sequence[str | Path] = (), setti
 
     @app.exception_handler(HTTPException)
     async def _http(_: Request, error: HTTPException) -> Response:
-        found = ApiError(error.status_code, str(error.detail)).response()
+        answer = ApiError(error.status_code, str(error.detail)).response()
         for key, value in (error.headers or {}).items():
-            found.headers[key] = value
-        return found
+            answer.headers[key] = value
+        return answer
 
     def body(kind: type[BaseModel]) -> dict[str, Any]:
         schema = kind.model_json_schema(ref_template="#/components/schemas/{model}")

@@ -57,12 +57,12 @@ class Server(uvicorn.Server):
 
 
 def _accepted(listening: socket.socket) -> list[socket.socket]:
-    found = []
+    accepted = []
     while True:
         try:
-            found.append(listening.accept()[0])
+            accepted.append(listening.accept()[0])
         except OSError:  # none is left
-            return found
+            return accepted
 
 
 @checked

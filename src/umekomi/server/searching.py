@@ -56,10 +56,12 @@ async def _ranked(
     filled = [place for place, text in enumerate(texts) if text.strip()]
     scores, empty, tokens, cut = np.zeros(len(texts)), np.ones(len(texts), bool), 0, []
     if filled:
-        found, nothing, tokens, short = await _scored(app, held, query, [texts[place] for place in filled], truncation)
-        if not np.isfinite(found).all():
+        given_scores, nothing, tokens, short = await _scored(
+            app, held, query, [texts[place] for place in filled], truncation
+        )
+        if not np.isfinite(given_scores).all():
             raise UmekomiError(f"{held.id} gave a score that is no number: its weights are damaged")
-        scores[filled], empty[filled], cut = found, nothing, [filled[place] for place in short]
+        scores[filled], empty[filled], cut = given_scores, nothing, [filled[place] for place in short]
         if not empty.all():
             scores[empty] = min(float(scores[~empty].min()), 0.0)
     return scores.tolist(), np.lexsort((np.arange(len(texts)), -scores, empty)).tolist(), tokens, cut
@@ -121,8 +123,8 @@ async def search(app: App, asked: SearchRequest) -> Response:
         else:
             async with app.holder.using(model) as entry:
                 if "dense" in entry.opened.outputs:
-                    found = await embed_texts(app, entry, [asked.query], "query", asked.truncation)
-                    whole, tokens, cut = found.vectors, int(found.tokens[0]), bool(found.truncated[0])
+                    embedded = await embed_texts(app, entry, [asked.query], "query", asked.truncation)
+                    whole, tokens, cut = embedded.vectors, int(embedded.tokens[0]), bool(embedded.truncated[0])
                     vectors = entry.opened.cut(whole, width) if 0 < width < whole.shape[1] else whole
                 else:
                     assert entry.batcher is not None
@@ -225,6 +227,6 @@ async def _marked(app: App, model: str, query: Floats, hits: list[Hit]) -> list[
     if not texts:
         return mark_best(hits, spans, np.zeros(0, np.float32))
     async with app.holder.using(model) as held:
-        found = await embed_texts(app, held, texts, "document", "warn")
-        scores = held.opened.similarity(query, found.vectors)[0]
+        encoded = await embed_texts(app, held, texts, "document", "warn")
+        scores = held.opened.similarity(query, encoded.vectors)[0]
     return mark_best(hits, spans, scores)

@@ -153,9 +153,9 @@ def build(kind: str, dataset: Dataset, split: str, name: str) -> Task:
     """The task of this kind on that split, its data checked; the training split goes with the kinds that learn a
     probe."""
     takes(kind, dataset[split], dataset.name)
-    made = _made(kind, dataset, split, name)
-    made.check()
-    return made
+    task = _made(kind, dataset, split, name)
+    task.check()
+    return task
 
 
 def _made(kind: str, dataset: Dataset, split: str, name: str) -> Task:

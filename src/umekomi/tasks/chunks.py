@@ -72,10 +72,10 @@ def cut(text: str, size: int, *, by: str = "sentences", overlap: float = 0.0) ->
 
 def _short(text: str, piece: tuple[int, int], size: int) -> list[tuple[int, int]]:
     """A sentence, cut at words where it is longer than a chunk."""
-    found = list(_TOKEN.finditer(text, *piece))
-    if len(found) <= size:
+    tokens = list(_TOKEN.finditer(text, *piece))
+    if len(tokens) <= size:
         return [piece]
-    return [(part[0].start(), part[-1].end()) for n in range(0, len(found), size) if (part := found[n : n + size])]
+    return [(part[0].start(), part[-1].end()) for n in range(0, len(tokens), size) if (part := tokens[n : n + size])]
 
 
 def _grouped(text: str, pieces: Sequence[tuple[int, int]], size: int, overlap: float) -> list[tuple[int, int]]:
@@ -192,17 +192,17 @@ class Chunks(SearchTask):
         place = {name: row for row, name in enumerate(self.data.queries["id"].to_pylist())}
         counts = self._counts
         corpus = self.data.corpus["text"].to_pylist()
-        covered, found = [], []
+        covered, shares = [], []
         for query in self.data.judgements():
             row = place[query]
             ranked = [int(n) for n, value in zip(numbers[row], scores[row], strict=True) if np.isfinite(value)]
             spans = evidence.get(query, [])
             covered.append(self._covered(ranked, spans, counts, corpus))
-            found.append(float(any(_holds(self.spans[n], span) for n in ranked[:FIRST] for span in spans)))
+            shares.append(float(any(_holds(self.spans[n], span) for n in ranked[:FIRST] for span in spans)))
         notes = (f"{lost} queries whose evidence is not in their document count as zero",) if lost else ()
         scores_ = {
             f"evidence@{READ}": Score(np.array(covered)),
-            f"whole in {FIRST}": Score(np.array(found)),
+            f"whole in {FIRST}": Score(np.array(shares)),
         }
         return Result(self.name, scores_, notes)
 

@@ -25,9 +25,9 @@ def written_scores(wanted: Sequence[str], written: Sequence[str]) -> dict[str, S
     except ImportError:
         raise MissingExtra("rouge-score", "generation", "ROUGE") from None
     scorer = RougeScorer(["rouge1", "rouge2"])
-    found = [scorer.score(a, b) for a, b in zip(wanted, written, strict=True)]
+    rouge = [scorer.score(a, b) for a, b in zip(wanted, written, strict=True)]
     for name in ("rouge1", "rouge2"):
-        scores[f"rouge-{name[-1]}"] = Score(np.array([each[name].fmeasure for each in found], np.float64))
+        scores[f"rouge-{name[-1]}"] = Score(np.array([each[name].fmeasure for each in rouge], np.float64))
     gaps = [order_gap(a.splitlines(), b.splitlines()) for a, b in zip(wanted, written, strict=True)]
     known = np.array([gap for gap in gaps if gap is not None], np.float64)
     if len(known):
@@ -45,8 +45,8 @@ def bleu_counts(wanted: Sequence[str], written: Sequence[str]) -> np.ndarray:
     cut, metric = tokenizer("treebank"), BLEU(tokenize="none", effective_order=True)
     rows = []
     for a, b in zip(wanted, written, strict=True):
-        found = metric.sentence_score(" ".join(cut(b.lower())), [" ".join(cut(a.lower()))])
-        rows.append([*found.counts, *found.totals, found.sys_len, found.ref_len])
+        score = metric.sentence_score(" ".join(cut(b.lower())), [" ".join(cut(a.lower()))])
+        rows.append([*score.counts, *score.totals, score.sys_len, score.ref_len])
     return np.array(rows, np.float64)
 
 

@@ -229,16 +229,16 @@ def with_negatives(
 
     if not is_search(table):
         return table
-    found = pairs(table, run.who)
-    chosen = sample_rows(found, most, run.seed)
-    if not count or any(name.startswith("negative") for name in found.column_names):
+    anchored = pairs(table, run.who)
+    chosen = sample_rows(anchored, most, run.seed)
+    if not count or any(name.startswith("negative") for name in anchored.column_names):
         return chosen
-    more = table.corpus["text"].to_pylist() if isinstance(table, RetrievalData) else found["positive"].to_pylist()
+    more = table.corpus["text"].to_pylist() if isinstance(table, RetrievalData) else anchored["positive"].to_pylist()
     documents = len({*chosen["positive"].to_pylist(), *more})
     if documents < 2:
         return chosen
     options = {"duplicate": None, "progress": run.progress, "keep_short": True} | options
-    mined = hard_negatives(teacher, chosen, more, known=found, negatives=min(count, documents - 1), **options).table
+    mined = hard_negatives(teacher, chosen, more, known=anchored, negatives=min(count, documents - 1), **options).table
     for name in ("instruction", "document_instruction"):
         if name in chosen.column_names:
             mined = mined.append_column(name, chosen[name])

@@ -42,19 +42,19 @@ class Prediction(Task):
 
     def _evaluate(self, model: Any, batch_size: int, progress: bool) -> Result:
         classes, gold = targets(self.data, self.name)
-        found = self._predicted(model, progress)
+        predicted = self._predicted(model, progress)
         if not classes:
             if model.classes:
                 raise WrongUse(
                     f"{self.name}: column 'target' is a number; {model.name} predicts the classes "
                     f"{', '.join(model.classes)}"
                 )
-            return self._numbers(gold, found)
+            return self._numbers(gold, predicted)
         if not model.classes:
             if len(classes) > 2:
                 raise WrongUse(f"{self.name}: expected one of {len(classes)} classes, {model.name} predicts a number")
-            return self._two(gold, found)
-        return self._classes(model, classes, gold, found)
+            return self._two(gold, predicted)
+        return self._classes(model, classes, gold, predicted)
 
     def _predicted(self, model: Predictor, progress: bool) -> Any:
         import numpy as np

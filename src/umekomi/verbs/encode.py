@@ -265,11 +265,11 @@ def parse_devices(embedder: EmbedderBase, devices: Sequence[str] | None) -> list
         raise WrongUse(f"devices: expected a transformer text embedder, {embedder.name} is of kind {embedder.kind}")
     import torch
 
-    found = torch.cuda.device_count()
+    count = torch.cuda.device_count()
     if list(devices) == ["all"]:
-        if not found:
+        if not count:
             raise WrongUse("devices: expected a GPU, found none; name them (cpu,cpu) or leave devices out")
-        return [f"cuda:{number}" for number in range(found)]
+        return [f"cuda:{number}" for number in range(count)]
     for device in devices:
         try:
             place = torch.device(device)
@@ -277,8 +277,8 @@ def parse_devices(embedder: EmbedderBase, devices: Sequence[str] | None) -> list
             raise WrongUse(
                 f"devices: expected all, or names such as cuda:0,cuda:1 or cpu,cpu, found {device!r}"
             ) from None
-        if place.type == "cuda" and (place.index or 0) >= found:
-            raise WrongUse(f"devices: found {found} GPU{'s' if found != 1 else ''}, none is {device!r}")
+        if place.type == "cuda" and (place.index or 0) >= count:
+            raise WrongUse(f"devices: found {count} GPU{'s' if count != 1 else ''}, none is {device!r}")
     return list(devices)
 
 
@@ -292,9 +292,9 @@ def read_vectors(source: Path) -> dict[str, str] | None:
         return None
     with faults(source):
         schema = pq.read_schema(source)
-        found = {name: (schema.metadata or {}).get(name.encode(), b"").decode() for name in ABOUT}
-        whole = all(found[name] for name in ("model", "fingerprint", "column"))
-        return found if WRITTEN[0] in schema.names and whole else None
+        about = {name: (schema.metadata or {}).get(name.encode(), b"").decode() for name in ABOUT}
+        whole = all(about[name] for name in ("model", "fingerprint", "column"))
+        return about if WRITTEN[0] in schema.names and whole else None
 
 
 def vectors_of(table: pa.Table, source: str | Path = "the data") -> Floats:
@@ -315,8 +315,8 @@ def open_shards(shards: Path, job: dict[str, Any], resume: bool) -> list[dict[st
     """The finished shards of the same job; another job's are an error when going on was asked for."""
     state = shards / "job.json"
     if resume and state.is_file():
-        found = json.loads(state.read_text())
-        different = [key for key in job if found.get(key) != job[key]]
+        entries = json.loads(state.read_text())
+        different = [key for key in job if entries.get(key) != job[key]]
         if different:
             raise WrongUse(
                 f"{shards} was begun with another {' and '.join(different)}",
@@ -327,8 +327,8 @@ def open_shards(shards: Path, job: dict[str, Any], resume: bool) -> list[dict[st
         lines = log.read_bytes().split(b"\n")[:-1] if log.is_file() else []
         if log.is_file():
             os.truncate(log, sum(len(line) + 1 for line in lines))  # a line that a kill cut short was never committed
-        found = {entry["shard"]: entry for entry in map(json.loads, lines)}
-        return [found[number] for number in sorted(found)]
+        entries = {entry["shard"]: entry for entry in map(json.loads, lines)}
+        return [entries[number] for number in sorted(entries)]
     fresh, old = (shards.with_name(f".{shards.name}.{word}") for word in ("new", "old"))
     if shards.exists() and not state.is_file() and any(shards.iterdir()):
         raise WrongUse(f"{shards} holds files of something else: expected a folder of shards")
@@ -359,8 +359,8 @@ class Work:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        found = document_texts(table, self.column, str(source), first)
-        vectors, cut, reused = self.encoded(found, first)
+        texts = document_texts(table, self.column, str(source), first)
+        vectors, cut, reused = self.encoded(texts, first)
         with whole_file(shards / f"{number:06d}{self.suffix}") as temporary:
             if self.suffix == ".npy":
                 with temporary.open("wb") as stream:
@@ -372,7 +372,7 @@ class Work:
                 for name, values in written.items():
                     kept = kept.append_column(name, values)
                 pq.write_table(kept, temporary)
-        return {"shard": number, "rows": len(found), "truncated": int(cut.sum()), "reused": reused}
+        return {"shard": number, "rows": len(texts), "truncated": int(cut.sum()), "reused": reused}
 
     def encoded(self, texts: list[str], first: int) -> tuple[Any, Any, int]:
         """(vectors ``[n, d]``, which texts were cut, how many had a vector already)."""

@@ -103,5 +103,5 @@ def evaluate(
 
 def open_model(model: Named, task: Task, engine: str = "auto") -> Saved:
     """A model by name, folder or hub id; a quick recipe is fitted on the task's own texts."""
-    found = quick_model(model, lambda: texts(getattr(task, "data", None), str(model)))
-    return open_to_judge(model, engine) if found is None else found
+    quick = quick_model(model, lambda: texts(getattr(task, "data", None), str(model)))
+    return open_to_judge(model, engine) if quick is None else quick

@@ -100,7 +100,7 @@ def mine(
     rows = as_table(training_split(load(data, encoding=encoding), split))
     table = pairs(rows, "mine")
     judges = [_rater(rater, table, rows) for rater in raters]
-    found = hard_negatives(
+    mined = hard_negatives(
         embedder,
         table,
         _more(rows),
@@ -116,14 +116,14 @@ def mine(
         progress=progress,
     )
     if out is not None:
-        write(found.table, out)
-    return MinedNegatives(found.table, table.num_rows, found.short, found.counts)
+        write(mined.table, out)
+    return MinedNegatives(mined.table, table.num_rows, mined.short, mined.counts)
 
 
 def _rater(rater: Named, table: pa.Table, rows: Split) -> Saved:
     """A model, or a recipe that learns from texts alone (bm25, tfidf, lsa), learned from the documents mined from."""
-    found = quick_model(rater, lambda: dict.fromkeys([*table["positive"].to_pylist(), *_more(rows)]))
-    return open_to_judge(rater) if found is None else found
+    quick = quick_model(rater, lambda: dict.fromkeys([*table["positive"].to_pylist(), *_more(rows)]))
+    return open_to_judge(rater) if quick is None else quick
 
 
 def _more(rows: Split) -> list[str]:

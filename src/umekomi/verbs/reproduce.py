@@ -132,8 +132,8 @@ def cached(key: object, compute: Callable[[], Sequence[Any]]) -> list[Any]:
         arrays = compute()
         with whole_file(file) as temporary, temporary.open("wb") as stream:
             np.savez(stream, *arrays)
-    with np.load(file, allow_pickle=False) as found:
-        return [found[name] for name in found.files]
+    with np.load(file, allow_pickle=False) as kept:
+        return [kept[name] for name in kept.files]
 
 
 def reproduce(

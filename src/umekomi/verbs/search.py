@@ -173,12 +173,12 @@ def stage_of(opened: Any, rerank: str | None, depth: int | None) -> tuple[str, i
 def open_reranker(name: Named) -> Scorer:
     """The scorer of this name, of a service its reranker, or an embedder's own similarity as one; the error for what
     orders nothing."""
-    found = open_to_judge(as_reranker(name))
-    if isinstance(found, Scorer):
-        return found
-    if isinstance(found, EmbedderBase):
-        return EmbedderScorer(found)
-    raise WrongUse(f"rerank: {describe(found)}: expected a scorer or an embedder of texts")
+    opened = open_to_judge(as_reranker(name))
+    if isinstance(opened, Scorer):
+        return opened
+    if isinstance(opened, EmbedderBase):
+        return EmbedderScorer(opened)
+    raise WrongUse(f"rerank: {describe(opened)}: expected a scorer or an embedder of texts")
 
 
 def reranked(query: str, hits: list[Hit], name: Named) -> list[Hit]:

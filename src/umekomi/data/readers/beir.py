@@ -72,15 +72,15 @@ def _judged(path: Path) -> dict[str, Path]:
     endings = tuple(_endings(_JUDGED))
     inside = path / "qrels"
     files = [file for file in (inside.iterdir() if inside.is_dir() else path.glob("qrels.*")) if file.is_file()]
-    found: dict[str, Path] = {}
+    by_split: dict[str, Path] = {}
     for file in sorted(file for file in files if file.name.lower().endswith(endings)):
         split = split_name(file) if inside.is_dir() else "test"
-        if split in found:
+        if split in by_split:
             raise WrongUse(
-                f"{path}: expected one file of judgements of {split}, found {found[split].name}, {file.name}"
+                f"{path}: expected one file of judgements of {split}, found {by_split[split].name}, {file.name}"
             )
-        found[split] = file
-    return found
+        by_split[split] = file
+    return by_split
 
 
 def _source(file: Path, encoding: str | None, blank: bool = False) -> FileSource:
@@ -126,7 +126,7 @@ def judgements(file: Path, encoding: str | None = None) -> tuple[pa.Table, list[
             raise DataError(f"{file}: expected at least one row, found zero rows")
         if (len(first[1]) in _JUDGEMENT and _grade(first[1][-1]) is not None) or kind != ".tsv":
             places: list[int] = []
-            found: list[list[str]] = []
+            records: list[list[str]] = []
             count = len(first[1])
             for number, fields in (first, *rows):
                 if count not in _JUDGEMENT or len(fields) != count or _grade(fields[-1]) is None:
@@ -135,13 +135,13 @@ def judgements(file: Path, encoding: str | None = None) -> tuple[pa.Table, list[
                         f"document and grade, found {list_names(fields)}"
                     )
                 places.append(number)
-                found.append([fields[place] for place in _JUDGEMENT[count]])
+                records.append([fields[place] for place in _JUDGEMENT[count]])
             return (
                 pa.table(
                     {
-                        "query_id": [row[0] for row in found],
-                        "corpus_id": [row[1] for row in found],
-                        "score": [float(row[2]) for row in found],
+                        "query_id": [row[0] for row in records],
+                        "corpus_id": [row[1] for row in records],
+                        "score": [float(row[2]) for row in records],
                     }
                 ),
                 places,

@@ -116,8 +116,8 @@ def _markdown(file: Path) -> str:
 def _slides(file: Path) -> Iterator[Part]:
     pieces = _SLIDE.split(_markdown(file))
     for number, text in zip(pieces[1::2], pieces[2::2], strict=True):
-        found = next((match[2] for line in text.splitlines() if (match := _HEADING.match(line))), "")
-        yield Part(_plain(text), int(number), found)
+        title = next((match[2] for line in text.splitlines() if (match := _HEADING.match(line))), "")
+        yield Part(_plain(text), int(number), title)
 
 
 def _sections(markdown: str) -> Iterator[Part]:

@@ -467,17 +467,17 @@ def identifiers(values: pa.ChunkedArray, source: str, column: str, first: int = 
 
 def document_texts(table: pa.Table, column: str, source: str, first: int = 0, titles: bool = True) -> list[str]:
     """The texts of a column, rows from ``first`` on; with ``titles``, a row's title where its ``text`` is missing."""
-    found = table[column].to_pylist()
+    texts = table[column].to_pylist()
     if titles and column == "text" and TITLE in table.column_names:
         _titled(table, source, first)
         headed = table[TITLE].to_pylist()
-        return [title if _blank(text) else text for text, title in zip(found, headed, strict=True)]
+        return [title if _blank(text) else text for text, title in zip(texts, headed, strict=True)]
     problem = first_problem("text", table[column])
     if problem:
         raise DataError(
             f"{source}, row {first + problem[0] + 1}, column {column!r}: expected {problem[1]}, found {problem[2]}"
         )
-    return found  # type: ignore[no-any-return]
+    return texts  # type: ignore[no-any-return]
 
 
 def _titled(table: pa.Table, source: str, first: int) -> int:

@@ -33,11 +33,11 @@ def parallel_folder(path: Path, encoding: str | None = None) -> dict[str, pa.Tab
 
 
 def _files(path: Path, language: str) -> dict[str, Path]:
-    found: dict[str, Path] = {}
+    files: dict[str, Path] = {}
     for file in sorted(path.iterdir()):
         if file.is_file() and file.name.removesuffix(".gz").endswith(f".{language}"):
-            found[split_name(file)] = file
-    return found
+            files[split_name(file)] = file
+    return files
 
 
 def parallel_texts(first: Path, second: Path, encoding: str | None = None) -> pa.Table:

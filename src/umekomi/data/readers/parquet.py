@@ -61,10 +61,10 @@ def batches(
     done = 0
     held: list[pa.Table] = []
     with faults(path):
-        found = file.iter_batches(rows, columns=columns)
+        record_batches = file.iter_batches(rows, columns=columns)
     while True:
         with faults(path, f", row {done + 1} or after"):
-            batch = next(found, None)
+            batch = next(record_batches, None)
             if batch is None:
                 break
             batch.validate(full=True)

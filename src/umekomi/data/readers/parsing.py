@@ -45,17 +45,17 @@ def parts(kind: str, form: Form, rows: int, strict: bool) -> Iterator[Part]:
         yield from _delimited({".csv": _csv, ".tsv": _tsv, ".txt": _text}[kind](form), rows)
         return
     numbers: list[int] = []
-    found: list[dict[str, Any]] = []
+    records: list[dict[str, Any]] = []
     raw: list[str] = []
     for number, row, line in _jsonl(form, strict):
         numbers.append(number)
-        found.append(row)
+        records.append(row)
         raw.append(line)
-        if len(found) == rows:
-            yield _joined(form, numbers, found, raw)
-            numbers, found, raw = [], [], []
-    if found:
-        yield _joined(form, numbers, found, raw)
+        if len(records) == rows:
+            yield _joined(form, numbers, records, raw)
+            numbers, records, raw = [], [], []
+    if records:
+        yield _joined(form, numbers, records, raw)
 
 
 def _joined(form: Form, numbers: list[int], found: list[dict[str, Any]], raw: list[str]) -> Part:
@@ -71,15 +71,15 @@ def _delimited(rows: Iterator[tuple[int, list[str]]], most: int) -> Iterator[Par
     """The first of ``rows`` is the header."""
     names = next(rows, (0, []))[1]
     numbers: list[int] = []
-    found: list[list[str]] = []
+    records: list[list[str]] = []
     for number, fields in rows:
         numbers.append(number)
-        found.append(fields)
-        if len(found) == most:
-            yield Part(numbers, dict(zip(names, map(list, zip(*found, strict=True)), strict=True)), [])
-            numbers, found = [], []
-    if found:
-        yield Part(numbers, dict(zip(names, map(list, zip(*found, strict=True)), strict=True)), [])
+        records.append(fields)
+        if len(records) == most:
+            yield Part(numbers, dict(zip(names, map(list, zip(*records, strict=True)), strict=True)), [])
+            numbers, records = [], []
+    if records:
+        yield Part(numbers, dict(zip(names, map(list, zip(*records, strict=True)), strict=True)), [])
 
 
 class _Twice(ValueError):
@@ -189,8 +189,8 @@ def tsv_columns(path: Path, encoding: str | None = None) -> dict[str, list[str]]
     """The columns of a TSV file, every field as it stands and nothing asked of any."""
     rows = _tsv(Form(path, path.suffix.lower() == ".gz", encoding, lambda _: None))
     names = next(rows, (0, []))[1]
-    found = [fields for _, fields in rows]
-    return {name: [fields[place] for fields in found] for place, name in enumerate(names)}
+    records = [fields for _, fields in rows]
+    return {name: [fields[place] for fields in records] for place, name in enumerate(names)}
 
 
 def _csv(form: Form) -> Iterator[tuple[int, list[str]]]:

@@ -513,10 +513,10 @@ def _bundled(name: str) -> Callable[[Path], Splits]:
         import pyarrow as pa
         from sklearn import datasets
 
-        found = getattr(datasets, f"load_{name}")(**({"scaled": False} if name == "diabetes" else {}))
-        columns = {str(each).replace(" ", "_"): found.data[:, place] for place, each in enumerate(found.feature_names)}
-        named = getattr(found, "target_names", None)
-        target = found.target if named is None else [str(named[number]) for number in found.target]
+        bunch = getattr(datasets, f"load_{name}")(**({"scaled": False} if name == "diabetes" else {}))
+        columns = {str(each).replace(" ", "_"): bunch.data[:, place] for place, each in enumerate(bunch.feature_names)}
+        named = getattr(bunch, "target_names", None)
+        target = bunch.target if named is None else [str(named[number]) for number in bunch.target]
         return {"all": pa.table(columns | {"target": target})}
 
     return build

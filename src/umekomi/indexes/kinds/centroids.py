@@ -143,9 +143,9 @@ class Centroids(Kind):
                     continue
                 estimates = self._estimates(part, tokens)
                 near = np.sort(np.argpartition(estimates, -wanted)[-wanted:])
-                found = similarities.maxsim(Vectors.of([tokens]), similarities.take(part.vectors, near))[0]
-                order = np.argsort(-found, kind="stable")[:k]
-                rows[query], scores[query] = near[order], found[order]
+                exact = similarities.maxsim(Vectors.of([tokens]), similarities.take(part.vectors, near))[0]
+                order = np.argsort(-exact, kind="stable")[:k]
+                rows[query], scores[query] = near[order], exact[order]
 
         run_all(some, shards(queries.items, cores()) or [(0, 0)])
         return rows, scores
@@ -171,8 +171,8 @@ def _every(part: Part, queries: Any, k: int) -> Ranking:
     if not len(part.allowed) or part.living > part.rows / 4:
         return Late().search(part, queries, k, None)
     rows = np.flatnonzero(part.allowed)
-    found, scores = Late().search(Part.fresh(similarities.take(part.vectors, rows), {}), queries, k, None)
-    return np.where(found >= 0, rows[np.maximum(found, 0)], -1), scores
+    numbers, scores = Late().search(Part.fresh(similarities.take(part.vectors, rows), {}), queries, k, None)
+    return np.where(numbers >= 0, rows[np.maximum(numbers, 0)], -1), scores
 
 
 def _check_lists(lists: NDArray[np.int64], members: NDArray[np.int32], rows: int) -> None:

@@ -60,8 +60,8 @@ class Funnel(Coarse):
         vectors = np.asarray(vectors, np.float64)
         directions = np.eye(vectors.shape[1])
         if self.rotate:
-            _, found = np.linalg.eigh(np.cov(vectors, rowvar=False) if len(vectors) > 1 else directions)
-            directions = found[:, ::-1]
+            _, axes = np.linalg.eigh(np.cov(vectors, rowvar=False) if len(vectors) > 1 else directions)
+            directions = axes[:, ::-1]
         self.width = self.width or self._cheapest(vectors, directions)
         self.codec = self._learned(vectors, directions)
 

@@ -157,10 +157,10 @@ class Hnsw(Kind):
         with walking:
             graph.expansion_search = effort
             lengths = np.maximum(np.linalg.norm(queries, axis=1, keepdims=True), 1e-30)
-            found = graph.search(np.ascontiguousarray(queries / lengths), more, threads=cores())
-        keys = np.atleast_2d(found.keys).astype(np.int64)
-        distances = np.atleast_2d(found.distances)
-        counts = np.atleast_1d(getattr(found, "counts", np.full(len(queries), keys.shape[1])))
+            matches = graph.search(np.ascontiguousarray(queries / lengths), more, threads=cores())
+        keys = np.atleast_2d(matches.keys).astype(np.int64)
+        distances = np.atleast_2d(matches.distances)
+        counts = np.atleast_1d(getattr(matches, "counts", np.full(len(queries), keys.shape[1])))
         short = []
         for q in range(len(queries)):
             near = keys[q, : counts[q]]

@@ -58,8 +58,8 @@ class Sparse(Kind):
 
         if count < 2 * threads:  # a few queries: each over all threads
             return merge_hits(run_all(some, [(0, count, low, high) for low, high in shards(part.rows, threads)]), k)
-        found = run_all(some, [(first, last, 0, part.rows) for first, last in shards(count, threads)])
-        return np.concatenate([rows for rows, _ in found]), np.concatenate([scores for _, scores in found])
+        hits = run_all(some, [(first, last, 0, part.rows) for first, last in shards(count, threads)])
+        return np.concatenate([rows for rows, _ in hits]), np.concatenate([scores for _, scores in hits])
 
 
 def _check_lists(offsets: np.ndarray, documents: np.ndarray, rows: int) -> None:

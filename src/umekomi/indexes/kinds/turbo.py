@@ -85,11 +85,11 @@ class Turbo(Kind):
             codes = opener.from_bytes(data.tobytes())
         except ValueError as error:
             raise DataError(f"index kind turbo: turbovec {_version()} does not read its codes: {error}") from None
-        found = codes.dim, codes.bit_width, len(codes)
-        if found != (_padded(width), self.bits, rows):
+        shape = codes.dim, codes.bit_width, len(codes)
+        if shape != (_padded(width), self.bits, rows):
             raise DataError(
                 f"index kind turbo: expected codes of {_padded(width)} dimensions, {self.bits} bits and {rows:,} rows, "
-                f"found {found[0]}, {found[1]} and {found[2]:,}"
+                f"found {shape[0]}, {shape[1]} and {shape[2]:,}"
             )
         return codes
 
@@ -127,8 +127,8 @@ class Turbo(Kind):
                 mask = np.zeros(part.rows, bool)
                 mask[rows] = True
                 distinct, places = np.unique(rows, return_inverse=True)
-                found, scores = self._listed(part, query[None], len(distinct), mask)
-                return scores[0][np.argsort(found[0])][places]
+                listed, scores = self._listed(part, query[None], len(distinct), mask)
+                return scores[0][np.argsort(listed[0])][places]
 
             return estimates
 
@@ -144,12 +144,12 @@ class Turbo(Kind):
         ranks = np.zeros(0, np.int64)
         for depth in DEPTHS_OF_RANKS:
             listed, _ = self._listed(part, queries, min(depth, part.living))
-            found = []
+            by_query = []
             for own, near, order in zip(asked, true, listed, strict=True):
                 order = order[order != own]
                 places = {row: place for place, row in enumerate(order.tolist(), 1)}
-                found += [places.get(row, part.living) for row in near.tolist() if row >= 0 and row != own][:k]
-            ranks = np.array(found, np.int64)
+                by_query += [places.get(row, part.living) for row in near.tolist() if row >= 0 and row != own][:k]
+            ranks = np.array(by_query, np.int64)
             if (ranks < part.living).mean() >= min(recall, 1.0) or depth >= part.living:
                 break
         return ranks

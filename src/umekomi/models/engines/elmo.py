@@ -127,19 +127,19 @@ class ElmoOnnxEmbedder(OnnxEmbedder):
         room = KNOWN // self._marks.shape[1]
         for low in range(0, len(places), CHUNK):
             some = places[low : low + CHUNK]
-            out[some] = found = self._run_words(self.reader.characters([words[place] for place in some]))
+            out[some] = vectors = self._run_words(self.reader.characters([words[place] for place in some]))
             if len(self._known) < room:
-                self._known |= {words[place]: vector for place, vector in zip(some, found, strict=True)}
+                self._known |= {words[place]: vector for place, vector in zip(some, vectors, strict=True)}
         return out
 
     def _run_words(self, characters: NDArray[np.int64]) -> Floats:
-        found = self._words_runtime.run({"characters": characters})
-        if found.shape != (len(characters), self.dimension // 2):
+        vectors = self._words_runtime.run({"characters": characters})
+        if vectors.shape != (len(characters), self.dimension // 2):
             raise DataError(
                 f"{self.name}: expected {len(characters)} vectors of {self.dimension // 2} numbers from the graph of "
-                f"its words, found shape {list(found.shape)}"
+                f"its words, found shape {list(vectors.shape)}"
             )
-        return found.astype(np.float32, copy=False)
+        return vectors.astype(np.float32, copy=False)
 
     def _write(self, folder: Path) -> dict[str, Any]:
         (folder / "words.onnx").write_bytes(self.words_graph)

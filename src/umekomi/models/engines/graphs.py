@@ -77,8 +77,8 @@ class Nodes:
 
         output = helper.make_tensor_value_info("sentence_embedding", TensorProto.FLOAT, ["batch", dimension])
         graph = helper.make_graph(self.nodes, "sentences", list(inputs), [output], self.constants)
-        made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-        return bytes(made.SerializeToString())
+        proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+        return bytes(proto.SerializeToString())
 
 
 def ids_input(name: str) -> Any:

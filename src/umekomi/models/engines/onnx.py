@@ -167,13 +167,13 @@ class OnnxEmbedder(TokenizedEmbedder):
                 if not len(places):
                     return 0
             with border(self.name):
-                found = self.runtime.run(self._feed([encodings[place] for place in places], width))
-            if found.shape != (len(places), self.dimension):
+                outputs = self.runtime.run(self._feed([encodings[place] for place in places], width))
+            if outputs.shape != (len(places), self.dimension):
                 raise DataError(
                     f"{self.name}: expected {len(places)} vectors of {self.dimension} dimensions from its graph, found "
-                    f"shape {list(found.shape)}"
+                    f"shape {list(outputs.shape)}"
                 )
-            vectors[first + places] = found
+            vectors[first + places] = outputs
             return len(places)
 
         first = tokenised(0)
@@ -221,8 +221,8 @@ class OnnxEmbedder(TokenizedEmbedder):
     def _cut(self, texts: list[str]) -> list[TextIds]:
         """The texts as the graph reads them, cut where it reads no more."""
         with border(self.name):
-            found = self._cutting.encode_batch_fast(texts)
-        return [self._ids_of(encoding) for encoding in found]
+            encodings = self._cutting.encode_batch_fast(texts)
+        return [self._ids_of(encoding) for encoding in encodings]
 
     def _feed(self, texts: Sequence[TextIds], width: int) -> dict[str, NDArray[Any]]:
         """The graph's inputs for texts of at most ``width`` tokens."""

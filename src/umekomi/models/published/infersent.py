@@ -69,17 +69,17 @@ def read_state(path: Path) -> dict[str, torch.Tensor]:
     if not path.is_file():
         raise WrongUse(f"{path}: no such file")
     try:
-        found = torch.load(path, map_location="cpu", weights_only=True)
+        state = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, AttributeError) as error:
         said = " ".join(str(error).split())[:120]
         raise DataError(
             f"{path}: expected a state dictionary of torch, arrays by name and nothing else: {said}"
         ) from None
-    if not isinstance(found, dict) or not all(isinstance(value, torch.Tensor) for value in found.values()):
-        raise DataError(f"{path}: expected a state dictionary of torch, found {type(found).__name__}")
-    if any(str(name).startswith("encoder.") for name in found):
-        found = {name: value for name, value in found.items() if not name.startswith("classifier.")}
-    return {str(name).removeprefix("encoder."): value.float() for name, value in found.items()}
+    if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
+        raise DataError(f"{path}: expected a state dictionary of torch, found {type(state).__name__}")
+    if any(str(name).startswith("encoder.") for name in state):
+        state = {name: value for name, value in state.items() if not name.startswith("classifier.")}
+    return {str(name).removeprefix("encoder."): value.float() for name, value in state.items()}
 
 
 def _inputs(state: dict[str, torch.Tensor]) -> int:

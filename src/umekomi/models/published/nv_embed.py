@@ -142,16 +142,16 @@ def _whole(network: Transformer, shards: list[Path], folder: Path) -> None:
 def _head(shards: list[Path], folder: Path) -> dict[str, Any]:
     from safetensors import safe_open
 
-    found = {}
+    arrays = {}
     for shard in shards:
         with safe_open(shard, "pt") as weights:
             for key in weights.keys():  # noqa: SIM118 - a safetensors file, not a mapping
                 if key.startswith(HEAD):
-                    found[key.removeprefix(HEAD)] = weights.get_tensor(key)
-    missing = [name for name in PARTS if name not in found]
+                    arrays[key.removeprefix(HEAD)] = weights.get_tensor(key)
+    missing = [name for name in PARTS if name not in arrays]
     if missing:
         raise WrongUse(
             f"{folder}: expected the weights {', '.join(missing)} under {HEAD}, found "
-            f"{', '.join(sorted(found)) or 'none'}"
+            f"{', '.join(sorted(arrays)) or 'none'}"
         )
-    return {PARTS[name]: found[name] for name in PARTS}
+    return {PARTS[name]: arrays[name] for name in PARTS}

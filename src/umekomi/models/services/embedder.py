@@ -183,8 +183,8 @@ class ServiceEmbedder(Service, TextFace):
         with self._lock:
             cache = self._cache(role)
             keys = [cache.key(text) for text in texts]
-            found = cache.get(keys)
-        return {text: found[key][:2] for text, key in zip(texts, keys, strict=True) if key in found}
+            entries = cache.get(keys)
+        return {text: entries[key][:2] for text, key in zip(texts, keys, strict=True) if key in entries}
 
     def _keep(self, good: dict[str, Kept], role: str | None) -> None:
         if not good:

@@ -105,10 +105,10 @@ class Endpoint:
     def secret(self) -> str:
         """The key, or the error that says which variable is to hold it; empty where none is wanted."""
         names = [name for name in self.key.split(",") if name]
-        found = next((os.environ[name] for name in names if os.environ.get(name)), "")
-        if names and not found:
+        value = next((os.environ[name] for name in names if os.environ.get(name)), "")
+        if names and not value:
             raise WrongUse(f"{self.name} is a service that wants a key: set {' or '.join(names)} to it")
-        return found
+        return value
 
 
 def _by(field_name: str, **words: str) -> dict[str, dict[str, str]]:
@@ -322,11 +322,11 @@ def _read() -> dict[str, Any]:
 
 def _entries() -> dict[str, dict[str, Any]]:
     """The endpoints of the file, by name."""
-    found = _read()
-    strange = next((name for name, value in found.items() if not isinstance(value, dict)), None)
+    entries = _read()
+    strange = next((name for name, value in entries.items() if not isinstance(value, dict)), None)
     if strange is not None:
-        raise DataError(f"{_file()}, {strange}: expected a table of settings, found {type(found[strange]).__name__}")
-    return {name: entry for name, entry in found.items() if name != "prices"}
+        raise DataError(f"{_file()}, {strange}: expected a table of settings, found {type(entries[strange]).__name__}")
+    return {name: entry for name, entry in entries.items() if name != "prices"}
 
 
 def own_prices() -> dict[str, Any]:

@@ -186,11 +186,11 @@ class ServiceScorer(Service, Scorer):
         with self._lock:
             cache = self._cache()
             keys = [cache.key(self._key(query, document, documents)) for document in documents]
-            found = cache.get(keys)
+            entries = cache.get(keys)
         return {
-            document: (float(found[key][0][0]), found[key][1])
+            document: (float(entries[key][0][0]), entries[key][1])
             for document, key in zip(documents, keys, strict=True)
-            if key in found
+            if key in entries
         }
 
     def _keep(self, good: dict[Pair, Kept], lists: Mapping[str, Sequence[str]]) -> None:

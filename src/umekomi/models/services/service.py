@@ -118,7 +118,7 @@ class Service(Saved):
         bar: Progress | None,
     ) -> dict[Item, Kept]:
         """Send all requests, several at once. What was answered when something fails is kept all the same."""
-        found: dict[Item, Kept] = {}
+        answers: dict[Item, Kept] = {}
         asked: set[Future[Outcome[Item]]] = set()
 
         def take() -> None:
@@ -126,7 +126,7 @@ class Service(Saved):
                 asked.remove(future)
                 good, problem = future.result()
                 keep(good)
-                found.update(good)
+                answers.update(good)
                 self.bill.texts += len(good)
                 if bar is not None:
                     bar.advance(len(good))
@@ -154,7 +154,7 @@ class Service(Saved):
             finally:
                 pool.shutdown(wait=True, cancel_futures=True)
                 self.bill.seconds += time.perf_counter() - begun
-        return found
+        return answers
 
     def _buy(
         self, path: str, body: dict[str, Any], about: str, most: int, read: Callable[[dict[str, Any]], Answer]
@@ -167,13 +167,13 @@ class Service(Saved):
             answer = self.wire.post(path, body, about)
             took = time.perf_counter() - begun
             paid = aside  # where the service does not say how much it was
-            found = read(answer)
-            if found.tokens is not None:
-                paid = self.price.of(found.tokens) if self.purse is not None and self.price else 0.0
+            items = read(answer)
+            if items.tokens is not None:
+                paid = self.price.of(items.tokens) if self.purse is not None and self.price else 0.0
         finally:
             if self.purse is not None:
                 self.purse.settle(aside, paid)
-        return Bought(found, took)
+        return Bought(items, took)
 
     def _reserve(self, tokens: int) -> float:
         if self.purse is None:

@@ -248,23 +248,23 @@ def read_scores(endpoint: Endpoint, answer: dict[str, Any], by_search: bool) -> 
 
     def scores() -> Answer:
         rows = answer["results"] if "results" in answer else answer["data"]
-        found = [(row["index"], row["relevance_score"]) for row in rows]
+        scored = [(row["index"], row["relevance_score"]) for row in rows]
         if by_search:
             units = _whole(((answer.get("meta") or {}).get("billed_units") or {}).get("search_units"))
-            return Answer(found, units and units * SEARCH)
+            return Answer(scored, units and units * SEARCH)
         usage = answer.get("usage") or {}
-        return Answer(found, _whole(usage.get("total_tokens") or usage.get("prompt_tokens")))
+        return Answer(scored, _whole(usage.get("total_tokens") or usage.get("prompt_tokens")))
 
     return _shaped(endpoint, answer, "results with index and relevance_score", scores)
 
 
 def _shaped(endpoint: Endpoint, answer: dict[str, Any], what: str, reader: Callable[[], Answer]) -> Answer:
     try:
-        found = reader()
+        vectors = reader()
     except (KeyError, TypeError, AttributeError, IndexError, ValueError):
         shown = json.dumps(answer, ensure_ascii=False)[:160]
         raise UmekomiError(f"{endpoint.name}: expected an answer in {what}, found {shown}") from None
-    return found if found.tokens is None or found.tokens >= 0 else Answer(found.found, None)
+    return vectors if vectors.tokens is None or vectors.tokens >= 0 else Answer(vectors.found, None)
 
 
 def _openai(answer: dict[str, Any], count: int) -> Answer:
@@ -282,8 +282,10 @@ def _openai(answer: dict[str, Any], count: int) -> Answer:
 
 def _cohere(answer: dict[str, Any], count: int) -> Answer:
     units = (answer.get("meta") or {}).get("billed_units") or {}
-    found = answer["embeddings"]
-    return Answer(list(found["float"] if isinstance(found, dict) else found), _whole(units.get("input_tokens")))
+    embeddings = answer["embeddings"]
+    return Answer(
+        list(embeddings["float"] if isinstance(embeddings, dict) else embeddings), _whole(units.get("input_tokens"))
+    )
 
 
 def _google(answer: dict[str, Any], count: int) -> Answer:

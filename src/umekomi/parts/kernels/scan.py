@@ -146,12 +146,12 @@ def bit_keys(codes, factors, planes, scale, middle, offset, wanted, allowed, low
             unlike_four(codes, planes, word, start, unlike)
         for word in range(fused, codes.shape[0]):
             unlike_one(codes, planes, word, start, unlike)
-        found = keys[start : start + size]
+        own = keys[start : start + size]
         factor = factors[start : start + size]
         for i in range(size):
             held = min(max(scale * factor[i] * (middle - np.float32(np.int32(unlike[i]))) + offset, ONE), LAST)
-            found[i] = np.uint16(np.int32(held))
-        count(found, allowed[start : start + size], floor, counts)
+            own[i] = np.uint16(np.int32(held))
+        count(own, allowed[start : start + size], floor, counts)
         if start + size - low >= seen_at:
             floor, seen_at = max(floor, threshold(counts, wanted)), 4 * seen_at
     return floor
@@ -202,10 +202,10 @@ def byte_keys(codes, query, scale, offset, wanted, allowed, low, high, keys, cou
         size = min(BLOCK, high - start)
         products = sums[:size]
         byte_products(codes, query, start, products)
-        found = keys[start : start + size]
+        own = keys[start : start + size]
         for i in range(size):
-            found[i] = np.uint16(np.int32(min(max(scale * np.float32(products[i]) + offset, ONE), LAST)))
-        count(found, allowed[start : start + size], floor, counts)
+            own[i] = np.uint16(np.int32(min(max(scale * np.float32(products[i]) + offset, ONE), LAST)))
+        count(own, allowed[start : start + size], floor, counts)
         if start + size - low >= seen_at:
             floor, seen_at = max(floor, threshold(counts, wanted)), 4 * seen_at
     return floor

@@ -245,5 +245,5 @@ def _beam(
         rows = row_of.gather(1, origin)
         ended = before | (last == end) | torch.isneginf(sums) | (limit == time + 1)
         state = choose(state, rows[~ended])
-    found = texts[torch.arange(batch, device=device), (sums / lengths.double() ** normalise).argmax(1)]
-    return [_until(row, end) for row in found.cpu().numpy()]
+    chosen = texts[torch.arange(batch, device=device), (sums / lengths.double() ** normalise).argmax(1)]
+    return [_until(row, end) for row in chosen.cpu().numpy()]

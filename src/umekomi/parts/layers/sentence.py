@@ -205,11 +205,11 @@ class MaxOfStates(Pool):
         return max_of(states, lengths, self.padding), None
 
     def pool_packed(self, read: ReadPacked, lengths: Tensor) -> Tensor:
-        found = _fold(read, lengths, torch.maximum)
+        maxima = _fold(read, lengths, torch.maximum)
         if self.padding == "zero" and len(lengths):
             shorter = (lengths < lengths.max()).unsqueeze(1)
-            found = torch.where(shorter, found.clamp(min=0), found)
-        return found
+            maxima = torch.where(shorter, maxima.clamp(min=0), maxima)
+        return maxima
 
     def pool_long(self, pieces: Pieces, last: Callable[[], Tensor]) -> Tensor:
         return torch.stack([piece.amax(0) for piece in pieces()]).amax(0)
@@ -222,8 +222,8 @@ def max_of(states: Tensor, lengths: Tensor, padding: Padding) -> Tensor:
     if padding == "zero":
         return states.amax(1)
     there = mask_of(lengths, states.shape[1]).unsqueeze(2)
-    found = states.masked_fill(~there, torch.finfo(states.dtype).min).amax(1)
-    return found.masked_fill((lengths == 0).unsqueeze(1), 0.0)
+    maxima = states.masked_fill(~there, torch.finfo(states.dtype).min).amax(1)
+    return maxima.masked_fill((lengths == 0).unsqueeze(1), 0.0)
 
 
 class Attention(Pool):

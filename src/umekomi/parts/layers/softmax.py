@@ -51,27 +51,27 @@ class WordSoftmax(nn.Linear):
         """Distinct words, and behind them the number of draws that it took; nothing where all are computed."""
         if self.sampled is None:
             return np.zeros(0, np.int64)
-        found: Ids = np.zeros(0, np.int64)
+        drawn: Ids = np.zeros(0, np.int64)
         tries = 0
-        while len(found) < self.sampled:
+        while len(drawn) < self.sampled:
             more = np.exp(generator.random(self.sampled) * np.log(self.out_features + 1)).astype(np.int64) - 1
-            both, first = np.unique(np.concatenate([found, more]), return_index=True)
+            both, first = np.unique(np.concatenate([drawn, more]), return_index=True)
             if len(both) >= self.sampled:
                 last = int(np.sort(first)[self.sampled - 1])
-                tries += max(last + 1 - len(found), 0)
-                whole = np.concatenate([found, more])
+                tries += max(last + 1 - len(drawn), 0)
+                whole = np.concatenate([drawn, more])
                 return np.append(whole[np.sort(first)[: self.sampled]], tries)
             tries += self.sampled
-            found = np.concatenate([found, more])[np.sort(first)]
-        return np.append(found, tries)
+            drawn = np.concatenate([drawn, more])[np.sort(first)]
+        return np.append(drawn, tries)
 
     def loss(self, states: Tensor, targets: Tensor, drawn: Tensor) -> Tensor:
         """Mean negative log likelihood of ``targets`` int64 ``[n]`` by ``states`` ``[n, inputs]``; ``drawn`` is what
         :meth:`draw` gave. In evaluation over all words."""
         if not self.training or self.sampled is None:
             if torch.is_grad_enabled():
-                found: Tensor = _CrossEntropy.apply(states, self.weight, self.bias, targets)  # type: ignore[no-untyped-call]
-                return found
+                losses: Tensor = _CrossEntropy.apply(states, self.weight, self.bias, targets)  # type: ignore[no-untyped-call]
+                return losses
             return functional.cross_entropy(self(states), targets)
         tries, drawn = drawn[-1].double(), drawn[:-1]
 

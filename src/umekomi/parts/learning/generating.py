@@ -86,10 +86,10 @@ def damage(texts: Ragged, generator: np.random.Generator, *, deletion: float, sw
     kept = last | (generator.random(len(texts.ids)) >= deletion)
     of = np.repeat(np.arange(len(lengths)), lengths)
     ids, of = texts.ids[kept], of[kept]
-    found = np.bincount(of, minlength=len(lengths))
-    offsets = np.append(0, np.cumsum(found))
+    counts = np.bincount(of, minlength=len(lengths))
+    offsets = np.append(0, np.cumsum(counts))
     place = np.arange(len(ids)) - offsets[of]
-    first = (place % 2 == 0) & (place + 2 < found[of])  # neither of the two is the end
+    first = (place % 2 == 0) & (place + 2 < counts[of])  # neither of the two is the end
     first &= generator.random(len(ids)) < swap
     at = np.flatnonzero(first)
     out = ids.copy()

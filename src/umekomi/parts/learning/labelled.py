@@ -164,5 +164,5 @@ def learn_labelled(
 def cross_entropy(module: nn.Module, batch: LabelledBatch) -> Tensor:
     """Of the logits, and what else the module wants to be small beside it."""
     logits, penalty = module(*batch.sides)
-    found = functional.cross_entropy(logits, batch.classes)
-    return found if penalty is None else found + penalty
+    loss = functional.cross_entropy(logits, batch.classes)
+    return loss if penalty is None else loss + penalty

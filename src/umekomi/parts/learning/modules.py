@@ -377,14 +377,14 @@ class _Training:
 
     def _gradients(self) -> list[Tensor]:
         """The numbers of every gradient, of a sparse one those that are there; changing them changes it."""
-        found = []
+        gradients = []
         for weight in self.weights:
             if weight.grad is not None and weight.grad.is_sparse:
                 weight.grad = weight.grad.coalesce()
-                found.append(weight.grad._values())
+                gradients.append(weight.grad._values())
             elif weight.grad is not None:
-                found.append(weight.grad)
-        return found
+                gradients.append(weight.grad)
+        return gradients
 
     @property
     def place(self) -> str:

@@ -201,13 +201,13 @@ def _trainer(base: Any) -> Any:
     class Trainer(base):  # type: ignore[misc]
         def _weights(self) -> dict[str, Any]:
             model: Any = getattr(self.model, "_orig_mod", self.model)
-            found = {f"model.{name}": value for name, value in model.state_dict(keep_vars=True).items()}
-            own = {id(value) for value in found.values()}
+            weights = {f"model.{name}": value for name, value in model.state_dict(keep_vars=True).items()}
+            own = {id(value) for value in weights.values()}
             for key, loss in (self.loss if isinstance(self.loss, dict) else {"": self.loss}).items():
-                found |= {
+                weights |= {
                     f"loss.{key}.{name}": value for name, value in loss.named_parameters() if id(value) not in own
                 }
-            return found
+            return weights
 
         def _save(self, output_dir: str | None = None, state_dict: object = None) -> None:
             place = Path(output_dir or self.args.output_dir)

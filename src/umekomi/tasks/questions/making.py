@@ -138,20 +138,20 @@ def _asked(
     wanted = most + most // 2
     if names[0].startswith((CHAT, LOCAL)):
         chosen = order[:wanted]
-        found = writer_of(names[0]).write([each.text for each in chosen], progress)
-        return [Question(text, each.id, names[0]) for text, each in zip(found, chosen, strict=True)]
+        answers = writer_of(names[0]).write([each.text for each in chosen], progress)
+        return [Question(text, each.id, names[0]) for text, each in zip(answers, chosen, strict=True)]
     lists: list[list[Question]] = []
     for number, name in enumerate(names):
         start = number * len(order) // len(names)  # each way begins with other documents
-        made: list[Question] = []
+        questions: list[Question] = []
         for each in [*order[start:], *order[:start]]:
-            made += WAYS[name](each, vocabulary, random.Random(content_hash(seed, name, each.text)))
-            if len(made) >= wanted:
+            questions += WAYS[name](each, vocabulary, random.Random(content_hash(seed, name, each.text)))
+            if len(questions) >= wanted:
                 break
-        lists.append(made)
+        lists.append(questions)
     out: list[Question] = []
     while any(lists) and len(out) < wanted:  # the ways in turn, as long as they have any
-        out += [made.pop(0) for made in lists if made]
+        out += [questions.pop(0) for questions in lists if questions]
     return sorted(out, key=lambda each: content_hash(seed, each.text))
 
 

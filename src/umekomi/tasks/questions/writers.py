@@ -137,11 +137,11 @@ class LocalWriter:
         out = []
         with Progress(f"{self.name}: writing questions", len(texts), "questions", progress) as bar:
             for text in texts:
-                found = kept.get(text)
-                if found is None:
-                    found = clean(self._one(words, model, text))
-                    kept.put(text, found)
-                out.append(found)
+                answer = kept.get(text)
+                if answer is None:
+                    answer = clean(self._one(words, model, text))
+                    kept.put(text, answer)
+                out.append(answer)
                 bar.advance()
         return out
 
@@ -188,8 +188,8 @@ class LocalWriter:
         most = int(getattr(model.config, "max_position_embeddings", 0) or 4096) - 64
         ids = {name: tensor[:, -most:] for name, tensor in ids.items() if name in ("input_ids", "attention_mask")}
         with torch.no_grad():
-            made = model.generate(**ids, max_new_tokens=48, do_sample=False, pad_token_id=words.eos_token_id)
-        return str(words.decode(made[0, ids["input_ids"].shape[1] :], skip_special_tokens=True))
+            tokens = model.generate(**ids, max_new_tokens=48, do_sample=False, pad_token_id=words.eos_token_id)
+        return str(words.decode(tokens[0, ids["input_ids"].shape[1] :], skip_special_tokens=True))
 
 
 def clean(answer: str) -> str:

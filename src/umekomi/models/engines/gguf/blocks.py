@@ -64,9 +64,9 @@ def codes(tensor: Tensor) -> Codes:
     size, unpack = _UNPACK[tensor.type]
     rows, width = tensor.shape
     blocks = np.ascontiguousarray(tensor.data).reshape(-1, size)
-    found, scales, minima, bits = unpack(blocks)
+    numbers, scales, minima, bits = unpack(blocks)
     return Codes(
-        np.ascontiguousarray(found.reshape(rows, width)),
+        np.ascontiguousarray(numbers.reshape(rows, width)),
         np.ascontiguousarray(scales.reshape(rows, -1), np.float32),
         None if minima is None else np.ascontiguousarray(minima.reshape(rows, -1), np.float32),
         bits,
@@ -125,8 +125,8 @@ def _sixes(blocks: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.f
 def _q4_k(blocks: NDArray[np.uint8]) -> _Parts:
     scales, minima = _sixes(blocks)
     # 32 bytes hold two sub-blocks: one in the low halves, the next in the high ones
-    found = _nibbles(blocks[:, 16:].reshape(-1, 4, 32)).reshape(-1, 256)
-    return found - np.int8(8), scales, minima + 8 * scales, 4
+    codes = _nibbles(blocks[:, 16:].reshape(-1, 4, 32)).reshape(-1, 256)
+    return codes - np.int8(8), scales, minima + 8 * scales, 4
 
 
 def _q5_k(blocks: NDArray[np.uint8]) -> _Parts:
@@ -139,8 +139,8 @@ def _q5_k(blocks: NDArray[np.uint8]) -> _Parts:
 def _q6_k(blocks: NDArray[np.uint8]) -> _Parts:
     low = blocks[:, :128].reshape(-1, 2, 1, 64) >> np.array([0, 4], np.uint8)[:, None] & 15
     high = blocks[:, 128:192].reshape(-1, 2, 1, 32) >> np.array([0, 2, 4, 6], np.uint8)[:, None] & 3
-    found = low.reshape(-1, 256).view(np.int8) + (high << 4).reshape(-1, 256).view(np.int8) - np.int8(32)
-    return found, _half(blocks, 208) * blocks[:, 192:208].view(np.int8).astype(np.float32), None, 8
+    codes = low.reshape(-1, 256).view(np.int8) + (high << 4).reshape(-1, 256).view(np.int8) - np.int8(32)
+    return codes, _half(blocks, 208) * blocks[:, 192:208].view(np.int8).astype(np.float32), None, 8
 
 
 _UNPACK: dict[str, tuple[int, Callable[[NDArray[np.uint8]], _Parts]]] = {

@@ -94,18 +94,18 @@ def _kinds(opened: Opened) -> int:
 def _weights(opened: Opened) -> dict[str, NDArray[np.float32]]:
     """Every weight of the network under transformers' names, in their shapes."""
     file, shape = opened.file, opened.shape
-    found: dict[str, NDArray[np.float32]] = {}
+    weights: dict[str, NDArray[np.float32]] = {}
     used = {"dense_2.weight", "dense_3.weight", *IGNORED, *([SPEEDS] if shape.architecture in SLOWED else [])}
     for name, theirs in pairs(shape):
         if name in file.tensors:
             used.add(name)
             array = expand(file.tensor(name))
-            found[theirs] = to_theirs(
+            weights[theirs] = to_theirs(
                 name, array.reshape(-1, shape.width) if name == "token_types.weight" else array, shape
             )
     if shape.architecture in ("bert", "nomic-bert"):
         if "token_types.weight" not in file.tensors:
-            found["embeddings.token_type_embeddings.weight"] = np.zeros((1, shape.width), np.float32)
+            weights["embeddings.token_type_embeddings.weight"] = np.zeros((1, shape.width), np.float32)
         for layer in range(shape.layers):  # some files hold queries, keys and values as one
             joined = f"blk.{layer}.attn_qkv"
             target = {"bert": "encoder.layer.{}.attention.self.{}", "nomic-bert": "layers.{}.self_attn.{}_proj"}
@@ -116,14 +116,14 @@ def _weights(opened: Opened) -> dict[str, NDArray[np.float32]]:
                     thirds = np.split(expand(file.tensor(f"{joined}.{end}")), 3)
                     for name, third in zip(names, thirds, strict=True):
                         key = f"{target[shape.architecture].format(layer, name)}.{end}"
-                        found[key] = np.ascontiguousarray(third)
+                        weights[key] = np.ascontiguousarray(third)
     for name, theirs in pairs(shape):  # what the file leaves out is nothing, where the network has a place for it
-        if name.endswith(".bias") and name not in file.tensors and theirs not in found and _has_place(name, opened):
-            found[theirs] = np.zeros(len(found[theirs.removesuffix("bias") + "weight"]), np.float32)
+        if name.endswith(".bias") and name not in file.tensors and theirs not in weights and _has_place(name, opened):
+            weights[theirs] = np.zeros(len(weights[theirs.removesuffix("bias") + "weight"]), np.float32)
     strange = [name for name in file.tensors if name not in used]
     if strange:
         raise WrongUse(f"{file.path}: expected the tensors of {shape.architecture}, found {strange[0]}")
-    return found
+    return weights
 
 
 def _biases(opened: Opened, *parts: str) -> bool:

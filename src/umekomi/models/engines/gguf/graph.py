@@ -140,8 +140,8 @@ class _Graph:
         )
         if all(tensor.type in FLOATS for tensor in tensors):
             whole = np.concatenate([expand(tensor) for tensor in tensors])
-            found = self.node("MatMul", rows, self.weight("+".join(names), whole.T))
-            return found if bias is None else self.node("Add", found, self.constant(bias))
+            joined = self.node("MatMul", rows, self.weight("+".join(names), whole.T))
+            return joined if bias is None else self.node("Add", joined, self.constant(bias))
         quantized = [codes(tensor) for tensor in tensors if tensor.type not in FLOATS]
         if len(quantized) == len(tensors) and len({(part.bits, part.block) for part in quantized}) == 1:
             return self._blocks(rows, "+".join(names), _joined(quantized), bias)
@@ -392,14 +392,14 @@ class _Graph:
             rows = self.norm(self.node("Add", self.attention(rows, layer), rows), f"{prefix}.attn_output_norm")
             return self.norm(self.node("Add", self.feed_forward(rows, layer), rows), f"{prefix}.layer_output_norm")
         bare = shape.architecture == "modern-bert" and layer == 0 and not self.has(f"{prefix}.attn_norm.weight")
-        found = self.attention(rows if bare else self.norm(rows, f"{prefix}.attn_norm"), layer)
+        attended = self.attention(rows if bare else self.norm(rows, f"{prefix}.attn_norm"), layer)
         if shape.gemma:
-            found = self.norm(found, f"{prefix}.post_attention_norm")
-        rows = self.node("Add", found, rows)
-        found = self.feed_forward(self.norm(rows, f"{prefix}.ffn_norm"), layer)
+            attended = self.norm(attended, f"{prefix}.post_attention_norm")
+        rows = self.node("Add", attended, rows)
+        attended = self.feed_forward(self.norm(rows, f"{prefix}.ffn_norm"), layer)
         if shape.gemma:
-            found = self.norm(found, f"{prefix}.post_ffw_norm")
-        return self.node("Add", found, rows)
+            attended = self.norm(attended, f"{prefix}.post_ffw_norm")
+        return self.node("Add", attended, rows)
 
     # --- the whole ----------------------------------------------------------------------------------------------------
 
@@ -483,13 +483,13 @@ def divisors(file: Gguf, shape: Shape) -> NDArray[np.float32]:
     """What the speeds of the full rotation are divided by, ``[rotary / 2]``: the stretch, times what the file lists."""
     if shape.architecture not in SLOWED or SPEEDS not in file.tensors:
         return np.full(shape.rotary // 2, shape.stretch, np.float32)
-    found = expand(file.tensor(SPEEDS))
-    if found.shape != (shape.rotary // 2,) or not (np.isfinite(found) & (found > 0)).all():
+    factors = expand(file.tensor(SPEEDS))
+    if factors.shape != (shape.rotary // 2,) or not (np.isfinite(factors) & (factors > 0)).all():
         raise DataError(
-            f"{file.path}, tensor {SPEEDS}: expected {shape.rotary // 2} numbers above zero, found {list(found.shape)} "
-            f"with {found[~(found > 0) | ~np.isfinite(found)][:1].tolist()}"
+            f"{file.path}, tensor {SPEEDS}: expected {shape.rotary // 2} numbers above zero, found "
+            f"{list(factors.shape)} with {factors[~(factors > 0) | ~np.isfinite(factors)][:1].tolist()}"
         )
-    return found * np.float32(shape.stretch)
+    return factors * np.float32(shape.stretch)
 
 
 def _joined(parts: list[Codes]) -> Codes:

@@ -222,13 +222,13 @@ class _Part:
     # --- metadata ---------------------------------------------------------------------------------------------------
 
     def _pairs(self, count: int) -> dict[str, Any]:
-        found: dict[str, Any] = {}
+        pairs: dict[str, Any] = {}
         for number in range(count):
             key = self._string(f"key {number + 1} of {count}", LONGEST_KEY)
-            if key in found:
+            if key in pairs:
                 raise DataError(f"{self.path}: expected each key once, found {key!r:.80} twice")
-            found[key] = self._value(key, self._take("<I", f"the type of {key!r:.80}"))
-        return found
+            pairs[key] = self._value(key, self._take("<I", f"the type of {key!r:.80}"))
+        return pairs
 
     def _value(self, key: str, kind: int) -> Any:
         if kind == STRING:

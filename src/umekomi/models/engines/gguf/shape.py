@@ -221,12 +221,12 @@ def entry_of(file: Gguf) -> Entry | None:
     names = [file.path.stem, file.path.parent.name, *(file.metadata.get(key, "") for key in keys)]
     width = file.metadata.get(f"{file.architecture}.embedding_length")
     told = [_letters(name) for name in names]
-    found = [
+    entries = [
         entry
         for entry in CATALOGUE.values()
         if entry.hub and entry.dimensions == width and any(_letters(entry.hub.split("/")[-1]) in name for name in told)
     ]
-    return max(found, key=lambda entry: len(entry.hub), default=None)
+    return max(entries, key=lambda entry: len(entry.hub), default=None)
 
 
 @dataclass(frozen=True)

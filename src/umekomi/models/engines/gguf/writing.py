@@ -398,15 +398,15 @@ def _say_pairs(writer: GGUFWriter, told: dict[str, Any], tokens: list[str], sort
     levels = [step for step in steps if step.get("type") == "ByteLevel"]
     if not levels:
         raise WrongUse(f"gguf: expected {name}'s pairs to be of bytes, found others")
-    found = [
+    joins = [
         cut
         for cut, known in CUTS.items()
         if cut and (known.patterns == patterns or (not patterns and levels[0]["use_regex"] and cut == "gpt-2"))
     ]
-    if not found:
+    if not joins:
         raise WrongUse(f"gguf: expected {name} to cut texts in a way that the format has a name for, found {patterns}")
     writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre(found[0])
+    writer.add_tokenizer_pre(joins[0])
     merges = told["model"]["merges"]
     writer.add_token_merges([merge if isinstance(merge, str) else " ".join(merge) for merge in merges])
     return tokens
