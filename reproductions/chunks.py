@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from umekomi.data import fingerprint, load
-from umekomi.models import load as load_model
+from umekomi.models.engines.choice import open_for_encoding
 from umekomi.progress import say
 from umekomi.recipes import get
 from umekomi.statistics import interval, paired_interval
@@ -31,7 +31,7 @@ def judged(task: Chunks, progress: bool) -> list[np.ndarray]:
     words."""
     found = []
     for name in MODELS:
-        model = get(name)().fit({"text": task.texts()}) if name == "bm25" else load_model(name)
+        model = get(name)().fit({"text": task.texts()}) if name == "bm25" else open_for_encoding(name)
         found.append(task.evaluate(model, batch_size=64, progress=progress).main.values)
     return found
 

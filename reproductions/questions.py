@@ -14,6 +14,7 @@ from umekomi.data import RetrievalData, fingerprint, load
 from umekomi.errors import DataError
 from umekomi.models import load as load_model
 from umekomi.models.cached import CachedEmbedder
+from umekomi.models.engines.choice import open_for_encoding
 from umekomi.progress import say
 from umekomi.recipes import get, names
 from umekomi.tasks.questions import WAYS, make_questions
@@ -37,15 +38,17 @@ CLAIM = "questions-agree"
 
 @cache
 def _opened(name: str) -> Any:
-    return CachedEmbedder(load_model(name))
+    return CachedEmbedder(open_for_encoding(name))
 
 
 @cache
 def _learned(name: str, documents: tuple[str, ...]) -> Any:
-    """A small model of a recipe, from the documents: real and made questions about them are asked of the same one."""
+    """A small model of a recipe, from the documents, or minilm's token table: real and made questions about them are
+    asked of the same one."""
     recipe = get(name).small()
-    start = load_model("minilm") if name == "static" else None
-    return CachedEmbedder(recipe.fit({"text": list(documents)} if recipe.learns else None, start=start))
+    if name == "static":
+        return CachedEmbedder(recipe.fit(start=load_model("minilm")))
+    return CachedEmbedder(recipe.fit({"text": list(documents)} if recipe.learns else None))
 
 
 def candidates(data: RetrievalData, progress: bool) -> list[Any]:
@@ -81,7 +84,7 @@ def agreement(real: np.ndarray, made: np.ndarray) -> tuple[float, float, float]:
 def agree(progress: bool) -> Iterator[Measurement]:
     for name in SETS:
         data = load(name, "test")
-        key = [CLAIM, fingerprint(data), CANDIDATES]
+        key = [CLAIM, fingerprint(data), CANDIDATES, "token table"]
         real = np.stack(cached(key, lambda data=data: candidates(data, progress)))  # type: ignore[misc]
         for way in (*WAYS, "all"):
             try:
@@ -89,7 +92,7 @@ def agree(progress: bool) -> Iterator[Measurement]:
             except DataError as error:
                 say(f"  {name}, {way}: {error}")
                 continue
-            key = [CLAIM, fingerprint(made), CANDIDATES]
+            key = [CLAIM, fingerprint(made), CANDIDATES, "token table"]
             found = np.stack(cached(key, lambda made=made: candidates(made, progress)))  # type: ignore[misc]
             tau = agreement(real, found)
             say(f"  {name}, {way}: tau {tau[0]:.3f} [{tau[1]:.3f}, {tau[2]:.3f}] on {found.shape[1]} questions")
