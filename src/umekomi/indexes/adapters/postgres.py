@@ -26,7 +26,7 @@ from umekomi.indexes.filters import POSTGRES, sql
 from umekomi.indexes.index import Hit
 from umekomi.indexes.kinds import Exact, Hnsw, Kind, make_kind
 from umekomi.indexes.payload import as_json, row_of, type_name, value
-from umekomi.indexes.scans import overlap
+from umekomi.indexes.scans import assured, found_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -398,20 +398,22 @@ class PostgresIndex(Adapter):
 
     def _tune(self, recall: float) -> None:
         settings = self.kind.settings()
-        measured = self._recall(10, 100, 0) if len(self) >= 1000 else lambda: 1.0
+        found = self._found(10, 100, 0) if len(self) >= 1000 else lambda: np.zeros((0, 2), np.int64)
         for effort in EFFORTS:
             self.about = self.about | {"kind": {"name": "hnsw", "settings": settings | {"effort": effort}}}
-            if measured() >= recall:
+            if assured(found()) >= recall:
                 break
         self._note({"kind": self.about["kind"]})
 
     def check(self, k: int = 10, sample: int = 200, *, seed: int = 1, queries: Any = None) -> float:
         """Recall at ``k`` of what the table's graph finds against a look at every row: of ``queries``, or of rows of
         its own, each without itself."""
-        return self._recall(k, sample, seed, queries)()
+        found, wanted = self._found(k, sample, seed, queries)().sum(0)
+        return float(found / wanted) if wanted else 1.0
 
-    def _recall(self, k: int, sample: int, seed: int, queries: Any = None) -> Callable[[], float]:
-        """What measures :meth:`check` with the effort of the moment; every row is looked at here, once."""
+    def _found(self, k: int, sample: int, seed: int, queries: Any = None) -> Callable[[], NDArray[np.int64]]:
+        """What counts the neighbours found (:func:`umekomi.indexes.scans.found_of`) with the effort of the moment;
+        every row is looked at here, once."""
         if queries is None:
             rows = self._read(
                 self._sql("SELECT {vector} FROM {table} ORDER BY md5({id} || %s) LIMIT %s"), (str(seed), sample)
@@ -434,11 +436,7 @@ class PostgresIndex(Adapter):
         true = ranked(exact=True)
         own = true[0][:, 0] if queries is None else np.full(len(vectors), -1)
 
-        def measured() -> float:
-            share = overlap(true, ranked(exact=False), own, k)
-            return 1.0 if share is None else share
-
-        return measured
+        return lambda: found_of(true, ranked(exact=False), own, k)
 
     def _search(self, query: Any, k: int, condition: Any) -> list[Hit]:
         exact = isinstance(self.kind, Exact)
