@@ -215,9 +215,24 @@ def test_tuning_looks_at_every_row_once(monkeypatch):
         return nearest(*given, exact=exact)
 
     monkeypatch.setattr(index, "_nearest", counted)
-    monkeypatch.setattr("umekomi.indexes.adapters.postgres.overlap", lambda *_: 0.0)  # each effort is tried
+    monkeypatch.setattr("umekomi.indexes.adapters.postgres.assured", lambda *_: 0.0)  # each effort is tried
     index.compact("hnsw", connections=4, build_effort=8)
     assert asked == {True: 100, False: 600} and index.kind.effort == 1000
+
+
+def test_a_note_or_a_graph_keeps_what_another_writer_said_meanwhile():
+    one = made("shared")
+    one.add(range(20), np.random.default_rng(0).standard_normal((20, 8)))
+    other = PostgresIndex(postgres.address(), "shared")
+    other.add(["x"], np.eye(1, 8), {"year": [2024]}, job={"rows": 21})
+    one.note(colour="blue")
+    assert one.fields == ["year"] and one.about["job"] == {"rows": 21}
+    other.add(["y"], np.eye(1, 8), {"town": ["Kobe"]})
+    one.compact("hnsw")
+    found = PostgresIndex(postgres.address(), "shared")
+    assert set(found.fields) == {"year", "town"} and found.kind.name == "hnsw"
+    assert found.about["job"] == {"rows": 21} and found.about["colour"] == "blue"
+    assert found.search(np.eye(1, 8), 1, filter="town == 'Kobe'")[0][0].id == "y"
 
 
 def test_a_lost_connection_is_made_anew_once():

@@ -62,6 +62,14 @@ def index(
     ] = False,
     check: Annotated[bool, typer.Option("--check", help="Measure recall at 10 against exact search.")] = False,
     verify: Annotated[bool, typer.Option("--verify", help="Read every file against its checksum.")] = False,
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            "--ray",
+            help="Into a new table of a server, by the processes of a Ray cluster: its address, auto for the one that "
+            "this machine belongs to, or local for a new one of this machine's cores.",
+        ),
+    ] = None,
     engine: Engine = "auto",
     batch_size: Annotated[int, typer.Option(help="Texts a batch.")] = 32,
     encoding: Encoding = None,
@@ -77,7 +85,32 @@ def index(
     if len(words) > 2:
         raise WrongUse(f"index: expected a model and a file, found {len(words)} arguments")
     chosen = settings_of(settings)
-    if words:
+    opened: Any
+    if ray is not None:
+        if len(words) < 2 or add or replace or fusion:
+            raise WrongUse("index: --ray makes a new table of a model and a file of texts: leave out other work")
+        from umekomi.scale import index as over_a_cluster
+
+        opened = over_a_cluster(
+            words[0],
+            words[1],
+            out,
+            address=ray,
+            kind=kind,
+            recall=0.95 if recall is None else recall,
+            column=column,
+            id_column=id_column,
+            dimensions=dimensions,
+            engine=engine,
+            batch_size=batch_size,
+            encoding=encoding,
+            numbers=number or (),
+            rerank=rerank,
+            depth=depth,
+            progress=True,
+            **chosen,
+        )
+    elif words:
         model, source = (words[0], words[1]) if len(words) == 2 else (None, words[0])
         opened = run(
             model,

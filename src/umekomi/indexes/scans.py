@@ -21,6 +21,8 @@ Ranking: TypeAlias = "tuple[NDArray[np.int64], Floats]"
 Measure: TypeAlias = "Callable[[Any, Any], Floats]"
 """How vectors compare: higher is nearer, ``[n, m]``."""
 ROWS = 8192
+SURE = 1.645
+"""The standard errors that a one-sided 95 % interval reaches below what was measured."""
 FEW = 0.02
 """The share of rows below which those a filter leaves are looked at one by one."""
 
@@ -129,13 +131,12 @@ def score_listed(part: Part, queries: Any, numbers: Any, k: int) -> tuple[Any, A
     return rows, scores
 
 
-def measure_recall(kind: Any, part: Part, k: int, sample: int, seed: int) -> float:
-    """Recall at ``k`` of a kind's whole search, rows drawn as queries, each without itself; where there is nothing to
-    find, nothing is missed."""
+def assured_recall(kind: Any, part: Part, k: int, sample: int, seed: int) -> float:
+    """What recall at ``k`` a kind's whole search has for sure (:func:`assured`), rows drawn as queries, each without
+    itself."""
     asked = sample_queries(part, sample, seed)
     queries = np.asarray(part.vectors[asked], np.float32)
-    share = overlap(scan(part, queries, k + 1), kind.search(part, queries, k + 1, None), asked, k)
-    return 1.0 if share is None else share
+    return assured(found_of(scan(part, queries, k + 1), kind.search(part, queries, k + 1, None), asked, k))
 
 
 def sample_queries(part: Part, sample: int, seed: int) -> Any:
@@ -145,14 +146,37 @@ def sample_queries(part: Part, sample: int, seed: int) -> Any:
 
 
 def overlap(true: tuple[Any, Any], found: tuple[Any, Any], own: Any, k: int) -> float | None:
-    """Recall at ``k``: the share of the places of true neighbours that rows as near were found for, each query's own
-    row left out; of (rows, scores) as a search gives them. Among equals it does not matter which one was found. None
-    where no query has a neighbour."""
-    hits = total = 0
+    """Recall at ``k``: the share of the places of true neighbours that rows as near were found for
+    (:func:`found_of`). None where no query has a neighbour."""
+    hits, wanted = found_of(true, found, own, k).sum(0)
+    return float(hits / wanted) if wanted else None
+
+
+def found_of(true: tuple[Any, Any], found: tuple[Any, Any], own: Any, k: int) -> NDArray[np.int64]:
+    """(the places of its ``k`` true neighbours that rows as near were found for, how many those are) of every query
+    that has one, ``[queries, 2]``, its own row left out; of (rows, scores) as a search gives them. Among equals it does
+    not matter which one was found."""
+    counts = []
     for row, true_rows, true_scores, rows, scores in zip(own, *true, *found, strict=True):
         wanted = true_scores[(true_rows >= 0) & (true_rows != row)][:k]
         if len(wanted):
             near = scores[(rows >= 0) & (rows != row)][:k] >= wanted[-1] - 1e-6 * max(abs(float(wanted[-1])), 1.0)
-            hits += min(int(near.sum()), len(wanted))
-            total += len(wanted)
-    return hits / total if total else None
+            counts.append((min(int(near.sum()), len(wanted)), len(wanted)))
+    return np.array(counts, np.int64).reshape(-1, 2)
+
+
+def assured(counts: NDArray[np.int64]) -> float:
+    """The recall that a sample of queries makes sure of: the lower end of its one-sided 95 % interval, of what
+    :func:`found_of` gives. Queries are the sample, not places: the misses of one come together. With nothing to find
+    nothing is missed."""
+    return 1.0 if not len(counts) else float(counts[:, 0].sum() / counts[:, 1].sum() - SURE * spread(counts))
+
+
+def spread(counts: NDArray[np.int64]) -> float:
+    """The standard error of the recall over a sample of queries, of what :func:`found_of` gives (that of a ratio of
+    sums; Cochran 1977, section 6.3); zero of a single query, which says nothing of others."""
+    hits, wanted = counts[:, 0].astype(np.float64), counts[:, 1].astype(np.float64)
+    if len(counts) < 2:
+        return 0.0
+    lacks = hits - wanted * (hits.sum() / wanted.sum())
+    return float(np.sqrt(len(counts) / (len(counts) - 1) * (lacks**2).sum()) / wanted.sum())

@@ -29,6 +29,8 @@ from umekomi.verbs.encode import WRITTEN, read_vectors, vectors_of
 from umekomi.verbs.search import DEPTH, open_reranker
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from umekomi.models.base import EmbedderBase, Named
 
 ROWS = 4096
@@ -97,8 +99,6 @@ def index(
         progress: shows a bar.
         **settings: of the kind, as of :meth:`Index.create`.
     """
-    import pyarrow as pa
-
     model, hybrid = legs_of(model)
     stage = last_stage(rerank, depth)
     if fusion is not None:
@@ -130,10 +130,7 @@ def index(
     read = Source(
         source, encoding=encoding, column=column, id_column=id_column, typed=True, numbers=numbers, titles=True
     )
-    own_id = id_column or next((name for name in ("id", "_id") if name in read.names), None)
-    taken = next((name for name in TAKEN if name in read.names), None)
-    if taken is not None:
-        raise WrongUse(f"{source}: the column {taken!r} has a name that an index uses itself: rename it")
+    own_id = id_column_of(read, id_column)
     inside = Path(out) / "model"
 
     def searched() -> list[str]:
@@ -164,7 +161,7 @@ def index(
         opened = _open(out, embedder, job, add, failing)
         if opened is not None and hybrid and len(opened.legs) == 1:
             raise WrongUse(f"{opened.where} has no lexical leg: leave out bm25+, or make a new index with it")
-        begun = _job(opened)
+        begun = job_of(opened)
         done = begun["rows"] if begun["key"] == job and not begun["finished"] else 0
         if done and opened is not None:
             say(f"going on behind {done:,} finished rows in {opened.where}")
@@ -174,17 +171,7 @@ def index(
                 if row + table.num_rows <= skipped:
                     row += table.num_rows
                     continue
-                texts = read.texts(table, row)
-                ids = (
-                    identifiers(table[own_id], str(source), own_id, row)
-                    if own_id
-                    else [str(number) for number in range(row + 1, row + 1 + table.num_rows)]
-                )
-                left_out = {own_id, *(WRITTEN if known is not None else ())} - {column}
-                # a hit shows what was embedded, be it a title
-                table = table.set_column(table.column_names.index(column), column, pa.array(texts, pa.string()))
-                rest = table.select([name for name in table.column_names if name not in left_out])
-                payload = as_table(rest, str(source))
+                ids, texts, payload = rows_of(read, table, row, column, own_id, WRITTEN if known is not None else ())
                 vectors = (
                     vectors_of(table, source)
                     if known is not None
@@ -235,6 +222,42 @@ def index(
     return opened
 
 
+def id_column_of(read: Source, id_column: str | None) -> str | None:
+    """The column that holds ids; the error for a source with a column whose name an index uses itself."""
+    taken = next((name for name in TAKEN if name in read.names), None)
+    if taken is not None:
+        raise WrongUse(f"{read.path}: the column {taken!r} has a name that an index uses itself: rename it")
+    return id_column or next((name for name in ("id", "_id") if name in read.names), None)
+
+
+def rows_of(
+    read: Source, table: pa.Table, first: int, column: str, own_id: str | None, written: Sequence[str] = ()
+) -> tuple[list[str], list[str], pa.Table]:
+    """(ids, texts, payload) of one of a source's tables, whose rows begin at ``first``.
+
+    Args:
+        read: the source.
+        table: one of its tables.
+        first: where its rows begin, from 0.
+        column: holds the texts.
+        own_id: holds the ids; None: they are the row numbers, from 1.
+        written: columns that are no payload.
+    """
+    import pyarrow as pa
+
+    texts = read.texts(table, first)
+    ids = (
+        identifiers(table[own_id], str(read.path), own_id, first)
+        if own_id
+        else [str(number) for number in range(first + 1, first + 1 + table.num_rows)]
+    )
+    left_out = {own_id, *written} - {column}
+    # a hit shows what was embedded, be it a title
+    table = table.set_column(table.column_names.index(column), column, pa.array(texts, pa.string()))
+    rest = table.select([name for name in table.column_names if name not in left_out])
+    return ids, texts, as_table(rest, str(read.path))
+
+
 def legs_of(model: Named | None) -> tuple[Named | None, bool]:
     """(the model of the vectors, whether a lexical leg stands beside it), of ``bm25+MODEL`` or ``MODEL``.
 
@@ -269,7 +292,7 @@ def _where(model: Named) -> str:
     return str(model) if place is None else str(place.resolve())
 
 
-def _job(opened: AnyIndex | None) -> dict[str, Any]:
+def job_of(opened: AnyIndex | None) -> dict[str, Any]:
     """The run that filled an index: its key, how many rows it had finished, whether that was all."""
     about = opened.about.get("job") if opened is not None else None
     if about is None:
@@ -302,12 +325,13 @@ def _open(out: str | Path, embedder: EmbedderBase, job: str, add: bool, failing:
     if opened is None:
         return None
     opened.use(embedder)
-    _may_go_on(opened, job, add)
+    may_go_on(opened, job, add)
     return opened
 
 
-def _may_go_on(opened: AnyIndex, job: str, add: bool) -> None:
-    begun = _job(opened)
+def may_go_on(opened: AnyIndex, job: str, add: bool) -> None:
+    """The error for an index that is neither to be added to nor this job's own, begun and not finished."""
+    begun = job_of(opened)
     if not add and (begun["finished"] or begun["key"] != job):
         raise WrongUse(
             f"{opened.where} holds an index already", parameter="add", advice="choose a new folder, or add to it with"
@@ -365,7 +389,7 @@ def carry(
                         f"{target.where} holds vectors of another {what} ({other}) than {given.where} ({one}): they do "
                         "not compare"
                     )
-            _may_go_on(target, job, add)
+            may_go_on(target, job, add)
         elif is_database(out):
             begun = about_of(about["dimension"], about["metric"], about["text"]) | {"model": model}
             target = failing.enter_context(create_database(str(out), dimension=about["dimension"], about=begun))
@@ -381,7 +405,7 @@ def carry(
                 of=model,
                 **settings,
             )
-        begun = _job(target)
+        begun = job_of(target)
         going_on = begun["key"] == job and not begun["finished"]
         rows, after = (begun["rows"], begun.get("last")) if going_on else (0, None)
         if rows:

@@ -188,7 +188,7 @@ class Adapter(ABC):
 
     def note(self, **about: Any) -> None:
         """Keep facts of the caller's (JSON) in the database."""
-        self._write_about(self.about | noted(about))
+        self._note(noted(about))
 
     def compact(self, kind: str | None = None, *, recall: float | None = None, **settings: Any) -> None:
         """What the database does to be searched well after many additions."""
@@ -250,7 +250,7 @@ class Adapter(ABC):
     def _search(self, query: Any, k: int, condition: Any) -> list[Hit]: ...
 
     @abstractmethod
-    def _write_about(self, about: dict[str, Any]) -> None: ...
+    def _note(self, notes: Mapping[str, Any]) -> None: ...
 
 
 def about_of(

@@ -77,6 +77,9 @@ class LanceIndex(Adapter):
         table = self._database.open_table(ABOUT).search().where(f"name = {quoted(self.name)}").limit(1).to_arrow()
         return table["about"][0].as_py() if table.num_rows else None
 
+    def _note(self, notes: Mapping[str, Any]) -> None:
+        self._write_about(self.about | dict(notes))
+
     def _write_about(self, about: dict[str, Any]) -> None:
         row = pa.table({"name": [self.name], "about": [json.dumps(about, ensure_ascii=False)]})
         if ABOUT not in self._names():
@@ -128,7 +131,7 @@ class LanceIndex(Adapter):
         except (ValueError, RuntimeError, NotImplementedError) as error:
             raise DataError(f"add: LanceDB does not take it: {line(error)}") from None
         if notes:
-            self._write_about(self.about | dict(notes))
+            self._note(notes)
         self._written()
 
     def _widen(self, table: pa.Table) -> None:

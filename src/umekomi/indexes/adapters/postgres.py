@@ -26,7 +26,7 @@ from umekomi.indexes.filters import POSTGRES, sql
 from umekomi.indexes.index import Hit
 from umekomi.indexes.kinds import Exact, Hnsw, Kind, make_kind
 from umekomi.indexes.payload import as_json, row_of, type_name, value
-from umekomi.indexes.scans import overlap
+from umekomi.indexes.scans import assured, found_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -227,9 +227,22 @@ class PostgresIndex(Adapter):
         said = MARK + json.dumps(about, ensure_ascii=True)
         connection.execute(self._sql("COMMENT ON TABLE {table} IS {said}", said=self._literal(said)))
 
-    def _write_about(self, about: dict[str, Any]) -> None:
-        self._run(lambda connection: self._comment(connection, about))
-        self.about = about
+    def _locked(self, connection: Any) -> dict[str, Any]:
+        """Lock the table against other writers; what it says of itself now, which one of them may have changed."""
+        connection.execute(self._sql("LOCK TABLE {table} IN SHARE ROW EXCLUSIVE MODE"))
+        _, said = self._look(connection)
+        return read_about(said or "", self.where)
+
+    def _note(self, notes: Mapping[str, Any]) -> None:
+        def work(connection: Any) -> dict[str, Any]:
+            about = self._locked(connection) | dict(notes)
+            self._comment(connection, about)
+            return about
+
+        self._took(self._run(work))
+
+    def _took(self, about: dict[str, Any]) -> None:
+        self.about, self._schema = about, _schema(about, self.where)
 
     def __len__(self) -> int:
         return int(self._read(self._sql("SELECT count(*) FROM {table}"))[0][0])
@@ -260,9 +273,7 @@ class PostgresIndex(Adapter):
         every = self._named(ID, VECTOR, *columns)
 
         def work(connection: Any) -> tuple[dict[str, Any], pa.Schema]:
-            connection.execute(self._sql("LOCK TABLE {table} IN SHARE ROW EXCLUSIVE MODE"))
-            _, said = self._look(connection)
-            stored = read_about(said or "", self.where)
+            stored = self._locked(connection)
             known = _schema(stored, self.where)
             if stored.get("commit") == token:
                 return stored, known  # the connection was lost behind the commit
@@ -352,9 +363,9 @@ class PostgresIndex(Adapter):
             raise WrongUse(
                 f"{self.where}: pgvector's graph takes up to {WIDEST_GRAPH:,} dimensions, found {self.dimension:,}"
             )
-        about = dict(self.about)
 
-        def work(connection: Any) -> None:
+        def work(connection: Any) -> dict[str, Any]:
+            about = self._locked(connection)
             if kind in ("exact", "hnsw"):
                 connection.execute(self._sql("DROP INDEX IF EXISTS {graph}", graph=self._named(self._graph)))
                 about.pop("kind", None)
@@ -372,10 +383,10 @@ class PostgresIndex(Adapter):
                 )
                 about["kind"] = {"name": "hnsw", "settings": graph.settings() | {"effort": graph.effort or EFFORTS[0]}}
             self._comment(connection, about)
+            return about
 
-        self._run(work)
+        self._took(self._run(work))
         self._run(lambda connection: connection.execute(self._sql("ANALYZE {table}")))
-        self.about = about
         if graph is not None and not settings.get("effort"):
             self._tune(0.95 if recall is None else recall)
 
@@ -387,20 +398,22 @@ class PostgresIndex(Adapter):
 
     def _tune(self, recall: float) -> None:
         settings = self.kind.settings()
-        measured = self._recall(10, 100, 0) if len(self) >= 1000 else lambda: 1.0
+        found = self._found(10, 100, 0) if len(self) >= 1000 else lambda: np.zeros((0, 2), np.int64)
         for effort in EFFORTS:
             self.about = self.about | {"kind": {"name": "hnsw", "settings": settings | {"effort": effort}}}
-            if measured() >= recall:
+            if assured(found()) >= recall:
                 break
-        self._write_about(self.about)
+        self._note({"kind": self.about["kind"]})
 
     def check(self, k: int = 10, sample: int = 200, *, seed: int = 1, queries: Any = None) -> float:
         """Recall at ``k`` of what the table's graph finds against a look at every row: of ``queries``, or of rows of
         its own, each without itself."""
-        return self._recall(k, sample, seed, queries)()
+        found, wanted = self._found(k, sample, seed, queries)().sum(0)
+        return float(found / wanted) if wanted else 1.0
 
-    def _recall(self, k: int, sample: int, seed: int, queries: Any = None) -> Callable[[], float]:
-        """What measures :meth:`check` with the effort of the moment; every row is looked at here, once."""
+    def _found(self, k: int, sample: int, seed: int, queries: Any = None) -> Callable[[], NDArray[np.int64]]:
+        """What counts the neighbours found (:func:`umekomi.indexes.scans.found_of`) with the effort of the moment;
+        every row is looked at here, once."""
         if queries is None:
             rows = self._read(
                 self._sql("SELECT {vector} FROM {table} ORDER BY md5({id} || %s) LIMIT %s"), (str(seed), sample)
@@ -423,11 +436,7 @@ class PostgresIndex(Adapter):
         true = ranked(exact=True)
         own = true[0][:, 0] if queries is None else np.full(len(vectors), -1)
 
-        def measured() -> float:
-            share = overlap(true, ranked(exact=False), own, k)
-            return 1.0 if share is None else share
-
-        return measured
+        return lambda: found_of(true, ranked(exact=False), own, k)
 
     def _search(self, query: Any, k: int, condition: Any) -> list[Hit]:
         exact = isinstance(self.kind, Exact)

@@ -114,6 +114,9 @@ class QdrantIndex(Adapter):
         (found,) = self._safely(lambda: self.client.retrieve(ABOUT, [self._point(self.name)])) or (None,)
         return None if found is None else str((found.payload or {}).get("about", ""))
 
+    def _note(self, notes: Mapping[str, Any]) -> None:
+        self._write_about(self.about | dict(notes))
+
     def _write_about(self, about: dict[str, Any]) -> None:
         from qdrant_client import models
 
@@ -158,7 +161,7 @@ class QdrantIndex(Adapter):
             some = points[start : start + self.batch]
             self._safely(lambda some=some: self.client.upsert(self.name, some, wait=True))
         if notes:
-            self._write_about(self.about | dict(notes))
+            self._note(notes)
 
     def _delete(self, names: list[str]) -> None:
         from qdrant_client import models

@@ -102,7 +102,7 @@ class Centroids(Kind):
         queries = Vectors.of([part.vectors.item(int(row))[:LONGEST] for row in own])
         deepest = max(depth for depth in DEPTHS if depth <= max(part.living // 4, k))
         true, _ = Late().search(part, queries, deepest + 1, None)
-        ranks: dict[int, list[int]] = {depth: [] for depth in DEPTHS if depth <= deepest}
+        ranks: dict[int, list[NDArray[np.int64]]] = {depth: [] for depth in DEPTHS if depth <= deepest}
         for query, (row, near) in enumerate(zip(own, true, strict=True)):
             estimates = self._estimates(part, queries.item(query))
             estimates[row] = -np.inf
@@ -110,8 +110,8 @@ class Centroids(Kind):
             near = near[(near >= 0) & (near != row)]
             places = part.rows - np.searchsorted(order, estimates[near], side="left")
             for depth in ranks:
-                ranks[depth] += places[:depth].tolist()
-        lengths = {depth: shortlist_for(np.array(found), recall, depth) for depth, found in ranks.items()}
+                ranks[depth].append(places[:depth])
+        lengths = {depth: shortlist_for(found, recall, depth) for depth, found in ranks.items()}
         first = lengths.pop(DEPTHS[0])
         self.reach = [(float(depth), float(max(length, first))) for depth, length in lengths.items()]
         return {"shortlist": first}

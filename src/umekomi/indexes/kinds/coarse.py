@@ -11,13 +11,23 @@ hits there are and whatever a filter leaves."""
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from umekomi.indexes.kinds.base import DEPTHS, USUAL, Kind
-from umekomi.indexes.scans import Part, ask_all, empty_hits, merge_hits, sample_queries, scan, score_listed
+from umekomi.indexes.scans import (
+    SURE,
+    Part,
+    ask_all,
+    empty_hits,
+    merge_hits,
+    sample_queries,
+    scan,
+    score_listed,
+    spread,
+)
 from umekomi.parts.kernels.threads import cores, run_all, shards
 
 if TYPE_CHECKING:
@@ -119,8 +129,8 @@ class Coarse(Kind):
 
         return ask_all(ask, queries, k)
 
-    def ranks(self, part: Part, k: int, sample: int, seed: int, threads: int) -> NDArray[np.int64]:
-        """For rows drawn as queries: how far down the coarse order each of their ``k`` true neighbours stands (1 is
+    def ranks(self, part: Part, k: int, sample: int, seed: int, threads: int) -> list[NDArray[np.int64]]:
+        """For every row drawn as a query: how far down the coarse order each of its ``k`` true neighbours stands (1 is
         first)."""
         asked = sample_queries(part, sample, seed)
         queries = np.asarray(part.vectors[asked], np.float32)
@@ -132,8 +142,8 @@ class Coarse(Kind):
             counts[keys[own]] -= 1
             above = np.cumsum(counts[::-1])[::-1]
             near = [row for row in rows[q] if row >= 0 and row != own][:k]
-            out.append([above[keys[row]] for row in near])
-        return np.array([rank for ranks in out for rank in ranks])
+            out.append(np.array([above[keys[row]] for row in near], np.int64))
+        return out
 
 
 def margin_at(reach: list[tuple[float, float]], score: float) -> float:
@@ -197,8 +207,20 @@ def scan_keys(
     return keys, max(threshold(counts.sum(0), wanted), 1)
 
 
-def shortlist_for(ranks: NDArray[np.int64], recall: float, k: int) -> int:
-    """The shortlist that holds this share of the true neighbours, a tenth more for chance."""
-    return (
-        max(2 * k, int(np.ceil(1.1 * np.quantile(ranks, min(recall, 1.0), method="higher")))) if len(ranks) else 2 * k
-    )
+def shortlist_for(ranks: Sequence[NDArray[np.int64]], recall: float, k: int) -> int:
+    """The shortlist that holds this share of the true neighbours of all queries, for all that a sample of them can
+    say: were it just as long as holds that share of the sample's, it would be too short for others about as often as
+    not. So it holds as much more of the sample's as a recall of that share may come out above it by chance, at 95 %:
+    :data:`~umekomi.indexes.scans.SURE` standard errors over queries.
+
+    Args:
+        ranks: for every query of the sample, how far down the coarse order its true neighbours stand (1 is first).
+        recall: the share.
+        k: hits; a list is twice as long at least.
+    """
+    every = np.concatenate([*ranks, np.zeros(0, np.int64)])
+    if not len(every):
+        return 2 * k
+    just = np.quantile(every, min(recall, 1.0), method="higher")
+    counts = np.array([((each <= just).sum(), len(each)) for each in ranks if len(each)])
+    return max(2 * k, int(np.quantile(every, min(recall + SURE * spread(counts), 1.0), method="higher")))

@@ -11,7 +11,7 @@ from umekomi.errors import WrongUse
 from umekomi.indexes.kinds.base import USUAL
 from umekomi.indexes.kinds.coarse import Coarse, Keys, scan_keys
 from umekomi.indexes.packing import Shape
-from umekomi.indexes.scans import ROWS, Part, empty_hits, measure_recall
+from umekomi.indexes.scans import ROWS, Part, assured_recall, empty_hits
 from umekomi.parts import similarity as similarities
 from umekomi.parts.kernels.threads import cores
 
@@ -91,7 +91,7 @@ class Funnel(Coarse):
         """The share of these rows to look at again for .95 of the true neighbours."""
         self.codec = self._learned(rows, directions)
         ranks = self.ranks(Part.fresh(rows, self.derive(rows)), 10, 128, 0, threads=1)
-        return float(np.quantile(ranks, 0.95)) / len(rows)
+        return float(np.quantile(np.concatenate(ranks), 0.95)) / len(rows)
 
     def _short(self, vectors: Floats, directions: NDArray[np.floating]) -> Floats:
         short = vectors @ directions
@@ -130,7 +130,7 @@ class Funnel(Coarse):
         self.shortlist = super().tuned(parts, recall, k, sample, seed)["shortlist"]
         part = max(parts, key=lambda each: each.rows)
         # later stages lose some of what the first one found: ask for more until the whole holds
-        while self.widths and self.shortlist < part.rows and measure_recall(self, part, k, sample, seed) < recall:
+        while self.widths and self.shortlist < part.rows and assured_recall(self, part, k, sample, seed) < recall:
             self.shortlist = min(part.rows, self.shortlist * 3 // 2 + 1)
         return {"shortlist": self.shortlist}
 

@@ -13,7 +13,7 @@ from umekomi.errors import MissingExtra, WrongUse
 from umekomi.indexes import graphs
 from umekomi.indexes.kinds.base import DEPTHS, USUAL, Kind
 from umekomi.indexes.packing import Shape
-from umekomi.indexes.scans import ROWS, Part, empty_hits, overlap, scan, score_listed
+from umekomi.indexes.scans import ROWS, Part, assured, empty_hits, found_of, scan, score_listed
 from umekomi.parts.kernels.threads import cores
 
 if TYPE_CHECKING:
@@ -175,7 +175,5 @@ class Hnsw(Kind):
 
 
 def _share(kind: Hnsw, part: Part, every: Part, queries: Any, k: int) -> float:
-    """Recall at ``k`` of a search in ``part``, of what a look at every row finds; with nothing to find nothing is
-    missed."""
-    share = overlap(scan(every, queries, k), kind.search(part, queries, k, None), [-1] * len(queries), k)
-    return 1.0 if share is None else share
+    """What recall at ``k`` a search in ``part`` has for sure, of what a look at every row finds."""
+    return assured(found_of(scan(every, queries, k), kind.search(part, queries, k, None), [-1] * len(queries), k))

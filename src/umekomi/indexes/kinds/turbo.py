@@ -85,11 +85,11 @@ class Turbo(Kind):
             codes = opener.from_bytes(data.tobytes())
         except ValueError as error:
             raise DataError(f"index kind turbo: turbovec {_version()} does not read its codes: {error}") from None
-        shape = codes.dim, codes.bit_width, len(codes)
-        if shape != (_padded(width), self.bits, rows):
+        found = codes.dim, codes.bit_width, len(codes)
+        if found != (_padded(width), self.bits, rows):
             raise DataError(
                 f"index kind turbo: expected codes of {_padded(width)} dimensions, {self.bits} bits and {rows:,} rows, "
-                f"found {shape[0]}, {shape[1]} and {shape[2]:,}"
+                f"found {found[0]}, {found[1]} and {found[2]:,}"
             )
         return codes
 
@@ -127,30 +127,30 @@ class Turbo(Kind):
                 mask = np.zeros(part.rows, bool)
                 mask[rows] = True
                 distinct, places = np.unique(rows, return_inverse=True)
-                listed, scores = self._listed(part, query[None], len(distinct), mask)
-                return scores[0][np.argsort(listed[0])][places]
+                found, scores = self._listed(part, query[None], len(distinct), mask)
+                return scores[0][np.argsort(found[0])][places]
 
             return estimates
 
         self.reach = margins(part, recall, seed, estimates_of)
         return {"shortlist": shortlist_for(self._ranks(part, recall, k, sample, seed), recall, k)}
 
-    def _ranks(self, part: Part, recall: float, k: int, sample: int, seed: int) -> NDArray[np.int64]:
-        """For rows drawn as queries: how far down turbovec's order each of their ``k`` true neighbours stands (1 is
+    def _ranks(self, part: Part, recall: float, k: int, sample: int, seed: int) -> list[NDArray[np.int64]]:
+        """For every row drawn as a query: how far down turbovec's order each of its ``k`` true neighbours stands (1 is
         first); all rows for one that is further down than was looked."""
         asked = sample_queries(part, sample, seed)
         queries = np.asarray(part.vectors[asked], np.float32)
         true, _ = scan(part, queries, k + 1)
-        ranks = np.zeros(0, np.int64)
+        ranks: list[NDArray[np.int64]] = []
         for depth in DEPTHS_OF_RANKS:
             listed, _ = self._listed(part, queries, min(depth, part.living))
-            by_query = []
+            ranks = []
             for own, near, order in zip(asked, true, listed, strict=True):
                 order = order[order != own]
                 places = {row: place for place, row in enumerate(order.tolist(), 1)}
-                by_query += [places.get(row, part.living) for row in near.tolist() if row >= 0 and row != own][:k]
-            ranks = np.array(by_query, np.int64)
-            if (ranks < part.living).mean() >= min(recall, 1.0) or depth >= part.living:
+                near = [row for row in near.tolist() if row >= 0 and row != own][:k]
+                ranks.append(np.array([places.get(row, part.living) for row in near], np.int64))
+            if shortlist_for(ranks, recall, k) < part.living or depth >= part.living:
                 break
         return ranks
 
