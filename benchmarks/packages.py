@@ -82,8 +82,8 @@ def package(name: str) -> Path:
 
 
 def download_source(name: str, place: Path) -> None:
-    """The source package, from the index that pip is told of: pip itself would build its metadata, for a minute, to hand
-    over a file."""
+    """The source package, from the index that pip is told of: pip itself would build its metadata, for a minute, to
+    hand over a file."""
     import requests
 
     project, version = name.split("==")
