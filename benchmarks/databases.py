@@ -111,7 +111,7 @@ def of_size(stored: Any, queries: Any) -> Iterator[Measurement]:
                 )
             if find_spec("qdrant_edge") and graphs:
                 arms.append(_database("Qdrant's engine", f"qdrant+edge://{place}/edge/umekomi", about, {}))
-            if ONE and ONE != arms[0].name:  # it knows the exact neighbours all the same
+            if ONE and arms[0].name != ONE:  # it knows the exact neighbours all the same
                 add_all(own, stored)
                 own.compact()
             for arm in arms:

@@ -89,7 +89,7 @@ def databases_table(rows: list[dict[str, str]]) -> str:
     ]
     for count in dict.fromkeys(row["rows"] for row in rows):
         arms = [row["arm"] for row in rows if row["rows"] == count and row["metric"] == "recall@10"]
-        arms = [arm for arm in arms if ": " not in arm and not arm.endswith(", a tenth deleted")]
+        arms = [arm for arm in dict.fromkeys(arms) if ": " not in arm and not arm.endswith(", a tenth deleted")]
 
         def cell(arm: str, metric: str, form: str = ",.3g", count: str = count) -> str:
             found = value.get((count, arm, metric))
