@@ -54,8 +54,9 @@ light: $(LIGHT)/.light ## the tests that the light install can run, in an enviro
 test: lint docs light $(VENV)/.dev ## everything that CI runs
 	$(IN) pytest -n 2 --dist loadfile
 
-test-all: test ## and what is worth running now and then: damaged files, folders, indexes, bodies and filters by the thousand
+test-all: test ## and what is worth running now and then: damaged files, folders, indexes, bodies and filters by the thousand, kills by the hundred
 	$(IN) for border in files filters folders indexes bodies gguf; do python -m tests.fuzz.$$border --cases 20000 --seed 1 || exit 1; done
+	$(IN) UMEKOMI_ROUNDS=100 pytest -n 2 -k 'kills or cut_at_a_random' tests/indexes tests/verbs
 
 clean: ## remove what was built
 	rm -rf $(VENV) $(LIGHT) site demo-output demo-light-output

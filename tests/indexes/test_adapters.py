@@ -323,3 +323,28 @@ def test_what_is_another_s_or_of_another_width_is_refused_by_all_alike(kind, tmp
         index.add(["a"], vectors_of(1))
     with pytest.raises(WrongUse, match="holds 16 dimensions compared by cosine: expected 8 by dot"):
         create_database(own, dimension=8, metric="dot")
+
+
+@pytest.mark.parametrize("kind", ["qdrant", "edge"])
+def test_a_walk_that_misses_is_told_and_walks_further(kind, tmp_path):
+    """As a graph does: the best hits are found from an effort of 160 on, and under a filter every row is looked at."""
+    with made(kind, tmp_path, "cosine") as index:
+        index.add([f"n{i}" for i in range(1200)], vectors_of(1200), {"year": list(range(1200))})
+        real, asked = index.client.query_points, []
+
+        def walking(name, *, query, limit, query_filter, search_params):
+            asked.append(search_params)
+            answer = real(name, query=query, limit=limit, query_filter=query_filter, search_params=search_params)
+            if not search_params.exact and search_params.hnsw_ef < 160:
+                answer.points = answer.points[limit // 2 :]
+            return answer
+
+        index.client.query_points = walking
+        assert index.check() < 0.7
+        index.compact(recall=0.95)
+        assert index.kind.settings()["effort"] == 160 and index.check() == 1.0
+        asked.clear()
+        query = vectors_of(1200)[7:8]
+        assert index.search(query, 3, filter="year < 5")[0][0].id in {f"n{i}" for i in range(5)}
+        assert index.search(query, 1)[0][0].id == "n7"
+        assert [(each.exact or False, each.hnsw_ef) for each in asked] == [(True, None), (False, 160)]

@@ -13,6 +13,7 @@ import time
 
 import numpy as np
 import pytest
+from conftest import ROUNDS
 
 from umekomi.contracts import Vectors
 from umekomi.errors import DataError, UmekomiError, WrongUse
@@ -371,12 +372,12 @@ def forked(work) -> int:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-def test_a_hundred_kills_lose_no_committed_batch(tmp_path):
+def test_kills_lose_no_committed_batch(tmp_path):
     vectors = clustered(64)
     Index.create(tmp_path / "i", metric="cosine")
     generator = random.Random(0)
     sure, left_over = 0, 0
-    for _ in range(100):
+    for _ in range(ROUNDS):
         read, write = os.pipe()
 
         def work(first=sure, write=write):
@@ -408,17 +409,17 @@ def test_a_hundred_kills_lose_no_committed_batch(tmp_path):
         if extra:
             index.delete(sorted(extra))
         sure += got
-    assert sure >= 100
+    assert sure >= ROUNDS
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-def test_a_hundred_writes_cut_at_a_random_byte_lose_nothing(tmp_path):
+def test_writes_cut_at_a_random_byte_lose_nothing(tmp_path):
     vectors = clustered(256)
     index = Index.create(tmp_path / "i", metric="cosine", kind="binary")
     index.add(names(64), vectors[:64], {"word": ["x" * 50] * 64})
     generator = random.Random(0)
     refused = 0
-    for _ in range(100):
+    for _ in range(ROUNDS):
         limit = int(2 ** generator.uniform(0, 15.2))
 
         def work(limit=limit):
@@ -437,7 +438,7 @@ def test_a_hundred_writes_cut_at_a_random_byte_lose_nothing(tmp_path):
             assert len(after) == 128
             after.delete(names(64, 64))
         assert after.search(vectors[:1], 1)[0][0].id == "n0"
-    assert 50 < refused < 100
+    assert ROUNDS / 2 < refused < ROUNDS
 
 
 def test_readers_go_on_while_one_writes(tmp_path):

@@ -311,3 +311,13 @@ def test_texts_go_through_the_model_that_it_names():
         again.use(HashingEmbedder(512))
     again.use(model)
     assert again.search("blue boat", 1)[0][0].text == "one blue boat"
+
+
+def test_options_of_an_address_are_the_connection_s():
+    address = postgres.address()
+    more = "options=-c%20maintenance_work_mem%3D99MB"
+    with PostgresIndex(f"{address}{'&' if '?' in address else '?'}{more}", "with options", dimension=4) as index:
+        index.add(["a"], np.eye(4, dtype=np.float32)[:1])
+        told = [index._run(lambda connection, what=what: connection.execute(f"SHOW {what}").fetchone()[0])
+                for what in ("maintenance_work_mem", "timezone")]  # fmt: skip
+    assert told == ["99MB", "UTC"]

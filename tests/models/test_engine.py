@@ -148,7 +148,7 @@ def test_bfloat16_is_asked_for_says_what_it_costs_and_is_kept_apart(engine, mini
             open_for_encoding("minilm", "openvino-bf16")
         return
     monkeypatch.setenv("UMEKOMI_CACHE", str(tmp_path / "cache"))
-    texts = mixed(40)
+    texts = mixed(16)
     rounded = open_for_encoding("minilm", "openvino-bf16")
     assert "in bfloat16: the least cosine to its own vectors is 0.9999" in capsys.readouterr().err
     assert (rounded.rounding, rounded.fingerprint()) == ("bf16", minilm.fingerprint())
@@ -261,7 +261,7 @@ def test_eight_bits_say_what_they_cost(minilm, tmp_path):
     from umekomi.models.engines.onnx import export
     from umekomi.verbs.convert import convert
 
-    texts = [*mixed(10), *TEXTS]
+    texts = [text[:200] for text in (*mixed(10), *TEXTS)]
     (tmp_path / "a.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
     engine = export(cut_layers(minilm, 2))
     engine.save(tmp_path / "float")

@@ -1,4 +1,4 @@
-"""Distillation of minilm into a token table: once for all tests here, it takes a quarter of a minute."""
+"""Distillation of minilm into a token table, once for all tests."""
 
 import numpy as np
 import pytest
@@ -9,25 +9,9 @@ from umekomi.recipes import get
 
 pytest.importorskip("sentence_transformers")
 pytest.importorskip("wordfreq")
+pytestmark = pytest.mark.usefixtures("distilled")
 
 TEXTS = ["A cat sits on the mat.", "Two dogs run in a park.", "The market fell today.", "She plays the violin."] * 5
-
-
-@pytest.fixture(scope="module", autouse=True)
-def vocabulary(minilm):
-    """Every token goes through minilm once; the fits below take what came out."""
-    from umekomi.recipes import static
-
-    real = static._vocabulary
-    found = real(minilm.model, static._tokenizer(minilm.model), 1024, False)
-    static._vocabulary = lambda *_: found.copy()
-    yield
-    static._vocabulary = real
-
-
-@pytest.fixture(scope="module")
-def distilled(minilm):
-    return get("static")().fit(start=minilm)
 
 
 def test_a_static_minilm_keeps_meaning_and_opens_elsewhere(distilled, tmp_path, fresh):
@@ -60,7 +44,7 @@ def test_a_row_is_what_the_model_says_of_the_token(minilm):
 
 
 def test_texts_bring_the_table_nearer_to_the_model(minilm, distilled):
-    taught = get("static")(strength=0.01).fit({"text": list(dict.fromkeys(TEXTS))}, start="minilm")
+    taught = get("static")(strength=0.01).fit({"text": list(dict.fromkeys(TEXTS))}, start=minilm)
 
     def gap(model):
         own = model.similarity(*[model.encode(TEXTS[:4])] * 2)

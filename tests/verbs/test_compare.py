@@ -103,7 +103,7 @@ from umekomi.verbs.compare import compare
 from umekomi.models.untrained import HashingEmbedder
 real = HashingEmbedder._encode
 def slow(self, items, **o):
-    time.sleep(.3)
+    time.sleep(.1)
     return real(self, items, **o)
 HashingEmbedder._encode = slow
 found = compare(["bm25", "tfidf", "hashing", "hashing@64", "lsa", "random"], json.load(open(sys.argv[1])), out=sys.argv[2], hybrid=True)
@@ -121,7 +121,7 @@ def test_killed_at_three_random_moments_and_resumed(tmp_path):
     killed = 0
     for _ in range(3):
         process = start("c")
-        time.sleep(draw.uniform(0.3, 2.5))
+        time.sleep(draw.uniform(0.3, 1.5))
         if process.poll() is None:
             process.send_signal(signal.SIGKILL)
             killed += 1

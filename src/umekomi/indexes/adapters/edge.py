@@ -84,12 +84,17 @@ class EdgeClient:
         points, following = self._shard(name).scroll(asked)
         return points, None if following is None else str(following)
 
-    def query_points(self, name: str, *, query: list[float], limit: int, query_filter: Any) -> Any:
+    def query_points(
+        self, name: str, *, query: list[float], limit: int, query_filter: Any = None, search_params: Any = None
+    ) -> Any:
         """The nearest points, as ``.points``."""
         asked = self.edge.QueryRequest(
             limit=limit,
             query=self.edge.Query.Nearest(query),
             with_payload=True,
+            params=None
+            if search_params is None
+            else self.edge.SearchParams(hnsw_ef=search_params.hnsw_ef, exact=bool(search_params.exact)),
             filter=None if query_filter is None else self._filter(query_filter),
         )
         return SimpleNamespace(points=self._shard(name).query(asked))

@@ -21,36 +21,34 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from umekomi.errors import DataError, MissingExtra, UmekomiError, WrongUse
-from umekomi.indexes.adapters.base import Adapter, Batch, about_of, line, present, read_about, settled
+from umekomi.indexes.adapters.base import Batch, about_of, line, present, read_about, settled
+from umekomi.indexes.adapters.walking import WalkingAdapter
 from umekomi.indexes.filters import POSTGRES, sql
 from umekomi.indexes.index import Hit
-from umekomi.indexes.kinds import Exact, Hnsw, Kind, make_kind
+from umekomi.indexes.kinds import Exact, Hnsw, make_kind
 from umekomi.indexes.payload import as_json, row_of, type_name, value
-from umekomi.indexes.scans import assured, found_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from umekomi.indexes.scans import Ranking
-
 ID, VECTOR = "__id__", "__vector__"
 SYSTEM = frozenset({"tableoid", "xmin", "cmin", "xmax", "cmax", "ctid"})
 """Columns that every table of PostgreSQL has."""
+OPTIONS = "-c standard_conforming_strings=on -c timezone=UTC -c client_min_messages=error"
+"""What a connection is asked for, behind the options of its address."""
 LONGEST_NAME = 63
 """Bytes of a name; PostgreSQL cuts longer ones without an error."""
 WIDEST, WIDEST_GRAPH = 16_000, 2_000
 """Dimensions that pgvector stores, and that its graph takes."""
 PLAIN = 1500
 """Up to so many dimensions a vector lies in its row, where a scan reads it without a second look."""
-EFFORTS = (40, 80, 160, 320, 640, 1000)
-"""Candidates of a walk (pgvector's ef_search), of which the first that reaches the recall is kept."""
 OPERATORS = {"cosine": ("<#>", "vector_ip_ops"), "dot": ("<#>", "vector_ip_ops"), "euclidean": ("<->", "vector_l2_ops")}
 """Distances, smaller is nearer: minus the inner product (what compares by cosine is stored at length one), Euclid's."""
 
 Given = TypeVar("Given")
 
 
-class PostgresIndex(Adapter):
+class PostgresIndex(WalkingAdapter):
     """A table of a PostgreSQL database.
 
     Args:
@@ -110,9 +108,10 @@ class PostgresIndex(Adapter):
     def _connect(self) -> Any:
         psycopg = self._psycopg
         try:  # here, for its own words about what it cannot read may hold a password
-            port = psycopg.conninfo.conninfo_to_dict(self._address).get("port", "")
+            parts = psycopg.conninfo.conninfo_to_dict(self._address)
+            port = parts.get("port", "")
         except psycopg.ProgrammingError:
-            port = None
+            parts, port = {}, None
         if port is None or not re.fullmatch(r"[0-9,]*", str(port)):
             raise WrongUse(
                 f"{self.where}: libpq does not read the address: expected postgresql://USER:PASSWORD@HOST:PORT/DATABASE"
@@ -124,7 +123,7 @@ class PostgresIndex(Adapter):
                 autocommit=True,
                 application_name="umekomi",
                 connect_timeout=10,
-                options="-c standard_conforming_strings=on -c timezone=UTC -c client_min_messages=error",
+                options=f"{parts.get('options') or ''} {OPTIONS}".strip(),
             )
         except psycopg.Error as error:
             raise UmekomiError(f"{self.where} cannot be reached: {line(error)}") from None
@@ -342,14 +341,6 @@ class PostgresIndex(Adapter):
 
     # --- searching ------------------------------------------------------------------------------------------------
 
-    @property
-    def kind(self) -> Kind:
-        """``exact``, or ``hnsw`` where the table has pgvector's graph."""
-        about = self.about.get("kind")
-        if not isinstance(about, dict) or about.get("name") != "hnsw":
-            return Exact()
-        return make_kind("hnsw", dict(about.get("settings") or {}))
-
     def compact(self, kind: str | None = None, *, recall: float | None = None, **settings: Any) -> None:
         """Statistics for the planner; with ``kind`` ``hnsw`` pgvector's graph (``connections``, ``build_effort``), with
         ``exact`` none. A graph's ``effort`` is the least that reaches ``recall`` (.95) on rows of the table, where it
@@ -381,14 +372,17 @@ class PostgresIndex(Adapter):
                         ef=self._literal(max(graph.build_effort, 2 * graph.connections)),
                     )
                 )
-                about["kind"] = {"name": "hnsw", "settings": graph.settings() | {"effort": graph.effort or EFFORTS[0]}}
+                about["kind"] = {
+                    "name": "hnsw",
+                    "settings": graph.settings() | {"effort": graph.effort or self.efforts[0]},
+                }
             self._comment(connection, about)
             return about
 
         self._took(self._run(work))
         self._run(lambda connection: connection.execute(self._sql("ANALYZE {table}")))
         if graph is not None and not settings.get("effort"):
-            self._tune(0.95 if recall is None else recall)
+            self._tune(0.95 if recall is None else recall, graph.settings())
 
     @property
     def _graph(self) -> str:
@@ -396,47 +390,14 @@ class PostgresIndex(Adapter):
 
         return f"umekomi_{hashlib.blake2b(self.name.encode(), digest_size=8).hexdigest()}"
 
-    def _tune(self, recall: float) -> None:
-        settings = self.kind.settings()
-        found = self._found(10, 100, 0) if len(self) >= 1000 else lambda: np.zeros((0, 2), np.int64)
-        for effort in EFFORTS:
-            self.about = self.about | {"kind": {"name": "hnsw", "settings": settings | {"effort": effort}}}
-            if assured(found()) >= recall:
-                break
-        self._note({"kind": self.about["kind"]})
+    def _some(self, sample: int, seed: int) -> Any:
+        rows = self._read(
+            self._sql("SELECT {vector} FROM {table} ORDER BY md5({id} || %s) LIMIT %s"), (str(seed), sample)
+        )
+        return np.array([row[0] for row in rows], np.float32)
 
-    def check(self, k: int = 10, sample: int = 200, *, seed: int = 1, queries: Any = None) -> float:
-        """Recall at ``k`` of what the table's graph finds against a look at every row: of ``queries``, or of rows of
-        its own, each without itself."""
-        found, wanted = self._found(k, sample, seed, queries)().sum(0)
-        return float(found / wanted) if wanted else 1.0
-
-    def _found(self, k: int, sample: int, seed: int, queries: Any = None) -> Callable[[], NDArray[np.int64]]:
-        """What counts the neighbours found (:func:`umekomi.indexes.scans.found_of`) with the effort of the moment;
-        every row is looked at here, once."""
-        if queries is None:
-            rows = self._read(
-                self._sql("SELECT {vector} FROM {table} ORDER BY md5({id} || %s) LIMIT %s"), (str(seed), sample)
-            )
-            if len(rows) < 2:
-                raise WrongUse(f"{self.where} holds too few rows: there is nothing to check")
-            vectors, wanted = np.array([row[0] for row in rows], np.float32), k + 1
-        else:
-            vectors, wanted = self._vectors(queries, "query", "query"), k
-        numbers: dict[str, int] = {}
-
-        def ranked(*, exact: bool) -> Ranking:
-            scores = np.full((len(vectors), wanted), -np.inf, np.float32)
-            found = np.full(scores.shape, -1, np.int64)
-            for query, vector in enumerate(vectors):
-                for place, (name, score, _) in enumerate(self._nearest(vector, wanted, None, exact=exact)):
-                    found[query, place], scores[query, place] = numbers.setdefault(name, len(numbers)), score
-            return found, scores
-
-        true = ranked(exact=True)
-        own = true[0][:, 0] if queries is None else np.full(len(vectors), -1)
-
-        return lambda: found_of(true, ranked(exact=False), own, k)
+    def _scored(self, vector: Any, k: int, *, exact: bool) -> list[tuple[str, float]]:
+        return [(name, score) for name, score, _ in self._nearest(vector, k, None, exact=exact)]
 
     def _search(self, query: Any, k: int, condition: Any) -> list[Hit]:
         exact = isinstance(self.kind, Exact)
@@ -465,9 +426,8 @@ class PostgresIndex(Adapter):
         if exact:
             settings = {"enable_indexscan": "off"}
         else:
-            effort = getattr(self.kind, "effort", 0) or EFFORTS[0]
             settings = {
-                "hnsw.ef_search": str(min(max(effort, 2 * k), 1000)),
+                "hnsw.ef_search": str(self._effort(k)),
                 "hnsw.iterative_scan": "strict_order",
             }
             if condition is None:  # under a filter the planner knows whether few enough pass to look at each

@@ -11,7 +11,8 @@ import numpy as np
 import pyarrow as pa
 
 from umekomi.errors import DataError, MissingExtra, UmekomiError, WrongUse
-from umekomi.indexes.adapters.base import Adapter, Batch, about_of, line, settled
+from umekomi.indexes.adapters.base import Batch, about_of, line, settled
+from umekomi.indexes.adapters.walking import WalkingAdapter
 from umekomi.indexes.filters import qdrant
 from umekomi.indexes.index import Hit
 from umekomi.indexes.payload import as_json, as_table, row_of
@@ -20,7 +21,7 @@ ABOUT = "__umekomi__"
 """The collection in which what the others say of themselves is kept: points of one dimension, by the other's name."""
 
 
-class QdrantIndex(Adapter):
+class QdrantIndex(WalkingAdapter):
     """A collection of a Qdrant server or cluster, or of a folder, through its client. Ids are kept in the payload;
     points are numbered by their hash.
 
@@ -187,27 +188,49 @@ class QdrantIndex(Adapter):
                 return
 
     def compact(self, kind: str | None = None, *, recall: float | None = None, **settings: Any) -> None:
-        """Upkeep, where the engine is in this process; a server does it by itself."""
+        """Upkeep, where the engine is in this process (a server does it by itself), and the effort of a walk: the least
+        that reaches ``recall`` (.95) on rows of the collection."""
         super().compact(kind, recall=recall, **settings)
         upkeep = getattr(self.client, "optimize", None)
         if upkeep is not None:
             self._safely(lambda: upkeep(self.name))
+        self._tune(0.95 if recall is None else recall, {})
 
     def close(self) -> None:
         """Done with the client; a folder's lock is given back."""
         self.client.close()
 
     def _search(self, query: Any, k: int, condition: Any) -> list[Hit]:
-        chosen = None if condition is None else qdrant(condition)
-        answer = self._safely(
-            lambda: self.client.query_points(self.name, query=query.tolist(), limit=k, query_filter=chosen)
-        )
-        sign = -1 if self.metric == "euclidean" else 1
+        # under a filter every row that passes is looked at: a graph made before its columns had payload indexes loses
+        # its way between them
         hits = []
-        for point in answer.points:
-            found = dict(point.payload or {})
-            hits.append(self._hit(found.pop("__id__"), sign * float(point.score), found))
+        for score, payload in self._nearest(query, k, condition, exact=condition is not None):
+            hits.append(self._hit(payload.pop("__id__"), score, payload))
         return hits
+
+    def _nearest(self, query: Any, k: int, condition: Any, *, exact: bool) -> list[tuple[float, dict[str, Any]]]:
+        from qdrant_client import models
+
+        how = models.SearchParams(exact=True) if exact else models.SearchParams(hnsw_ef=self._effort(k))
+        asked = {"query": query.tolist(), "limit": k, "search_params": how}
+        asked["query_filter"] = None if condition is None else qdrant(condition)
+        points = self._safely(lambda: self.client.query_points(self.name, **asked)).points
+        sign = -1 if self.metric == "euclidean" else 1
+        return [(sign * float(point.score), dict(point.payload or {})) for point in points]
+
+    def _some(self, sample: int, seed: int) -> Any:
+        drawn: dict[str, Any] = {}
+        for offset in (self._point(f"seed {seed}"), None):  # numbers are hashes: those behind any of them are drawn
+            points, _ = self._safely(
+                lambda offset=offset: self.client.scroll(
+                    self.name, limit=sample, offset=offset, with_payload=False, with_vectors=True
+                )
+            )
+            drawn |= {str(point.id): point.vector for point in points}
+        return np.array(list(drawn.values())[:sample], np.float32)
+
+    def _scored(self, vector: Any, k: int, *, exact: bool) -> list[tuple[str, float]]:
+        return [(payload["__id__"], score) for score, payload in self._nearest(vector, k, None, exact=exact)]
 
 
 def columns_of(payloads: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
