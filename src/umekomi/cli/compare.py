@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from umekomi.comparison.leaderboard import Comparison
     from umekomi.statistics import Interval
 
+DECIDING = ("ms/query", "bytes/item", "$/M texts", "$/k queries", "licence", "texts/s", "task s", "training s")
+"""Costs that stand beside the quality in a terminal with no room for all columns, the most important first."""
+
 
 def compare(
     candidates: Annotated[
@@ -108,8 +111,8 @@ def _against(difference: Interval | None, corrected: float | None) -> str:
     return f"{difference.value:+.3f} [{difference.low:+.3f}, {difference.high:+.3f}]{star}"
 
 
-def print_groups(comparison: Comparison) -> None:
-    """The same figures within each group."""
+def print_groups(comparison: Comparison, names: int | None = None) -> None:
+    """The same figures within each group; ``names``: how wide the candidates' are in the table above."""
     from umekomi.cli import show
 
     rows = []
@@ -120,7 +123,7 @@ def print_groups(comparison: Comparison) -> None:
         ]
         rows.append((row.candidate, *cells))
     heads = [f"{group.name} ({group.items:,})" for group in comparison.groups]
-    show.table(["candidate", *heads], rows, title=f"{comparison.metric} by {comparison.by}")
+    show.table(["candidate", *heads], rows, title=f"{comparison.metric} by {comparison.by}", names=names)
     for group in comparison.groups:
         if group.note:
             print(f"{group.name}: {group.note}")
@@ -133,49 +136,52 @@ def print_leaderboard(comparison: Comparison) -> None:
     from umekomi.comparison.costs import dollars
     from umekomi.comparison.details import HANDFUL
 
-    rows: list[tuple[str, ...]] = []
     # pairs or rows a second, and the cost that all kinds share, where there is more than embedders
     units = [unit for unit in ("pairs", "rows") if any(row.unit == unit for row in comparison.rows)]
     embeds = any(row.makes in ("embedder", "reranked") for row in comparison.rows)
     paid = any(row.usd_per_million is not None or row.hosted for row in comparison.rows)
     asked = any(row.usd_per_thousand is not None for row in comparison.rows)
     many = len(comparison.corrected) > HANDFUL
+    rows: list[dict[str, str]] = []
     for row in comparison.rows:
         figure, difference = comparison.intervals[row.candidate], comparison.differences.get(row.candidate)
+        speed = {"texts/s": short(row.texts_per_second), "queries/s": short(row.queries_per_second)}
+        size = {
+            "ms/query": short(row.ms_per_query),
+            "p95": short(row.ms_p95),
+            "bytes/item": short(row.bytes_per_item),
+            "dim": "—" if row.dimensions is None else f"{row.dimensions:,}",
+        }
         rows.append(
-            (
-                row.candidate,
-                f"{figure.value:.3f} [{figure.low:.3f}, {figure.high:.3f}]",
-                _against(difference, comparison.corrected.get(row.candidate) if many else None),
-                *([short(row.texts_per_second), short(row.queries_per_second)] if embeds else []),
-                *(short(row.items_per_second if row.unit == unit else None) for unit in units),
-                *([short(row.task_seconds)] if units else []),
-                *([short(row.ms_per_query), short(row.ms_p95), short(row.bytes_per_item)] if embeds else []),
-                *(["—" if row.dimensions is None else f"{row.dimensions:,}"] if embeds else []),
-                short(row.training_seconds) if row.training_seconds else "—",
-                *([dollars(row.usd_per_million)] if paid else []),
-                *([dollars(row.usd_per_thousand)] if asked else []),
-                *([dollars(row.usd)] if paid else []),
-                row.licence,
-            )
+            {
+                "candidate": row.candidate,
+                f"{comparison.metric} [95 %]": f"{figure.value:.3f} [{figure.low:.3f}, {figure.high:.3f}]",
+                f"against {comparison.baseline or '—'}": _against(
+                    difference, comparison.corrected.get(row.candidate) if many else None
+                ),
+                **(speed if embeds else {}),
+                **{f"{unit}/s": short(row.items_per_second if row.unit == unit else None) for unit in units},
+                **({"task s": short(row.task_seconds)} if units else {}),
+                **(size if embeds else {}),
+                "training s": short(row.training_seconds) if row.training_seconds else "—",
+                **({"$/M texts": dollars(row.usd_per_million)} if paid else {}),
+                **({"$/k queries": dollars(row.usd_per_thousand)} if asked else {}),
+                **({"$ here": dollars(row.usd)} if paid else {}),
+                "licence": row.licence,
+            }
         )
-    against = f"against {comparison.baseline}" if comparison.baseline else "against —"
-    size = ", ".join(f"{count:,} {what}" for what, count in comparison.size.items())
-    columns = [
-        "candidate",
-        f"{comparison.metric} [95 %]",
-        against,
-        *(["texts/s", "queries/s"] if embeds else []),
-        *(f"{unit}/s" for unit in units),
-        *(["task s"] if units else []),
-        *(["ms/query", "p95", "bytes/item", "dim"] if embeds else []),
-        "training s",
-        *(["$/M texts"] if paid else []),
-        *(["$/k queries"] if asked else []),
-        *(["$ here"] if paid else []),
-        "licence",
-    ]
-    show.table(columns, rows, title=f"{comparison.data}: {comparison.task} ({size})", wrap=(len(columns) - 1,))
+    columns = list(rows[0])
+    size_of_task = ", ".join(f"{count:,} {what}" for what, count in comparison.size.items())
+    shown = show.table(
+        columns,
+        [list(row.values()) for row in rows],
+        title=f"{comparison.data}: {comparison.task} ({size_of_task})",
+        wrap=(len(columns) - 1,),
+        first=[1, 2, *(columns.index(name) for name in DECIDING if name in columns)],
+        most=2,
+    )
+    if shown.left_out:
+        print(f"no room here for {', '.join(shown.left_out)}: the report and --json have them")
     for name, (start, gain) in comparison.gains.items():
         print(
             f"{name} against {start}: {gain.value:+.3f} [{gain.low:+.3f}, "
@@ -186,7 +192,7 @@ def print_leaderboard(comparison: Comparison) -> None:
     for name, why in comparison.skipped.items():
         print(f"skipped {name}: {why}")
     if comparison.groups:
-        print_groups(comparison)
+        print_groups(comparison, shown.names)
     fight = comparison.duel
     if fight is not None and fight.won + fight.lost:
         print(

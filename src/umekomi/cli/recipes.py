@@ -17,4 +17,4 @@ def recipes(json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = 
         show.as_json(rows)
         return
     cells = [(row["name"], ", ".join(row["learns"]) or "nothing", row["extra"], row["claim"]) for row in rows]
-    show.table(["recipe", "learns from", "install", "claim"], cells, left=(0, 1, 2), wrap=(3,))
+    show.table(["recipe", "learns from", "install", "claim"], cells, left=(0, 1, 2), wrap=(1, 3))

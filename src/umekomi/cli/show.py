@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
+
+from umekomi.cli.widths import EDGES, GAP, HEAD, WRAPPED, fit, shortened, terminal_width
 
 
 def as_json(value: object) -> None:
@@ -24,6 +26,13 @@ def as_json(value: object) -> None:
     print(text)
 
 
+class Shown(NamedTuple):
+    """What a table came to: how wide the rows' names may be, and the columns that had no room."""
+
+    names: int
+    left_out: list[str]
+
+
 def table(
     columns: Sequence[str],
     rows: Iterable[Sequence[Any]],
@@ -31,26 +40,90 @@ def table(
     left: Sequence[int] = (0,),
     title: str | None = None,
     wrap: Sequence[int] = (),
-) -> None:
-    """A table on standard output, as wide as the terminal, or as it needs in a pipe. ``wrap`` columns give way
-    first."""
+    first: Sequence[int] = (),
+    names: int | None = None,
+    most: int | None = None,
+) -> Shown:
+    """A table on standard output, as wide as the terminal at most, of which no cell is cut off: columns that have no
+    room stand in further tables of the same rows, and names of rows that are too long are shortened, with a legend
+    below.
+
+    Args:
+        columns: their heads; the first column names the rows.
+        rows: a cell a column.
+        left: columns that begin at the left.
+        title: stands above.
+        wrap: columns that give way first, their cells on several lines.
+        first: columns that the first table has where there are several, the most important one first.
+        names: how wide the rows' names may be, from a table of the same rows above, which has their legend.
+        most: how many tables there may be; the caller says where columns are that have no room in them.
+    """
     from rich import box
+    from rich.cells import cell_len
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    console = Console(width=None if sys.stdout.isatty() else 200)
-    made = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
-    for number, name in enumerate(columns):
-        made.add_column(
-            Text(name),
-            justify="left" if number in left or number in wrap else "right",
-            no_wrap=number not in wrap,
-            overflow="fold",
-        )
-    for row in rows:
-        made.add_row(*[Text(str(cell)) for cell in row])
-    console.print(made)
+    dots, nothing = _writable("…", "..."), _writable("—", "-")
+    cells = [[nothing if cell == "—" else str(cell) for cell in row] for row in rows]
+    body = [max((cell_len(row[number]) for row in cells), default=0) for number in range(len(columns))]
+    order = [*first, *(number for number in range(1, len(columns)) if number not in first)]
+    wide = terminal_width()
+    heads, widths = list(columns), _widths(columns, body, wrap)
+    if EDGES + sum(widths) + GAP * len(order) > wide:
+        heads = shortened(columns, [max(HEAD, width) for width in body], dots)
+        widths = _widths(heads, body, wrap)
+    limit, tables = fit(widths, order, wide, names, most)
+    whole = [row[0] for row in cells]
+    short = shortened(whole, [limit] * len(whole), dots)
+    for place, own in enumerate(tables):
+        above = "more columns of the same rows" if place else title
+        made = Table(title=above, box=box.SIMPLE_HEAD, title_justify="left", padding=(0, GAP - 1, 0, 0), pad_edge=False)
+        for number in (0, *own):
+            made.add_column(
+                Text(heads[number]),
+                justify="left" if number in left or number in wrap else "right",
+                no_wrap=number not in wrap,
+                overflow="fold",
+            )
+        for name, row in zip(short, cells, strict=True):
+            made.add_row(Text(name), *[Text(row[number]) for number in own])
+        need = EDGES + min(widths[0], limit) + sum(GAP + widths[number] for number in own)
+        Console(width=max(wide, need)).print(made)
+    _legend([*zip(columns, heads, strict=True), *(zip(whole, short, strict=True) if names is None else ())], wide)
+    shown = {0, *(number for own in tables for number in own)}
+    return Shown(limit, [name for number, name in enumerate(columns) if number not in shown])
+
+
+def _widths(heads: Sequence[str], body: Sequence[int], wrap: Sequence[int]) -> list[int]:
+    """What each column takes; of one whose cells may stand on several lines, the least."""
+    from rich.cells import cell_len
+
+    whole = [max(cell_len(head), width) for head, width in zip(heads, body, strict=True)]
+    return [min(width, WRAPPED) if number in wrap else width for number, width in enumerate(whole)]
+
+
+def _writable(text: str, plain: str) -> str:
+    """A text, or another where the output's encoding has none of its characters."""
+    try:
+        text.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
+    except UnicodeEncodeError:
+        return plain
+    return text
+
+
+def _legend(pairs: Iterable[tuple[str, str]], wide: int) -> None:
+    """What was shortened, whole."""
+    from rich.cells import cell_len
+
+    known = {short: text for text, short in pairs if text != short}
+    if not known:
+        return
+    room = max(map(cell_len, known))
+    print("in full:")
+    for short, text in known.items():
+        line = f"  {short}{' ' * (room - cell_len(short))}  {text}"
+        print(line if cell_len(line) <= wide else f"  {short}\n      {text}")
 
 
 def facts(found: dict[str, Any]) -> None:
