@@ -5,13 +5,17 @@ are read; none is installed, imported or shipped.
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 import subprocess
 import sys
 import tarfile
 import tempfile
+import urllib.request
 import zipfile
 from pathlib import Path
+from urllib.parse import unquote, urljoin
 
 from umekomi.files import file_hash
 
@@ -52,13 +56,10 @@ def package(name: str) -> Path:
         return place
     kept().mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=kept()) as scratch:
-        only = ["--no-binary", ":all:"] if name.split("==")[0] in SOURCES else ["--only-binary", ":all:"]
-        command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", *only, "--retries", "1", "-d", scratch]
         try:
-            subprocess.run([*command, name], check=True, capture_output=True, text=True, timeout=600)
+            file = _file(name, Path(scratch))
         except (subprocess.SubprocessError, OSError) as error:
             raise Unavailable(f"{name} cannot be downloaded: {str(error)[:200]}") from None
-        (file,) = Path(scratch).iterdir()
         if file_hash(file) != PINS[name]:
             raise Unavailable(f"{name}: expected the SHA-256 {PINS[name]}, found {file_hash(file)}")
         target = Path(scratch) / "unpacked"
@@ -75,6 +76,32 @@ def package(name: str) -> Path:
             if not place.is_dir():
                 raise
     return place
+
+
+def _file(name: str, folder: Path) -> Path:
+    """The package's file, downloaded into a folder by pip; a source by its address in an index's list of files, where
+    it stands with its sum: pip would install what builds it first, to ask for its metadata."""
+    source = name.split("==")[0] in SOURCES
+    for index in _indexes() if source else ():
+        page, lines = f"{index.rstrip('/')}/{name.split('==')[0]}/", ""
+        with contextlib.suppress(OSError, UnicodeDecodeError), urllib.request.urlopen(page, timeout=60) as answer:
+            lines = answer.read().decode()  # an index that gives no such list leaves it to pip
+        if found := re.search(rf'href="([^"#]+)#sha256={PINS[name]}"', lines):
+            address = urljoin(page, found[1])
+            return Path(urllib.request.urlretrieve(address, folder / unquote(address.rpartition("/")[2]))[0])
+    only = "--no-binary" if source else "--only-binary"
+    words = ["download", "-q", "--no-deps", only, ":all:", "--retries", "1", "-d", str(folder), name]
+    subprocess.run([sys.executable, "-m", "pip", *words], check=True, capture_output=True, text=True, timeout=600)
+    (file,) = folder.iterdir()
+    return file
+
+
+def _indexes() -> list[str]:
+    """The package indexes that pip is told to ask."""
+    told = subprocess.run([sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True, check=True)
+    own = re.findall(r"^\S*\.index-url='(.*)'$", told.stdout, re.MULTILINE)
+    others = re.findall(r"^\S*\.extra-index-url='(.*)'$", told.stdout, re.MULTILINE)
+    return [*(own or ["https://pypi.org/simple"]), *(each for line in others for each in line.split())]
 
 
 def vocabularies() -> Path:
