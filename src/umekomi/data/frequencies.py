@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -49,14 +51,24 @@ def of_words(
 
 def of_tokens(tokenizer: Tokenizer, source: str | Mapping[str, float] | Sequence[str] = "en") -> NDArray[np.float64]:
     """Probabilities of a :class:`tokenizers.Tokenizer`'s tokens, float64 ``[vocabulary]``: from a corpus (texts), or
-    from a list of words, each cut into its tokens."""
-    words: Mapping[str, float] = (
-        word_list(source) if isinstance(source, str) else source if isinstance(source, Mapping) else Counter(source)
-    )
-    counts = np.zeros(tokenizer.get_vocab_size(), np.float64)
-    texts = list(words)
-    for text, encoding in zip(texts, tokenizer.encode_batch_fast(texts, add_special_tokens=False), strict=True):
-        np.add.at(counts, encoding.ids, words[text])
+    from a list of words, each cut into its tokens. A language's list is cut once a process for one tokenizer."""
+    if isinstance(source, str):
+        return _listed(tokenizer.to_str(), source).copy()
+    return _counted(tokenizer, source if isinstance(source, Mapping) else Counter(source))
+
+
+@lru_cache(maxsize=4)
+def _listed(tokenizer: str, language: str) -> NDArray[np.float64]:
+    from tokenizers import Tokenizer
+
+    return _counted(Tokenizer.from_str(tokenizer), word_list(language))
+
+
+def _counted(tokenizer: Tokenizer, words: Mapping[str, float]) -> NDArray[np.float64]:
+    ids = [encoding.ids for encoding in tokenizer.encode_batch_fast(list(words), add_special_tokens=False)]
+    weights = np.repeat(np.array(list(words.values()), np.float64), [len(each) for each in ids])
+    tokens = np.fromiter(chain.from_iterable(ids), np.int64, len(weights))
+    counts = np.bincount(tokens, weights, tokenizer.get_vocab_size())
     if not counts.sum() > 0:
         raise WrongUse("token frequencies: the source holds no token of this tokenizer")
     return counts / counts.sum()

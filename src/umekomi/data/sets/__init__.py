@@ -442,6 +442,7 @@ def _brown(root: Path) -> Splits:
     return splits
 
 
+@cache  # the running Python's library is the same at every look, and long to read
 def _pydocs(_: Path) -> Dataset:
     from umekomi.data import pydocs
 
