@@ -311,8 +311,8 @@ def ranks_page() -> str:
         f"{title}Hill, Cho & Korhonen (2016) ask which of the ways to learn sentence vectors is best, and find two "
         "answers: one for what a classifier is put on, one for what is compared by cosine. This is the same question, "
         "measured here at one width and about a minute of one core for each (`umekomi reproduce hill`); on the left "
-        "means of accuracies on MR, CR, SUBJ, MPQA and TREC, on the right means of Spearman correlations on STS14 and "
-        "SICK."
+        "means of accuracies on MR, CR, SUBJ, MPQA, TREC and MRPC, on the right means of Spearman correlations on "
+        "STS14 and SICK."
     ]
     for corpus in dict.fromkeys(row["data"] for row in ranked):
         own = [row for row in ranked if row["data"] == corpus]
