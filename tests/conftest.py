@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import gc
 import json
 import os
 import subprocess
@@ -68,6 +69,19 @@ FIRST = (
 
 def pytest_collection_modifyitems(items) -> None:
     items.sort(key=lambda item: FIRST.index(item.path.stem) if item.path.stem in FIRST else len(FIRST))
+
+
+MODULES = 50
+_kept = [0]
+
+
+def pytest_runtest_setup() -> None:
+    """What was imported stays, and collecting garbage need not look at it: every training begins by collecting, which
+    takes half a second where torch and transformers are there, most of a small training's time."""
+    if len(sys.modules) >= _kept[0] + MODULES:
+        _kept[0] = len(sys.modules)
+        gc.collect()
+        gc.freeze()
 
 
 @pytest.fixture(scope="session")
