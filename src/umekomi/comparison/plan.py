@@ -10,7 +10,7 @@ from umekomi.data.rows import targets
 from umekomi.data.shapes import shape_of
 from umekomi.data.views import split_held_out
 from umekomi.files import content_hash
-from umekomi.tasks import RANKS, Task, build, default_kind, held_out, known_kind, searchable
+from umekomi.tasks import RANKS, Task, build, default_kind, held_out, known_kind, searchable, without_blank
 
 if TYPE_CHECKING:
     from umekomi.data.columns import Given, Split
@@ -29,9 +29,9 @@ class Plan:
 
 def plan(data: Given, task: str | None, split: str | None, learns: bool, seed: int, max_queries: int | None) -> Plan:
     """Work out from the columns which task fits, and carve a held-out split where there is none and one is needed."""
-    dataset = load(data)
+    dataset, blank = without_blank(load(data))
     split = split or held_out(dataset)
-    notes = list(dataset.notes)
+    notes = [*dataset.notes, *blank]
     trainable = [name for name in ("train", "all") if name in dataset.splits and name != split]
     if task is not None:
         known_kind(task)

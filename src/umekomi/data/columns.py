@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from umekomi.errors import DataError
+
 if TYPE_CHECKING:
     import datasets
 
@@ -63,6 +65,29 @@ class RetrievalData(NamedTuple):
             judged = out.setdefault(query, {})
             judged[document] = max(grade, judged.get(document, grade))
         return out
+
+    def without_blank(self) -> RetrievalData:
+        """The set without documents of whitespace alone, which no model can find and services refuse: they go with
+        their judgements, and queries that then have none go too. Itself where there are none; an error where nothing
+        that is judged is left."""
+        columns = (
+            *((self.corpus, name) for name in ("text", "id")),
+            *((self.qrels, name) for name in ("corpus_id", "query_id")),
+            (self.queries, "id"),
+        )
+        kinds = {str(table[name].type) if name in table.column_names else "" for table, name in columns}
+        if kinds not in ({"string"}, {"large_string"}):
+            return self  # which is an error of its own
+        texts = self.corpus["text"]
+        blank = pc.fill_null(pc.equal(pc.utf8_length(pc.utf8_trim_whitespace(texts)), 0), False)
+        if not pc.any(blank).as_py():
+            return self
+        gone = self.corpus["id"].filter(blank).combine_chunks()
+        qrels = self.qrels.filter(pc.invert(pc.is_in(self.qrels["corpus_id"], value_set=gone)))
+        if not qrels.num_rows:
+            raise DataError("qrels: expected a judged document that says something, found blank ones alone")
+        asked = pc.is_in(self.queries["id"], value_set=qrels["query_id"].combine_chunks())
+        return RetrievalData(self.queries.filter(asked), self.corpus.filter(pc.invert(blank)), qrels)
 
     def pairs(self) -> pa.Table:
         """What a contrastive recipe learns from: anchor = query, positive = a document judged above zero."""

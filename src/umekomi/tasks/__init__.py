@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from umekomi.data import DataError, Dataset, RetrievalData, check, load, names, shape_name
 from umekomi.data.shapes import shape_of
 from umekomi.errors import WrongUse, unknown_name
-from umekomi.tasks.base import Result, Score, Task
+from umekomi.progress import say
+from umekomi.tasks.base import Result, Score, Task, count_of
 from umekomi.tasks.entities import HypernymyRanking, LinkPrediction, Reconstruction, TripleRanking
 from umekomi.tasks.labels import Classification, Clustering, without_rare_labels
 from umekomi.tasks.pairs import SAME, PairClassification, Similarity
@@ -104,6 +106,9 @@ def make(task: str, data: Split | None = None, split: str | None = None) -> Task
         dataset = load(name)
     else:
         dataset, kind = load(data), task
+    dataset, notes = without_blank(dataset)
+    for note in notes:
+        say(f"note: {dataset.name}: {note}")
     split = split or held_out(dataset)
     chosen = dataset[split]
     kind = kind or ("retrieval" if shape_name(chosen) in ("pairs", "judged pairs") else default_kind(chosen))
@@ -114,6 +119,22 @@ def make(task: str, data: Split | None = None, split: str | None = None) -> Task
     takes(kind, chosen, dataset.name)
     label = f"{dataset.name}:{kind}" if kind != default_kind(chosen) else dataset.name
     return build(kind, dataset, split, label)
+
+
+def without_blank(dataset: Dataset) -> tuple[Dataset, list[str]]:
+    """(the data without documents that say nothing (:meth:`RetrievalData.without_blank`), a note on how many they
+    were): every kind of model is judged on the same, and no service is asked for them."""
+    splits: dict[str, Split] = {}
+    notes = []
+    for name, split in dataset.splits.items():
+        splits[name] = split.without_blank() if isinstance(split, RetrievalData) else split
+        if isinstance(split, RetrievalData) and splits[name] is not split:
+            count = split.corpus.num_rows - splits[name].corpus.num_rows
+            where = f"{name}: " if len(dataset) > 1 else ""
+            notes.append(
+                f"{where}{count_of(count, 'blank document')} left out with their judgements: no model can find such"
+            )
+    return (dataclasses.replace(dataset, splits=splits) if notes else dataset), notes
 
 
 def searchable(split: Split, who: str) -> RetrievalData:
