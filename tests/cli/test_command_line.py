@@ -132,3 +132,24 @@ def test_control_c_in_the_middle_keeps_what_is_finished(command, tmp_path):
     assert status == 0, error
     assert json.loads(text)["kept"] == finished * 8192
     assert not log.exists()
+
+
+def test_what_to_type_behind_a_training(tmp_path):
+    from umekomi.verbs.train import next_command
+
+    for name in ("weak.jsonl", "strong.jsonl", "other.jsonl"):
+        (tmp_path / name).write_text('{"anchor": "a", "positive": "b"}\n')
+    for name in ("train", "test"):
+        (tmp_path / "held").mkdir(exist_ok=True)
+        (tmp_path / "held" / f"{name}.jsonl").write_text('{"anchor": "a", "positive": "b"}\n')
+    weak, strong, other, held = (str(tmp_path / name) for name in ("weak.jsonl", "strong.jsonl", "other.jsonl", "held"))
+    for data, place in (
+        (weak, weak),
+        ({"weak": weak, "strong": strong}, strong),
+        ({"weak": weak, "weak titles": strong}, weak),
+        ({"a": other, "weak": weak, "b": strong}, other),
+        ({"weak": held, "a": strong, "b": other}, strong),
+        ({"weak": weak, "a": strong, "b": held}, held),
+    ):
+        assert next_command("m", data) == f"umekomi evaluate m --task {place}", data
+    assert next_command("a model", strong, "cp932") == f"umekomi evaluate 'a model' --task {strong} --encoding cp932"

@@ -1,5 +1,6 @@
 """ruri and sarashina on networks of one layer: prefixes, stages, and what the reranker does to pairs and labels."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("sentence_transformers")
 
+from umekomi.cli.main import main
 from umekomi.errors import DataError, WrongUse
 from umekomi.models.prompts import prompts_of
 from umekomi.models.scratch import untrained_transformer
@@ -263,3 +265,19 @@ def test_sarashina_takes_a_decoders_last_token_without_prompts(networks, stages_
         PAIRS, start=networks["bert"].embedder("mean", prompts={"query": "q: "})
     )
     assert not prompts_of(asked) and asked.model[1].pooling_mode == "mean"
+
+
+def test_the_command_behind_a_training_judges_on_the_labelled_pairs(networks, tmp_path, capsys):
+    networks["bert"].embedder("mean").save(tmp_path / "start")
+    for name, table in (("weak", PAIRS), ("labelled", PAIRS)):
+        lines = (json.dumps(row) + "\n" for row in table.to_pylist())
+        (tmp_path / f"{name}.jsonl").write_text("".join(lines))
+    words = ["train", "sarashina", "--out", str(tmp_path / "m"), "--start", str(tmp_path / "start"), "--small"]
+    for setting in ("max_rows=8", "max_length=24", "epochs=0.5,0.5"):
+        words += ["--set", setting]
+    for name in ("weak titles", "labelled"):
+        words += ["--data", f"{name}={tmp_path / name.split()[0]}.jsonl"]
+    assert main(words) == 0
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last == f"next: umekomi evaluate {tmp_path / 'm'} --task {tmp_path / 'labelled.jsonl'}"
+    assert main(last.removeprefix("next: umekomi ").split()) == 0 and "ndcg@10" in capsys.readouterr().out

@@ -49,11 +49,13 @@ def train(
 ) -> None:
     """Learn a model by a recipe and save it. An interrupted training goes on where it stopped."""
     from umekomi.cli import show
+    from umekomi.verbs.train import next_command
     from umekomi.verbs.train import train as run
 
+    given = sets_of(data)
     model = run(
         recipe,
-        sets_of(data),
+        given,
         out,
         split=split,
         start=start,
@@ -72,4 +74,4 @@ def train(
         return
     width = getattr(model, "dimension", None)
     print(f"{model.name} ({model.kind if width is None else f'{width} dimensions'}) -> {out}")
-    print(f"next: umekomi evaluate {out} --task {data[0].partition('=')[2] or data[0]}")
+    print(f"next: {next_command(out, given, encoding)}")

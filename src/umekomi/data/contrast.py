@@ -240,11 +240,16 @@ def named_sets(data: TableLike | Mapping[str, TableLike], who: str) -> dict[str,
     return {str(name): as_table(each) for name, each in data.items()} if is_named_sets(data) else {who: as_table(data)}
 
 
+def is_weak(name: str) -> bool:
+    """Is a set of this name the first stage's in recipes of two stages?"""
+    return name.startswith("weak")
+
+
 def stages(data: TableLike | Mapping[str, TableLike], who: str) -> tuple[dict[str, Split], dict[str, Split]]:
     """(weak sets, supervised sets) by name: those whose name begins with ``weak`` come first in recipes of two stages.
     One table alone is supervised."""
     named = named_sets(data, who)
-    weak = {name: table for name, table in named.items() if name.startswith("weak")}
+    weak = {name: table for name, table in named.items() if is_weak(name)}
     return weak, {name: table for name, table in named.items() if name not in weak}
 
 

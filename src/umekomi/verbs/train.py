@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from umekomi.data import Dataset, load
-from umekomi.data.contrast import is_named_sets
+from umekomi.data.contrast import is_named_sets, is_weak
 from umekomi.errors import WrongUse, unknown_name
 from umekomi.fields import declared, worded
 from umekomi.limits import checked
@@ -114,3 +115,18 @@ def train(
         model.save(out)
         shutil.rmtree(checkpoint, ignore_errors=True)  # type: ignore[arg-type]
     return model
+
+
+def next_command(out: str | Path, data: str | Path | Mapping[str, str | Path], encoding: str | None = None) -> str:
+    """What to type behind a training: the model judged on its data. Of several sets it is one that the last stage
+    learns from (weak pairs say less than labelled ones), and of those the first with a held-out split."""
+    place: str | Path
+    if isinstance(data, Mapping):
+        strong = [each for name, each in data.items() if not is_weak(name)]
+        places = strong or list(data.values())
+        held = (each for each in places if {"test", "dev"} & set(load(each, encoding=encoding).splits))
+        place = places[0] if len(places) == 1 else next(held, places[0])
+    else:
+        place = data
+    more = f" --encoding {shlex.quote(encoding)}" if encoding is not None and Path(place).exists() else ""
+    return f"umekomi evaluate {shlex.quote(str(out))} --task {shlex.quote(str(place))}{more}"
