@@ -98,6 +98,9 @@ UNMEASURED = {
 }
 """Claims whose command is there and whose measurement, hours long, is not yet: one that is on record leaves this set."""
 
+UNMEASURED_ARMS = {"quality-by-bytes": ("int4", "int2", "RaBitQ")}
+"""What arms of a claim on record begin with that joined it since: measured again, it leaves this table."""
+
 
 def test_every_claim_is_on_record_and_every_record_has_its_claim(claims):
     assert set(claims) - UNMEASURED == set(RECORDED)
@@ -141,7 +144,8 @@ def test_a_claim_has_the_rows_on_record(name, claims):
     several = [each for each in measured if measured.count(each) > 1 and "layer #" not in each[0]]
     assert not several, "two rows of one arm"
     data = {each[1] for each in measured}
-    assert set(measured) <= known
+    assert {each for each in measured if not each[0].startswith(UNMEASURED_ARMS.get(name, ("\0",)))} <= known
+    assert not any(each[0].startswith(UNMEASURED_ARMS.get(name, ("\0",))) for each in known), "it is measured"
     wanted = {
         each for each in known if each[1] in data and not any(part in f"{each[0]} {each[2]}" for part in ALTERNATIVES)
     }

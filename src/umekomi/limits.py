@@ -21,6 +21,7 @@ Margin = Annotated[float, Within(-MOST, MOST, "[]")]
 
 LIMITS: dict[str, Any] = {
     "batch_size": Count,
+    "beam": Annotated[int, Within(1, 10_000, "[]")],
     "bits": tuple[Count, ...],
     "body_mb": Annotated[float, Within(0.001, 100_000, "[]")],
     "budget_bytes": Positive,

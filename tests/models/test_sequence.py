@@ -67,8 +67,8 @@ def test_long_texts_are_read_in_pieces_to_the_same_vector(name, monkeypatch):
         assert embedder.encode([" ".join(rows)]) == pytest.approx(whole, rel=1e-5, abs=1e-6)
 
 
-def test_fifty_thousand_words_take_no_memory_for_their_states(fresh, tmp_path):
-    """The states alone would be 50,000 · 2 · 128 numbers: 51 MB, the gates of one direction twice that."""
+def test_a_hundred_thousand_words_take_no_memory_for_their_states(fresh, tmp_path):
+    """The states alone would be 100,000 · 2 · 128 numbers: 102 MB, the gates of one direction twice that."""
     reader = WordReader(word_tokenizer(NAMES))
     network = WordNetwork(len(NAMES), 5, RecurrentEncoder(5, width=128, pooling="max"))
     SequenceEmbedder(reader, network).save(tmp_path / "m")
@@ -78,13 +78,13 @@ import resource, umekomi
 model = umekomi.load({str(tmp_path / "m")!r})
 model.encode(["the cat sat " * 1000])
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-found = model.encode(["the cat sat " * 16_667])
+found = model.encode(["the cat sat " * 33_334])
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before, bool((found != 0).any()))
 """
     )
     more, moved = told.split()[-2:]
     assert moved == "True"
-    assert int(more) < 125_000  # KiB; 210,000 where all states are there at once
+    assert int(more) < 250_000  # KiB; 420,000 where all states are there at once
 
 
 @pytest.mark.parametrize("name", ENCODERS)

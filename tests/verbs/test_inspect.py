@@ -172,3 +172,81 @@ def test_shrink_keeps_fewer_layers_only_where_they_win(embedders, tmp_path):
         assert inner.model.transformers_model.config.num_hidden_layers == first
         assert all(row.name.startswith(f"first {first} of 3") for row in done.rows if not row.baseline)
     np.testing.assert_array_equal(again.encode(DOCUMENTS[:3]), done.embedder.encode(DOCUMENTS[:3]))
+
+
+STORIES = [["red balls fell.", "nobody saw them!"], ["a car stopped.", "it was blue."], ["boxes came.", "we left."]]
+
+
+@pytest.fixture(scope="module")
+def writer(tmp_path_factory):
+    """A model that has learned three stories by heart, and the stories as a file."""
+    from dataclasses import replace
+
+    from umekomi.recipes import get
+
+    folder = tmp_path_factory.mktemp("writer")
+    own = replace(get("hierarchical-autoencoder").tiny(), width=24, word_dimensions=12, epochs=25)
+    replace(own, batch_size=4, learning_rate=0.02).fit({"document": STORIES * 8}, seed=0).save(folder / "m")
+    lines = (json.dumps({"text": " ".join(story)}) + "\n" for story in STORIES)
+    (folder / "stories.jsonl").write_text("".join(lines))
+    (folder / "documents.jsonl").write_text('{"document": ["boxes came.", "we left."]}\n{"document": []}\n')
+    (folder / "blank.jsonl").write_text('{"text": "boxes came."}\n{"text": " "}\n')
+    return folder
+
+
+@pytest.mark.parametrize("beam", [(), ("--beam", "1"), ("--beam", "3")])
+def test_what_a_model_writes_back(writer, beam, capsys):
+    words = ["inspect", str(writer / "m"), "--data", str(writer / "stories.jsonl"), "--reconstruct", *beam]
+    assert main(words) == 0
+    assert capsys.readouterr().out == (
+        "text:    red balls fell. nobody saw them!\nwritten: red balls fell .\n         nobody saw them !\n\n"
+        "text:    a car stopped. it was blue.\nwritten: a car stopped .\n         it was blue .\n\n"
+        "text:    boxes came. we left.\nwritten: boxes came .\n         we left .\n"
+    )
+    assert main([*words, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found[2] == {"text": "boxes came. we left.", "written": "boxes came .\nwe left ."} and len(found) == 3
+
+
+def test_a_text_without_a_known_word_and_fewer_texts(writer, capsys):
+    from umekomi.cli.inspect import print_written
+    from umekomi.verbs.inspect import Rewritten
+
+    print_written([Rewritten("???", ""), Rewritten("a\nb", "c")], json=False)
+    assert capsys.readouterr().out == (
+        "text:    ???\nwritten: (nothing: it has no word that the model knows)\n\ntext:    a\n         b\nwritten: c\n"
+    )
+    words = ["inspect", str(writer / "m"), "--reconstruct", "--data"]
+    many = writer / "many.jsonl"
+    many.write_text("".join(json.dumps({"text": f"boxes came {n}."}) + "\n" for n in range(9)))
+    assert main([*words, str(many), "--most", "4", "--json"]) == 0
+    out = capsys.readouterr()
+    assert len(json.loads(out.out)) == 4 and "4 of 9 texts" in out.err
+
+
+@pytest.mark.parametrize(("model", "more", "said"), [
+    ("m", ("--beam", "0"), "--beam: expected a whole number from 1 to 10,000, found 0"),
+    ("random", (), "cannot write: expected a model of hierarchical-autoencoder, found one of kind"),
+    ("m", ("--data", "blank.jsonl"), "line 2, column 'text': expected text, found empty text"),
+    ("m", ("--data", "documents.jsonl"), "line 2, column 'document': expected a list of texts, found []"),
+    ("m", ("--layers",), "expected none of --out, --task, --layers and --repository"),
+])  # fmt: skip
+def test_what_cannot_be_written_back_is_one_line(writer, model, more, said, monkeypatch, capsys):
+    monkeypatch.chdir(writer)
+    assert main(["inspect", model, "--data", "stories.jsonl", "--reconstruct", *more]) != 0
+    out = capsys.readouterr()
+    assert said in out.err and out.err.count("\n") == 1 and not out.out
+
+
+def test_a_beam_without_a_reconstruction(writer, capsys):
+    assert main(["inspect", str(writer / "m"), "--beam", "3"]) == 2
+    assert capsys.readouterr().err == "umekomi: --beam: expected --reconstruct beside it\n"
+
+
+def test_a_recipe_that_learned_by_writing_and_kept_nothing_of_it(writer, tmp_path, capsys):
+    from umekomi.recipes import get
+
+    texts = [" ".join(story) for story in STORIES]
+    get("sdae").tiny().fit({"text": texts * 4}, seed=0).save(tmp_path / "sdae")
+    assert main(["inspect", str(tmp_path / "sdae"), "--data", str(writer / "stories.jsonl"), "--reconstruct"]) == 2
+    assert "sdae cannot write: expected a model of hierarchical-autoencoder" in capsys.readouterr().err

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from umekomi.cli.options import Encoding
+
+if TYPE_CHECKING:
+    from umekomi.verbs.inspect import Rewritten
 
 
 def inspect(
@@ -33,13 +38,43 @@ def inspect(
     most: Annotated[int, typer.Option(help="Texts to look at, and queries to judge on, at most.")] = 500,
     seed: Annotated[int, typer.Option(help="Seed of all random draws.")] = 0,
     batch_size: Annotated[int, typer.Option(help="Texts a batch.")] = 32,
+    reconstruct: Annotated[
+        bool,
+        typer.Option(
+            "--reconstruct", help="Instead: what the model writes back from the vector of each text of --data."
+        ),
+    ] = False,
+    beam: Annotated[
+        int | None, typer.Option(help="With --reconstruct: beginnings kept while it writes (1: the best next word).")
+    ] = None,
     encoding: Encoding = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """What a model's space looks like: uniformity, rank, entropy; layer by layer, beside quality on your data."""
     from umekomi.cli import show
+    from umekomi.errors import WrongUse
     from umekomi.verbs.inspect import inspect as run
+    from umekomi.verbs.inspect import reconstruct as write
 
+    if reconstruct:
+        if out is not None or task is not None or layers is not None or repository:
+            raise WrongUse("--reconstruct: expected none of --out, --task, --layers and --repository beside it")
+        print_written(
+            write(
+                model,
+                data,
+                split=split,
+                beam=1 if beam is None else beam,
+                most=most,
+                seed=seed,
+                encoding=encoding,
+                progress=True,
+            ),
+            json,
+        )
+        return
+    if beam is not None:
+        raise WrongUse("expected --reconstruct beside it", parameter="beam")
     done = run(
         model,
         data,
@@ -100,3 +135,19 @@ def inspect(
         )
     for note in done.notes:
         print(f"note: {note}")
+
+
+def print_written(found: Sequence[Rewritten], json: bool) -> None:
+    """Each text and, under it, what was written again."""
+    from umekomi.cli import show
+
+    if json:
+        show.as_json([asdict(each) for each in found])
+        return
+    for number, each in enumerate(found):
+        written = each.written or "(nothing: it has no word that the model knows)"
+        for head, text in (("text", each.text), ("written", written)):
+            lines = text.splitlines() or [""]
+            print(*(f"{head + ':' if place == 0 else '':<9}{line}" for place, line in enumerate(lines)), sep="\n")
+        if number + 1 < len(found):
+            print()

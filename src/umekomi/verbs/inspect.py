@@ -7,7 +7,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -22,6 +22,7 @@ from umekomi.models import load_embedder
 from umekomi.models.tokens import NetworkEmbedder
 from umekomi.progress import say
 from umekomi.statistics import Interval, paired_interval
+from umekomi.tasks import held_out
 
 if TYPE_CHECKING:
     from umekomi.data.columns import Given
@@ -133,7 +134,7 @@ def inspect(
     by_layer = isinstance(embedder, NetworkEmbedder) if layers is None else layers
     planned, name, own, notes = _planned(load(data, encoding=encoding) if encoding else data, task, split, seed, most)
     all_texts = texts(own, "inspect")
-    sample = _drawn(all_texts, most, seed)
+    sample = _drawn([text for text in all_texts if text.strip()], most, seed)
     notes.append(f"metrics on {len(sample):,} of {len(all_texts):,} texts")
     role = "document" if planned is not None and planned.task.kind in ("retrieval", "reranking") else None
     vectors = embedder.encode(sample, output="dense", role=role, batch_size=batch_size, progress=progress)
@@ -210,6 +211,62 @@ def inspect(
     return done
 
 
+@dataclass(frozen=True)
+class Rewritten:
+    """A text, and what a model writes from its vector: a sentence a line, empty where it knows no word of the text."""
+
+    text: str
+    written: str
+
+
+@runtime_checkable
+class Writes(Protocol):
+    """An embedder that writes a text again from its vector."""
+
+    def reconstruct(self, texts: Any, *, beam: int, progress: bool) -> list[str]:
+        """What it writes of each text, of ``beam`` beginnings the likeliest."""
+
+
+@checked
+def reconstruct(
+    model: Named,
+    data: Given,
+    *,
+    split: str | None = None,
+    beam: int = 1,
+    most: int = 500,
+    seed: int = 0,
+    encoding: str | None = None,
+    progress: bool = False,
+) -> tuple[Rewritten, ...]:
+    """What a model writes back from the vectors of texts: what a vector holds, in words. Of the recipes that learn by
+    writing, ``hierarchical-autoencoder`` alone keeps what writes.
+
+    Args:
+        model: a name, a folder, or an embedder.
+        data: whose texts, each once.
+        split: the split looked at; None: the held-out one.
+        beam: beginnings that are kept while it writes; 1: the best next word each time.
+        most: texts at most, drawn with the seed.
+        seed: of what is drawn.
+        encoding: of a file that is not UTF-8.
+        progress: shows a bar.
+    """
+    embedder = load_embedder(model)
+    if not isinstance(embedder, Writes):
+        raise WrongUse(
+            f"{embedder.name} cannot write: expected a model of hierarchical-autoencoder, found one of kind "
+            f"{embedder.kind} (sdae, skip-thought and nmt keep only what reads)"
+        )
+    dataset = load(data, encoding=encoding)
+    own = texts(dataset[split or held_out(dataset)], "inspect")
+    sample = _drawn(own, most, seed)
+    if len(sample) < len(own):
+        say(f"{len(sample):,} of {len(own):,} texts")
+    written = embedder.reconstruct(sample, beam=beam, progress=progress)
+    return tuple(Rewritten(text, again) for text, again in zip(sample, written, strict=True))
+
+
 def _planned(
     data: Given, task: str | None, split: str | None, seed: int, most: int
 ) -> tuple[Plan | None, str, Any, list[str]]:
@@ -228,7 +285,6 @@ def _planned(
 
 
 def _drawn(items: Sequence[str], most: int, seed: int) -> list[str]:
-    items = [item for item in items if item.strip()]
     if len(items) <= most:
         return list(items)
     return [items[i] for i in np.sort(np.random.default_rng(seed).choice(len(items), most, replace=False))]
