@@ -215,7 +215,7 @@ def test_tuning_looks_at_every_row_once(monkeypatch):
         return nearest(*given, exact=exact)
 
     monkeypatch.setattr(index, "_nearest", counted)
-    monkeypatch.setattr("umekomi.indexes.adapters.postgres.assured", lambda *_: 0.0)  # each effort is tried
+    monkeypatch.setattr("umekomi.indexes.adapters.walking.assured", lambda *_: 0.0)  # each effort is tried
     index.compact("hnsw", connections=4, build_effort=8)
     assert asked == {True: 100, False: 600} and index.kind.effort == 1000
 
