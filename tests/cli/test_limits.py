@@ -97,7 +97,7 @@ def test_a_number_outside_its_range_is_refused_before_anything_is_done(verb, nam
 def test_the_python_function_refuses_the_same(verb):
     function = getattr(umekomi, verb)
     own = {name for name in inspect.signature(function).parameters if name in LIMITS}
-    assert own >= {name for owner, name, _ in OPTIONS if owner == verb} - {"recall"}
+    assert own >= {name for owner, name, _ in OPTIONS if owner == verb} - {"recall", "beam"}
     given = [None] * sum(
         parameter.default is parameter.empty and parameter.kind is not parameter.VAR_KEYWORD
         for parameter in inspect.signature(function).parameters.values()
@@ -107,6 +107,14 @@ def test_the_python_function_refuses_the_same(verb):
         for bad in (math.nan, math.inf, 10**400, *just_outside(limit), *([] if several else ["3", True])):
             with pytest.raises(WrongUse, match=re.escape(f"{name}: expected {range_of(name)}, found ")):
                 function(*given, **{name: [bad] if several else bad})
+
+
+def test_what_inspect_writes_back_is_a_function_of_its_own():
+    from umekomi.verbs.inspect import reconstruct
+
+    for bad in (0, 10_001, math.nan, "3", True):
+        with pytest.raises(WrongUse, match=re.escape(f"beam: expected {range_of('beam')}, found ")):
+            reconstruct(None, None, beam=bad)
 
 
 def test_what_a_range_holds():

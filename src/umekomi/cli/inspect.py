@@ -53,6 +53,7 @@ def inspect(
     """What a model's space looks like: uniformity, rank, entropy; layer by layer, beside quality on your data."""
     from umekomi.cli import show
     from umekomi.errors import WrongUse
+    from umekomi.limits import check
     from umekomi.verbs.inspect import inspect as run
     from umekomi.verbs.inspect import reconstruct as write
 
@@ -74,6 +75,7 @@ def inspect(
         )
         return
     if beam is not None:
+        check("beam", beam)
         raise WrongUse("expected --reconstruct beside it", parameter="beam")
     done = run(
         model,
