@@ -12,7 +12,7 @@ torch = pytest.importorskip("torch")
 from torch import nn
 
 from umekomi.errors import UmekomiError
-from umekomi.parts.layers import softmax
+from umekomi.parts.layers import decoder, softmax
 from umekomi.parts.layers.decoder import Decoder, search
 from umekomi.parts.layers.softmax import WordSoftmax
 from umekomi.parts.learning.modules import seed_globals
@@ -183,3 +183,37 @@ def test_wrong_use_is_one_line(make, says):
     with pytest.raises(UmekomiError) as error:
         make()
     assert says in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("beam", [1, 3])
+def test_writing_is_one_threads_unless_its_steps_are_large(beam, monkeypatch):
+    """With two threads, writing fifty documents took up to eighteen times the processor's time where another process
+    computed."""
+    from umekomi.parts.layers.documents import DocumentAutoencoder
+
+    seen = []
+    true = WordSoftmax.forward
+
+    def forward(self, states):
+        seen.append(torch.get_num_threads())
+        return true(self, states)
+
+    monkeypatch.setattr(WordSoftmax, "forward", forward)
+    made = Decoder(nn.Embedding(30, 5), 6, 4).eval()
+    numbers = sum(weight.numel() for weight in (*made.recurrent.parameters(), *made.softmax.parameters()))
+    documents = DocumentAutoencoder(30, 5, form="hierarchical", width=6).eval()
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        for most, threads in ((4 * beam * numbers, 1), (4 * beam * numbers - 1, 2)):
+            monkeypatch.setattr(decoder, "WRITTEN_PRODUCTS", most)
+            seen.clear()
+            made.write(torch.randn(4, 4), end=1, beam=beam, longest=5)
+            assert set(seen) == {threads} and torch.get_num_threads() == 2
+        for most, threads in ((1 << 29, 1), (0, 2)):
+            monkeypatch.setattr(decoder, "WRITTEN_PRODUCTS", most)
+            seen.clear()
+            documents.write(torch.full((2, 3), 4), torch.tensor([3, 2]), beam=beam, longest=5)
+            assert set(seen) == {threads} and torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)

@@ -8,6 +8,7 @@ translation without attention (Cho+ 2014), the document autoencoders (Li+ 2015).
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any, Literal, NamedTuple, TypeVar
 
 import numpy as np
@@ -16,12 +17,16 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from umekomi.errors import WrongUse
-from umekomi.parts.layers.recurrent import Recurrent, State
+from umekomi.parts.layers.recurrent import Recurrent, State, threads_of_steps
 from umekomi.parts.layers.sentence import mask_of
 from umekomi.parts.layers.softmax import WordSoftmax
 
 Ids = NDArray[np.int64]
 S = TypeVar("S")
+WRITTEN_PRODUCTS = 1 << 29
+"""A step with at most so many products is one thread's. It is half a dozen operations, at the end of each of which
+threads wait: with a core taken by another process two took 15 to 20 times as long as one at 16 and 64 million products,
+3.5 times at 512 million (two cores; where both are free, they can at best halve the time)."""
 
 
 class Going(NamedTuple):
@@ -123,9 +128,15 @@ class Decoder(nn.Module):
         """The likeliest text of each vector ``[batch, source]``, as :func:`search` finds it."""
         with torch.inference_mode():
             going = self.begin(source)
-            return search(
-                self.step, going, choose_going, len(source), end=end, beam=beam, longest=longest, normalise=normalise
-            )
+            settings: dict[str, Any] = {"end": end, "beam": beam, "longest": longest, "normalise": normalise}
+            with writing_threads(len(source) * beam, self.recurrent, self.softmax):
+                return search(self.step, going, choose_going, len(source), **settings)
+
+
+def writing_threads(rows: int, *modules: nn.Module) -> AbstractContextManager[None]:
+    """Around a search whose steps take ``rows`` texts through these modules: one thread unless they are large."""
+    weights = [weight for module in modules for weight in module.parameters()]
+    return threads_of_steps(rows * sum(weight.numel() for weight in weights) <= WRITTEN_PRODUCTS, weights[0])
 
 
 def choose_going(going: Going, rows: Tensor) -> Going:

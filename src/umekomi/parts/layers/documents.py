@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from umekomi.fields import AtLeast, Within
-from umekomi.parts.layers.decoder import search
+from umekomi.parts.layers.decoder import search, writing_threads
 from umekomi.parts.layers.recurrent import Recurrent, State
 from umekomi.parts.layers.sentence import EncodedBatch, Padding, Size, mask_of
 from umekomi.parts.layers.softmax import WordSoftmax
@@ -248,7 +248,9 @@ class DocumentAutoencoder(nn.Module):
             encoded = self.read(ids, lengths)
             begin = Writing(encoded.state, encoded.state, *self._attended(encoded))
             settings: dict[str, Any] = {"beam": beam, "longest": longest, "normalise": normalise}
-            return search(self._step, begin, _choose, len(ids), end=self.end, **settings)
+            writes = [self.write_words, self.softmax] + ([] if self.form == "standard" else [self.write_sentences])
+            with writing_threads(len(ids) * beam, *writes):
+                return search(self._step, begin, _choose, len(ids), end=self.end, **settings)
 
     def _step(self, last: Tensor | None, at: Writing) -> tuple[Tensor, Writing]:
         if last is None:

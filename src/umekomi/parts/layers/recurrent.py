@@ -415,6 +415,11 @@ class Recurrent(nn.Module):
         return outputs, after if isinstance(after, tuple) else (after,)
 
 
+def threads_of_steps(small: bool, like: Tensor) -> AbstractContextManager[None]:
+    """Around a loop of steps: where they are small, and ``like`` is on a CPU, they are one thread's."""
+    return single_threaded_openmp() if small and like.device.type == "cpu" else nullcontext()
+
+
 def lengths_of(mask: Tensor) -> Tensor:
     """int64 ``[batch]``: how many tokens a mask ``[batch, time]`` lets through, which must stand at the left."""
     mask = mask.bool()
@@ -542,7 +547,7 @@ class Steps(NamedTuple):
         """Around the loop over the steps, of which each is a product with ``weight`` and less."""
         numbers = weight.numel()
         small = numbers <= SHARED_NUMBERS and numbers * max(self.packing.sizes, default=0) <= SHARED_PRODUCTS
-        return single_threaded_openmp() if small and weight.device.type == "cpu" else nullcontext()
+        return threads_of_steps(small, weight)
 
     def order(self) -> range:
         """The steps in the order that they are read in."""
