@@ -148,8 +148,12 @@ def sample_queries(part: Part, sample: int, seed: int) -> Any:
 def overlap(true: tuple[Any, Any], found: tuple[Any, Any], own: Any, k: int) -> float | None:
     """Recall at ``k``: the share of the places of true neighbours that rows as near were found for
     (:func:`found_of`). None where no query has a neighbour."""
-    hits, wanted = found_of(true, found, own, k).sum(0)
-    return float(hits / wanted) if wanted else None
+    return recall_of(found_of(true, found, own, k))
+
+
+def recall_of(counts: NDArray[np.int64]) -> float | None:
+    """The recall over a sample of queries, of what :func:`found_of` gives; None where no query has a neighbour."""
+    return float(counts[:, 0].sum() / counts[:, 1].sum()) if len(counts) else None
 
 
 def found_of(true: tuple[Any, Any], found: tuple[Any, Any], own: Any, k: int) -> NDArray[np.int64]:
@@ -169,7 +173,8 @@ def assured(counts: NDArray[np.int64]) -> float:
     """The recall that a sample of queries makes sure of: the lower end of its one-sided 95 % interval, of what
     :func:`found_of` gives. Queries are the sample, not places: the misses of one come together. With nothing to find
     nothing is missed."""
-    return 1.0 if not len(counts) else float(counts[:, 0].sum() / counts[:, 1].sum() - SURE * spread(counts))
+    recall = recall_of(counts)
+    return 1.0 if recall is None else recall - SURE * spread(counts)
 
 
 def spread(counts: NDArray[np.int64]) -> float:

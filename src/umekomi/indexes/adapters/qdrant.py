@@ -212,8 +212,8 @@ class QdrantIndex(WalkingAdapter):
         from qdrant_client import models
 
         how = models.SearchParams(exact=True) if exact else models.SearchParams(hnsw_ef=self._effort(k))
-        asked = {"query": query.tolist(), "limit": k, "search_params": how}
-        asked["query_filter"] = None if condition is None else qdrant(condition)
+        chosen = None if condition is None else qdrant(condition)
+        asked = {"query": query.tolist(), "limit": k, "query_filter": chosen, "search_params": how}
         points = self._safely(lambda: self.client.query_points(self.name, **asked)).points
         sign = -1 if self.metric == "euclidean" else 1
         return [(sign * float(point.score), dict(point.payload or {})) for point in points]

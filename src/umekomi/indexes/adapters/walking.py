@@ -12,7 +12,7 @@ import numpy as np
 from umekomi.errors import WrongUse
 from umekomi.indexes.adapters.base import Adapter
 from umekomi.indexes.kinds import Exact, Hnsw, Kind, make_kind
-from umekomi.indexes.scans import assured, found_of
+from umekomi.indexes.scans import assured, found_of, recall_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -40,12 +40,14 @@ class WalkingAdapter(Adapter):
     def check(self, k: int = 10, sample: int = 200, *, seed: int = 1, queries: Any = None) -> float:
         """Recall at ``k`` of what a walk finds against a look at every row: of ``queries``, or of rows of the index,
         each without itself."""
-        found, wanted = self._counts(k, sample, seed, queries)().sum(0)
-        return float(found / wanted) if wanted else 1.0
+        recall = recall_of(self._counts(k, sample, seed, queries)())
+        return 1.0 if recall is None else recall
 
     def _effort(self, k: int) -> int:
         kind = self.kind
-        return min(max(kind.effort if isinstance(kind, Hnsw) and kind.effort else self.efforts[0], 2 * k), 1000)
+        return min(
+            max(kind.effort if isinstance(kind, Hnsw) and kind.effort else self.efforts[0], 2 * k), self.efforts[-1]
+        )
 
     def _tune(self, recall: float, settings: dict[str, Any]) -> None:
         """Keep the least effort that makes sure of ``recall``."""
