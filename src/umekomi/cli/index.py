@@ -85,54 +85,30 @@ def index(
     if len(words) > 2:
         raise WrongUse(f"index: expected a model and a file, found {len(words)} arguments")
     chosen = settings_of(settings)
+    how: dict[str, Any] = {
+        "kind": kind,
+        "recall": 0.95 if recall is None else recall,
+        "column": column,
+        "id_column": id_column,
+        "dimensions": dimensions,
+        "engine": engine,
+        "batch_size": batch_size,
+        "encoding": encoding,
+        "numbers": number or (),
+        "rerank": rerank,
+        "depth": depth,
+        "progress": True,
+    }
     opened: Any
     if ray is not None:
         if len(words) < 2 or add or replace or fusion:
             raise WrongUse("index: --ray makes a new table of a model and a file of texts: leave out other work")
         from umekomi.scale import index as over_a_cluster
 
-        opened = over_a_cluster(
-            words[0],
-            words[1],
-            out,
-            address=ray,
-            kind=kind,
-            recall=0.95 if recall is None else recall,
-            column=column,
-            id_column=id_column,
-            dimensions=dimensions,
-            engine=engine,
-            batch_size=batch_size,
-            encoding=encoding,
-            numbers=number or (),
-            rerank=rerank,
-            depth=depth,
-            progress=True,
-            **chosen,
-        )
+        opened = over_a_cluster(words[0], words[1], out, address=ray, **how, **chosen)
     elif words:
         model, source = (words[0], words[1]) if len(words) == 2 else (None, words[0])
-        opened = run(
-            model,
-            source,
-            out,
-            kind=kind,
-            recall=0.95 if recall is None else recall,
-            column=column,
-            id_column=id_column,
-            dimensions=dimensions,
-            add=add,
-            replace=replace,
-            engine=engine,
-            batch_size=batch_size,
-            encoding=encoding,
-            numbers=number or (),
-            rerank=rerank,
-            depth=depth,
-            fusion=fusion,
-            progress=True,
-            **chosen,
-        )
+        opened = run(model, source, out, add=add, replace=replace, fusion=fusion, **how, **chosen)
     else:
         if not (delete or compact or check or verify):
             raise WrongUse(

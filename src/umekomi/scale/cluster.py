@@ -3,6 +3,7 @@ when they die, and a worker's place in the input."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import islice
@@ -44,7 +45,7 @@ class Shards:
         return table
 
 
-class ShardWorker:
+class ShardWorker(ABC):
     """One process of a job: the model, which must be the one that the job began with, and its place in the input."""
 
     def __init__(self, model: str, read: Source, job: dict[str, Any]) -> None:
@@ -61,9 +62,9 @@ class ShardWorker:
         entries = [self.shard(int(number)) for number in batch["id"]]
         return {key: np.array([entry[key] for entry in entries]) for key in entries[0]}
 
+    @abstractmethod
     def shard(self, number: int) -> dict[str, int]:
         """Do one shard; what is written down of it."""
-        raise NotImplementedError
 
 
 def name_of(model: str | Path) -> str:

@@ -20,8 +20,8 @@ from umekomi.limits import checked
 from umekomi.models.engines.choice import open_for_encoding
 from umekomi.progress import Progress, say
 from umekomi.scale.cluster import ShardWorker, connected, entries, name_of, need_ray, plan
-from umekomi.verbs.encode import read_vectors
-from umekomi.verbs.index import ROWS, id_column_of, job_of, last_stage, may_go_on, rows_of
+from umekomi.verbs.encode import read_vectors, width_of
+from umekomi.verbs.index import ROWS, check_dense, id_column_of, job_of, last_stage, may_go_on, rows_of
 from umekomi.verbs.search import DEPTH
 
 
@@ -139,13 +139,8 @@ def index(
         read = _source(job)  # of a column that was not named, ids are not looked through for doubles
     total, shards = read.rows, -(-read.rows // shard_rows)
     embedder = open_for_encoding(name, engine)
-    if embedder.default_output != "dense":
-        raise WrongUse(f"index: a database holds dense vectors, {embedder.name} gives {embedder.default_output} ones")
-    width = dimensions or embedder.dimension
-    if width > embedder.dimension:
-        raise WrongUse(
-            f"{embedder.name} has {embedder.dimension} dimensions: expected 1 to {embedder.dimension}, found {width}"
-        )
+    check_dense(embedder)
+    width = width_of(embedder, dimensions)
     job["fingerprint"] = embedder.fingerprint()
     how = [column, id_column, dimensions, shard_rows, encoding, *numbers]
     key = content_hash("cluster", job["fingerprint"], source_hash(source), *how)

@@ -189,6 +189,17 @@ def check_job(
     return read
 
 
+def width_of(embedder: EmbedderBase, dimensions: int | None) -> int:
+    """How wide vectors are of which the first ``dimensions`` are kept; the error for more than there are."""
+    width = dimensions or embedder.dimension
+    if not 1 <= width <= embedder.dimension:
+        raise WrongUse(
+            f"{embedder.name} has {embedder.dimension} dimensions: expected 1 to {embedder.dimension}, found "
+            f"{dimensions}"
+        )
+    return width
+
+
 def begin(
     embedder: EmbedderBase,
     name: str,
@@ -220,12 +231,7 @@ def begin(
     """
     if "dense" not in embedder.outputs:
         raise WrongUse(f"encode writes dense vectors; {embedder.name} gives {' and '.join(sorted(embedder.outputs))}")
-    width = dimensions or embedder.dimension
-    if not 1 <= width <= embedder.dimension:
-        raise WrongUse(
-            f"{embedder.name} has {embedder.dimension} dimensions: expected 1 to {embedder.dimension}, found "
-            f"{dimensions}"
-        )
+    width = width_of(embedder, dimensions)
     shards, fingerprint = out.with_name(out.name + ".shards"), embedder.fingerprint()
     settings = [column, role, dimensions, truncation, shard_rows, out.suffix, *approximations(embedder)]
     settings += [encoding] if encoding else []

@@ -155,8 +155,8 @@ def index(
     how += [["bm25"]] if hybrid else []
     how += [["fusion", fusion]] if fusion else []
     job = content_hash(embedder.fingerprint(), source_hash(source), column, id_column, dimensions, ROWS, *how)
-    if is_database(out) and embedder.default_output != "dense":
-        raise WrongUse(f"index: a database holds dense vectors, {embedder.name} gives {embedder.default_output} ones")
+    if is_database(out):
+        check_dense(embedder)
     with ExitStack() as failing:  # closes what a job that fails had opened
         opened = _open(out, embedder, job, add, failing)
         if opened is not None and hybrid and len(opened.legs) == 1:
@@ -220,6 +220,12 @@ def index(
         opened.note(job={"key": job, "rows": row, "finished": True}, **({"rerank": stage} if stage else {}))
         failing.pop_all()
     return opened
+
+
+def check_dense(embedder: EmbedderBase) -> None:
+    """The error for a model whose vectors no database holds."""
+    if embedder.default_output != "dense":
+        raise WrongUse(f"index: a database holds dense vectors, {embedder.name} gives {embedder.default_output} ones")
 
 
 def id_column_of(read: Source, id_column: str | None) -> str | None:
