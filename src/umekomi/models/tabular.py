@@ -64,8 +64,8 @@ class RowEncoder:
         at, cells, values, first = [], [], [], 0
         for column in self.columns:
             given = [_given(row, column.name, place, who) for place, row in enumerate(rows)]
-            numbers = _levels(column, given, who) if column.levels is not None else _numbers(column, given, who)
-            for place, feature, value in numbers:
+            cells_of_column = _levels(column, given, who) if column.levels is not None else _numbers(column, given, who)
+            for place, feature, value in cells_of_column:
                 at.append(place)
                 cells.append(first + feature)
                 values.append(value)

@@ -56,10 +56,10 @@ async def embeddings(app: App, asked: EmbeddingRequest) -> Response:
                 param="dimensions",
             )
         if asked.late_chunking:
-            late = await _late(app, entry, texts, role)
+            encoded = await _late(app, entry, texts, role)
         else:
-            late = await embed_texts(app, entry, texts, role, asked.truncation)
-        vectors = late.vectors
+            encoded = await embed_texts(app, entry, texts, role, asked.truncation)
+        vectors = encoded.vectors
         if dimensions is not None and dimensions < entry.opened.dimension:
             vectors = entry.opened.cut(vectors, dimensions)
         packed = asked.encoding_format == "base64"
@@ -74,7 +74,7 @@ async def embeddings(app: App, asked: EmbeddingRequest) -> Response:
                 "object": "list",
                 "data": data,
                 "model": entry.id,
-                **usage(int(late.tokens.sum()), positions(late.truncated)),
+                **usage(int(encoded.tokens.sum()), positions(encoded.truncated)),
             }
         )
 

@@ -104,13 +104,13 @@ async def groups(app: App, name: str, field: str) -> Response:
             )
         return group_values(index.column(field, app.maps.placed(name, index)[0]))
 
-    labels, ordered, points = await alone(lock, work)
+    parts, ordered, points = await alone(lock, work)
     return Answer(
         {
             "object": "groups",
             "field": field,
             "ordered": ordered,
-            "groups": [asdict(group) for group in labels],
+            "groups": [asdict(group) for group in parts],
             "points": points,
         }
     )

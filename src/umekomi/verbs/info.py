@@ -84,15 +84,15 @@ def info(name: str) -> dict[str, Any]:
         }
     if source is not None and not source.hub:
         model = open_source(source)
-        about = {"model" if source.folder is None else "folder": name, "kind": model.kind, "name": model.name}
+        facts = {"model" if source.folder is None else "folder": name, "kind": model.kind, "name": model.name}
         for key in ("dimension", "metric", "outputs", "modalities"):
             if hasattr(model, key):
                 value = getattr(model, key)
-                about[key] = ", ".join(sorted(value)) if isinstance(value, frozenset) else value
+                facts[key] = ", ".join(sorted(value)) if isinstance(value, frozenset) else value
         if isinstance(model, Scorer):
-            about["scores"] = f"pairs of items{' under a condition' if model.conditions else ''}"
+            facts["scores"] = f"pairs of items{' under a condition' if model.conditions else ''}"
         if isinstance(model, Predictor):
-            about["predicts"] = f"the class, of {', '.join(model.classes)}" if model.classes else "a number"
-            about["from"] = ", ".join(getattr(model, "columns", ()))
-        return about | {key: value for key, value in (getattr(model, "card", None) or {}).items() if value}
+            facts["predicts"] = f"the class, of {', '.join(model.classes)}" if model.classes else "a number"
+            facts["from"] = ", ".join(getattr(model, "columns", ()))
+        return facts | {key: value for key, value in (getattr(model, "card", None) or {}).items() if value}
     raise unknown_name("recipe, model, dataset or folder", name, [*names(), *catalogue(), *known_names()])

@@ -105,7 +105,7 @@ class Coarse(Kind):
             return scan(part, queries, k)
 
         def ask(query: Floats, threads: int) -> Ranking:
-            own_keys = self.keys(part, query, threads, wanted)
+            coarse = self.keys(part, query, threads, wanted)
             ranges = shards(part.rows, threads)
             lists = [empty_hits(1, k) for _ in ranges]
 
@@ -113,18 +113,18 @@ class Coarse(Kind):
                 run_all(
                     rescore,
                     [
-                        (part.vectors, query, own_keys.keys, least, below, low, high, s[0], r[0])
+                        (part.vectors, query, coarse.keys, least, below, low, high, s[0], r[0])
                         for (low, high), (s, r) in zip(ranges, lists, strict=True)
                     ],
                 )
                 return merge_hits([(r, s) for s, r in lists], k)
 
-            rows, scores = look(own_keys.least, BINS)
+            rows, scores = look(coarse.least, BINS)
             if again and rows[0, -1] >= 0:
                 last, length = float(scores[0, -1]), max(float(np.linalg.norm(query)), 1e-30)
-                least = own_keys.of(last - margin_at(self.reach, last / length) * length)
-                if least < own_keys.least:
-                    rows, scores = look(least, own_keys.least)
+                least = coarse.of(last - margin_at(self.reach, last / length) * length)
+                if least < coarse.least:
+                    rows, scores = look(least, coarse.least)
             return rows, scores
 
         return ask_all(ask, queries, k)

@@ -167,13 +167,13 @@ class Service(Saved):
             answer = self.wire.post(path, body, about)
             took = time.perf_counter() - begun
             paid = aside  # where the service does not say how much it was
-            items = read(answer)
-            if items.tokens is not None:
-                paid = self.price.of(items.tokens) if self.purse is not None and self.price else 0.0
+            told = read(answer)
+            if told.tokens is not None:
+                paid = self.price.of(told.tokens) if self.purse is not None and self.price else 0.0
         finally:
             if self.purse is not None:
                 self.purse.settle(aside, paid)
-        return Bought(items, took)
+        return Bought(told, took)
 
     def _reserve(self, tokens: int) -> float:
         if self.purse is None:

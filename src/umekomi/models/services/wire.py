@@ -260,11 +260,11 @@ def read_scores(endpoint: Endpoint, answer: dict[str, Any], by_search: bool) -> 
 
 def _shaped(endpoint: Endpoint, answer: dict[str, Any], what: str, reader: Callable[[], Answer]) -> Answer:
     try:
-        vectors = reader()
+        taken = reader()
     except (KeyError, TypeError, AttributeError, IndexError, ValueError):
         shown = json.dumps(answer, ensure_ascii=False)[:160]
         raise UmekomiError(f"{endpoint.name}: expected an answer in {what}, found {shown}") from None
-    return vectors if vectors.tokens is None or vectors.tokens >= 0 else Answer(vectors.found, None)
+    return taken if taken.tokens is None or taken.tokens >= 0 else Answer(taken.found, None)
 
 
 def _openai(answer: dict[str, Any], count: int) -> Answer:

@@ -445,8 +445,8 @@ def closest(columns, weights, geometry, rows, offsets, neighbours, out):
         for j in range(offsets[row], offsets[row + 1]):
             key[neighbours[j]] = np.inf
         best[:] = np.inf
-        row_keys = out[row]
-        row_keys[:] = row
+        nearest = out[row]
+        nearest[:] = row
         for start in range(0, size, 16):
             stop = min(start + 16, size)
             low = key[start]
@@ -456,9 +456,9 @@ def closest(columns, weights, geometry, rows, offsets, neighbours, out):
                 continue
             for i in range(start, stop):
                 if key[i] < best[0]:
-                    best[0], row_keys[0] = key[i], i
-                    _sift(best, row_keys, 0, wanted)
+                    best[0], nearest[0] = key[i], i
+                    _sift(best, nearest, 0, wanted)
         for last in range(wanted - 1, 0, -1):
             best[0], best[last] = best[last], best[0]
-            row_keys[0], row_keys[last] = row_keys[last], row_keys[0]
-            _sift(best, row_keys, 0, last)
+            nearest[0], nearest[last] = nearest[last], nearest[0]
+            _sift(best, nearest, 0, last)

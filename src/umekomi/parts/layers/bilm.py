@@ -235,15 +235,15 @@ class ElmoNetwork(nn.Module):
         batch, begin = len(lengths), self.state
         if begin[0] is not None:
             begin = tuple(tuple(_places(part, batch) for part in side or ()) for side in begin)  # type: ignore[assignment]
-        states = self.model(characters, lengths, begin)
+        after = self.model(characters, lengths, begin)
         if self.state[0] is None or self.state[0][0].shape[1] <= batch:
-            self.state = states.state
+            self.state = after.state
         else:  # places that this batch did not fill keep theirs
             self.state = tuple(  # type: ignore[assignment]
                 tuple(torch.cat([new, old[:, batch:]], 1) for new, old in zip(side, before or (), strict=True))
-                for side, before in zip(states.state, self.state, strict=True)
+                for side, before in zip(after.state, self.state, strict=True)
             )
-        return states.layers  # type: ignore[no-any-return]
+        return after.layers  # type: ignore[no-any-return]
 
     def forget(self) -> None:
         """Begin from no state."""

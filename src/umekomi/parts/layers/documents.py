@@ -179,8 +179,8 @@ class DocumentAutoencoder(nn.Module):
         if not len(own):
             own = own.new_zeros(1, self.dimension)
         places = turned(parts.places, parts.counts) if self.reverse else parts.places
-        vectors = self.read_sentences(own[places], parts.counts)
-        return Encoded(vectors.state, vectors.outputs, parts.counts)
+        whole = self.read_sentences(own[places], parts.counts)
+        return Encoded(whole.state, whole.outputs, parts.counts)
 
     # --- writing ------------------------------------------------------------------------------------------------------
 
