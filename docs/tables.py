@@ -21,11 +21,19 @@ RECALL_BEGIN, RECALL_END = "<!-- recall: made by make tables -->", "<!-- /recall
 SITE = "https://umekomi.readthedocs.io/"
 
 
+def recorded(name: str, claim: str = "") -> list[dict[str, str]]:
+    """The rows of results/NAME.csv, or those of one claim; none where nothing was measured."""
+    file = ROOT / "results" / f"{name}.csv"
+    if not file.is_file():
+        return []
+    with file.open(encoding="utf-8", newline="") as stream:
+        return [row for row in csv.DictReader(stream) if claim in ("", row["claim"])]
+
+
 def figure(recipe: str) -> str:
     """One figure of a recipe: the first settled difference, else the first difference, else the first figure; the page
     of the recipe and results/ have them all."""
-    file = ROOT / "results" / f"{recipe}.csv"
-    rows = list(csv.DictReader(file.open(encoding="utf-8", newline=""))) if file.is_file() else []
+    rows = recorded(recipe)
     gaps = [row for row in rows if "difference" in row["metric"]]
     settled = [row for row in gaps if float(row["low"]) > 0 or float(row["high"]) < 0]
     for row in [*settled[:1], *gaps[:1]]:
@@ -41,15 +49,14 @@ def _spanned(row: dict[str, str], form: str) -> str:
 
 def benchmarks_page() -> str:
     """Every row of results/benchmarks.csv, a table a benchmark."""
-    file = ROOT / "results" / "benchmarks.csv"
-    if not file.is_file():
+    rows = recorded("benchmarks")
+    if not rows:
         return "# Speed\n\nNothing was measured yet.\n"
     parts = [
         "# Speed",
         "Beside peers in one run (`python benchmarks/run.py`): the median of three, the slowest and the fastest as "
         "bounds; qualities over seeds.",
     ]
-    rows = list(csv.DictReader(file.open(encoding="utf-8", newline="")))
     for claim in dict.fromkeys(row["claim"] for row in rows if row["claim"] != "recall"):
         chosen = [row for row in rows if row["claim"] == claim]
         if claim.startswith("speed-databases"):  # one that was measured again alone stands in the same table
@@ -127,9 +134,7 @@ def databases_table(rows: list[dict[str, str]]) -> str:
 
 def recall_table() -> str:
     """What every index kind gives of what exact search finds, from results/benchmarks.csv."""
-    file = ROOT / "results" / "benchmarks.csv"
-    rows = list(csv.DictReader(file.open(encoding="utf-8", newline=""))) if file.is_file() else []
-    rows = [row for row in rows if row["claim"] == "recall"]
+    rows = recorded("benchmarks", "recall")
     if not rows:
         return "Nothing was measured yet."
     hits = list(dict.fromkeys(row["metric"] for row in rows))
@@ -145,12 +150,9 @@ def recall_table() -> str:
 
 def bytes_page() -> str:
     """Retrieval by bytes an item: a chart and a table from results/bytes.csv."""
-    file = ROOT / "results" / "bytes.csv"
-    if not file.is_file():
+    rows = recorded("bytes", "quality-by-bytes")
+    if not rows:
         return "# What bytes cost\n\nNothing was measured yet.\n"
-    rows = [
-        row for row in csv.DictReader(file.open(encoding="utf-8", newline="")) if row["claim"] == "quality-by-bytes"
-    ]
     sets = [name for name in dict.fromkeys(row["data"] for row in rows) if name != "mean of the four"]
     value = {(row["arm"], row["data"]): float(row["value"]) for row in rows if row["metric"] == "ndcg@10"}
     gap = {
@@ -191,18 +193,12 @@ def bytes_page() -> str:
 
 def bytes_chart(share: dict[str, dict[str, str]], size: dict[str, float]) -> str:
     """Share of the whole's figure against bytes, a line a family, as SVG in the page."""
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    from matplotlib import pyplot
-
-    mpl.rcParams["svg.hashsalt"] = "umekomi"
     families: dict[str, list[tuple[float, float]]] = {}
     for arm, row in share.items():
         family = re.sub(r" \d+(?=$|, )", "", arm.rsplit(", ", 1)[0])
         family = re.sub(r"^int[24](?=$|, )", "int4, int2", family)
         families.setdefault(family, []).append((size[arm], float(row["value"])))
-    figure, axes = pyplot.subplots(figsize=(9, 6), layout="constrained")
+    figure, axes = chart((9, 6), "bytes an item", "share of the whole's nDCG@10, mean of four collections")
     for number, (family, points) in enumerate(families.items()):
         points.sort()
         axes.plot(
@@ -213,13 +209,25 @@ def bytes_chart(share: dict[str, dict[str, str]], size: dict[str, float]) -> str
             markersize=5,
             label=family,
         )
-    axes.set_xscale("log", base=2)
-    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-    axes.set_xlabel("bytes an item")
-    axes.set_ylabel("share of the whole's nDCG@10, mean of four collections")
-    axes.grid(alpha=0.3)
     figure.legend(fontsize=8, ncols=4, loc="outside lower center")
     return svg(figure)
+
+
+def chart(size: tuple[float, float], across: str, up: str) -> tuple[Any, Any]:
+    """A figure and its axes, doubling from left to right."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot
+
+    mpl.rcParams["svg.hashsalt"] = "umekomi"
+    figure, axes = pyplot.subplots(figsize=size, layout="constrained")
+    axes.set_xscale("log", base=2)
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axes.set_xlabel(across)
+    axes.set_ylabel(up)
+    axes.grid(alpha=0.3)
+    return figure, axes
 
 
 def svg(figure: Any) -> str:
@@ -237,10 +245,9 @@ def svg(figure: Any) -> str:
 
 def bits_page() -> str:
     """What fewer bits a weight cost: a chart and a table from results/gguf.csv."""
-    file = ROOT / "results" / "gguf.csv"
-    if not file.is_file():
+    rows = recorded("gguf", "quality-by-bits")
+    if not rows:
         return "# What bits cost\n\nNothing was measured yet.\n"
-    rows = [row for row in csv.DictReader(file.open(encoding="utf-8", newline="")) if row["claim"] == "quality-by-bits"]
     value = {(row["arm"], row["data"], row["metric"]): row for row in rows}
     sets = [(row["data"], row["metric"]) for row in rows if row["arm"] == rows[0]["arm"]][:3]
     lines = [
@@ -274,13 +281,7 @@ def bits_page() -> str:
 
 def bits_chart(points: dict[str, tuple[float, list[float]]], sets: list[str]) -> str:
     """Of each type of weights, what is kept of float32's figures against the file's size."""
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    from matplotlib import pyplot
-
-    mpl.rcParams["svg.hashsalt"] = "umekomi"
-    figure, axes = pyplot.subplots(figsize=(8, 4.5), layout="constrained")
+    figure, axes = chart((8, 4.5), "megabytes of the file", "share of float32's figure")
     _, whole = points["F32"]
     for number, name in enumerate(sets):
         kept = sorted((size, figures[number] / whole[number]) for size, figures in points.values())
@@ -288,12 +289,7 @@ def bits_chart(points: dict[str, tuple[float, list[float]]], sets: list[str]) ->
     for type, (size, figures) in points.items():
         least = min(own / best for own, best in zip(figures, whole, strict=True))
         axes.annotate(type, (size, least), xytext=(0, -12), textcoords="offset points", ha="center", fontsize=8)
-    axes.set_xscale("log", base=2)
-    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-    axes.set_xlabel("megabytes of the file")
-    axes.set_ylabel("share of float32's figure")
     axes.margins(y=0.15)
-    axes.grid(alpha=0.3)
     axes.legend(fontsize=8)
     return svg(figure)
 
@@ -302,8 +298,7 @@ def ranks_page() -> str:
     """Which way to learn sentence vectors is for which use: two columns of ranks joined by lines, a picture a corpus,
     and what each takes, from results/hill.csv."""
     title = "# Which for classifying, which for search\n\n"
-    file = ROOT / "results" / "hill.csv"
-    rows = list(csv.DictReader(file.open(encoding="utf-8", newline=""))) if file.is_file() else []
+    rows = recorded("hill")
     ranked = [row for row in rows if row["claim"] == "hill-ranks"]
     if not ranked:
         return title + "Nothing was measured yet: `umekomi reproduce hill`.\n"
@@ -417,10 +412,9 @@ def readme_table() -> str:
 
 def write_agreement() -> None:
     """How far made questions agreed with real ones, into the package: what a comparison without labels says of it."""
-    file = ROOT / "results" / "questions.csv"
-    if not file.is_file():
+    rows = recorded("questions", "questions-agree")
+    if not rows:
         return
-    rows = [row for row in csv.DictReader(file.open(encoding="utf-8", newline="")) if row["claim"] == "questions-agree"]
     lines = [f"{row['arm']},{row['data']},{row['value']},{row['low']},{row['high']}" for row in rows]
     path = ROOT / "src" / "umekomi" / "tasks" / "questions" / "agreement.csv"
     path.write_text("\n".join(["way,data,tau,low,high", *lines]) + "\n", encoding="utf-8")
