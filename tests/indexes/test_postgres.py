@@ -204,6 +204,28 @@ def test_a_graph_is_tuned_and_gives_as_many_hits_as_pass():
         made("graph2", dimension=2001).compact("hnsw")
 
 
+@pytest.mark.parametrize(("cost", "looks"), [(0, "walks"), (1e9, "at every row")])
+def test_under_a_filter_a_walk_looks_for_more_or_every_row_is_looked_at(cost, looks, monkeypatch):
+    """By what the planner takes to pass; the nearest of those that pass are found either way, best first."""
+    vectors = clustered(1500, 32)
+    index = made("filtered graph", dimension=32, metric="dot")
+    index.add(range(1500), vectors, {"place": np.random.default_rng(0).permutation(1500)})
+    true = {passing: index.search(vectors[:20], 10, filter=f"place < {passing}") for passing in (1000, 300)}
+    index.compact("hnsw", connections=8, build_effort=32, effort=40)
+    monkeypatch.setattr("umekomi.indexes.adapters.postgres.CANDIDATE", cost)
+    said = []
+    read = index._read
+    monkeypatch.setattr(index, "_read", lambda *given, **more: said.append(more) or read(*given, **more))
+    for passing, best in true.items():
+        found = index.search(vectors[:20], 10, filter=f"place < {passing}")
+        scores = [[hit.score for hit in hits] for hits in found]
+        assert all(one == sorted(one, reverse=True) and len(one) == 10 for one in scores)
+        same = [len({a.id for a in one} & {b.id for b in two}) for one, two in zip(best, found, strict=True)]
+        assert sum(same) >= (200 if looks == "at every row" else 190)
+    walked = [each["settings"] for each in said if "hnsw.ef_search" in each.get("settings", {})]
+    assert len(walked) == (40 if looks == "walks" else 0)
+
+
 def test_tuning_looks_at_every_row_once(monkeypatch):
     index = made("tuned", dimension=16, metric="dot")
     index.add(range(1200), clustered(1200, 16))
