@@ -1,7 +1,7 @@
-"""The generated tables: the systems with their state and measured figures, into README (between its marks) and the
-site.
+"""The generated tables: the systems with their state and measured figures, and what was measured of search and of
+deciding, into README and the site's pages, each between its marks.
 
-``make tables`` writes them; a test holds README to what results/ says, so that no number is typed by hand.
+``make tables`` writes them; a test holds the pages to what results/ says, so that no number is typed by hand.
 """
 
 from __future__ import annotations
@@ -14,10 +14,6 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "src"))
-BEGIN, END = "<!-- systems: made by make tables -->", "<!-- /systems -->"
-RECALL_BEGIN, RECALL_END = "<!-- recall: made by make tables -->", "<!-- /recall -->"
-
-
 SITE = "https://umekomi.readthedocs.io/"
 
 
@@ -146,6 +142,47 @@ def recall_table() -> str:
         count = int(value[data, arm, hits[0]]["rows"])
         lines.append(f"| {kind} | {data}, {count:,}: {passing} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + f"\n\n{rows[0]['hardware']}; {rows[0]['date']}, commit {rows[0]['commit']}."
+
+
+def fusion_table() -> str:
+    """What tuning a fusion is worth, set by set."""
+    rows = recorded("fusion")
+    arms = ("bm25", "minilm", "reciprocal rank, k = 60", "tuned on other queries")
+    gap = f"tuned − {arms[2]}"
+    value = {(row["data"], row["arm"]): row for row in rows}
+    lines = [f"| | {' | '.join(arms)} | {gap} |", "|---|" + "---|" * (len(arms) + 1)]
+    for data in dict.fromkeys(row["data"] for row in rows):
+        cells = [f"{float(value[data, arm]['value']):.3f}" for arm in arms]
+        lines.append(f"| {data} | {' | '.join(cells)} | {_spanned(value[data, gap], '+.3f')} |")
+    return "\n".join(lines)
+
+
+def agreement_table() -> str:
+    """How far rankings by made questions agreed with those by real ones, way by way."""
+    rows = recorded("questions", "questions-agree")
+    value = {(row["arm"], row["data"]): row for row in rows}
+    sets, ways = (list(dict.fromkeys(row[key] for row in rows)) for key in ("data", "arm"))
+    lines = [f"| | {' | '.join(sets)} |", "|---|" + "---|" * len(sets)]
+    for way in ways:
+        cells = [_spanned(value[way, data], ".2f") if (way, data) in value else "none made" for data in sets]
+        lines.append(f"| {way} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def chunks_table() -> str:
+    """The share of the evidence that was read, by the size of chunks."""
+    rows = recorded("chunks", "chunk-sizes")
+    value = {(row["data"], row["arm"]): row for row in rows}
+    plain = [row["arm"].split(", ") for row in rows if "−" not in row["arm"]]
+    models, sizes = (list(dict.fromkeys(arm[place] for arm in plain)) for place in (0, 1))
+    lines = ["| | | " + " | ".join(sizes) + " | best size − whole |", "|---|---|" + "---|" * (len(sizes) + 1)]
+    for data in dict.fromkeys(row["data"] for row in rows):
+        for model in models:
+            found = {size: float(value[data, f"{model}, {size}"]["value"]) for size in sizes}
+            best = max((size for size in sizes if size != "whole"), key=found.__getitem__)
+            gap = f"{best}: {_spanned(value[data, f'{model}, {best} − whole'], '+.3f')}"
+            lines.append(f"| {data} | {model} | {' | '.join(f'{found[size]:.3f}' for size in sizes)} | {gap} |")
+    return "\n".join(lines)
 
 
 def bytes_page() -> str:
@@ -420,20 +457,29 @@ def write_agreement() -> None:
     path.write_text("\n".join(["way,data,tau,low,high", *lines]) + "\n", encoding="utf-8")
 
 
+BLOCKS = {
+    "systems": ("README.md", readme_table),
+    "recall": ("docs/search.md", recall_table),
+    "fusion": ("docs/decide.md", fusion_table),
+    "agreement": ("docs/decide.md", agreement_table),
+    "chunks": ("docs/decide.md", chunks_table),
+}
+"""Which table stands between the marks of a name, on which page."""
+
+
+def block(name: str) -> str:
+    """A table between its marks."""
+    return f"<!-- {name}: made by make tables -->\n{BLOCKS[name][1]()}\n<!-- /{name} -->"
+
+
 def main() -> None:
-    """Write the tables into README and the page of search, and what was measured of made questions into the package."""
+    """Write the tables into their pages, and what was measured of made questions into the package."""
     write_agreement()
-    for name, begin, end, table in (
-        ("README.md", BEGIN, END, readme_table()),
-        ("docs/search.md", RECALL_BEGIN, RECALL_END, recall_table()),
-    ):
-        path = ROOT / name
+    for name, (file, _) in BLOCKS.items():
+        path, whole = ROOT / file, block(name)
+        begin, end = (re.escape(whole.splitlines()[place]) for place in (0, -1))
         text = path.read_text(encoding="utf-8")
-        whole = f"{begin}\n{table}\n{end}"
-        path.write_text(
-            re.sub(re.escape(begin) + ".*?" + re.escape(end), lambda _, new=whole: new, text, flags=re.DOTALL),
-            encoding="utf-8",
-        )
+        path.write_text(re.sub(f"{begin}.*?{end}", lambda _, new=whole: new, text, flags=re.DOTALL), encoding="utf-8")
 
 
 if __name__ == "__main__":

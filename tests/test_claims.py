@@ -73,7 +73,6 @@ def claims():
 
 
 UNMEASURED = {
-    "chunk-sizes",
     "documents-vectors",
     "documents-written-again",
     "hill-imdb",
