@@ -86,7 +86,6 @@ UNMEASURED = {
     "infersent-padding",
     "infersent-transfer",
     "quality-by-bits",
-    "questions-agree",
     "ruri-parts",
     "sarashina-stages",
     "senteval",
