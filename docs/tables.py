@@ -293,7 +293,7 @@ def bits_page() -> str:
         + " |",
         "|---|---|---|" + "---|" * len(sets),
     ]
-    points: dict[str, tuple[float, list[float]]] = {}
+    points: dict[str, dict[str, tuple[float, list[float]]]] = {}
     for arm in dict.fromkeys(row["arm"] for row in rows if " − " not in row["arm"]):
         size, rate = value.get((arm, "the file", "megabytes")), value.get((arm, "stsb", "texts/s of one core"))
         cells = []
@@ -304,11 +304,13 @@ def bits_page() -> str:
         lines.append(f"| {arm} | " + " | ".join([*told, *cells]) + " |")
         if size:
             figures = [float(value[arm, name, metric]["value"]) for name, metric in sets]
-            points[arm.rsplit(", ", 1)[1]] = (float(size["value"]), figures)
+            model, type = arm.rsplit(", ", 1)
+            points.setdefault(model, {})[type] = (float(size["value"]), figures)
     parts = [
         "# What bits cost",
-        "minilm as a GGUF file in each type that `umekomi convert --to gguf` writes (`umekomi reproduce "
-        "quality-by-bits`): in brackets the paired difference to float32, with its interval over items.",
+        "Models as GGUF files in the types that `umekomi convert --to gguf` writes (`umekomi reproduce "
+        "quality-by-bits`): in brackets the paired difference to float32, with its interval over items. Of "
+        "multilingual-e5-small weights of four bits alone are at hand; its F32 are these, expanded.",
         bits_chart(points, [name for name, _ in sets]),
         "\n".join(lines),
         f"{rows[0]['hardware']}; {rows[0]['date']}, commit {rows[0]['commit']}.",
@@ -316,16 +318,18 @@ def bits_page() -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def bits_chart(points: dict[str, tuple[float, list[float]]], sets: list[str]) -> str:
-    """Of each type of weights, what is kept of float32's figures against the file's size."""
+def bits_chart(points: dict[str, dict[str, tuple[float, list[float]]]], sets: list[str]) -> str:
+    """Of each model's types of weights, what is kept of its float32's figures against the file's size."""
     figure, axes = chart((8, 4.5), "megabytes of the file", "share of float32's figure")
-    _, whole = points["F32"]
-    for number, name in enumerate(sets):
-        kept = sorted((size, figures[number] / whole[number]) for size, figures in points.values())
-        axes.plot(*zip(*kept, strict=True), marker="osD"[number], linewidth=1, markersize=5, label=name)
-    for type, (size, figures) in points.items():
-        least = min(own / best for own, best in zip(figures, whole, strict=True))
-        axes.annotate(type, (size, least), xytext=(0, -12), textcoords="offset points", ha="center", fontsize=8)
+    for line, (model, types) in enumerate(points.items()):
+        _, whole = types["F32"]
+        for number, name in enumerate(sets):
+            kept = sorted((size, figures[number] / whole[number]) for size, figures in types.values())
+            style = {"marker": "osD"[number], "linestyle": ("-", "--", ":")[line], "color": f"C{number}"}
+            axes.plot(*zip(*kept, strict=True), linewidth=1, markersize=5, label=f"{model}, {name}", **style)
+        for type, (size, figures) in types.items():
+            least = min(own / best for own, best in zip(figures, whole, strict=True))
+            axes.annotate(type, (size, least), xytext=(0, -12), textcoords="offset points", ha="center", fontsize=8)
     axes.margins(y=0.15)
     axes.legend(fontsize=8)
     return svg(figure)

