@@ -1,15 +1,20 @@
-"""Qwen3-Embedding (Zhang et al. 2025) on small networks: merged checkpoints against their ingredients."""
+"""Qwen3-Embedding (Zhang et al. 2025) on small networks of its shape: merged checkpoints against their ingredients, and
+prefixes of the vectors, learned nested or not."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
 import numpy as np
 
 from reproductions.shared import small_networks as small
+from umekomi.models.transformed import TransformedEmbedder
+from umekomi.recipes import get
 from umekomi.statistics import STATISTICS
+from umekomi.transforms import Truncate
 from umekomi.verbs.reproduce import Claim, Measurement
 
 QUICK: dict[str, Any] = {}
@@ -67,6 +72,42 @@ def merges(progress: bool) -> Iterator[Measurement]:
     yield from found.differences("slerp", "soup", "?")
 
 
+WIDTHS = (8, 16, 32, 64, 128)
+"""Of prefixes; the last is the whole."""
+TASKS = ("pydocs", "trec", "stsb", "sick-r")
+
+
+def widths(progress: bool) -> Iterator[Measurement]:
+    """The recipe with and without nested prefixes, cut to every width."""
+    claim = "nested-widths"
+
+    @cache
+    def learned(kind: str, seed: int) -> Any:
+        recipe = replace(
+            get("qwen3-embedding").small(),  # type: ignore[type-var]
+            pooling="lasttoken",
+            prefixes=WIDTHS if kind == "nested" else WIDTHS[-1:],
+            runs=1,
+            merge="none",
+            learning_rates=(small.RATE, small.RATE),
+            max_length=48,
+            max_rows=700,
+        )
+        return recipe.fit(small.training_sets(), start=small.backbone("decoder"), seed=seed)
+
+    def make_arm(arm: str, seed: int) -> Any:
+        kind, width = arm.split(", ")
+        model = learned(kind, seed)
+        return model if int(width) >= model.dimension else TransformedEmbedder(model, [Truncate(int(width))])
+
+    found = small.Arms(claim, TASKS, make_arm, about=(WIDTHS,))
+    for kind in ("nested", "not nested"):
+        for width in WIDTHS:
+            yield from found.figures(f"{kind}, {width}")
+    for width in WIDTHS:
+        yield from found.differences(f"nested, {width}", f"not nested, {width}", "+" if width < WIDTHS[-1] else "0")
+
+
 CLAIMS = [
     Claim(
         "merging",
@@ -75,5 +116,13 @@ CLAIMS = [
         "Zhang et al. 2025, table 5",
         "+",
         merges,
+    ),
+    Claim(
+        "nested-widths",
+        "qwen3-embedding",
+        "Vectors learned nested keep more in a prefix, and lose nothing whole.",
+        "Zhang et al. 2025, section 2 (custom dimensions); Kusupati et al. 2022",
+        "+",
+        widths,
     ),
 ]

@@ -85,6 +85,7 @@ UNMEASURED = {
     "infersent-encoders",
     "infersent-padding",
     "infersent-transfer",
+    "nested-widths",
     "quality-by-bits",
     "ruri-parts",
     "sarashina-stages",
