@@ -11,7 +11,7 @@ from typing import Any
 class Entry:
     """One published model. ``loads``: ``"package"``, ``"sentence-transformers"`` (from the hub as it is), ``"service"``
     or ``"shapes"`` (its folder wants to run code, which umekomi does not: the weights are read into the house's
-    layers), or ``"code"`` (not yet)."""
+    layers), or ``"code"`` (not yet). ``context``: the tokens of a text that it reads; 0: all."""
 
     name: str
     hub: str
@@ -155,6 +155,17 @@ CATALOGUE: dict[str, Entry] = {
         _e5("large", 1024, "560 M"),
         Entry(
             "mpnet", "sentence-transformers/all-mpnet-base-v2", 768, 384, "mean", "Apache-2.0", _ST, parameters="109 M"
+        ),
+        Entry(
+            "use-multilingual",
+            "google/universal-sentence-encoder/multilingual",
+            512,
+            0,
+            "sum over the square root of the length",
+            "Apache-2.0",
+            "code",
+            parameters="69 M",
+            note="a TensorFlow graph on Kaggle, of 16 languages, Japanese among them, without prompts",
         ),
         _backbone("llm-jp/llm-jp-modernbert-base", 768, "Apache-2.0", "187 M"),
         _backbone("sbintuitions/modernbert-ja-30m", 256, "MIT", "37 M"),
