@@ -10,6 +10,7 @@ from umekomi.contracts import Vectors
 from umekomi.errors import DataError, WrongUse
 from umekomi.indexes import Index
 from umekomi.indexes.kinds import Late, make_kind
+from umekomi.indexes.kinds.centroids import _scores
 from umekomi.indexes.scans import Part
 from umekomi.parts import similarity as similarities
 
@@ -61,6 +62,20 @@ def test_estimates_are_what_a_slow_loop_adds_up():
             expected[row] += walked[0] if walked else products[order[5]]
     found = kind._estimates(Part.fresh(vectors, arrays), query)
     np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+def test_a_shortlist_is_scored_block_by_block_as_at_once(monkeypatch):
+    """Rows without vectors among them."""
+    vectors = passages(300)
+    sizes = np.diff(vectors.offsets)
+    offsets = np.concatenate([vectors.offsets, vectors.offsets[-1:], vectors.offsets[-1:]])
+    vectors, rows = Vectors(vectors.flat, offsets), np.array([0, 3, 4, 120, 299, 300, 301])
+    tokens = vectors.item(17)
+    expected = similarities.maxsim(Vectors.of([tokens]), vectors)[0][rows]
+    for together in (1, int(sizes[:9].sum()), 1 << 20):
+        monkeypatch.setattr("umekomi.indexes.kinds.centroids.TOGETHER", together)
+        np.testing.assert_allclose(_scores(vectors, tokens, rows), expected, rtol=1e-6)
+    assert expected[-2:].tolist() == [0, 0]
 
 
 def test_recall_holds_for_any_k_and_filter(index):

@@ -28,9 +28,11 @@ LEARNED = 100_000
 """Token vectors that centroids are learned from."""
 TOKENS = 8192
 """Token vectors that are sorted to centroids at a time."""
-ASKED, LONGEST = 24, 32
+TOGETHER = 1024
+"""Token vectors of a shortlist that are scored at a time."""
+ASKED, LONGEST = 64, 32
 """Rows asked as queries when it is tuned, by so many of their tokens: queries are short, and each costs a look at every
-row."""
+row. With fewer their chance makes the list twice as long, for it is to be long enough for others."""
 FEWEST = 1000
 """Up to so many rows every one is looked at."""
 
@@ -51,7 +53,7 @@ class Centroids(Kind):
     outputs: ClassVar[frozenset[str]] = frozenset({"multi"})
     metrics: ClassVar[frozenset[str] | None] = frozenset({"maxsim"})
     centroids: int = 0
-    probes: int = 32
+    probes: int = 128
     shortlist: int = 0
 
     def learn(self, vectors: Any) -> None:
@@ -143,7 +145,7 @@ class Centroids(Kind):
                     continue
                 estimates = self._estimates(part, tokens)
                 near = np.sort(np.argpartition(estimates, -wanted)[-wanted:])
-                exact = similarities.maxsim(Vectors.of([tokens]), similarities.take(part.vectors, near))[0]
+                exact = _scores(part.vectors, tokens, near)
                 order = np.argsort(-exact, kind="stable")[:k]
                 rows[query], scores[query] = near[order], exact[order]
 
@@ -156,14 +158,24 @@ class Centroids(Kind):
 
         products = np.ascontiguousarray(tokens, np.float32) @ self.codec["centroids"].T
         probes = min(self.probes, products.shape[1])
-        order = np.argsort(-products, axis=1, kind="stable")[:, : probes + 1]
+        most = min(probes + 1, products.shape[1])
+        order = np.sort(np.argpartition(products, -most, axis=1)[:, -most:], axis=1)
         values = np.take_along_axis(products, order, 1)
+        best = np.argsort(-values, axis=1, kind="stable")
+        order, values = np.take_along_axis(order, best, 1), np.take_along_axis(values, best, 1)
         estimates = np.full(part.rows, values[:, -1].sum(), np.float32)
         seen = np.full(part.rows, -1, np.int32)
         centroid_scores(order[:, :probes], values, part.arrays["lists"], part.arrays["members"], seen, estimates)
         if len(part.allowed):
             estimates[part.allowed == 0] = -np.inf
         return estimates
+
+
+def _scores(vectors: Vectors, tokens: Any, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+    """MaxSim of ``tokens`` with some rows, float32 ``[rows]``, so many at a time as stay in the processor's cache."""
+    query, each = Vectors.of([tokens]), max(1, TOGETHER * vectors.items // max(len(vectors.flat), 1))
+    blocks = (similarities.take(vectors, rows[start : start + each]) for start in range(0, len(rows), each))
+    return np.concatenate([similarities.maxsim(query, block)[0] for block in blocks])
 
 
 def _every(part: Part, queries: Any, k: int) -> Ranking:
