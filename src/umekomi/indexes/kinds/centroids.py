@@ -28,8 +28,6 @@ LEARNED = 100_000
 """Token vectors that centroids are learned from."""
 TOKENS = 8192
 """Token vectors that are sorted to centroids at a time."""
-TOGETHER = 1024
-"""Token vectors of a shortlist that are scored at a time."""
 ASKED, LONGEST = 64, 32
 """Rows asked as queries when it is tuned, by so many of their tokens: queries are short, and each costs a look at every
 row. With fewer their chance makes the list twice as long, for it is to be long enough for others."""
@@ -172,10 +170,14 @@ class Centroids(Kind):
 
 
 def _scores(vectors: Vectors, tokens: Any, rows: NDArray[np.int64]) -> NDArray[np.float32]:
-    """MaxSim of ``tokens`` with some rows, float32 ``[rows]``, so many at a time as stay in the processor's cache."""
-    query, each = Vectors.of([tokens]), max(1, TOGETHER * vectors.items // max(len(vectors.flat), 1))
-    blocks = (similarities.take(vectors, rows[start : start + each]) for start in range(0, len(rows), each))
-    return np.concatenate([similarities.maxsim(query, block)[0] for block in blocks])
+    """MaxSim of ``tokens`` with some rows, float32 ``[rows]``."""
+    from umekomi.parts.kernels.scan import maxsim_of_rows
+
+    filled = np.zeros((-(-len(tokens) // 4) * 4, tokens.shape[1]), np.float32)
+    filled[: len(tokens)] = tokens
+    scores = np.empty(len(rows), np.float32)
+    maxsim_of_rows(filled, np.asarray(vectors.flat), np.asarray(vectors.offsets), rows, scores)
+    return scores
 
 
 def _every(part: Part, queries: Any, k: int) -> Ranking:

@@ -377,3 +377,26 @@ def centroid_scores(order, values, lists, members, seen, estimates):
                 if seen[row] != token:
                     seen[row] = token
                     estimates[row] += gain
+
+
+@njit(nogil=True, cache=True, fastmath=LOOSE)
+def maxsim_of_rows(tokens, flat, offsets, rows, scores):
+    """MaxSim of ``tokens`` ``[4 · n, d]`` with some rows of token vectors (``flat`` ``[tokens, d]``, ``offsets``), into
+    ``scores`` float32 ``[rows]``: each vector is read once for four tokens at a time, from where it lies. Tokens that
+    are all zero fill up; a row without vectors scores 0."""
+    for place in range(len(rows)):
+        low, high = offsets[rows[place]], offsets[rows[place] + 1]
+        total = np.float32(0.0)
+        for first in range(0, tokens.shape[0] if high > low else 0, 4):
+            best = second = third = fourth = np.float32(-3.0e38)
+            for at in range(low, high):
+                a = b = c = d = np.float32(0.0)
+                for column in range(flat.shape[1]):
+                    value = flat[at, column]
+                    a += tokens[first, column] * value
+                    b += tokens[first + 1, column] * value
+                    c += tokens[first + 2, column] * value
+                    d += tokens[first + 3, column] * value
+                best, second, third, fourth = max(best, a), max(second, b), max(third, c), max(fourth, d)
+            total += best + second + third + fourth
+        scores[place] = total
