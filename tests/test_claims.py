@@ -97,7 +97,7 @@ UNMEASURED = {
 }
 """Claims whose command is there and whose measurement, hours long, is not yet: one that is on record leaves this set."""
 
-UNMEASURED_ARMS = {"quality-by-bytes": ("int4", "int2", "RaBitQ")}
+UNMEASURED_ARMS: dict[str, tuple[str, ...]] = {}
 """What arms of a claim on record begin with that joined it since: measured again, it leaves this table."""
 
 
