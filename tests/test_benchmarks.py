@@ -56,7 +56,7 @@ def test_what_is_read_is_not_in_the_time_of_learning(run, monkeypatch):
     for name in ("documents", "counted", "own_data"):
         monkeypatch.setattr(hill, name, functools.cache(lambda *given, name=name: log.append(name)))
     monkeypatch.setattr(hill, "word_vectors", lambda *given: log.append("word vectors"))
-    monkeypatch.setattr(hill, "time", SimpleNamespace(perf_counter=lambda: log.append("clock") or 0.0))
+    monkeypatch.setattr(hill, "time", SimpleNamespace(process_time=lambda: log.append("clock") or 0.0))
     monkeypatch.setattr(hill, "cached", lambda key, measure: measure())
     monkeypatch.setattr(hill, "judged", lambda make: [])
     monkeypatch.setattr(hill, "texts_of", lambda name: ["a"])

