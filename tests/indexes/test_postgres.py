@@ -224,6 +224,10 @@ def test_under_a_filter_a_walk_looks_for_more_or_every_row_is_looked_at(cost, lo
         assert sum(same) >= (200 if looks == "at every row" else 190)
     walked = [each["settings"] for each in said if "hnsw.ef_search" in each.get("settings", {})]
     assert len(walked) == (40 if looks == "walks" else 0)
+    said.clear()
+    assert len(index.search(vectors[:1], 10, filter="place < 3")[0]) == 3  # fewer than are asked for pass
+    every = [each for each in said if each.get("settings", {}).get("enable_indexscan") == "off"]
+    assert len(every) == 1, "every row is looked at once"
 
 
 def test_tuning_looks_at_every_row_once(monkeypatch):

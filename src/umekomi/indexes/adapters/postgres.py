@@ -15,7 +15,7 @@ import uuid
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -55,13 +55,6 @@ MOST_SCANNED = 20_000
 """Rows that pgvector's walks meet at most, unless they are told more."""
 
 Given = TypeVar("Given")
-
-
-class _Walk(NamedTuple):
-    """Rows that a walk is asked for, and the candidates that it is thought to meet."""
-
-    rows: int
-    candidates: int
 
 
 class PostgresIndex(WalkingAdapter):
@@ -419,38 +412,54 @@ class PostgresIndex(WalkingAdapter):
         return [(name, score) for name, score, _ in self._nearest(vector, k, None, exact=exact)]
 
     def _search(self, query: Any, k: int, condition: Any) -> list[Hit]:
-        exact = isinstance(self.kind, Exact)
-        found = self._nearest(query, k, condition, exact=exact)
-        if not exact and len(found) < k:
+        candidates = None if isinstance(self.kind, Exact) else self._candidates(k, condition)
+        found = self._nearest(query, k, condition, candidates or 0, exact=candidates is None)
+        if candidates is not None and len(found) < k:
             # a graph may end before it met as many rows as pass
             found = self._nearest(query, k, condition, exact=True)
         return [self._hit(name, score, payload) for name, score, payload in found]
 
-    def _nearest(self, query: Any, k: int, condition: Any, *, exact: bool) -> list[tuple[str, float, dict[str, Any]]]:
+    def _candidates(self, k: int, condition: Any) -> int | None:
+        """The candidates that a walk for ``k`` hits is thought to meet, by how many rows the planner takes to pass;
+        None where a look at every row costs no more."""
+        if condition is None:
+            return self._effort(k)
+        explained = self._sql("EXPLAIN (FORMAT JSON) SELECT FROM {table} {where}", where=self._where(condition))
+        passing = max(float(self._read(explained)[0][0][0]["Plan"]["Plan Rows"]), 1.0)
+        rows = float(self._read("SELECT reltuples FROM pg_class WHERE oid = to_regclass(%s)", (self._quoted,))[0][0])
+        candidates = max(self._effort(k), math.ceil(SPARE * k * rows / passing))
+        return None if candidates * CANDIDATE >= rows else candidates
+
+    def _where(self, condition: Any) -> Any:
         from psycopg import sql as parts
 
-        where: Any = parts.SQL("")
-        if condition is not None:
-            said = sql(condition, self._schema, POSTGRES).replace("%", "%%").replace("{", "{{").replace("}", "}}")
-            where = parts.SQL(f"WHERE {said}").format()  # type: ignore[arg-type]
+        if condition is None:
+            return parts.SQL("")
+        said = sql(condition, self._schema, POSTGRES).replace("%", "%%").replace("{", "{{").replace("}", "}}")
+        return parts.SQL(f"WHERE {said}").format()  # type: ignore[arg-type]
+
+    def _nearest(
+        self, query: Any, k: int, condition: Any, candidates: int = 0, *, exact: bool
+    ) -> list[tuple[str, float, dict[str, Any]]]:
+        """(id, score, payload) of the ``k`` nearest, best first, by a look at every row, or by a walk that is thought
+        to meet so many ``candidates``."""
+        from psycopg import sql as parts
+
         wanted, settings = k, {"enable_indexscan": "off"}
         if not exact:
-            walk = self._walk(k, where) if condition is not None else _Walk(k, 0)
-            exact = walk is None
-            if walk is not None:
-                wanted = walk.rows
-                settings = {
-                    "enable_seqscan": "off",
-                    "hnsw.ef_search": str(self._effort(k)),
-                    "hnsw.iterative_scan": "relaxed_order",
-                    "hnsw.max_scan_tuples": str(max(MOST_SCANNED, 2 * walk.candidates)),
-                }
+            wanted = k if condition is None else SPARE * k
+            settings = {
+                "enable_seqscan": "off",
+                "hnsw.ef_search": str(self._effort(k)),
+                "hnsw.iterative_scan": "relaxed_order",
+                "hnsw.max_scan_tuples": str(max(MOST_SCANNED, 2 * candidates)),
+            }
         names = self._schema.names
         statement = self._sql(
             "SELECT {id}, {vector} {sign} %b {rest} FROM {table} {where} ORDER BY {vector} {sign} %b {last} LIMIT %s",
             sign=parts.SQL(OPERATORS[self.metric][0]),  # type: ignore[arg-type]
             rest=parts.SQL(", ") + self._named(*names) if names else parts.SQL(""),
-            where=where,
+            where=self._where(condition),
             last=parts.SQL(", ") + self._named(ID) if exact else parts.SQL(""),
         )
         asked = _Vector(np.ascontiguousarray(query, ">f4"))
@@ -459,15 +468,6 @@ class PostgresIndex(WalkingAdapter):
             rows = sorted(rows, key=lambda row: float(row[1]))[:k]
         payload = self._table([row[2:] for row in rows])
         return [(row[0], -float(row[1]), row_of(payload, number)) for number, row in enumerate(rows)]
-
-    def _walk(self, k: int, where: Any) -> _Walk | None:
-        """How a walk looks for ``k`` rows under a filter, by how many rows the planner takes to pass; None where a look
-        at every row costs no more."""
-        plan = self._read(self._sql("EXPLAIN (FORMAT JSON) SELECT FROM {table} {where}", where=where))[0][0]
-        passing = max(float(plan[0]["Plan"]["Plan Rows"]), 1.0)
-        rows = float(self._read("SELECT reltuples FROM pg_class WHERE oid = to_regclass(%s)", (self._quoted,))[0][0])
-        candidates = max(self._effort(k), math.ceil(SPARE * k * rows / passing))
-        return None if candidates * CANDIDATE >= rows else _Walk(SPARE * k, candidates)
 
     def _table(self, rows: list[Any]) -> pa.Table:
         """Rows of the payload as they were before PostgreSQL held them."""
