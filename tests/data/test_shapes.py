@@ -1,3 +1,4 @@
+import numpy as np
 import pyarrow as pa
 import pytest
 
@@ -65,6 +66,19 @@ def test_data_are_seen_as_what_is_wanted():
         view_as(pairs, ("hierarchy",), "x")
     with pytest.raises(DataError, match=r"^x learns from texts \(text\); found colour$"):
         view_as(table("colour"), ("texts",), "x")
+
+
+def test_a_text_is_learned_from_once_unless_how_often_it_stands_matters():
+    """Texts of pairs were taken once each and those of a table of texts as often as they stood: LSA took four times as
+    long and gave other vectors."""
+    texts = pa.table({"text": ["b", "a", "b", "c", "a"], "id": ["1", "2", "3", "4", "5"]})
+    assert view_as(texts, ("texts",), "x").to_pydict() == {"text": ["b", "a", "c"], "id": ["1", "2", "4"]}
+    assert view_as(texts, ("texts",), "x", repeats=True) is texts
+    labelled = texts.append_column("label", pa.array([0, 1, 0, 1, 1]))
+    assert view_as(labelled, ("labelled texts", "texts"), "x") is labelled, "a label may differ"
+    words = ["a b c", "b c d", "c d e", "d e f"] * 2
+    often, once = (get("lsa")(dimensions=2).fit({"text": rows}) for rows in (words * 9, words))
+    assert np.array_equal(often.encode(words), once.encode(words))
 
 
 def test_what_recipes_name_are_shapes():

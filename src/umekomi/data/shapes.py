@@ -126,9 +126,10 @@ def unused_columns(split: Split) -> list[str]:
     ]
 
 
-def view_as(data: TableLike, wanted: Sequence[str], who: str) -> Split:
+def view_as(data: TableLike, wanted: Sequence[str], who: str, repeats: bool = False) -> Split:
     """The table or retrieval set as one of the ``wanted`` shapes: as it is where it is one of them, else pairs of a
-    retrieval set or of judged pairs, or the texts in it; one error for what can be seen as none of them."""
+    retrieval set or of judged pairs, or the texts in it; one error for what can be seen as none of them. A text that
+    stands alone is taken once, unless ``repeats`` asks for it as often as it stands in a table of texts."""
     table = as_table(data)
     listed = " or ".join(str(SHAPES.get(name, RETRIEVAL)) for name in wanted)
     try:
@@ -140,7 +141,10 @@ def view_as(data: TableLike, wanted: Sequence[str], who: str) -> Split:
     if name is None:
         raise DataError(f"{who} learns from {listed}; found {about}")
     if name == about.name:
-        return table if about is RETRIEVAL else check(table, _filled(about, table), who)
+        if about is RETRIEVAL:
+            return table
+        checked = check(table, _filled(about, table), who)
+        return checked if repeats or name != "texts" else _each_once(checked)
     return pairs(table, who) if name == "pairs" else _table_of(texts(table, who))
 
 
@@ -155,6 +159,12 @@ def view_name(about: Shape, wanted: Sequence[str]) -> str | None:
 def _filled(about: Shape, table: pa.Table) -> tuple[str, ...]:
     """The columns in which no row may be empty: the shape's own, and numbers that it uses."""
     return (*about.columns, *(name for name in about.more if name in table.column_names and COLUMNS[name] == "number"))
+
+
+def _each_once(table: pa.Table) -> pa.Table:
+    """The first row of each text."""
+    first = {text: row for row, text in reversed(list(enumerate(table["text"].to_pylist())))}
+    return table if len(first) == len(table) else table.take(pa.array(sorted(first.values())))
 
 
 def _table_of(found: list[str]) -> pa.Table:

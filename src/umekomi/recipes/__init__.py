@@ -59,6 +59,9 @@ class Recipe(ABC):
     """Does it need what people judged or paired? One that does not may be fitted on the very texts to be searched."""
     quick: ClassVar[bool] = False
     """Is it learned in seconds from the very texts at hand? Verbs that take a model then take its name as well."""
+    repeats: ClassVar[bool] = False
+    """Does it learn from a text as often as the text stands in a table of texts, as what learns a language does? Else
+    once from each."""
     optional_data: ClassVar[bool] = False
     """Does it learn without data too?"""
     takes_sets: ClassVar[bool] = False
@@ -136,7 +139,7 @@ class Recipe(ABC):
 
     def _seen(self, data: Any, who: str) -> Any:
         given = as_table(data)
-        table = view_as(given, self.learns, who)
+        table = view_as(given, self.learns, who, self.repeats)
         ignored = unused_columns(given)
         if ignored:
             say(f"note: {who} does not use the column{'s' * (len(ignored) > 1)} {', '.join(ignored)}")

@@ -54,6 +54,7 @@ class Elmo(Recipe):
         "1802.05365",
     )
     learns: ClassVar[tuple[str, ...]] = ("labelled texts", "texts")
+    repeats: ClassVar[bool] = True
     begins: ClassVar[str | None] = OPTIONAL
     extra: ClassVar[str] = "neural"
 

@@ -48,6 +48,7 @@ class HierarchicalAutoencoder(Recipe):
         "1506.01057",
     )
     learns: ClassVar[tuple[str, ...]] = ("documents", "texts")
+    repeats: ClassVar[bool] = True
     begins: ClassVar[str | None] = WORD_VECTORS
     extra: ClassVar[str] = "neural"
 

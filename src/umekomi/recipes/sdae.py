@@ -47,6 +47,7 @@ class Sdae(Recipe):
         "1602.03483",
     )
     learns: ClassVar[tuple[str, ...]] = ("documents", "texts")
+    repeats: ClassVar[bool] = True
     begins: ClassVar[str | None] = WORD_VECTORS
     extra: ClassVar[str] = "neural"
     presets: ClassVar[tuple[str, ...]] = ("sae",)

@@ -63,6 +63,7 @@ class SentimentEncoders(Recipe):
         "Stanford CS224d report",
     )
     learns: ClassVar[tuple[str, ...]] = ("labelled texts", "trees", "texts")
+    repeats: ClassVar[bool] = True
     begins: ClassVar[str | None] = WORD_VECTORS
     supervised: ClassVar[bool] = True
     takes_sets: ClassVar[bool] = True

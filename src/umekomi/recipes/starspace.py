@@ -89,6 +89,7 @@ class StarSpace(Recipe):
         "StarSpace: embed all the things!", "Wu, Fisch, Chopra, Adams, Bordes & Weston", 2018, "AAAI", "1709.03856"
     )
     learns: ClassVar[tuple[str, ...]] = tuple(MODE_OF)
+    repeats: ClassVar[bool] = True
     begins: ClassVar[str | None] = OPTIONAL
     supervised: ClassVar[bool] = True
 
