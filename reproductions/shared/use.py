@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from reproductions.shared.found import USE, unigrams
+from reproductions.shared.found import USE, sentencepiece, unigrams
 from umekomi.errors import WrongUse
 from umekomi.models.base import Open, TextFace
 
@@ -62,7 +62,7 @@ class Use(TextFace):
 
     def __init__(self, folder: Path) -> None:
         super().__init__(USE, {"licence": "Apache-2.0"})
-        self.words = _pieces(folder / "sp.model")
+        self.words = _pieces()
         with np.load(folder / "weights.npz", allow_pickle=False) as arrays:
             table = np.empty((TABLES * len(arrays["q1"]), 512), np.uint8)
             for number in range(TABLES):
@@ -93,14 +93,9 @@ class Use(TextFace):
 
 
 @cache
-def _pieces(file: Path) -> Any:
-    """The tokenizer of a SentencePiece model of unigrams."""
-    from tokenizers import normalizers
-    from transformers.utils import sentencepiece_model_pb2_new as layout
-
-    told = layout.ModelProto()
-    told.ParseFromString(file.read_bytes())
-    about = told.trainer_spec
-    steps = [normalizers.Precompiled(told.normalizer_spec.precompiled_charsmap), normalizers.Strip()]
-    pieces = [(piece.piece, piece.score) for piece in told.pieces]
-    return unigrams(pieces, about.unk_id, (about.bos_id, about.eos_id), steps)
+def _pieces() -> Any:
+    """The tokenizer of its SentencePiece file."""
+    told = sentencepiece()
+    about, pieces = told.trainer_spec, [(piece.piece, piece.score) for piece in told.pieces]
+    ends = (about.bos_id, about.eos_id)
+    return unigrams(pieces, about.unk_id, ends, told.normalizer_spec.precompiled_charsmap)

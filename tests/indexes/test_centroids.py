@@ -10,7 +10,7 @@ from umekomi.contracts import Vectors
 from umekomi.errors import DataError, WrongUse
 from umekomi.indexes import Index
 from umekomi.indexes.kinds import Late, make_kind
-from umekomi.indexes.kinds.centroids import _scores
+from umekomi.indexes.kinds.late import maxsim_of
 from umekomi.indexes.scans import Part
 from umekomi.parts import similarity as similarities
 
@@ -60,8 +60,9 @@ def test_estimates_are_what_a_slow_loop_adds_up():
         for row in range(40):
             walked = [products[centre] for centre in order[:5] if centre in nearest[row]]
             expected[row] += walked[0] if walked else products[order[5]]
-    found = kind._estimates(Part.fresh(vectors, arrays), query)
-    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    for threads in (1, 3):
+        found = kind._estimates(Part.fresh(vectors, arrays), query @ centres.T, threads)
+        np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
 @pytest.mark.parametrize("tokens", [1, 4, 7])
@@ -72,7 +73,7 @@ def test_a_shortlist_is_scored_as_every_row_is(tokens):
     vectors, rows = Vectors(vectors.flat, offsets), np.array([0, 3, 4, 120, 299, 300, 301])
     asked = -np.abs(vectors.flat[:tokens])
     expected = similarities.maxsim(Vectors.of([asked]), vectors)[0][rows]
-    np.testing.assert_allclose(_scores(vectors, asked, rows), expected, rtol=1e-5)
+    np.testing.assert_allclose(maxsim_of(vectors, asked, rows), expected, rtol=1e-5)
     assert expected[-2:].tolist() == [0, 0] and expected[:5].all()
 
 

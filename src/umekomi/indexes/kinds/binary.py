@@ -13,11 +13,37 @@ from umekomi.indexes.packing import Shape
 from umekomi.indexes.scans import ROWS, Part
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from umekomi.contracts import Floats
 
 STEPS = (1.5958, 0.9957, 0.586, 0.3352, 0.1881, 0.1041, 0.0569, 0.0308)
 """Width of a level, in standard deviations, with which 1 to 8 bits lose least of a Gaussian (J. Max 1960); a vector
 turned at random looks like one."""
+
+
+def turn(width: int, seed: int) -> Floats:
+    """A rotation at random of vectors padded to whole words, float32 ``[width, 64 words]``."""
+    padded = -(-width // 64) * 64
+    rotation, _ = np.linalg.qr(np.random.default_rng(seed).standard_normal((padded, padded)))
+    return np.ascontiguousarray(rotation[:width], np.float32)
+
+
+def signs(block: Floats) -> tuple[NDArray[np.uint64], Floats]:
+    """Of turned vectors, float32 ``[n, d]``, one bit a dimension, ``[words, n]``, and the factor with which the signs'
+    product with a query estimates the vector's without bias: |x|² / Σ|x_i| (Gao & Long 2024, theorem 3.2)."""
+    codes = np.packbits(block > 0, axis=1, bitorder="little").view("<u8").T
+    return codes, (block**2).sum(1) / np.maximum(np.abs(block).sum(1), 1e-20)
+
+
+def bit_planes(turned: Floats, bits: int) -> tuple[NDArray[np.uint64], NDArray[np.float32], float]:
+    """Queries, turned likewise, cut to ``bits``: their planes ``[n, bits, words]``, the width of a level of each, and
+    the ``middle`` of :func:`~umekomi.parts.kernels.scan.bit_keys`."""
+    width, half = turned.shape[1], 1 << (bits - 1)
+    steps = np.maximum(STEPS[bits - 1] * np.linalg.norm(turned, axis=1) / width**0.5, 1e-20).astype(np.float32)
+    levels = np.clip(np.floor(turned / steps[:, None]) + half, 0, 2 * half - 1).astype(np.uint8)
+    planes = [np.packbits((levels >> p) & 1, axis=1, bitorder="little").view("<u8") for p in range(bits)]
+    return np.stack(planes, axis=1), steps, (2 * half - 1) * width / 2
 
 
 @dataclass
@@ -36,11 +62,8 @@ class Binary(Coarse):
             raise WrongUse(f"index kind binary, query_bits: expected 1 to 8, found {self.query_bits}")
 
     def learn(self, vectors: Floats) -> None:
-        width = vectors.shape[1]
-        padded = -(-width // 64) * 64
-        rotation, _ = np.linalg.qr(np.random.default_rng(self.seed).standard_normal((padded, padded)))
         mean = np.asarray(vectors, np.float64).mean(0)
-        self.codec = {"mean": mean.astype(np.float32), "rotation": np.ascontiguousarray(rotation[:width], np.float32)}
+        self.codec = {"mean": mean.astype(np.float32), "rotation": turn(vectors.shape[1], self.seed)}
 
     def derive(self, vectors: Any) -> dict[str, Any]:
         rotation = self.codec["rotation"]
@@ -49,23 +72,14 @@ class Binary(Coarse):
         longest = 0.0
         for start in range(0, len(vectors), ROWS):
             block = (np.asarray(vectors[start : start + ROWS], np.float32) - self.codec["mean"]) @ rotation
-            codes[:, start : start + ROWS] = np.packbits(block > 0, axis=1, bitorder="little").view("<u8").T
+            codes[:, start : start + ROWS], factors[start : start + ROWS] = signs(block)
             longest = max(longest, float((block**2).sum(1).max()) ** 0.5)
-            # |x|² / Σ|x_i|: with it the signs' product with a query estimates the vector's without bias (Gao & Long
-            # 2024, theorem 3.2)
-            factors[start : start + ROWS] = (block**2).sum(1) / np.maximum(np.abs(block).sum(1), 1e-20)
         return {"codes": codes, "factors": factors, "longest": np.array([longest], np.float32)}
 
     def _asked(self, query: Floats) -> tuple[Any, ...]:
         turned = (query @ self.codec["rotation"]).astype(np.float32)
-        length = float(np.linalg.norm(turned))
-        step = max(STEPS[self.query_bits - 1] * length / len(turned) ** 0.5, 1e-20)
-        half = 1 << (self.query_bits - 1)
-        levels = np.clip(np.floor(turned / step) + half, 0, 2 * half - 1).astype(np.uint8)
-        planes = np.stack(
-            [np.packbits((levels >> p) & 1, bitorder="little").view("<u8") for p in range(self.query_bits)]
-        )
-        return planes, step, (2 * half - 1) * len(turned) / 2, length
+        planes, steps, middle = bit_planes(turned[None], self.query_bits)
+        return planes[0], float(steps[0]), middle, float(np.linalg.norm(turned))
 
     def learned(self, width: int) -> dict[str, Shape]:
         return {"mean": ("<f4", (width,)), "rotation": ("<f4", (width, -(-width // 64) * 64))}

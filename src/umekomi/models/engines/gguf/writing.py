@@ -53,6 +53,9 @@ PROBES = (
 )
 """Texts whose tokens must be the model's own."""
 
+SPACES = {"type": "Replace", "pattern": {"Regex": " {2,}"}, "content": " "}
+"""The step with which tokenizers of SentencePiece make one space of several."""
+
 
 def write(model: Saved, path: str | Path, type: str = "", pooling: str = "") -> None:
     """Write ``model`` as a GGUF file: a text embedder of sentence-transformers, or one of kind ``gguf``, whose file is
@@ -419,6 +422,12 @@ def _say_unigram(writer: GGUFWriter, told: dict[str, Any], tokens: list[str], so
     normalizer = told.get("normalizer") or {}
     steps = normalizer.get("normalizers", [normalizer])
     charsmap = next((step["precompiled_charsmap"] for step in steps if step.get("type") == "Precompiled"), None)
+    unsaid = [step["type"] for step in steps if step.get("type") not in (None, "Precompiled", "Strip")]
+    # the format's readers drop spaces around a text and all but one of a run
+    if [step for step in steps if step.get("type") == "Replace"] == [SPACES]:
+        unsaid.remove("Replace")
+    if unsaid:
+        raise WrongUse(f"gguf: {name}'s tokenizer normalises by {', '.join(unsaid)}; the format says only a charsmap")
     writer.add_tokenizer_model("t5")
     writer.add_tokenizer_pre("default")
     writer.add_token_scores([float(scores.get(token, 0.0)) for token in tokens])
