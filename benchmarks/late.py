@@ -64,7 +64,7 @@ def of(stored: Vectors, asked: Vectors, data: str) -> Iterator[Measurement]:
         yield figure(CLAIM, "centroids, on disk", data, rows, "bytes/row", [index.bytes_on_disk() / rows])
         now = index.snapshot()
         own = now.kind.settings()
-        for shortlist in (own["shortlist"], 50, 200, 800):
+        for shortlist in (own["shortlist"], 200, 800, 1600):
             tried = make_kind("centroids", own | {"shortlist": shortlist})
             tried.codec, tried.reach = now.kind.codec, now.kind.reach
             arm = f"centroids, {'tuned' if shortlist == own['shortlist'] else f'shortlist {shortlist}'}"

@@ -10,6 +10,7 @@ from umekomi.contracts import Vectors
 from umekomi.errors import DataError, WrongUse
 from umekomi.indexes import Index
 from umekomi.indexes.kinds import Late, make_kind
+from umekomi.indexes.kinds.centroids import Centroids
 from umekomi.indexes.kinds.late import maxsim_of
 from umekomi.indexes.scans import Part
 from umekomi.parts import similarity as similarities
@@ -65,6 +66,33 @@ def test_estimates_are_what_a_slow_loop_adds_up():
         np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
+@pytest.mark.parametrize("width", [24, 320])
+def test_what_bits_say_is_what_a_slow_loop_adds_up(width):
+    """Rows without vectors among them, in threads or not; and it is close to MaxSim itself."""
+    vectors = passages(60, width=width)
+    vectors = Vectors(vectors.flat, np.insert(vectors.offsets, 7, vectors.offsets[7]))
+    kind = make_kind("centroids", {"centroids": 16})
+    kind.learn(vectors)
+    part, tokens = Part.fresh(vectors, kind.derive(vectors)), passages(3, seed=5, width=width).item(1)
+    centres, rotation = kind.codec["centroids"], kind.codec["rotation"]
+    turned = tokens @ rotation
+    half, step = 2, 0.9957 * np.linalg.norm(turned, axis=1, keepdims=True) / rotation.shape[1] ** 0.5
+    levels = (np.clip(np.floor(turned / step), -half, half - 1) + 0.5) * step
+    expected = np.zeros(61)
+    for row in range(61):
+        best = np.full(len(tokens), -np.inf)
+        for vector in vectors.item(row):
+            centre = centres[((vector - centres) ** 2).sum(1).argmin()]
+            left = (vector - centre) @ rotation
+            factor = (left**2).sum() / np.abs(left).sum()
+            best = np.maximum(best, tokens @ centre + factor * (levels @ np.where(left > 0, 1, -1)))
+        expected[row] = best.sum() if len(vectors.item(row)) else 0
+    for threads in (1, 3):
+        found = kind._by_bits(part, tokens, tokens @ centres.T, np.arange(61), threads)
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+    assert np.corrcoef(found, similarities.maxsim(Vectors.of([tokens]), vectors)[0])[0, 1] > 0.95
+
+
 @pytest.mark.parametrize("tokens", [1, 4, 7])
 def test_a_shortlist_is_scored_as_every_row_is(tokens):
     """Rows without vectors among them; tokens that are no multiple of four."""
@@ -108,12 +136,45 @@ def test_deletes_and_wrong_use(tmp_path):
     assert len(made.search(Vectors.of([np.zeros((0, 24), np.float32)]), 3)[0]) == 3
     with pytest.raises(WrongUse, match="centroids: expected multi vectors compared by maxsim"):
         Index.create(tmp_path / "j", metric="cosine", kind="centroids")
-    (file,) = (tmp_path / "i").glob("segment-*/members-*.npy")
-    members = np.load(file)
-    members[0] = 1 << 30
-    np.save(file, members)
-    with pytest.raises(DataError, match="is damaged .*rows that do not rise"):
-        Index(tmp_path / "i", verify=False).search(query, 3)
+    for name, place, line in (
+        ("members", 1 << 30, "rows that do not rise"),
+        ("nearest", 1 << 30, "expected centroids 0 to "),
+    ):
+        (file,) = (tmp_path / "i").glob(f"segment-*/{name}-*.npy")
+        kept = np.load(file)
+        np.save(file, np.concatenate([[place], kept[1:]]).astype(kept.dtype))
+        with pytest.raises(DataError, match=f"is damaged .*{line}"):
+            Index(tmp_path / "i", verify=False).search(query, 3)
+        np.save(file, kept)
+    arrays = made.kind.derive(vectors) | {"flat": vectors.flat}
+    made.kind.sound(arrays)
+    for name in ("nearest", "factors", "codes"):
+        with pytest.raises(ValueError, match=f"{name}: expected [0-9,]+, one for each token vector, found 3"):
+            made.kind.sound(arrays | {name: arrays[name][:3]})
+
+
+def test_an_index_from_before_there_were_bits_opens_and_finds_the_same(tmp_path, monkeypatch):
+    vectors = passages(1500)
+    queries = Vectors.of([vectors.item(row) for row in range(20)])
+    learn, found = Centroids.learn, {}
+
+    def unturned(kind, vectors):
+        learn(kind, vectors)
+        del kind.codec["rotation"]
+
+    for bits in (True, False):
+        if not bits:
+            monkeypatch.setattr(Centroids, "learn", unturned)
+        made = Index.create(tmp_path / str(bits), metric="maxsim", output="multi", kind="centroids", shortlist=400)
+        made.add(range(1500), vectors)
+        made.compact()
+        monkeypatch.undo()
+        opened = Index(tmp_path / str(bits))
+        assert ("codes" in opened.snapshot().kind.derive(vectors)) is bits
+        found[bits] = opened.nearest(queries, 10)
+        opened.add(["more"], Vectors.of([vectors.item(3)]))
+        assert [hit.id for hit in opened.search(Vectors.of([vectors.item(3)]), 2)[0]] == ["3", "more"]
+    assert (found[True][0] == found[False][0]).mean() > 0.99
 
 
 def test_few_rows_are_all_looked_at():

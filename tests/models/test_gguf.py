@@ -468,5 +468,21 @@ def test_what_no_gguf_file_can_say(tiny, tmp_path, minilm):
     assert not list(tmp_path.iterdir())
 
 
+def test_a_normaliser_that_the_format_cannot_say(tmp_path):
+    """It was dropped without a word, and widths no longer folded."""
+    from tokenizers import Regex, normalizers
+
+    model, out = embedder("xlm-roberta"), tmp_path / "out.gguf"
+    words = model.model.tokenizer._tokenizer
+    words.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Replace(Regex(" {2,}"), " ")])
+    with pytest.raises(WrongUse, match="tokenizer normalises by NFKC; the format says only a charsmap"):
+        write(model, out, "F32")
+    assert not list(tmp_path.iterdir())
+    words.normalizer = normalizers.Sequence([normalizers.Strip(), normalizers.Replace(Regex(" {2,}"), " ")])
+    write(model, out, "F32")
+    texts = ["  the  cat ", "sat"]
+    np.testing.assert_allclose(umekomi.load(out).encode(texts), model.encode(texts), atol=1e-5)
+
+
 def test_decoders_are_the_four(tiny):
     assert {name for name in SETTINGS if read_shape(Gguf(tiny(name)[1])).causal} == set(DECODERS)

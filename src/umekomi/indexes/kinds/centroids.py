@@ -29,9 +29,10 @@ LEARNED = 100_000
 """Token vectors that centroids are learned from."""
 TOKENS = 8192
 """Token vectors that are sorted to centroids at a time."""
-ASKED, LONGEST = 128, 32
-"""Rows asked as queries when it is tuned, by so many of their tokens: queries are short, and each costs a look at every
-row. With fewer their chance makes the list twice as long, for it is to be long enough for others."""
+QUERY_BITS = 2
+"""Bits that a query's token is cut to beside the one of a stored dimension: with 4 no neighbour stands higher."""
+LONGEST = 32
+"""Rows are asked as queries by so many of their tokens when it is tuned: queries are short."""
 FEWEST = 1000
 """Up to so many rows every one is looked at."""
 AGAIN = 64
@@ -79,13 +80,14 @@ class Centroids(Kind):
         half = 0.5 * (centres.astype(np.float64) ** 2).sum(1).astype(np.float32)
         nearest = np.empty(len(vectors.flat), np.int32)
         words = 0 if rotation is None else rotation.shape[1] // 64
-        codes, factors = np.zeros((words, len(nearest)), np.uint64), np.zeros(len(nearest), np.float32)
+        codes, factors = np.zeros((len(nearest), words), np.uint64), np.zeros(len(nearest), np.float32)
         for start in range(0, len(nearest), TOKENS):
             block = np.asarray(vectors.flat[start : start + TOKENS], np.float32)
             own = nearest[start : start + TOKENS] = (block @ centres.T - half).argmax(1)
             if rotation is not None:
                 left = (block - centres[own]) @ rotation
-                codes[:, start : start + TOKENS], factors[start : start + TOKENS] = signs(left)
+                by_word, factors[start : start + TOKENS] = signs(left)
+                codes[start : start + TOKENS] = by_word.T
         rows = np.repeat(np.arange(vectors.items, dtype=np.int64), np.diff(vectors.offsets))
         pairs = np.unique(nearest.astype(np.int64) * max(vectors.items, 1) + rows)  # a row stands once in a list
         of, members = np.divmod(pairs, max(vectors.items, 1))
@@ -99,7 +101,7 @@ class Centroids(Kind):
 
     def derived(self, rows: int, width: int) -> dict[str, Shape]:
         tokens = (None,)
-        bits = {"nearest": ("<i4", tokens), "codes": ("<u8", (-(-width // 64), None)), "factors": ("<f4", tokens)}
+        bits = {"nearest": ("<i4", tokens), "codes": ("<u8", (None, -(-width // 64))), "factors": ("<f4", tokens)}
         return {
             "lists": ("<i8", (len(self.codec["centroids"]) + 1 if self.codec else None,)),
             "members": ("<i4", (None,)),
@@ -112,7 +114,7 @@ class Centroids(Kind):
     def sound(self, arrays: Mapping[str, Any]) -> None:
         check_offsets("lists", arrays["lists"], len(arrays["members"]))
         for name in ("nearest", "factors", "codes") if self._has_bits() else ():
-            tokens, found = len(arrays["flat"]), arrays[name].shape[-1]
+            tokens, found = len(arrays["flat"]), len(arrays[name])
             if found != tokens:
                 raise ValueError(f"{name}: expected {tokens:,}, one for each token vector, found {found:,}")
 
@@ -121,7 +123,7 @@ class Centroids(Kind):
         self.reach = []
         if part.living <= FEWEST:
             return {"shortlist": 0}
-        own = sample_queries(part, min(sample, ASKED), seed)
+        own = sample_queries(part, sample, seed)
         queries = Vectors.of([part.vectors.item(int(row))[:LONGEST] for row in own])
         deepest = max(depth for depth in DEPTHS if depth <= max(part.living // 4, k))
         true, _ = Late().search(part, queries, deepest + 1, None)
@@ -204,7 +206,7 @@ class Centroids(Kind):
         """Estimates of MaxSim with these rows from the bits of their token vectors; float32 ``[rows]``."""
         from umekomi.parts.kernels.tokens import bit_maxsim
 
-        planes, steps, middle = bit_planes(tokens @ self.codec["rotation"], 4)
+        planes, steps, middle = bit_planes(tokens @ self.codec["rotation"], QUERY_BITS)
         arrays, scores = part.arrays, np.empty(len(rows), np.float32)
         given = (arrays["codes"], arrays["factors"], arrays["nearest"], np.asarray(part.vectors.offsets))
         asked = (planes, steps, np.float32(middle), products)

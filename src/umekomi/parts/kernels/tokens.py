@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from umekomi.parts.kernels.scan import LOOSE, largest, unlike_four, unlike_one
+from umekomi.parts.kernels.scan import LOOSE, ONE_BIT, largest, ones, unlike_one
 
 FEW_ROWS, TOGETHER = 16, 2048
 """Rows of token vectors that all queries look at before the next, and token vectors whose bits are scanned together: as
@@ -89,27 +89,37 @@ def maxsim_of_rows(tokens, starts, flat, offsets, rows, scores):
 
 
 @njit(nogil=True, cache=True, fastmath=LOOSE)
+def unlike_two(codes, planes, word, unlike):
+    """Add to ``unlike`` what two words add for a query of two bits, in registers."""
+    size = unlike.shape[0]
+    first, second = codes[word, :size], codes[word + 1, :size]
+    a0, a1, b0, b1 = planes[0, word], planes[0, word + 1], planes[1, word], planes[1, word + 1]
+    for i in range(size):
+        x, y = first[i], second[i]
+        unlike[i] += ((ones(x ^ b0) + ones(y ^ b1)) << ONE_BIT) + ones(x ^ a0) + ones(y ^ a1)
+
+
+@njit(nogil=True, cache=True, fastmath=LOOSE)
 def bit_maxsim(codes, factors, nearest, offsets, rows, planes, steps, middle, products, scores):
     """Estimates of MaxSim with some rows, into ``scores`` float32 ``[rows]``: of every token vector the inner product
     of a query's token with its centroid (``products`` ``[tokens, centroids]``, which one ``nearest`` says), and what
-    the bits of the rest say: ``step factor (middle - unlike)`` as in :func:`bit_keys`, with ``planes`` ``[tokens, 4,
+    the bits of the rest say: ``step factor (middle - unlike)`` as in :func:`bit_keys`, with ``planes`` ``[tokens, 2,
     words]``, ``steps`` ``[tokens]``. Rows are copied together a block at a time, and every token scans the block."""
-    words = codes.shape[0]
+    words = codes.shape[1]
     room = TOGETHER
     for row in rows:
         room = max(room, offsets[row + 1] - offsets[row])
     block, unlike = np.empty((words, room), np.uint64), np.empty(room, np.uint64)
     lengths, centroids, values = np.empty(room, np.float32), np.empty(room, np.int32), np.empty(room, np.float32)
-    fused = words // 4 * 4
+    fused = words // 2 * 2
     place = 0
     while place < len(rows):
         stop, filled = place, 0
         while stop < len(rows) and filled + offsets[rows[stop] + 1] - offsets[rows[stop]] <= room:
             low, high = offsets[rows[stop]], offsets[rows[stop] + 1]
-            for word in range(words):
-                for at in range(low, high):
-                    block[word, filled + at - low] = codes[word, at]
             for at in range(low, high):
+                for word in range(words):
+                    block[word, filled + at - low] = codes[at, word]
                 lengths[filled + at - low] = factors[at]
                 centroids[filled + at - low] = nearest[at]
             filled += high - low
@@ -117,8 +127,8 @@ def bit_maxsim(codes, factors, nearest, offsets, rows, planes, steps, middle, pr
         scores[place:stop] = 0
         for token in range(planes.shape[0]):
             unlike[:filled] = 0
-            for word in range(0, fused, 4):
-                unlike_four(block, planes[token], word, 0, unlike[:filled])
+            for word in range(0, fused, 2):
+                unlike_two(block, planes[token], word, unlike[:filled])
             for word in range(fused, words):
                 unlike_one(block, planes[token], word, 0, unlike[:filled])
             own, step = products[token], steps[token]

@@ -422,10 +422,10 @@ def _say_unigram(writer: GGUFWriter, told: dict[str, Any], tokens: list[str], so
     normalizer = told.get("normalizer") or {}
     steps = normalizer.get("normalizers", [normalizer])
     charsmap = next((step["precompiled_charsmap"] for step in steps if step.get("type") == "Precompiled"), None)
-    unsaid = [step["type"] for step in steps if step.get("type") not in (None, "Precompiled", "Strip")]
     # the format's readers drop spaces around a text and all but one of a run
-    if [step for step in steps if step.get("type") == "Replace"] == [SPACES]:
-        unsaid.remove("Replace")
+    unsaid = [
+        step["type"] for step in steps if step.get("type") not in (None, "Precompiled", "Strip") and step != SPACES
+    ]
     if unsaid:
         raise WrongUse(f"gguf: {name}'s tokenizer normalises by {', '.join(unsaid)}; the format says only a charsmap")
     writer.add_tokenizer_model("t5")
