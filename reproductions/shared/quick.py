@@ -40,8 +40,11 @@ ROWS = {
     "cranfield": 300,
     "wordnet-nouns": 3000,
     "wordnet-glosses": 60_000,
+    "sts13": 300,
+    "sts14": 300,
 }
-"""Of each split, where it is not :data:`SOME`: main directions, for one, need as many rows as they are."""
+"""Of each split, where it is not :data:`SOME`: main directions, for one, need as many rows as they are, and a
+part of STS in which all pairs are judged alike has no figure."""
 TEXTS = ("text", "anchor", "positive", "sentence1", "sentence2", "query", "document", "negative")
 SOME, QUERIES, CLASSES, SENTENCES, LETTERS = 40, 8, 4, 20, 100
 
