@@ -83,7 +83,6 @@ UNMEASURED = {
     "elmo-layers",
     "elmo-tags",
     "infersent-encoders",
-    "infersent-padding",
     "infersent-transfer",
     "quality-by-bits",
     "ruri-parts",

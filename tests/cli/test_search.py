@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import shlex
 from decimal import Decimal
 
 import pyarrow as pa
@@ -78,3 +79,14 @@ def test_a_payload_that_no_index_keeps_is_refused_before_anything_is_written(tmp
     assert main(["index", "hashing", str(tmp_path / "t.parquet"), "--out", str(tmp_path / "i")]) == 1
     assert "payload column 'seen at': expected a time zone that is known here" in capsys.readouterr().err
     assert not (tmp_path / "i").exists()
+
+
+@pytest.mark.parametrize("command", [["index", "hashing"], ["encode", "hashing"]])
+def test_what_comes_next_can_be_run_as_it_stands(tmp_path, capsys, command):
+    """A place with a space in it, or a semicolon, was printed bare."""
+    texts, place = tmp_path / "my texts.csv", tmp_path / "mine; now.parquet"
+    texts.write_text("text\nthe cat sat\nprices fell\n", encoding="utf-8")
+    assert main([*command, str(texts), "--out", str(place)]) == 0
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert main(shlex.split(last.removeprefix("next: umekomi "))) == 0
+    assert "the cat sat" in capsys.readouterr().out

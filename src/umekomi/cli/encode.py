@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -61,4 +62,4 @@ def encode(
         return
     print(done.summary())
     if out.suffix == ".parquet":
-        print(f'next: umekomi search {model} --in {out} "your query"')
+        print(f'next: umekomi search {shlex.quote(str(model))} --in {shlex.quote(str(out))} "your query"')

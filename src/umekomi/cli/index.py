@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import Annotated, Any
 
 import typer
@@ -151,4 +152,4 @@ def index(
     if check:
         print(f"recall@10 against exact search: {report['recall@10']:.3f} (its own rows asked, each without itself)")
     if words and named:
-        print(f'next: umekomi search {out} "your query"')
+        print(f'next: umekomi search {shlex.quote(str(out))} "your query"')

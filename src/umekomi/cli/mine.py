@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -69,4 +70,4 @@ def mine(
         )
         return
     print(f"{mined.summary()} -> {out}")
-    print(f"next: umekomi train near2 --data {out} --out my-model --small")
+    print(f"next: umekomi train near2 --data {shlex.quote(str(out))} --out my-model --small")

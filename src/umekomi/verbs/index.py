@@ -340,7 +340,7 @@ def may_go_on(opened: AnyIndex, job: str, add: bool) -> None:
     begun = job_of(opened)
     if not add and (begun["finished"] or begun["key"] != job):
         raise WrongUse(
-            f"{opened.where} holds an index already", parameter="add", advice="choose a new folder, or add to it with"
+            f"{opened.where} holds an index already", parameter="add", advice="choose another place, or add to it with"
         )
 
 
