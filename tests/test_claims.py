@@ -84,7 +84,6 @@ UNMEASURED = {
     "elmo-tags",
     "infersent-encoders",
     "infersent-transfer",
-    "quality-by-bits",
     "ruri-parts",
     "sarashina-stages",
     "sentiment-cnn-variants",

@@ -155,18 +155,21 @@ def test_the_map_in_colours(page):
 
 
 def test_a_hundred_thousand_points_keep_pace(page):
-    """While it moves, fewer points are drawn where the machine is slow, and all of them when it rests; the point under
-    the pointer is found at once."""
+    """While it moves, fewer points are drawn where frames are late, all of them where they are not, and when it rests;
+    the point under the pointer is found. (By a clock of the test's own: the machine's may be busy.)"""
     page.click("#tab-map")
     playwright.expect(page.locator("#map-said")).to_have_text("6 points")
     found = page.evaluate(
         """async () => { const m = state.map; const n = 100000, places = new Float32Array(2 * n); for (let i = 0; i < 2 * n; i++) places[i] = Math.random() * 2 - 1;
-        m.show(places); m.colour(new Uint8Array(n).map((_, i) => i % 8), RISING); const frames = []; let last = performance.now();
-        for (let i = 0; i < 40; i++) { m.x += 0.002; m.draw(true); await new Promise(requestAnimationFrame); const now = performance.now(); frames.push(now - last); last = now; }
-        const late = frames.slice(20).sort((a, b) => a - b)[10]; const begun = performance.now(); let near = 0;
-        for (let i = 0; i < 100; i++) near += m.nearest(300 + i, 200 + i, 12) >= 0; return [late, (performance.now() - begun) / 100, near]; }"""
+        m.show(places); m.colour(new Uint8Array(n).map((_, i) => i % 8), RISING); await new Promise(requestAnimationFrame); await new Promise(requestAnimationFrame);
+        const asked = [], painted = [], paint = m.paint.bind(m), real = window.requestAnimationFrame; m.paint = (every) => { painted.push(every); paint(every); };
+        window.requestAnimationFrame = (frame) => asked.push(frame); let now = m.last;
+        const frames = (count, took, moving) => { for (let i = 0; i < count; i++) { m.x += 0.002; m.draw(moving); asked.pop()(now += took); } return painted.at(-1); };
+        const slow = frames(10, 100, true), fast = frames(40, 10, true), again = frames(10, 100, true), rest = frames(1, 100, false);
+        window.requestAnimationFrame = real; delete m.paint; let near = 0;
+        for (let i = 0; i < 100; i++) near += m.nearest(300 + i, 200 + i, 12) >= 0; return [slow, fast, again, rest, near]; }"""
     )
-    assert found[0] < 250 and found[1] < 5 and found[2] == 100, found
+    assert found == [31, 1, 31, 1, 100]
 
 
 @pytest.mark.parametrize(
