@@ -151,7 +151,7 @@ def _write_e5(folder: Path) -> None:
                       for part, each in (("weight", weight), ("bias", vector(f"{name}.b")))}  # fmt: skip
     network.load_state_dict(state)
     ends = [names[begin], names[end]]
-    charsmap = sentencepiece().normalizer_spec.precompiled_charsmap  # nmt_nfkc, as XLM-RoBERTa's own
+    charsmap = sentencepiece(_use()).normalizer_spec.precompiled_charsmap  # nmt_nfkc, as XLM-RoBERTa's own
     words = unigrams(list(zip(names, scores.tolist(), strict=True)), unknown, (begin, end), charsmap)
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=words, bos_token=ends[0], cls_token=ends[0], eos_token=ends[1], sep_token=ends[1],
@@ -169,12 +169,12 @@ def _write_e5(folder: Path) -> None:
         model.save_pretrained(str(folder))
 
 
-def sentencepiece() -> Any:
+def sentencepiece(folder: Path) -> Any:
     """What USE's SentencePiece file says: its pieces, and how SentencePiece's rule nmt_nfkc normalises."""
     from transformers.utils import sentencepiece_model_pb2_new as layout
 
     told = layout.ModelProto()
-    told.ParseFromString((_use() / "sp.model").read_bytes())
+    told.ParseFromString((folder / "sp.model").read_bytes())
     return told
 
 

@@ -62,7 +62,7 @@ class Use(TextFace):
 
     def __init__(self, folder: Path) -> None:
         super().__init__(USE, {"licence": "Apache-2.0"})
-        self.words = _pieces()
+        self.words = _pieces(folder)
         with np.load(folder / "weights.npz", allow_pickle=False) as arrays:
             table = np.empty((TABLES * len(arrays["q1"]), 512), np.uint8)
             for number in range(TABLES):
@@ -93,9 +93,9 @@ class Use(TextFace):
 
 
 @cache
-def _pieces() -> Any:
+def _pieces(folder: Path) -> Any:
     """The tokenizer of its SentencePiece file."""
-    told = sentencepiece()
+    told = sentencepiece(folder)
     about, pieces = told.trainer_spec, [(piece.piece, piece.score) for piece in told.pieces]
     ends = (about.bos_id, about.eos_id)
     return unigrams(pieces, about.unk_id, ends, told.normalizer_spec.precompiled_charsmap)

@@ -68,11 +68,10 @@ class Centroids(Kind):
         number = self.centroids or 1 << round(np.log2(max(4 * len(tokens) ** 0.5, 16)))
         drawn = tokens[np.sort(generator.permutation(len(tokens))[: max(LEARNED, 16 * number)])]
         number = min(number, len(drawn))
-        if not number:
-            self.codec = {"centroids": np.zeros((1, tokens.shape[1]), np.float32), "rotation": turn(tokens.shape[1], 0)}
-            return
-        fitted = MiniBatchKMeans(number, init="random", n_init=1, batch_size=4096, max_iter=20, random_state=0)
-        centres = np.ascontiguousarray(fitted.fit(drawn).cluster_centers_, np.float32)
+        centres = np.zeros((1, tokens.shape[1]), np.float32)
+        if number:
+            fitted = MiniBatchKMeans(number, init="random", n_init=1, batch_size=4096, max_iter=20, random_state=0)
+            centres = np.ascontiguousarray(fitted.fit(drawn).cluster_centers_, np.float32)
         self.codec = {"centroids": centres, "rotation": turn(tokens.shape[1], 0)}
 
     def derive(self, vectors: Any) -> dict[str, Any]:
@@ -180,7 +179,7 @@ class Centroids(Kind):
         with single_threaded_blas():
             return ask_all(ask, [queries.item(query) for query in range(queries.items)], k)
 
-    def _estimates(self, part: Part, products: Any, threads: int = 1) -> NDArray[np.float32]:
+    def _estimates(self, part: Part, products: Any, threads: int) -> NDArray[np.float32]:
         """An estimate for every row from its tokens' products with the centroids, ``[tokens, centroids]``; minus
         infinity for rows that do not count; float32 ``[rows]``."""
         from umekomi.parts.kernels.tokens import centroid_scores

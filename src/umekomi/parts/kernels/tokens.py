@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from umekomi.parts.kernels.scan import LOOSE, ONE_BIT, largest, ones, unlike_one
+from umekomi.parts.kernels.scan import LOOSE, ONE_BIT, before, largest, ones, unlike_one
 
 FEW_ROWS, TOGETHER = 16, 2048
 """Rows of token vectors that all queries look at before the next, and token vectors whose bits are scanned together: as
@@ -25,27 +25,15 @@ def centroid_scores(order, values, lists, members, low, high, gains, estimates):
             gain = values[token, probe] - values[token, values.shape[1] - 1]
             start, stop = lists[centroid], lists[centroid + 1]
             if low > 0:
-                start = from_row(members, start, stop, low)
+                start = before(members, start, stop, low)
             if high < estimates.shape[0]:
-                stop = from_row(members, start, stop, high)
+                stop = before(members, start, stop, high)
             for at in range(start, stop):
                 gains[members[at]] = gain
         own, sums = gains[low:high], estimates[low:high]
         for row in range(own.shape[0]):
             sums[row] += own[row]
         own[:] = 0
-
-
-@njit(nogil=True, cache=True)
-def from_row(members, start, stop, row):
-    """The first place of rising ``members[start:stop]`` that is no smaller than ``row``."""
-    while start < stop:
-        middle = (start + stop) // 2
-        if members[middle] < row:
-            start = middle + 1
-        else:
-            stop = middle
-    return start
 
 
 @njit(nogil=True, cache=True, fastmath=LOOSE)
