@@ -58,6 +58,14 @@ def test_multi_vectors_open_in_sentence_transformers(minilm, tmp_path):
     assert found == pytest.approx(want, rel=1e-4)
 
 
+def test_token_vectors_of_a_model_without_torch_are_one_line():
+    """It was an AttributeError: what ``umekomi.load`` opens for encoding is often another engine's."""
+    from umekomi.models.multivector import MultiVectorEmbedder
+
+    with pytest.raises(WrongUse, match="expected a text embedder run by torch .*, found kind hashing"):
+        MultiVectorEmbedder.of(load("hashing"))
+
+
 def test_our_layers_open_here_and_elsewhere_only_when_asked(ours, tmp_path):
     ours.save(tmp_path / "m")
     back = load(tmp_path / "m")

@@ -39,6 +39,11 @@ class MultiVectorEmbedder(TextFace):
         from sentence_transformers.base.modules import Normalize
         from sentence_transformers.multi_vector_encoder.modules import MultiVectorMask
 
+        if embedder.kind != "text":
+            raise WrongUse(
+                f"token vectors: expected a text embedder run by torch (load it with engine='torch'), found kind "
+                f"{embedder.kind}"
+            )
         if type(embedder.model[0]).__name__ not in ("Transformer", "InstructedTransformer"):
             raise WrongUse(
                 f"token vectors: expected a transformer, {embedder.name} begins with {type(embedder.model[0]).__name__}"
