@@ -7,19 +7,14 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from benchmarks.packages import Unavailable
-from reproductions.shared import found, japanese
+from reproductions.shared import japanese
 from reproductions.shared import small_networks as small
-from umekomi.models import load as load_model
-from umekomi.progress import say
 from umekomi.recipes import get
 from umekomi.verbs.reproduce import Claim, Measurement
 
 ROWS = 2000
 """Of every set, at most."""
-PEERS = (found.E5_SMALL, found.USE, found.MPNET)
-"""Published models whose weights packages carry."""
-QUICK = {"ROWS": 8, "PEERS": ()}
+QUICK = {"ROWS": 8}
 WHOLE = "1+3 prefixes, weak stage, distillation"
 ARMS: dict[str, dict[str, Any]] = {
     WHOLE: {},
@@ -55,23 +50,14 @@ def parts(progress: bool) -> Iterator[Measurement]:
 
     def make_arm(arm: str, seed: int) -> Any:
         start = small.backbone("encoder", texts=japanese.japanese)
-        if arm == "minilm":
-            return load_model("minilm")
-        if arm == "bm25":
-            return japanese.bm25()
-        if arm in PEERS:
-            return found.opened(arm)
         if arm == "not trained on pairs":
             return start.embedder("mean")
         data = japanese.training_sets(weak=arm != "no weak stage")
         return recipe(**ARMS[arm]).fit(data, start=start, seed=seed)
 
+    yield from japanese.peers(claim)
     arms = small.Arms(claim, japanese.TASKS, make_arm, about=(ROWS, ARMS))
-    for arm in ("bm25", "minilm", *PEERS, "not trained on pairs"):
-        try:
-            yield from arms.figures(arm, (0,))
-        except Unavailable as error:
-            say(f"{arm}: left out: {error}")
+    yield from arms.figures("not trained on pairs", (0,))
     for arm in ARMS:
         yield from arms.figures(arm)
     for arm in ARMS:

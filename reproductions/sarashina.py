@@ -41,12 +41,13 @@ def stages(progress: bool) -> Iterator[Measurement]:
         )
         return recipe.fit(japanese.training_sets(**sets), start=start, seed=seed)
 
-    found = small.Arms(claim, japanese.TASKS, make_arm, about=(ROWS, ARMS))
-    yield from found.figures("not trained on pairs", (0,))
+    yield from japanese.peers(claim)
+    arms = small.Arms(claim, japanese.TASKS, make_arm, about=(ROWS, ARMS))
+    yield from arms.figures("not trained on pairs", (0,))
     for arm in ARMS:
-        yield from found.figures(arm)
+        yield from arms.figures(arm)
     for arm in ("supervised alone", "weak alone"):
-        yield from found.differences("two stages", arm, "+")
+        yield from arms.differences("two stages", arm, "+")
 
 
 CLAIMS = [

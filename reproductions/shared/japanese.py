@@ -4,16 +4,26 @@ is judged (the test splits of JSTS and JSQuAD) is in them."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
 import pyarrow as pa
 
+from benchmarks.packages import Unavailable
+from reproductions.shared import found
+from reproductions.shared import small_networks as small
 from umekomi.data import load
+from umekomi.models import load as load_model
 from umekomi.parts.words import split_sentences
+from umekomi.progress import say
 from umekomi.recipes import get
+from umekomi.verbs.reproduce import Measurement
 
 TASKS = ("jsts", "jsquad")
+PEERS = (found.E5_SMALL, found.USE, found.MPNET)
+"""Published models whose weights packages carry."""
+QUICK = {"PEERS": ()}
 
 
 @cache
@@ -47,3 +57,20 @@ def bm25() -> Any:
     judged = load("jsts", "test")
     texts = [*load("jsquad", "test").corpus["text"].to_pylist(), *judged["sentence1"].to_pylist()]
     return get("bm25")().fit({"text": [*texts, *judged["sentence2"].to_pylist()]})
+
+
+def peer(arm: str, seed: int = 0) -> Any:
+    """BM25, minilm, or a published model by the name of its arm."""
+    if arm == "bm25":
+        return bm25()
+    return load_model("minilm") if arm == "minilm" else found.opened(arm)
+
+
+def peers(claim: str) -> Iterator[Measurement]:
+    """The figures that every Japanese table has: measured once for all of them."""
+    arms = small.Arms(claim, TASKS, peer, kept_as="japanese peers")
+    for arm in ("bm25", "minilm", *PEERS):
+        try:
+            yield from arms.figures(arm, (0,))
+        except Unavailable as error:
+            say(f"{arm}: left out: {error}")

@@ -157,13 +157,16 @@ class Arms:
         make_arm: Callable[[str, int], Any],
         seeds: Sequence[int] = (),
         about: tuple[Any, ...] = (),
+        kept_as: str = "",
     ) -> None:
-        self.claim, self.tasks, self.make_arm, self.seeds, self.about = (
+        """Values are kept by ``kept_as`` (the claim, if it is empty), tasks, arm, seed and what small networks are."""
+        self.claim, self.tasks, self.make_arm, self.seeds, self.about, self.kept_as = (
             claim,
             tuple(tasks),
             make_arm,
             tuple(seeds) or SEEDS,
             about,
+            kept_as or claim,
         )
 
     @cache  # noqa: B019 - one object a claim
@@ -172,7 +175,7 @@ class Arms:
             say(f"  {self.claim}: {arm}, seed {seed}")
             return scores(self.make_arm(arm, seed), self.tasks)
 
-        found = cached([self.claim, self.tasks, arm, seed, SHAPE, STEPS, RATE, *self.about], measure)
+        found = cached([self.kept_as, self.tasks, arm, seed, SHAPE, STEPS, RATE, *self.about], measure)
         return [(found[i], str(found[i + 1])) for i in range(0, len(found), 2)]
 
     def figures(self, arm: str, seeds: Sequence[int] | None = None) -> Iterator[Measurement]:
