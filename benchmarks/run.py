@@ -26,6 +26,7 @@ NAMES = (
     "static",
     "bounds",
     "search",
+    "opening",
     "recall",
     "late",
     "hybrid",

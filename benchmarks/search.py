@@ -1,5 +1,5 @@
 """Search on real encoder output, queries not in the index: recall at 10 against exact search and milliseconds a query,
-ours and faiss's and usearch's, two threads each; memory, first query, build.
+ours and faiss's and usearch's, two threads each; build.
 
 Sets: 1,000,000 rows of static(minilm), WordNet's glosses and sentences and windows of the novels; 60,000 glosses,
 60,000 sentences of the novels and 60,000 sentences of JaQuAD's paragraphs by minilm, the last asked its questions. They
@@ -8,10 +8,6 @@ are encoded once and kept in results/.kept. HNSW is built on 200,000 of the mill
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -150,8 +146,6 @@ def one_set(data: str, vectors: Any, graphs: bool) -> Iterator[Measurement]:
             )
             yield rate(CLAIM, f"umekomi {what}, built", data, rows, "rows/s", rows, took)
             yield figure(CLAIM, f"umekomi {what}, on disk", data, rows, "bytes/row", [index.bytes_on_disk() / rows])
-            if kind != "funnel":
-                yield from fresh(index, queries, data, rows, what)
             yield figure(CLAIM, f"umekomi {what}, tuned", data, rows, "shortlist for .95", [own["shortlist"]])
             for shortlist in (0, *(SHORTLISTS[kind])):
                 now = index.snapshot()
@@ -224,66 +218,3 @@ def peers(stored: Any, queries: Any, true: Any, data: str, rows: int, graphs: bo
             return np.atleast_2d(walk.search(asked, 10, threads=cores()).keys).astype(np.int64)
 
         yield from measured(f"usearch HNSW (16, 128), ef {effort}", data, rows, ask, queries, true)
-
-
-FRESH = """
-import json, os, sys, time
-import numpy as np
-from umekomi.indexes import Index
-def anonymous():
-    return sum(int(line.split()[1]) for line in open("/proc/self/smaps_rollup") if line.startswith("Anonymous:")) / 1024
-queries = np.load(sys.argv[2])
-import umekomi.parts.kernels.scan, pyarrow.dataset
-before = anonymous()
-begun = time.perf_counter(); index = Index(sys.argv[1]); opened = time.perf_counter() - begun
-prepared = 0.0
-if len(sys.argv) > 3:
-    begun = time.perf_counter(); index.prepare(); prepared = time.perf_counter() - begun
-begun = time.perf_counter(); index.nearest(queries[:1], 10); first = time.perf_counter() - begun
-rest = []
-for query in queries[1:50]:
-    begun = time.perf_counter(); index.nearest(query[None], 10); rest.append(time.perf_counter() - begun)
-print(json.dumps([opened * 1000, first * 1000, 1000 * float(np.median(rest)), anonymous() - before, prepared * 1000]))
-"""
-
-
-def fresh(index: Index, queries: Any, data: str, rows: int, what: str) -> Iterator[Measurement]:
-    """A process of its own, the index's pages thrown out of the cache first: opening, first query, the next ones,
-    memory."""
-    folder = index.store.folder
-    np.save(folder.parent / "queries.npy", queries)
-    figures = []
-    for how in ("cold", "warm", "warm, prepared"):
-        for path in folder.rglob("*") if how == "cold" else ():
-            if path.is_file():
-                handle = os.open(path, os.O_RDONLY)
-                os.fsync(handle)
-                os.posix_fadvise(handle, 0, 0, os.POSIX_FADV_DONTNEED)
-                os.close(handle)
-        done = subprocess.run(
-            [sys.executable, "-c", FRESH, str(folder), str(folder.parent / "queries.npy"), *(how.split(", ")[1:])],
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        figures.append(json.loads(done.stdout))
-    for cold, (opened, first, later, anonymous, prepared) in zip(
-        ("cold", "warm", "warm, prepared"), figures, strict=True
-    ):
-        for said, value in (
-            (f"ms to open, {cold}", opened),
-            *([(f"ms to prepare, {cold}", prepared)] if prepared else []),
-            (f"ms, first query, {cold}", first),
-            (f"ms, median of the next 49, {cold}", later),
-        ):
-            yield figure(CLAIM, f"umekomi {what}, a process of its own", data, rows, said, [value])
-        if cold == "warm":
-            yield figure(CLAIM, f"umekomi {what}, a process of its own", data, rows, "MB anonymous", [anonymous])
-    yield figure(
-        CLAIM,
-        "vectors in memory, as a flat index holds them",
-        data,
-        rows,
-        "MB anonymous",
-        [rows * queries.shape[1] * 4 / 2**20],
-    )

@@ -43,8 +43,8 @@ def test_the_truth_is_not_in_the_time_of_building(run, monkeypatch):
     monkeypatch.setattr(millions, "time", SimpleNamespace(perf_counter=lambda: log.append("clock") or 0.0))
     monkeypatch.setattr(millions, "find_spec", lambda name: None)
     monkeypatch.setattr(millions, "rate", lambda *given: None)
-    for name in ("fresh", "measured"):
-        monkeypatch.setattr(millions, name, lambda *given: ())
+    for name in ("opening", "measured"):
+        monkeypatch.setattr(millions, name, lambda *given, **named: ())
     vectors = np.random.default_rng(0).standard_normal((300, 32)).astype(np.float32)
     list(millions.of(vectors[10:], vectors[:10], 2))
     assert log == ["clock"] * 4 + ["truth"]

@@ -10,6 +10,7 @@ import pytest
 from umekomi.contracts import Vectors
 from umekomi.errors import DataError, WrongUse
 from umekomi.indexes import Index
+from umekomi.indexes import index as index_module
 from umekomi.indexes.kinds import make_kind
 from umekomi.indexes.packing import concatenate
 from umekomi.models.lexical import Bm25Embedder
@@ -401,3 +402,36 @@ def test_numbers_that_no_index_takes_are_not_carried_on(number):
     _, _, blocks = concatenate([vectors], [np.arange(3)], "dense")["vectors"]
     with pytest.raises(ValueError, match="numbers up to 1e"):
         list(blocks)
+
+
+@pytest.mark.parametrize("kind", ["exact", "binary", "turbo", "funnel", "hnsw"])
+def test_opening_a_large_index_does_what_its_first_query_would_wait_for(ten_thousand, tmp_path, monkeypatch, kind):
+    monkeypatch.setattr(index_module, "MANY", 300)
+    index = Index.create(tmp_path / "i", metric="cosine", kind=kind)
+    index.add(range(299), ten_thousand[1][:299])
+    asked = []
+    searched = type(index.kind).search
+    monkeypatch.setattr(
+        type(index.kind), "search", lambda self, part, *given: asked.append(part.rows) or searched(self, part, *given)
+    )
+    assert len(Index(tmp_path / "i")) == 299 and not asked
+    index.add([299], ten_thousand[1][299:300])
+    Index(tmp_path / "i", prepare=False)
+    assert not asked
+    Index(tmp_path / "i")
+    looked_at = [1] if kind == "exact" else [each.segment.rows for each in index.snapshot().segments]
+    assert asked == looked_at
+
+
+def test_every_kind_of_output_is_prepared(tmp_path):
+    generator = np.random.default_rng(0)
+    tokens = [generator.standard_normal((size, 8)).astype(np.float32) for size in (3, 5, 1)]
+    late = Index.create(tmp_path / "late", metric="maxsim", output="multi")
+    late.prepare()  # empty: nothing to do
+    late.add(range(3), Vectors.of(tokens))
+    words = Bm25Embedder.fit(["red apple", "green apple", "red car"])
+    sparse = Index.create(tmp_path / "sparse", model=words)
+    sparse.add(range(3), ["red apple", "green apple", "red car"])
+    for folder in ("late", "sparse"):
+        opened = Index(tmp_path / folder, prepare=True)
+        assert [hit.id for hit in opened.search(opened.vectors(np.array([1])), 1)[0]] == ["1"]

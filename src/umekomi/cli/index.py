@@ -115,7 +115,7 @@ def index(
             raise WrongUse(
                 "index: expected a model and a file of texts, or one of --delete, --compact, --check, --verify"
             )
-        opened = open_index(out)
+        opened = open_index(out, prepare=False)
     out = without_password(out)
     with opened:
         if delete:

@@ -31,6 +31,8 @@ __all__ = ["Hit", "Index"]
 
 VECTORS = "vectors"
 """What the leg of vectors is called."""
+MANY = 100_000
+"""Rows of an index that is prepared when it is opened."""
 
 
 class Index:
@@ -46,16 +48,18 @@ class Index:
 
     Opening maps files; nothing but bit masks and scratch lies in memory. What another process commits is seen at the
     next call; one call sees one commit. Several questions of one commit go to its :meth:`snapshot`. ``verify`` reads
-    every file against its checksum; by default that is done up to 64 MB.
+    every file against its checksum; by default that is done up to 64 MB. ``prepare`` does what the first query would
+    wait for (:meth:`prepare`); by default that is done from 100,000 rows on.
     """
 
-    def __init__(self, folder: str | Path, *, verify: bool | None = None) -> None:
+    def __init__(self, folder: str | Path, *, verify: bool | None = None, prepare: bool | None = None) -> None:
         self.store = Store(folder)
         self._embedder: Any = None
         self._seen: tuple[Any, Snapshot] | None = None
         if verify is not False:
             self._verified(None if verify else SMALL)
-        self.snapshot()
+        if len(self.snapshot()) >= MANY if prepare is None else prepare:
+            self.prepare()
 
     @classmethod
     def create(
@@ -307,14 +311,10 @@ class Index:
         )
 
     def prepare(self) -> None:
-        """Do once what a process's first query would wait for: load the compiled loops (numba's start takes .4 s of a
-        core, whether they were compiled before or not), read what a kind holds in memory."""
-        now = self.snapshot()
-        living = now.living()[:1]
-        if len(living):
-            now.nearest(now.vectors(living), min(10, len(now)))
-            if now.lexical is not None:
-                now.nearest_words(["-"], 1)
+        """Do once what a process's first query would wait for: load the compiled loops (half a second of a core,
+        numba's own modules and scipy's for the most part, even though the loops themselves were compiled before), read
+        what a kind holds in memory."""
+        self.snapshot().prepare()
 
     def rows(self, numbers: Sequence[int]) -> list[dict[str, Any]]:
         """Id and payload of rows by number, as :meth:`nearest` gives them."""

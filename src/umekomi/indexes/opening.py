@@ -25,9 +25,9 @@ def is_index(place: object) -> bool:
     return is_database(place) or (isinstance(place, (str, Path)) and Store(place).exists())
 
 
-def open_index(place: str | Path) -> AnyIndex:
-    """The index in a folder, or at an address."""
-    return open_database(str(place)) if is_database(place) else Index(place)
+def open_index(place: str | Path, *, prepare: bool | None = None) -> AnyIndex:
+    """The index in a folder, or at an address; ``prepare`` is of :class:`Index`: False where nothing is searched."""
+    return open_database(str(place)) if is_database(place) else Index(place, prepare=prepare)
 
 
 def index_name(place: str | Path) -> str:

@@ -245,6 +245,20 @@ class Snapshot:
             return rows, scores
         return merge_hits(lists, k)
 
+    def prepare(self) -> None:
+        """:meth:`Index.prepare <umekomi.indexes.Index.prepare>`, by a query of one row: of an index that looks at every
+        row, that row alone is looked at."""
+        first = self.living()[:1]
+        if not len(first):
+            return
+        row = self.vectors(first)
+        if self.kind.name == kinds.plain(self.about["output"]).name != kinds.Sparse.name:
+            self.kind.search(Part.fresh(row, {}), row, 1, self._similarity())
+        else:
+            self.nearest(row, 10)
+        if self.lexical is not None:
+            self.nearest_words(["-"], 1)
+
     def nearest_words(self, texts: Sequence[str], k: int, *, filter: str | None = None) -> Ranking:
         """:meth:`nearest` by the lexical leg: rows that share a word with a text, by BM25."""
         if self.lexical is None:

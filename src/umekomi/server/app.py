@@ -68,7 +68,7 @@ class App:
                 name = index_name(folder)
                 if name in self.indexes:
                     raise WrongUse(f"serve: two indexes are called {name!r}: give one folder another name")
-                index = open_index(folder)
+                index = open_index(folder, prepare=False)  # lifespan does
                 failing.callback(index.close)
                 self.indexes[name] = (index, asyncio.Lock())
                 inside = index.about["model"]["name"]

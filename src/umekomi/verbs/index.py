@@ -315,7 +315,7 @@ def _there(out: str | Path, add: bool, failing: ExitStack) -> AnyIndex | None:
     to be added to it."""
     try:
         if is_database(out) or Store(out).exists():
-            opened = open_index(out)
+            opened = open_index(out, prepare=False)
             failing.callback(opened.close)
             return opened
     except NoSuchIndex:
@@ -369,7 +369,7 @@ def carry(
         **settings: of the kind.
     """
     with ExitStack() as reading, ExitStack() as failing:
-        given = source if isinstance(source, (Index, Adapter)) else open_index(source)
+        given = source if isinstance(source, (Index, Adapter)) else open_index(source, prepare=False)
         if given is not source:
             reading.callback(given.close)
         about = given.about
