@@ -11,8 +11,9 @@ from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from umekomi.errors import UmekomiError
-from umekomi.parts.layers import recurrent
-from umekomi.parts.layers.recurrent import Packing, Product, Recurrent, Steps, lengths_of
+from umekomi.parts.layers import products, recurrent
+from umekomi.parts.layers.products import Product
+from umekomi.parts.layers.recurrent import Packing, Recurrent, Steps, lengths_of
 
 LENGTHS = torch.tensor([4, 0, 7, 1, 7, 2])
 INPUTS, TIME = 3, 8
@@ -217,30 +218,42 @@ def test_torchs_kernels_give_the_same_where_they_are_used(cell, directions, monk
 
 @pytest.mark.parametrize("case", [{}, {"cell": "gru"}, {"projection": 3, "cell_clip": 0.2, "projection_clip": 0.1}])
 def test_matrices_laid_out_once_give_the_same(case, monkeypatch):
-    if not recurrent._has_mkl():
-        pytest.skip("this torch has no MKL")
-    monkeypatch.setattr(recurrent, "PACKED_NUMBERS", 1)
+    if not products._has_onednn():
+        pytest.skip("this torch has no oneDNN")
+    monkeypatch.setattr(products, "PACKED_NUMBERS", 1)
     layer = Recurrent(5, 24, directions="both", **case)
     generator = torch.Generator().manual_seed(3)
     lengths = torch.randint(0, 9, (700,), generator=generator)  # of the first step there are some 600 rows, then fewer
     vectors = torch.randn(700, 8, 5, generator=generator)
-    with torch.no_grad():
-        monkeypatch.setattr(recurrent, "PACKED_ROWS", 1 << 60)
-        want = layer(vectors, lengths)
-        monkeypatch.setattr(recurrent, "PACKED_ROWS", 2048)
-        laid_out = []
-        monkeypatch.setattr(recurrent, "Product", lambda *given: laid_out.append(Product(*given)) or laid_out[-1])
-        found = layer(vectors, lengths)
-    assert laid_out and all(each._packed is not None for each in laid_out)
-    torch.testing.assert_close(found.outputs, want.outputs, rtol=1e-5, atol=1e-6)
-    for one, other in zip(found.state, want.state, strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)
+    laid_out = []
+    monkeypatch.setattr(recurrent, "Product", lambda *given: laid_out.append(Product(*given)) or laid_out[-1])
+
+    def run(learn):
+        layer.zero_grad()
+        given = vectors.clone().requires_grad_(learn)
+        with torch.set_grad_enabled(learn):
+            found = layer(given, lengths)
+        if learn:
+            (found.outputs.square().sum() + found.last.sum()).backward()
+        slopes = [given.grad, *(weight.grad for weight in layer.parameters())] if learn else []
+        return [found.outputs.detach(), *(each.detach() for each in found.state), *(slope.clone() for slope in slopes)]
+
+    for learn in (False, True):
+        monkeypatch.setattr(products, "PACKED_ROWS", 1 << 60)
+        want = run(learn)
+        assert all(each._packed is None for each in laid_out)
+        laid_out.clear()
+        monkeypatch.setattr(products, "PACKED_ROWS", 512)
+        found = run(learn)
+        assert laid_out and all(each._packed is not None for each in laid_out)
+        laid_out.clear()
+        for one, other in zip(found, want, strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5 * float(other.abs().max()))
 
 
 @pytest.mark.parametrize("rows", [1, 3, 48, 49, 100, 255, 256, 257, 900])
 def test_a_layout_serves_any_number_of_rows(rows, monkeypatch):
-    monkeypatch.setattr(recurrent, "PACKED_NUMBERS", 1)
-    monkeypatch.setattr(recurrent, "PACKED_STEP", 1)
+    monkeypatch.setattr(products, "PACKED_NUMBERS", 1)
     generator = torch.Generator().manual_seed(0)
     weight, x = torch.randn(130, 70, generator=generator), torch.randn(rows, 70, generator=generator)
     product, bias = Product(weight, 1 << 20), torch.randn(130, generator=generator)
@@ -250,6 +263,7 @@ def test_a_layout_serves_any_number_of_rows(rows, monkeypatch):
         (lambda to: product.add(x, to), want + there),
         (lambda to: product.put(x, to), want),
         (lambda to: product.put(x, to, bias), want + bias),
+        (lambda to: to.copy_(product.of(x, bias)), want + bias),
     ):
         to = there.clone()
         call(to)

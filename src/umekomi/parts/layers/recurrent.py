@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
-from functools import cache, cached_property
+from functools import cached_property
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -25,14 +25,10 @@ from torch.nn.utils.rnn import PackedSequence
 
 from umekomi.errors import DataError, WrongUse
 from umekomi.parts.kernels.threads import single_threaded_openmp
+from umekomi.parts.layers.products import Product
 
 ROWS = 4096
 """Packed rows whose gates are computed at once where no gradient is asked for, so that a long sequence's are not."""
-PACKED_ROWS, PACKED_NUMBERS, PACKED_STEP = 2048, 1 << 20, 2
-"""From so many rows on, of so large a matrix, in steps of so many, its MKL layout pays: 8,192 × 2,048 numbers take
-35 ms to lay out, and a row's product then .19 ms instead of .23 (one core)."""
-PACKED_FOR = 256
-"""Rows that the layout is made for; it serves any number."""
 SHARED_NUMBERS, SHARED_PRODUCTS = 1 << 18, 1 << 20
 """A step with a matrix of at most so many numbers and so many products in all is one thread's: two are not faster, and
 take tens of times as long where they wait for a core (measured from 32 to 2,048 cells, with 1 to 64 sequences)."""
@@ -489,39 +485,6 @@ class Packing:
         return self._there(np.where(there, self._starts[safe] + self._place, self.rows + self._place))
 
 
-class Product:
-    """x Wᵀ added to what is there, again and again for the same ``weight`` W ``[out, in]``, ``rows`` rows of x in all.
-    MKL brings W into a layout of its own in every product; where that pays, it is done once."""
-
-    def __init__(self, weight: Tensor, rows: int) -> None:
-        self.weight, self._turned, self._packed = weight, weight.t(), None
-        large = rows >= PACKED_ROWS and weight.numel() >= PACKED_NUMBERS
-        if large and weight.device.type == "cpu" and weight.dtype == torch.float32 and _has_mkl():
-            self._packed = torch.ops.mkl._mkl_reorder_linear_weight(weight.detach().contiguous(), PACKED_FOR)
-
-    def add(self, x: Tensor, to: Tensor) -> None:
-        """``x`` ``[n, in]``, ``to`` ``[n, out]``."""
-        if self._packed is None or len(x) < PACKED_STEP:
-            to.addmm_(x, self._turned)
-        else:
-            to.add_(torch.ops.mkl._mkl_linear(x, self._packed, self.weight, None, len(x)))
-
-    def put(self, x: Tensor, to: Tensor, bias: Tensor | None = None) -> None:
-        """The product instead of what is there, and ``bias`` ``[out]``."""
-        if self._packed is not None and len(x) >= PACKED_STEP:
-            to.copy_(torch.ops.mkl._mkl_linear(x, self._packed, self.weight, bias, len(x)))
-        elif bias is None:
-            torch.mm(x, self._turned, out=to)
-        else:
-            torch.addmm(bias, x, self._turned, out=to)
-
-
-@cache
-def _has_mkl() -> bool:
-    there = torch.backends.mkl.is_available()  # type: ignore[no-untyped-call]
-    return bool(there) and hasattr(torch.ops.mkl, "_mkl_reorder_linear_weight")
-
-
 class Steps(NamedTuple):
     """How the packed steps are taken."""
 
@@ -533,11 +496,6 @@ class Steps(NamedTuple):
     """Which row of the data each packed row is; None: it is itself."""
     into: Tensor | None = None
     """Where the outputs go, where no gradient is asked for."""
-
-    @property
-    def shared(self) -> int:
-        """Rows in steps of several."""
-        return sum(size for size in self.packing.sizes if size >= PACKED_STEP)
 
     def outputs(self, like: Tensor, width: int) -> Tensor:
         """``[rows, width]``, to be filled."""
@@ -592,13 +550,13 @@ class _Lstm(torch.autograd.Function):
         outputs = steps.outputs(data, of_h.shape[1])
         cells = data.new_empty(rows, width) if keep else None
         h, c = h.clone(), c.clone()
-        of_input, from_h = of_input.t(), Product(of_h, 0 if keep else steps.shared)
-        project = None if mapped is None else Product(mapped, 0 if keep else steps.shared)
+        from_input, from_h = Product(of_input, len(data)), Product(of_h, rows)
+        project = None if mapped is None else Product(mapped, rows)
         squashed = data.new_empty(len(h), width)
-        gates = data.new_empty(0) if places is None else torch.addmm(bias, data, of_input)
+        gates = data.new_empty(0) if places is None else from_input.of(data, bias)
         for piece, low, high in steps.pieces(rows if keep else ROWS):
             if places is None:
-                gates = torch.addmm(bias, data[low:high], of_input)
+                gates = from_input.of(data[low:high], bias)
             with steps.threads(of_h):
                 for step in piece:
                     size, start, stop = sizes[step], starts[step], starts[step + 1]
@@ -658,29 +616,31 @@ class _Lstm(torch.autograd.Function):
             of_cell.mul_(free)
         to_h, to_c = of_last_h.clone(), of_last_c.clone()
         projected = None if mapped is None else torch.empty_like(outputs)
+        to_state = Product(of_h.t(), len(outputs))
+        to_mapped = None if mapped is None else Product(mapped.t(), len(outputs))
+        from_mapped = tanh_c.new_empty(0 if mapped is None else len(to_h), width)
         with steps.threads(of_h):
             for step in reversed(steps.order()):
                 size, start, stop = sizes[step], starts[step], starts[step + 1]
                 h_now, c_now, now = to_h[:size], to_c[:size], slopes[start:stop]
                 h_now.add_(of_outputs[start:stop])
                 from_h = h_now
-                if projected is not None and mapped is not None:
+                if projected is not None and to_mapped is not None:
                     if steps.projection_clip is not None:
                         h_now.mul_(outputs[start:stop].abs() < steps.projection_clip)
                     projected[start:stop] = h_now
-                    from_h = h_now @ mapped
+                    from_h = from_mapped[:size]
+                    to_mapped.put(h_now, from_h)
                 if free is not None:
                     c_now.mul_(free[start:stop])
                 c_now.addcmul_(from_h, of_cell[start:stop])
                 now[:, : 3 * width].view(size, 3, width).mul_(c_now.unsqueeze(1))
                 now[:, 3 * width :].mul_(from_h)
                 c_now.mul_(f[start:stop])
-                torch.mm(now, of_h, out=h_now)
+                to_state.put(now, h_now)
         needs = ctx.needs_input_grad
         turned = slopes.t()
-        to_mapped = None
-        if projected is not None and needs[6]:
-            to_mapped = projected.t() @ tanh_c.mul_(o)
+        of_mapped = projected.t() @ tanh_c.mul_(o) if projected is not None and needs[6] else None
         return (
             slopes @ of_input if needs[0] else None,
             to_h,
@@ -688,7 +648,7 @@ class _Lstm(torch.autograd.Function):
             turned @ data if needs[3] else None,
             turned @ torch.cat([outputs, h]).index_select(0, before) if needs[4] else None,
             slopes.sum(0) if needs[5] else None,
-            to_mapped,
+            of_mapped,
             steps.packing.sums(slopes, len(h)) if needs[7] else None,
             None,
         )
@@ -708,16 +668,16 @@ class _Gru(torch.autograd.Function):
         outputs = steps.outputs(data, width)
         inner = data.new_empty(rows, width) if keep else None  # what the reset gate is multiplied with
         h = h.clone()
-        of_input = of_input.t()
+        from_input = Product(of_input, len(data))
         first = 2 * width  # the reset and the update gate are sums of both sides, the third is not
-        gates_from_h, new_from_h = (Product(part, 0 if keep else steps.shared) for part in (of_h[:first], of_h[first:]))
+        gates_from_h, new_from_h = Product(of_h[:first], rows), Product(of_h[first:], rows)
         new_bias = h_bias[first:]
         bias = torch.cat([input_bias[:first] + h_bias[:first], input_bias[first:]])
         from_h = data.new_empty(len(h), width)
-        gates = data.new_empty(0) if places is None else torch.addmm(bias, data, of_input)
+        gates = data.new_empty(0) if places is None else from_input.of(data, bias)
         for piece, low, high in steps.pieces(rows if keep else ROWS):
             if places is None:
-                gates = torch.addmm(bias, data[low:high], of_input)
+                gates = from_input.of(data[low:high], bias)
             with steps.threads(of_h):
                 for step in piece:
                     size, start, stop = sizes[step], starts[step], starts[step + 1]
@@ -761,7 +721,7 @@ class _Gru(torch.autograd.Function):
         torch.addcmul(r, r, r, value=-1, out=of_r).mul_(inner).mul_(of_n)
         from_h = slopes.clone()
         from_h[:, 2 * width :].mul_(r)
-        to_h = of_last.clone()
+        to_h, to_state = of_last.clone(), Product(of_h.t(), len(outputs))
         with steps.threads(of_h):
             for step in reversed(steps.order()):
                 size, start, stop = sizes[step], starts[step], starts[step + 1]
@@ -769,7 +729,7 @@ class _Gru(torch.autograd.Function):
                 h_now.add_(of_outputs[start:stop])
                 slopes[start:stop].view(size, 3, width).mul_(h_now.unsqueeze(1))
                 now.view(size, 3, width).mul_(h_now.unsqueeze(1))
-                h_now.mul_(z[start:stop]).addmm_(now, of_h)
+                to_state.add(now, h_now.mul_(z[start:stop]))
         needs = ctx.needs_input_grad
         return (
             slopes @ of_input if needs[0] else None,

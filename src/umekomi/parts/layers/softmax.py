@@ -13,6 +13,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from umekomi.errors import WrongUse
+from umekomi.parts.layers.products import Product
 
 Ids = NDArray[np.int64]
 CHUNK = 1 << 22
@@ -106,9 +107,10 @@ class _CrossEntropy(torch.autograd.Function):
             of_states = torch.empty_like(given)
             of_weight, of_bias = torch.zeros_like(weight), torch.zeros_like(bias)
             total = given.new_zeros((), dtype=torch.float64)
+            product = Product(weight, len(given))
             for low in range(0, len(given), rows):
                 part, wanted = given[low : low + rows], targets[low : low + rows].unsqueeze(1)
-                logits = torch.addmm(bias, part, weight.t())
+                logits = product.of(part, bias)
                 highest = logits.amax(1, keepdim=True)
                 right = logits.gather(1, wanted)
                 logits.sub_(highest).exp_()
