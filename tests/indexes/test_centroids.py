@@ -11,7 +11,6 @@ from umekomi.errors import DataError, WrongUse
 from umekomi.indexes import Index
 from umekomi.indexes.kinds import Late, make_kind
 from umekomi.indexes.kinds.centroids import Centroids
-from umekomi.indexes.kinds.late import maxsim_of
 from umekomi.indexes.scans import Part
 from umekomi.parts import similarity as similarities
 
@@ -101,7 +100,9 @@ def test_a_shortlist_is_scored_as_every_row_is(tokens):
     vectors, rows = Vectors(vectors.flat, offsets), np.array([0, 3, 4, 120, 299, 300, 301])
     asked = -np.abs(vectors.flat[:tokens])
     expected = similarities.maxsim(Vectors.of([asked]), vectors)[0][rows]
-    np.testing.assert_allclose(maxsim_of(vectors, asked, rows), expected, rtol=1e-5)
+    np.testing.assert_allclose(
+        similarities.maxsim_of(similarities.in_fours(Vectors.of([asked])), vectors, rows)[0], expected, rtol=1e-5
+    )
     assert expected[-2:].tolist() == [0, 0] and expected[:5].all()
 
 

@@ -48,7 +48,9 @@ def test_sparse_equals_dense():
     assert s.dot(sparse_a, sparse_b) == pytest.approx(s.dot(sparse_a.toarray(), sparse_b.toarray()), abs=1e-5)
 
 
-def test_maxsim_against_a_loop_with_an_empty_item():
+@pytest.mark.parametrize("looped", [1 << 30, 0])
+def test_maxsim_against_a_loop_with_an_empty_item(monkeypatch, looped):
+    monkeypatch.setattr(s, "LOOPED", looped)
     a = Vectors.of([A[:2], A[2:]])
     b = Vectors.of([B[:3], B[:0], B[3:]])
     want = [

@@ -10,11 +10,15 @@ import numpy as np
 
 from umekomi.contracts import Vectors
 from umekomi.errors import unknown_name
+from umekomi.parts.kernels.threads import cores, run_all, shards
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     from umekomi.contracts import Dense, Floats, Output, Sparse
+
+LOOPED = 1 << 30
+"""Multiplications of a MaxSim from which its compiled loop pays, though it may have to be loaded for it."""
 
 
 def normalise(vectors: ArrayLike | Sparse) -> Dense:
@@ -101,7 +105,12 @@ def hyperboloid(points: ArrayLike) -> NDArray[np.float64]:
 
 def maxsim(a: Vectors, b: Vectors) -> Floats:
     """Late interaction: for each vector of ``a``'s item its best match in ``b``'s item, summed (Khattab & Zaharia 2020,
-    eq. 3). An item without vectors scores 0."""
+    eq. 3). An item without vectors scores 0. Much of it is done by a compiled loop over all threads, which never holds
+    the products of all vectors; little of it by matrix products."""
+    if len(a.flat) * b.flat.size >= LOOPED:
+        asked, rows = in_fours(a), np.arange(b.items)
+        blocks = run_all(lambda low, high: maxsim_of(asked, b, rows[low:high]), shards(b.items, cores()))
+        return np.concatenate(blocks, axis=1)
     scores = np.zeros((a.items, b.items), np.float32)
     filled = np.flatnonzero(np.diff(b.offsets))
     if not len(filled):
@@ -111,6 +120,26 @@ def maxsim(a: Vectors, b: Vectors) -> Floats:
         if len(vectors):
             scores[row, filled] = np.maximum.reduceat(vectors @ b.flat.T, b.offsets[filled], axis=1).sum(0)
     return scores
+
+
+def maxsim_of(asked: Vectors, vectors: Vectors, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+    """:func:`maxsim` of queries that :func:`in_fours` filled up with some rows, in the thread that asks: float32
+    ``[queries, rows]``."""
+    from umekomi.parts.kernels.tokens import maxsim_of_rows
+
+    scores = np.empty((asked.items, len(rows)), np.float32)
+    maxsim_of_rows(asked.flat, asked.offsets, np.asarray(vectors.flat), np.asarray(vectors.offsets), rows, scores)
+    return scores
+
+
+def in_fours(queries: Vectors) -> Vectors:
+    """The queries with zeros up to multiples of four vectors, as the compiled loop reads them; float32."""
+    sizes = np.diff(queries.offsets)
+    starts = np.concatenate([[0], np.cumsum(-(-sizes // 4) * 4)]).astype(np.int64)
+    flat = np.zeros((int(starts[-1]), queries.flat.shape[1]), np.float32)
+    for query in range(queries.items):
+        flat[starts[query] : starts[query] + sizes[query]] = queries.item(query)
+    return Vectors(flat, starts)
 
 
 SIMILARITIES: dict[str, Callable[[Any, Any], Floats]] = {

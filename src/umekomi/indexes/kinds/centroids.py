@@ -15,9 +15,10 @@ from umekomi.contracts import Vectors
 from umekomi.indexes.kinds.base import DEPTHS, USUAL, Kind
 from umekomi.indexes.kinds.binary import bit_planes, signs, turn
 from umekomi.indexes.kinds.coarse import shortlist_for
-from umekomi.indexes.kinds.late import Late, maxsim_of
+from umekomi.indexes.kinds.late import Late
 from umekomi.indexes.packing import Shape, check_offsets
 from umekomi.indexes.scans import Part, ask_all, sample_queries
+from umekomi.parts import similarity as similarities
 from umekomi.parts.kernels.threads import cores, run_all, shards, single_threaded_blas
 
 if TYPE_CHECKING:
@@ -172,7 +173,7 @@ class Centroids(Kind):
             if self._has_bits() and again < wanted:
                 by_bits = self._by_bits(part, tokens, products, near, threads)
                 near = np.sort(near[np.argpartition(by_bits, -again)[-again:]])
-            exact = maxsim_of(part.vectors, tokens, near)
+            exact = similarities.maxsim_of(similarities.in_fours(Vectors.of([tokens])), part.vectors, near)[0]
             order = np.argsort(-exact, kind="stable")[:k]
             return near[order][None], exact[order][None]
 
