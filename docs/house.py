@@ -22,6 +22,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from copy import deepcopy
+from functools import cache
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
@@ -146,6 +147,7 @@ def statement_count(tree: ast.Module) -> int:
     return sum(isinstance(node, ast.stmt) for node in ast.walk(tree))
 
 
+@cache
 def code_lines(tree: ast.Module) -> list[str]:
     """The source of a module without comments and docstrings, as Python would write it."""
     tree = deepcopy(tree)

@@ -137,7 +137,9 @@ def test_openvino_gives_the_same_vectors_from_many_threads(engine, minilm):
     assert np.abs(np.concatenate(found) - want).max() <= 1e-5
 
 
-def test_bfloat16_is_asked_for_says_what_it_costs_and_is_kept_apart(engine, minilm, tmp_path, monkeypatch, capsys):
+def test_bfloat16_is_asked_for_says_what_it_costs_and_is_kept_apart(
+    engine, minilm, small, tmp_path, monkeypatch, capsys
+):
     openvino = pytest.importorskip("openvino")
     from umekomi.models.engines import choice as module
     from umekomi.transforms import transform_class
@@ -162,10 +164,10 @@ def test_bfloat16_is_asked_for_says_what_it_costs_and_is_kept_apart(engine, mini
     assert np.abs(exact - engine.encode(texts)).max() < 1e-5 < np.abs(coarse - exact).max(), (
         "the cache keeps both apart"
     )
-    minilm.with_transform(transform_class("truncate")(64)).save(tmp_path / "t")
+    small.with_transform(transform_class("truncate")(16)).save(tmp_path / "t")
     assert open_for_encoding(tmp_path / "t", "openvino-bf16").rounding == "bf16"
-    minilm.save(tmp_path / "m")
-    monkeypatch.setattr(module, "EXACT", 0.999999)
+    small.save(tmp_path / "m")
+    monkeypatch.setattr(module, "EXACT", 1.1)
     with pytest.raises(WrongUse, match=r"cannot be run by OpenVINO in bfloat16: its graph gives another vector"):
         open_for_encoding(tmp_path / "m", "openvino-bf16")
 
