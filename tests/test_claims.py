@@ -85,7 +85,6 @@ UNMEASURED = {
     "infersent-encoders",
     "infersent-transfer",
     "ruri-parts",
-    "sarashina-stages",
     "sentiment-cnn-variants",
     "sentiment-networks",
     "sentiment-paragraphs",
