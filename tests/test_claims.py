@@ -84,7 +84,6 @@ UNMEASURED = {
     "elmo-tags",
     "infersent-encoders",
     "infersent-transfer",
-    "ruri-parts",
     "sentiment-cnn-variants",
     "sentiment-networks",
     "sentiment-paragraphs",
