@@ -406,6 +406,7 @@ def test_numbers_that_no_index_takes_are_not_carried_on(number):
 
 @pytest.mark.parametrize("kind", ["exact", "binary", "turbo", "funnel", "hnsw"])
 def test_opening_a_large_index_does_what_its_first_query_would_wait_for(ten_thousand, tmp_path, monkeypatch, kind):
+    pytest.importorskip({"hnsw": "usearch", "turbo": "turbovec"}.get(kind, "numpy"))
     monkeypatch.setattr(index_module, "MANY", 300)
     index = Index.create(tmp_path / "i", metric="cosine", kind=kind)
     index.add(range(299), ten_thousand[1][:299])
