@@ -6,11 +6,9 @@ import copy
 import gc
 import json
 import os
-import resource
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -73,23 +71,17 @@ def pytest_collection_modifyitems(items) -> None:
     items.sort(key=lambda item: FIRST.index(item.path.stem) if item.path.stem in FIRST else len(FIRST))
 
 
-GROWN = 300 << 10
-"""KiB."""
+MODULES = 50
 _kept = [0]
 
 
 def pytest_runtest_setup() -> None:
-    """Garbage is not looked for among what earlier tests left, until memory has grown; nor by accelerate, which does it
-    before every training and takes a tenth to half of a second then, most of a small training's time."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    if peak > _kept[0] + GROWN:
-        gc.unfreeze()
+    """What was imported stays, and collecting garbage need not look at it: every training begins by collecting, which
+    takes half a second where torch and transformers are there, most of a small training's time."""
+    if len(sys.modules) >= _kept[0] + MODULES:
+        _kept[0] = len(sys.modules)
         gc.collect()
-        _kept[0] = peak
-    gc.freeze()
-    memory = sys.modules.get("accelerate.utils.memory")
-    if memory is not None:
-        memory.gc = SimpleNamespace(collect=lambda: 0)  # type: ignore[attr-defined]
+        gc.freeze()
 
 
 @pytest.fixture(scope="session")

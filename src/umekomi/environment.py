@@ -53,12 +53,22 @@ def hardware() -> str:
 
 def processor(told: str | Path = "/proc/cpuinfo") -> str:
     """The processor and its vector instructions, where Linux tells them; else its kind alone."""
-    try:
-        lines = Path(told).read_text().splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    facts = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in reversed(lines))}
-    flags = set((facts.get("flags") or facts.get("Features", "")).split())
+    flags = instructions(told)
     known = ", ".join(short for flag, short in VECTORS.items() if flag in flags)
-    name = facts.get("model name") or platform.machine()
+    name = _told(told).get("model name") or platform.processor() or platform.machine()
     return f"{name} ({known})" if known else name
+
+
+def instructions(told: str | Path = "/proc/cpuinfo") -> frozenset[str]:
+    """What the processor can, by the names that Linux has for it; none elsewhere."""
+    facts = _told(told)
+    return frozenset((facts.get("flags") or facts.get("Features", "")).split())
+
+
+def _told(file: str | Path) -> dict[str, str]:
+    """What Linux says of the first processor."""
+    try:
+        lines = Path(file).read_text().splitlines()
+    except OSError:
+        return {}
+    return {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in reversed(lines))}

@@ -34,6 +34,11 @@ def clustered(rows: int, width: int = 64, seed: int = 0):
     return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
 
 
+def needs_package(kind: str) -> None:
+    """Skip where the light install lacks what the kind is built on."""
+    pytest.importorskip({"hnsw": "usearch", "turbo": "turbovec"}.get(kind, "numpy"))
+
+
 def names(rows: int, first: int = 0):
     return [f"n{i}" for i in range(first, first + rows)]
 
@@ -83,7 +88,7 @@ def test_exact_is_exact(tmp_path, queries):
 )
 @pytest.mark.parametrize("queries", [1, 30])
 def test_approximate_kinds_find_what_was_asked_and_score_it_exactly(tmp_path, kind, settings, queries):
-    pytest.importorskip({"hnsw": "usearch", "turbo": "turbovec"}.get(kind, "numpy"))
+    needs_package(kind)
     vectors = clustered(6000)
     index = filled(tmp_path / "i", vectors, kind, **settings)
     index.compact()

@@ -6,6 +6,7 @@ import threading
 
 import numpy as np
 import pytest
+from indexes.test_index import needs_package
 
 from umekomi.contracts import Vectors
 from umekomi.errors import DataError, WrongUse
@@ -75,7 +76,7 @@ def test_the_promised_recall_holds_for_any_k_and_filter(ten_thousand, kind, sett
 @pytest.mark.parametrize("kind", ["exact", "binary", "turbo", "funnel", "hnsw"])
 def test_no_kind_gives_fewer_hits_than_rows_that_pass(ten_thousand, kind):
     """From one row in ten thousand, .01 %, to all of them: as many hits as were asked for, or every row that passes."""
-    pytest.importorskip({"hnsw": "usearch", "turbo": "turbovec"}.get(kind, "numpy"))
+    needs_package(kind)
     index, _, queries, _ = ten_thousand
     index.compact(kind, **({"connections": 4, "build_effort": 16, "effort": 16} if kind == "hnsw" else {}))
     for passing in (1, 2, 11, 50, 201, 500, 5000, 10_000):
@@ -237,7 +238,7 @@ def test_a_snapshot_stays_what_it_was(tmp_path):
 @pytest.mark.parametrize("kind", ["exact", "binary", "turbo", "funnel", "hnsw"])
 @pytest.mark.parametrize("scale", [1e30, 1e-42, 1e300, 1e-300])
 def test_vectors_of_any_size_compare_by_cosine(tmp_path, kind, scale):
-    pytest.importorskip({"hnsw": "usearch", "turbo": "turbovec"}.get(kind, "numpy"))
+    needs_package(kind)
     vectors = clustered(300, 16)
     with np.errstate(all="ignore"):
         scaled = vectors.astype(np.float64) * scale
@@ -406,7 +407,7 @@ def test_numbers_that_no_index_takes_are_not_carried_on(number):
 
 @pytest.mark.parametrize("kind", ["exact", "binary", "turbo", "funnel", "hnsw"])
 def test_opening_a_large_index_does_what_its_first_query_would_wait_for(ten_thousand, tmp_path, monkeypatch, kind):
-    pytest.importorskip({"hnsw": "usearch", "turbo": "turbovec"}.get(kind, "numpy"))
+    needs_package(kind)
     monkeypatch.setattr(index_module, "MANY", 300)
     index = Index.create(tmp_path / "i", metric="cosine", kind=kind)
     index.add(range(299), ten_thousand[1][:299])

@@ -246,13 +246,13 @@ class Snapshot:
         return merge_hits(lists, k)
 
     def prepare(self) -> None:
-        """:meth:`Index.prepare <umekomi.indexes.Index.prepare>`, by a query of one row: of an index that looks at every
+        """:meth:`Index.prepare <umekomi.indexes.Index.prepare>`, by a query of one row: of a kind that looks at every
         row, that row alone is looked at."""
         first = self.living()[:1]
         if not len(first):
             return
         row = self.vectors(first)
-        if self.kind.name == kinds.plain(self.about["output"]).name != kinds.Sparse.name:
+        if self.kind.every_row:
             self.kind.search(Part.fresh(row, {}), row, 1, self._similarity())
         else:
             self.nearest(row, 10)

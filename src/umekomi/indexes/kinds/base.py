@@ -29,6 +29,8 @@ class Kind(ABC):
     name: ClassVar[str]
     outputs: ClassVar[frozenset[str]] = frozenset({"dense"})
     metrics: ClassVar[frozenset[str] | None] = frozenset({"cosine", "dot"})
+    every_row: ClassVar[bool] = False
+    """Does it look at every row, with nothing derived beside the vectors?"""
     codec: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
     reach: list[tuple[float, float]] = field(default_factory=list, init=False, repr=False, compare=False)
 

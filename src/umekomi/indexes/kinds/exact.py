@@ -20,6 +20,7 @@ class Exact(Kind):
 
     name: ClassVar[str] = "exact"
     metrics: ClassVar[frozenset[str] | None] = None
+    every_row: ClassVar[bool] = True
 
     def search(self, part: Part, queries: Any, k: int, similarity: Measure | None) -> Ranking:
         if similarity is None:

@@ -26,6 +26,7 @@ class Late(Kind):
     name: ClassVar[str] = "late"
     outputs: ClassVar[frozenset[str]] = frozenset({"multi"})
     metrics: ClassVar[frozenset[str] | None] = frozenset({"maxsim"})
+    every_row: ClassVar[bool] = True
 
     def search(self, part: Part, queries: Any, k: int, similarity: Measure | None) -> Ranking:
         from umekomi.parts.kernels.scan import take_best

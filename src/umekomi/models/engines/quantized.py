@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from umekomi.environment import instructions
 from umekomi.errors import MissingExtra, WrongUse
 from umekomi.models.engines.onnx import OnnxEmbedder
 from umekomi.parts.similarity import normalise
@@ -130,11 +131,7 @@ def int8(embedder: OnnxEmbedder, texts: Sequence[str], *, least: float = LEAST, 
 def _sums_whole() -> bool:
     """Does the processor sum products of bytes without losing the highest bit (VNNI)? Others need weights of seven
     bits."""
-    try:
-        flags = Path("/proc/cpuinfo").read_text()
-    except OSError:
-        return False
-    return "avx512_vnni" in flags or "avx_vnni" in flags or "asimddp" in flags
+    return not instructions().isdisjoint({"avx512_vnni", "avx_vnni", "asimddp"})
 
 
 def _with(embedder: OnnxEmbedder, graph: bytes) -> OnnxEmbedder:
