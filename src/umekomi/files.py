@@ -137,34 +137,43 @@ def whole_folder(path: str | Path) -> Iterator[Path]:
         raise WrongUse(f"{path} is a file: expected a folder to save to")
     if path.is_dir() and any(path.iterdir()) and not any((path / name).is_file() for name in _OURS):
         raise WrongUse(f"{path} holds files that are no saved model: choose an empty or a new folder")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    _clear_up(path)
-    temporary, lock = _neighbour(path), -1
-    retired = temporary.with_name(temporary.name + _RETIRED)
+    with scratch_folder(path) as temporary:
+        retired = temporary.with_name(temporary.name + _RETIRED)
+        try:
+            yield temporary
+            mask = _umask()
+            for place in (temporary, *temporary.rglob("*")):  # libraries leave weights that only their owner may read
+                if not place.is_symlink():
+                    place.chmod((0o777 if place.is_dir() else 0o666) & ~mask)
+            try:
+                if not path.is_dir() or path.is_symlink() or not _exchange(temporary, path):
+                    if path.exists():
+                        path.rename(retired)
+                    temporary.rename(path)
+            except BaseException:
+                if retired.exists() and not path.exists():
+                    retired.rename(path)
+                raise
+        finally:
+            if path.exists():  # else it is all that is left of what was there
+                shutil.rmtree(retired, ignore_errors=True)
+
+
+@contextmanager
+def scratch_folder(beside: Path) -> Iterator[Path]:
+    """A hidden folder beside a path, removed at the end with what is in it; those of killed processes go, too."""
+    beside.parent.mkdir(parents=True, exist_ok=True)
+    _clear_up(beside)
+    temporary, lock = _neighbour(beside), -1
     try:
         temporary.mkdir(mode=0o700)
         lock = os.open(temporary, os.O_RDONLY | _OWN) if fcntl else -1
         _hold(lock)
         yield temporary
-        mask = _umask()
-        for place in (temporary, *temporary.rglob("*")):  # libraries leave weights that only their owner may read
-            if not place.is_symlink():
-                place.chmod((0o777 if place.is_dir() else 0o666) & ~mask)
-        try:
-            if not path.is_dir() or path.is_symlink() or not _exchange(temporary, path):
-                if path.exists():
-                    path.rename(retired)
-                temporary.rename(path)
-        except BaseException:
-            if retired.exists() and not path.exists():
-                retired.rename(path)
-            raise
     finally:
         try:
             shutil.rmtree(temporary, ignore_errors=True)
         finally:
-            if path.exists():  # else it is all that is left of what was there
-                shutil.rmtree(retired, ignore_errors=True)
             if lock >= 0:
                 os.close(lock)
 

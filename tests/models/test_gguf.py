@@ -4,8 +4,11 @@ is mended and said, and every verb that takes a model."""
 from __future__ import annotations
 
 import json
+import re
+import sys
 from importlib.util import find_spec
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,6 +24,7 @@ from gguf_networks import CONTEXT, DECODERS, SETTINGS, embedder
 import umekomi
 from umekomi.errors import DataError, UmekomiError, WrongUse
 from umekomi.models.engines.choice import open_for_encoding
+from umekomi.models.engines.gguf import model as gguf_model
 from umekomi.models.engines.gguf.expanded import read_expanded
 from umekomi.models.engines.gguf.header import Gguf
 from umekomi.models.engines.gguf.model import GgufEmbedder
@@ -388,6 +392,39 @@ def test_openvino_runs_the_same_network(tiny, place, architecture):
     pytest.importorskip("openvino")
     model, path = tiny(architecture)
     assert cosines(model.encode(LONG), GgufEmbedder(path, runtime="openvino").encode(LONG)).min() > 0.99999
+
+
+def test_openvinos_weights_lie_in_a_file_without_a_name(tiny, place, tmp_path, monkeypatch):
+    pytest.importorskip("openvino")
+    model, _ = tiny("bert")
+    path, cache = place / "mapped.gguf", tmp_path / "cache"
+    write(model, path, "Q8_0")
+    monkeypatch.setenv("UMEKOMI_CACHE", str(cache))
+    forgotten = []
+    monkeypatch.setattr(gguf_model, "forget", lambda weights: forgotten.append((weights.stat().st_size, weights)))
+    mapped = GgufEmbedder(path, runtime="openvino")
+    ((size, weights),) = forgotten
+    assert size > 64 * 512 and not list(cache.iterdir())
+    assert not sys.platform.startswith("linux") or f"{weights} (deleted)" in Path("/proc/self/maps").read_text()
+    monkeypatch.setenv("UMEKOMI_CACHE", str(path))  # a file: there is nowhere to write
+    assert np.array_equal(mapped.encode(LONG), GgufEmbedder(path, runtime="openvino").encode(LONG))
+    assert len(forgotten) == 1
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux says which pages are a file's")
+def test_what_is_mapped_is_forgotten_and_comes_back(tmp_path):
+    content = np.arange(1 << 18, dtype=np.uint8)
+    content.tofile(tmp_path / "array")
+    array = np.memmap(tmp_path / "array", np.uint8, "r")
+
+    def resident() -> int:
+        _, after = Path("/proc/self/smaps").read_text().split(f"{tmp_path / 'array'}\n")
+        return int(re.search(r"Rss:\s+(\d+)", after)[1])
+
+    assert np.array_equal(array, content) and resident() == 256
+    gguf_model.forget(tmp_path / "array")
+    assert resident() == 0
+    assert np.array_equal(array, content)
 
 
 def test_info_says_what_the_file_is(tiny):

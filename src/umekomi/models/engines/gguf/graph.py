@@ -8,7 +8,8 @@ rows are taken.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
@@ -31,23 +32,36 @@ SLOWED = ("llama", "qwen2", "qwen3")
 SPEEDS = "rope_freqs.weight"
 """What each speed of the rotation is divided by: a tensor that files of these may have, as those of Llama 3 do."""
 LEAST_BLOCK = 16
+ALIGNMENT = 64
+"""Bytes, at whose multiples arrays begin in a file of weights."""
 HIDDEN = -3.0e38
 FAR = -1.0e30
 """What hides a token from another: where it is a bias it is added to."""
 
 
-def build(
-    file: Gguf, shape: Shape, *, exact: bool = False, portable: bool = False
-) -> tuple[bytes, dict[str, NDArray[Any]]]:
+def build(file: Gguf, shape: Shape, *, exact: bool = False) -> tuple[bytes, dict[str, NDArray[Any]]]:
     """(the graph without its large weights, these by name). ``exact``: products in float32; else activations meet
-    quantized weights in eight bits, as llama.cpp rounds them, too. ``portable``: the standard's operators alone,
-    weights within, for OpenVINO: a matrix is ``(code - zero) · scale``, which it multiplies without expanding it.
+    quantized weights in eight bits, as llama.cpp rounds them, too.
 
     Raises:
         DataError: for a tensor that is missing, has another shape, or is none of this architecture's.
     """
-    graph = (_Portable if portable else _Graph)(file, shape, exact)
+    graph = _Graph(file, shape, exact)
     return graph.finished(), graph.weights
+
+
+def build_portable(file: Gguf, shape: Shape, store: Path | None = None) -> bytes:
+    """The graph in the standard's operators alone, for OpenVINO: a matrix is ``(code - zero) · scale``, which it
+    multiplies without expanding it. ``store``: the file in which the large weights are put, one after the other; the
+    graph expects it beside itself. Without it they are within the graph.
+
+    Raises:
+        DataError: as by :func:`build`.
+    """
+    if store is None:
+        return _Portable(file, shape).finished()
+    with store.open("wb") as stream:
+        return _Portable(file, shape, stream).finished()
 
 
 class _Graph:
@@ -96,14 +110,23 @@ class _Graph:
     def weight(self, name: str, array: NDArray[Any]) -> str:
         """A large array beside the graph."""
         array = np.ascontiguousarray(array)
-        proto = self.model.graph.initializer.add()
-        proto.name, proto.data_type = name, self.helper.np_dtype_to_tensor_dtype(array.dtype)
-        proto.dims.extend(array.shape)
-        proto.data_location = self.types.EXTERNAL
-        entry = proto.external_data.add()
-        entry.key, entry.value = "location", "weights"
+        proto = self._initializer(name, self.helper.np_dtype_to_tensor_dtype(array.dtype), array.shape)
+        self._outside(proto, "weights")
         self.weights[name] = array
         return name
+
+    def _initializer(self, name: str, kind: int, shape: tuple[int, ...]) -> Any:
+        proto = self.model.graph.initializer.add()
+        proto.name, proto.data_type = name, kind
+        proto.dims.extend(shape)
+        return proto
+
+    def _outside(self, proto: Any, location: str, **where: int) -> None:
+        """Say that the numbers stand elsewhere."""
+        proto.data_location = self.types.EXTERNAL
+        for key, value in {"location": location, **where}.items():
+            entry = proto.external_data.add()
+            entry.key, entry.value = key, str(value)
 
     # --- tensors of the file ------------------------------------------------------------------------------------------
 
@@ -508,14 +531,20 @@ def _joined(parts: list[Codes]) -> Codes:
 class _Portable(_Graph):
     """The same network in the standard's operators."""
 
+    def __init__(self, file: Gguf, shape: Shape, store: BinaryIO | None = None) -> None:
+        super().__init__(file, shape, exact=True)
+        self.store = store
+
     def weight(self, name: str, array: NDArray[Any], kind: int | None = None, shape: tuple[int, ...] = ()) -> str:
-        """A large array within the graph; of bytes that are no numbers of NumPy's, its ``kind`` and ``shape``."""
+        """A large array; of bytes that are no numbers of NumPy's, its ``kind`` and ``shape``."""
         array = np.ascontiguousarray(array)
-        proto = self.model.graph.initializer.add()
-        proto.name = name
-        proto.data_type = self.helper.np_dtype_to_tensor_dtype(array.dtype) if kind is None else kind
-        proto.dims.extend(shape or array.shape)
-        proto.raw_data = array.tobytes()
+        proto = self._initializer(name, kind or self.helper.np_dtype_to_tensor_dtype(array.dtype), shape or array.shape)
+        if self.store is None:
+            proto.raw_data = array.tobytes()
+            return name
+        self.store.write(bytes(-self.store.tell() % ALIGNMENT))
+        self._outside(proto, Path(self.store.name).name, offset=self.store.tell(), length=array.nbytes)
+        self.store.write(array.data)
         return name
 
     def norm(self, rows: str, name: str, width: int | None = None) -> str:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import mmap
 import shutil
+import sys
+from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from umekomi.errors import DataError, MissingExtra, WrongUse
-from umekomi.files import content_hash, file_hash
+from umekomi.files import cache_folder, content_hash, file_hash, scratch_folder
 from umekomi.models.base import Open
 from umekomi.models.engines.gguf.blocks import FLOATS
-from umekomi.models.engines.gguf.graph import build
+from umekomi.models.engines.gguf.graph import build, build_portable
 from umekomi.models.engines.gguf.header import Gguf, needs_package
 from umekomi.models.engines.gguf.shape import Shape, Ways, entry_of, read_shape, ways
 from umekomi.models.engines.gguf.words import tokenizer
@@ -29,6 +33,10 @@ if TYPE_CHECKING:
     from umekomi.models.published.catalogue import Entry
 
 FILE = "model.gguf"
+WEIGHTS = "weights"
+UNLINKS = sys.platform != "win32"
+"""Whether a file can go while it is mapped. Then OpenVINO's weights are one: it keeps them beside its own layout of
+them, and pages of a file that nothing reads need no memory."""
 
 
 class GgufEmbedder(OnnxEmbedder):
@@ -65,12 +73,13 @@ class GgufEmbedder(OnnxEmbedder):
         quantized = any(tensor.type not in FLOATS for tensor in file.tensors.values())
         runtime = "onnx" if exact else runtime or chosen(quantized)
         check_runtime(runtime)
-        graph, weights = build(file, shape, exact=exact, portable=runtime != "onnx")
-        self._weights: dict[str, Any] = weights
+        self._build: Callable[..., Any] = partial(build, file, shape, exact=exact)
+        if runtime != "onnx":
+            self._build = partial(build_portable, file, shape)
         self.path, self.shape, self.exact, self.pooling = Path(path), shape, exact, pooling
         self._files = file.files
         super().__init__(
-            graph,
+            b"",  # what _open builds: nothing keeps it
             opened.tokenizer(),
             dimension=opened.dimension,
             context=shape.context,
@@ -80,14 +89,28 @@ class GgufEmbedder(OnnxEmbedder):
             card=opened.card | (card or {}),
             runtime=runtime,
         )
-        self._weights, self._graph = {}, b""
-        del graph, weights, file, opened
+        del self._build, file, opened
         return_memory()
         if quantized and not exact and not self.rounding:
             self.rounding = "activations of eight bits"
 
     def _open(self, runtime: str, graph: bytes | Path) -> Runtime:
-        return OnnxRuntime(graph, self._weights) if runtime == "onnx" else super()._open(runtime, graph)
+        if runtime == "onnx":
+            return OnnxRuntime(*self._build())
+        if UNLINKS:
+            with suppress(OSError):  # nowhere to write
+                return self._mapped(runtime)
+        return super()._open(runtime, self._build())
+
+    def _mapped(self, runtime: str) -> Runtime:
+        """OpenVINO with the weights in a file that has no name any more."""
+        with scratch_folder(cache_folder() / "opened") as scratch:
+            (scratch / "graph.onnx").write_bytes(self._build(scratch / WEIGHTS))
+            found = super()._open(runtime, scratch / "graph.onnx")
+            some = np.zeros((2, min(8, self.shape.context)), np.int64)
+            found.run({"input_ids": some, "attention_mask": some + 1})  # it lays out its matrices now
+            forget(scratch / WEIGHTS)
+        return found
 
     def fingerprint(self) -> str:
         """Names the files' content, and what was chosen beside it."""
@@ -116,6 +139,21 @@ def return_memory() -> None:
 
     with suppress(OSError, AttributeError):
         ctypes.CDLL("libc.so.6").malloc_trim(0)
+
+
+def forget(path: Path) -> None:
+    """Drop this process's pages of a file that is mapped to be read, where the system says which these are (Linux):
+    those that are read again come back from the file."""
+    import ctypes
+
+    with suppress(OSError, AttributeError):
+        advise = ctypes.CDLL(None).madvise
+        advise.argtypes = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int
+        for line in Path("/proc/self/maps").read_text().splitlines():
+            area, rights, *_, name = line.split(maxsplit=5)
+            if name == str(path.resolve()) and "w" not in rights:
+                begin, end = (int(part, 16) for part in area.split("-"))
+                advise(begin, end - begin, mmap.MADV_DONTNEED)
 
 
 def chosen(quantized: bool) -> str:
