@@ -49,14 +49,15 @@ tables: $(VENV)/.dev ## the tables of README and docs, from results/
 
 light: $(LIGHT)/.light ## the tests that the light install can run, in an environment of its own; prints its size
 	. $(LIGHT)/bin/activate && $(PIP) pytest pytest-xdist hypothesis && python tests/light.py
-	. $(LIGHT)/bin/activate && pytest -q -o addopts= -p no:cacheprovider -n 2 --dist loadfile tests
+	. $(LIGHT)/bin/activate && pytest -q -o addopts= -m 'not rare' -p no:cacheprovider -n 2 --dist loadfile --note-passed $(LIGHT)/passed tests
 
 test: lint docs light $(VENV)/.dev ## everything that CI runs
-	$(IN) pytest -n 2 --dist loadfile
+	$(IN) pytest -n 2 --dist loadfile --passed $(LIGHT)/passed
 
-test-all: test ## and what is worth running now and then: damaged files, folders, indexes, bodies and filters by the thousand, kills by the hundred
+test-all: test ## and what is worth running now and then: every test with all extras installed, damaged files, folders, indexes, bodies and filters by the thousand, kills by the hundred
+	$(IN) pytest -n 2 --dist loadfile -m ''
 	$(IN) for border in files filters folders indexes bodies gguf; do python -m tests.fuzz.$$border --cases 20000 --seed 1 || exit 1; done
-	$(IN) UMEKOMI_ROUNDS=100 pytest -n 2 -k 'kills or cut_at_a_random' tests/indexes tests/verbs
+	$(IN) UMEKOMI_ROUNDS=100 pytest -n 2 -m '' -k 'kills or cut_at_a_random' tests/indexes tests/verbs
 
 clean: ## remove what was built
 	rm -rf $(VENV) $(LIGHT) site demo-output demo-light-output

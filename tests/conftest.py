@@ -24,8 +24,8 @@ if (
     os.environ.setdefault("OMP_NUM_THREADS", str(share))
 
 
-ROUNDS = int(os.environ.get("UMEKOMI_ROUNDS", "25"))
-"""Kills and cuts of a test of them; ``make test-all`` makes four times as many."""
+ROUNDS = int(os.environ.get("UMEKOMI_ROUNDS", "10"))
+"""Kills and cuts of a test of them; ``make test-all`` makes ten times as many."""
 
 
 def pack() -> Path | None:
@@ -67,8 +67,37 @@ FIRST = (
 """The files that take longest: begun last, one of them would keep one worker while the other has nothing left."""
 
 
-def pytest_collection_modifyitems(items) -> None:
+ONCE = ("data", "indexes", "parts", "tasks", "transforms", "test_docs.py", "test_files.py", "test_statistics.py")
+"""Folders and files whose tests, where the light install runs them, say the same with all extras installed: ``make
+test`` runs them there, ``make test-all`` in both."""
+
+
+def pytest_addoption(parser) -> None:
+    group = parser.getgroup("umekomi")
+    group.addoption("--note-passed", metavar="FILE", help="write the names of the tests that passed")
+    group.addoption("--passed", metavar="FILE", help="leave out the tests of ONCE that passed as FILE says")
+
+
+def pytest_collection_modifyitems(config, items) -> None:
     items.sort(key=lambda item: FIRST.index(item.path.stem) if item.path.stem in FIRST else len(FIRST))
+    if config.getoption("passed"):
+        passed = set(Path(config.getoption("passed")).read_text().splitlines())
+        left_out = [item for item in items if item.nodeid in passed and item.nodeid.split("/")[1] in ONCE]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in set(left_out)]
+
+
+_passed: list[str] = []
+
+
+def pytest_runtest_logreport(report) -> None:
+    if report.when == "call" and report.passed:
+        _passed.append(report.nodeid)
+
+
+def pytest_sessionfinish(session) -> None:
+    if session.config.getoption("note_passed") and "PYTEST_XDIST_WORKER" not in os.environ:
+        Path(session.config.getoption("note_passed")).write_text("".join(f"{name}\n" for name in sorted(_passed)))
 
 
 MODULES = 50

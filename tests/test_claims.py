@@ -83,7 +83,6 @@ UNMEASURED = {
     "elmo-layers",
     "elmo-tags",
     "infersent-transfer",
-    "sentiment-cnn-variants",
     "sentiment-networks",
     "sentiment-paragraphs",
 }

@@ -363,6 +363,7 @@ def test_late_chunks_are_the_tokens_means_of_one_pass(minilm):
         late_chunks(minilm, [["word " * 300]])
 
 
+@pytest.mark.rare
 def test_devices_give_the_same_vectors(minilm, tmp_path):
     from umekomi.verbs.encode import encode
 
@@ -371,6 +372,12 @@ def test_devices_give_the_same_vectors(minilm, tmp_path):
     done = encode("minilm", tmp_path / "a.jsonl", tmp_path / "v.npy", devices=["cpu", "cpu"], cache=False)
     assert done.rows == 16
     assert np.abs(np.load(tmp_path / "v.npy") - minilm.encode(texts)).max() < 1e-5
+
+
+def test_devices_that_are_not_there_are_named(tmp_path):
+    from umekomi.verbs.encode import encode
+
+    (tmp_path / "a.jsonl").write_text('{"text": "a"}\n')
     with pytest.raises(WrongUse, match="devices: expected a GPU, found none|found .* GPU"):
         encode("minilm", tmp_path / "a.jsonl", tmp_path / "w.npy", devices=["cuda:99"])
     with pytest.raises(WrongUse, match="expected all, or names such as"):

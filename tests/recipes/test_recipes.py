@@ -169,6 +169,11 @@ def test_the_nested_loss_is_the_sum_over_renormalised_prefixes(minilm):
 def test_a_killed_training_goes_on_from_its_checkpoint(tmp_path):
     """SIGKILL in the middle; the second run begins behind the last checkpoint and ends with a whole model."""
     pytest.importorskip("sentence_transformers")
+    from umekomi.models.scratch import untrained_transformer
+
+    words = [f"what is {i} it is {i} here" for i in range(96)]
+    backbone = untrained_transformer("bert", words, layers=1, width=64, heads=2, vocabulary=300, max_length=16)
+    backbone.embedder().save(tmp_path / "start")
     source = f"""
 import sys, dataclasses
 import umekomi, umekomi.parts.learning.sentences as training
@@ -178,7 +183,7 @@ training._train = lambda model, stage, run, steps: real(model, stage, run, int(s
 import pyarrow as pa
 pairs = pa.table({{"anchor": [f"what is {{i}}" for i in range(96)], "positive": [f"it is {{i}} here" for i in range(96)]}})
 recipe = dataclasses.replace(get("near2").small(), batch_size=8, max_length=16)
-umekomi.train(recipe, pairs, {str(tmp_path / "m")!r}, seed=1)
+umekomi.train(recipe, pairs, {str(tmp_path / "m")!r}, start={str(tmp_path / "start")!r}, seed=1)
 print("done")
 """
     first = zygote.Process(source=source, words=[2])  # a checkpoint every two steps
@@ -195,7 +200,7 @@ print("done")
     assert not (tmp_path / "m").exists()
     out, error = zygote.Process(source=source, words=[20]).communicate()
     assert "done" in out, error[-2000:]
-    assert load(tmp_path / "m").dimension == 384
+    assert load(tmp_path / "m").dimension == 64
     assert not list(tmp_path.glob(".m.*"))
 
 

@@ -91,6 +91,7 @@ def test_the_vectors_of_one_machine_though_a_worker_is_killed(cluster, source, m
     assert not log.parent.exists()
 
 
+@pytest.mark.rare
 def test_resume_takes_only_what_is_missing(cluster, source, model, tmp_path):
     from umekomi.files import source_hash
     from umekomi.models import load
@@ -157,6 +158,7 @@ def rows_of(address, model, source):
         return count
 
 
+@pytest.mark.rare
 def test_nothing_is_lost_or_doubled_in_a_database_though_workers_are_killed_as_they_write(
     cluster, source, model, table, tmp_path
 ):

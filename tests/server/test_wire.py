@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import ROUNDS
 
 pytest.importorskip("fastapi")
 pytest.importorskip("sentence_transformers")
@@ -446,7 +447,7 @@ def test_schemathesis_finds_no_fault_of_the_servers(server):
             "--checks",
             "not_a_server_error,status_code_conformance,content_type_conformance",
             "--max-examples",
-            "40",
+            str(2 * ROUNDS),
             "--phases",
             "examples,coverage,fuzzing",
             "--request-timeout",
