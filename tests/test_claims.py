@@ -82,7 +82,6 @@ UNMEASURED = {
     "hill-signs",
     "elmo-layers",
     "elmo-tags",
-    "infersent-transfer",
     "sentiment-networks",
     "sentiment-paragraphs",
 }

@@ -39,10 +39,7 @@ def test_bm25_does_not_solve_pydocs(pydocs):
 
 def test_sentences_and_removal():
     assert first_sentence("Return x\nand y. More.") == "Return x\nand y."
-    assert (
-        remove_sentence("Do it. Now do   it. Then.", "do it.") == "Now Then."
-        or "do it" not in remove_sentence("Do it. Now do   it. Then.", "do it.").lower()
-    )
+    assert remove_sentence("Do it. Now do   it. Then.", "do it.") == "NowThen."
 
 
 def test_the_closure_of_a_diamond_and_of_a_cycle():

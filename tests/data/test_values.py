@@ -7,6 +7,7 @@ import gzip
 import io
 import json
 import os
+import re
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -17,6 +18,7 @@ from hypothesis import strategies as st
 
 from umekomi.data import check, load, read
 from umekomi.data import lines as reading_lines
+from umekomi.data.pydocs import remove_sentence
 from umekomi.data.readers import Source, parsing, tables
 from umekomi.data.readers.kinds import EXACT
 from umekomi.errors import DataError, UmekomiError, WrongUse
@@ -589,3 +591,15 @@ def test_utf_32_is_named(tmp_path):
     with pytest.raises(DataError, match="found UTF-32 .by its byte order mark.: read it with --encoding utf-32"):
         read(tmp_path / "a.csv")
     assert read(tmp_path / "a.csv", encoding="utf-32").to_pylist() == [{"text": "a"}]
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.lists(st.sampled_from(["a.", "A.", "b", "B", "ab", "İ", "é", "É", " ", "  ", "\t", "\n", "\u3000"])).map(
+        "".join
+    ),
+    st.lists(st.sampled_from(["a.", "b", "ab", "é"]), min_size=1, max_size=3).map(" ".join),
+)
+def test_a_sentence_is_taken_out_as_a_pattern_takes_it_out(text, sentence):
+    pattern = r"\s+".join(re.escape(word) for word in sentence.split())
+    assert remove_sentence(text, sentence) == re.sub(rf"[ \t]*{pattern}[ \t]*", "", text, flags=re.IGNORECASE).strip()

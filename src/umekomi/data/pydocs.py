@@ -11,8 +11,10 @@ import ast
 import hashlib
 import re
 import sysconfig
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterator
+from itertools import accumulate
 from pathlib import Path
 
 import pyarrow as pa
@@ -50,8 +52,29 @@ def remove_sentence(text: str, sentence: str) -> str:
     >>> remove_sentence("Open it. Then read\\nit. Open\\n  it.", "Open it.")
     'Then read\\nit.'
     """
-    pattern = r"\s+".join(re.escape(word) for word in sentence.split())
-    return re.sub(r"[ \t]*" + pattern + r"[ \t]*", "", text, flags=re.IGNORECASE).strip()
+    words = [match.span() for match in re.finditer(r"\S+", text)]
+    flat, wanted = (_without_case(" ".join(each.split())) for each in (text, sentence))
+    begins = [0, *accumulate(end - begin + 1 for begin, end in words)]  # of the words in flat
+
+    def place(at: int) -> int:
+        """Where in the text a letter of flat stands."""
+        word = bisect_right(begins, at) - 1
+        return words[word][0] + at - begins[word]
+
+    kept, behind = [], 0
+    at = flat.find(wanted) if wanted else -1
+    while at >= 0:
+        end = at + len(wanted)
+        kept.append(text[behind : place(at)].rstrip(" \t"))
+        behind = place(end - 1) + 1
+        while text[behind : behind + 1] in (" ", "\t"):
+            behind += 1
+        at = flat.find(wanted, end)
+    return "".join([*kept, text[behind:]]).strip()
+
+
+def _without_case(text: str) -> str:
+    return text.replace("\N{LATIN CAPITAL LETTER I WITH DOT ABOVE}", "i").lower()  # alone it becomes two letters
 
 
 def _nodes(tree: ast.AST, prefix: str) -> Iterator[tuple[str, ast.AST]]:
