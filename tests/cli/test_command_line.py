@@ -125,6 +125,7 @@ def test_control_c_in_the_middle_keeps_what_is_finished(command, tmp_path):
     _, error = process.communicate(timeout=60)
     assert process.returncode == 1, error
     assert error.strip().split("\n")[-1].startswith("umekomi: interrupted; what was finished is kept")
+    assert error.strip().endswith("with --resume")
     assert "Traceback" not in error
     assert not out.exists()
     finished = log.read_text().count("\n")
@@ -132,6 +133,17 @@ def test_control_c_in_the_middle_keeps_what_is_finished(command, tmp_path):
     assert status == 0, error
     assert json.loads(text)["kept"] == finished * 8192
     assert not log.exists()
+
+
+def test_control_c_where_nothing_is_kept_says_no_more(monkeypatch, capsys):
+    from umekomi.cli.main import main
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("umekomi.verbs.info.info", interrupt)
+    assert main(["info", "bm25"]) == 1
+    assert capsys.readouterr().err == "umekomi: interrupted\n"
 
 
 def test_what_to_type_behind_a_training(tmp_path):

@@ -92,6 +92,14 @@ def flag(command: Any, verb: str | None, parameter: str) -> str:
     return parameter
 
 
+_SAME = "; what was finished is kept, and the same command goes on from there"
+GOES_ON = {
+    "encode": f"{_SAME} with --resume",
+    **dict.fromkeys(("compare", "index", "reproduce", "train"), _SAME),
+}
+"""What an interrupted verb leaves, said behind Ctrl-C; the others leave nothing."""
+
+
 def _described(command: Any) -> Any:
     """``command``, the legal range behind the help of every number."""
     for verb in command.commands.values():
@@ -154,9 +162,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (KeyboardInterrupt, typer.Abort):
         if debug:
             raise
-        return _failed(
-            "interrupted; what was finished is kept, and the same command goes on from there (encode: with --resume)", 1
-        )
+        return _failed(f"interrupted{GOES_ON.get(verb or '', '')}", 1)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
