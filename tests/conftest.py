@@ -67,7 +67,8 @@ FIRST = (
 """The files that take longest: begun last, one of them would keep one worker while the other has nothing left."""
 
 
-ONCE = ("data", "indexes", "parts", "tasks", "transforms", "test_docs.py", "test_files.py", "test_statistics.py")
+ONCE = ("comparison", "data", "indexes", "parts", "tasks", "transforms", "verbs")
+ONCE += ("test_docs.py", "test_files.py", "test_statistics.py")
 """Folders and files whose tests, where the light install runs them, say the same with all extras installed: ``make
 test`` runs them there, ``make test-all`` in both."""
 
