@@ -8,6 +8,8 @@ import json
 import os
 import subprocess
 import sys
+from itertools import compress
+from operator import not_
 from pathlib import Path
 
 import numpy as np
@@ -83,9 +85,9 @@ def pytest_collection_modifyitems(config, items) -> None:
     items.sort(key=lambda item: FIRST.index(item.path.stem) if item.path.stem in FIRST else len(FIRST))
     if config.getoption("passed"):
         passed = set(Path(config.getoption("passed")).read_text().splitlines())
-        left_out = [item for item in items if item.nodeid in passed and item.nodeid.split("/")[1] in ONCE]
-        config.hook.pytest_deselected(items=left_out)
-        items[:] = [item for item in items if item not in set(left_out)]
+        again = [item.nodeid not in passed or item.nodeid.split("/")[1] not in ONCE for item in items]
+        config.hook.pytest_deselected(items=list(compress(items, map(not_, again))))
+        items[:] = compress(items, again)
 
 
 _passed: list[str] = []
