@@ -10,6 +10,7 @@ import shutil
 import numpy as np
 import pytest
 from conftest import TEXTS, needs_data, with_fewer_tokens
+from tokenizers import Tokenizer
 
 from umekomi.errors import DataError, WrongUse
 from umekomi.models import load
@@ -284,6 +285,20 @@ def test_eight_bits_say_what_they_cost(minilm, tmp_path):
         convert(tmp_path / "float", tmp_path / "no", "onnx", precision="int8")
     with pytest.raises(WrongUse, match="at least 8 texts"):
         convert(tmp_path / "float", tmp_path / "no", "onnx", precision="int8", data=["a"])
+
+
+@pytest.mark.parametrize("context", [3, 7, 16])
+def test_texts_are_cut_as_the_tokenizer_cuts_them(engine, context, monkeypatch):
+    own = Tokenizer.from_str(engine.tokenizer.to_str())
+    own.enable_truncation(context)
+    monkeypatch.setattr(engine, "context", context)
+    draw = random.Random(context)
+    words = ["the", "[SEP]", "[CLS]", "running", "don't", "東京はとても", "12345", "…", "\n"]
+    texts = [" ".join(draw.choices(words, k=draw.randint(0, 12))) for _ in range(200)]
+    found = engine._cut(texts)
+    for text, here, there in zip(texts, found, own.encode_batch(texts), strict=True):
+        assert (here.ids, here.type_ids, here.overflowing) == (there.ids, there.type_ids, bool(there.overflowing)), text
+    assert {each.overflowing for each in found} == {True, False}
 
 
 # --- long texts -----------------------------------------------------------------------------------------------------

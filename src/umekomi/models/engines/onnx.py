@@ -105,8 +105,6 @@ class OnnxEmbedder(TokenizedEmbedder):
         self.default_prompt, self.stands_for, self.skips = default_prompt, stands_for, skips
         tokenizer.no_padding()
         tokenizer.no_truncation()
-        self._cutting = type(tokenizer).from_str(tokenizer.to_str())
-        self._cutting.enable_truncation(context)
         self.threads = cores(threads or 0)
         self.runtime: Runtime = self._open(runtime, graph)
         self.rounding = self.runtime.rounding
@@ -221,7 +219,7 @@ class OnnxEmbedder(TokenizedEmbedder):
     def _cut(self, texts: list[str]) -> list[TextIds]:
         """The texts as the graph reads them, cut where it reads no more."""
         with border(self.name):
-            encodings = self._cutting.encode_batch_fast(texts)
+            encodings = self.tokenizer.encode_batch_fast(texts)
         return [self._ids_of(encoding) for encoding in encodings]
 
     def _feed(self, texts: Sequence[TextIds], width: int) -> dict[str, NDArray[Any]]:
@@ -237,15 +235,23 @@ class OnnxEmbedder(TokenizedEmbedder):
 
     def _ids_of(self, encoding: Encoding) -> TextIds:
         ids, kinds = encoding.ids, encoding.type_ids
+        over = len(ids) > self.context
+        if over:  # what the tokenizer's own truncation leaves, which would take a second tokenizer
+            added = encoding.special_tokens_mask[::-1]
+            last = added.index(0) if 0 in added else 0
+            ids, kinds = (each[: max(self.context - last, 0)] + each[len(each) - last :] for each in (ids, kinds))
         if self.skips is not None:
             kinds = [kind for number, kind in zip(ids, kinds, strict=True) if number != self.skips]
             ids = [number for number in ids if number != self.skips]
-        return TextIds(ids, kinds, bool(encoding.overflowing))
+        return TextIds(ids, kinds, over)
 
     def lengths(self, items: Sequence[str], role: str | None = None) -> Any:
         if self.skips is None:
             return super().lengths(items, role)
-        return np.array([len(self._ids_of(encoding).ids) for encoding in self.tokenizer.encode_batch(items)], np.int64)
+        return np.array(
+            [len(encoding) - encoding.ids.count(self.skips) for encoding in self.tokenizer.encode_batch(items)],
+            np.int64,
+        )
 
     def _threads(self) -> tuple[ThreadPoolExecutor, ThreadPoolExecutor]:
         """Threads that run batches, and one that tokenises ahead; made when first needed."""
