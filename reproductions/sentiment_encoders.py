@@ -9,6 +9,7 @@ MR has no split of its own: every tenth sentence is judged, the others are learn
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Iterator
 from functools import cache
 from typing import Any
@@ -28,6 +29,7 @@ from umekomi.verbs.reproduce import Claim, Measurement, cached
 
 SEEDS = (0, 1, 2)
 SETS = ("sst2", "sst5", "trec", "mr")
+TREES = ("Tree-LSTM", "RNTN", "RNN", "deep RNN")
 EPOCHS, LSTM_EPOCHS, TREE_EPOCHS, IMDB_EPOCHS, PV_EPOCHS = 15, 12, 12, 5, 20
 MAPS, WIDTH, LONG_WIDTH, DIMENSIONS, INFER = 100, 150, 100, 100, 20
 QUICK = {"SEEDS": (0,), "EPOCHS": 1, "LSTM_EPOCHS": 1, "TREE_EPOCHS": 1, "IMDB_EPOCHS": 1, "PV_EPOCHS": 2}
@@ -49,8 +51,10 @@ def recipe(arm: str) -> Any:
     if arm.startswith("LSTM"):
         readout = "last" if "last" in arm else "mean"
         return dataclasses.replace(kind.lstm(), variant="nonstatic", readout=readout, width=WIDTH, epochs=LSTM_EPOCHS)
-    cells = {"Tree-LSTM": "tree-lstm", "RNTN": "rntn", "RNN": "rnn", "deep RNN": "deep-rnn"}
-    widths = {"Tree-LSTM": WIDTH, "RNTN": min(25, WIDTH), "RNN": min(50, WIDTH), "deep RNN": min(50, WIDTH)}
+    if arm == "RNTN":
+        return dataclasses.replace(kind.rntn(), variant="nonstatic", width=min(25, WIDTH), epochs=TREE_EPOCHS)
+    cells = {"Tree-LSTM": "tree-lstm", "RNN": "rnn", "deep RNN": "deep-rnn"}
+    widths = {"Tree-LSTM": WIDTH, "RNN": min(50, WIDTH), "deep RNN": min(50, WIDTH)}
     how = {"encoder": cells[arm], "width": widths[arm], "layers": 3 if arm == "deep RNN" else 1, "epochs": TREE_EPOCHS}
     return dataclasses.replace(kind.tree_lstm(), variant="nonstatic", **how)
 
@@ -68,8 +72,24 @@ def trees(binary: bool) -> tuple[Any, list[str], list[str]]:
     return data["train"], judged, labels
 
 
+def _letters(text: str) -> str:
+    """What a sentence is known by in both forms of the treebank, which write brackets, quotes and capitals in their
+    own way."""
+    return re.sub("-[lr][rs]b-|[^a-z0-9]", "", text.lower().encode("ascii", "ignore").decode())
+
+
+@cache
+def place_of_tree(name: str) -> list[int] | None:
+    """For each judged text of the set of sentences the place of its tree, whose order is another; None of cut sets,
+    which hold other sentences."""
+    judged, _ = trees(name == "sst2")[1:]
+    place = {_letters(tree.text): at for at, tree in enumerate(parse_trees(judged))}
+    texts = [_letters(text) for text in learned_and_judged(name)[1]["text"].to_pylist()]
+    return [place[text] for text in texts] if len(place) == len(judged) and place.keys() == set(texts) else None
+
+
 def hits(name: str, arm: str, seed: int) -> Any:
-    """Whether each judged text's label is named, float64 ``[n]``."""
+    """Whether each judged text's label is named, float64 ``[n]``; of trees in the order of their set."""
 
     def measure() -> list[Any]:
         from umekomi.models.labelled import predict_labels
@@ -80,7 +100,7 @@ def hits(name: str, arm: str, seed: int) -> Any:
             texts = {"text": train["text"].to_pylist()}
             judged = get("tfidf")().fit(texts) if arm.startswith("TF-IDF") else _minilm()
             return [Classification(test, train=train).evaluate(judged, batch_size=64).main.values]
-        if arm.startswith(("Tree", "RN", "deep")):
+        if arm in TREES:
             train, texts_of, labels = trees(name == "sst2")
             how = dataclasses.replace(recipe(arm), binary=name == "sst2")
         else:
@@ -89,7 +109,8 @@ def hits(name: str, arm: str, seed: int) -> Any:
         model = how.fit(train, start=start, seed=seed)
         return [np.array([a == b for a, b in zip(predict_labels(model, texts_of), labels, strict=True)], np.float64)]
 
-    key = ["sentiment", 1, name, arm, seed, EPOCHS, LSTM_EPOCHS, TREE_EPOCHS, MAPS, WIDTH]
+    version = 2 if arm == "RNTN" else 1
+    key = ["sentiment", version, name, arm, seed, EPOCHS, LSTM_EPOCHS, TREE_EPOCHS, MAPS, WIDTH]
     return cached(key, measure)[0]
 
 
@@ -100,12 +121,14 @@ def _minilm() -> Any:
 
 
 def rows(claim: str, name: str, arms: tuple[str, ...], baseline: str, published: Any) -> Iterator[Measurement]:
-    """Every arm, and every network's paired difference to the baseline where both judge the same rows."""
+    """Every arm, and every network's paired difference to the baseline where both judge the same texts."""
     values = {}
     for arm in arms:
         seeds = SEEDS[:1] if arm.endswith("+ LR") else SEEDS
         runs = [hits(name, arm, seed) for seed in seeds]
         values[arm] = np.mean(runs, 0)
+        if arm in TREES and (places := place_of_tree(name)) is not None:
+            values[arm] = values[arm][places]
         value, low, high = interval(values[arm])
         paper = published(arm, name)
         yield Measurement(
@@ -113,7 +136,7 @@ def rows(claim: str, name: str, arms: tuple[str, ...], baseline: str, published:
             f"{paper:.3f}" if paper else "", f"{name}, 300-d vectors" if paper else "",
         )  # fmt: skip
     for arm in arms:
-        if arm != baseline and len(values[arm]) == len(values[baseline]):
+        if arm != baseline and (arm not in TREES or place_of_tree(name) is not None):
             difference = paired_interval(values[arm], values[baseline])
             label = f"{arm} − {baseline}"
             yield Measurement(
@@ -128,7 +151,7 @@ def published(arm: str, name: str) -> float | None:
 def networks(progress: bool) -> Iterator[Measurement]:
     for name in SETS:
         arms = ["CNN, nonstatic", "LSTM, mean of states", "LSTM, last state"]
-        arms += ["Tree-LSTM", "RNTN", "RNN", "deep RNN"] if name.startswith("sst") else []
+        arms += TREES if name.startswith("sst") else []
         yield from rows("sentiment-networks", name, (*arms, "TF-IDF + LR", "minilm + LR"), "TF-IDF + LR", published)
 
 

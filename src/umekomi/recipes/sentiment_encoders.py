@@ -68,7 +68,7 @@ class SentimentEncoders(Recipe):
     supervised: ClassVar[bool] = True
     takes_sets: ClassVar[bool] = True
     extra: ClassVar[str] = "neural"
-    presets: ClassVar[tuple[str, ...]] = ("lstm", "tree_lstm", "paragraph_vectors")
+    presets: ClassVar[tuple[str, ...]] = ("lstm", "tree_lstm", "rntn", "paragraph_vectors")
 
     encoder: Literal["cnn", "lstm", "paragraphs", "rnn", "rntn", "tree-lstm", "deep-rnn"] = "cnn"
     variant: Literal["rand", "static", "nonstatic", "multichannel"] = "rand"
@@ -110,6 +110,12 @@ class SentimentEncoders(Recipe):
     def tree_lstm(cls) -> SentimentEncoders:
         """The constituency Tree-LSTM with Tai, Socher & Manning's settings (2015, section 6.3)."""
         return replace(cls.lstm(), encoder="tree-lstm", weight_decay=1e-4, min_count=1)
+
+    @classmethod
+    def rntn(cls) -> SentimentEncoders:
+        """The tensor network with the settings of its authors' program: Adagrad's first steps are as long as the rate,
+        and at twice theirs the tensor's sums are so large that tanh no longer moves."""
+        return replace(cls.tree_lstm(), encoder="rntn", width=25, batch_size=27, learning_rate=0.01)
 
     @classmethod
     def paragraph_vectors(cls) -> SentimentEncoders:
