@@ -49,10 +49,10 @@ tables: $(VENV)/.dev ## the tables of README and docs, from results/
 
 light: $(LIGHT)/.light ## the tests that the light install can run, in an environment of its own; prints its size
 	. $(LIGHT)/bin/activate && $(PIP) pytest pytest-xdist hypothesis && python tests/light.py
-	. $(LIGHT)/bin/activate && pytest -q -o addopts= -m 'not rare' -p no:cacheprovider -n 2 --dist loadfile --note-passed $(LIGHT)/passed tests
+	. $(LIGHT)/bin/activate && pytest -q -o addopts= -m 'not rare' -p no:cacheprovider -n 2 --dist loadfile --note-passed=$(LIGHT)/passed tests
 
 test: lint docs light $(VENV)/.dev ## everything that CI runs
-	$(IN) pytest -n 2 --dist loadfile --passed $(LIGHT)/passed
+	$(IN) pytest -n 2 --dist loadfile --passed=$(LIGHT)/passed
 
 test-all: test ## and what is worth running now and then: every test with all extras installed, damaged files, folders, indexes, bodies and filters by the thousand, kills by the hundred
 	$(IN) pytest -n 2 --dist loadfile -m ''

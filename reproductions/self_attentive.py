@@ -185,11 +185,12 @@ def hops(progress: bool) -> Iterator[Measurement]:
             found = values(name, arm, progress)
             yield Measurement(claim, arm, name, len(found), "accuracy", *interval(found), seeds=len(_seeds(arm)))
         for other in (f"hops {HOPS[0]}", "bilstm-max", "untrained"):
-            gap = paired_interval(values(name, best, progress), values(name, other, progress))
+            ours = values(name, best, progress)
+            gap = paired_interval(ours, values(name, other, progress))
             paper = {"bilstm-max": "+2.2 to +3.1", f"hops {HOPS[0]}": "+"}.get(other, "")
             where = "Yelp, Age; table 1 and figure 5" if paper else ""
             yield Measurement(
-                claim, f"{best} − {other}", name, TEST, "accuracy, paired difference", *gap, seeds=len(SEEDS),
+                claim, f"{best} − {other}", name, len(ours), "accuracy, paired difference", *gap, seeds=len(SEEDS),
                 paper=paper, paper_data=where,
             )  # fmt: skip
 

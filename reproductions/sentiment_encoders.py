@@ -30,6 +30,8 @@ from umekomi.verbs.reproduce import Claim, Measurement, cached
 SEEDS = (0, 1, 2)
 SETS = ("sst2", "sst5", "trec", "mr")
 TREES = ("Tree-LSTM", "RNTN", "RNN", "deep RNN")
+SELF_ATTENTIVE = "self-attentive, probed"
+"""Its classifier is no part of its model: a linear probe names labels by its vectors."""
 EPOCHS, LSTM_EPOCHS, TREE_EPOCHS, IMDB_EPOCHS, PV_EPOCHS = 15, 12, 12, 5, 20
 MAPS, WIDTH, LONG_WIDTH, DIMENSIONS, INFER = 100, 150, 100, 100, 20
 QUICK = {"SEEDS": (0,), "EPOCHS": 1, "LSTM_EPOCHS": 1, "TREE_EPOCHS": 1, "IMDB_EPOCHS": 1, "PV_EPOCHS": 2}
@@ -51,6 +53,9 @@ def recipe(arm: str) -> Any:
     if arm.startswith("LSTM"):
         readout = "last" if "last" in arm else "mean"
         return dataclasses.replace(kind.lstm(), variant="nonstatic", readout=readout, width=WIDTH, epochs=LSTM_EPOCHS)
+    if arm == SELF_ATTENTIVE:
+        half = max(WIDTH // 2, 1)  # of each direction
+        return dataclasses.replace(get("self-attentive").small(), width=half, attention_width=half, epochs=LSTM_EPOCHS)
     if arm == "RNTN":
         return dataclasses.replace(kind.rntn(), variant="nonstatic", width=min(25, WIDTH), epochs=TREE_EPOCHS)
     cells = {"Tree-LSTM": "tree-lstm", "RNN": "rnn", "deep RNN": "deep-rnn"}
@@ -100,6 +105,9 @@ def hits(name: str, arm: str, seed: int) -> Any:
             texts = {"text": train["text"].to_pylist()}
             judged = get("tfidf")().fit(texts) if arm.startswith("TF-IDF") else _minilm()
             return [Classification(test, train=train).evaluate(judged, batch_size=64).main.values]
+        if arm == SELF_ATTENTIVE:
+            model = recipe(arm).fit(train, start=glove(), seed=seed)
+            return [Classification(test, train=train).evaluate(model, batch_size=64).main.values]
         if arm in TREES:
             train, texts_of, labels = trees(name == "sst2")
             how = dataclasses.replace(recipe(arm), binary=name == "sst2")
@@ -133,7 +141,8 @@ def rows(claim: str, name: str, arms: tuple[str, ...], baseline: str, published:
         paper = published(arm, name)
         yield Measurement(
             claim, arm, name, len(values[arm]), "accuracy", value, low, high, len(runs),
-            f"{paper:.3f}" if paper else "", f"{name}, 300-d vectors" if paper else "",
+            f"{paper:.3f}" if paper else "",
+            f"{name}, 300-d vectors{', every phrase' if name.startswith('sst') else ''}" if paper else "",
         )  # fmt: skip
     for arm in arms:
         if arm != baseline and (arm not in TREES or place_of_tree(name) is not None):
@@ -150,7 +159,7 @@ def published(arm: str, name: str) -> float | None:
 
 def networks(progress: bool) -> Iterator[Measurement]:
     for name in SETS:
-        arms = ["CNN, nonstatic", "LSTM, mean of states", "LSTM, last state"]
+        arms = ["CNN, nonstatic", "LSTM, mean of states", "LSTM, last state", SELF_ATTENTIVE]
         arms += TREES if name.startswith("sst") else []
         yield from rows("sentiment-networks", name, (*arms, "TF-IDF + LR", "minilm + LR"), "TF-IDF + LR", published)
 
