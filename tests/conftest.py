@@ -6,6 +6,7 @@ import copy
 import gc
 import json
 import os
+import re
 import subprocess
 import sys
 from itertools import compress
@@ -85,7 +86,7 @@ def pytest_collection_modifyitems(config, items) -> None:
     items.sort(key=lambda item: FIRST.index(item.path.stem) if item.path.stem in FIRST else len(FIRST))
     if config.getoption("passed"):
         passed = set(Path(config.getoption("passed")).read_text().splitlines())
-        again = [item.nodeid not in passed or item.nodeid.split("/")[1] not in ONCE for item in items]
+        again = [item.nodeid not in passed or re.split("/|::", item.nodeid)[1] not in ONCE for item in items]
         config.hook.pytest_deselected(items=list(compress(items, map(not_, again))))
         items[:] = compress(items, again)
 
