@@ -52,7 +52,7 @@ light: $(LIGHT)/.light ## the tests that the light install can run, in an enviro
 	. $(LIGHT)/bin/activate && pytest -q -o addopts= -m 'not rare' -p no:cacheprovider -n 2 --dist loadfile --note-passed=$(LIGHT)/passed tests
 
 test: lint docs light $(VENV)/.dev ## everything that CI runs
-	$(IN) pytest -n 3 --dist loadfile --passed=$(LIGHT)/passed  # of two cores: some tests wait for processes
+	$(IN) pytest -n 2 --dist loadfile --passed=$(LIGHT)/passed
 
 test-all: test ## and what is worth running now and then: every test with all extras installed, damaged files, folders, indexes, bodies and filters by the thousand, kills by the hundred
 	$(IN) pytest -n 2 --dist loadfile -m ''

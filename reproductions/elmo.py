@@ -30,6 +30,7 @@ from umekomi.progress import say
 from umekomi.recipes.elmo import Elmo
 from umekomi.statistics import interval, paired_interval
 from umekomi.tasks.labels import Classification, linear_probe
+from umekomi.verbs import reproduce
 from umekomi.verbs.reproduce import Claim, Measurement, cached
 
 SEEDS = (0, 1, 2)
@@ -74,9 +75,10 @@ def at_layer(model: Any, layer: int | None) -> Any:
 
 @cache
 def language(seed: int) -> Any:
-    """The language model of this seed."""
+    """The language model of this seed: half an hour, so that an interrupted one is gone on with, and both claims have
+    the same."""
     say(f"  elmo: a language model of {SENTENCES:,} sentences, seed {seed}")
-    return recipe().fit(sentences(), seed=seed)
+    return recipe().fit(sentences(), seed=seed, checkpoint=reproduce.cached_folder() / f"elmo-{seed}")
 
 
 @cache
