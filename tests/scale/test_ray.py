@@ -201,6 +201,7 @@ def test_nothing_is_lost_or_doubled_in_a_database_though_workers_are_killed_as_t
     assert search(table, "text number 7 says 10", k=1)[0].score == pytest.approx(1, abs=1e-5)
 
 
+@pytest.mark.rare
 def test_a_cut_run_into_a_database_goes_on_with_the_shards_that_are_missing(
     cluster, source, model, table, tmp_path, monkeypatch, capsys
 ):
