@@ -126,7 +126,7 @@ def model(name: str, arm: str, seed: int, progress: bool) -> Any:
 def measured(name: str, arm: str, seed: int, progress: bool) -> tuple[Any, Any]:
     """(was each test text right, [cosine of two hops, redundancy])."""
     train, test = splits(name)
-    key = [name, arm, seed, fingerprint(train), fingerprint(test), recipe().settings(), len(words(name)), LOOKED_AT]
+    key = [2, name, arm, seed, fingerprint(train), fingerprint(test), recipe().settings(), len(words(name)), LOOKED_AT]
 
     def measure() -> list[Any]:
         embedder = model(name, arm, seed, progress)

@@ -117,7 +117,7 @@ def hits(name: str, arm: str, seed: int) -> Any:
         model = how.fit(train, start=start, seed=seed)
         return [np.array([a == b for a, b in zip(predict_labels(model, texts_of), labels, strict=True)], np.float64)]
 
-    version = 2 if arm == "RNTN" else 1
+    version = 2 if arm in ("RNTN", SELF_ATTENTIVE) else 1
     key = ["sentiment", version, name, arm, seed, EPOCHS, LSTM_EPOCHS, TREE_EPOCHS, MAPS, WIDTH]
     return cached(key, measure)[0]
 

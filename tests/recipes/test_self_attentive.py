@@ -13,6 +13,7 @@ torch = pytest.importorskip("torch")
 from umekomi.errors import DataError
 from umekomi.inspection.attention import heat_maps, overlap
 from umekomi.models import load
+from umekomi.models.entity import EntityEmbedder
 from umekomi.recipes import get
 from umekomi.verbs.inspect import inspect
 
@@ -67,6 +68,18 @@ def test_pairs_are_learned_through_gates(head):
     model = recipe(head=head).fit(pairs, seed=1)
     about = model.card["training"]
     assert about["loss"][-1] < about["loss"][0]
+
+
+def test_words_that_training_does_not_see_keep_their_vectors():
+    """Weights decay, and Adam makes whole steps of what decay alone asks for."""
+    names = [*FILLING, "good", "bad", "dull", "elsewhere"]
+    vectors = np.random.default_rng(0).normal(size=(len(names), 12)).astype(np.float32)
+    start = EntityEmbedder(names, vectors, name="given")
+    model = replace(recipe(), epochs=2, weight_decay=0.1).fit(texts(60), start=start, seed=0)
+    table, number = model.network.words.weight.detach().numpy(), model.reader.tokenizer.token_to_id
+    assert len(table) > len(names)
+    assert (table[number("elsewhere")] == vectors[-1]).all()
+    assert not (table[number("good")] == vectors[names.index("good")]).any()
 
 
 def test_the_penalty_keeps_hops_apart():

@@ -125,3 +125,27 @@ def expand_words(
     more = [row for row, name in enumerate(start.names) if str(name) not in there]
     whole = np.concatenate([table, (given[more] @ mapped).astype(np.float32)])
     return [*names, *(str(start.names[row]) for row in more)], whole, len(shared)
+
+
+def seen_words(rows: Sequence[Any], count: int) -> tuple[list[Any], Any]:
+    """(the rows with the words that occur in them numbered anew, which words those are): optimisers look at every row
+    of a table in every step, of GloVe's 400,000 as of the few thousand that can change, and where weights decay they
+    wear away the vectors of words that training never sees. Of nodes ``[nodes, 3]`` the first column is the word."""
+    flat = [row if row.ndim == 1 else row[:, 0] for row in rows]
+    seen = np.unique(np.concatenate([[0], *flat]))
+    seen = seen[seen >= 0]
+    number = np.full(count + 1, -1, np.int64)  # what is no word (-1) stays so
+    number[seen] = np.arange(len(seen))
+    out = [number[row] if row.ndim == 1 else np.column_stack([number[row[:, 0]], row[:, 1:]]) for row in rows]
+    return out, seen
+
+
+def with_all_words(network: Any, table: Any, seen: Any) -> None:
+    """The network with the whole ``table``, the rows ``seen`` as they were learned."""
+    import torch
+
+    whole = torch.from_numpy(np.array(table, np.float32))
+    whole[torch.from_numpy(seen)] = network.words.weight.data.cpu()
+    network.words = torch.nn.Embedding(len(whole), whole.shape[1], _weight=whole)
+    if "rows" in getattr(network, "_settings", {}):
+        network._settings["rows"] = len(whole)

@@ -87,7 +87,7 @@ class SelfAttentive(Recipe):
         import torch
 
         from umekomi.models.sequence import SequenceEmbedder
-        from umekomi.models.word_tables import begin_words
+        from umekomi.models.word_tables import begin_words, seen_words, with_all_words
         from umekomi.parts.layers.heads import SelfAttentiveClassifier
         from umekomi.parts.layers.sentence import RecurrentEncoder, WordNetwork, load_words
         from umekomi.parts.learning.labelled import LabelledRows, cross_entropy, learn_labelled
@@ -106,7 +106,10 @@ class SelfAttentive(Recipe):
             end="",
             generator=run.generator(),
         )
-        rows = LabelledRows.of([words.reader.read(side) for side in sides], data["label"].to_pylist(), self.name)
+        read = [words.reader.read(side) for side in sides]
+        ids, seen = seen_words([row for side in read for row in side], len(words.table))
+        count = len(sides[0])
+        rows = LabelledRows.of([ids[:count], ids[count:]][: len(sides)], data["label"].to_pylist(), self.name)
         inputs = words.table.shape[1]
         with seed_globals(run.seed):
             encoder = RecurrentEncoder(
@@ -116,8 +119,8 @@ class SelfAttentive(Recipe):
                 hops=self.hops,
                 attention_width=self.attention_width,
             )
-            network = WordNetwork(len(words.table), inputs, encoder)
-            load_words(network.words, words.table, learned=self.tune_words or not words.given)
+            network = WordNetwork(len(seen), inputs, encoder)
+            load_words(network.words, words.table[seen], learned=self.tune_words or not words.given)
             module = SelfAttentiveClassifier(
                 network,
                 (self.hops, 2 * self.width),
@@ -143,4 +146,5 @@ class SelfAttentive(Recipe):
             patience=self.patience,
             hint=f"a smaller learning_rate (now {self.learning_rate}) usually mends this",
         )
+        with_all_words(network, words.table, seen)
         return SequenceEmbedder(words.reader, network, name=self.name, card={"training": words.about | about})

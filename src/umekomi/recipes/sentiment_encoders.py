@@ -234,13 +234,14 @@ class SentimentEncoders(Recipe):
 
         from umekomi.models.labelled import LabelledWords
         from umekomi.models.sequence import SequenceEmbedder
+        from umekomi.models.word_tables import seen_words, with_all_words
         from umekomi.parts.layers.kim import KimEncoder, SentenceClassifier, limit_rows
         from umekomi.parts.layers.sentence import RecurrentEncoder, load_words
         from umekomi.parts.learning.labelled import LabelledRows, cross_entropy, learn_labelled
         from umekomi.parts.learning.modules import seed_globals
 
         words = self._begin(texts, start, run, self.tokenizer)
-        ids, seen = _seen(words.reader.read(texts), len(words.table))
+        ids, seen = seen_words(words.reader.read(texts), len(words.table))
         rows = LabelledRows.of([ids], labels, self.name)
         table = words.table[seen]
         with seed_globals(run.seed):
@@ -274,11 +275,12 @@ class SentimentEncoders(Recipe):
         )
         if fixed is not None:
             network.words.weight.data += fixed
-        _widen(network, words.table * (1 if fixed is None else 2), seen)
+        with_all_words(network, words.table * (1 if fixed is None else 2), seen)
         return SequenceEmbedder(words.reader, network, name=self.name, card={"training": words.about | about})
 
     def _learn_trees(self, data: Mapping[str, Any], start: Any, run: Run) -> Any:
         from umekomi.models.labelled import LabelledTrees, TreeEmbedder, TreeReader
+        from umekomi.models.word_tables import seen_words, with_all_words
         from umekomi.parts.layers.sentence import load_words
         from umekomi.parts.learning.modules import learn, seed_globals
         from umekomi.parts.learning.trees import TreeRows
@@ -294,7 +296,7 @@ class SentimentEncoders(Recipe):
         wanted = [[self._label(label) for label in tree.labels] for tree in trees]
         words = self._begin([tree.text for tree in trees], start, run, "spaces")
         reader = TreeReader(words.reader.tokenizer)
-        nodes, seen = _seen([reader.nodes(tree) for tree in trees], len(words.table))
+        nodes, seen = seen_words([reader.nodes(tree) for tree in trees], len(words.table))
         rows = TreeRows.of(nodes, wanted, self.name)
         with seed_globals(run.seed):
             network = LabelledTrees(
@@ -328,7 +330,7 @@ class SentimentEncoders(Recipe):
             "labels": list(rows.names),
             **history.described("accuracy"),
         }
-        _widen(network, words.table, seen)
+        with_all_words(network, words.table, seen)
         return TreeEmbedder(reader, network, name=self.name, card={"training": about})
 
     # --- paragraph vectors --------------------------------------------------------------------------------------------
@@ -450,30 +452,6 @@ class SentimentEncoders(Recipe):
 
 def _limit(limit_rows: Any, longest: float, module: Any) -> None:
     limit_rows(module.head.weight, longest)
-
-
-def _seen(rows: Sequence[Any], count: int) -> tuple[list[Any], Any]:
-    """(the rows with the words that occur in them numbered anew, which words those are): optimisers look at every row
-    of a table in every step, of GloVe's 400,000 as of the few thousand that can change. Of nodes ``[nodes, 3]`` the
-    first column is the word."""
-    flat = [row if row.ndim == 1 else row[:, 0] for row in rows]
-    seen = np.unique(np.concatenate([[0], *flat]))
-    seen = seen[seen >= 0]
-    number = np.full(count + 1, -1, np.int64)  # what is no word (-1) stays so
-    number[seen] = np.arange(len(seen))
-    out = [number[row] if row.ndim == 1 else np.column_stack([number[row[:, 0]], row[:, 1:]]) for row in rows]
-    return out, seen
-
-
-def _widen(network: Any, table: Any, seen: Any) -> None:
-    """The network with the whole ``table``, the rows ``seen`` as they were learned."""
-    import torch
-
-    whole = torch.from_numpy(np.array(table, np.float32))
-    whole[torch.from_numpy(seen)] = network.words.weight.data.cpu()
-    network.words = torch.nn.Embedding(len(whole), whole.shape[1], _weight=whole)
-    if "rows" in getattr(network, "_settings", {}):
-        network._settings["rows"] = len(whole)
 
 
 def _phrases(tree: Tree) -> list[tuple[str, str]]:
