@@ -101,13 +101,9 @@ def hits(name: str, arm: str, seed: int) -> Any:
 
         say(f"  {name}, {arm}, seed {seed}")
         train, test = learned_and_judged(name)
-        if arm.endswith("+ LR"):
-            texts = {"text": train["text"].to_pylist()}
-            judged = get("tfidf")().fit(texts) if arm.startswith("TF-IDF") else _minilm()
+        if arm in PROBED:
+            judged = PROBED[arm](train, seed)
             return [Classification(test, train=train).evaluate(judged, batch_size=64).main.values]
-        if arm == SELF_ATTENTIVE:
-            model = recipe(arm).fit(train, start=glove(), seed=seed)
-            return [Classification(test, train=train).evaluate(model, batch_size=64).main.values]
         if arm in TREES:
             train, texts_of, labels = trees(name == "sst2")
             how = dataclasses.replace(recipe(arm), binary=name == "sst2")
@@ -126,6 +122,14 @@ def _minilm() -> Any:
     from umekomi.models import load as open_model
 
     return open_model("minilm")
+
+
+PROBED: dict[str, Any] = {
+    "TF-IDF + LR": lambda train, seed: get("tfidf")().fit({"text": train["text"].to_pylist()}),
+    "minilm + LR": lambda train, seed: _minilm(),
+    SELF_ATTENTIVE: lambda train, seed: recipe(SELF_ATTENTIVE).fit(train, start=glove(), seed=seed),
+}
+"""Models of which a linear probe names the labels."""
 
 
 def rows(claim: str, name: str, arms: tuple[str, ...], baseline: str, published: Any) -> Iterator[Measurement]:

@@ -73,9 +73,9 @@ class GgufEmbedder(OnnxEmbedder):
         quantized = any(tensor.type not in FLOATS for tensor in file.tensors.values())
         runtime = "onnx" if exact else runtime or chosen(quantized)
         check_runtime(runtime)
-        self._build: Callable[..., Any] = partial(build, file, shape, exact=exact)
-        if runtime != "onnx":
-            self._build = partial(build_portable, file, shape)
+        self._build: Callable[..., Any] = (
+            partial(build, file, shape, exact=exact) if runtime == "onnx" else partial(build_portable, file, shape)
+        )
         self.path, self.shape, self.exact, self.pooling = Path(path), shape, exact, pooling
         self._files = file.files
         super().__init__(
