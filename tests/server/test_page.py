@@ -216,6 +216,21 @@ def test_tabs_by_arrow_keys_and_names_for_everything(page):
     assert unnamed == []
 
 
+HELD = """
+const real = fetch;
+let held = false;
+window.fetch = async (path, how) => {
+  const answer = await real(path, how);
+  if (!held && (how.headers.authorization || "").endsWith("wrong")) {
+    held = true;
+    await new Promise((go) => (window.letGo = go));
+  }
+  return answer;
+};
+"""
+"""One refusal of the wrong key comes when the right one has been given already."""
+
+
 def test_a_key_is_asked_for_once(browser, folders, tmp_path):
     from served import Server
 
@@ -224,6 +239,7 @@ def test_a_key_is_asked_for_once(browser, folders, tmp_path):
         folders[0], "--api-key-file", tmp_path / "key", env={"UMEKOMI_DATA": os.environ.get("UMEKOMI_DATA", "")}
     ) as running:
         context = browser.new_context()
+        context.add_init_script(HELD)
         opened = context.new_page()
         opened.goto(running.url)
         opened.wait_for_selector("#key-dialog[open]")
@@ -232,6 +248,9 @@ def test_a_key_is_asked_for_once(browser, folders, tmp_path):
         opened.wait_for_selector("#key-dialog[open]")
         opened.fill("#key", "a-long-secret")
         opened.keyboard.press("Enter")
+        opened.wait_for_selector("#key-dialog:not([open])", state="hidden")
+        opened.evaluate("letGo()")
         opened.wait_for_selector("body[data-ready]")
+        assert not opened.locator("#key-dialog").is_visible()
         assert "tiny" in opened.inner_text("#served")
         context.close()

@@ -25,7 +25,8 @@ async function ask(path, body, binary) {
       throw new Error(say("failed"));
     }
     if (answer.status === 401) {
-      sessionStorage.setItem("umekomi-key", await wantedKey());
+      // a refusal that comes late is of a key that another has replaced
+      if (key === sessionStorage.getItem("umekomi-key")) sessionStorage.setItem("umekomi-key", await wantedKey());
       continue;
     }
     if (answer.ok && binary) return answer.arrayBuffer();
