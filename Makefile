@@ -57,7 +57,7 @@ test: lint docs light $(VENV)/.dev ## everything that CI runs
 test-all: test ## and what is worth running now and then: every test with all extras installed, damaged files, folders, indexes, bodies and filters by the thousand, kills by the hundred
 	$(IN) pytest -n 2 --dist loadfile -m ''
 	$(IN) for border in files filters folders indexes bodies gguf; do python -m tests.fuzz.$$border --cases 20000 --seed 1 || exit 1; done
-	$(IN) UMEKOMI_ROUNDS=100 pytest -n 2 -m '' -k 'kills or cut_at_a_random' tests/indexes tests/verbs
+	$(IN) UMEKOMI_ROUNDS=100 pytest -n 2 -m '' -k 'kills or cut_at_a_random or schemathesis' tests/indexes tests/verbs tests/server
 
 clean: ## remove what was built
 	rm -rf $(VENV) $(LIGHT) site demo-output demo-light-output
