@@ -162,15 +162,14 @@ def test_bfloat16_is_asked_for_says_what_it_costs_and_is_kept_apart(
     off = np.abs(rounded.encode(texts) - engine.encode(texts)).max()
     assert 1e-5 < off < 0.01, "it does compute in bfloat16"
     assert (rounded.encode(texts) * engine.encode(texts)).sum(1).min() >= 0.9999
+    short = small.with_transform(transform_class("truncate")(16))
+    short.save(tmp_path / "t")
+    assert open_for_encoding(tmp_path / "t", "openvino-bf16").rounding == "bf16"
     (tmp_path / "a.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
     for name in ("openvino-bf16", "onnx", "openvino-bf16"):
-        encode("minilm", tmp_path / "a.jsonl", tmp_path / f"{name}.npy", engine=name)
+        encode(tmp_path / "t", tmp_path / "a.jsonl", tmp_path / f"{name}.npy", engine=name)
     coarse, exact = (np.load(tmp_path / f"{name}.npy") for name in ("openvino-bf16", "onnx"))
-    assert np.abs(exact - engine.encode(texts)).max() < 1e-5 < np.abs(coarse - exact).max(), (
-        "the cache keeps both apart"
-    )
-    small.with_transform(transform_class("truncate")(16)).save(tmp_path / "t")
-    assert open_for_encoding(tmp_path / "t", "openvino-bf16").rounding == "bf16"
+    assert np.abs(exact - short.encode(texts)).max() < 1e-5 < np.abs(coarse - exact).max(), "the cache keeps both apart"
     minilm.save(tmp_path / "m")
     monkeypatch.setattr(module, "EXACT", 0.999999)
     with pytest.raises(WrongUse, match=r"cannot be run by OpenVINO in bfloat16: its graph gives another vector"):
@@ -271,15 +270,17 @@ def test_eight_bits_say_what_they_cost(minilm, tmp_path):
     texts = [*mixed(10), *TEXTS]
     fewer = with_fewer_tokens(minilm, texts)  # each of many graphs on the way is written and read with its table
     (tmp_path / "a.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
-    engine = export(cut_layers(fewer, 2))
+    engine = export(cut_layers(fewer, 1))
     engine.save(tmp_path / "float")
-    convert(tmp_path / "float", tmp_path / "m8", "onnx", precision="int8", data=tmp_path / "a.jsonl", least_cosine=0.98)
+    convert(
+        tmp_path / "float", tmp_path / "m8", "onnx", precision="int8", data=tmp_path / "a.jsonl", least_cosine=0.998
+    )
     opened = load(tmp_path / "m8")
     cost = opened.card["int8"]
     cosines = (opened.encode(texts) * engine.encode(texts)).sum(1) / np.linalg.norm(opened.encode(texts), axis=1)
-    assert cosines.min() >= 0.98 - 1e-4
+    assert cosines.min() >= 0.998 - 1e-4
     assert abs(cost["cosine_least"] - cosines.min()) < 2e-3, "activations are rounded batch by batch"
-    assert 0.25 * cost["of"] <= cost["rounded"] <= cost["of"] == 12 and cost["speed"] > 0
+    assert 0.25 * cost["of"] <= cost["rounded"] <= cost["of"] == 6 and cost["speed"] > 0
     assert (tmp_path / "m8" / "model.onnx").stat().st_size < 0.9 * (tmp_path / "float" / "model.onnx").stat().st_size
     assert opened.fingerprint() != engine.fingerprint()
     with pytest.raises(WrongUse, match="too few to be worth it"):

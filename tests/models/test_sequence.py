@@ -67,12 +67,12 @@ def test_long_texts_are_read_in_pieces_to_the_same_vector(name, monkeypatch):
         assert embedder.encode([" ".join(rows)]) == pytest.approx(whole, rel=1e-5, abs=1e-6)
 
 
-def test_a_hundred_thousand_words_take_no_memory_for_their_states(fresh, tmp_path):
+def test_a_hundred_thousand_words_take_no_memory_for_their_states(forked, tmp_path):
     """The states alone would be 100,000 · 2 · 128 numbers: 102 MB, the gates of one direction twice that."""
     reader = WordReader(word_tokenizer(NAMES))
     network = WordNetwork(len(NAMES), 5, RecurrentEncoder(5, width=128, pooling="max"))
     SequenceEmbedder(reader, network).save(tmp_path / "m")
-    told = fresh(
+    told = forked(
         f"""
 import resource, umekomi
 model = umekomi.load({str(tmp_path / "m")!r})
