@@ -71,7 +71,7 @@ FIRST = (
 
 
 ONCE = ("comparison", "data", "indexes", "parts", "tasks", "transforms", "verbs")
-ONCE += ("test_docs.py", "test_files.py", "test_statistics.py")
+ONCE += ("test_docs.py", "test_files.py", "test_limits.py", "test_output.py", "test_statistics.py")
 """Folders and files whose tests, where the light install runs them, say the same with all extras installed: ``make
 test`` runs them there, ``make test-all`` in both."""
 
@@ -86,7 +86,7 @@ def pytest_collection_modifyitems(config, items) -> None:
     items.sort(key=lambda item: FIRST.index(item.path.stem) if item.path.stem in FIRST else len(FIRST))
     if config.getoption("passed"):
         passed = set(Path(config.getoption("passed")).read_text().splitlines())
-        again = [item.nodeid not in passed or re.split("/|::", item.nodeid)[1] not in ONCE for item in items]
+        again = [item.nodeid not in passed or not {*re.split("/|::", item.nodeid)[1:3]} & {*ONCE} for item in items]
         config.hook.pytest_deselected(items=list(compress(items, map(not_, again))))
         items[:] = compress(items, again)
 
@@ -125,9 +125,9 @@ def minilm():
     return load("minilm")
 
 
-def with_fewer_tokens(embedder, texts):
+def with_fewer_tokens(embedder, texts, common=3000):
     """A text embedder with a WordPiece tokenizer (minilm) without its rarest tokens: those of ``texts`` stay, and the
-    3,000 commonest in English. What goes through the whole vocabulary takes a tenth of the time."""
+    ``common`` commonest in English. What goes through the whole vocabulary takes a tenth of the time."""
     import torch
     from tokenizers import Tokenizer
 
@@ -139,7 +139,7 @@ def with_fewer_tokens(embedder, texts):
     whole = Tokenizer.from_str(words._tokenizer.to_str())
     whole.no_padding()
     whole.no_truncation()
-    often = np.argsort(-of_tokens(whole), kind="stable")[:3000].tolist()
+    often = np.argsort(-of_tokens(whole), kind="stable")[:common].tolist()
     here = [token for encoding in whole.encode_batch(list(texts)) for token in encoding.ids]
     kept = sorted({*range(max(words.all_special_ids) + 1), *often, *here})  # special tokens keep their numbers
     filed = json.loads(words._tokenizer.to_str())
