@@ -237,6 +237,17 @@ def test_paragraph_vectors(ways, classifier, tmp_path):
     assert model.card["training"]["transductive"] is False
 
 
+@pytest.mark.parametrize("classified", ["learned", "inferred"])
+def test_the_classifier_of_paragraphs_learns_from_what_it_is_said_to(classified, monkeypatch):
+    pytest.importorskip("gensim")
+    recipe, seen = tiny(**PARAGRAPHS, classified=classified), []
+    taught = type(recipe)._classifier
+    monkeypatch.setattr(type(recipe), "_classifier", lambda own, *given: seen.append(given[0]) or taught(own, *given))
+    rows = reviews(60)
+    model = recipe.fit(rows, seed=1)
+    assert np.array_equal(seen[0], model.encode(rows["text"].to_pylist())) == (classified == "inferred")
+
+
 @pytest.mark.parametrize("cut", [3, 30 + 3])
 def test_paragraph_vectors_cut_off_are_gone_on_with(cut, tmp_path, monkeypatch):
     doc2vec = pytest.importorskip("gensim.models.doc2vec").Doc2Vec

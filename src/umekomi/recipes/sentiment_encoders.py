@@ -52,7 +52,9 @@ class SentimentEncoders(Recipe):
     middle left out. ``phrases``: a network of words learns from every phrase of a tree.
 
     Several sets by name: those with labels are learned from; of the others, texts, paragraph vectors learn their words
-    too. One named ``test`` is an error unless ``transductive``.
+    too. One named ``test`` is an error unless ``transductive``. ``classified``: their classifier learns from vectors
+    ``inferred`` of the labelled texts, as those of a new text will be, or, as Le & Mikolov's, from those ``learned``
+    with the words, whose lengths are others.
     """
 
     name: ClassVar[str] = "sentiment-encoders"
@@ -98,6 +100,7 @@ class SentimentEncoders(Recipe):
     sample: Annotated[float, AtLeast(0)] = 1e-4
     infer_epochs: Annotated[int, AtLeast(1)] = 20
     classifier: Literal["logistic", "mlp"] = "logistic"
+    classified: Literal["inferred", "learned"] = "inferred"
     hidden: Annotated[int, AtLeast(1)] = 100
     transductive: bool = False
 
@@ -345,7 +348,12 @@ class SentimentEncoders(Recipe):
         cut = split_words([*texts, *others], self.tokenizer).to_pylist()
         ways = {"dm": [True], "dbow": [False], "both": [True, False]}[self.paragraphs]
         learned = [self._table(cut, dm, run.stage("dm" if dm else "dbow")) for dm in ways]
-        vectors = np.concatenate([vectors[: len(texts)] for _, vectors in learned], 1)
+        tables = [table for table, _ in learned]
+        if self.classified == "learned":
+            vectors = np.concatenate([vectors[: len(texts)] for _, vectors in learned], 1)
+        else:
+            untaught = ParagraphEmbedder(tables, tokenizer=self.tokenizer, name=self.name)
+            vectors = untaught.encode(texts, progress=run.progress)
         names, layers, accuracy = self._classifier(vectors, labels, run)
         about = {
             "texts": len(texts),
@@ -358,7 +366,7 @@ class SentimentEncoders(Recipe):
         if self.transductive:
             say(f"note: {self.name} is transductive: the texts that it is judged on may be among those learned from")
         return ParagraphEmbedder(
-            [table for table, _ in learned],
+            tables,
             tokenizer=self.tokenizer,
             layers=layers,
             labels=names,
