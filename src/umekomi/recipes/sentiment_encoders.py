@@ -353,7 +353,7 @@ class SentimentEncoders(Recipe):
             vectors = np.concatenate([vectors[: len(texts)] for _, vectors in learned], 1)
         else:
             untaught = ParagraphEmbedder(tables, tokenizer=self.tokenizer, name=self.name)
-            vectors = untaught.encode(texts, progress=run.progress)
+            vectors = untaught.encode(texts, output="dense", progress=run.progress)
         names, layers, accuracy = self._classifier(vectors, labels, run)
         about = {
             "texts": len(texts),
