@@ -21,10 +21,6 @@ RESULTS = Path(__file__).resolve().parent.parent / "results"
 WORDNET = {
     "csr-codes",
     "fastsent-comparison",
-    "hill-imdb",
-    "hill-ranks",
-    "hill-resources",
-    "hill-signs",
     "matryoshka-adaptive",
     "matryoshka-widths",
     "poincare-dimensions",
@@ -77,10 +73,6 @@ def claims():
 UNMEASURED = {
     "documents-vectors",
     "documents-written-again",
-    "hill-imdb",
-    "hill-ranks",
-    "hill-resources",
-    "hill-signs",
 }
 """Claims whose command is there and whose measurement, hours long, is not yet: one that is on record leaves this set."""
 

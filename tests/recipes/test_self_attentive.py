@@ -65,7 +65,7 @@ def test_pairs_are_learned_through_gates(head):
     second = [text if alike else other for text, other, alike in zip(first, [*first[1:], first[0]], same, strict=True)]
     second = second[:150] + first[150:]
     pairs = {"sentence1": first, "sentence2": second, "label": same[:150] + [1] * 150}
-    model = recipe(head=head).fit(pairs, seed=1)
+    model = replace(recipe(head=head), epochs=6).fit(pairs, seed=1)
     about = model.card["training"]
     assert about["loss"][-1] < about["loss"][0]
 
@@ -84,7 +84,7 @@ def test_words_that_training_does_not_see_keep_their_vectors():
 
 def test_the_penalty_keeps_hops_apart():
     rows = texts()
-    apart, alike = (recipe(penalty=penalty).fit(rows, seed=1) for penalty in (1.0, 0.0))
+    apart, alike = (replace(recipe(penalty=penalty), epochs=8).fit(rows, seed=1) for penalty in (1.0, 0.0))
     with_it, without = (overlap(model, rows["text"][:50]) for model in (apart, alike))
     assert with_it["redundancy of hops"] < without["redundancy of hops"]
     assert set(with_it) == {"cosine of two hops", "redundancy of hops"}

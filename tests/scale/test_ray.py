@@ -62,6 +62,7 @@ def workers_alive() -> list[int]:
     return found
 
 
+@pytest.mark.rare
 def test_the_vectors_of_one_machine_though_a_worker_is_killed(cluster, source, model, tmp_path):
     encode(model, source, tmp_path / "want.parquet", shard_rows=20)
     killed: list[int] = []
