@@ -373,7 +373,9 @@ def ranks_page() -> str:
         lines = ["| method | " + " | ".join(metrics) + " |", "|---" * (len(metrics) + 1) + "|"]
         for arm in dict.fromkeys(row["arm"] for row in seconds):
             cells = [
-                ("yes" if value[arm, metric] else "no") if metric.startswith("needs") else f"{value[arm, metric]:,.3g}"
+                ("yes" if value[arm, metric] else "no")
+                if metric.startswith("needs")
+                else (f"{value[arm, metric]:,.0f}" if value[arm, metric] >= 1000 else f"{value[arm, metric]:.3g}")
                 for metric in metrics
             ]
             lines.append(f"| {arm} | " + " | ".join(cells) + " |")

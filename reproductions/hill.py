@@ -470,6 +470,10 @@ def resources(progress: bool) -> Iterator[Measurement]:
         each = np.array([run[-1] for run in runs(arm, corpus)])
         if not np.isfinite(each).all():
             continue
+        if arm.startswith("PV"):  # a word's vector and the one that foretells it
+            each[:, 3] = 2 * WIDTH * len(counted(corpus).names)
+        if arm == "minilm":
+            each[:, 3] = sum(weight.numel() for weight in open_model(arm).model.parameters())
         rows = {
             "seconds to learn": each[:, 0],
             "seconds to encode 500,000 sentences": each[:, 1] * 50,
