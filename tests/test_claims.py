@@ -21,6 +21,11 @@ RESULTS = Path(__file__).resolve().parent.parent / "results"
 WORDNET = {
     "csr-codes",
     "fastsent-comparison",
+    "hill-imdb",
+    "hill-novels",
+    "hill-ranks",
+    "hill-resources",
+    "hill-signs",
     "matryoshka-adaptive",
     "matryoshka-widths",
     "poincare-dimensions",
