@@ -335,6 +335,13 @@ def bits_chart(points: dict[str, dict[str, tuple[float, list[float]]]], sets: li
     return svg(figure)
 
 
+def _yes_or_figure(asked: bool, value: float) -> str:
+    """Yes or no where that is asked, else three digits, and whole thousands."""
+    if asked:
+        return "yes" if value else "no"
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
+
+
 def ranks_page() -> str:
     """Which way to learn sentence vectors is for which use: two columns of ranks joined by lines, a picture a corpus,
     and what each takes, from results/hill.csv."""
@@ -372,12 +379,7 @@ def ranks_page() -> str:
         value = {(row["arm"], row["metric"]): float(row["value"]) for row in seconds}
         lines = ["| method | " + " | ".join(metrics) + " |", "|---" * (len(metrics) + 1) + "|"]
         for arm in dict.fromkeys(row["arm"] for row in seconds):
-            cells = [
-                ("yes" if value[arm, metric] else "no")
-                if metric.startswith("needs")
-                else (f"{value[arm, metric]:,.0f}" if value[arm, metric] >= 1000 else f"{value[arm, metric]:.3g}")
-                for metric in metrics
-            ]
+            cells = [_yes_or_figure(metric.startswith("needs"), value[arm, metric]) for metric in metrics]
             lines.append(f"| {arm} | " + " | ".join(cells) + " |")
         parts += ["## What each takes", "\n".join(lines)]
     last = ranked[0]
